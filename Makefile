@@ -1,0 +1,176 @@
+# pywsgi: build, run, test, install. `make help` lists the targets and the variables.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# cargo and pip run their own jobs; targets of ours wait for one another.
+.NOTPARALLEL:
+
+## BUILD: release, debug, or sanitize (AddressSanitizer; needs rustup's nightly toolchain)
+BUILD ?= release
+## PYTHON: the Python that nginx is to host; its headers and libpython must be there
+PYTHON ?= /usr/bin/python3
+## NGINX: the nginx that `make run`, `make test` and `make install` use
+NGINX ?= $(or $(wildcard /usr/sbin/nginx),$(shell command -v nginx),nginx)
+## NGINX_SOURCE_DIR: nginx's sources or headers (default: those of Debian's nginx-dev)
+## NGINX_BUILD_DIR: where they are or will be configured (default: target/nginx-objs)
+ifneq ($(NGINX_BUILD_DIR),)
+  NGINX_SOURCE_DIR ?= $(if $(wildcard $(NGINX_BUILD_DIR)/../src/core/nginx.h),$(abspath $(NGINX_BUILD_DIR)/..),/usr/share/nginx/src)
+endif
+NGINX_SOURCE_DIR ?= /usr/share/nginx/src
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+NGINX_BUILD_DIR ?= $(if $(wildcard $(NGINX_SOURCE_DIR)/objs/ngx_auto_config.h),$(NGINX_SOURCE_DIR)/objs,$(TARGET_DIR)/nginx-objs)
+## APP, PORT, VENV: for `make run`: a WSGI file, a port (8080), a virtual environment
+APP ?= examples/guestbook/wsgi.py
+PORT ?= 8080
+VENV ?= $(if $(filter $(abspath examples/guestbook/wsgi.py),$(abspath $(APP))),$(RUN_DIR)/venv)
+## PYTEST_ARGS: for `make test`: handed to the pytest that drives nginx
+PYTEST_ARGS ?=
+## DESTDIR: for `make install`: a directory to install below
+
+# rustup puts cargo on the PATH of login shells only.
+CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
+NEXTEST_VERSION := 0.9.143
+DENY_VERSION := 0.20.2
+RUN_DIR := $(TARGET_DIR)/run
+TEST_VENV := $(TARGET_DIR)/venv
+LINT_VENV := $(TARGET_DIR)/lint-venv
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+override NGINX_SOURCE_DIR := $(abspath $(NGINX_SOURCE_DIR))
+override NGINX_BUILD_DIR := $(abspath $(NGINX_BUILD_DIR))
+export NGINX_SOURCE_DIR NGINX_BUILD_DIR
+export PYO3_PYTHON := $(PYTHON)
+# nginx takes an environment variable of this name for the sockets that an older nginx hands over.
+unexport NGINX
+
+ifeq ($(BUILD),release)
+  CARGO_BUILD = $(CARGO) build --locked --release
+  MODULE_DIR = $(TARGET_DIR)/release
+else ifeq ($(BUILD),debug)
+  CARGO_BUILD = $(CARGO) build --locked
+  MODULE_DIR = $(TARGET_DIR)/debug
+else ifeq ($(BUILD),sanitize)
+  CARGO_BUILD = RUSTFLAGS="$(RUSTFLAGS) -Zsanitizer=address" $(CARGO) +nightly build --locked \
+    --target $(HOST) --target-dir $(TARGET_DIR)/sanitize
+  MODULE_DIR = $(TARGET_DIR)/sanitize/$(HOST)/debug
+else
+  $(error BUILD is "$(BUILD)": it must be release, debug or sanitize)
+endif
+MODULE = $(MODULE_DIR)/ngx_http_pywsgi_module.so
+
+
+.PHONY: help
+help: ## List the targets and the variables
+	@echo 'Targets:'
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@echo 'Variables:'
+	@sed -nE 's/^## ([A-Z_, ]+): (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+.PHONY: deps
+deps: ## Install the system packages that are missing (through sudo where not root)
+	@.ci/deps
+
+
+.PHONY: headers
+headers: ## Configure nginx's headers for the bindings, where that is not done yet
+	@.ci/nginx-headers "$(NGINX_SOURCE_DIR)" "$(NGINX_BUILD_DIR)"
+
+.PHONY: module
+module: headers ## Build ngx_http_pywsgi_module.so
+ifeq ($(BUILD),sanitize)
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
+	  echo 'make: BUILD=sanitize needs the nightly toolchain: rustup toolchain install nightly' >&2; exit 1; }
+endif
+	$(CARGO_BUILD)
+	@cp -f $(MODULE_DIR)/libngx_http_pywsgi_module.so $(MODULE).new
+	@mv -f $(MODULE).new $(MODULE)
+ifeq ($(BUILD),sanitize)
+	@echo 'Start nginx with LD_PRELOAD=$(shell gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0'
+endif
+
+.PHONY: module-path
+module-path: ## Print the absolute path of the module (with make -s: nothing else)
+	@echo $(MODULE)
+
+.PHONY: install
+install: module ## Install the module and its modules-available file, below DESTDIR where given
+	@.ci/install "$(MODULE)" "$(NGINX)" "$(DESTDIR)"
+
+
+.PHONY: run
+run: deps module ## Serve examples/guestbook, or APP, at http://127.0.0.1:8080/ until Ctrl-C
+	@if [ "$(VENV)" = "$(RUN_DIR)/venv" ]; then \
+	  $(MAKE) --no-print-directory $(RUN_DIR)/venv/.installed; fi
+	@.ci/serve "$(NGINX)" "$(MODULE)" "$(RUN_DIR)" "$(abspath $(APP))" "$(PORT)" "$(abspath $(VENV))"
+
+$(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
+	$(PYTHON) -m venv $(RUN_DIR)/venv
+	$(RUN_DIR)/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+
+.PHONY: test
+test: deps test-rust test-shim test-nginx ## Run every test: the Rust units, the shim's, and a real nginx's
+
+.PHONY: test-rust
+test-rust: headers nextest ## Run the Rust unit tests, and the bridge's again under loom
+	$(CARGO) nextest run --locked
+	$(CARGO) nextest run --locked --features loom bridge
+
+.PHONY: test-shim
+test-shim: $(TEST_VENV)/.installed ## Run the unit tests of the Python that travels inside the module
+	cd python-shim && $(TEST_VENV)/bin/python -m pytest -q tests
+
+.PHONY: test-nginx
+test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real nginx (PYTEST_ARGS=…)
+	$(if $(filter-out /usr/sbin/nginx,$(NGINX)),NGINX="$(NGINX)") PYWSGI_MODULE="$(MODULE)" \
+	  $(TEST_VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
+
+$(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements.txt)
+	$(PYTHON) -m venv $(TEST_VENV)
+	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+.PHONY: nextest
+nextest:
+	@$(CARGO) nextest --version >/dev/null 2>&1 || \
+	  $(CARGO) install --locked --version $(NEXTEST_VERSION) cargo-nextest
+
+
+.PHONY: lint
+lint: deps headers check-layers lint-rust lint-python ## Run rustfmt, clippy, the layer check, ruff and mypy
+
+.PHONY: check-layers
+check-layers: ## Check that each folder of src/ names only what it may
+	$(PYTHON) -B .ci/test_check_layers.py -q
+	$(PYTHON) -B .ci/check_layers.py
+
+.PHONY: lint-rust
+lint-rust: headers
+	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || \
+	  rustup component add rustfmt clippy
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+.PHONY: lint-python
+lint-python: $(LINT_VENV)/.installed
+	$(LINT_VENV)/bin/ruff check .ci python-shim tests examples
+	$(LINT_VENV)/bin/ruff format --check .ci python-shim tests examples
+	cd python-shim && $(LINT_VENV)/bin/mypy --strict
+
+$(LINT_VENV)/.installed: .ci/requirements.txt
+	$(PYTHON) -m venv $(LINT_VENV)
+	$(LINT_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: deny
+deny: ## Check the licences, bans and sources of the crates (cargo-deny)
+	@$(CARGO) deny --version >/dev/null 2>&1 || \
+	  $(CARGO) install --locked --version $(DENY_VERSION) cargo-deny
+	$(CARGO) deny --locked check licenses bans sources
+
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	rm -rf $(TARGET_DIR)

@@ -1,0 +1,5 @@
+"""What nginx serves: `wsgi_app /path/to/wsgi.py;` finds `application` here."""
+
+from guestbook import create_app
+
+application = create_app()

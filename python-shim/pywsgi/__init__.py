@@ -1,0 +1,13 @@
+"""What an application that nginx's pywsgi module runs can import.
+
+Inside nginx this package is built in: it travels in `ngx_http_pywsgi_module.so`, and nothing has to
+be installed. Outside nginx (a development server, a test run, a type checker) the same package can
+be installed by pip: `LogHandler` then writes to standard error.
+"""
+
+from pywsgi._loader import LoadError
+from pywsgi._log import LogHandler
+
+__all__ = ["LoadError", "LogHandler", "__version__"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,64 @@
+"""Tracebacks and stacks as text, for the error log."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import traceback
+from types import FrameType
+
+
+def format_exception(error: BaseException) -> str:
+    """A traceback as Python prints it, with the exceptions that it is chained to.
+
+    It begins where the application's own code begins. Never raises: an exception whose `__str__`
+    raises, or a deadline's that arrives meanwhile, must not cost the line of log.
+    """
+    try:
+        report = traceback.TracebackException.from_exception(error)
+        _strip(report, error, set())
+        text = "".join(report.format())
+        return _BARE_HEADER.sub("", text).rstrip("\n")
+    except BaseException as fault:
+        return f"{type(error).__name__} (its traceback cannot be shown: {type(fault).__name__})"
+
+
+def format_stack(ident: int) -> str:
+    """Where the thread of that identity is in Python right now, or "" if it runs no Python."""
+    try:
+        frame: FrameType | None = sys._current_frames().get(ident)
+        if frame is not None and ident == threading.get_ident():
+            frame = frame.f_back  # Not this function.
+        if frame is None:
+            return ""
+        stack = traceback.StackSummary.extract(reversed(list(traceback.walk_stack(frame))))
+        return "".join(stack.format()).rstrip("\n")
+    except BaseException as fault:
+        return f"(the stack cannot be shown: {type(fault).__name__})"
+
+
+def _strip(report: traceback.TracebackException, error: BaseException, seen: set[int]) -> None:
+    """Removes the frames that lead to the application's code, here and in chained exceptions."""
+    if id(report) in seen:
+        return
+    seen.add(id(report))
+    ours = 0
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if not _LEADS_TO_THE_APPLICATION.match(frame.f_globals.get("__name__") or ""):
+            break
+        ours += 1
+    del report.stack[:ours]
+    inner = [(report.__cause__, error.__cause__), (report.__context__, error.__context__)]
+    # Exception groups, new in Python 3.11.
+    inner += zip(getattr(report, "exceptions", None) or (), getattr(error, "exceptions", ()))
+    for inner_report, inner_error in inner:
+        if inner_report is not None and inner_error is not None:
+            _strip(inner_report, inner_error, seen)
+
+
+# The shim's own modules, and importlib with its frozen parts.
+_LEADS_TO_THE_APPLICATION = re.compile(r"(pywsgi|importlib)(\._\w+)?$|_frozen_importlib")
+
+# What is left of a traceback without a single frame.
+_BARE_HEADER = re.compile(r"^Traceback \(most recent call last\):\n(?=\S)", re.MULTILINE)

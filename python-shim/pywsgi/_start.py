@@ -1,0 +1,174 @@
+"""Makes the interpreter of a worker process one that applications can live in.
+
+A worker is nginx's process, not Python's: its signals, its exit code and its standard streams are
+nginx's, and its Python threads block all signals. What an application takes for granted is arranged
+here, in the one place that changes anything in the modules of the standard library.
+"""
+
+from __future__ import annotations
+
+import _posixsubprocess
+import functools
+import operator
+import os
+import signal
+import site
+import sys
+import threading
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pywsgi._log import ERROR, WARN, log, log_by_descriptor, printable
+from pywsgi._streams import LogStream
+
+
+def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Sequence[str]) -> None:
+    """Called once per worker, on Python's main thread, before anything of an application runs."""
+    _redirect(stdout_level, stderr_level)
+    _extend_path(path)
+    sys.argv = list(argv)
+    _make_main()
+    worker = os.getpid()
+    _guard_exit(worker)
+    _guard_signals(worker)
+    _free_children_of_the_signal_mask()
+
+
+def errors_stream() -> LogStream:
+    """`wsgi.errors`: one object for all requests; what is unfinished of a line is each thread's."""
+    return _errors
+
+
+def _redirect(stdout_level: int, stderr_level: int) -> None:
+    _errors.level = stderr_level
+    output = LogStream(stdout_level, "<stdout>")
+    # nginx that is not a daemon has the terminal as its standard input.
+    nothing = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (it stays open)
+    streams = {"stdin": nothing, "stdout": output, "stderr": _errors}
+    for name, stream in streams.items():
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _extend_path(path: Sequence[str]) -> None:
+    """Each directory as by site.addsitedir(), so that .pth files count, but in sys.path's front."""
+    front: list[str] = []
+    for directory in path:
+        before = list(sys.path)
+        # With an empty set of known directories, one that is known is added again, at the end, and
+        # so comes in front like the others.
+        site.addsitedir(directory, set())
+        if sys.path[: len(before)] == before:
+            front += sys.path[len(before) :]
+        else:  # A .pth file may hold code that arranges sys.path itself.
+            front += [entry for entry in sys.path if entry not in before]
+    sys.path[:] = dict.fromkeys(front + sys.path)
+
+
+def _make_main() -> None:
+    """A `__main__` as of `python -c ''`: multiprocessing's spawn looks at its __spec__ and __file__
+    to run the same program in the child, and here there is none to run."""
+    main = sys.modules.get("__main__")
+    if main is None:
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+    main.__spec__ = None
+    vars(main).pop("__file__", None)
+
+
+def _guard_exit(worker: int) -> None:
+    """nginx never starts a worker again that has exited with code 2 (ngx_process_get_status)."""
+    leave = os._exit
+
+    @functools.wraps(leave)
+    def guarded(status: int) -> Any:
+        status = operator.index(status)
+        if status & 0xFF == _NEVER_AGAIN and os.getpid() == worker:
+            log(
+                ERROR,
+                f"os._exit({status}) was called: exit code 2 would keep nginx from starting this"
+                " worker again, so that it exits with 1 instead",
+            )
+            status = 1
+        leave(status)
+
+    os._exit = guarded
+
+
+def _guard_signals(worker: int) -> None:
+    """nginx learns by signal that a worker is to quit: a handler of Python's in that place would
+    keep it from ever exiting, and SIGPIPE's default would end it with the first aborted client."""
+    set_handler = signal.signal
+
+    @functools.wraps(set_handler)
+    def guarded(signalnum: int, handler: Any, /) -> Any:
+        free = os.getpid() != worker or signalnum not in _NGINX_SIGNALS
+        # On other threads Python itself refuses.
+        if free or threading.current_thread() is not threading.main_thread():
+            return set_handler(signalnum, handler)
+        name = signal.Signals(signalnum).name
+        log(WARN, printable(f"signal.signal({name}, {handler!r}) is ignored: it is nginx's signal"))
+        return signal.getsignal(signalnum)
+
+    signal.signal = guarded  # type: ignore[assignment]
+
+    def in_forked_child() -> None:
+        for signalnum in _NGINX_SIGNALS - {signal.SIGPIPE}:
+            set_handler(signalnum, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        log_by_descriptor()
+
+    # nginx's handlers would go on in the child, and do nothing there but set a flag.
+    os.register_at_fork(after_in_child=in_forked_child)
+
+
+def _free_children_of_the_signal_mask() -> None:
+    """A child process inherits the signal mask of the thread that starts it. A Python thread of
+    nginx blocks all signals: Popen.terminate(), and with it multiprocessing's Pool.terminate(),
+    would be without effect on its children."""
+    spawn = _unblocked(_posixsubprocess.fork_exec)
+    _posixsubprocess.fork_exec = spawn
+    subprocess = sys.modules.get("subprocess")
+    if subprocess is not None and hasattr(subprocess, "_fork_exec"):
+        # Imported already, by a .pth file say. Since Python 3.11 it has a name of its own for it.
+        vars(subprocess)["_fork_exec"] = spawn
+    os.posix_spawn = _unblocked(os.posix_spawn)
+    os.posix_spawnp = _unblocked(os.posix_spawnp)
+    os.system = _unblocked(os.system)
+
+
+def _unblocked(start_child: Callable[..., Any]) -> Any:
+    # Meanwhile this thread could take a signal that is meant for nginx; Linux gives one that is
+    # sent to the process to its first thread, the event loop's, which blocks none
+    # (complete_signal()).
+    @functools.wraps(start_child)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        try:
+            return start_child(*args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    return call
+
+
+# ngx_process.c: the code after which a worker is not started again.
+_NEVER_AGAIN = 2
+
+# Those that nginx handles or ignores in a worker, but for SIGCHLD, which the module gives back.
+_NGINX_SIGNALS = frozenset(
+    {
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGWINCH,
+        signal.SIGTERM,
+        signal.SIGQUIT,
+        signal.SIGINT,
+        signal.SIGALRM,
+        signal.SIGIO,
+        signal.SIGPIPE,
+    }
+)
+
+_errors = LogStream(ERROR, "<stderr>")

@@ -1,0 +1,201 @@
+"""`LogStream`: a text stream whose lines go to nginx's error log.
+
+It stands for sys.stdout, sys.stderr and wsgi.errors. Several threads write to one stream, each in
+the middle of a line of its own, so what is left of a line is kept per thread until its newline.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import threading
+from typing import TYPE_CHECKING, Any
+
+from pywsgi._log import log, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+# nginx's error log is the process's standard error as well (ngx_log_redirect_stderr), so what
+# bypasses this stream and writes to its descriptor (faulthandler, subprocess) arrives there too.
+_ERROR_LOG_FD = 2
+
+# No line without an end grows beyond this many characters.
+_LONGEST = 64 * 1024
+
+
+class LogStream(io.TextIOBase):
+    """A stream that logs each whole line at `level`, in the context of the calling thread.
+
+    `flush()` logs what is there of an unfinished line: `print("a", end="", flush=True)` and then
+    `print("b")` are two lines of log. Nothing is ever held back after a flush, and nothing is lost.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+    newlines = None
+    line_buffering = True
+    write_through = False
+    mode = "w"
+
+    def __init__(self, level: int, name: str = "<log>") -> None:
+        super().__init__()
+        self.level = level
+        self.name = name
+        self.buffer = LogBuffer(self)
+
+    def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        # A subclass may override split() and join() (markupsafe.Markup does).
+        self._line().write(str.__str__(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Logs this thread's unfinished line, if there is one."""
+        self._line().finish()
+
+    def release(self) -> None:
+        """Logs this thread's unfinished lines, those of every LogStream: at a request's end."""
+        for line in list(_unfinished.lines.values()):
+            line.finish()
+
+    def close(self) -> None:
+        """Does nothing: the error log outlives whoever holds this stream."""
+
+    def detach(self) -> Any:
+        """The binary stream. This one stays usable, unlike other text streams."""
+        return self.buffer
+
+    def reconfigure(self, **_options: object) -> None:
+        """Accepted for the sake of those who set sys.stdout's encoding; changes nothing."""
+
+    def fileno(self) -> int:
+        return _ERROR_LOG_FD
+
+    def isatty(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<pywsgi.LogStream name={self.name!r} level={self.level}>"
+
+    def _line(self) -> _Line:
+        lines = _unfinished.lines
+        line = lines.get(self)
+        if line is None:
+            line = lines[self] = _Line(self)
+        return line
+
+
+class LogBuffer(io.BufferedIOBase):
+    """The binary side of a LogStream: UTF-8, other bytes as backslash escapes."""
+
+    mode = "wb"
+
+    def __init__(self, stream: LogStream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def name(self) -> str:
+        return self._stream.name
+
+    def write(self, data: Buffer, /) -> int:
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        octets = memoryview(data).tobytes()
+        self._stream._line().write_bytes(octets)
+        return len(octets)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Does nothing: an io.TextIOWrapper over this closes it when it is collected."""
+
+    def fileno(self) -> int:
+        return _ERROR_LOG_FD
+
+    def isatty(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+
+class _Line:
+    """What one thread has written to one stream since its last newline."""
+
+    __slots__ = ("_decoder", "_parts", "_size", "_stream")
+
+    def __init__(self, stream: LogStream) -> None:
+        self._stream = stream
+        self._parts: list[str] = []
+        self._size = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def write(self, text: str) -> None:
+        if self._decoder is not None:
+            text = self._decoder.decode(b"", final=True) + text
+        self._add(text)
+
+    def write_bytes(self, octets: bytes) -> None:
+        # Incremental: a character may be cut between two writes.
+        if self._decoder is None:
+            self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._add(self._decoder.decode(octets))
+
+    def finish(self) -> None:
+        self.write("")
+        line = self._take()
+        if line.strip("\r"):  # A lone carriage return is a progress bar's, not a line.
+            self._log(line)
+
+    def __del__(self) -> None:
+        # The thread ends (its threading.local goes): say what it had begun to say.
+        self.finish()
+
+    def _add(self, text: str) -> None:
+        if "\n" in text:
+            # Taken before anything is logged: a finaliser may run at any allocation here, and may
+            # print in this very thread.
+            lines = (self._take() + text).split("\n")
+            text = lines.pop()
+            for line in lines:
+                self._log(line)
+        if text:
+            self._parts.append(text)
+            self._size += len(text)
+        if self._size >= _LONGEST:
+            text = self._take()
+            whole = len(text) - len(text) % _LONGEST
+            self._log(text[:whole])
+            self._add(text[whole:])
+
+    def _take(self) -> str:
+        parts, self._parts, self._size = self._parts, [], 0
+        return "".join(parts)
+
+    def _log(self, line: str) -> None:
+        level = self._stream.level
+        for start in range(0, len(line) or 1, _LONGEST):
+            log(level, printable(line[start : start + _LONGEST]))
+
+
+class _Unfinished(threading.local):
+    """The unfinished lines of a thread, by stream."""
+
+    def __init__(self) -> None:
+        self.lines: dict[LogStream, _Line] = {}
+
+
+_unfinished = _Unfinished()

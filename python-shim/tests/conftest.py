@@ -1,0 +1,69 @@
+"""A `_pywsgi` that keeps what is logged, in place before the shim is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+LINES: list[tuple[int, str]] = []
+
+_pywsgi = types.ModuleType("_pywsgi")
+vars(_pywsgi)["log"] = lambda level, line: LINES.append((level, line))
+sys.modules["_pywsgi"] = _pywsgi
+
+Embedded = Callable[[str], "list[str]"]
+
+
+@pytest.fixture
+def lines() -> Iterator[list[tuple[int, str]]]:
+    """What has been logged in this test: (level, line)."""
+    LINES.clear()
+    yield LINES
+    LINES.clear()
+
+
+@pytest.fixture
+def interpreter() -> Iterator[None]:
+    """Puts sys.path and sys.modules back: for tests that load applications."""
+    from pywsgi._loader import _finder
+
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    _finder.files.clear()
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Embedded:
+    """Runs a script in a process of its own that is set up like a worker's interpreter, and returns
+    the lines of its log, each `level line`."""
+
+    def run(script: str, *, code: int = 0) -> list[str]:
+        log, file = tmp_path / "error.log", tmp_path / "script.py"
+        file.write_text(textwrap.dedent(script))
+        result = subprocess.run(
+            [sys.executable, str(HERE / "embed.py"), str(log), str(file)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        logged = log.read_text().splitlines()
+        assert result.returncode == code, (result, logged)
+        assert result.stdout == ""
+        assert result.stderr == ""
+        return logged
+
+    return run

@@ -1,0 +1,62 @@
+"""Runs a script as if inside a worker: loads the shim as the Rust side does, with a `_pywsgi` that
+writes `level line` to a descriptor, calls start(), and runs the script with all signals blocked.
+
+    python embed.py LOG SCRIPT [ARGUMENT...]
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import types
+from pathlib import Path
+
+# The order of the Rust side.
+MODULES = ("_log", "_streams", "_loader", "_stacks", "_start", "_exit")
+SHIM = Path(__file__).resolve().parent.parent / "pywsgi"
+
+
+def give_log(file: str) -> None:
+    """The built-in module, over a file: children inherit nothing of it."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def log(level: int, line: str) -> None:
+        os.write(descriptor, f"{level} {line}\n".encode())
+
+    module = types.ModuleType("_pywsgi")
+    vars(module)["log"] = log
+    sys.modules["_pywsgi"] = module
+
+
+def give_package() -> None:
+    package = types.ModuleType("pywsgi")
+    package.__path__ = []
+    sys.modules["pywsgi"] = package
+    for name in MODULES:
+        module = types.ModuleType(f"pywsgi.{name}")
+        sys.modules[module.__name__] = module
+        setattr(package, name, module)
+        execute(f"{name}.py", module)
+    execute("__init__.py", package)
+
+
+def execute(file: str, module: types.ModuleType) -> None:
+    exec(compile((SHIM / file).read_text(), f"<pywsgi>/{file}", "exec"), vars(module))
+
+
+def main() -> None:
+    log, script, *arguments = sys.argv[1:]
+    # As in an embedded interpreter: no folder of a script on sys.path, and no main program.
+    del sys.path[0]
+    give_log(log)
+    give_package()
+    from pywsgi._start import start
+
+    start([], 7, 4, ["pywsgi", *arguments])
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    exec(compile(Path(script).read_text(), script, "exec"), {"__name__": "script"})
+
+
+if __name__ == "__main__":
+    main()

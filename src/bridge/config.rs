@@ -1,0 +1,71 @@
+//! What the configuration says that a Python thread needs to know.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::events::Level;
+
+/// What a worker process has once.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerConfig {
+    pub(crate) python: PythonConfig,
+    pub(crate) apps: Vec<AppConfig>,
+    pub(crate) pools: Vec<PoolConfig>,
+}
+
+/// The `python_*` directives.
+#[derive(Clone, Debug)]
+pub(crate) struct PythonConfig {
+    pub(crate) home: Option<PathBuf>,
+    pub(crate) path: Vec<PathBuf>,
+    pub(crate) executable: Option<PathBuf>,
+    pub(crate) stdout_level: Level,
+    pub(crate) stderr_level: Level,
+    pub(crate) finalize: bool,
+    pub(crate) finalize_timeout: Duration,
+}
+
+/// An application: what `wsgi_app` and `wsgi_callable` say together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AppConfig {
+    pub(crate) target: String,
+    pub(crate) callables: Vec<String>,
+}
+
+/// A `python_thread_pool`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PoolConfig {
+    pub(crate) name: String,
+    pub(crate) threads: usize,
+    pub(crate) max_queue: usize,
+    /// Bytes; `None` is the system's default.
+    pub(crate) stack: Option<usize>,
+}
+
+/// The `wsgi_*` directives of a location, as its requests take them along.
+#[derive(Clone, Debug)]
+pub(crate) struct LocationConfig {
+    /// Unique among the locations of a configuration.
+    pub(crate) id: usize,
+    /// An index into [`WorkerConfig::apps`].
+    pub(crate) app: usize,
+    /// An index into [`WorkerConfig::pools`].
+    pub(crate) pool: usize,
+    pub(crate) script_name: Option<Vec<u8>>,
+    /// The `wsgi_param`s that do not depend on the request.
+    pub(crate) params: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) buffering: Buffering,
+}
+
+/// Where a response waits for a client that is slower than the application.
+#[derive(Clone, Debug)]
+pub(crate) struct Buffering {
+    /// `wsgi_buffering`
+    pub(crate) enabled: bool,
+    /// `wsgi_buffer_size`, bytes in memory.
+    pub(crate) memory: usize,
+    /// `wsgi_max_temp_file_size`, bytes; 0 means no file.
+    pub(crate) file: u64,
+    /// `wsgi_temp_path`
+    pub(crate) directory: PathBuf,
+}

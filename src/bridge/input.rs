@@ -1,0 +1,212 @@
+//! The request body's pipe, from the event loop to one Python thread.
+//!
+//! A buffered body is all here before the thread starts. A streamed one is bounded: at [`LIMIT`] bytes
+//! the event loop stops reading (`idle`), so that the client is slowed down by TCP; when the thread has
+//! taken half, it asks for more. A body that nobody reads is never asked for: it begins `idle` where the
+//! client waits for `100 Continue`.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::sync::{Arc, Condvar, Mutex, lock, wait};
+
+/// Bytes of a streamed body that wait for the thread.
+pub(crate) const LIMIT: usize = 128 * 1024;
+
+/// Bytes read from a temporary file at once.
+const FILE_BLOCK: usize = 64 * 1024;
+
+/// A part of the request's body.
+#[derive(Debug)]
+pub(crate) enum Segment {
+    Memory(Bytes),
+    /// Bytes `start..end` of nginx's temporary file.
+    File { file: Arc<File>, start: u64, end: u64 },
+}
+
+/// Why the rest of a body will never come.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum InputError {
+    #[error("the client closed the connection before the request body was complete")]
+    ClientGone,
+    #[error("the client sent no more of the request body within client_body_timeout")]
+    TimedOut,
+    #[error("the request body is malformed or larger than client_max_body_size")]
+    Refused,
+    #[error("the request has been answered already; its body is gone")]
+    Answered,
+    #[error("the temporary file of the request body cannot be read")]
+    File,
+}
+
+/// What a read gives.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Data(Bytes),
+    End,
+    /// Only [`Input::read_blocking`] can go on.
+    Wait,
+}
+
+#[derive(Debug)]
+pub(crate) struct Input {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    segments: VecDeque<Segment>,
+    held: usize,
+    end: Option<Result<(), InputError>>,
+    /// The event loop does not read until it is asked.
+    idle: bool,
+    waiting: bool,
+}
+
+impl Input {
+    /// A body that is all here.
+    pub(crate) fn buffered(segments: VecDeque<Segment>) -> Self {
+        Self::new(segments, Some(Ok(())), false)
+    }
+
+    /// A body that is to come; `idle` where the event loop waits to be asked for it.
+    pub(crate) fn streamed(idle: bool) -> Self {
+        Self::new(VecDeque::new(), None, idle)
+    }
+
+    fn new(
+        segments: VecDeque<Segment>,
+        end: Option<Result<(), InputError>>,
+        idle: bool,
+    ) -> Self {
+        let state = State { segments, held: 0, end, idle, waiting: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Thread: up to `max` bytes, at least one, without waiting. `ask` is called where the event loop is to read on.
+    pub(crate) fn read(&self, max: usize, ask: impl Fn()) -> Result<Read, InputError> {
+        let (read, asks) = {
+            let mut state = lock(&self.state);
+            (state.next(max.max(1)), state.asks())
+        };
+        if asks {
+            ask();
+        }
+        read
+    }
+
+    /// Thread, detached: up to `max` bytes; never [`Read::Wait`].
+    pub(crate) fn read_blocking(&self, max: usize, ask: impl Fn()) -> Result<Read, InputError> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(Segment::File { file, start, end }) = state.segments.front_mut() {
+                let size = (*end - *start).min(max.clamp(1, FILE_BLOCK) as u64);
+                let (file, offset) = (Arc::clone(file), *start);
+                *start += size;
+                if *start == *end {
+                    state.segments.pop_front();
+                }
+                drop(state);
+                return self.read_file(&file, offset, size as usize);
+            }
+            let (read, asks) = (state.next(max.max(1)), state.asks());
+            if asks {
+                drop(state);
+                ask();
+                state = lock(&self.state);
+            }
+            match read {
+                // What came meanwhile wakes nobody yet: look again.
+                Ok(Read::Wait) if asks => continue,
+                Ok(Read::Wait) => {}
+                read => return read,
+            }
+            state.waiting = true;
+            state = wait(&self.changed, state);
+            state.waiting = false;
+        }
+    }
+
+    /// Event loop: adds a part; false where it is to stop until it is asked again.
+    pub(crate) fn push(&self, bytes: Bytes) -> bool {
+        let mut state = lock(&self.state);
+        if bytes.is_empty() {
+            return !state.idle;
+        }
+        state.held += bytes.len();
+        state.segments.push_back(Segment::Memory(bytes));
+        state.idle = state.held >= LIMIT;
+        self.wake(&state);
+        !state.idle
+    }
+
+    /// Event loop: the body is complete.
+    pub(crate) fn end(&self) {
+        let mut state = lock(&self.state);
+        state.end.get_or_insert(Ok(()));
+        self.wake(&state);
+    }
+
+    /// Event loop: no more will come. What is here already can still be read, unless the body was
+    /// complete.
+    pub(crate) fn fail(&self, error: InputError) {
+        let mut state = lock(&self.state);
+        state.end.get_or_insert(Err(error));
+        self.wake(&state);
+    }
+
+    /// nginx wrote this file; one that is short is a fault of the disk, and what follows is not to be
+    /// taken for the body.
+    fn read_file(&self, file: &File, offset: u64, size: usize) -> Result<Read, InputError> {
+        let mut bytes = vec![0; size];
+        if file.read_exact_at(&mut bytes, offset).is_err() {
+            let mut state = lock(&self.state);
+            state.segments.clear();
+            state.end = Some(Err(InputError::File));
+            return Err(InputError::File);
+        }
+        Ok(Read::Data(bytes.into()))
+    }
+
+    fn wake(&self, state: &State) {
+        if state.waiting {
+            self.changed.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn next(&mut self, max: usize) -> Result<Read, InputError> {
+        Ok(match self.segments.pop_front() {
+            Some(Segment::Memory(mut bytes)) => {
+                let rest = bytes.split_off(bytes.len().min(max));
+                if !rest.is_empty() {
+                    self.segments.push_front(Segment::Memory(rest));
+                }
+                self.held = self.held.saturating_sub(bytes.len());
+                Read::Data(bytes)
+            }
+            Some(file) => {
+                self.segments.push_front(file);
+                Read::Wait
+            }
+            None => match self.end {
+                Some(Ok(())) => Read::End,
+                Some(Err(error)) => return Err(error),
+                None => Read::Wait,
+            },
+        })
+    }
+
+    /// Is the event loop to read on?
+    fn asks(&mut self) -> bool {
+        let asks = self.idle && self.end.is_none() && self.held <= LIMIT / 2;
+        self.idle &= !asks;
+        asks
+    }
+}

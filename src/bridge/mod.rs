@@ -1,0 +1,33 @@
+//! The wall between the event loop and Python's threads: owned data, bounded pipes, one wake-up per
+//! batch. It knows neither nginx nor Python.
+//!
+//! Who may touch what:
+//!
+//! | what | the event loop | a Python thread |
+//! |---|---|---|
+//! | [`Exchange`](exchange::Exchange) | makes it, expires it, closes it | starts it, ends it |
+//! | [`Output`](output::Output) | `take`, `drained`, `close` | `push`, `push_blocking` |
+//! | [`Input`](input::Input) | `push`, `end`, `fail` | `read`, `read_blocking` |
+//! | [`Pool`](pool::Pool) | `submit`, `forget`, `close` | `take`, `rest` |
+//! | [`Events`](events::Events) | `take` | `push`, `log` |
+//! | [`Tasks`](tasks::Tasks) | `push` | `next`, on Python's main thread alone |
+//!
+//! The event loop never waits here: every lock is held for a few instructions, never while a file is
+//! written, a log line is formatted or the other side is called. Only the calls named `*_blocking`,
+//! `rest`, `next` and `log` wait; a Python thread makes them detached from the interpreter.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod config;
+pub(crate) mod events;
+pub(crate) mod exchange;
+pub(crate) mod gate;
+pub(crate) mod id;
+pub(crate) mod input;
+pub(crate) mod output;
+pub(crate) mod pool;
+pub(crate) mod spill;
+mod sync;
+pub(crate) mod tasks;
+mod wake;
+pub(crate) mod worker;

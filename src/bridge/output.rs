@@ -1,0 +1,354 @@
+//! The response's pipe, from one Python thread to the event loop.
+//!
+//! A block is on one of three ways: it waits here (`blocks`), the event loop has handed it to nginx
+//! (`in flight`), or the client has it (`drained`). `memory` counts the first two, for blocks that lie
+//! in memory; `file` counts them for those in the temporary file. The thread alone adds to both and
+//! alone writes the file; the event loop alone takes off.
+//!
+//! With buffering on, memory up to its limit comes first. Then it matters why memory is full: when the
+//! event loop has not come round yet, the thread waits for it, which is short; when the client takes no
+//! more (`stalled`), the block goes to the file. While the file holds anything, all goes there: the
+//! order of the blocks is the order of the response. With buffering off, or beyond the file's limit,
+//! the thread waits for the client.
+//!
+//! A place in a file is written once: sendfile(2) sends from the file's pages, so what the client has
+//! by the kernel's word may still be read from them. When the client has all of a file, the next block
+//! begins a new one.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+
+use bytes::Bytes;
+
+use super::config::Buffering;
+use super::spill;
+use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
+use crate::http::header::ResponseHead;
+
+/// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
+/// asks for [`Worker::collect`](super::worker::Worker::collect).
+pub(crate) const SHARED_FROM: usize = 16 * 1024;
+
+/// A part of a response's body.
+#[derive(Clone, Debug)]
+pub(crate) enum Block {
+    Memory(Bytes),
+    /// Bytes `start..end` of a temporary file.
+    File { file: Arc<File>, start: u64, end: u64 },
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Complete,
+    /// The client must see that it is not complete; a 500 where the head has not gone.
+    Failed,
+    /// No thread has taken it: 503.
+    Refused,
+}
+
+/// The event loop takes no more of this response: the client is gone, or it has been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// What did not fit; for [`Output::push_blocking`].
+#[derive(Debug)]
+pub(crate) struct Rest {
+    block: Bytes,
+    end: Option<End>,
+}
+
+/// What the event loop takes at once.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) head: Option<ResponseHead>,
+    pub(crate) blocks: VecDeque<Block>,
+    pub(crate) end: Option<End>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Output {
+    state: Mutex<State>,
+    /// For the thread: there is room, the client stalled, or the pipe is closed.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    buffering: Buffering,
+    head: Option<ResponseHead>,
+    blocks: VecDeque<Block>,
+    end: Option<End>,
+    memory: usize,
+    file: Option<Arc<File>>,
+    /// Bytes of the file that the client does not have yet.
+    file_pending: u64,
+    file_end: u64,
+    /// The event loop has been told and has not taken yet.
+    announced: bool,
+    stalled: bool,
+    closed: bool,
+    waiting: bool,
+}
+
+impl Output {
+    pub(crate) fn new(buffering: Buffering) -> Self {
+        let state = State {
+            buffering,
+            head: None,
+            blocks: VecDeque::new(),
+            end: None,
+            memory: 0,
+            file: None,
+            file_pending: 0,
+            file_end: 0,
+            announced: false,
+            stalled: false,
+            closed: false,
+            waiting: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Thread: overrides `wsgi_buffering` for this response (`X-Accel-Buffering`).
+    pub(crate) fn set_buffering(&self, enabled: bool) {
+        lock(&self.state).buffering.enabled = enabled;
+    }
+
+    /// Thread: adds a part of the response, without waiting. `announce` is called where the event loop
+    /// must be told. What has no room comes back.
+    pub(crate) fn push(
+        &self,
+        head: Option<ResponseHead>,
+        block: Bytes,
+        end: Option<End>,
+        announce: impl Fn(),
+    ) -> Result<Option<Rest>, Closed> {
+        let (rest, news) = {
+            let mut state = self.open()?;
+            let mut news = head.is_some();
+            if news {
+                state.head = head;
+            }
+            if state.has_room(block.len()) {
+                news |= !block.is_empty() || end.is_some();
+                state.add_memory(block);
+                state.end = end.or(state.end);
+                (None, news && state.announces())
+            } else {
+                (Some(Rest { block, end }), news && state.announces())
+            }
+        };
+        if news {
+            announce();
+        }
+        Ok(rest)
+    }
+
+    /// Thread, detached: adds what [`push`](Self::push) gave back, by way of memory, file, or waiting.
+    /// An error of the file is returned for the log; the response went on without one.
+    pub(crate) fn push_blocking(
+        &self,
+        rest: Rest,
+        announce: impl Fn(),
+    ) -> Result<Option<io::Error>, Closed> {
+        let Rest { mut block, end } = rest;
+        let mut failure = None;
+        let (limit, buffering) = {
+            let state = lock(&self.state);
+            (state.buffering.memory, state.buffering.enabled)
+        };
+        // A piece of a large block is copied: a slice would keep the whole block alive for as long as
+        // the client needs for the piece.
+        let copy = buffering && block.len() > limit;
+        while !block.is_empty() {
+            let way = self.open()?.way(block.len());
+            match way {
+                // Room only grows meanwhile: this thread alone takes it.
+                Way::Memory(size) => {
+                    let piece = block.split_to(size);
+                    let piece = if copy { Bytes::copy_from_slice(&piece) } else { piece };
+                    let mut state = self.open()?;
+                    state.add_memory(piece);
+                    let news = state.announces();
+                    drop(state);
+                    if news {
+                        announce();
+                    }
+                }
+                Way::File(size) => {
+                    let piece = block.slice(..size);
+                    match self.spill(&piece, &announce) {
+                        Ok(()) => drop(block.split_to(size)),
+                        Err(error) => {
+                            lock(&self.state).buffering.file = 0;
+                            failure = Some(error);
+                        }
+                    }
+                }
+                Way::Wait => self.wait_for_change(block.len())?,
+            }
+        }
+        if end.is_some() {
+            let mut state = self.open()?;
+            state.end = end;
+            let news = state.announces();
+            drop(state);
+            if news {
+                announce();
+            }
+        }
+        Ok(failure)
+    }
+
+    /// Event loop: moves what is here into `batch`.
+    pub(crate) fn take(&self, batch: &mut Batch) {
+        let mut state = lock(&self.state);
+        state.announced = false;
+        if let Some(head) = state.head.take() {
+            batch.head = Some(head);
+        }
+        batch.blocks.append(&mut state.blocks);
+        batch.end = state.end.take().or(batch.end);
+    }
+
+    /// Event loop: the client has `memory` and `file` bytes more; it can take no more now (`stalled`).
+    pub(crate) fn drained(&self, memory: usize, file: u64, stalled: bool) {
+        let mut state = lock(&self.state);
+        state.memory = state.memory.saturating_sub(memory);
+        state.file_pending = state.file_pending.saturating_sub(file);
+        state.stalled = stalled;
+        if state.waiting {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Event loop: takes no more. The thread's next push says [`Closed`].
+    pub(crate) fn close(&self) {
+        let (head, blocks) = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            if state.waiting {
+                self.changed.notify_one();
+            }
+            (state.head.take(), std::mem::take(&mut state.blocks))
+        };
+        // Outside the lock: a block's owner may be foreign.
+        drop((head, blocks));
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, Closed> {
+        let state = lock(&self.state);
+        if state.closed { Err(Closed) } else { Ok(state) }
+    }
+
+    fn wait_for_change(&self, len: usize) -> Result<(), Closed> {
+        let mut state = self.open()?;
+        while matches!(state.way(len), Way::Wait) {
+            state.waiting = true;
+            state = wait(&self.changed, state);
+            state.waiting = false;
+            if state.closed {
+                return Err(Closed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `piece` to the file, outside the lock: only this thread opens and writes files, and the
+    /// event loop knows nothing of the place before it is announced.
+    fn spill(&self, piece: &Bytes, announce: impl Fn()) -> io::Result<()> {
+        let (file, start, directory) = {
+            let mut state = lock(&self.state);
+            if state.file_pending == 0 {
+                state.file = None;
+                state.file_end = 0;
+            }
+            (state.file.clone(), state.file_end, state.buffering.directory.clone())
+        };
+        let file = match file {
+            Some(file) => file,
+            None => Arc::new(spill::open(&directory)?),
+        };
+        spill::write(&file, piece, start)?;
+        let len = piece.len() as u64;
+        let end = start + len;
+        let mut state = lock(&self.state);
+        state.file = Some(Arc::clone(&file));
+        state.file_end = end;
+        if state.closed {
+            return Ok(());
+        }
+        state.file_pending += len;
+        state.blocks.push_back(Block::File { file, start, end });
+        let news = state.announces();
+        drop(state);
+        if news {
+            announce();
+        }
+        Ok(())
+    }
+}
+
+/// Bytes written to a file at once: between two pieces an abort is noticed.
+const PIECE: usize = 1 << 20;
+
+/// Where the next bytes of a block go.
+enum Way {
+    Memory(usize),
+    File(usize),
+    Wait,
+}
+
+impl State {
+    fn has_room(&self, len: usize) -> bool {
+        if len == 0 {
+            return true;
+        }
+        if self.file_pending > 0 {
+            return false;
+        }
+        if self.buffering.enabled {
+            self.memory + len <= self.buffering.memory
+        } else {
+            self.memory < self.buffering.memory
+        }
+    }
+
+    fn way(&self, len: usize) -> Way {
+        if self.has_room(len) {
+            return Way::Memory(len);
+        }
+        if !self.buffering.enabled {
+            return Way::Wait;
+        }
+        if self.file_pending == 0 {
+            let room = self.buffering.memory.saturating_sub(self.memory);
+            // Not in crumbs: each piece is a message.
+            if room >= len.min(self.buffering.memory / 4).max(1) {
+                return Way::Memory(len.min(room));
+            }
+            if !self.stalled {
+                return Way::Wait;
+            }
+        }
+        let used = if self.file_pending == 0 { 0 } else { self.file_end };
+        match self.buffering.file.saturating_sub(used) {
+            0 => Way::Wait,
+            room => Way::File(len.min(PIECE).min(usize::try_from(room).unwrap_or(PIECE))),
+        }
+    }
+
+    fn add_memory(&mut self, block: Bytes) {
+        if !block.is_empty() {
+            self.memory += block.len();
+            self.blocks.push_back(Block::Memory(block));
+        }
+    }
+
+    /// Is the event loop to be told? Once per batch.
+    fn announces(&mut self) -> bool {
+        !std::mem::replace(&mut self.announced, true)
+    }
+}

@@ -1,0 +1,247 @@
+//! A pool of threads and its queue: the executor `threads`.
+//!
+//! Only one thread runs Python at a time, so waking one for each job makes a convoy on the GIL. Instead
+//! at most one thread of a pool *stands by*: it has been woken and waits for the GIL, and takes a job
+//! only once it has it, that is, when the running one blocks or ends. As it takes the job it hands the
+//! standing by to the next idle thread, if there is a further job. A thread that ends a request takes
+//! the next one itself and keeps the GIL.
+//!
+//! What always holds, outside the lock: where a job waits, a thread stands by, or no thread is idle
+//! (all are busy, and each looks here when it is done).
+//!
+//! Idle threads are woken last in, first out: those at the bottom stay cold, and keep no database
+//! connection busy. A thread that takes a job and leaves nobody idle behind makes one more, up to the
+//! pool's limit, so that threads start on demand and never on the event loop.
+
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::config::PoolConfig;
+use super::exchange::Job;
+use super::id::RequestId;
+use super::sync::{Arc, Condvar, Mutex, lock, wait};
+
+/// A pool; `J` is [`Job`] outside the tests.
+#[derive(Debug)]
+pub(crate) struct Pool<J = Job> {
+    pub(crate) config: PoolConfig,
+    state: Mutex<State<J>>,
+    /// A thread has ended.
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct State<J> {
+    queue: VecDeque<J>,
+    idle: Vec<Arc<Seat>>,
+    stands_by: bool,
+    threads: usize,
+    /// Threads that run a job.
+    busy: usize,
+    closed: bool,
+}
+
+/// What the pool has on one of its threads.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    stands_by: bool,
+    runs: bool,
+}
+
+/// Where one thread sleeps.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    woken: Mutex<bool>,
+    bell: Condvar,
+}
+
+/// What a thread is to do next.
+#[derive(Debug)]
+pub(crate) enum Next<J = Job> {
+    /// Run the job; where `grow`, start one more thread first.
+    Run { job: J, grow: bool },
+    /// Nothing to do: [`Pool::rest`].
+    Rest,
+    /// End; the thread is no longer counted.
+    End,
+}
+
+/// The queue is full, or the pool closed.
+#[derive(Debug)]
+pub(crate) struct Refused;
+
+impl<J> Pool<J> {
+    pub(crate) fn new(config: PoolConfig) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            idle: Vec::new(),
+            stands_by: false,
+            threads: 0,
+            busy: 0,
+            closed: false,
+        };
+        Self { config, state: Mutex::new(state), ended: Condvar::new() }
+    }
+
+    /// Event loop: queues a job. Jobs for which a thread is free do not count against `max_queue`.
+    pub(crate) fn submit(&self, job: J) -> Result<(), Refused> {
+        let seat = {
+            let mut state = lock(&self.state);
+            let free = self.config.threads.saturating_sub(state.busy);
+            if state.closed || state.queue.len() >= self.config.max_queue + free {
+                return Err(Refused);
+            }
+            state.queue.push_back(job);
+            state.next_to_stand_by()
+        };
+        Seat::wake(seat);
+        Ok(())
+    }
+
+    /// Counts one more thread; the caller starts it. False where the pool is closed or complete.
+    pub(crate) fn grow(&self) -> bool {
+        let mut state = lock(&self.state);
+        let may = !state.closed && state.threads < self.config.threads;
+        state.threads += usize::from(may);
+        may
+    }
+
+    /// A thread that was counted could not be started, or has ended in another way than by
+    /// [`Next::End`].
+    pub(crate) fn shrink(&self, turn: &Turn) {
+        let seat = {
+            let mut state = lock(&self.state);
+            state.threads -= 1;
+            state.busy -= usize::from(turn.runs);
+            state.stands_by &= !turn.stands_by;
+            state.next_to_stand_by()
+        };
+        Seat::wake(seat);
+        self.ended.notify_all();
+    }
+
+    /// Thread, attached: the next job.
+    pub(crate) fn take(&self, turn: &mut Turn) -> Next<J> {
+        let (next, seat) = {
+            let mut state = lock(&self.state);
+            if std::mem::take(&mut turn.stands_by) {
+                state.stands_by = false;
+            }
+            state.busy -= usize::from(std::mem::take(&mut turn.runs));
+            if state.closed {
+                state.threads -= 1;
+                self.ended.notify_all();
+                return Next::End;
+            }
+            let Some(job) = state.queue.pop_front() else {
+                return Next::Rest;
+            };
+            let seat = state.next_to_stand_by();
+            let alone = state.idle.is_empty() && !state.stands_by;
+            let grow = alone && state.threads < self.config.threads;
+            state.threads += usize::from(grow);
+            state.busy += 1;
+            turn.runs = true;
+            (Next::Run { job, grow }, seat)
+        };
+        Seat::wake(seat);
+        next
+    }
+
+    /// Thread, detached: sleeps until it is to stand by, or to end.
+    pub(crate) fn rest(&self, seat: &Arc<Seat>, turn: &mut Turn) {
+        {
+            let mut state = lock(&self.state);
+            if state.closed {
+                return;
+            }
+            if !state.queue.is_empty() && !state.stands_by {
+                state.stands_by = true;
+                turn.stands_by = true;
+                return;
+            }
+            state.idle.push(Arc::clone(seat));
+        }
+        seat.sleep();
+        // `next_to_stand_by` woke this thread; or `close` did, after which the mark means nothing.
+        turn.stands_by = true;
+    }
+
+    /// Ends the pool: gives back what waits, and each thread ends when it comes by.
+    pub(crate) fn close(&self) -> VecDeque<J> {
+        let (idle, queue) = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            (std::mem::take(&mut state.idle), std::mem::take(&mut state.queue))
+        };
+        for seat in idle {
+            Seat::wake(Some(seat));
+        }
+        queue
+    }
+
+    /// Waits at most `limit` for the threads of a closed pool to end; says whether they have.
+    pub(crate) fn wait_ended(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut state = lock(&self.state);
+        while state.threads > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self
+                .ended
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+}
+
+impl Pool {
+    /// Event loop: takes a request out of the queue.
+    pub(crate) fn forget(&self, id: RequestId) {
+        let job = {
+            let mut state = lock(&self.state);
+            let at = state.queue.iter().position(|job| job.id == id);
+            at.and_then(|at| state.queue.remove(at))
+        };
+        drop(job);
+    }
+}
+
+impl<J> State<J> {
+    /// Restores what always holds after the queue or `stands_by` changed; the seat is to be woken
+    /// outside the lock.
+    fn next_to_stand_by(&mut self) -> Option<Arc<Seat>> {
+        if self.stands_by || self.queue.is_empty() {
+            return None;
+        }
+        let seat = self.idle.pop()?;
+        self.stands_by = true;
+        Some(seat)
+    }
+}
+
+impl Seat {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { woken: Mutex::new(false), bell: Condvar::new() })
+    }
+
+    fn sleep(&self) {
+        let mut woken = lock(&self.woken);
+        while !*woken {
+            woken = wait(&self.bell, woken);
+        }
+        *woken = false;
+    }
+
+    fn wake(seat: Option<Arc<Self>>) {
+        if let Some(seat) = seat {
+            *lock(&seat.woken) = true;
+            seat.bell.notify_one();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The bell that wakes the event loop: an eventfd that nginx watches like any other descriptor.
+
+#[cfg(not(feature = "loom"))]
+pub(crate) use self::eventfd::Bell;
+#[cfg(feature = "loom")]
+pub(crate) use self::model::Bell;
+
+#[cfg(not(feature = "loom"))]
+mod eventfd {
+    use std::io;
+    use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    #[derive(Debug)]
+    pub(crate) struct Bell {
+        fd: OwnedFd,
+    }
+
+    impl Bell {
+        pub(crate) fn new() -> io::Result<Self> {
+            let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+            Ok(Self { fd })
+        }
+
+        pub(crate) fn fd(&self) -> RawFd {
+            self.fd.as_raw_fd()
+        }
+
+        /// Wakes the event loop. An eventfd refuses only a counter near 2^64, which is awake already.
+        pub(crate) fn ring(&self) {
+            while let Err(rustix::io::Errno::INTR) = rustix::io::write(&self.fd, &1_u64.to_ne_bytes()) {}
+        }
+
+        /// Takes back what has been rung; the next ring is an event again.
+        pub(crate) fn hush(&self) {
+            let mut count = [0; 8];
+            while let Err(rustix::io::Errno::INTR) = rustix::io::read(&self.fd, &mut count) {}
+        }
+    }
+}
+
+/// The same bell for loom: `wait` stands for epoll.
+#[cfg(feature = "loom")]
+mod model {
+    use crate::bridge::sync::{Condvar, Mutex, lock, wait};
+
+    #[derive(Debug)]
+    pub(crate) struct Bell {
+        rung: Mutex<bool>,
+        heard: Condvar,
+    }
+
+    impl Bell {
+        pub(crate) fn new() -> std::io::Result<Self> {
+            Ok(Self { rung: Mutex::new(false), heard: Condvar::new() })
+        }
+
+        pub(crate) fn ring(&self) {
+            *lock(&self.rung) = true;
+            self.heard.notify_one();
+        }
+
+        pub(crate) fn hush(&self) {
+            *lock(&self.rung) = false;
+        }
+
+        #[cfg(test)]
+        pub(crate) fn wait(&self) {
+            let mut rung = lock(&self.rung);
+            while !*rung {
+                rung = wait(&self.heard, rung);
+            }
+        }
+
+        pub(crate) fn fd(&self) -> std::os::fd::RawFd {
+            -1
+        }
+    }
+}

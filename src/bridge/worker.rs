@@ -1,0 +1,152 @@
+//! All that the two worlds of one worker process share.
+
+use std::io;
+use std::sync::{Condvar as StdCondvar, Mutex as StdMutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::config::WorkerConfig;
+use super::events::Events;
+use super::exchange::{Job, milliseconds};
+use super::gate::{Gate, Passage};
+use super::pool::Pool;
+use super::sync::{Arc, AtomicBool, Ordering};
+use super::tasks::{Task, Tasks};
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    epoch: Instant,
+    pub(crate) config: WorkerConfig,
+    pub(crate) events: Events,
+    pub(crate) pools: Vec<Arc<Pool>>,
+    /// One per application.
+    pub(crate) gates: Vec<Gate>,
+    pub(crate) tasks: Tasks,
+    /// The interpreter did not start.
+    broken: AtomicBool,
+    stopped: StdMutex<Option<Stopped>>,
+    stop_changed: StdCondvar,
+}
+
+/// How Python ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// The interpreter is finalised, and no thread of it is left.
+    Finalized,
+    /// `atexit` has run; threads are left that would crash on a finalised interpreter.
+    ThreadsLeft,
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    QueueFull,
+    /// Python did not start in this worker.
+    Broken,
+}
+
+impl Worker {
+    pub(crate) fn new(config: WorkerConfig) -> io::Result<Self> {
+        let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
+        let gates = config.apps.iter().map(|_| Gate::new()).collect();
+        Ok(Self {
+            epoch: Instant::now(),
+            config,
+            events: Events::new()?,
+            pools,
+            gates,
+            tasks: Tasks::new(),
+            broken: AtomicBool::new(false),
+            stopped: StdMutex::new(None),
+            stop_changed: StdCondvar::new(),
+        })
+    }
+
+    /// Milliseconds since this worker began.
+    pub(crate) fn now(&self) -> u64 {
+        milliseconds(self.epoch)
+    }
+
+    /// Event loop: sends a request on its way to a thread.
+    pub(crate) fn submit(&self, job: Job) -> Result<(), Refusal> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(Refusal::Broken);
+        }
+        let location = Arc::clone(&job.location);
+        let (Some(pool), Some(gate)) =
+            (self.pools.get(location.pool), self.gates.get(location.app))
+        else {
+            return Err(Refusal::Broken);
+        };
+        match gate.pass(job, pool.config.max_queue + pool.config.threads) {
+            Passage::Through(job) => pool.submit(job).map_err(|_| Refusal::QueueFull),
+            Passage::Waits => Ok(()),
+            Passage::Full => Err(Refusal::QueueFull),
+        }
+    }
+
+    /// Event loop: a request no longer waits for a thread.
+    pub(crate) fn forget(&self, job: &Job) {
+        if let Some(gate) = self.gates.get(job.location.app) {
+            gate.forget(job.id);
+        }
+        if let Some(pool) = self.pools.get(job.location.pool) {
+            pool.forget(job.id);
+        }
+    }
+
+    /// Python's main thread: application `app` is ready for its requests. Gives back those that found
+    /// the queue of their pool full meanwhile.
+    #[must_use]
+    pub(crate) fn open_gate(&self, app: usize) -> Vec<Job> {
+        let mut refused = Vec::new();
+        for job in self.gates.get(app).map(Gate::open).unwrap_or_default() {
+            let taken = self
+                .pools
+                .get(job.location.pool)
+                .is_some_and(|pool| pool.submit(Arc::clone(&job)).is_ok());
+            if !taken {
+                refused.push(job);
+            }
+        }
+        refused
+    }
+
+    /// Python's main thread: the interpreter did not start. Gives back the requests that waited.
+    #[must_use]
+    pub(crate) fn set_broken(&self) -> Vec<Job> {
+        self.broken.store(true, Ordering::Release);
+        let mut waiting: Vec<Job> = self.gates.iter().flat_map(Gate::open).collect();
+        waiting.extend(self.pools.iter().flat_map(|pool| pool.close()));
+        waiting
+    }
+
+    /// Event loop: has dropped references to Python's objects; somebody who is attached must give them
+    /// back.
+    pub(crate) fn collect(&self) {
+        self.tasks.push(Task::Collect);
+    }
+
+    /// Event loop: asks Python to end.
+    pub(crate) fn stop(&self) {
+        for pool in &self.pools {
+            drop(pool.close());
+        }
+        self.tasks.push(Task::Stop);
+    }
+
+    /// Python's main thread: has ended.
+    pub(crate) fn set_stopped(&self, stopped: Stopped) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(stopped);
+        self.stop_changed.notify_all();
+    }
+
+    /// Event loop, at exit: waits at most `limit` for Python to end.
+    pub(crate) fn wait_stopped(&self, limit: Duration) -> Option<Stopped> {
+        let guard = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = self
+            .stop_changed
+            .wait_timeout_while(guard, limit, |stopped| stopped.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        *result.0
+    }
+}

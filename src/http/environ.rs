@@ -1,0 +1,287 @@
+//! The HTTP_* variables of environ (PEP 3333, "environ Variables"; RFC 3875, 4.1.18).
+
+use std::borrow::Cow;
+
+use super::head::{Field, RequestHead};
+
+/// Header names that are common enough for their environ key to be made once, at start.
+pub(crate) const KNOWN: &[(&[u8], &str)] = &[
+    (b"host", "HTTP_HOST"),
+    (b"user-agent", "HTTP_USER_AGENT"),
+    (b"accept", "HTTP_ACCEPT"),
+    (b"accept-encoding", "HTTP_ACCEPT_ENCODING"),
+    (b"accept-language", "HTTP_ACCEPT_LANGUAGE"),
+    (b"accept-charset", "HTTP_ACCEPT_CHARSET"),
+    (b"authorization", "HTTP_AUTHORIZATION"),
+    (b"cache-control", "HTTP_CACHE_CONTROL"),
+    (b"connection", "HTTP_CONNECTION"),
+    (b"cookie", "HTTP_COOKIE"),
+    (b"dnt", "HTTP_DNT"),
+    (b"expect", "HTTP_EXPECT"),
+    (b"forwarded", "HTTP_FORWARDED"),
+    (b"if-match", "HTTP_IF_MATCH"),
+    (b"if-modified-since", "HTTP_IF_MODIFIED_SINCE"),
+    (b"if-none-match", "HTTP_IF_NONE_MATCH"),
+    (b"if-range", "HTTP_IF_RANGE"),
+    (b"if-unmodified-since", "HTTP_IF_UNMODIFIED_SINCE"),
+    (b"keep-alive", "HTTP_KEEP_ALIVE"),
+    (b"origin", "HTTP_ORIGIN"),
+    (b"pragma", "HTTP_PRAGMA"),
+    (b"priority", "HTTP_PRIORITY"),
+    (b"range", "HTTP_RANGE"),
+    (b"referer", "HTTP_REFERER"),
+    (b"sec-ch-ua", "HTTP_SEC_CH_UA"),
+    (b"sec-ch-ua-mobile", "HTTP_SEC_CH_UA_MOBILE"),
+    (b"sec-ch-ua-platform", "HTTP_SEC_CH_UA_PLATFORM"),
+    (b"sec-fetch-dest", "HTTP_SEC_FETCH_DEST"),
+    (b"sec-fetch-mode", "HTTP_SEC_FETCH_MODE"),
+    (b"sec-fetch-site", "HTTP_SEC_FETCH_SITE"),
+    (b"sec-fetch-user", "HTTP_SEC_FETCH_USER"),
+    (b"te", "HTTP_TE"),
+    (b"traceparent", "HTTP_TRACEPARENT"),
+    (b"transfer-encoding", "HTTP_TRANSFER_ENCODING"),
+    (b"upgrade", "HTTP_UPGRADE"),
+    (b"upgrade-insecure-requests", "HTTP_UPGRADE_INSECURE_REQUESTS"),
+    (b"via", "HTTP_VIA"),
+    (b"x-csrftoken", "HTTP_X_CSRFTOKEN"),
+    (b"x-forwarded-for", "HTTP_X_FORWARDED_FOR"),
+    (b"x-forwarded-host", "HTTP_X_FORWARDED_HOST"),
+    (b"x-forwarded-proto", "HTTP_X_FORWARDED_PROTO"),
+    (b"x-real-ip", "HTTP_X_REAL_IP"),
+    (b"x-request-id", "HTTP_X_REQUEST_ID"),
+    (b"x-requested-with", "HTTP_X_REQUESTED_WITH"),
+];
+
+/// An environ key made of a header's name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HeaderKey<'a> {
+    /// An index into [`KNOWN`].
+    Known(usize),
+    /// The header's name as sent; [`variable_name`] makes the key.
+    Other(&'a [u8]),
+}
+
+/// Hands each HTTP_* variable of a request to `sink`, once per key.
+///
+/// - Repeated fields are joined by `, `, Cookie by `; ` (RFC 9110, 5.3; RFC 6265, 5.4).
+/// - Content-Type and Content-Length are not among them: they have variables of their own.
+/// - `Proxy` never is: HTTP_PROXY would be taken for the client library's setting (httpoxy).
+/// - A name with `_` never shadows or joins the one with `-` that has the same key.
+pub(crate) fn headers<'h>(
+    head: &'h RequestHead,
+    mut sink: impl FnMut(HeaderKey<'h>, Cow<'h, [u8]>),
+) {
+    let fields = head.fields();
+    for (at, field) in fields.iter().enumerate() {
+        let name = head.get(field.name);
+        if left_out(head, name) {
+            continue;
+        }
+        let (before, rest) = fields.split_at(at);
+        let same = |other: &&Field| {
+            other.hash == field.hash && same_key(head.get(other.name), name)
+        };
+        if before.iter().any(|other| same(&other)) {
+            continue;
+        }
+        let after = rest.get(1..).unwrap_or_default();
+        let value = if after.iter().any(|other| same(&other)) {
+            Cow::Owned(join(head, name, rest.iter().filter(same)))
+        } else {
+            Cow::Borrowed(head.get(field.value))
+        };
+        sink(key(name, field.hash), value);
+    }
+}
+
+/// The value of Content-Type, for CONTENT_TYPE.
+pub(crate) fn content_type(head: &RequestHead) -> Option<&[u8]> {
+    let hash = const { name_hash_of(b"content-type") };
+    let is_it = |field: &&Field| {
+        field.hash == hash && head.get(field.name).eq_ignore_ascii_case(b"content-type")
+    };
+    head.fields().iter().find(is_it).map(|field| head.get(field.value))
+}
+
+/// The environ key of a header: `HTTP_`, upper case, `-` as `_`.
+pub(crate) fn variable_name(name: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(5 + name.len());
+    key.extend_from_slice(b"HTTP_");
+    key.extend(name.iter().map(|&byte| fold(byte).to_ascii_uppercase()));
+    key
+}
+
+/// A hash that two header names share when they have the same environ key (FNV-1a).
+pub(crate) fn name_hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, &byte| {
+        (hash ^ u32::from(fold(byte).to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
+}
+
+fn left_out(head: &RequestHead, name: &[u8]) -> bool {
+    match name.len() {
+        5 => name.eq_ignore_ascii_case(b"proxy"),
+        12 => same_key(name, b"content-type"),
+        14 => same_key(name, b"content-length"),
+        17 => head.dechunked && same_key(name, b"transfer-encoding"),
+        _ => false,
+    }
+}
+
+fn key(name: &[u8], hash: u32) -> HeaderKey<'_> {
+    match known(hash) {
+        Some(index) if KNOWN.get(index).is_some_and(|(known, _)| same_key(known, name)) => {
+            HeaderKey::Known(index)
+        }
+        _ => HeaderKey::Other(name),
+    }
+}
+
+/// Looks a hash up in a table of 256 places made at compile time.
+fn known(hash: u32) -> Option<usize> {
+    let mut place = hash as usize;
+    loop {
+        match TABLE.get(place % TABLE.len()).copied() {
+            Some((index, stored)) if index != NONE => {
+                if stored == hash {
+                    return Some(usize::from(index));
+                }
+            }
+            _ => return None,
+        }
+        place = place.wrapping_add(1);
+    }
+}
+
+const NONE: u8 = u8::MAX;
+const TABLE: [(u8, u32); 256] = table();
+
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+const fn table() -> [(u8, u32); 256] {
+    let mut table = [(NONE, 0); 256];
+    let mut index = 0;
+    while index < KNOWN.len() {
+        let hash = name_hash_of(KNOWN[index].0);
+        let mut place = hash as usize % 256;
+        while table[place].0 != NONE {
+            place = (place + 1) % 256;
+        }
+        table[place] = (index as u8, hash);
+        index += 1;
+    }
+    table
+}
+
+/// [`name_hash`] of a name in lower case, at compile time.
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+const fn name_hash_of(name: &[u8]) -> u32 {
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut at = 0;
+    while at < name.len() {
+        hash = (hash ^ fold(name[at]) as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
+}
+
+const fn fold(byte: u8) -> u8 {
+    if byte == b'-' { b'_' } else { byte }
+}
+
+fn same_key(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(&a, &b)| fold(a).eq_ignore_ascii_case(&fold(b)))
+}
+
+fn join<'a>(
+    head: &RequestHead,
+    name: &[u8],
+    fields: impl Iterator<Item = &'a Field> + Clone,
+) -> Vec<u8> {
+    let plain = |field: &&Field| !head.get(field.name).contains(&b'_');
+    let any_plain = fields.clone().any(|field| plain(&field));
+    let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b", " };
+    let mut joined = Vec::new();
+    for (at, field) in fields.filter(|field| !any_plain || plain(field)).enumerate() {
+        if at > 0 {
+            joined.extend_from_slice(separator);
+        }
+        joined.extend_from_slice(head.get(field.value));
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut head = RequestHead::with_capacity(64, 4);
+        head.dechunked = true;
+        for (name, value) in fields {
+            head.push_field(name.as_bytes(), value.as_bytes());
+        }
+        let mut found = Vec::new();
+        headers(&head, |key, value| {
+            let key = match key {
+                HeaderKey::Known(index) => KNOWN[index].1.to_owned(),
+                HeaderKey::Other(name) => String::from_utf8(variable_name(name)).unwrap(),
+            };
+            found.push((key, String::from_utf8(value.into_owned()).unwrap()));
+        });
+        found
+    }
+
+    fn expect(fields: &[(&str, &str)], expected: &[(&str, &str)]) {
+        let expected: Vec<_> =
+            expected.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        assert_eq!(variables(fields), expected, "{fields:?}");
+    }
+
+    #[test]
+    fn names_are_mapped() {
+        expect(
+            &[("Host", "a"), ("X-Custom-Thing", "b"), ("x-request-id", "c")],
+            &[("HTTP_HOST", "a"), ("HTTP_X_CUSTOM_THING", "b"), ("HTTP_X_REQUEST_ID", "c")],
+        );
+    }
+
+    #[test]
+    fn every_known_name_is_found() {
+        for (index, (name, variable)) in KNOWN.iter().enumerate() {
+            assert_eq!(key(name, name_hash(name)), HeaderKey::Known(index));
+            assert_eq!(variable_name(name), variable.as_bytes());
+        }
+    }
+
+    #[test]
+    fn repeated_fields_are_joined_in_their_order() {
+        expect(
+            &[("X-A", "1"), ("Host", "h"), ("x-a", "2"), ("X-A", "")],
+            &[("HTTP_X_A", "1, 2, "), ("HTTP_HOST", "h")],
+        );
+        expect(&[("Cookie", "a=1"), ("cookie", "b=2")], &[("HTTP_COOKIE", "a=1; b=2")]);
+    }
+
+    #[test]
+    fn some_headers_never_become_http_variables() {
+        expect(
+            &[
+                ("Proxy", "http://evil/"),
+                ("Content-Type", "text/plain"),
+                ("content_type", "text/evil"),
+                ("Content-Length", "3"),
+                ("Transfer-Encoding", "chunked"),
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn an_underscore_cannot_shadow_a_hyphen() {
+        for fields in [[("X_Under", "evil"), ("X-Under", "good")], [("X-Under", "good"), ("X_Under", "evil")]] {
+            expect(&fields, &[("HTTP_X_UNDER", "good")]);
+        }
+        expect(&[("X_Under", "1"), ("X_Under", "2")], &[("HTTP_X_UNDER", "1, 2")]);
+    }
+}

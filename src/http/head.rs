@@ -1,0 +1,89 @@
+//! The head of a request as an owned snapshot: what crosses from the event loop to a Python thread.
+
+use super::environ::name_hash;
+
+/// A piece of a [`RequestHead`]'s text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+/// One header field as the client sent it, with the hash of its environ key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+    pub(crate) hash: u32,
+}
+
+/// The head of a request. All text lies in one buffer, so that taking the snapshot is one
+/// allocation and one copy; the spans say what is where.
+#[derive(Debug, Default)]
+pub(crate) struct RequestHead {
+    text: Vec<u8>,
+    fields: Vec<Field>,
+    params: Vec<(Span, Span)>,
+    pub(crate) method: Span,
+    /// The decoded, normalized path (nginx's `$uri`).
+    pub(crate) path: Span,
+    /// The query string, as sent (nginx's `$args`).
+    pub(crate) query: Span,
+    /// The request target as sent (nginx's `$request_uri`).
+    pub(crate) target: Span,
+    pub(crate) protocol: Span,
+    pub(crate) remote_addr: Span,
+    pub(crate) remote_port: Span,
+    pub(crate) server_name: Span,
+    pub(crate) server_port: Span,
+    pub(crate) https: bool,
+    /// Only the response's head is wanted: HEAD, or a subrequest such as `auth_request`'s.
+    pub(crate) head_only: bool,
+    /// The body's length in bytes where it is known.
+    pub(crate) content_length: Option<u64>,
+    /// The body has been de-chunked and its length is known, so that `Transfer-Encoding` no longer
+    /// describes it (RFC 9112, 6.1).
+    pub(crate) dechunked: bool,
+}
+
+impl RequestHead {
+    /// An empty head with room for `text` bytes and `fields` header fields.
+    pub(crate) fn with_capacity(text: usize, fields: usize) -> Self {
+        Self {
+            text: Vec::with_capacity(text),
+            fields: Vec::with_capacity(fields),
+            ..Self::default()
+        }
+    }
+
+    /// Copies `bytes` into the head. nginx's own limits keep a head far below 4 GiB.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Span {
+        let start = self.text.len() as u32;
+        self.text.extend_from_slice(bytes);
+        Span { start, end: self.text.len() as u32 }
+    }
+
+    pub(crate) fn push_field(&mut self, name: &[u8], value: &[u8]) {
+        let hash = name_hash(name);
+        let field = Field { name: self.put(name), value: self.put(value), hash };
+        self.fields.push(field);
+    }
+
+    /// A `wsgi_param` whose value depends on the request.
+    pub(crate) fn push_param(&mut self, name: &[u8], value: &[u8]) {
+        let param = (self.put(name), self.put(value));
+        self.params.push(param);
+    }
+
+    pub(crate) fn get(&self, span: Span) -> &[u8] {
+        self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    pub(crate) fn params(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.params.iter().map(|&(name, value)| (self.get(name), self.get(value)))
+    }
+}

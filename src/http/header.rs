@@ -1,0 +1,650 @@
+//! The header fields of a response: which of them nginx has a slot for, what RFC 9110 lets a name
+//! and a value be, and the head of a response as it crosses the wall.
+
+use std::ascii;
+use std::fmt;
+
+use thiserror::Error;
+
+/// The fields that are more than a name and a value: those that nginx's filters read from a slot
+/// of their own, those that speak of this connection alone, and those that speak to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderKind {
+    ContentType,
+    ContentLength,
+    LastModified,
+    ETag,
+    Location,
+    ContentEncoding,
+    Date,
+    Server,
+    WwwAuthenticate,
+    AcceptRanges,
+    AccelBuffering,
+    /// The connection is nginx's: PEP 3333, "Other HTTP Features", forbids an application to send
+    /// these.
+    HopByHop,
+    Other,
+}
+
+/// Finds the kind of a field by its name, in any case.
+pub(crate) fn classify(name: &[u8]) -> HeaderKind {
+    let candidates: &[(&[u8], HeaderKind)] = match name.len() {
+        2 => &[(b"te", HeaderKind::HopByHop)],
+        4 => &[(b"date", HeaderKind::Date), (b"etag", HeaderKind::ETag)],
+        6 => &[(b"server", HeaderKind::Server)],
+        7 => &[
+            (b"trailer", HeaderKind::HopByHop),
+            (b"upgrade", HeaderKind::HopByHop),
+        ],
+        8 => &[
+            (b"location", HeaderKind::Location),
+            (b"trailers", HeaderKind::HopByHop),
+        ],
+        10 => &[
+            (b"connection", HeaderKind::HopByHop),
+            (b"keep-alive", HeaderKind::HopByHop),
+        ],
+        12 => &[(b"content-type", HeaderKind::ContentType)],
+        13 => &[
+            (b"last-modified", HeaderKind::LastModified),
+            (b"accept-ranges", HeaderKind::AcceptRanges),
+        ],
+        14 => &[(b"content-length", HeaderKind::ContentLength)],
+        16 => &[
+            (b"content-encoding", HeaderKind::ContentEncoding),
+            (b"www-authenticate", HeaderKind::WwwAuthenticate),
+            (b"proxy-connection", HeaderKind::HopByHop),
+        ],
+        17 => &[
+            (b"transfer-encoding", HeaderKind::HopByHop),
+            (b"x-accel-buffering", HeaderKind::AccelBuffering),
+        ],
+        18 => &[(b"proxy-authenticate", HeaderKind::HopByHop)],
+        19 => &[(b"proxy-authorization", HeaderKind::HopByHop)],
+        _ => &[],
+    };
+    candidates
+        .iter()
+        .find(|(candidate, _)| name.eq_ignore_ascii_case(candidate))
+        .map_or(HeaderKind::Other, |&(_, kind)| kind)
+}
+
+/// What is wrong with a header field. No text quotes a value but that of Content-Length: a value
+/// may be a session's secret, and the log is not the place for it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum HeaderError {
+    #[error("header name is empty (RFC 9110, section 5.1: a field name is a token)")]
+    EmptyName,
+
+    #[error("header name {name} contains {octet} (RFC 9110, section 5.1: a field name is a token)")]
+    IllegalName { name: String, octet: Octet },
+
+    #[error(
+        "value of header {name} contains {octet} at byte {position} \
+         (PEP 3333: it \"must not include any control characters\"; RFC 9110, section 5.5)"
+    )]
+    IllegalValue {
+        name: String,
+        octet: Octet,
+        position: usize,
+    },
+
+    #[error(
+        "Content-Length {0} is not a decimal number of bytes \
+         (RFC 9110, section 8.6: \"Content-Length = 1*DIGIT\")"
+    )]
+    LengthNotDecimal(String),
+
+    #[error("Content-Length {0} is above 9223372036854775807, the most that nginx can count")]
+    LengthTooLarge(String),
+
+    #[error(
+        "Content-Length is given twice, as {first} and as {second}: one of them is wrong \
+         (RFC 9110, section 8.6)"
+    )]
+    LengthsDiffer { first: u64, second: u64 },
+}
+
+/// Refuses a name that is not a token (RFC 9110, sections 5.1 and 5.6.2).
+pub(crate) fn check_name(name: &[u8]) -> Result<(), HeaderError> {
+    if name.is_empty() {
+        return Err(HeaderError::EmptyName);
+    }
+    match name.iter().find(|&&byte| !is_token(byte)) {
+        None => Ok(()),
+        Some(&byte) => Err(HeaderError::IllegalName {
+            name: quoted(name),
+            octet: Octet(byte),
+        }),
+    }
+}
+
+/// Refuses a value with a control character other than HTAB in it (RFC 9110, section 5.5). White
+/// space around it is let through: [`trim`] takes it off.
+pub(crate) fn check_value(name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+    let illegal = |byte: u8| byte.is_ascii_control() && byte != b'\t';
+    match value.iter().enumerate().find(|&(_, &byte)| illegal(byte)) {
+        None => Ok(()),
+        Some((position, &byte)) => Err(HeaderError::IllegalValue {
+            name: quoted(name),
+            octet: Octet(byte),
+            position,
+        }),
+    }
+}
+
+/// The value without the white space around it, which is no part of it (RFC 9110, section 5.5).
+pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Reads a Content-Length: digits alone, and no more than `off_t` holds.
+pub(crate) fn parse_content_length(value: &[u8]) -> Result<u64, HeaderError> {
+    let digits = trim(value);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(HeaderError::LengthNotDecimal(quoted(value)));
+    }
+    digits
+        .iter()
+        .try_fold(0_i64, |length, &digit| {
+            length.checked_mul(10)?.checked_add(i64::from(digit - b'0'))
+        })
+        .map(i64::unsigned_abs)
+        .ok_or_else(|| HeaderError::LengthTooLarge(quoted(value)))
+}
+
+/// The head of a response: one block of bytes with the reason phrase and the fields one after
+/// another, and where each of them ends. Content-Length stands apart, as a number, and what is
+/// hop-by-hop has no place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResponseHead {
+    code: u16,
+    content_length: Option<u64>,
+    bytes: Vec<u8>,
+    reason_end: usize,
+    spans: Vec<Span>,
+}
+
+impl ResponseHead {
+    pub(crate) fn new(code: u16, reason: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(TYPICAL_BYTES.max(reason.len()));
+        bytes.extend_from_slice(reason);
+        Self {
+            code,
+            content_length: None,
+            reason_end: bytes.len(),
+            bytes,
+            spans: Vec::with_capacity(TYPICAL_FIELDS),
+        }
+    }
+
+    /// Adds a field that [`check_name`] and [`check_value`] have let through. A Content-Length
+    /// belongs to [`add_content_length`](Self::add_content_length) and a hop-by-hop field is not
+    /// for the application to send: neither is added.
+    pub(crate) fn push(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) {
+        if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
+            return;
+        }
+        self.bytes.extend_from_slice(name);
+        let name_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.spans.push(Span {
+            kind,
+            name_end,
+            value_end: self.bytes.len(),
+        });
+    }
+
+    /// Reads a Content-Length field of the application's. The same number twice is let through,
+    /// two numbers are not: one of them would cut the body in the wrong place.
+    pub(crate) fn add_content_length(&mut self, value: &[u8]) -> Result<(), HeaderError> {
+        let second = parse_content_length(value)?;
+        match self.content_length {
+            Some(first) if first != second => Err(HeaderError::LengthsDiffer { first, second }),
+            _ => {
+                self.content_length = Some(second);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn set_content_length(&mut self, length: Option<u64>) {
+        self.content_length = length;
+    }
+
+    pub(crate) fn code(&self) -> u16 {
+        self.code
+    }
+
+    pub(crate) fn reason(&self) -> &[u8] {
+        self.bytes.get(..self.reason_end).unwrap_or_default()
+    }
+
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// The fields as (kind, name, value), in the order in which they were added.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (HeaderKind, &[u8], &[u8])> {
+        self.spans.iter().scan(self.reason_end, |start, span| {
+            let name = self.bytes.get(*start..span.name_end)?;
+            let value = self.bytes.get(span.name_end..span.value_end)?;
+            *start = span.value_end;
+            Some((span.kind, name, value))
+        })
+    }
+}
+
+/// Where a field ends in the block; it begins where the one before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    kind: HeaderKind,
+    name_end: usize,
+    value_end: usize,
+}
+
+/// A byte that stands where it must not, as a message calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Octet(pub(crate) u8);
+
+impl fmt::Display for Octet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            b'\0' => f.write_str("NUL"),
+            b'\t' => f.write_str("HTAB"),
+            b'\n' => f.write_str("LF"),
+            b'\r' => f.write_str("CR"),
+            b' ' => f.write_str("a space"),
+            0x7f => f.write_str("DEL"),
+            byte @ 0x21..=0x7e => write!(f, "'{}'", char::from(byte)),
+            byte => write!(f, "byte 0x{byte:02x}"),
+        }
+    }
+}
+
+/// An application's bytes as a message may show them: in quotes, escaped, on one line, and cut
+/// (with "..." behind the quotes) where they would take more than 80 bytes.
+pub(crate) fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for &byte in bytes {
+        let from = text.len();
+        match byte {
+            b'\'' => text.push('\''),
+            _ => text.extend(ascii::escape_default(byte).map(char::from)),
+        }
+        if text.len() > QUOTED_BYTES + 1 {
+            text.truncate(from);
+            text.push_str("\"...");
+            return text;
+        }
+    }
+    text.push('"');
+    text
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What a framework's usual response needs, so that it is built without growing.
+const TYPICAL_BYTES: usize = 256;
+const TYPICAL_FIELDS: usize = 8;
+
+const QUOTED_BYTES: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOP_BY_HOP: [&str; 11] = [
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "TE",
+        "Te",
+        "Trailer",
+        "Trailers",
+        "Transfer-Encoding",
+        "Upgrade",
+    ];
+
+    #[test]
+    fn kinds() {
+        let typed = [
+            ("Content-Type", HeaderKind::ContentType),
+            ("Content-Length", HeaderKind::ContentLength),
+            ("Last-Modified", HeaderKind::LastModified),
+            ("ETag", HeaderKind::ETag),
+            ("Location", HeaderKind::Location),
+            ("Content-Encoding", HeaderKind::ContentEncoding),
+            ("Date", HeaderKind::Date),
+            ("Server", HeaderKind::Server),
+            ("WWW-Authenticate", HeaderKind::WwwAuthenticate),
+            ("Accept-Ranges", HeaderKind::AcceptRanges),
+            ("X-Accel-Buffering", HeaderKind::AccelBuffering),
+        ];
+        let hop_by_hop = HOP_BY_HOP.map(|name| (name, HeaderKind::HopByHop));
+        for (name, kind) in typed.into_iter().chain(hop_by_hop) {
+            for name in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                assert_eq!(classify(name.as_bytes()), kind, "{name}");
+                assert_eq!(classify(format!("{name}x").as_bytes()), HeaderKind::Other);
+                assert_eq!(classify(format!("x{name}").as_bytes()), HeaderKind::Other);
+                let underscored = name.replace('-', "_");
+                if underscored != name {
+                    assert_eq!(classify(underscored.as_bytes()), HeaderKind::Other);
+                }
+            }
+        }
+        for name in [
+            "",
+            "Set-Cookie",
+            "X-Frame-Options",
+            "Status",
+            "Vary",
+            "dat\u{e9}",
+        ] {
+            assert_eq!(classify(name.as_bytes()), HeaderKind::Other, "{name}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        for name in ["a", "X-Y", "x_y", "Set-Cookie", "!#$%&'*+-.^_`|~09AZaz"] {
+            assert_eq!(check_name(name.as_bytes()), Ok(()), "{name}");
+        }
+        assert_eq!(check_name(b""), Err(HeaderError::EmptyName));
+        for byte in 0..=u8::MAX {
+            let token = byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+            for name in [
+                vec![byte],
+                vec![b'a', byte],
+                vec![byte, b'a'],
+                vec![b'a', byte, b'b'],
+            ] {
+                let expected = if token {
+                    Ok(())
+                } else {
+                    Err(HeaderError::IllegalName {
+                        name: quoted(&name),
+                        octet: Octet(byte),
+                    })
+                };
+                assert_eq!(check_name(&name), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn values() {
+        for value in [
+            &b""[..],
+            b" ",
+            b"a b",
+            b"a\tb",
+            b"\t a \t",
+            b"d\xc3\x80\x9f\xff",
+            b":;,\"",
+        ] {
+            assert_eq!(check_value(b"X", value), Ok(()), "{}", quoted(value));
+        }
+        for byte in (0..0x20).chain([0x7f]).filter(|&byte| byte != b'\t') {
+            for (value, position) in [
+                (vec![byte], 0),
+                (vec![b'a', byte], 1),
+                (vec![byte, b'a'], 0),
+                (vec![9, 9, byte], 2),
+            ] {
+                let name = quoted(b"X");
+                assert_eq!(
+                    check_value(b"X", &value),
+                    Err(HeaderError::IllegalValue {
+                        name,
+                        octet: Octet(byte),
+                        position
+                    })
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn trimmed() {
+        let table: &[(&[u8], &[u8])] = &[
+            (b"", b""),
+            (b" ", b""),
+            (b" \t \t", b""),
+            (b"a", b"a"),
+            (b" \ta b\t ", b"a b"),
+            (b"\na\r", b"\na\r"),
+            (b"\xa0a\xa0", b"\xa0a\xa0"),
+        ];
+        for &(value, expected) in table {
+            assert_eq!(trim(value), expected);
+        }
+    }
+
+    #[test]
+    fn content_length() {
+        let table: &[(&[u8], u64)] = &[
+            (b"0", 0),
+            (b"000", 0),
+            (b"10", 10),
+            (b" \t10\t ", 10),
+            (b"00000000000000000000000010", 10),
+            (b"9223372036854775807", i64::MAX as u64),
+        ];
+        for &(value, length) in table {
+            assert_eq!(parse_content_length(value), Ok(length));
+        }
+
+        let malformed: [&[u8]; 17] = [
+            b"",
+            b" ",
+            b"-1",
+            b"+1",
+            b"1.0",
+            b"1e3",
+            b"0x10",
+            b"1_000",
+            b"1,1",
+            b"1, 1",
+            b"1 1",
+            b"a",
+            b"1a",
+            b"None",
+            b"1\n",
+            b"\xb2",
+            b"\xd9\xa1",
+        ];
+        for value in malformed {
+            let error = HeaderError::LengthNotDecimal(quoted(value));
+            assert_eq!(parse_content_length(value), Err(error));
+        }
+
+        let large: [&[u8]; 4] = [
+            b"9223372036854775808",
+            b"18446744073709551616",
+            b"99999999999999999999",
+            b" 99999999999999999999999999999999999999999 ",
+        ];
+        for value in large {
+            let error = HeaderError::LengthTooLarge(quoted(value));
+            assert_eq!(parse_content_length(value), Err(error));
+        }
+    }
+
+    #[test]
+    fn head() {
+        let mut head = ResponseHead::new(404, b"Not Found");
+        assert_eq!(head.fields().count(), 0);
+        head.push(HeaderKind::ContentType, b"Content-Type", b"text/plain");
+        head.push(HeaderKind::Other, b"X-Empty", b"");
+        head.push(HeaderKind::Other, b"Set-Cookie", b"a=1");
+        head.push(HeaderKind::Other, b"Set-Cookie", b"b=2");
+
+        assert_eq!(head.code(), 404);
+        assert_eq!(head.reason(), b"Not Found");
+        assert_eq!(head.content_length(), None);
+        let expected: [(HeaderKind, &[u8], &[u8]); 4] = [
+            (HeaderKind::ContentType, b"Content-Type", b"text/plain"),
+            (HeaderKind::Other, b"X-Empty", b""),
+            (HeaderKind::Other, b"Set-Cookie", b"a=1"),
+            (HeaderKind::Other, b"Set-Cookie", b"b=2"),
+        ];
+        assert!(head.fields().eq(expected));
+        assert!(head.fields().eq(expected), "a second walk sees the same");
+    }
+
+    #[test]
+    fn head_larger_than_the_typical_one() {
+        let mut head = ResponseHead::new(200, &[b'r'; 1000]);
+        for number in 0..1000_u32 {
+            head.push(
+                HeaderKind::Other,
+                format!("X-{number}").as_bytes(),
+                &[b'v'; 100],
+            );
+        }
+        assert_eq!(head.reason(), [b'r'; 1000]);
+        assert_eq!(head.fields().count(), 1000);
+        let (_, name, value) = head.fields().last().unwrap();
+        assert_eq!((name, value), (&b"X-999"[..], &[b'v'; 100][..]));
+    }
+
+    #[test]
+    fn head_keeps_out_what_is_not_a_plain_field() {
+        let mut head = ResponseHead::new(200, b"OK");
+        head.push(HeaderKind::ContentLength, b"Content-Length", b"5");
+        for name in HOP_BY_HOP {
+            head.push(classify(name.as_bytes()), name.as_bytes(), b"x");
+        }
+        assert_eq!(head.fields().count(), 0);
+        assert_eq!(head.content_length(), None);
+    }
+
+    #[test]
+    fn head_content_length() {
+        let mut head = ResponseHead::new(200, b"OK");
+        assert_eq!(head.add_content_length(b" 5"), Ok(()));
+        assert_eq!(head.add_content_length(b"05"), Ok(()));
+        assert_eq!(head.content_length(), Some(5));
+        assert_eq!(
+            head.add_content_length(b"6"),
+            Err(HeaderError::LengthsDiffer {
+                first: 5,
+                second: 6
+            })
+        );
+        assert!(head.add_content_length(b"five").is_err());
+        assert_eq!(head.content_length(), Some(5));
+        head.set_content_length(Some(7));
+        assert_eq!(head.content_length(), Some(7));
+        head.set_content_length(None);
+        assert_eq!(head.content_length(), None);
+    }
+
+    #[test]
+    fn octets() {
+        let table = [
+            (0x00, "NUL"),
+            (0x01, "byte 0x01"),
+            (0x09, "HTAB"),
+            (0x0a, "LF"),
+            (0x0d, "CR"),
+            (0x1f, "byte 0x1f"),
+            (0x20, "a space"),
+            (0x3a, "':'"),
+            (0x7e, "'~'"),
+            (0x7f, "DEL"),
+            (0x80, "byte 0x80"),
+            (0xff, "byte 0xff"),
+        ];
+        for (byte, text) in table {
+            assert_eq!(Octet(byte).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn quotes() {
+        let table: &[(&[u8], &str)] = &[
+            (b"", r#""""#),
+            (b"it's", r#""it's""#),
+            (b"a\"b\\c", r#""a\"b\\c""#),
+            (
+                b"\r\n\t\0\x1b\x7f\x80\xff",
+                r#""\r\n\t\x00\x1b\x7f\x80\xff""#,
+            ),
+        ];
+        for &(bytes, text) in table {
+            assert_eq!(quoted(bytes), text);
+        }
+
+        let eighty = "x".repeat(80);
+        assert_eq!(quoted(eighty.as_bytes()), format!("\"{eighty}\""));
+        assert_eq!(
+            quoted(format!("{eighty}x").as_bytes()),
+            format!("\"{eighty}\"...")
+        );
+        // An escape is shown whole or not at all.
+        assert_eq!(
+            quoted(&[0xff; 1000]),
+            format!("\"{}\"...", r"\xff".repeat(20))
+        );
+        assert_eq!(
+            quoted(&[&[b'x'; 78][..], b"\xff"].concat()),
+            format!("\"{}\"...", "x".repeat(78))
+        );
+    }
+
+    #[test]
+    fn texts() {
+        let table = [
+            (
+                check_name(b""),
+                "header name is empty (RFC 9110, section 5.1: a field name is a token)",
+            ),
+            (
+                check_name(b"X-Evil\r\nSet-Cookie"),
+                r#"header name "X-Evil\r\nSet-Cookie" contains CR (RFC 9110, section 5.1: a field name is a token)"#,
+            ),
+            (
+                check_name(b"X Y"),
+                r#"header name "X Y" contains a space (RFC 9110, section 5.1: a field name is a token)"#,
+            ),
+            (
+                check_value(b"Set-Cookie", b"id=secret\n"),
+                r#"value of header "Set-Cookie" contains LF at byte 9 (PEP 3333: it "must not include any control characters"; RFC 9110, section 5.5)"#,
+            ),
+            (
+                parse_content_length(b"ten").map(drop),
+                r#"Content-Length "ten" is not a decimal number of bytes (RFC 9110, section 8.6: "Content-Length = 1*DIGIT")"#,
+            ),
+            (
+                parse_content_length(b"9223372036854775808").map(drop),
+                r#"Content-Length "9223372036854775808" is above 9223372036854775807, the most that nginx can count"#,
+            ),
+            (
+                Err(HeaderError::LengthsDiffer {
+                    first: 5,
+                    second: 6,
+                }),
+                r#"Content-Length is given twice, as 5 and as 6: one of them is wrong (RFC 9110, section 8.6)"#,
+            ),
+        ];
+        for (result, text) in table {
+            assert_eq!(
+                result.map_err(|error| error.to_string()),
+                Err(text.to_owned())
+            );
+        }
+    }
+}

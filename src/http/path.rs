@@ -1,0 +1,288 @@
+//! Where an application is mounted: how the path of a request is divided into SCRIPT_NAME and
+//! PATH_INFO (PEP 3333, "environ Variables").
+
+use thiserror::Error;
+
+use super::header::{Octet, quoted};
+
+/// The path of a request, divided. Put together, the two are the path again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mounted<'a> {
+    /// Empty at the root, never "/".
+    pub(crate) script_name: &'a [u8],
+    /// Empty, or beginning with "/"; never empty where `script_name` is and the path is not.
+    pub(crate) path_info: &'a [u8],
+}
+
+/// Divides `path`, where it begins with `script_name` and "/" or nothing follows. None where it
+/// does not: such a path is PATH_INFO as a whole.
+pub(crate) fn mount<'a>(script_name: &'a [u8], path: &'a [u8]) -> Option<Mounted<'a>> {
+    if script_name.ends_with(b"/") {
+        return None;
+    }
+    let path_info = path.strip_prefix(script_name)?;
+    let whole_segments = script_name.is_empty() || matches!(path_info, [] | [b'/', ..]);
+    whole_segments.then_some(Mounted {
+        script_name,
+        path_info,
+    })
+}
+
+/// What is wrong with the value of `wsgi_script_name`, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum PathError {
+    #[error("script name {0} is the root: write \"off\" (PEP 3333: at the root it is empty)")]
+    Root(String),
+
+    #[error("script name {value} contains {octet}: write it without")]
+    ControlCharacter { value: String, octet: Octet },
+
+    #[error("script name {value} does not begin with \"/\": write {instead}")]
+    NoLeadingSlash { value: String, instead: String },
+
+    #[error("script name {value} ends with \"/\": write {instead}")]
+    TrailingSlash { value: String, instead: String },
+
+    #[error("script name {value} contains \"//\", which no normalized path does: write {instead}")]
+    DoubledSlash { value: String, instead: String },
+
+    #[error(
+        "script name {0} contains a \".\" or \"..\" segment, which no normalized path does: \
+         write the path that it leads to"
+    )]
+    DotSegment(String),
+
+    #[error(
+        "script name {0} is percent-encoded, and it is compared with a path that is decoded: \
+         write it decoded"
+    )]
+    PercentEncoded(String),
+}
+
+/// Refuses a script name that no path could begin with, or that PEP 3333 forbids.
+pub(crate) fn check_script_name(value: &[u8]) -> Result<(), PathError> {
+    let shown = || quoted(value);
+    let instead = || quoted(&canonical(value));
+
+    if value.iter().all(|&byte| byte == b'/') {
+        return Err(PathError::Root(shown()));
+    }
+    if let Some(&byte) = value.iter().find(|byte| byte.is_ascii_control()) {
+        return Err(PathError::ControlCharacter {
+            value: shown(),
+            octet: Octet(byte),
+        });
+    }
+    if value.windows(3).any(is_percent_encoded) {
+        return Err(PathError::PercentEncoded(shown()));
+    }
+    if value
+        .split(|&byte| byte == b'/')
+        .any(|segment| matches!(segment, b"." | b".."))
+    {
+        return Err(PathError::DotSegment(shown()));
+    }
+    if !value.starts_with(b"/") {
+        return Err(PathError::NoLeadingSlash {
+            value: shown(),
+            instead: instead(),
+        });
+    }
+    if value.ends_with(b"/") {
+        return Err(PathError::TrailingSlash {
+            value: shown(),
+            instead: instead(),
+        });
+    }
+    if value.windows(2).any(|pair| pair == b"//") {
+        return Err(PathError::DoubledSlash {
+            value: shown(),
+            instead: instead(),
+        });
+    }
+    Ok(())
+}
+
+/// The value with one slash in front of each of its segments and none behind.
+fn canonical(value: &[u8]) -> Vec<u8> {
+    let segments = value
+        .split(|&byte| byte == b'/')
+        .filter(|segment| !segment.is_empty());
+    segments
+        .flat_map(|segment| [&b"/"[..], segment])
+        .flatten()
+        .copied()
+        .collect()
+}
+
+fn is_percent_encoded(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounted() {
+        type Parts = (&'static str, &'static str);
+        let table: &[(&str, &str, Option<Parts>)] = &[
+            ("/app", "/app", Some(("/app", ""))),
+            ("/app", "/app/", Some(("/app", "/"))),
+            ("/app", "/app/x", Some(("/app", "/x"))),
+            ("/app", "/app//x/", Some(("/app", "//x/"))),
+            ("/app", "/app/app", Some(("/app", "/app"))),
+            ("/a/b", "/a/b/c", Some(("/a/b", "/c"))),
+            ("/caf\u{e9}", "/caf\u{e9}/x", Some(("/caf\u{e9}", "/x"))),
+            ("/app", "/apple", None),
+            ("/app", "/app.x", None),
+            ("/app", "/ap", None),
+            ("/app", "/", None),
+            ("/app", "", None),
+            ("/app", "/App/x", None),
+            ("/app", "//app/x", None),
+            ("/app", "/x/app", None),
+            // At the root, SCRIPT_NAME is empty and never "/".
+            ("", "/", Some(("", "/"))),
+            ("", "/x", Some(("", "/x"))),
+            ("", "", Some(("", ""))),
+            ("", "*", Some(("", "*"))),
+            ("/", "/", None),
+            ("/", "/x", None),
+            ("/app/", "/app/x", None),
+            ("/app/", "/app//x", None),
+        ];
+        for &(script_name, path, expected) in table {
+            let expected = expected.map(|(script_name, path_info)| Mounted {
+                script_name: script_name.as_bytes(),
+                path_info: path_info.as_bytes(),
+            });
+            let found = mount(script_name.as_bytes(), path.as_bytes());
+            assert_eq!(found, expected, "{script_name:?} on {path:?}");
+        }
+    }
+
+    #[test]
+    fn the_two_parts_are_the_path() {
+        let pieces = ["", "/", "/a", "/a/", "/ab", "/a/b", "//a", "/a//b", "a"];
+        for script_name in pieces {
+            for path in pieces {
+                if let Some(found) = mount(script_name.as_bytes(), path.as_bytes()) {
+                    assert_eq!(
+                        [found.script_name, found.path_info].concat(),
+                        path.as_bytes()
+                    );
+                    assert_ne!(found.script_name, b"/");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn script_names_that_may_be() {
+        for value in [
+            "/app",
+            "/a/b",
+            "/a.b",
+            "/a/.b",
+            "/a/...",
+            "/~user",
+            "/a b",
+            "/caf\u{e9}",
+            "/100%",
+            "/%zz",
+            "/%0z",
+            "/%z0",
+            "/?",
+            "/off",
+        ] {
+            assert_eq!(check_script_name(value.as_bytes()), Ok(()), "{value}");
+        }
+    }
+
+    #[test]
+    fn script_names_that_may_not() {
+        let table: &[(&[u8], &str)] = &[
+            (
+                b"",
+                r#"script name "" is the root: write "off" (PEP 3333: at the root it is empty)"#,
+            ),
+            (
+                b"/",
+                r#"script name "/" is the root: write "off" (PEP 3333: at the root it is empty)"#,
+            ),
+            (
+                b"//",
+                r#"script name "//" is the root: write "off" (PEP 3333: at the root it is empty)"#,
+            ),
+            (
+                b"app",
+                r#"script name "app" does not begin with "/": write "/app""#,
+            ),
+            (
+                b"app/",
+                r#"script name "app/" does not begin with "/": write "/app""#,
+            ),
+            (
+                b"/app/",
+                r#"script name "/app/" ends with "/": write "/app""#,
+            ),
+            (
+                b"/a//b//",
+                r#"script name "/a//b//" ends with "/": write "/a/b""#,
+            ),
+            (
+                b"/a//b",
+                r#"script name "/a//b" contains "//", which no normalized path does: write "/a/b""#,
+            ),
+            (
+                b"//a",
+                r#"script name "//a" contains "//", which no normalized path does: write "/a""#,
+            ),
+            (
+                b"/a\r\n",
+                r#"script name "/a\r\n" contains CR: write it without"#,
+            ),
+            (
+                b"/a\0b",
+                r#"script name "/a\x00b" contains NUL: write it without"#,
+            ),
+            (
+                b"/a\tb",
+                r#"script name "/a\tb" contains HTAB: write it without"#,
+            ),
+            (
+                b"/a\x7f",
+                r#"script name "/a\x7f" contains DEL: write it without"#,
+            ),
+            (
+                b"/a/../b",
+                r#"script name "/a/../b" contains a "." or ".." segment, which no normalized path does: write the path that it leads to"#,
+            ),
+            (
+                b"./a",
+                r#"script name "./a" contains a "." or ".." segment, which no normalized path does: write the path that it leads to"#,
+            ),
+            (
+                b"/my%20app",
+                r#"script name "/my%20app" is percent-encoded, and it is compared with a path that is decoded: write it decoded"#,
+            ),
+        ];
+        for &(value, text) in table {
+            let found = check_script_name(value).map_err(|error| error.to_string());
+            assert_eq!(found, Err(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_to_write_instead_is_accepted() {
+        for value in ["app", "app/", "/app/", "/a//b", "//a//", "a//b"] {
+            assert!(check_script_name(value.as_bytes()).is_err(), "{value}");
+            assert_eq!(
+                check_script_name(&canonical(value.as_bytes())),
+                Ok(()),
+                "{value}"
+            );
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `ngx_http_pywsgi_module`: Python web applications inside nginx's own workers.
+//!
+//! A request's way: [`nginx`]'s content handler takes a snapshot of it and submits it through
+//! [`bridge`] to a thread of [`python`], which makes environ by the rules of [`http`], calls the
+//! application and sends the response back through `bridge`; `nginx` passes it on to the client.
+//! docs/architecture.md tells it at length.
+//!
+//! | folder | may name | runs on | unsafe |
+//! |---|---|---|---|
+//! | `http` | std | anywhere | forbidden |
+//! | `bridge` | std, `http` | anywhere | forbidden |
+//! | `nginx` | `nginx_sys`, `http`, `bridge` | the event loop's thread | with its `SAFETY` |
+//! | `python` | `pyo3`, `http`, `bridge` | Python's threads | where CPython's C API is called |
+//!
+//! `nginx` and `python` do not name each other; the one call that joins them is [`start_python`].
+
+mod bridge;
+mod http;
+#[cfg_attr(test, allow(dead_code))] // a test binary has no nginx: nothing calls its entry points
+mod nginx;
+mod python;
+
+use std::io;
+use std::sync::Arc;
+
+/// Starts Python's threads in a worker process.
+fn start_python(worker: Arc<bridge::worker::Worker>) -> io::Result<()> {
+    python::start(worker)
+}

@@ -1,0 +1,111 @@
+//! Can the workers' user read a file? Found out by a forked child that becomes that user.
+//!
+//! nginx reads its configuration as root, who can read everything; the workers cannot. access(2) with
+//! another user's groups is not to be had otherwise.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::FromRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The user that the workers run as.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct User {
+    pub(super) uid: libc::uid_t,
+    pub(super) gid: libc::gid_t,
+}
+
+/// A file that the user cannot open, and the error.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) path: PathBuf,
+    pub(super) error: io::Error,
+}
+
+/// Opens each file, as `user` where one is given; the first that cannot be opened comes back.
+pub(super) fn check(user: Option<User>, files: &[&Path]) -> io::Result<Option<Unreadable>> {
+    let failed = match user {
+        Some(user) => check_as(user, files)?,
+        None => open_all(&c_paths(files)),
+    };
+    Ok(failed.and_then(|(at, errno)| {
+        let path = files.get(at)?.to_path_buf();
+        Some(Unreadable { path, error: io::Error::from_raw_os_error(errno) })
+    }))
+}
+
+type Failure = (usize, i32);
+
+fn c_paths(files: &[&Path]) -> Vec<CString> {
+    files.iter().map(|file| CString::new(file.as_os_str().as_bytes()).unwrap_or_default()).collect()
+}
+
+fn open_all(paths: &[CString]) -> Option<Failure> {
+    paths.iter().enumerate().find_map(|(at, path)| {
+        // SAFETY: a NUL-terminated path; the descriptor is closed again.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        if fd < 0 {
+            return Some((at, io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)));
+        }
+        // SAFETY: fd was just opened here.
+        unsafe { libc::close(fd) };
+        None
+    })
+}
+
+/// nginx's SIGCHLD handler reaps this child, so its outcome comes through a pipe: nothing where all is
+/// well, else which file and which error.
+fn check_as(user: User, files: &[&Path]) -> io::Result<Option<Failure>> {
+    // Allocated before the fork: the child makes system calls only.
+    let paths = c_paths(files);
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [read_end, write_end] = ends;
+    // SAFETY: the child calls only what is async-signal-safe, and leaves by _exit.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let failure = if become_user(user) { open_all(&paths) } else { Some((0, libc::EPERM)) };
+        if let Some((at, errno)) = failure {
+            let report = [at as i32, errno];
+            // SAFETY: eight bytes into a pipe that is open; nobody to tell of an error.
+            unsafe { libc::write(write_end, report.as_ptr().cast(), 8) };
+        }
+        // SAFETY: ends the child without running what the parent has registered.
+        unsafe { libc::_exit(0) };
+    }
+    let forked = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    // SAFETY: the two ends are this function's own; the read end is the File's from here on.
+    let mut reader = unsafe {
+        libc::close(write_end);
+        File::from_raw_fd(read_end)
+    };
+    forked?;
+    let mut report = Vec::new();
+    reader.read_to_end(&mut report)?;
+    // SAFETY: pid is this function's child; ECHILD where nginx's handler was first.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    Ok(report.split_first_chunk::<4>().and_then(|(at, errno)| {
+        let errno = i32::from_ne_bytes(errno.try_into().ok()?);
+        Some((usize::try_from(i32::from_ne_bytes(*at)).ok()?, errno))
+    }))
+}
+
+fn become_user(user: User) -> bool {
+    // SAFETY: plain system calls, as ngx_worker_process_init makes them; initgroups reads the group
+    // database, in a child of a process that has only one thread.
+    unsafe {
+        if libc::setgid(user.gid) != 0 {
+            return false;
+        }
+        let entry = libc::getpwuid(user.uid);
+        if !entry.is_null() && libc::initgroups((*entry).pw_name, user.gid) != 0 {
+            return false;
+        }
+        libc::setuid(user.uid) == 0
+    }
+}

@@ -1,0 +1,229 @@
+//! The request's body: all of it before the thread starts, or piece by piece.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::ptr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nginx_sys::{
+    ngx_buf_t, ngx_chain_t, ngx_http_read_client_request_body,
+    ngx_http_read_unbuffered_request_body, ngx_http_request_t, ngx_http_test_reading,
+};
+use rustix::fd::{AsFd, BorrowedFd};
+
+use super::context::{Body, Context};
+use super::entry;
+use super::finalize;
+use super::sys::{self, EventThread};
+use crate::bridge::input::{InputError, Segment};
+
+const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
+
+/// The buffered body as owned parts, and its length. nginx's temporary file is shared by a duplicate of
+/// its descriptor; the thread reads it.
+///
+/// # Safety
+///
+/// nginx has read the whole body of `r`.
+pub(super) unsafe fn take_buffered(
+    _token: EventThread,
+    r: *mut ngx_http_request_t,
+) -> std::io::Result<(VecDeque<Segment>, u64)> {
+    let mut segments = VecDeque::new();
+    let mut length = 0;
+    let mut file: Option<Arc<File>> = None;
+    // SAFETY: the caller's; the links are nginx's, and each buffer is in memory or in the file.
+    unsafe {
+        let body = (*r).request_body;
+        let mut link = if body.is_null() { ptr::null_mut() } else { (*body).bufs };
+        while let Some(part) = link.as_ref() {
+            let buffer = &*part.buf;
+            if buffer.in_file() != 0 {
+                let shared = match &file {
+                    Some(file) => Arc::clone(file),
+                    None => {
+                        let nginxs = BorrowedFd::borrow_raw((*buffer.file).fd);
+                        let own = rustix::io::fcntl_dupfd_cloexec(nginxs.as_fd(), 0)?;
+                        Arc::clone(file.insert(Arc::new(File::from(own))))
+                    }
+                };
+                let (start, end) = (buffer.file_pos as u64, buffer.file_last as u64);
+                if end > start {
+                    length += end - start;
+                    segments.push_back(Segment::File { file: shared, start, end });
+                }
+            } else if let Some(bytes) = memory(buffer) {
+                length += bytes.len() as u64;
+                segments.push_back(Segment::Memory(bytes));
+            }
+            link = part.next;
+        }
+    }
+    Ok((segments, length))
+}
+
+/// The thread wants (more of) the body.
+///
+/// # Safety
+///
+/// `context` is one of a request in flight.
+pub(super) unsafe fn wanted(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    unsafe {
+        let r = (*context).request;
+        match (*context).body {
+            Body::Expected => {
+                (*context).body = Body::Streaming;
+                if (*context).head_sent {
+                    // Too late for 100: the final response is on its way (RFC 9110, 10.1.1).
+                    (*r).set_expect_tested(1);
+                }
+                (*r).set_request_body_no_buffering(1);
+                // It takes a count for itself; this request holds one already.
+                let main = (*r).main;
+                (*main).set_count((*main).count() - 1);
+                let rc = ngx_http_read_client_request_body(r, Some(entry::body_started));
+                if rc >= sys::SPECIAL_RESPONSE {
+                    // In this case nginx has given the count back, and called nobody.
+                    (*main).set_count((*main).count() + 1);
+                    refused(token, context, rc);
+                } else if !(*context).finished {
+                    // nginx has put its own there, for a request that does not write yet.
+                    (*r).write_event_handler = Some(entry::writable);
+                }
+            }
+            Body::Paused => {
+                (*context).body = Body::Streaming;
+                forward(token, context, true);
+            }
+            Body::Buffered | Body::Streaming | Body::Complete => {}
+        }
+    }
+}
+
+/// nginx has a first part of the unbuffered body, or none yet.
+///
+/// # Safety
+///
+/// As for [`wanted`].
+pub(super) unsafe fn started(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    unsafe { forward(token, context, false) }
+}
+
+/// The client's connection is readable while the body is streamed.
+///
+/// # Safety
+///
+/// As for [`wanted`].
+pub(super) unsafe fn readable(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    unsafe {
+        let r = (*context).request;
+        let connection = &mut *(*r).connection;
+        if (*connection.read).timedout() != 0 {
+            connection.set_timedout(1);
+            if let Some(exchange) = &(*context).exchange {
+                exchange.input.fail(InputError::TimedOut);
+            }
+            finalize::finish(token, context, REQUEST_TIME_OUT);
+            return;
+        }
+        forward(token, context, true);
+    }
+}
+
+/// Passes on what nginx has, and reads on, until the client has no more or the pipe is full.
+///
+/// # Safety
+///
+/// As for [`wanted`].
+unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
+    // SAFETY: the caller's. nginx's buffers are used up here, as ngx_http_upstream_send_request_body
+    // does: it makes new ones of them with the next read.
+    unsafe {
+        let Some(exchange) = (*context).exchange.clone() else { return };
+        let r = (*context).request;
+        loop {
+            if read {
+                let rc = ngx_http_read_unbuffered_request_body(r);
+                if rc >= sys::SPECIAL_RESPONSE {
+                    refused(token, context, rc);
+                    return;
+                }
+                if rc == sys::ERROR {
+                    refused(token, context, sys::ERROR);
+                    return;
+                }
+            }
+            let (bytes, any) = take_bufs(r);
+            let room = bytes.is_empty() || exchange.input.push(bytes);
+            if (*r).reading_body() == 0 {
+                exchange.input.end();
+                (*context).body = Body::Complete;
+                (*r).read_event_handler = Some(ngx_http_test_reading);
+                return;
+            }
+            if !room {
+                // Not the client's time: client_body_timeout begins again with the next read.
+                sys::delete_timer((*(*r).connection).read);
+                (*context).body = Body::Paused;
+                (*r).read_event_handler = Some(ngx_http_test_reading);
+                return;
+            }
+            if read && !any {
+                (*r).read_event_handler = Some(entry::body_readable);
+                return;
+            }
+            read = true;
+        }
+    }
+}
+
+/// nginx refuses the rest of the body: too large, malformed, or the client is gone.
+unsafe fn refused(token: EventThread, context: *mut Context, rc: isize) {
+    // SAFETY: the callers'.
+    unsafe {
+        if let Some(exchange) = &(*context).exchange {
+            let client_gone = (*(*(*context).request).connection).error() != 0;
+            let why = if client_gone { InputError::ClientGone } else { InputError::Refused };
+            exchange.input.fail(why);
+        }
+        finalize::finish(token, context, rc);
+    }
+}
+
+/// Takes what nginx has read as one block; and says whether nginx had any buffer.
+unsafe fn take_bufs(r: *mut ngx_http_request_t) -> (Bytes, bool) {
+    // SAFETY: the callers'; the links are of the request's pool and nobody else's once taken out.
+    unsafe {
+        let body = &mut *(*r).request_body;
+        let mut link: *mut ngx_chain_t = std::mem::replace(&mut body.bufs, ptr::null_mut());
+        let any = !link.is_null();
+        let mut bytes = Vec::new();
+        while !link.is_null() {
+            let next = (*link).next;
+            let buffer = &mut *(*link).buf;
+            if buffer.last > buffer.pos {
+                let len = buffer.last.offset_from_unsigned(buffer.pos);
+                bytes.extend_from_slice(std::slice::from_raw_parts(buffer.pos, len));
+            }
+            buffer.pos = buffer.last;
+            sys::free_chain((*r).pool, link);
+            link = next;
+        }
+        (bytes.into(), any)
+    }
+}
+
+unsafe fn memory(buffer: &ngx_buf_t) -> Option<Bytes> {
+    if buffer.last <= buffer.pos {
+        return None;
+    }
+    // SAFETY: the caller's buffer lies in memory: its bytes are pos..last.
+    unsafe {
+        let len = buffer.last.offset_from_unsigned(buffer.pos);
+        Some(Bytes::copy_from_slice(std::slice::from_raw_parts(buffer.pos, len)))
+    }
+}

@@ -1,0 +1,145 @@
+//! What the event loop knows about one request: from the content handler to the request's cleanup.
+
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::fs::File;
+use std::ptr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nginx_sys::{ngx_chain_t, ngx_event_t, ngx_file_t, ngx_http_cleanup_add, ngx_http_request_t, ngx_msec_t};
+
+use super::entry;
+use super::module::ngx_http_pywsgi_module;
+use crate::bridge::config::LocationConfig;
+use crate::bridge::exchange::Exchange;
+use crate::bridge::id::RequestId;
+use crate::bridge::output::{Batch, SHARED_FROM};
+
+/// Lives on the heap; nginx's cleanup of the main request frees it ([`entry::cleanup`]). Until then
+/// `request` is valid: a subrequest's memory is its main request's.
+pub(crate) struct Context {
+    pub(super) request: *mut ngx_http_request_t,
+    /// What is shared with the thread; none before the submit and after the end.
+    pub(super) exchange: Option<Arc<Exchange>>,
+    pub(super) id: Option<RequestId>,
+    pub(super) location: Arc<LocationConfig>,
+    pub(super) queue_timeout: ngx_msec_t,
+    pub(super) timeout: ngx_msec_t,
+    /// Milliseconds of the worker's clock.
+    pub(super) submitted: u64,
+    /// Armed from the submit to the end: a draining worker stays for it.
+    pub(super) timer: ngx_event_t,
+    pub(super) body: Body,
+    pub(super) head_sent: bool,
+    /// nginx has got the request back.
+    pub(super) finished: bool,
+    pub(super) batch: Batch,
+    /// nginx's chains of buffers: to be used again, and not sent yet.
+    pub(super) free: *mut ngx_chain_t,
+    pub(super) busy: *mut ngx_chain_t,
+    /// What the buffers of `busy` point into, in their order.
+    pub(super) held: VecDeque<Held>,
+    /// The temporary files of this response, as nginx sees them: sendfile may read from one until the
+    /// request is freed.
+    pub(super) files: Vec<(Arc<File>, *mut ngx_file_t)>,
+}
+
+/// Where the request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// nginx reads it all before the submit, or there is none.
+    Buffered,
+    /// It is read when the thread asks for it: the client waits for `100 Continue`.
+    Expected,
+    Streaming,
+    /// The pipe is full.
+    Paused,
+    Complete,
+}
+
+/// Memory or a file that nginx reads from while a buffer is busy.
+#[derive(Debug)]
+pub(super) enum Held {
+    Memory(Bytes),
+    File { len: u64 },
+}
+
+impl Held {
+    /// May dropping it give back an object of Python's?
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Held::Memory(bytes) if bytes.len() >= SHARED_FROM)
+    }
+}
+
+impl Context {
+    /// Makes the context of `r`, for as long as nginx has the request.
+    ///
+    /// # Safety
+    ///
+    /// `r` is a live request, in its content handler.
+    pub(super) unsafe fn create(
+        r: *mut ngx_http_request_t,
+        location: Arc<LocationConfig>,
+        queue_timeout: ngx_msec_t,
+        timeout: ngx_msec_t,
+    ) -> Option<*mut Context> {
+        // SAFETY: nginx calls the cleanup once, when it frees the main request; an event is plain data,
+        // for which all zeros are good.
+        unsafe {
+            let cleanup = ngx_http_cleanup_add(r, 0);
+            if cleanup.is_null() {
+                return None;
+            }
+            let context = Box::into_raw(Box::new(Context {
+                request: r,
+                exchange: None,
+                id: None,
+                location,
+                queue_timeout,
+                timeout,
+                submitted: 0,
+                timer: std::mem::zeroed(),
+                body: Body::Buffered,
+                head_sent: false,
+                finished: false,
+                batch: Batch::default(),
+                free: ptr::null_mut(),
+                busy: ptr::null_mut(),
+                held: VecDeque::new(),
+                files: Vec::new(),
+            }));
+            (*context).timer.data = context.cast();
+            (*context).timer.handler = Some(entry::timer);
+            (*context).timer.log = (*(*r).connection).log;
+            (*cleanup).data = context.cast::<c_void>();
+            (*cleanup).handler = Some(entry::cleanup);
+            Self::set(r, context);
+            Some(context)
+        }
+    }
+
+    /// `ngx_http_set_ctx`.
+    unsafe fn set(r: *mut ngx_http_request_t, context: *mut Context) {
+        // SAFETY: r.ctx has a place for every HTTP module.
+        unsafe {
+            let index = (*ptr::addr_of!(ngx_http_pywsgi_module)).ctx_index;
+            *(*r).ctx.add(index) = context.cast();
+        }
+    }
+
+    /// The context that the content handler made for this request and location
+    /// (`ngx_http_get_module_ctx`). nginx forgets it with an internal redirect, before which the request
+    /// has been given back.
+    ///
+    /// # Safety
+    ///
+    /// `r` is a live request.
+    pub(super) unsafe fn of(r: *mut ngx_http_request_t) -> *mut Context {
+        // SAFETY: as for `set`.
+        unsafe {
+            let index = (*ptr::addr_of!(ngx_http_pywsgi_module)).ctx_index;
+            (*(*r).ctx.add(index)).cast()
+        }
+    }
+}

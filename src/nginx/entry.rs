@@ -1,0 +1,195 @@
+//! Every function that nginx calls. Each makes the token, catches panics, and hands over to the file
+//! that knows.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nginx_sys::{
+    ngx_conf_t, ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_http_handler_pt,
+    ngx_http_request_t, ngx_int_t, ngx_log_t,
+};
+
+use super::conf::{self, LocConf, MainConf};
+use super::context::Context;
+use super::sys::{self, CONF_ERROR, CONF_OK};
+use super::{body, directives, finalize, handler, output, process, wake};
+use crate::bridge::input::InputError;
+
+/// What `wsgi_app` puts in a location.
+pub(super) const CONTENT_HANDLER: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t = content;
+
+const _: ngx_http_handler_pt = Some(CONTENT_HANDLER);
+
+/// Counts the readings of the configuration: a process of one reading does not serve another's.
+static CONFIGURATION: AtomicUsize = AtomicUsize::new(0);
+
+pub(super) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx reads its configuration.
+    unsafe {
+        sys::guard(conf::log(cf), ptr::null_mut, |_token| {
+            let configuration = CONFIGURATION.fetch_add(1, Ordering::Relaxed) + 1;
+            conf::keep(cf, MainConf::new(configuration))
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn init_main_conf(cf: *mut ngx_conf_t, conf: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx reads its configuration; conf is what create_main_conf made.
+    unsafe {
+        sys::guard(conf::log(cf), || CONF_ERROR, |_token| {
+            (*conf.cast::<MainConf>()).set_defaults();
+            CONF_OK
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx reads its configuration.
+    unsafe {
+        sys::guard(conf::log(cf), ptr::null_mut, |_token| {
+            conf::keep(cf, LocConf::new(CONFIGURATION.load(Ordering::Relaxed)))
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn merge_loc_conf(
+    cf: *mut ngx_conf_t,
+    previous: *mut c_void,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx reads its configuration; both are what create_loc_conf made, and two different ones.
+    unsafe {
+        sys::guard(conf::log(cf), || CONF_ERROR, |_token| {
+            let conf = &mut *conf.cast::<LocConf>();
+            match conf.merge(cf, &*previous.cast::<LocConf>()) {
+                Ok(()) => CONF_OK,
+                Err(error) => directives::fail_without_place(cf, &error),
+            }
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx reads its configuration.
+    unsafe {
+        sys::guard(conf::log(cf), || sys::ERROR, |_token| {
+            let main = &*conf::main_conf(cf);
+            if !main.has_apps() {
+                return sys::OK;
+            }
+            match main.check_files(conf::workers_user(cf)) {
+                Ok(()) => sys::OK,
+                Err(error) => {
+                    directives::fail_without_place(cf, &error);
+                    sys::ERROR
+                }
+            }
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx starts a process with this cycle.
+    unsafe {
+        sys::guard((*cycle).log, || sys::OK, |token| {
+            process::start(token, cycle);
+            sys::OK
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx ends a process.
+    unsafe { sys::guard((*cycle).log, || (), |token| process::stop(token)) }
+}
+
+unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls the content handler of a live request.
+    unsafe {
+        let failed = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        sys::guard(log_of(r), || failed, |token| handler::content(token, r))
+    }
+}
+
+pub(super) unsafe extern "C" fn body_started(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls the handler given to ngx_http_read_client_request_body.
+    unsafe { sys::guard(log_of(r), || give_up(r), |token| handler::body_started(token, r)) }
+}
+
+pub(super) unsafe extern "C" fn body_readable(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls the read handler of a live request in flight.
+    unsafe {
+        sys::guard(log_of(r), || give_up(r), |token| body::readable(token, Context::of(r)));
+    }
+}
+
+pub(super) unsafe extern "C" fn writable(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls the write handler of a live request in flight.
+    unsafe {
+        sys::guard(log_of(r), || give_up(r), |token| output::writable(token, Context::of(r)));
+    }
+}
+
+pub(super) unsafe extern "C" fn timer(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of a context's timer, which is deleted before the context.
+    unsafe {
+        let context = handler::context_of_timer(event);
+        let r = (*context).request;
+        sys::guard(log_of(r), || give_up(r), |token| {
+            finalize::from_outside(context, |context| finalize::expired(token, context));
+        });
+    }
+}
+
+/// The cleanup of a main request: nothing of its contexts is used afterwards.
+pub(super) unsafe extern "C" fn cleanup(data: *mut c_void) {
+    // SAFETY: nginx calls each cleanup once; the context is the one that Context::create made for it.
+    unsafe {
+        let context = data.cast::<Context>();
+        sys::guard(ptr::null_mut(), || (), |token| {
+            finalize::detach(token, context, InputError::ClientGone);
+            drop(Box::from_raw(context));
+        });
+    }
+}
+
+pub(super) unsafe extern "C" fn wake(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the connection that wake::listen made.
+    unsafe {
+        sys::guard((*event).log, || (), |token| {
+            if let Some(process) = process::current(token) {
+                wake::rung(token, (*event).data.cast::<ngx_connection_t>(), process);
+            }
+        });
+    }
+}
+
+pub(super) unsafe extern "C" fn drained(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the process's drain timer.
+    unsafe {
+        sys::guard((*event).log, || (), |token| {
+            if let Some(process) = process::current(token) {
+                process.give_up(token);
+            }
+        });
+    }
+}
+
+/// A panic ends the request it happened in, if nginx does not have it back already.
+unsafe fn give_up(r: *mut ngx_http_request_t) {
+    // SAFETY: the callers' request; should ending it panic as well, it is left to nginx's timers.
+    unsafe {
+        let context = Context::of(r);
+        sys::guard(ptr::null_mut(), || (), |token| {
+            if !context.is_null() {
+                finalize::finish(token, context, sys::ERROR);
+            }
+        });
+    }
+}
+
+unsafe fn log_of(r: *mut ngx_http_request_t) -> *mut ngx_log_t {
+    // SAFETY: a live request has a connection with a log.
+    unsafe { (*(*r).connection).log }
+}

@@ -1,0 +1,193 @@
+//! How a request ends, and the timer that ends it.
+
+use nginx_sys::{
+    ngx_add_timer, ngx_http_discard_request_body, ngx_http_finalize_request,
+    ngx_http_run_posted_requests, ngx_msec_t,
+};
+
+use super::context::{Body, Context};
+use super::handler;
+use super::log;
+use super::output;
+use super::process;
+use super::sys::{self, EventThread};
+use crate::bridge::exchange::Progress;
+use crate::bridge::input::InputError;
+use crate::bridge::tasks::Task;
+
+const GATEWAY_TIME_OUT: isize = nginx_sys::NGX_HTTP_GATEWAY_TIME_OUT as isize;
+
+/// Where nothing has a limit, the timer is there for the draining worker alone; milliseconds.
+const NO_LIMIT: ngx_msec_t = 60 * 60 * 1000;
+
+/// While the thread waits for the client its clock stands still; the timer comes by this often then,
+/// in milliseconds.
+const LEAST: ngx_msec_t = 20;
+
+/// Gives the request back to nginx, with its code. The context may be gone afterwards.
+///
+/// # Safety
+///
+/// `context` is one of a live request.
+pub(super) unsafe fn finish(token: EventThread, context: *mut Context, rc: isize) {
+    // SAFETY: the caller's; nothing of the context is used once nginx has the request back.
+    unsafe {
+        if (*context).finished {
+            return;
+        }
+        let r = (*context).request;
+        detach(token, context, InputError::Answered);
+        if (*context).body != Body::Expected {
+            // What nobody has read must not be taken for the next request. What discarding itself
+            // thinks of the body does not change the answer.
+            let _discarded = ngx_http_discard_request_body(r);
+        } else {
+            (*r).set_keepalive(0);
+            (*r).set_lingering_close(1);
+        }
+        ngx_http_finalize_request(r, rc);
+    }
+}
+
+/// Ends what is shared with the thread: it notices at its next read or push.
+///
+/// # Safety
+///
+/// `context` lives.
+pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: InputError) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*context).finished = true;
+        sys::delete_timer(&raw mut (*context).timer);
+        if let Some(id) = (*context).id.take() {
+            process::remove(token, id);
+        }
+        if let Some(exchange) = (*context).exchange.take() {
+            exchange.close(why);
+            exchange.worker.forget(&exchange);
+        }
+    }
+}
+
+/// Runs `act` on a request from outside nginx's own handlers of it: afterwards nginx does what it has
+/// put off.
+///
+/// # Safety
+///
+/// `context` lives.
+pub(super) unsafe fn from_outside(context: *mut Context, act: impl FnOnce(*mut Context)) {
+    // SAFETY: the caller's; a connection's memory outlives it.
+    unsafe {
+        let r = (*context).request;
+        let connection = (*r).connection;
+        sys::set_log_request(r);
+        act(context);
+        ngx_http_run_posted_requests(connection);
+    }
+}
+
+/// Arms the timer of a request that has just been submitted.
+///
+/// # Safety
+///
+/// `context` is one of a request in flight.
+pub(super) unsafe fn arm(_token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    unsafe {
+        // Before either limit there is nothing to decide; the thread may have started at once.
+        let first = limit((*context).timeout).min((*context).queue_timeout);
+        ngx_add_timer(&raw mut (*context).timer, first);
+    }
+}
+
+/// The timer: is the request too late?
+///
+/// # Safety
+///
+/// `context` is one of a request in flight.
+pub(super) unsafe fn expired(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    unsafe {
+        let Some(exchange) = (*context).exchange.clone() else { return };
+        let timeout = limit((*context).timeout);
+        let again = match exchange.progress() {
+            Progress::Waiting => {
+                let waited = exchange.worker.now().saturating_sub((*context).submitted) as ngx_msec_t;
+                let left = (*context).queue_timeout.saturating_sub(waited);
+                if left == 0 && exchange.expire() {
+                    let text = format!(
+                        "pywsgi: application \"{}\": no thread was free within {} ms \
+                         (wsgi_queue_timeout)",
+                        target(&exchange.worker, &(*context).location),
+                        (*context).queue_timeout,
+                    );
+                    log::write((*(*(*context).request).connection).log, log::ERR, &text);
+                    handler::unavailable(token, context);
+                    return;
+                }
+                // The thread may start in the next instant.
+                left.min(timeout)
+            }
+            Progress::Running(elapsed) if (*context).timeout > 0 => {
+                let left = timeout.saturating_sub(elapsed as ngx_msec_t);
+                if left == 0 {
+                    timed_out(token, context);
+                    return;
+                }
+                left
+            }
+            Progress::Running(_) | Progress::Done => timeout,
+        };
+        ngx_add_timer(&raw mut (*context).timer, again.max(LEAST));
+    }
+}
+
+unsafe fn timed_out(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    unsafe {
+        let Some(exchange) = (*context).exchange.clone() else { return };
+        let text = format!(
+            "pywsgi: application \"{}\" timed out after {} ms (wsgi_timeout); its thread goes on, its \
+             stack follows",
+            target(&exchange.worker, &(*context).location),
+            (*context).timeout,
+        );
+        log::write((*(*(*context).request).connection).log, log::ERR, &text);
+        exchange.worker.tasks.push(Task::LogStack(exchange.clone()));
+        if (*context).head_sent {
+            output::cut(token, context);
+        } else {
+            finish(token, context, GATEWAY_TIME_OUT);
+        }
+    }
+}
+
+/// The worker exits, and its requests have had their time (`python_drain_timeout`).
+///
+/// # Safety
+///
+/// `context` is one of a request in flight.
+pub(super) unsafe fn give_up(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    unsafe {
+        let text = "pywsgi: the worker exits and the request is not done (python_drain_timeout)";
+        log::write((*(*(*context).request).connection).log, log::ERR, text);
+        if (*context).head_sent {
+            output::cut(token, context);
+        } else {
+            finish(token, context, handler::SERVICE_UNAVAILABLE);
+        }
+    }
+}
+
+fn limit(timeout: ngx_msec_t) -> ngx_msec_t {
+    if timeout == 0 { NO_LIMIT } else { timeout }
+}
+
+/// What the configuration calls the application of a location.
+fn target<'w>(
+    worker: &'w crate::bridge::worker::Worker,
+    location: &crate::bridge::config::LocationConfig,
+) -> &'w str {
+    worker.config.apps.get(location.app).map_or("", |app| &app.target)
+}

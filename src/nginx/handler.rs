@@ -1,0 +1,185 @@
+//! The content handler: from nginx's request to a job for a thread.
+
+use std::ptr;
+use std::sync::Arc;
+
+use nginx_sys::{
+    ngx_event_t, ngx_http_read_client_request_body, ngx_http_request_t, ngx_http_test_reading,
+    ngx_list_push, ngx_table_elt_t,
+};
+
+use super::conf::LocConf;
+use super::context::{Body, Context};
+use super::entry;
+use super::finalize;
+use super::log;
+use super::module::ngx_http_pywsgi_module;
+use super::process;
+use super::request;
+use super::sys::{self, EventThread};
+use super::body;
+use crate::bridge::exchange::Exchange;
+use crate::bridge::input::Input;
+use crate::bridge::worker::Refusal;
+
+const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
+pub(super) const SERVICE_UNAVAILABLE: isize = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as isize;
+
+/// Seconds after which a client may try again when the queue is full.
+const RETRY_AFTER: &[u8] = b"1";
+
+/// Takes a request on: `NGX_DONE`, or the status that nginx is to answer.
+///
+/// # Safety
+///
+/// `r` is a live request in its content phase, in a location with an application.
+pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) -> isize {
+    // SAFETY: nginx made this module's configuration for every location.
+    unsafe {
+        let conf = &*sys::loc_conf::<LocConf>(r, &*ptr::addr_of!(ngx_http_pywsgi_module));
+        let Some(location) = &conf.location else {
+            return INTERNAL_SERVER_ERROR;
+        };
+        let created =
+            Context::create(r, Arc::clone(location), conf.queue_timeout, conf.timeout);
+        let Some(context) = created else {
+            return INTERNAL_SERVER_ERROR;
+        };
+        let headers = &(*r).headers_in;
+        let has_body = headers.content_length_n > 0 || headers.chunked() != 0;
+        if conf.request_buffering == 0 && has_body && r == (*r).main && (*r).request_body.is_null() {
+            (*r).set_request_body_no_buffering(1);
+            if !headers.expect.is_null() && (*r).expect_tested() == 0 {
+                // 100 Continue goes out with the application's first read.
+                (*context).body = Body::Expected;
+                let main = (*r).main;
+                (*main).set_count((*main).count() + 1);
+                submit(_token, context);
+                return sys::DONE;
+            }
+            (*context).body = Body::Streaming;
+        }
+        let rc = ngx_http_read_client_request_body(r, Some(entry::body_started));
+        if rc >= sys::SPECIAL_RESPONSE { rc } else { sys::DONE }
+    }
+}
+
+/// nginx has read the whole body, or, where it is streamed, begun to.
+///
+/// # Safety
+///
+/// `r` is a live request that [`content`] took on.
+pub(super) unsafe fn body_started(token: EventThread, r: *mut ngx_http_request_t) {
+    // SAFETY: the caller's.
+    unsafe {
+        let context = Context::of(r);
+        if (*context).exchange.is_none() {
+            submit(token, context);
+        }
+        if (*context).body == Body::Streaming && !(*context).finished {
+            body::started(token, context);
+        }
+    }
+}
+
+/// Sends the request to its thread.
+unsafe fn submit(token: EventThread, context: *mut Context) {
+    // SAFETY: the callers': a live request.
+    unsafe {
+        let r = (*context).request;
+        let conf = &*sys::loc_conf::<LocConf>(r, &*ptr::addr_of!(ngx_http_pywsgi_module));
+        let Some(process) = process::running(token, conf.configuration) else {
+            let text = "pywsgi: this process has no Python for this configuration; in single-process \
+                        mode nginx must be restarted, not reloaded";
+            log::write((*(*r).connection).log, log::ERR, text);
+            finalize::finish(token, context, INTERNAL_SERVER_ERROR);
+            return;
+        };
+        let chunked = (*r).headers_in.chunked() != 0;
+        let declared = u64::try_from((*r).headers_in.content_length_n).ok();
+        let (input, content_length, dechunked) = match (*context).body {
+            Body::Buffered => match body::take_buffered(token, r) {
+                Ok((segments, length)) => {
+                    let known = length > 0 || chunked || declared.is_some();
+                    (Input::buffered(segments), known.then_some(length), true)
+                }
+                Err(error) => {
+                    let text = format!("pywsgi: the request body cannot be shared: {error}");
+                    log::write((*(*r).connection).log, log::ALERT, &text);
+                    finalize::finish(token, context, INTERNAL_SERVER_ERROR);
+                    return;
+                }
+            },
+            streamed => {
+                (Input::streamed(streamed == Body::Expected), declared.filter(|_| !chunked), !chunked)
+            }
+        };
+        let head = request::snapshot(token, r, &conf.request_params, content_length, dechunked);
+        let Some(head) = head else {
+            finalize::finish(token, context, INTERNAL_SERVER_ERROR);
+            return;
+        };
+        let id = process.insert(context);
+        let worker = process.worker();
+        let location = Arc::clone(&(*context).location);
+        let exchange = Arc::new(Exchange::new(id, head, location, Arc::clone(worker), input));
+        (*context).id = Some(id);
+        (*context).exchange = Some(Arc::clone(&exchange));
+        (*context).submitted = worker.now();
+        (*r).read_event_handler = Some(ngx_http_test_reading);
+        (*r).write_event_handler = Some(entry::writable);
+        match worker.submit(exchange) {
+            Ok(()) => finalize::arm(token, context),
+            Err(refusal) => refuse(token, context, refusal),
+        }
+    }
+}
+
+unsafe fn refuse(token: EventThread, context: *mut Context, refusal: Refusal) {
+    // SAFETY: the caller's: a live request.
+    unsafe {
+        let r = (*context).request;
+        let text = match refusal {
+            Refusal::QueueFull => {
+                "pywsgi: the queue of the thread pool is full (python_thread_pool max_queue)"
+            }
+            Refusal::Broken => "pywsgi: Python did not start in this worker, see above",
+        };
+        log::write((*(*r).connection).log, log::ERR, text);
+        match refusal {
+            Refusal::QueueFull => unavailable(token, context),
+            Refusal::Broken => finalize::finish(token, context, INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+/// Answers 503 with Retry-After.
+///
+/// # Safety
+///
+/// `context` is one of a request in flight, whose head has not gone.
+pub(super) unsafe fn unavailable(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's; the header's texts are static.
+    unsafe {
+        let r = (*context).request;
+        let header = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
+        if !header.is_null() {
+            ptr::write_bytes(header, 0, 1);
+            (*header).hash = 1;
+            (*header).key = sys::string(c"Retry-After");
+            (*header).value.data = RETRY_AFTER.as_ptr().cast_mut();
+            (*header).value.len = RETRY_AFTER.len();
+        }
+        finalize::finish(token, context, SERVICE_UNAVAILABLE);
+    }
+}
+
+/// The context that a timer belongs to.
+///
+/// # Safety
+///
+/// `event` is the timer of a [`Context`] that lives.
+pub(super) unsafe fn context_of_timer(event: *mut ngx_event_t) -> *mut Context {
+    // SAFETY: `Context::create` set it.
+    unsafe { (*event).data.cast() }
+}

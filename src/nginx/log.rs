@@ -1,0 +1,53 @@
+//! Lines for nginx's error log.
+
+use nginx_sys::{
+    NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_log_error_core,
+    ngx_log_t, ngx_uint_t,
+};
+
+use crate::bridge::events::Level;
+
+pub(super) const ALERT: ngx_uint_t = NGX_LOG_ALERT as ngx_uint_t;
+pub(super) const ERR: ngx_uint_t = NGX_LOG_ERR as ngx_uint_t;
+pub(super) const WARN: ngx_uint_t = NGX_LOG_WARN as ngx_uint_t;
+pub(super) const NOTICE: ngx_uint_t = NGX_LOG_NOTICE as ngx_uint_t;
+pub(super) const INFO: ngx_uint_t = NGX_LOG_INFO as ngx_uint_t;
+
+/// nginx cuts a line at `NGX_MAX_ERROR_STR` (2048), and its own prefix and the request's context want
+/// room in it.
+const LINE: usize = 1400;
+
+/// Writes one line; a longer text than nginx's lines take goes on in further ones.
+///
+/// # Safety
+///
+/// `log` is null or a valid log, and on nginx's thread.
+pub(super) unsafe fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
+    // SAFETY: the caller's.
+    if log.is_null() || unsafe { (*log).log_level } < level {
+        return;
+    }
+    let mut rest = text;
+    loop {
+        let (line, more) = rest.split_at(boundary(rest));
+        // SAFETY: "%*s" takes a size_t and a pointer to as many bytes.
+        unsafe { ngx_log_error_core(level, log, 0, c"%*s".as_ptr(), line.len(), line.as_ptr()) };
+        if more.is_empty() {
+            return;
+        }
+        rest = more;
+    }
+}
+
+pub(super) fn number(level: Level) -> ngx_uint_t {
+    level as ngx_uint_t
+}
+
+/// Where the line ends: at [`LINE`] bytes or before, between two characters.
+fn boundary(text: &str) -> usize {
+    let mut at = text.len().min(LINE);
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}

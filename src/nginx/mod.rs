@@ -1,0 +1,20 @@
+//! The event loop's side: all that names nginx. It runs on nginx's own thread and never waits.
+
+mod access;
+mod body;
+mod conf;
+mod context;
+mod directives;
+mod entry;
+mod finalize;
+mod handler;
+mod log;
+mod module;
+mod output;
+mod process;
+mod python_home;
+mod request;
+mod response;
+mod sys;
+mod target;
+mod wake;

@@ -1,0 +1,63 @@
+//! The module as nginx knows it.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+use nginx_sys::{
+    NGX_HTTP_MODULE, ngx_http_module_t, ngx_module_t,
+    ngx_uint_t,
+};
+
+use super::directives::COMMANDS;
+use super::entry;
+
+static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(entry::postconfiguration),
+    create_main_conf: Some(entry::create_main_conf),
+    init_main_conf: Some(entry::init_main_conf),
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: Some(entry::create_loc_conf),
+    merge_loc_conf: Some(entry::merge_loc_conf),
+};
+
+// A test binary has no nginx to link with: without this root, nothing that calls nginx is kept.
+#[cfg_attr(not(test), used)]
+#[allow(non_upper_case_globals)]
+pub(super) static mut ngx_http_pywsgi_module: ngx_module_t = ngx_module_t {
+    ctx: ptr::addr_of!(CONTEXT).cast_mut().cast::<c_void>(),
+    commands: ptr::addr_of_mut!(COMMANDS).cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(entry::init_process),
+    exit_process: Some(entry::exit_process),
+    ..ngx_module_t::default()
+};
+
+#[cfg(not(test))]
+mod exports {
+    //! What nginx looks up in a dynamic module (`ngx_load_module`).
+
+    use super::{c_char, ngx_http_pywsgi_module, ngx_module_t, ptr};
+
+    /// A table that nginx reads, and does not write.
+    #[repr(transparent)]
+    struct Table<T>(T);
+
+    // SAFETY: nginx reads the tables on one thread, while it reads its configuration.
+    unsafe impl<T> Sync for Table<T> {}
+
+    #[unsafe(no_mangle)]
+    #[allow(non_upper_case_globals)]
+    static ngx_modules: Table<[*mut ngx_module_t; 2]> =
+        Table([ptr::addr_of_mut!(ngx_http_pywsgi_module), ptr::null_mut()]);
+
+    #[unsafe(no_mangle)]
+    #[allow(non_upper_case_globals)]
+    static ngx_module_names: Table<[*const c_char; 2]> =
+        Table([c"ngx_http_pywsgi_module".as_ptr(), ptr::null()]);
+
+    #[unsafe(no_mangle)]
+    #[allow(non_upper_case_globals)]
+    static ngx_module_order: Table<[*const c_char; 1]> = Table([ptr::null()]);
+}

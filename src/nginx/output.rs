@@ -1,0 +1,331 @@
+//! The response's way out: from the pipe through nginx's filters to the client, and back the news of
+//! what the client has.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nginx_sys::{
+    ngx_buf_t, ngx_buf_tag_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains,
+    ngx_file_t, ngx_handle_write_event, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_send_header, ngx_pcalloc,
+};
+use rustix::fd::BorrowedFd;
+use rustix::net::sockopt::set_socket_linger;
+
+use super::context::{Body, Context, Held};
+use super::finalize;
+use super::handler;
+use super::module::ngx_http_pywsgi_module;
+use super::response;
+use super::sys::{self, EventThread};
+use crate::bridge::output::{Batch, Block, End};
+
+const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
+const HTTP_2: usize = nginx_sys::NGX_HTTP_VERSION_20 as usize;
+const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
+
+/// Takes what the thread has sent and passes it on; ends the request where the response has ended.
+///
+/// # Safety
+///
+/// `context` is one of a request in flight.
+pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's. No reference into the context is held while nginx is called: its filters may
+    // call back.
+    unsafe {
+        if (*context).finished {
+            return;
+        }
+        let Some(exchange) = (*context).exchange.clone() else { return };
+        let mut batch = std::mem::take(&mut (*context).batch);
+        exchange.output.take(&mut batch);
+        let sent = send(token, context, &mut batch);
+        let end = batch.end.take();
+        // Kept for its memory.
+        (*context).batch = batch;
+        match (sent, end) {
+            (Sent::Refused(rc), _) => finalize::finish(token, context, rc),
+            (_, Some(End::Failed)) if (*context).head_sent => cut(token, context),
+            (_, Some(End::Failed)) => finalize::finish(token, context, INTERNAL_SERVER_ERROR),
+            (_, Some(End::Refused)) => handler::unavailable(token, context),
+            (Sent::Body(rc), Some(End::Complete)) => finalize::finish(token, context, rc),
+            (Sent::Body(_), None) => settle(token, context),
+            (Sent::Nothing, _) => {}
+        }
+    }
+}
+
+/// What became of a batch.
+enum Sent {
+    /// There was nothing to send.
+    Nothing,
+    /// The head has gone, and what there was of the body; nginx's code.
+    Body(isize),
+    /// nginx wants no body: it has failed, it answers by itself, or only the head is wanted.
+    Refused(isize),
+}
+
+unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> Sent {
+    // SAFETY: the caller's.
+    unsafe {
+        let r = (*context).request;
+        let mut news = false;
+        if let Some(head) = batch.head.take() {
+            if (*context).body == Body::Expected {
+                // The client still waits for 100 with its body, and may or may not send it: nginx cannot
+                // know what the next bytes are (RFC 9110, 10.1.1).
+                (*r).set_keepalive(0);
+                (*r).set_lingering_close(1);
+            }
+            if response::set(token, r, &head).is_none() {
+                return Sent::Refused(INTERNAL_SERVER_ERROR);
+            }
+            (*context).head_sent = true;
+            let rc = ngx_http_send_header(r);
+            if rc == sys::ERROR || rc > sys::OK || (*r).header_only() != 0 {
+                return Sent::Refused(rc);
+            }
+            news = true;
+        } else if !(*context).head_sent {
+            return Sent::Nothing;
+        }
+        let last = batch.end == Some(End::Complete);
+        if batch.blocks.is_empty() && !last && !news {
+            return Sent::Nothing;
+        }
+        let Some(out) = chain(context, batch, last) else {
+            return Sent::Refused(sys::ERROR);
+        };
+        let rc = output(context, out);
+        if rc == sys::ERROR { Sent::Refused(rc) } else { Sent::Body(rc) }
+    }
+}
+
+/// Buffers over the blocks of `batch`, without a copy; the last one flushes, or ends the response.
+unsafe fn chain(
+    context: *mut Context,
+    batch: &mut Batch,
+    last: bool,
+) -> Option<*mut ngx_chain_t> {
+    // SAFETY: the caller's; the buffers are nginx's, and what they point into is held until nginx no
+    // longer needs them (`output`) or the request is freed.
+    unsafe {
+        let r = (*context).request;
+        let mut first: *mut ngx_chain_t = ptr::null_mut();
+        let mut link: *mut *mut ngx_chain_t = &raw mut first;
+        for block in batch.blocks.drain(..) {
+            let buffer = add(context, &mut link)?;
+            match block {
+                Block::Memory(bytes) => {
+                    (*buffer).pos = bytes.as_ptr().cast_mut();
+                    (*buffer).last = (*buffer).pos.add(bytes.len());
+                    (*buffer).start = (*buffer).pos;
+                    (*buffer).end = (*buffer).last;
+                    (*buffer).set_memory(1);
+                    (*context).held.push_back(Held::Memory(bytes));
+                }
+                Block::File { file, start, end } => {
+                    (*buffer).file = nginx_file(context, &file)?;
+                    (*buffer).file_pos = start as nginx_sys::off_t;
+                    (*buffer).file_last = end as nginx_sys::off_t;
+                    (*buffer).set_in_file(1);
+                    (*context).held.push_back(Held::File { len: end - start });
+                }
+            }
+        }
+        if first.is_null() {
+            let buffer = add(context, &mut link)?;
+            (*buffer).set_sync(u32::from(last && r != (*r).main));
+            (*context).held.push_back(Held::Memory(Bytes::new()));
+        }
+        let tail = link.byte_sub(std::mem::offset_of!(ngx_chain_t, next)).cast::<ngx_chain_t>();
+        let buffer = &mut *(*tail).buf;
+        if last {
+            buffer.set_last_buf(u32::from(r == (*r).main));
+            buffer.set_last_in_chain(1);
+        } else {
+            buffer.set_flush(1);
+        }
+        Some(first)
+    }
+}
+
+/// One more buffer at the end of the chain that `link` ends.
+unsafe fn add(context: *mut Context, link: &mut *mut *mut ngx_chain_t) -> Option<*mut ngx_buf_t> {
+    // SAFETY: the caller's; a buffer that comes back keeps what it was set to, so it is cleared.
+    unsafe {
+        let pool = (*(*context).request).pool;
+        let added = ngx_chain_get_free_buf(pool, &raw mut (*context).free);
+        if added.is_null() {
+            return None;
+        }
+        ptr::write_bytes((*added).buf, 0, 1);
+        (*(*added).buf).tag = tag();
+        **link = added;
+        *link = &raw mut (*added).next;
+        Some((*added).buf)
+    }
+}
+
+/// Runs the output filters over `out` (null: over what they still have), and tells the pipe what the
+/// client has.
+unsafe fn output(context: *mut Context, mut out: *mut ngx_chain_t) -> isize {
+    // SAFETY: the caller's.
+    unsafe {
+        let r = (*context).request;
+        let rc = ngx_http_output_filter(r, out);
+        ngx_chain_update_chains(
+            (*r).pool,
+            &raw mut (*context).free,
+            &raw mut (*context).busy,
+            &raw mut out,
+            tag(),
+        );
+        let mut busy = 0;
+        let mut link = (*context).busy;
+        while !link.is_null() {
+            busy += 1;
+            link = (*link).next;
+        }
+        let held = &mut (*context).held;
+        let done: Vec<Held> = held.drain(..held.len().saturating_sub(busy)).collect();
+        let stalled = busy > 0;
+        release(context, done, stalled);
+        rc
+    }
+}
+
+/// Lets go of what nginx no longer reads.
+unsafe fn release(context: *mut Context, done: Vec<Held>, stalled: bool) {
+    // SAFETY: the caller's.
+    let Some(exchange) = (unsafe { &(*context).exchange }) else { return };
+    let (mut memory, mut file) = (0, 0);
+    for held in &done {
+        match held {
+            Held::Memory(bytes) => memory += bytes.len(),
+            Held::File { len } => file += len,
+        }
+    }
+    exchange.output.drained(memory, file, stalled);
+    let shared = done.iter().any(|held| held.is_shared());
+    drop(done);
+    if shared {
+        exchange.worker.collect();
+    }
+}
+
+/// Waits for the client where it takes no more now.
+unsafe fn settle(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's, as ngx_http_writer does.
+    unsafe {
+        let r = (*context).request;
+        let connection = (*r).connection;
+        let event = (*connection).write;
+        let waits = !(*context).busy.is_null() || (r == (*r).main && sys::is_buffered(connection));
+        if (*event).delayed() != 0 {
+            // limit_rate has its own timer.
+            if ngx_handle_write_event(event, 0) != sys::OK {
+                finalize::finish(token, context, sys::ERROR);
+            }
+            return;
+        }
+        if !waits {
+            sys::delete_timer(event);
+            return;
+        }
+        let core = sys::core_loc_conf(r);
+        nginx_sys::ngx_add_timer(event, core.send_timeout);
+        if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
+            finalize::finish(token, context, sys::ERROR);
+        }
+    }
+}
+
+/// The client can take more.
+///
+/// # Safety
+///
+/// `context` is one of a request in flight.
+pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's, as ngx_http_writer does.
+    unsafe {
+        let r = (*context).request;
+        let connection = &mut *(*r).connection;
+        let event = connection.write;
+        if (*event).timedout() != 0 {
+            connection.set_timedout(1);
+            finalize::finish(token, context, REQUEST_TIME_OUT);
+            return;
+        }
+        if (*event).delayed() != 0 || (*r).aio() != 0 {
+            let core = sys::core_loc_conf(r);
+            if (*event).delayed() == 0 {
+                nginx_sys::ngx_add_timer(event, core.send_timeout);
+            }
+            if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
+                finalize::finish(token, context, sys::ERROR);
+            }
+            return;
+        }
+        if !(*context).head_sent {
+            return;
+        }
+        if output(context, ptr::null_mut()) == sys::ERROR {
+            finalize::finish(token, context, sys::ERROR);
+            return;
+        }
+        settle(token, context);
+        pump(token, context);
+    }
+}
+
+/// Ends a response that is not complete so that the client can tell: chunks are not ended and HTTP/2's
+/// stream is reset; where only the connection's end would end the body, it ends by a reset.
+///
+/// # Safety
+///
+/// `context` is one of a request in flight.
+pub(super) unsafe fn cut(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's; the descriptor is the connection's own.
+    unsafe {
+        let r = (*context).request;
+        let connection = (*r).connection;
+        let by_close = (*r).chunked() == 0 && (*r).headers_out.content_length_n < 0;
+        if by_close && (*connection).ssl.is_null() && (*r).http_version < HTTP_2 && (*connection).fd >= 0 {
+            let fd = BorrowedFd::borrow_raw((*connection).fd);
+            // A socket that is gone needs no reset.
+            let _gone = set_socket_linger(fd, Some(std::time::Duration::ZERO));
+        }
+        finalize::finish(token, context, sys::ERROR);
+    }
+}
+
+/// The temporary file as nginx sees it.
+unsafe fn nginx_file(context: *mut Context, file: &Arc<File>) -> Option<*mut ngx_file_t> {
+    // SAFETY: the caller's; the descriptor is held by the context.
+    unsafe {
+        let files = &mut (*context).files;
+        if let Some((known, nginxs)) = files.last() {
+            if Arc::ptr_eq(known, file) {
+                return Some(*nginxs);
+            }
+        }
+        let r: *mut ngx_http_request_t = (*context).request;
+        let nginxs = ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>();
+        if nginxs.is_null() {
+            return None;
+        }
+        (*nginxs).fd = file.as_raw_fd();
+        (*nginxs).name = sys::string(c"wsgi temporary file");
+        (*nginxs).log = (*(*r).connection).log;
+        files.push((Arc::clone(file), nginxs));
+        Some(nginxs)
+    }
+}
+
+fn tag() -> ngx_buf_tag_t {
+    ptr::addr_of_mut!(ngx_http_pywsgi_module).cast()
+}

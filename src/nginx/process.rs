@@ -1,0 +1,271 @@
+//! A worker process: Python's start in `init_process`, its end in `exit_process`.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nginx_sys::{
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_add_timer, ngx_close_connection, ngx_connection_t,
+    ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_process,
+};
+
+use super::conf::{self, MainConf};
+use super::context::Context;
+use super::entry;
+use super::finalize;
+use super::log;
+use super::sys::EventThread;
+use super::wake;
+use crate::bridge::events::Event;
+use crate::bridge::id::{RequestId, Table};
+use crate::bridge::input::InputError;
+use crate::bridge::worker::{Stopped, Worker};
+
+/// What the event loop's side of a worker has. Made once, and kept until the process ends.
+pub(crate) struct Process {
+    worker: Arc<Worker>,
+    configuration: usize,
+    table: RefCell<Table<*mut Context>>,
+    batch: Cell<Vec<Event>>,
+    connection: Cell<*mut ngx_connection_t>,
+    /// Runs out when the worker exits and requests still have not ended.
+    drain: UnsafeCell<ngx_event_t>,
+    drain_timeout: ngx_msec_t,
+}
+
+/// The one [`Process`].
+struct Slot(UnsafeCell<Option<&'static Process>>);
+
+// SAFETY: written and read with an EventThread at hand alone: by one thread.
+unsafe impl Sync for Slot {}
+
+static PROCESS: Slot = Slot(UnsafeCell::new(None));
+
+/// Default of `python_drain_timeout` where `worker_shutdown_timeout` is not set either.
+const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
+
+/// The process's state, if it runs Python.
+pub(super) fn current(_token: EventThread) -> Option<&'static Process> {
+    // SAFETY: on the event loop's thread, as the token proves.
+    unsafe { *PROCESS.0.get() }
+}
+
+/// The same, if it runs Python for that reading of the configuration.
+pub(super) fn running(token: EventThread, configuration: usize) -> Option<&'static Process> {
+    current(token).filter(|process| process.configuration == configuration)
+}
+
+pub(super) fn remove(token: EventThread, id: RequestId) {
+    if let Some(process) = current(token) {
+        process.table.borrow_mut().remove(id);
+    }
+}
+
+impl Process {
+    pub(super) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    pub(super) fn insert(&self, context: *mut Context) -> RequestId {
+        self.table.borrow_mut().insert(context)
+    }
+
+    /// The context of a request in flight.
+    pub(super) fn find(&self, id: RequestId) -> Option<*mut Context> {
+        self.table.borrow().get(id)
+    }
+
+    pub(super) fn take_batch(&self) -> Vec<Event> {
+        self.batch.take()
+    }
+
+    pub(super) fn give_batch_back(&self, batch: Vec<Event>) {
+        self.batch.set(batch);
+    }
+
+    pub(super) fn log(&self) -> *mut ngx_log_t {
+        // SAFETY: there is always a cycle, and it has a log.
+        unsafe { (*ngx_cycle).log }
+    }
+
+    /// The worker is to exit: its requests have `python_drain_timeout` from now.
+    pub(super) fn drain(&self, _token: EventThread) {
+        // SAFETY: the event is the process's own, and touched on this thread alone. It is cancelable:
+        // a worker without requests does not wait for it.
+        unsafe {
+            let event = self.drain.get();
+            (*event).handler = Some(entry::drained);
+            (*event).log = self.log();
+            (*event).data = event.cast();
+            (*event).set_cancelable(1);
+            ngx_add_timer(event, self.drain_timeout);
+        }
+    }
+
+    /// `python_drain_timeout` is over.
+    pub(super) fn give_up(&self, token: EventThread) {
+        let contexts = self.table.borrow().values();
+        for context in contexts {
+            // SAFETY: a context in the table is one of a request in flight; ending one does not end
+            // another, but for subrequests, which `find` tells.
+            unsafe {
+                let still_there = self.table.borrow().values().contains(&context);
+                if still_there {
+                    finalize::from_outside(context, |context| finalize::give_up(token, context));
+                }
+            }
+        }
+    }
+}
+
+/// Starts Python in a worker.
+///
+/// # Safety
+///
+/// nginx's `init_process`, with that worker's cycle.
+pub(super) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
+    // SAFETY: the caller's. Not in the cache manager and loader, nor in the master.
+    unsafe {
+        if ngx_process != NGX_PROCESS_WORKER as usize && ngx_process != NGX_PROCESS_SINGLE as usize {
+            return;
+        }
+        let Some(main) = conf::main_conf_of_cycle(cycle).filter(|main| main.has_apps()) else {
+            return;
+        };
+        std::panic::set_hook(Box::new(|_| {
+            // The place that catches a panic logs it; stderr is nginx's error log too.
+        }));
+        // nginx's handler calls waitpid(-1) in workers too, and would take the exit codes of
+        // subprocess (ngx_process_get_status).
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        set_environment(main);
+        if let Err(error) = start_python(token, cycle, main) {
+            // Not an error of init_process: a worker that exits with 2 is never started again, and
+            // static files can still be served.
+            log::write((*cycle).log, log::ALERT, &format!("pywsgi: Python cannot be started: {error}"));
+        }
+    }
+}
+
+/// nginx has cleared the environment of its workers but for TZ and what `env` names.
+unsafe fn set_environment(main: &MainConf) {
+    for (name, value) in main.environment() {
+        // SAFETY: this process has no other thread yet.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+unsafe fn start_python(
+    _token: EventThread,
+    cycle: *mut ngx_cycle_t,
+    main: &MainConf,
+) -> std::io::Result<()> {
+    // SAFETY: the caller's; an event is plain data, for which all zeros are good.
+    unsafe {
+        let worker = Arc::new(Worker::new(main.worker_config())?);
+        let fd = worker.events.fd();
+        let connection = wake::listen(cycle, fd)
+            .ok_or_else(|| std::io::Error::other("nginx has no connection for its eventfd"))?;
+        let shutdown_timeout = conf::nginx_core_conf(cycle).shutdown_timeout;
+        let nginxs = (shutdown_timeout > 0 && shutdown_timeout != ngx_msec_t::MAX)
+            .then_some(shutdown_timeout);
+        let process = Box::leak(Box::new(Process {
+            worker: Arc::clone(&worker),
+            configuration: main.configuration,
+            table: RefCell::new(Table::new()),
+            batch: Cell::default(),
+            connection: Cell::new(connection),
+            drain: UnsafeCell::new(std::mem::zeroed()),
+            drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
+        }));
+        *PROCESS.0.get() = Some(process);
+        with_signals_blocked(|| crate::start_python(worker))
+    }
+}
+
+/// Python's threads take no signals: they are nginx's, and a thread inherits what its maker blocks.
+unsafe fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
+    // SAFETY: the sets are this function's own.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let result = act();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        result
+    }
+}
+
+/// Ends Python in a worker, within its time.
+///
+/// # Safety
+///
+/// nginx's `exit_process`.
+pub(super) unsafe fn stop(token: EventThread) {
+    let Some(process) = current(token) else { return };
+    // nginx no longer serves these; the threads notice.
+    let contexts = process.table.borrow().values();
+    for context in contexts {
+        // SAFETY: contexts in the table are of requests that nginx has not freed.
+        unsafe { finalize::detach(token, context, InputError::Answered) };
+    }
+    let worker = &process.worker;
+    worker.stop();
+    let limit = worker.config.python.finalize_timeout;
+    let stopped = wait(token, process, limit);
+    if stopped.is_none() {
+        let text = format!(
+            "pywsgi: Python did not end within {} ms (python_finalize timeout); the worker exits \
+             without it",
+            limit.as_millis(),
+        );
+        // SAFETY: the cycle's log is there until the process ends.
+        unsafe { log::write(process.log(), log::WARN, &text) };
+    }
+    if stopped != Some(Stopped::Finalized) {
+        // SAFETY: a plain registration; nginx's exit() runs it before the destructors of libraries that
+        // Python's threads still use.
+        unsafe { libc::atexit(exit_now) };
+    }
+    // SAFETY: the connection is this module's own. Its descriptor is closed with it; the threads that are
+    // left write to a closed or reused number no more, for the queue is closed.
+    unsafe {
+        let connection = process.connection.replace(std::ptr::null_mut());
+        if !connection.is_null() {
+            forget_descriptor(connection);
+        }
+    }
+}
+
+/// Waits for Python's end; its last words go to the log meanwhile.
+fn wait(token: EventThread, process: &Process, limit: Duration) -> Option<Stopped> {
+    const SLICE: Duration = Duration::from_millis(10);
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let stopped = process.worker.wait_stopped(left.min(SLICE));
+        wake::deal(token, process);
+        if stopped.is_some() || left.is_zero() {
+            process.worker.events.close();
+            return stopped;
+        }
+    }
+}
+
+/// nginx closes the connection; the descriptor stays the Worker's, for threads that still ring.
+unsafe fn forget_descriptor(connection: *mut ngx_connection_t) {
+    // SAFETY: `ngx_close_connection` closes c->fd; a duplicate takes the place of the Worker's own.
+    unsafe {
+        let own = libc::fcntl((*connection).fd, libc::F_DUPFD_CLOEXEC, 0);
+        if own >= 0 {
+            (*connection).fd = own;
+            ngx_close_connection(connection);
+        }
+    }
+}
+
+extern "C" fn exit_now() {
+    // SAFETY: ends the process with what nginx has asked for: its workers exit with 0.
+    unsafe { libc::_exit(0) };
+}

@@ -1,0 +1,159 @@
+//! The snapshot of a request's head that goes to the thread.
+
+use std::ptr;
+
+use nginx_sys::{
+    NGX_HTTP_HEAD, ngx_connection_local_sockaddr, ngx_http_complex_value,
+    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_inet_get_port,
+    ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+};
+
+use super::conf::{Param, ParamValue};
+use super::sys::{self, EventThread};
+use crate::http::head::RequestHead;
+
+/// Room for what a common request has beside its target and its headers.
+const OTHER_TEXT: usize = 192;
+
+/// Longer than any address as text (`NGX_SOCKADDR_STRLEN`).
+const ADDRESS: usize = 256;
+
+/// Takes the snapshot; `None` where memory is out. `content_length` is the body's true length where
+/// that is known, and `dechunked` says that nginx has taken the chunks away.
+///
+/// # Safety
+///
+/// `r` is a live request whose head nginx has parsed.
+pub(super) unsafe fn snapshot(
+    _token: EventThread,
+    r: *mut ngx_http_request_t,
+    params: &[Param],
+    content_length: Option<u64>,
+    dechunked: bool,
+) -> Option<RequestHead> {
+    // SAFETY: the caller's; the reference is used before anything of nginx's is called that could
+    // change the request.
+    let request = unsafe { &*r };
+    // SAFETY: nginx's strings are valid as long as the request.
+    let text = |text: ngx_str_t| unsafe { sys::bytes(text) };
+
+    let size = text(request.request_line).len() + text(request.uri).len();
+    let mut fields = 0;
+    let mut size = size + OTHER_TEXT;
+    // SAFETY: the list is the request's own.
+    for field in unsafe { Headers::of(request) } {
+        fields += 1;
+        size += field.key.len + field.value.len;
+    }
+    let mut head = RequestHead::with_capacity(size, fields);
+
+    head.method = head.put(text(request.method_name));
+    head.path = head.put(text(request.uri));
+    head.query = head.put(text(request.args));
+    head.target = head.put(text(request.unparsed_uri));
+    head.protocol = head.put(text(request.http_protocol));
+    // SAFETY: the list is the request's own; a field with hash 0 is one that nginx has taken away.
+    for field in unsafe { Headers::of(request) }.filter(|field| field.hash != 0) {
+        head.push_field(text(field.key), text(field.value));
+    }
+
+    // SAFETY: the connection outlives its requests.
+    let connection = unsafe { &*request.connection };
+    head.remote_addr = head.put(text(connection.addr_text));
+    // SAFETY: a client's connection has an address.
+    let port = unsafe { ngx_inet_get_port(connection.sockaddr) };
+    if port != 0 {
+        head.remote_port = head.put(port.to_string().as_bytes());
+    }
+    head.https = !connection.ssl.is_null();
+    // SAFETY: as above.
+    unsafe { put_server(&mut head, request) };
+    head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
+    head.content_length = content_length;
+    head.dechunked = dechunked;
+
+    for param in params {
+        let ParamValue::Complex(compiled) = param.value else { continue };
+        let mut value = ngx_str_t::empty();
+        // SAFETY: compiled with the configuration that this request has.
+        if unsafe { ngx_http_complex_value(r, compiled, &raw mut value) } != sys::OK {
+            return None;
+        }
+        if value.len > 0 || !param.if_not_empty {
+            head.push_param(&param.name, text(value));
+        }
+    }
+    Some(head)
+}
+
+/// SERVER_NAME and SERVER_PORT, neither of which may be empty (PEP 3333, "environ Variables").
+///
+/// # Safety
+///
+/// `request` is a live one.
+unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
+    // SAFETY: the core module has a server configuration for every request.
+    let server = unsafe {
+        let index = (*ptr::addr_of!(ngx_http_core_module)).ctx_index;
+        &*(*request.srv_conf.add(index)).cast::<ngx_http_core_srv_conf_t>()
+    };
+    // SAFETY: nginx's strings.
+    let configured = unsafe { sys::bytes(server.server_name) };
+    // SAFETY: as above.
+    let host = unsafe { sys::bytes(request.headers_in.server) };
+    let mut buffer = [0; ADDRESS];
+    let mut address = ngx_str_t { len: buffer.len(), data: buffer.as_mut_ptr() };
+    // SAFETY: nginx writes at most len bytes of the buffer, and finds the address once per connection.
+    let (local, port) = unsafe {
+        let found = ngx_connection_local_sockaddr(request.connection, &raw mut address, 0) == sys::OK;
+        let local = if found { sys::bytes(address) } else { &[] };
+        (local, ngx_inet_get_port((*request.connection).local_sockaddr))
+    };
+    let name = [configured, host, local].into_iter().find(|name| is_name(name));
+    head.server_name = head.put(name.unwrap_or(b"localhost"));
+    head.server_port = match (port, head.https) {
+        (0, false) => head.put(b"80"),
+        (0, true) => head.put(b"443"),
+        (port, _) => head.put(port.to_string().as_bytes()),
+    };
+}
+
+/// Not `_`, a wildcard or a regex (`server_name`'s other forms).
+fn is_name(name: &[u8]) -> bool {
+    !matches!(name, [] | b"_" | [b'*' | b'.' | b'~', ..] | [.., b'*'])
+}
+
+/// The fields of a request's header list, in the order in which they came.
+struct Headers {
+    part: *const ngx_list_part_t,
+    at: usize,
+}
+
+impl Headers {
+    /// # Safety
+    ///
+    /// The iterator is used while `request` lives, and nothing changes its headers meanwhile.
+    unsafe fn of(request: &ngx_http_request_t) -> Self {
+        Self { part: &raw const request.headers_in.headers.part, at: 0 }
+    }
+}
+
+impl Iterator for Headers {
+    type Item = ngx_table_elt_t;
+
+    fn next(&mut self) -> Option<ngx_table_elt_t> {
+        // SAFETY: `of` asks for a list that stays as it is; each part has nelts elements.
+        unsafe {
+            loop {
+                let part = self.part.as_ref()?;
+                if self.at < part.nelts {
+                    let field = part.elts.cast::<ngx_table_elt_t>().add(self.at);
+                    self.at += 1;
+                    return Some(*field);
+                }
+                self.part = part.next;
+                self.at = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The application's response head as nginx wants it: what has a field of its own gets it, so that
+//! nginx's filters (not-modified, range, gzip, charset, …) know about it.
+
+use std::ptr;
+
+use nginx_sys::{
+    ngx_http_request_t, ngx_list_push, ngx_parse_http_time, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+};
+
+use super::sys::EventThread;
+use crate::http::header::{HeaderKind, ResponseHead};
+use crate::http::status;
+
+/// Puts `head` into `r.headers_out`; `None` where memory is out.
+///
+/// # Safety
+///
+/// `r` is a live request whose header has not been sent.
+pub(super) unsafe fn set(
+    _token: EventThread,
+    r: *mut ngx_http_request_t,
+    head: &ResponseHead,
+) -> Option<()> {
+    // SAFETY: the caller's. nginx's log phase reads the fields after the request's cleanups have run, so
+    // the texts are copied into its pool.
+    unsafe {
+        let out = &mut (*r).headers_out;
+        out.status = usize::from(head.code());
+        // Of 200, nginx knows the line by heart, and the filters count on it.
+        if !(head.code() == 200 && head.reason() == b"OK") {
+            let mut line = Texts::new((*r).pool, 4 + head.reason().len())?;
+            let mut text = Vec::with_capacity(4 + head.reason().len());
+            text.extend_from_slice(head.code().to_string().as_bytes());
+            text.push(b' ');
+            text.extend_from_slice(head.reason());
+            out.status_line = line.put(&text);
+        }
+        out.content_length_n = -1;
+        if status::has_no_body(head.code()) {
+            (*r).set_header_only(1);
+        } else if let Some(length) = head.content_length() {
+            out.content_length_n = length as nginx_sys::off_t;
+        }
+
+        let size = head.fields().map(|(_, name, value)| name.len() + value.len()).sum();
+        let mut texts = Texts::new((*r).pool, size)?;
+        for (kind, name, value) in head.fields() {
+            let name = texts.put(name);
+            let value = texts.put(value);
+            if kind == HeaderKind::ContentType {
+                set_content_type(out, value);
+                continue;
+            }
+            let field = ngx_list_push(&raw mut out.headers).cast::<ngx_table_elt_t>();
+            if field.is_null() {
+                return None;
+            }
+            // Later nginx versions have a `next` here, which must be null.
+            ptr::write_bytes(field, 0, 1);
+            (*field).hash = 1;
+            (*field).key = name;
+            (*field).value = value;
+            match kind {
+                HeaderKind::LastModified => {
+                    out.last_modified = field;
+                    out.last_modified_time = ngx_parse_http_time(value.data, value.len);
+                }
+                HeaderKind::ETag => out.etag = field,
+                // A relative one stays as it is (ngx_http_upstream_rewrite_location).
+                HeaderKind::Location if !super::sys::bytes(value).starts_with(b"/") => {
+                    out.location = field;
+                }
+                HeaderKind::ContentEncoding => out.content_encoding = field,
+                HeaderKind::Date => out.date = field,
+                HeaderKind::Server => out.server = field,
+                HeaderKind::WwwAuthenticate => out.www_authenticate = field,
+                HeaderKind::AcceptRanges => out.accept_ranges = field,
+                _ => {}
+            }
+        }
+        Some(())
+    }
+}
+
+/// As `ngx_http_upstream_copy_content_type`: the charset is a field of its own, for the charset filter.
+fn set_content_type(out: &mut nginx_sys::ngx_http_headers_out_t, value: ngx_str_t) {
+    out.content_type = value;
+    out.content_type_len = value.len;
+    out.content_type_lowcase = ptr::null_mut();
+    // SAFETY: the text was just put into the pool.
+    let text = unsafe { super::sys::bytes(value) };
+    if let Some((type_len, start, end)) = charset(text) {
+        out.content_type_len = type_len;
+        // SAFETY: start and end are within the text.
+        out.charset = ngx_str_t { len: end - start, data: unsafe { value.data.add(start) } };
+    }
+}
+
+/// Where the media type ends and where the charset's value begins and ends, if `charset` is the last
+/// parameter.
+fn charset(content_type: &[u8]) -> Option<(usize, usize, usize)> {
+    let semicolon = content_type.iter().rposition(|byte| *byte == b';')?;
+    let parameter = content_type.get(semicolon + 1..)?;
+    let space = parameter.iter().take_while(|byte| **byte == b' ').count();
+    let start = semicolon + 1 + space + 8;
+    let name = content_type.get(semicolon + 1 + space..start)?;
+    if !name.eq_ignore_ascii_case(b"charset=") {
+        return None;
+    }
+    match content_type.get(start..)? {
+        [b'"', .., b'"'] => Some((semicolon, start + 1, content_type.len() - 1)),
+        _ => Some((semicolon, start, content_type.len())),
+    }
+}
+
+/// One allocation in a pool for several texts.
+struct Texts {
+    next: *mut u8,
+    left: usize,
+}
+
+impl Texts {
+    /// # Safety
+    ///
+    /// `pool` is valid.
+    unsafe fn new(pool: *mut ngx_pool_t, size: usize) -> Option<Self> {
+        // SAFETY: the caller's; nginx never gives null for a size of 1 or more but when out of memory.
+        let next = unsafe { nginx_sys::ngx_pnalloc(pool, size.max(1)) }.cast::<u8>();
+        (!next.is_null()).then_some(Self { next, left: size })
+    }
+
+    fn put(&mut self, text: &[u8]) -> ngx_str_t {
+        let len = text.len().min(self.left);
+        let data = self.next;
+        // SAFETY: len bytes are left of the allocation.
+        unsafe {
+            ptr::copy_nonoverlapping(text.as_ptr(), data, len);
+            self.next = data.add(len);
+        }
+        self.left -= len;
+        ngx_str_t { len, data }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_charset_is_found() {
+        for (text, expected) in [
+            ("text/html", None),
+            ("text/html; charset=utf-8", Some(("text/html", "utf-8"))),
+            ("text/html;CHARSET=\"utf-8\"", Some(("text/html", "utf-8"))),
+            ("multipart/mixed; boundary=x", None),
+            ("text/plain; format=flowed; charset=x", Some(("text/plain; format=flowed", "x"))),
+            ("text/html; charset=", Some(("text/html", ""))),
+            ("text/html; charset=\"", Some(("text/html", "\""))),
+            ("text/html;", None),
+        ] {
+            let found = charset(text.as_bytes())
+                .map(|(type_len, start, end)| (&text[..type_len], &text[start..end]));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+}

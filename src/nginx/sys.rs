@@ -1,0 +1,179 @@
+//! The token of the event loop's thread, and what nginx has only as C macros.
+
+use std::ffi::c_char;
+use std::marker::PhantomData;
+use std::ptr;
+
+use nginx_sys::{
+    NGX_LOG_ERR, ngx_chain_t, ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_log_ctx_t, ngx_http_request_t, ngx_int_t, ngx_log_t,
+    ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_str_t, ngx_uint_t,
+};
+
+use super::log;
+
+/// Proof of being on nginx's own thread, while nginx calls in. Everything that touches nginx takes
+/// one; [`super::entry`] alone makes them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventThread(PhantomData<*mut ()>);
+
+impl EventThread {
+    /// # Safety
+    ///
+    /// Only on the thread on which nginx runs its event loop or reads its configuration, and only for
+    /// as long as nginx's call lasts.
+    pub(super) unsafe fn assume() -> Self {
+        Self(PhantomData)
+    }
+}
+
+pub(super) const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
+pub(super) const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
+pub(super) const AGAIN: ngx_int_t = nginx_sys::NGX_AGAIN as ngx_int_t;
+pub(super) const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
+
+/// From this status on nginx answers by itself (`NGX_HTTP_SPECIAL_RESPONSE`).
+pub(super) const SPECIAL_RESPONSE: ngx_int_t = nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t;
+
+pub(super) const CONF_OK: *mut c_char = ptr::null_mut();
+pub(super) const CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
+
+pub(super) const CONF_UNSET: isize = -1;
+pub(super) const CONF_UNSET_SIZE: usize = usize::MAX;
+pub(super) const CONF_UNSET_MSEC: ngx_msec_t = ngx_msec_t::MAX;
+
+/// `ngx_http_get_module_loc_conf`.
+///
+/// # Safety
+///
+/// `r` is a live request, and `T` what the module's `create_loc_conf` makes.
+pub(super) unsafe fn loc_conf<T>(r: *mut ngx_http_request_t, module: &ngx_module_t) -> *mut T {
+    // SAFETY: nginx fills loc_conf for every HTTP module, at its ctx_index.
+    unsafe { (*(*r).loc_conf.add(module.ctx_index)).cast() }
+}
+
+/// The core module's configuration of the request's location.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub(super) unsafe fn core_loc_conf<'a>(r: *mut ngx_http_request_t) -> &'a ngx_http_core_loc_conf_t {
+    // SAFETY: the core module has a configuration for every location; nothing changes it while
+    // requests are served.
+    unsafe { &*loc_conf::<ngx_http_core_loc_conf_t>(r, &*ptr::addr_of!(ngx_http_core_module)) }
+}
+
+/// `ngx_http_set_log_request`: lines on this connection's log name `r` from now on.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub(super) unsafe fn set_log_request(r: *mut ngx_http_request_t) {
+    // SAFETY: an HTTP connection's log has an ngx_http_log_ctx_t from ngx_http_init_connection on.
+    unsafe {
+        let ctx = (*(*(*r).connection).log).data.cast::<ngx_http_log_ctx_t>();
+        if !ctx.is_null() {
+            (*ctx).current_request = r;
+        }
+    }
+}
+
+/// `ngx_del_timer`, where one is set.
+///
+/// # Safety
+///
+/// `event` is valid, and on nginx's thread.
+pub(super) unsafe fn delete_timer(event: *mut ngx_event_t) {
+    // SAFETY: a set timer is in the tree.
+    unsafe {
+        if (*event).timer_set() != 0 {
+            nginx_sys::ngx_del_timer(event);
+        }
+    }
+}
+
+/// `ngx_free_chain`.
+///
+/// # Safety
+///
+/// `link` came from `pool` and nothing refers to it.
+pub(super) unsafe fn free_chain(pool: *mut ngx_pool_t, link: *mut ngx_chain_t) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*link).next = (*pool).chain;
+        (*pool).chain = link;
+    }
+}
+
+/// The bytes of an `ngx_str_t`; empty where it has no data.
+///
+/// # Safety
+///
+/// `text` is valid for `'a`.
+pub(super) unsafe fn bytes<'a>(text: ngx_str_t) -> &'a [u8] {
+    if text.data.is_null() || text.len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's; nginx's strings are len bytes at data.
+    unsafe { std::slice::from_raw_parts(text.data, text.len) }
+}
+
+/// Copies `text` into `pool`, NUL-terminated as nginx's parsers like it.
+///
+/// # Safety
+///
+/// `pool` is valid.
+pub(super) unsafe fn pool_copy(pool: *mut ngx_pool_t, text: &[u8]) -> Option<ngx_str_t> {
+    // SAFETY: len + 1 bytes are allocated, and written whole.
+    unsafe {
+        let data = nginx_sys::ngx_pnalloc(pool, text.len() + 1).cast::<u8>();
+        if data.is_null() {
+            return None;
+        }
+        ptr::copy_nonoverlapping(text.as_ptr(), data, text.len());
+        *data.add(text.len()) = 0;
+        Some(ngx_str_t { len: text.len(), data })
+    }
+}
+
+/// Runs what nginx has called; no panic crosses into C.
+///
+/// # Safety
+///
+/// `log` is null or a valid log.
+pub(super) unsafe fn guard<R>(
+    log: *mut ngx_log_t,
+    on_panic: impl FnOnce() -> R,
+    body: impl FnOnce(EventThread) -> R,
+) -> R {
+    // SAFETY: nginx calls on its own thread, and the token does not leave `body`.
+    let token = unsafe { EventThread::assume() };
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(token))) {
+        Ok(result) => result,
+        Err(panic) => {
+            let what = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("unknown");
+            // SAFETY: the caller's.
+            unsafe { log::write(log, NGX_LOG_ERR as ngx_uint_t, &format!("pywsgi panicked: {what}")) };
+            on_panic()
+        }
+    }
+}
+
+/// The connection's fields that are bits.
+///
+/// # Safety
+///
+/// `c` is valid.
+pub(super) unsafe fn is_buffered(c: *mut ngx_connection_t) -> bool {
+    // SAFETY: the caller's.
+    unsafe { (*c).buffered() != 0 }
+}
+
+/// An `ngx_str_t` of a literal, as `ngx_string` makes it.
+pub(super) const fn string(text: &'static std::ffi::CStr) -> ngx_str_t {
+    ngx_str_t { len: text.count_bytes(), data: text.as_ptr().cast_mut().cast() }
+}

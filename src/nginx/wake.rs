@@ -1,0 +1,100 @@
+//! The other side's bell: nginx reads the eventfd, and what waits is dealt with.
+
+use nginx_sys::{
+    ngx_close_connection, ngx_connection_t, ngx_cycle_t, ngx_get_connection, ngx_handle_read_event,
+};
+
+use super::body;
+use super::entry;
+use super::finalize;
+use super::log;
+use super::output;
+use super::process::Process;
+use super::sys::{self, EventThread};
+use crate::bridge::events::{Event, LogLine};
+
+/// Makes an nginx connection of the bell.
+///
+/// # Safety
+///
+/// In `init_process`, with that worker's cycle.
+pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, fd: i32) -> Option<*mut ngx_connection_t> {
+    // SAFETY: the caller's. The descriptor is the Worker's, which lives as long as the process.
+    unsafe {
+        let connection = ngx_get_connection(fd, (*cycle).log);
+        if connection.is_null() {
+            return None;
+        }
+        let event = (*connection).read;
+        (*event).handler = Some(entry::wake);
+        (*event).log = (*cycle).log;
+        (*(*connection).write).log = (*cycle).log;
+        // Not a client's: a graceful exit neither waits for it nor reports it as an open socket
+        // (ngx_worker_process_exit).
+        (*event).set_channel(1);
+        // A graceful exit begins with ngx_close_idle_connections, which calls the handler: this is how
+        // the worker is told.
+        (*connection).set_idle(1);
+        if ngx_handle_read_event(event, 0) != sys::OK {
+            ngx_close_connection(connection);
+            return None;
+        }
+        Some(connection)
+    }
+}
+
+/// The bell was rung, or the worker is to exit.
+///
+/// # Safety
+///
+/// nginx calls the handler of `connection`, which [`listen`] made.
+pub(super) unsafe fn rung(token: EventThread, connection: *mut ngx_connection_t, process: &Process) {
+    // SAFETY: the caller's.
+    unsafe {
+        if (*connection).close() != 0 {
+            (*connection).set_close(0);
+            process.drain(token);
+        }
+    }
+    deal(token, process);
+}
+
+/// Deals with all that waits.
+pub(super) fn deal(token: EventThread, process: &Process) {
+    let mut batch = process.take_batch();
+    process.worker().events.take(&mut batch);
+    for event in batch.drain(..) {
+        match event {
+            Event::Output(id) => {
+                if let Some(context) = process.find(id) {
+                    // SAFETY: the table holds contexts of requests in flight alone.
+                    unsafe { finalize::from_outside(context, |context| output::pump(token, context)) };
+                }
+            }
+            Event::ReadBody(id) => {
+                if let Some(context) = process.find(id) {
+                    // SAFETY: as above.
+                    unsafe { finalize::from_outside(context, |context| body::wanted(token, context)) };
+                }
+            }
+            Event::Log(line) => write(token, process, &line),
+        }
+    }
+    process.give_batch_back(batch);
+}
+
+fn write(_token: EventThread, process: &Process, line: &LogLine) {
+    let context = line.request.and_then(|id| process.find(id));
+    // SAFETY: the table holds contexts of requests in flight alone; the cycle's log is always there.
+    unsafe {
+        let log = match context {
+            Some(context) => {
+                let r = (*context).request;
+                sys::set_log_request(r);
+                (*(*r).connection).log
+            }
+            None => process.log(),
+        };
+        log::write(log, log::number(line.level), &line.text);
+    }
+}

@@ -1,0 +1,130 @@
+//! The applications of a worker: each is imported once, and again only after a failure.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+
+use pyo3::prelude::*;
+
+use super::logging;
+use super::runtime::Runtime;
+use super::shim;
+use crate::bridge::config::AppConfig;
+use crate::bridge::events::Level;
+
+pub(super) struct App {
+    pub(super) target: String,
+    /// `pywsgi._loader.Application`
+    loader: Py<PyAny>,
+    callable: OnceLock<Py<PyAny>>,
+    /// A thread imports it now.
+    importing: Mutex<bool>,
+    imported: Condvar,
+    hop_by_hop_said: AtomicBool,
+    mount_said: AtomicBool,
+}
+
+impl App {
+    pub(super) fn new(py: Python<'_>, config: &AppConfig) -> PyResult<Self> {
+        let loader = shim::function(py, "pywsgi._loader", "Application")?
+            .call1((&config.target, &config.callables))?;
+        Ok(Self {
+            target: config.target.clone(),
+            loader: loader.unbind(),
+            callable: OnceLock::new(),
+            importing: Mutex::new(false),
+            imported: Condvar::new(),
+            hop_by_hop_said: AtomicBool::new(false),
+            mount_said: AtomicBool::new(false),
+        })
+    }
+
+    /// Imports it for the first time; a failure is in the log.
+    pub(super) fn load(&self, py: Python<'_>, runtime: &Runtime) {
+        match self.loader.call_method0(py, "load") {
+            Ok(callable) => {
+                // Only one thread imports at a time.
+                let _first = self.callable.set(callable);
+            }
+            Err(error) => {
+                let what = format!(
+                    "application \"{}\" cannot be imported; its locations answer 500 until one of the \
+                     files concerned has changed",
+                    self.target
+                );
+                logging::exception(py, runtime, &what, &error);
+            }
+        }
+    }
+
+    /// The callable; after a failed import it is tried again where a file concerned has changed.
+    pub(super) fn callable(&self, py: Python<'_>, runtime: &Runtime) -> Option<&Py<PyAny>> {
+        if let Some(callable) = self.callable.get() {
+            return Some(callable);
+        }
+        if !self.begin_import(py) {
+            return self.callable.get();
+        }
+        let changed = self
+            .loader
+            .call_method0(py, "changed")
+            .and_then(|changed| changed.is_truthy(py))
+            .unwrap_or(true);
+        if changed {
+            self.load(py, runtime);
+        }
+        *self.importing.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.imported.notify_all();
+        if self.callable.get().is_none() && !changed {
+            let text = format!("application \"{}\" was not imported, see above", self.target);
+            logging::write(py, Level::Error, &text);
+        }
+        self.callable.get()
+    }
+
+    /// This thread is to import; false where another one has done so meanwhile.
+    fn begin_import(&self, py: Python<'_>) -> bool {
+        let mut importing = self.importing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*importing {
+            *importing = true;
+            return self.callable.get().is_none() || {
+                *importing = false;
+                false
+            };
+        }
+        drop(importing);
+        // Detached: the importing thread needs the interpreter.
+        py.detach(|| {
+            let mut importing = self.importing.lock().unwrap_or_else(PoisonError::into_inner);
+            while *importing {
+                importing = self.imported.wait(importing).unwrap_or_else(PoisonError::into_inner);
+            }
+        });
+        false
+    }
+
+    /// Says once that a hop-by-hop header was dropped.
+    pub(super) fn say_hop_by_hop(&self, py: Python<'_>, name: &str) {
+        if !self.hop_by_hop_said.swap(true, Ordering::Relaxed) {
+            let text = format!(
+                "application \"{}\" sets the header \"{name}\", which is nginx's (PEP 3333, \"Other HTTP \
+                 Features\": no hop-by-hop headers); such headers are dropped, and this is said once",
+                self.target
+            );
+            logging::write(py, Level::Warn, &text);
+        }
+    }
+
+    /// Says once that a path does not start with wsgi_script_name.
+    pub(super) fn say_not_mounted(&self, py: Python<'_>, path: &[u8], script_name: &[u8]) {
+        if !self.mount_said.swap(true, Ordering::Relaxed) {
+            let text = format!(
+                "application \"{}\": the path \"{}\" does not start with wsgi_script_name \"{}\" and is \
+                 left as it is, with an empty SCRIPT_NAME; this is said once",
+                self.target,
+                path.escape_ascii(),
+                script_name.escape_ascii(),
+            );
+            logging::write(py, Level::Warn, &text);
+        }
+    }
+}

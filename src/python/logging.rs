@@ -1,0 +1,84 @@
+//! Python's lines for nginx's error log, with the request that the calling thread runs.
+
+use std::cell::Cell;
+use std::sync::{Arc, OnceLock};
+
+use pyo3::prelude::*;
+
+use super::runtime::Runtime;
+use crate::bridge::events::{Level, LogLine};
+use crate::bridge::id::RequestId;
+use crate::bridge::worker::Worker;
+
+thread_local! {
+    /// The request that this thread runs.
+    static REQUEST: Cell<Option<RequestId>> = const { Cell::new(None) };
+    /// This thread has written a line that is not finished.
+    static UNFINISHED: Cell<bool> = const { Cell::new(false) };
+}
+
+static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
+
+/// Lines go to this worker's event loop from now on.
+pub(super) fn connect(worker: &Arc<Worker>) {
+    // A process has one worker; a second call would bring the same.
+    let _first = WORKER.set(Arc::clone(worker));
+}
+
+/// From here on the thread's lines carry the context of `request`.
+pub(super) fn enter(request: RequestId) {
+    REQUEST.set(Some(request));
+}
+
+/// The request is over: what the thread has written of a line is one.
+pub(super) fn leave(py: Python<'_>, runtime: &Runtime) {
+    if UNFINISHED.replace(false) {
+        if let Err(error) = runtime.errors.call_method0(py, pyo3::intern!(py, "release")) {
+            write(py, Level::Error, &format!("an unfinished line is lost: {error}"));
+        }
+    }
+    REQUEST.set(None);
+}
+
+/// Logs `text`, line by line.
+pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
+    for line in text.lines() {
+        write_line(py, level, line.to_owned());
+    }
+}
+
+fn write_line(py: Python<'_>, level: Level, text: String) {
+    let Some(worker) = WORKER.get() else { return };
+    let line = LogLine { level, request: REQUEST.get(), text };
+    if let Err(line) = worker.events.try_log(line) {
+        py.detach(|| worker.events.log(line));
+    }
+}
+
+/// Logs an exception with its traceback.
+pub(super) fn exception(py: Python<'_>, runtime: &Runtime, what: &str, error: &PyErr) {
+    write(py, Level::Error, what);
+    match runtime.format_exception.call1(py, (error.value(py),)) {
+        Ok(text) => write(py, Level::Error, &text.to_string()),
+        Err(_) => write(py, Level::Error, &error.to_string()),
+    }
+}
+
+/// The built-in module that the shim logs with.
+#[pymodule]
+pub(super) mod _pywsgi {
+    use super::{Level, PyResult, Python, UNFINISHED, pyfunction, write_line};
+
+    /// One line to nginx's error log, at nginx's level.
+    #[pyfunction]
+    fn log(py: Python<'_>, level: u8, line: String) -> PyResult<()> {
+        write_line(py, Level::from_number(level), line);
+        Ok(())
+    }
+
+    /// The calling thread has begun a line.
+    #[pyfunction]
+    fn unfinished() {
+        UNFINISHED.set(true);
+    }
+}

@@ -1,0 +1,141 @@
+//! Python's main thread: starts the interpreter, imports the applications, does what the event loop
+//! asks for, and ends the interpreter.
+
+use std::io;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::interp::{self, Interpreter};
+use super::logging;
+use super::runtime::Runtime;
+use super::threads;
+use crate::bridge::events::{Level, LogLine};
+use crate::bridge::exchange::Job;
+use crate::bridge::output::End;
+use crate::bridge::tasks::Task;
+use crate::bridge::worker::{Stopped, Worker};
+
+/// The C stack of Python's threads in bytes, as the system gives a process's first thread.
+pub(super) const STACK: usize = 8 << 20;
+
+/// Starts the main thread of a worker; it starts all else. The caller has blocked all signals.
+pub(crate) fn start(worker: Arc<Worker>) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("pywsgi-main".to_owned())
+        .stack_size(STACK)
+        .spawn(move || run(&worker))
+        .map(drop)
+}
+
+fn run(worker: &Arc<Worker>) {
+    logging::connect(worker);
+    let interpreter = match Interpreter::start(&worker.config.python) {
+        Ok(interpreter) => interpreter,
+        Err(what) => {
+            fail(worker, &format!("Python cannot be initialised: {what}"));
+            return;
+        }
+    };
+    let runtime = Python::attach(|py| {
+        Runtime::new(py, worker).map(Arc::new).map_err(|error| error.to_string())
+    });
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            fail(worker, &format!("Python cannot be prepared: {error}"));
+            return;
+        }
+    };
+    for pool in &worker.pools {
+        if pool.grow() {
+            threads::spawn(&runtime, pool);
+        }
+    }
+    for (at, app) in runtime.apps.iter().enumerate() {
+        Python::attach(|py| app.load(py, &runtime));
+        for job in worker.open_gate(at) {
+            refuse(&job);
+        }
+    }
+    serve(worker, &runtime);
+    end(worker, interpreter, runtime);
+}
+
+/// Python did not start: nginx goes on without it, and its requests are answered.
+fn fail(worker: &Worker, what: &str) {
+    let text = format!("{what}; the applications of this worker answer 500");
+    worker.events.log(LogLine { level: Level::Crit, request: None, text });
+    for job in worker.set_broken() {
+        // A request that has ended meanwhile wants no answer.
+        let _gone = job.end(None, End::Failed);
+    }
+    while !matches!(worker.tasks.next(), Task::Stop) {}
+    worker.set_stopped(Stopped::ThreadsLeft);
+}
+
+fn refuse(job: &Job) {
+    // A request that has ended meanwhile wants no answer.
+    let _gone = job.end(None, End::Refused);
+}
+
+/// Does the event loop's tasks until the worker ends.
+fn serve(worker: &Worker, runtime: &Runtime) {
+    loop {
+        match worker.tasks.next() {
+            Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
+            // PyO3 gives back what was dropped meanwhile as a thread attaches.
+            Task::Collect => Python::attach(|_| ()),
+            Task::Stop => return,
+        }
+    }
+}
+
+fn log_stack(py: Python<'_>, runtime: &Runtime, job: &Job) {
+    let head = &job.head;
+    let request = format!(
+        "\"{} {}\"",
+        head.get(head.method).escape_ascii(),
+        head.get(head.target).escape_ascii()
+    );
+    let stack = job.thread().map(|thread| runtime.format_stack.call1(py, (thread,)));
+    match stack {
+        Some(Ok(stack)) => {
+            logging::write(py, Level::Error, &format!("the thread of {request} is at:\n{stack}"));
+        }
+        Some(Err(error)) => {
+            logging::write(py, Level::Error, &format!("no stack of {request}: {error}"));
+        }
+        None => {
+            logging::write(py, Level::Error, &format!("the thread of {request} has ended meanwhile"));
+        }
+    }
+}
+
+/// Ends Python, as far as that can be done: the event loop has a limit for it.
+fn end(worker: &Worker, interpreter: Interpreter, runtime: Arc<Runtime>) {
+    let python = &worker.config.python;
+    // Half of the time for the threads, so that `atexit` has the other half.
+    let patience = python.finalize_timeout / 2;
+    let ended = worker.pools.iter().all(|pool| pool.wait_ended(patience));
+    if !python.finalize {
+        worker.set_stopped(Stopped::ThreadsLeft);
+        return;
+    }
+    let alone = Python::attach(|py| {
+        if let Err(error) = runtime.exit.call0(py) {
+            logging::exception(py, &runtime, "atexit", &error);
+        }
+        drop(runtime);
+        interp::threads(py) == 1
+    });
+    if ended && alone {
+        if !interpreter.finalize() {
+            let text = "Python could not write all of its output as it ended".to_owned();
+            worker.events.log(LogLine { level: Level::Warn, request: None, text });
+        }
+        worker.set_stopped(Stopped::Finalized);
+    } else {
+        worker.set_stopped(Stopped::ThreadsLeft);
+    }
+}

@@ -1,0 +1,13 @@
+//! Python's side: the interpreter of a worker, its threads, and what PEP 3333 asks of a server.
+
+mod app;
+mod dispatch;
+mod interp;
+mod logging;
+mod main_thread;
+mod runtime;
+mod shim;
+mod threads;
+mod wsgi;
+
+pub(crate) use main_thread::start;

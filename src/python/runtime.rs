@@ -1,0 +1,88 @@
+//! What every thread of a worker needs of Python, made once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use super::app::App;
+use super::shim;
+use super::wsgi::environ;
+use crate::bridge::config::LocationConfig;
+use crate::bridge::worker::Worker;
+use crate::http;
+
+pub(super) struct Runtime {
+    pub(super) worker: Arc<Worker>,
+    /// In the order of the configuration's applications.
+    pub(super) apps: Vec<App>,
+    /// `wsgi.errors`
+    pub(super) errors: Py<PyAny>,
+    pub(super) format_exception: Py<PyAny>,
+    pub(super) format_stack: Py<PyAny>,
+    pub(super) exit: Py<PyAny>,
+    /// The environ keys of [`http::environ::KNOWN`], interned.
+    pub(super) header_keys: Vec<Py<PyString>>,
+    /// What all requests of a location share of environ.
+    templates: Mutex<HashMap<usize, Py<PyDict>>>,
+}
+
+impl Runtime {
+    /// Prepares the interpreter for its applications; imports none of them.
+    pub(super) fn new(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<Self> {
+        shim::install(py)?;
+        let python = &worker.config.python;
+        let path = PyList::new(py, python.path.iter().map(|path| path.as_os_str()))?;
+        let levels = (python.stdout_level as u8, python.stderr_level as u8);
+        let executable = python.executable.as_ref().map(|path| path.as_os_str());
+        if let Some(executable) = executable {
+            py.import("sys")?.setattr("executable", executable)?;
+        }
+        let argv = PyList::new(py, ["nginx"])?;
+        shim::function(py, "pywsgi._start", "start")?.call1((path, levels.0, levels.1, argv))?;
+        let errors = shim::function(py, "pywsgi._start", "errors_stream")?.call0()?;
+        let apps = worker
+            .config
+            .apps
+            .iter()
+            .map(|config| App::new(py, config))
+            .collect::<PyResult<Vec<_>>>()?;
+        let header_keys = http::environ::KNOWN
+            .iter()
+            .map(|(_, key)| PyString::intern(py, key).unbind())
+            .collect();
+        Ok(Self {
+            worker: Arc::clone(worker),
+            apps,
+            errors: errors.unbind(),
+            format_exception: shim::function(py, "pywsgi._stacks", "format_exception")?.unbind(),
+            format_stack: shim::function(py, "pywsgi._stacks", "format_stack")?.unbind(),
+            exit: shim::function(py, "pywsgi._exit", "run")?.unbind(),
+            header_keys,
+            templates: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// A new dict with what all requests of a location share.
+    pub(super) fn environ<'py>(
+        &self,
+        py: Python<'py>,
+        location: &LocationConfig,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let known = {
+            let templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+            templates.get(&location.id).map(|template| template.clone_ref(py))
+        };
+        let template = match known {
+            Some(template) => template,
+            None => {
+                // Made outside the lock: Python may switch threads in here.
+                let template = environ::template(py, self, location)?.unbind();
+                let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+                templates.entry(location.id).or_insert(template).clone_ref(py)
+            }
+        };
+        template.bind(py).copy()
+    }
+}

@@ -1,0 +1,54 @@
+//! The package `pywsgi`, which travels inside this module (python-shim).
+
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyModule};
+
+/// A file of python-shim as CPython's compiler wants it.
+macro_rules! source {
+    ($file:literal) => {
+        concat!(include_str!(concat!("../../python-shim/pywsgi/", $file)), "\0").as_bytes()
+    };
+}
+
+/// In the order in which they need each other.
+const MODULES: &[(&CStr, &CStr, &[u8])] = &[
+    (c"pywsgi._log", c"pywsgi/_log.py", source!("_log.py")),
+    (c"pywsgi._streams", c"pywsgi/_streams.py", source!("_streams.py")),
+    (c"pywsgi._loader", c"pywsgi/_loader.py", source!("_loader.py")),
+    (c"pywsgi._stacks", c"pywsgi/_stacks.py", source!("_stacks.py")),
+    (c"pywsgi._start", c"pywsgi/_start.py", source!("_start.py")),
+    (c"pywsgi._exit", c"pywsgi/_exit.py", source!("_exit.py")),
+];
+const INIT: &[u8] = source!("__init__.py");
+
+/// Makes the package importable.
+pub(super) fn install(py: Python<'_>) -> PyResult<()> {
+    let package = PyModule::new(py, "pywsgi")?;
+    package.setattr("__path__", PyList::empty(py))?;
+    package.setattr("__file__", "pywsgi/__init__.py")?;
+    let modules = py.import("sys")?.getattr("modules")?;
+    modules.set_item("pywsgi", &package)?;
+    for (name, file, source) in MODULES {
+        let module = PyModule::from_code(py, text(source)?, file, name)?;
+        let name = name.to_string_lossy();
+        package.setattr(name.trim_start_matches("pywsgi."), module)?;
+    }
+    let globals: Bound<'_, PyDict> = package.dict();
+    py.run(text(INIT)?, Some(&globals), None)
+}
+
+/// A function of one of the package's modules.
+pub(super) fn function<'py>(
+    py: Python<'py>,
+    module: &str,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    py.import(module)?.getattr(name)
+}
+
+fn text(source: &'static [u8]) -> PyResult<&'static CStr> {
+    CStr::from_bytes_with_nul(source)
+        .map_err(|_| pyo3::exceptions::PyValueError::new_err("a NUL in the source of pywsgi"))
+}

@@ -1,0 +1,170 @@
+//! `wsgi.input` (PEP 3333, "Input and Error Streams").
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::bridge::exchange::Job;
+use crate::bridge::input::{InputError, Read};
+
+thread_local! {
+    /// Why the last read of this thread's request failed.
+    static FAILURE: Cell<Option<InputError>> = const { Cell::new(None) };
+}
+
+/// A new request has begun on this thread.
+pub(super) fn forget_failure() {
+    FAILURE.set(None);
+}
+
+/// Why a read of this thread's request failed, if one did.
+pub(super) fn failure() -> Option<InputError> {
+    FAILURE.get()
+}
+
+/// Bytes asked of the pipe at once.
+const BLOCK: usize = 64 * 1024;
+
+/// The request's body. It ends by itself (`wsgi.input_terminated`); one that was cut short raises
+/// OSError and never looks like an end.
+#[pyclass(module = "pywsgi")]
+pub(super) struct Input {
+    job: Job,
+    /// Read from the pipe and not yet taken.
+    pending: Bytes,
+    failed: Option<InputError>,
+}
+
+impl Input {
+    pub(super) fn new(job: &Job) -> Self {
+        Self { job: Arc::clone(job), pending: Bytes::new(), failed: None }
+    }
+
+    /// Makes `pending` hold something; false at the body's end.
+    fn fill(&mut self, py: Python<'_>) -> PyResult<bool> {
+        if !self.pending.is_empty() {
+            return Ok(true);
+        }
+        if let Some(error) = self.failed {
+            return Err(os_error(error));
+        }
+        match self.job.read(BLOCK, |wait| py.detach(wait)) {
+            Ok(Read::Data(bytes)) => {
+                self.pending = bytes;
+                Ok(true)
+            }
+            Ok(Read::End | Read::Wait) => Ok(false),
+            Err(error) => {
+                self.failed = Some(error);
+                Err(os_error(error))
+            }
+        }
+    }
+
+    /// Takes up to `size` bytes (`None`: all) into one block, up to and with the first newline where
+    /// `line` is set.
+    fn take<'py>(
+        &mut self,
+        py: Python<'py>,
+        size: Option<usize>,
+        line: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let mut parts: Vec<Bytes> = Vec::new();
+        let mut left = size.unwrap_or(usize::MAX);
+        while left > 0 {
+            match self.fill(py) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What came before is not lost: the next read brings the error.
+                Err(_) if line && !parts.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+            let newline = if line { self.pending.iter().position(|byte| *byte == b'\n') } else { None };
+            let end = newline.map_or(self.pending.len(), |at| at + 1);
+            let part = self.pending.split_to(end.min(left));
+            left -= part.len();
+            let ends = newline.is_some_and(|at| part.len() == at + 1);
+            parts.push(part);
+            if ends {
+                break;
+            }
+        }
+        match parts.as_slice() {
+            [part] => Ok(PyBytes::new(py, part)),
+            parts => {
+                let len = parts.iter().map(Bytes::len).sum();
+                PyBytes::new_with(py, len, |mut target| {
+                    for part in parts {
+                        let (head, tail) = target.split_at_mut(part.len());
+                        part.as_ref().copy_to_slice(head);
+                        target = tail;
+                    }
+                    Ok(())
+                })
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Input {
+    /// All of the rest, or `size` bytes, fewer only at the end.
+    #[pyo3(signature = (size=None, /))]
+    fn read<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        self.take(py, limit(size), false)
+    }
+
+    /// A line with its newline, cut at `size` bytes.
+    #[pyo3(signature = (size=None, /))]
+    fn readline<'py>(
+        &mut self,
+        py: Python<'py>,
+        size: Option<isize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.take(py, limit(size), true)
+    }
+
+    /// The rest as lines; those that begin within the first `hint` bytes.
+    #[pyo3(signature = (hint=None, /))]
+    fn readlines<'py>(
+        &mut self,
+        py: Python<'py>,
+        hint: Option<isize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let lines = PyList::empty(py);
+        let hint = limit(hint).filter(|hint| *hint > 0).unwrap_or(usize::MAX);
+        let mut total = 0;
+        while total < hint {
+            let line = self.take(py, None, true)?;
+            let len = line.as_bytes().len();
+            if len == 0 {
+                break;
+            }
+            total += len;
+            lines.append(line)?;
+        }
+        Ok(lines)
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let line = self.take(py, None, true)?;
+        Ok((!line.as_bytes().is_empty()).then_some(line))
+    }
+}
+
+fn limit(size: Option<isize>) -> Option<usize> {
+    size.and_then(|size| usize::try_from(size).ok())
+}
+
+fn os_error(error: InputError) -> PyErr {
+    FAILURE.set(Some(error));
+    PyOSError::new_err(error.to_string())
+}

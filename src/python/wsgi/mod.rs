@@ -1,0 +1,39 @@
+//! WSGI (PEP 3333): one call of an application.
+
+pub(super) mod environ;
+mod input;
+mod output;
+mod start_response;
+
+use pyo3::prelude::*;
+
+use super::app::App;
+use super::dispatch;
+use super::logging;
+use super::runtime::Runtime;
+use crate::bridge::exchange::Job;
+use start_response::StartResponse;
+
+/// Calls `callable` for `job` and sends its response. Faults are in the log.
+pub(super) fn call(
+    py: Python<'_>,
+    runtime: &Runtime,
+    app: &App,
+    callable: &Bound<'_, PyAny>,
+    job: &Job,
+) {
+    input::forget_failure();
+    let prepared = environ::make(py, runtime, app, job)
+        .and_then(|environ| Ok((environ, Bound::new(py, StartResponse::new(job))?)));
+    let (environ, start_response) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let what = format!("application \"{}\" cannot be called", app.target);
+            logging::exception(py, runtime, &what, &error);
+            dispatch::fail(job);
+            return;
+        }
+    };
+    let result = callable.call1((environ, &start_response));
+    output::respond(py, runtime, app, job, &start_response, result);
+}

@@ -1,0 +1,248 @@
+//! The response's body: what the application has returned, block by block (PEP 3333, "Specification
+//! Details", "Handling the Content-Length Header", "Buffering and Streaming").
+
+use bytes::Bytes;
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use super::input;
+use super::start_response::{Gone, Sent, StartResponse, type_name};
+use crate::bridge::events::Level;
+use crate::bridge::exchange::Job;
+use crate::bridge::input::InputError;
+use crate::bridge::output::SHARED_FROM;
+use crate::http::framing::ShortBody;
+use crate::python::app::App;
+use crate::python::logging;
+use crate::python::runtime::Runtime;
+
+/// Why a response is not complete.
+enum Fault {
+    /// The application has raised.
+    Raised(PyErr),
+    /// The client is gone, or has been answered: nothing is wrong with the application.
+    Gone,
+    /// The application breaks a rule of PEP 3333.
+    Broken(String),
+}
+
+impl From<PyErr> for Fault {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
+}
+
+impl From<Gone> for Fault {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// Sends what the application has returned, and calls `close()`, once, on every way out.
+pub(super) fn respond(
+    py: Python<'_>,
+    runtime: &Runtime,
+    app: &App,
+    job: &Job,
+    response: &Bound<'_, StartResponse>,
+    result: PyResult<Bound<'_, PyAny>>,
+) {
+    let (sent, iterable) = match result {
+        Ok(iterable) => (send_all(py, app, response, &iterable), Some(iterable)),
+        Err(error) => (Err(Fault::Raised(error)), None),
+    };
+    if let Err(fault) = sent {
+        say(py, runtime, app, fault);
+        response.borrow_mut().fail();
+    }
+    if let Some(name) = response.borrow_mut().take_dropped() {
+        app.say_hop_by_hop(py, &name);
+    }
+    if let Some(iterable) = iterable {
+        close(py, runtime, app, &iterable);
+    }
+    let _job = job;
+}
+
+fn send_all(
+    py: Python<'_>,
+    app: &App,
+    response: &Bound<'_, StartResponse>,
+    iterable: &Bound<'_, PyAny>,
+) -> Result<(), Fault> {
+    if iterable.is_none() {
+        return Err(Fault::Broken(
+            "returned None; it must return an iterable of bytes (PEP 3333, \"Specification Details\")"
+                .to_owned(),
+        ));
+    }
+    // The whole body is known: its length is Content-Length, if the application has not said one.
+    let total = if let Ok(list) = iterable.cast_exact::<PyList>() {
+        if list.len() == 1 {
+            return send_one(py, app, response, &list.get_item(0)?);
+        }
+        total(list.iter())
+    } else if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
+        if tuple.len() == 1 {
+            return send_one(py, app, response, &tuple.get_item(0)?);
+        }
+        total(tuple.iter())
+    } else {
+        None
+    };
+    for block in iterable.try_iter()? {
+        let block = block?;
+        let bytes = bytes_of(&block)?;
+        if bytes.as_bytes().is_empty() {
+            continue;
+        }
+        match send_block(py, app, response, bytes, total, false)? {
+            // A body that nobody wants is not asked for; one block too many was one too many.
+            Sent::Cut => return Ok(()),
+            Sent::Complete if response.borrow().sends_no_body() => return Ok(()),
+            Sent::Complete | Sent::More => {}
+        }
+    }
+    finish(response)
+}
+
+/// The common response: one block.
+fn send_one(
+    py: Python<'_>,
+    app: &App,
+    response: &Bound<'_, StartResponse>,
+    block: &Bound<'_, PyAny>,
+) -> Result<(), Fault> {
+    let bytes = bytes_of(block)?;
+    if !bytes.as_bytes().is_empty() {
+        let total = Some(bytes.as_bytes().len() as u64);
+        send_block(py, app, response, bytes, total, true)?;
+    }
+    finish(response)
+}
+
+fn send_block(
+    py: Python<'_>,
+    app: &App,
+    response: &Bound<'_, StartResponse>,
+    bytes: &Bound<'_, PyBytes>,
+    total: Option<u64>,
+    last: bool,
+) -> Result<Sent, Fault> {
+    let mut response = response.borrow_mut();
+    if !response.is_called() {
+        return Err(not_started());
+    }
+    // Where write() was used before, the length of what is returned is not that of the body.
+    let total = total.filter(|_| !response.head_sent());
+    let sent = response.send(py, share(bytes), total, last)?;
+    if sent == Sent::Cut {
+        let text = format!(
+            "application \"{}\" sends more bytes than its Content-Length; the response was cut there",
+            app.target
+        );
+        logging::write(py, Level::Error, &text);
+    }
+    Ok(sent)
+}
+
+fn finish(response: &Bound<'_, StartResponse>) -> Result<(), Fault> {
+    let mut response = response.borrow_mut();
+    if !response.is_called() {
+        return Err(not_started());
+    }
+    match response.finish()? {
+        Ok(()) => Ok(()),
+        Err(ShortBody { total, sent }) => Err(Fault::Broken(format!(
+            "ended its body after {sent} bytes, but its Content-Length is {total} (PEP 3333, \"Handling \
+             the Content-Length Header\")"
+        ))),
+    }
+}
+
+fn not_started() -> Fault {
+    Fault::Broken(
+        "did not call start_response before its body (PEP 3333, \"The start_response() Callable\")"
+            .to_owned(),
+    )
+}
+
+/// The bytes of a list or tuple; `None` where it holds something else, which its iteration will find.
+fn total<'py>(blocks: impl Iterator<Item = Bound<'py, PyAny>>) -> Option<u64> {
+    let mut total = 0;
+    for block in blocks {
+        total += block.cast::<PyBytes>().ok()?.as_bytes().len() as u64;
+    }
+    Some(total)
+}
+
+fn bytes_of<'a, 'py>(block: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBytes>, Fault> {
+    block.cast::<PyBytes>().map_err(|_| {
+        Fault::Broken(format!(
+            "yielded {} where bytes are wanted (PEP 3333, \"Specification Details\")",
+            type_name(block)
+        ))
+    })
+}
+
+/// A block as the event loop can have it: small ones are copied, a large one is kept alive.
+pub(super) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
+    struct Owner(Py<PyBytes>, *const u8, usize);
+
+    // SAFETY: a bytes object never changes, and the reference keeps it where it is.
+    unsafe impl Send for Owner {}
+
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            // SAFETY: the pointer and the length are those of the object that is held.
+            unsafe { std::slice::from_raw_parts(self.1, self.2) }
+        }
+    }
+
+    let slice = bytes.as_bytes();
+    if slice.len() < SHARED_FROM {
+        return Bytes::copy_from_slice(slice);
+    }
+    Bytes::from_owner(Owner(bytes.clone().unbind(), slice.as_ptr(), slice.len()))
+}
+
+fn close(py: Python<'_>, runtime: &Runtime, app: &App, iterable: &Bound<'_, PyAny>) {
+    let closed = match iterable.getattr_opt(intern!(py, "close")) {
+        Ok(None) => return,
+        Ok(Some(close)) => close.call0(),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = closed {
+        let what = format!("application \"{}\": close() raised", app.target);
+        logging::exception(py, runtime, &what, &error);
+    }
+}
+
+fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) {
+    match fault {
+        // nginx says it, at its level.
+        Fault::Gone => {}
+        Fault::Raised(error) if is_of_client(py, &error) => {
+            let text = format!("application \"{}\": {}", app.target, error.value(py));
+            logging::write(py, Level::Info, &text);
+        }
+        Fault::Raised(error) => {
+            let what = format!("application \"{}\" raised", app.target);
+            logging::exception(py, runtime, &what, &error);
+        }
+        Fault::Broken(what) => {
+            logging::write(py, Level::Error, &format!("application \"{}\" {what}", app.target));
+        }
+    }
+}
+
+/// Is it the OSError of a body that its client has not sent? Then nobody has to be called.
+fn is_of_client(py: Python<'_>, error: &PyErr) -> bool {
+    let client = matches!(
+        input::failure(),
+        Some(InputError::ClientGone | InputError::TimedOut | InputError::Answered)
+    );
+    client && error.is_instance_of::<PyOSError>(py)
+}

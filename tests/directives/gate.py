@@ -1,0 +1,90 @@
+"""An application that waits for its test, so that tests speak of orders and not of durations."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from rawhttp import wait_for
+
+SOURCE = """
+    import itertools
+    import os
+    import threading
+    import time
+    from wsgiref.validate import validator
+
+    FOLDER = {folder!r}
+    _numbers = itertools.count()
+
+
+    @validator
+    def application(environ, start_response):
+        if "hold" in environ["QUERY_STRING"]:
+            name = f"in-{{os.getpid()}}-{{next(_numbers)}}"
+            open(os.path.join(FOLDER, name), "w").close()
+            while not os.path.exists(os.path.join(FOLDER, "open")):
+                time.sleep(0.01)
+        body = f"{{os.getpid()}} {{threading.get_native_id()}}".encode()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [body]
+"""
+
+
+class Gate:
+    """Requests with `?hold` enter and stay until `open()`; all others are answered at once.
+
+    The answer's body is the worker's pid and the thread's id.
+    """
+
+    def __init__(self, nginx, name: str = "gate") -> None:
+        self.folder: Path = nginx.data / name
+        self.folder.mkdir()
+        self.folder.chmod(0o777)
+        self.app = nginx.app(name, SOURCE.format(folder=str(self.folder)))
+
+    def entered(self) -> int:
+        """How many requests have reached the application and were held, ever."""
+        return len(list(self.folder.glob("in-*")))
+
+    def wait_entered(self, count: int, timeout: float = 30.0) -> None:
+        wait_for(lambda: self.entered() >= count, timeout, f"{count} requests in the application")
+
+    def open(self) -> None:
+        (self.folder / "open").touch()
+
+    def shut(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / "open").unlink()
+
+
+@pytest.fixture
+def gate(nginx):
+    """`gate()` makes a Gate, `gate("other")` a second one. All are opened at the test's end."""
+    gates: list[Gate] = []
+
+    def make(name: str = "gate") -> Gate:
+        gates.append(Gate(nginx, name))
+        return gates[-1]
+
+    yield make
+    for each in gates:
+        each.open()
+
+
+@pytest.fixture
+def background(nginx):
+    """`background("/path")` is a GET in a thread of its own with a client of its own: a Future."""
+    executor = ThreadPoolExecutor(64)
+
+    def get(path: str, **options) -> Future:
+        client = nginx.client()
+        return executor.submit(client.get, path, **options)
+
+    yield get
+    executor.shutdown(wait=False, cancel_futures=True)
+
+
+__all__ = ["Gate", "background", "gate"]

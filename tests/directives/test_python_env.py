@@ -1,0 +1,112 @@
+"""python_env: os.environ, which nginx would have emptied, before the first import."""
+
+from __future__ import annotations
+
+import pytest
+
+SOURCE = """
+    import json
+    import os
+    import subprocess
+    import sys
+
+    AT_IMPORT = dict(os.environ)
+
+    def application(environ, start_response):
+        child = subprocess.run(["/usr/bin/env", "-0"], capture_output=True, check=True).stdout
+        text = json.dumps(
+            {
+                "import": AT_IMPORT,
+                "now": dict(os.environ),
+                "child": dict(
+                    line.split("=", 1) for line in child.decode().split("\\0") if "=" in line
+                ),
+                "utf8": sys.flags.utf8_mode,
+                "encoding": [sys.getfilesystemencoding(), open("/dev/null").encoding],
+                "wsgi": [name for name in environ if name in ("PATH", "HOME", "A", "LANG")],
+            }
+        )
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [text.encode()]
+"""
+
+
+@pytest.fixture
+def start(nginx, monkeypatch):
+    """`start("python_env A=b;", C="d")` starts nginx with C in its own environment."""
+
+    def run(http: str = "", **variables: str):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        nginx.start(f"wsgi_app {nginx.app('wsgi', SOURCE)};", http=http)
+        return nginx.client().get("/").json()
+
+    return run
+
+
+def test_path_lang_and_home_are_kept_and_nothing_else(start):
+    answer = start(
+        PATH="/usr/bin:/bin",
+        LANG="de_DE.UTF-8",
+        HOME="/nonexistent",
+        PYWSGI_SECRET="x",
+        PYTHONSTARTUP="/nonexistent",
+    )
+    for moment in ["import", "now"]:
+        assert answer[moment]["PATH"] == "/usr/bin:/bin"
+        assert answer[moment]["LANG"] == "de_DE.UTF-8"
+        assert answer[moment]["HOME"] == "/nonexistent"
+        assert "PYWSGI_SECRET" not in answer[moment]
+        assert "PYTHONSTARTUP" not in answer[moment]
+
+
+def test_values(start):
+    answer = start("""
+        python_env A=1 EMPTY= "SPACE=two words" EQUALS=a=b;
+        python_env UTF8=ü DOLLAR=$x;
+    """)
+    for moment in ["import", "now", "child"]:
+        seen = answer[moment]
+        assert seen["A"] == "1"
+        assert seen["EMPTY"] == ""
+        assert seen["SPACE"] == "two words"
+        assert seen["EQUALS"] == "a=b"
+        assert seen["UTF8"] == "ü"
+        assert seen["DOLLAR"] == "$x"
+
+
+def test_a_name_alone_is_passed_on_from_nginx_s_start(start):
+    answer = start(
+        "python_env PYWSGI_GIVEN PYWSGI_UNSET;", PYWSGI_GIVEN="a value", PYWSGI_OTHER="no"
+    )
+    assert answer["import"]["PYWSGI_GIVEN"] == "a value"
+    assert "PYWSGI_UNSET" not in answer["import"]
+    assert "PYWSGI_OTHER" not in answer["import"]
+
+
+def test_a_value_wins_over_what_is_kept(start):
+    answer = start("python_env LANG=C.UTF-8 HOME=/srv;", LANG="de_DE.UTF-8")
+    assert answer["now"]["LANG"] == "C.UTF-8"
+    assert answer["now"]["HOME"] == "/srv"
+
+
+def test_utf8_mode_is_on(start):
+    answer = start(LANG="C", LC_ALL="C")
+    assert answer["utf8"] == 1
+    assert [name.lower().replace("-", "") for name in answer["encoding"]] == ["utf8", "utf8"]
+
+
+def test_environ_of_a_request_holds_none_of_it(start):
+    assert start("python_env A=1;")["wsgi"] == []
+
+
+def test_a_reload_takes_the_new_value(nginx, start):
+    assert start("python_env A=1;")["now"]["A"] == "1"
+    nginx.write_config(f"wsgi_app {nginx.apps}/wsgi.py;", http="python_env A=2;")
+    nginx.reload()
+    assert nginx.client().get("/").json()["import"]["A"] == "2"
+
+
+@pytest.mark.parametrize("value", ["=value", "''", "=", "A=1 =2"])
+def test_a_variable_without_a_name(refused, value):
+    refused("python_env", "python_env", http=f"python_env {value};")

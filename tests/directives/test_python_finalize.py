@@ -1,0 +1,99 @@
+"""python_finalize: atexit at a worker's exit, and the end of one that hangs."""
+
+from __future__ import annotations
+
+import pytest
+from rawhttp import wait_for
+
+SOURCE = """
+    import atexit
+    import os
+    import time
+
+    def leave():
+        open({folder!r} + f"/left-{{os.getpid()}}", "w").close()
+        if {hang}:
+            while True:
+                time.sleep(1)
+
+    atexit.register(leave)
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(os.getpid()).encode()]
+"""
+
+
+@pytest.fixture
+def app(nginx):
+    """`app()` writes the application; with `hang` its atexit never ends."""
+
+    def write(hang: bool = False):
+        return nginx.app("wsgi", SOURCE.format(folder=str(nginx.data), hang=hang))
+
+    return write
+
+
+def left(nginx) -> set[int]:
+    return {int(path.name.removeprefix("left-")) for path in nginx.data.glob("left-*")}
+
+
+@pytest.mark.parametrize("http", ["", "python_finalize on;", "python_finalize on timeout=30s;"])
+@pytest.mark.parametrize("way", ["quit", "stop"])
+def test_atexit_runs_in_every_worker(nginx, app, http, way):
+    nginx.start(f"wsgi_app {app()};", http=http, workers=2)
+    # The pid proves that the import is over in at least one of them.
+    nginx.client().get("/")
+    workers = set(nginx.workers())
+    wait_for(
+        lambda: workers <= {int(nginx.client().get("/").text) for _ in range(20)},
+        what="an answer from either worker",
+    )
+    getattr(nginx, way)()
+    assert left(nginx) == workers
+
+
+def test_atexit_runs_in_the_old_worker_at_a_reload(nginx, app):
+    nginx.start(f"wsgi_app {app()};")
+    old = int(nginx.client().get("/").text)
+    nginx.reload()
+    wait_for(lambda: left(nginx) == {old}, what="atexit in the old worker")
+    assert int(nginx.client().get("/").text) != old
+
+
+@pytest.mark.parametrize("way", ["quit", "stop"])
+def test_off_leaves_it_out(nginx, app, way):
+    nginx.start(f"wsgi_app {app()};", http="python_finalize off;")
+    nginx.client().get("/")
+    getattr(nginx, way)()
+    assert left(nginx) == set()
+
+
+def test_one_that_hangs_is_cut_off(nginx, app):
+    nginx.start(f"wsgi_app {app(hang=True)};", http="python_finalize on timeout=500ms;")
+    worker = int(nginx.client().get("/").text)
+    nginx.quit(timeout=30)
+    assert left(nginx) == {worker}
+    nginx.wait_log("python_finalize")
+
+
+def test_one_that_hangs_is_cut_off_by_default(nginx, app):
+    nginx.start(f"wsgi_app {app(hang=True)};")
+    worker = int(nginx.client().get("/").text)
+    nginx.quit(timeout=30)
+    assert left(nginx) == {worker}
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("maybe", "maybe"),
+        ("on timeout=soon", "timeout=soon"),
+        ("on timeout=", "timeout="),
+        ("on 2s", "2s"),
+        ("on time=2s", "time=2s"),
+        ("timeout=2s on", "timeout=2s|on"),
+    ],
+)
+def test_mistakes(refused, value, word):
+    refused("python_finalize", word, http=f"python_finalize {value};")

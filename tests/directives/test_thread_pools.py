@@ -1,0 +1,395 @@
+"""python_thread_pool, wsgi_thread_pool and wsgi_queue_timeout: bulkheads and their limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import as_completed
+
+import pytest
+from rawhttp import wait_for
+
+STACK = """
+    import ctypes
+
+    LIBC = ctypes.CDLL(None)
+    LIBC.pthread_self.restype = ctypes.c_ulong
+
+    def application(environ, start_response):
+        attributes = ctypes.create_string_buffer(256)
+        size = ctypes.c_size_t()
+        assert LIBC.pthread_getattr_np(ctypes.c_ulong(LIBC.pthread_self()), attributes) == 0
+        assert LIBC.pthread_attr_getstacksize(attributes, ctypes.byref(size)) == 0
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(size.value).encode()]
+"""
+SIGNALS = """
+    import signal
+
+    def application(environ, start_response):
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [" ".join(sorted(signal.Signals(number).name for number in blocked)).encode()]
+"""
+
+
+def thread(answer) -> str:
+    return answer.text.split()[1]
+
+
+# python_thread_pool
+
+
+@pytest.mark.parametrize(
+    ("http", "threads"), [("", 8), ("python_thread_pool default threads=3;", 3)]
+)
+def test_the_default_pool_has_as_many_threads(nginx, gate, background, http, threads):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app};", http=http)
+    answers = [background("/?hold") for _ in range(threads + 2)]
+    held.wait_entered(threads)
+    quick = background("/")
+    assert not quick.done()
+    assert held.entered() == threads
+    held.open()
+    assert {answer.result().status_code for answer in answers} == {200}
+    assert quick.result().status_code == 200
+    assert len({thread(answer.result()) for answer in answers}) == threads
+    assert held.entered() <= threads + 2
+
+
+def test_threads_start_on_demand_and_the_last_idle_is_used_first(nginx, gate, background):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app};", http="python_thread_pool default threads=6;")
+    client = nginx.client()
+    # A thread that has answered may not be idle yet when the next request comes: two, not one.
+    first = {thread(client.get("/")) for _ in range(30)}
+    assert len(first) <= 2, "one request after another needs no six threads"
+    answers = [background("/?hold") for _ in range(4)]
+    held.wait_entered(4)
+    held.open()
+    used = {thread(answer.result()) for answer in answers}
+    assert len(used) == 4
+    assert first <= used, "idle threads were used before new ones were started"
+    held.shut()
+    later = Counter(thread(client.get("/")) for _ in range(40))
+    assert set(later) <= used
+    assert later.most_common(1)[0][1] >= 25, "in turn, each would have had ten"
+
+
+def test_stack(nginx):
+    app = nginx.app("stack", STACK)
+    nginx.start(
+        http="python_thread_pool large threads=1 stack=48m;",
+        server=f"""
+        location /large {{ wsgi_app {app}; wsgi_thread_pool large; }}
+        location /default {{ wsgi_app {app}; }}
+        """,
+    )
+    client = nginx.client()
+    assert int(client.get("/large").text) >= 48 * 1024 * 1024
+    assert int(client.get("/default").text) < 48 * 1024 * 1024
+
+
+def test_all_signals_are_blocked(nginx):
+    nginx.start(f"wsgi_app {nginx.app('signals', SIGNALS)};")
+    blocked = nginx.client().get("/").text.split()
+    for name in [
+        "SIGTERM",
+        "SIGQUIT",
+        "SIGINT",
+        "SIGHUP",
+        "SIGCHLD",
+        "SIGALRM",
+        "SIGUSR1",
+        "SIGIO",
+    ]:
+        assert name in blocked
+
+
+def test_the_smallest_stack(nginx, gate):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app};", http="python_thread_pool default threads=1 stack=256k;")
+    assert nginx.client().get("/").status_code == 200
+
+
+# wsgi_thread_pool
+
+
+def test_a_pool_is_a_bulkhead(nginx, gate, background):
+    held = gate()
+    nginx.page("index.html", "static")
+    nginx.start(
+        http="python_thread_pool report threads=2;",
+        server=f"""
+        location /report {{ wsgi_app {held.app}; wsgi_thread_pool report; }}
+        location /login {{ wsgi_app {held.app}; }}
+        """,
+    )
+    answers = [background("/report?hold") for _ in range(6)]
+    held.wait_entered(2)
+    client = nginx.client()
+    for _ in range(20):
+        assert client.get("/login").status_code == 200
+        assert client.get("/").text == "static"
+    assert held.entered() == 2
+    assert not any(answer.done() for answer in answers)
+    held.open()
+    assert {answer.result().status_code for answer in answers} == {200}
+
+
+def test_inheritance(nginx, gate, background):
+    held = gate()
+    app = f"wsgi_app {held.app};"
+    nginx.start(
+        http="""
+        python_thread_pool one threads=1;
+        python_thread_pool two threads=1;
+        wsgi_thread_pool one;
+        """,
+        server=f"""
+        location /one {{ {app} }}
+        location /two {{
+            wsgi_thread_pool two;
+            {app}
+            if ($arg_if) {{ set $x 1; }}
+            location /two/below {{ {app} }}
+            location /two/default {{ wsgi_thread_pool default; {app} }}
+        }}
+        """,
+    )
+    client = nginx.client()
+    threads = {
+        path: thread(client.get(path))
+        for path in ["/one", "/two", "/two?if=1", "/two/below", "/two/default"]
+    }
+    assert threads["/two"] == threads["/two?if=1"] == threads["/two/below"]
+    assert len(set(threads.values())) == 3
+    answers = [background("/one?hold"), background("/two/below?hold")]
+    held.wait_entered(2)
+    assert client.get("/two/default").status_code == 200
+    waiting = background("/two?if=1")
+    assert client.get("/two/default").status_code == 200
+    assert not waiting.done()
+    held.open()
+    assert [answer.result().status_code for answer in [*answers, waiting]] == [200] * 3
+
+
+def test_a_pool_may_be_declared_after_its_use(nginx, say):
+    result = nginx.check(
+        http=f"""
+        server {{
+            listen 127.0.0.1:{nginx.port};
+            location / {{ wsgi_app {say("one")}; wsgi_thread_pool later; }}
+        }}
+        python_thread_pool later threads=1;
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+# wsgi_queue_timeout and max_queue
+
+
+def test_a_full_queue_is_a_503_at_once(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 1h;",
+        http="python_thread_pool default threads=1 max_queue=2;",
+    )
+    running = background("/?hold")
+    held.wait_entered(1)
+    answers = [background(f"/?n={number}") for number in range(6)]
+    refused = []
+    for answer in as_completed(answers, timeout=60):
+        refused.append(answer.result())
+        if len(refused) == 4:
+            break
+    assert {answer.status_code for answer in refused} == {503}
+    assert {int(answer.headers["retry-after"]) > 0 for answer in refused} == {True}
+    assert sum(not answer.done() for answer in answers) == 2
+    held.open()
+    assert running.result().status_code == 200
+    codes = sorted(answer.result().status_code for answer in answers)
+    assert codes == [200] * 2 + [503] * 4
+    assert nginx.log_lines("queue")
+    assert nginx.client().get("/").status_code == 200
+
+
+def test_without_a_queue_nothing_waits(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 1h;",
+        http="python_thread_pool default threads=2 max_queue=0;",
+    )
+    running = [background("/?hold")]
+    held.wait_entered(1)
+    running.append(background("/?hold"))
+    held.wait_entered(2)
+    for _ in range(3):
+        assert nginx.client().get("/").status_code == 503
+    held.open()
+    assert [answer.result().status_code for answer in running] == [200, 200]
+    wait_for(lambda: nginx.client().get("/").status_code == 200, what="an idle thread")
+
+
+def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 500ms;",
+        http="python_thread_pool default threads=1;",
+    )
+    running = background("/?hold")
+    held.wait_entered(1)
+    answer = nginx.client().get("/?hold")
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    line = nginx.wait_log("wsgi_queue_timeout")
+    assert "GET /?hold" in line, "the line tells which request"
+    held.open()
+    assert running.result().status_code == 200
+    assert nginx.client().get("/").status_code == 200
+    assert held.entered() == 1
+
+
+def test_the_503_is_nginx_s_own_error_page(nginx, gate, background):
+    held = gate()
+    nginx.page("busy.html", "come back later")
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 200ms; error_page 503 /busy.html;",
+        http="python_thread_pool default threads=1;",
+        server="location = /busy.html { root html; }",
+    )
+    running = background("/?hold")
+    held.wait_entered(1)
+    answer = nginx.client().get("/")
+    assert (answer.status_code, answer.text) == (503, "come back later")
+    held.open()
+    assert running.result().status_code == 200
+
+
+def test_a_client_that_leaves_the_queue_makes_room(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 1h;",
+        http="python_thread_pool default threads=1 max_queue=1;",
+    )
+    running = background("/?hold")
+    held.wait_entered(1)
+    leaving = nginx.connect()
+    leaving.get("/?hold&left")
+    wait_for(lambda: _is_refused(background("/?n")), what="a full queue")
+    leaving.close()
+    waiting = []
+
+    def queued():
+        answer = background("/?stays")
+        waiting.append(answer)
+        return not _done_soon(answer)
+
+    wait_for(queued, what="room in the queue")
+    held.open()
+    assert running.result().status_code == 200
+    assert waiting[-1].result().status_code == 200
+    assert held.entered() == 1, "who has left is not served"
+
+
+def _done_soon(answer) -> bool:
+    try:
+        answer.result(timeout=3)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _is_refused(answer) -> bool:
+    return _done_soon(answer) and answer.result().status_code == 503
+
+
+def test_queue_timeout_is_inherited(nginx, gate, background):
+    held = gate()
+    app = f"wsgi_app {held.app};"
+    nginx.start(
+        http="python_thread_pool default threads=1; wsgi_queue_timeout 300ms;",
+        server=f"""
+        location /short {{ {app} if ($arg_if) {{ set $x 1; }} }}
+        location /long {{
+            wsgi_queue_timeout 1h;
+            {app}
+            location /long/below {{ {app} }}
+            location /long/short {{ wsgi_queue_timeout 300ms; {app} }}
+        }}
+        """,
+    )
+    running = background("/long?hold")
+    held.wait_entered(1)
+    patient = [background("/long"), background("/long/below")]
+    client = nginx.client()
+    for path in ["/short", "/short?if=1", "/long/short"]:
+        assert client.get(path).status_code == 503
+    assert not any(answer.done() for answer in patient)
+    held.open()
+    assert [answer.result().status_code for answer in [running, *patient]] == [200] * 3
+
+
+def test_what_waits_in_the_queue_at_a_reload_is_answered(nginx, gate, background):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app};", http="python_thread_pool default threads=1 max_queue=3;")
+    running = background("/?hold")
+    held.wait_entered(1)
+    waiting = []
+
+    def full():
+        # The fourth that waits is refused: three are in the queue.
+        answer = background("/?waits")
+        waiting.append(answer)
+        return _is_refused(answer)
+
+    wait_for(full, what="a full queue")
+    nginx.reload()
+    held.open()
+    codes = sorted(answer.result().status_code for answer in [running, *waiting])
+    assert codes == [200] * 4 + [503]
+
+
+# Mistakes
+
+
+def test_an_unknown_pool(refused, say):
+    app = f"wsgi_app {say('one')};"
+    for context in ["http", "server", "location"]:
+        text = {"location": app, context: "wsgi_thread_pool reports;"}
+        if context == "location":
+            text["location"] = f"{app}\nwsgi_thread_pool reports;"
+        refused("wsgi_thread_pool reports", "reports", "pool", **text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("threads=0", ["threads=0"]),
+        ("threads=-1", ["threads=-1"]),
+        ("threads=many", ["threads=many"]),
+        ("threads=", ["threads="]),
+        ("max_queue=5", ["threads"]),
+        ("4", ["4"]),
+        ("threads=4 max_queue=-1", ["max_queue=-1"]),
+        ("threads=4 max_queue=x", ["max_queue=x"]),
+        ("threads=4 stack=x", ["stack=x"]),
+        ("threads=4 stack=1", ["stack=1"]),
+        ("threads=4 stack=255k", ["stack=255k"]),
+        ("threads=4 queue=5", ["queue=5"]),
+        ("threads=99999999", ["threads=99999999"]),
+        ("threads=4 threads=5", ["threads"]),
+    ],
+)
+def test_wrong_parameters(refused, arguments, words):
+    refused("python_thread_pool pool", *words, http=f"python_thread_pool pool {arguments};")
+
+
+def test_a_pool_declared_twice(refused):
+    refused(
+        "python_thread_pool pool threads=3",
+        "duplicate|twice|already",
+        "pool",
+        http="python_thread_pool pool threads=2;\npython_thread_pool pool threads=3;",
+    )

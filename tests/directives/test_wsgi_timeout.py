@@ -1,0 +1,192 @@
+"""wsgi_timeout: an answer on time, whatever the thread does."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from directives.flow import EXPECTED, Flow
+
+STUCK = """
+    import time
+
+    def stuck_in_here():
+        while True:
+            time.sleep(0.05)
+
+    def busy_in_here():
+        number = 0
+        while True:
+            number += 1
+
+    def after_the_head():
+        yield b"the beginning"
+        stuck_in_here()
+
+    def application(environ, start_response):
+        path = environ["PATH_INFO"]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if path.endswith("/body"):
+            return after_the_head()
+        if path.endswith("/stuck"):
+            stuck_in_here()
+        if path.endswith("/busy"):
+            busy_in_here()
+        return [b"ok"]
+"""
+READ = """
+    def application(environ, start_response):
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(len(body)).encode()]
+"""
+
+# A stuck application delays the end of the test by no more than this.
+DRAIN = "python_drain_timeout 500ms;"
+
+
+@pytest.mark.parametrize("path", ["/stuck", "/busy"])
+def test_a_stuck_application_is_a_504(nginx, path):
+    app = nginx.app("stuck", STUCK)
+    nginx.page("index.html", "static")
+    nginx.start(
+        http=DRAIN,
+        server=f"location ~ ^/(stuck|busy|fine) {{ wsgi_app {app}; wsgi_timeout 1s; }}",
+    )
+    client = nginx.client()
+    began = time.monotonic()
+    answer = client.get(path)
+    assert answer.status_code == 504
+    assert time.monotonic() - began > 0.9, "not before its time"
+    assert client.get("/fine").text == "ok"
+    assert client.get("/").text == "static"
+    line = nginx.wait_log("wsgi_timeout")
+    assert f"GET {path}" in line
+    nginx.wait_log("stuck_in_here" if path == "/stuck" else "busy_in_here")
+    assert nginx.log_lines(f'File "{app}"'), "the thread's Python stack is in the log"
+
+
+def test_after_the_head_the_connection_is_cut(nginx):
+    app = nginx.app("stuck", STUCK)
+    nginx.start(f"wsgi_app {app}; wsgi_timeout 1s;", http=DRAIN)
+    with nginx.connect() as connection:
+        connection.get("/body")
+        answer = connection.response()
+        assert answer.status == 200
+        assert answer.body == b"the beginning"
+        assert not answer.complete, "no response that looks whole"
+    with nginx.connect() as connection:
+        connection.send("GET /body HTTP/1.0\r\n\r\n")
+        assert connection.head().status == 200
+        assert connection.rest() == b"the beginning"
+
+
+def test_zero_is_off(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        http="wsgi_timeout 500ms;",
+        server=f"""
+        location /off {{ wsgi_app {held.app}; wsgi_timeout 0; }}
+        location /on {{ wsgi_app {held.app}; }}
+        """,
+    )
+    patient = background("/off?hold")
+    held.wait_entered(1)
+    # Two such times one after the other, both begun after the patient one.
+    for _ in range(2):
+        assert nginx.client().get("/on?hold").status_code == 504
+    assert not patient.done()
+    held.open()
+    assert patient.result().status_code == 200
+
+
+def test_inheritance(nginx, gate, background):
+    held = gate()
+    app = f"wsgi_app {held.app};"
+    nginx.start(
+        http="wsgi_timeout 1h; python_thread_pool default threads=16;",
+        server=f"""
+        location /long {{ {app} }}
+        location /short {{
+            wsgi_timeout 500ms;
+            {app}
+            if ($arg_if) {{ set $x 1; }}
+            location /short/below {{ {app} }}
+            location /short/long {{ wsgi_timeout 1h; {app} }}
+        }}
+        """,
+    )
+    patient = [background("/long?hold"), background("/short/long?hold")]
+    held.wait_entered(2)
+    for path in ["/short?hold", "/short?hold&if=1", "/short/below?hold"]:
+        assert nginx.client().get(path).status_code == 504
+    assert not any(answer.done() for answer in patient)
+    held.open()
+    assert [answer.result().status_code for answer in patient] == [200, 200]
+
+
+def test_time_in_the_queue_does_not_count(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        http="python_thread_pool default threads=1;",
+        server=f"""
+        location /slow {{ wsgi_app {held.app}; }}
+        location /quick {{ wsgi_app {held.app}; wsgi_timeout 1s; }}
+        """,
+    )
+    slow = background("/slow?hold")
+    held.wait_entered(1)
+    quick = background("/quick")
+    time.sleep(2.5)
+    assert not quick.done()
+    held.open()
+    assert slow.result().status_code == 200
+    assert quick.result().status_code == 200
+
+
+def test_the_clock_stands_still_while_the_thread_waits_for_the_body(nginx):
+    nginx.start(f"wsgi_app {nginx.app('read', READ)}; wsgi_request_buffering off; wsgi_timeout 3s;")
+    with nginx.connect() as connection:
+        connection.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        for byte in b"slow!":
+            time.sleep(1.2)
+            connection.send(bytes([byte]))
+        answer = connection.response()
+        assert (answer.status, answer.body) == (200, b"5")
+
+
+def test_the_clock_stands_still_while_the_thread_waits_for_the_client(nginx):
+    flow = Flow(nginx)
+    nginx.start(f"wsgi_app {flow.app}; wsgi_buffering off; wsgi_timeout 4s;", listen=Flow.LISTEN)
+    with flow.slow() as connection:
+        flow.wait_stalled()
+        time.sleep(6)
+        answer = connection.response()
+        assert answer.complete
+        assert answer.body == b"".join(EXPECTED)
+    assert nginx.log_lines("wsgi_timeout") == []
+
+
+def test_a_late_answer_is_dropped_and_its_thread_serves_on(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_timeout 1s;",
+        http="python_thread_pool default threads=1;",
+    )
+    client = nginx.client()
+    assert client.get("/?hold").status_code == 504
+    assert held.entered() == 1
+    held.open()
+    for _ in range(5):
+        assert client.get("/").status_code == 200
+
+
+def test_the_504_is_nginx_s_own_error_page(nginx, gate):
+    held = gate()
+    nginx.page("late.html", "too late")
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_timeout 500ms; error_page 504 /late.html;",
+        server="location = /late.html { root html; }",
+    )
+    answer = nginx.client().get("/?hold")
+    assert (answer.status_code, answer.text) == (504, "too late")

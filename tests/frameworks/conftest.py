@@ -1,0 +1,53 @@
+"""Where a framework's application is put, and what every one of them shares."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+APPS = Path(__file__).resolve().parent / "apps"
+
+
+class Deployment:
+    """A copy of an application in the prefix of one nginx, which its workers can read."""
+
+    def __init__(self, nginx, name: str) -> None:
+        self.nginx = nginx
+        self.folder = nginx.apps / name
+        self.data = nginx.data
+        shutil.copytree(APPS / name, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
+        self.share(self.folder, writable=False)
+
+    def share(self, folder: Path, *, writable: bool) -> None:
+        """Opens `folder`, with all that it holds, to the workers' user."""
+        for path in [folder, *folder.rglob("*")]:
+            mode = 0o777 if writable else 0o755
+            path.chmod(mode if path.is_dir() else mode & ~0o111)
+
+
+@pytest.fixture
+def deploy(nginx):
+    """`deploy("flask_board")` copies that application and says where it is."""
+    return lambda name: Deployment(nginx, name)
+
+
+@pytest.fixture
+def field():
+    """`field(page, "token")` is the value of that hidden field in a page."""
+
+    def value(page: str, name: str) -> str:
+        for tag in re.findall(r"<input[^>]*>", page):
+            if f'name="{name}"' in tag:
+                return re.search(r'value="([^"]*)"', tag).group(1)
+        raise AssertionError(f"no field {name} in {page}")
+
+    return value
+
+
+@pytest.fixture
+def picture():
+    """Bytes that no text treatment leaves alone: all values, many times, with no final newline."""
+    return bytes(range(256)) * 1200 + b"\r\n--\r\n\0end"

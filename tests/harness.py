@@ -1,0 +1,429 @@
+"""One real nginx per test: composes its configuration, runs it by pid, and reads its error log.
+
+    nginx.app("hello", source)                      # a file in the application's folder
+    nginx.start(f"wsgi_app {path};")                # the body of `location / { }`
+    nginx.client().get("/")                         # httpx
+    nginx.raw(b"GET / HTTP/1.0\\r\\n\\r\\n")         # bytes
+
+Every instance lives in a temporary prefix of its own. Where the tests run as root, the workers
+run as an unprivileged user, as in a real installation. Nothing is ever stopped by name.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import random
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import textwrap
+from pathlib import Path
+
+import httpx
+from rawhttp import Connection, wait_for
+
+PROJECT = Path(__file__).resolve().parent.parent
+VENV = PROJECT / "target" / "venv"
+NGINX = os.environ.get("NGINX", "/usr/sbin/nginx")
+MODULE = Path(os.environ.get("PYWSGI_MODULE", PROJECT / "target/release/ngx_http_pywsgi_module.so"))
+TESTKIT = PROJECT / "tests" / "apps" / "testkit.py"
+
+# What no test may find in the error log, whatever else it asserts.
+FATAL = re.compile(r"\[(?:alert|crit|emerg)\]|open socket|AddressSanitizer|LeakSanitizer|panicked")
+
+# Longer than any drain time that a test leaves at its default.
+EXIT_TIMEOUT = 60.0
+
+CONFIGURATION = """\
+{load_module}
+{user}
+worker_processes {workers};
+daemon off;
+pid logs/nginx.pid;
+error_log logs/error.log {log_level};
+{main}
+events {{ worker_connections 1024; }}
+http {{
+    types {{ text/html html; text/plain txt; text/css css; image/png png; }}
+    default_type application/octet-stream;
+    access_log logs/access.log;
+    client_body_temp_path tmp/body;
+    proxy_temp_path tmp/proxy;
+    fastcgi_temp_path tmp/fastcgi;
+    uwsgi_temp_path tmp/uwsgi;
+    scgi_temp_path tmp/scgi;
+    {python_home}
+{http}
+    server {{
+        listen 127.0.0.1:{port} {listen};
+{server}
+{location}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """An nginx with the module loaded; `root` is its prefix."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port = _free_port()
+        self.master = 0
+        self.apps = root / "apps"
+        self.html = root / "html"
+        # Applications may write here, whatever user they run as.
+        self.data = root / "data"
+        self.config = root / "conf" / "nginx.conf"
+        self.log_path = root / "logs" / "error.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._allowed: list[re.Pattern[str]] = []
+        self._clients: list[httpx.Client] = []
+        self._connections: list[Connection] = []
+        self._worker_count = 0
+        for folder in (self.apps, self.html, self.data, root / "conf", root / "logs", root / "tmp"):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
+        root.chmod(0o755)
+        self.data.chmod(0o777)
+        (root / "tmp").chmod(0o777)
+        self.user = _worker_user(root)
+        self._write(self.apps / "testkit.py", TESTKIT.read_text())
+
+    # Files and configuration
+
+    def app(self, name: str, source: str) -> Path:
+        """Writes an application's file (`.py` unless the name has an extension) and says where."""
+        path = self.apps / (name if Path(name).suffix else f"{name}.py")
+        return self._write(path, source)
+
+    def page(self, name: str, text: str) -> Path:
+        """Writes a static file under `html/`, nginx's default root."""
+        return self._write(self.html / name, text)
+
+    def open_gate(self, name: str) -> None:
+        """Lets applications that wait in `testkit.gate(name)` go on."""
+        (self.data / name).touch()
+
+    def recorded(self, name: str) -> list[str]:
+        """The lines that applications have written with `testkit.record(name, …)`."""
+        path = self.data / name
+        return path.read_text("utf-8").splitlines() if path.exists() else []
+
+    def wait_recorded(self, name: str, count: int = 1, timeout: float = 60.0) -> list[str]:
+        """Waits for at least `count` such lines."""
+        what = f"{count} lines recorded under {name!r}"
+        wait_for(lambda: len(self.recorded(name)) >= count, timeout, what)
+        return self.recorded(name)
+
+    def tls(self) -> str:
+        """Directives of a server that speaks TLS, with a certificate for localhost made now."""
+        certificate, key = self.root / "conf" / "cert.pem", self.root / "conf" / "key.pem"
+        if not certificate.exists():
+            command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+            subprocess.run(
+                [*command.split(), "-days", "2", "-subj", "/CN=localhost"]
+                + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+                + ["-keyout", str(key), "-out", str(certificate)],
+                check=True,
+                capture_output=True,
+            )
+        return f"ssl_certificate {certificate};\nssl_certificate_key {key};\n"
+
+    def write_config(
+        self,
+        location: str = "",
+        *,
+        server: str = "",
+        http: str = "",
+        main: str = "",
+        workers: int = 1,
+        python_home: Path | None = VENV,
+        listen: str = "",
+        log_level: str = "info",
+        module: bool = True,
+    ) -> Path:
+        """Composes nginx.conf.
+
+        location: the body of `location / { }` (no such location when it is empty).
+        server, http, main: further text in these contexts.
+        listen: further parameters of the one `listen` directive, such as `ssl http2`.
+        module: False leaves this module out, for what plain nginx does.
+        """
+        self._worker_count = workers
+        text = CONFIGURATION.format(
+            load_module=f"load_module {MODULE};" if module else "",
+            user=f"user {self.user};" if self.user else "",
+            workers=workers,
+            main=_block(main, 0),
+            log_level=log_level,
+            python_home=f"python_home {python_home};" if module and python_home else "",
+            http=_block(http, 4),
+            port=self.port,
+            listen=listen,
+            server=_block(server, 8),
+            location=_block(f"location / {{\n{_block(location, 4)}\n}}", 8) if location else "",
+        )
+        self.config.write_text(text)
+        return self.config
+
+    # Running
+
+    def check(self, *args, **kwargs) -> subprocess.CompletedProcess[str]:
+        """`nginx -t` on the configuration that these arguments make; messages are in `stderr`."""
+        if args or kwargs:
+            self.write_config(*args, **kwargs)
+        command = [NGINX, "-t", "-p", f"{self.root}/", "-c", str(self.config), "-e", "stderr"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    def start(self, *args, **kwargs) -> Nginx:
+        """Writes the configuration that these arguments make, and starts nginx with it."""
+        assert self._process is None, "this nginx runs already"
+        if args or kwargs or not self.config.exists():
+            self.write_config(*args, **kwargs)
+        command = [NGINX, "-p", f"{self.root}/", "-c", str(self.config), "-e", str(self.log_path)]
+        with open(self.root / "logs" / "stderr.log", "ab") as stderr:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr
+            )
+        self.master = self._process.pid
+        self._wait_until_listening()
+        return self
+
+    def reload(self, timeout: float = 60.0) -> None:
+        """HUP; waits for the new workers, and until the old ones take no new connections."""
+        old = set(self.workers(leaving=True))
+        count = self._worker_count
+        os.kill(self.master, signal.SIGHUP)
+
+        def replaced() -> bool:
+            workers = set(self.workers())
+            return len(workers) >= count and not workers & old
+
+        wait_for(lambda: replaced() or self._has_exited(), timeout, "new workers after a reload")
+        assert not self._has_exited(), f"the master left on a reload:\n{self.error_log()}"
+
+    def quit(self, timeout: float = EXIT_TIMEOUT) -> None:
+        """A graceful exit (QUIT); fails where the master is not gone after `timeout`."""
+        self._end(signal.SIGQUIT, timeout)
+
+    def stop(self, timeout: float = EXIT_TIMEOUT) -> None:
+        """A fast exit (TERM); fails where the master is not gone after `timeout`."""
+        self._end(signal.SIGTERM, timeout)
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def workers(self, *, leaving: bool = False) -> list[int]:
+        """Pids of the worker processes; `leaving`: also those that are shutting down."""
+        found = []
+        for pid in _children(self.master):
+            title = _title(pid)
+            if title.startswith("nginx: worker process") and (
+                leaving or "shutting down" not in title
+            ):
+                found.append(pid)
+        return found
+
+    def close(self) -> list[str]:
+        """What a test's end does: stops everything; returns the faults that fail the test."""
+        faults = []
+        for client in self._clients:
+            client.close()
+        for connection in self._connections:
+            connection.close()
+        if self.is_running():
+            try:
+                self.quit()
+            except AssertionError as error:
+                faults.append(str(error))
+                self._kill()
+        return faults + self.fatal_lines()
+
+    # Talking to it
+
+    def url(self, path: str = "/", *, scheme: str = "http") -> str:
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+    def client(self, *, tls: bool = False, http2: bool = False, **options) -> httpx.Client:
+        """An httpx client with this server as its base URL; closed at the test's end."""
+        options.setdefault("timeout", 60.0)
+        client = httpx.Client(
+            base_url=self.url("", scheme="https" if tls else "http"),
+            trust_env=False,
+            verify=False,
+            http2=http2,
+            **options,
+        )
+        self._clients.append(client)
+        return client
+
+    def connect(self, *, unix: Path | None = None, timeout: float = 60.0) -> Connection:
+        """A connection for raw bytes; `connection.sock` is the socket itself."""
+        if unix is None:
+            sock = socket.create_connection(("127.0.0.1", self.port), timeout)
+        else:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(timeout)
+            sock.connect(str(unix))
+        connection = Connection(sock)
+        self._connections.append(connection)
+        return connection
+
+    def raw(self, data: bytes, *, timeout: float = 60.0, shutdown: bool = False) -> bytes:
+        """Sends bytes and returns everything until the server closes (so ask it to).
+
+        shutdown: says with a FIN that nothing more will be sent.
+        """
+        with self.connect(timeout=timeout) as connection:
+            connection.send(data)
+            if shutdown:
+                connection.sock.shutdown(socket.SHUT_WR)
+            return connection.rest()
+
+    # The error log
+
+    def error_log(self) -> str:
+        if not self.log_path.exists():
+            return ""
+        return self.log_path.read_bytes().decode("utf-8", "backslashreplace")
+
+    def stderr(self) -> str:
+        """What nginx wrote to its standard error before its log was open."""
+        path = self.root / "logs" / "stderr.log"
+        return path.read_text("utf-8", "backslashreplace") if path.exists() else ""
+
+    def log_lines(self, text: str) -> list[str]:
+        """The lines of the error log that hold `text`."""
+        return [line for line in self.error_log().splitlines() if text in line]
+
+    def wait_log(self, text: str, timeout: float = 30.0) -> str:
+        """Waits for a line that holds `text`, and returns the first such line."""
+        return wait_for(
+            lambda: next(iter(self.log_lines(text)), None), timeout, f"{text!r} in the error log"
+        )
+
+    def allow_log(self, pattern: str) -> None:
+        """Lines that match this regular expression do not fail the test."""
+        self._allowed.append(re.compile(pattern))
+
+    def fatal_lines(self) -> list[str]:
+        """Lines that fail a test, in the error log and on standard error."""
+        lines = (self.error_log() + self.stderr()).splitlines()
+        return [
+            line
+            for line in lines
+            if FATAL.search(line) and not any(allowed.search(line) for allowed in self._allowed)
+        ]
+
+    # Below here: how it is done
+
+    def _write(self, path: Path, text: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        path.chmod(0o644)
+        folder = path.parent
+        while folder != self.root:
+            folder.chmod(0o755)
+            folder = folder.parent
+        return path
+
+    def _has_exited(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def _wait_until_listening(self) -> None:
+        def listening() -> bool:
+            if self._has_exited():
+                return True
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 5).close()
+            except OSError:
+                return False
+            return self._single_process() or len(self.workers()) >= self._worker_count
+
+        wait_for(listening, 60, "nginx listening")
+        if self._has_exited():
+            self._process, self.master = None, 0
+            raise AssertionError(f"nginx did not start:\n{self.stderr()}{self.error_log()}")
+
+    def _single_process(self) -> bool:
+        return re.search(r"master_process\s+off", self.config.read_text()) is not None
+
+    def _end(self, number: int, timeout: float) -> None:
+        process = self._process
+        assert process is not None, "this nginx does not run"
+        process.send_signal(number)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            name = signal.Signals(number).name
+            raise AssertionError(f"nginx was still there {timeout} s after {name}") from None
+        self._process, self.master = None, 0
+
+    def _kill(self) -> None:
+        process = self._process
+        assert process is not None
+        workers = _children(process.pid)
+        process.kill()
+        process.wait()
+        for pid in workers:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self._process, self.master = None, 0
+
+
+def temporary_root() -> Path:
+    """A folder for one nginx: short, so that a Unix socket's path fits, and open to its workers."""
+    return Path(tempfile.mkdtemp(prefix="pywsgi-"))
+
+
+def _free_port() -> int:
+    # Below the range from which clients' own ports come.
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def _worker_user(root: Path) -> str:
+    """Whom the workers run as: nobody special, where that user can reach what the tests need."""
+    if os.geteuid() != 0:
+        return ""
+    for name in ("www-data", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        needed = [str(root), str(PROJECT / "tests"), str(VENV.parent)]
+        seen = subprocess.run(["ls", "-d", *needed], user=entry.pw_uid, capture_output=True)
+        if seen.returncode == 0:
+            return name
+    return "root"
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in text.split()]
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("latin-1")
+    except OSError:
+        return ""
+
+
+def _block(text: str, indent: int) -> str:
+    return textwrap.indent(textwrap.dedent(text).strip("\n"), " " * indent)

@@ -1,0 +1,157 @@
+"""A worker's exit: what runs is finished, and threads of the application's own do not hinder it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from rawhttp import wait_for
+
+LEAVING = """
+    import atexit
+    import os
+    import threading
+    import time
+
+    FOLDER = {folder!r}
+
+    def note(word):
+        with open(f"{{FOLDER}}/notes", "a") as file:
+            file.write(word + "\\n")
+
+    atexit.register(note, "atexit")
+
+    def endless():
+        while True:
+            time.sleep(0.01)
+
+    def application(environ, start_response):
+        what = environ["QUERY_STRING"]
+        if what == "daemon":
+            threading.Thread(target=endless, daemon=True).start()
+        elif what == "thread":
+            # Python's own end waits for a thread that is no daemon.
+            threading.Thread(target=endless).start()
+        elif what == "late":
+            threading.Timer(0.5, note, ["thread"]).start()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [what.encode()]
+"""
+
+
+@pytest.fixture
+def leaving(nginx):
+    """The path of an application that notes its end, and leaves threads behind."""
+    return nginx.app("leaving", LEAVING.format(folder=str(nginx.data)))
+
+
+def notes(nginx) -> list[str]:
+    path = nginx.data / "notes"
+    return path.read_text().split() if path.exists() else []
+
+
+@pytest.mark.parametrize("way", ["quit", "stop"])
+def test_a_daemon_thread_does_not_delay_it(nginx, leaving, way):
+    nginx.start(f"wsgi_app {leaving};")
+    assert nginx.client().get("/?daemon").text == "daemon"
+    getattr(nginx, way)(timeout=20)
+    assert notes(nginx) == ["atexit"]
+
+
+def test_a_thread_that_never_ends_delays_it_by_the_time_limit(nginx, leaving):
+    nginx.start(f"wsgi_app {leaving};", http="python_finalize on timeout=1s;")
+    assert nginx.client().get("/?thread").text == "thread"
+    nginx.quit(timeout=20)
+
+
+def test_a_thread_that_ends_is_waited_for(nginx, leaving):
+    nginx.start(f"wsgi_app {leaving};", http="python_finalize on timeout=30s;")
+    assert nginx.client().get("/?late").text == "late"
+    nginx.quit(timeout=40)
+    assert notes(nginx) == ["thread", "atexit"]
+
+
+def test_quit_finishes_what_runs(nginx, gate, background):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app};", workers=2)
+    answers = [background("/?hold") for _ in range(6)]
+    held.wait_entered(6)
+    os.kill(nginx.master, signal.SIGQUIT)
+    wait_for(lambda: nginx.workers() == [], what="workers that shut down")
+    assert len(nginx.workers(leaving=True)) >= 1
+    assert not any(answer.done() for answer in answers)
+    held.open()
+    assert {answer.result().status_code for answer in answers} == {200}
+    wait_for(lambda: not nginx.is_running(), what="nginx's end")
+
+
+def test_quit_takes_no_new_connection(nginx, gate, background):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app};")
+    answer = background("/?hold")
+    held.wait_entered(1)
+    os.kill(nginx.master, signal.SIGQUIT)
+    wait_for(lambda: nginx.workers() == [], what="workers that shut down")
+    with pytest.raises(ConnectionError):
+        nginx.connect().response()
+    held.open()
+    assert answer.result().status_code == 200
+
+
+def test_stop_while_a_request_runs(nginx, gate):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app};")
+    connection = nginx.connect()
+    connection.get("/?hold")
+    held.wait_entered(1)
+    nginx.stop(timeout=30)
+    assert connection.rest() == b""
+
+
+def test_stop_before_python_has_imported(nginx):
+    app = nginx.app("slow", "import time\ntime.sleep(3)\napplication = None\n")
+    nginx.start(f"wsgi_app {app};", http="python_drain_timeout 1s;")
+    nginx.stop(timeout=30)
+
+
+def test_quit_before_python_has_imported(nginx, background):
+    app = nginx.app(
+        "slow",
+        """
+        import time
+        time.sleep(2)
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"slow"]
+        """,
+    )
+    nginx.start(f"wsgi_app {app};")
+    with nginx.connect() as connection:
+        connection.get("/", close=True)
+        # The request is in nginx before the signal: one byte of TCP order is not enough to know.
+        time.sleep(0.5)
+        nginx.quit(timeout=60)
+        assert connection.response().body == b"slow"
+
+
+def test_a_keep_alive_connection_does_not_delay_quit(nginx, leaving):
+    nginx.start(f"wsgi_app {leaving};")
+    with nginx.connect() as connection:
+        connection.get("/")
+        assert connection.response().status == 200
+        nginx.quit(timeout=20)
+        assert connection.rest() == b""
+    assert notes(nginx) == ["atexit"]
+
+
+def test_twenty_starts_and_ends(nginx, leaving):
+    """What is wrong with an exit shows now and then: a lost thread, an alert, a crash."""
+    for number in range(20):
+        nginx.start(f"wsgi_app {leaving};", workers=2)
+        if number % 2:
+            assert nginx.client().get("/").status_code == 200
+        (nginx.stop if number % 3 else nginx.quit)(timeout=30)
+    assert len(nginx.log_lines("exited with code 0")) >= 40
