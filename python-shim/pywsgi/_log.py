@@ -108,8 +108,18 @@ _LEVELS = (
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
+
+
+def _nobody() -> None:
+    """Outside nginx there are no requests whose end would finish a line."""
+
+
 _sink: Callable[[int, str], None]
+# Says that the calling thread has begun a line: at its request's end LogStream.release() is called.
+unfinished: Callable[[], None]
 try:
     from _pywsgi import log as _sink
+    from _pywsgi import unfinished
 except ImportError:  # Outside nginx: an application that is being developed or tested.
     _sink = _to_standard_error
+    unfinished = _nobody

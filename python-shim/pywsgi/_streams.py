@@ -11,7 +11,7 @@ import io
 import threading
 from typing import TYPE_CHECKING, Any
 
-from pywsgi._log import log, printable
+from pywsgi._log import log, printable, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -161,8 +161,10 @@ class _Line:
             self._log(line)
 
     def __del__(self) -> None:
-        # The thread ends (its threading.local goes): say what it had begun to say.
-        self.finish()
+        # The thread ends (its threading.local goes): say what it had begun to say. At the
+        # interpreter's end the names that finish() needs may be gone; then nothing is left to say.
+        if self._parts or self._decoder is not None:
+            self.finish()
 
     def _add(self, text: str) -> None:
         if "\n" in text:
@@ -175,6 +177,7 @@ class _Line:
         if text:
             self._parts.append(text)
             self._size += len(text)
+            unfinished()
         if self._size >= _LONGEST:
             text = self._take()
             whole = len(text) - len(text) % _LONGEST

@@ -19,6 +19,7 @@ LINES: list[tuple[int, str]] = []
 
 _pywsgi = types.ModuleType("_pywsgi")
 vars(_pywsgi)["log"] = lambda level, line: LINES.append((level, line))
+vars(_pywsgi)["unfinished"] = lambda: None
 sys.modules["_pywsgi"] = _pywsgi
 
 Embedded = Callable[[str], "list[str]"]

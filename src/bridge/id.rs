@@ -54,10 +54,6 @@ impl<T: Copy> Table<T> {
         Some(value)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
-    }
-
     /// All that is in the table now.
     pub(crate) fn values(&self) -> Vec<T> {
         self.places.iter().filter_map(|place| place.value).collect()
@@ -79,7 +75,6 @@ mod tests {
         let third = table.insert('c');
         assert_ne!(first, third);
         assert_eq!((table.get(first), table.get(third)), (None, Some('c')));
-        assert_eq!(table.len(), 2);
         assert_eq!(table.values(), ['c', 'b']);
     }
 }

@@ -25,7 +25,11 @@ const FILE_BLOCK: usize = 64 * 1024;
 pub(crate) enum Segment {
     Memory(Bytes),
     /// Bytes `start..end` of nginx's temporary file.
-    File { file: Arc<File>, start: u64, end: u64 },
+    File {
+        file: Arc<File>,
+        start: u64,
+        end: u64,
+    },
 }
 
 /// Why the rest of a body will never come.
@@ -79,11 +83,7 @@ impl Input {
         Self::new(VecDeque::new(), None, idle)
     }
 
-    fn new(
-        segments: VecDeque<Segment>,
-        end: Option<Result<(), InputError>>,
-        idle: bool,
-    ) -> Self {
+    fn new(segments: VecDeque<Segment>, end: Option<Result<(), InputError>>, idle: bool) -> Self {
         let state = State { segments, held: 0, end, idle, waiting: false };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }

@@ -35,7 +35,11 @@ pub(crate) const SHARED_FROM: usize = 16 * 1024;
 pub(crate) enum Block {
     Memory(Bytes),
     /// Bytes `start..end` of a temporary file.
-    File { file: Arc<File>, start: u64, end: u64 },
+    File {
+        file: Arc<File>,
+        start: u64,
+        end: u64,
+    },
 }
 
 /// How a response ended.

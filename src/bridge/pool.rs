@@ -190,11 +190,7 @@ impl<J> Pool<J> {
             if left.is_zero() {
                 return false;
             }
-            state = self
-                .ended
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }

@@ -29,7 +29,9 @@ mod eventfd {
 
         /// Wakes the event loop. An eventfd refuses only a counter near 2^64, which is awake already.
         pub(crate) fn ring(&self) {
-            while let Err(rustix::io::Errno::INTR) = rustix::io::write(&self.fd, &1_u64.to_ne_bytes()) {}
+            while let Err(rustix::io::Errno::INTR) =
+                rustix::io::write(&self.fd, &1_u64.to_ne_bytes())
+            {}
         }
 
         /// Takes back what has been rung; the next ring is an event again.

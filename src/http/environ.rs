@@ -78,9 +78,8 @@ pub(crate) fn headers<'h>(
             continue;
         }
         let (before, rest) = fields.split_at(at);
-        let same = |other: &&Field| {
-            other.hash == field.hash && same_key(head.get(other.name), name)
-        };
+        let same =
+            |other: &&Field| other.hash == field.hash && same_key(head.get(other.name), name);
         if before.iter().any(|other| same(&other)) {
             continue;
         }
@@ -279,7 +278,9 @@ mod tests {
 
     #[test]
     fn an_underscore_cannot_shadow_a_hyphen() {
-        for fields in [[("X_Under", "evil"), ("X-Under", "good")], [("X-Under", "good"), ("X_Under", "evil")]] {
+        for fields in
+            [[("X_Under", "evil"), ("X-Under", "good")], [("X-Under", "good"), ("X_Under", "evil")]]
+        {
             expect(&fields, &[("HTTP_X_UNDER", "good")]);
         }
         expect(&[("X_Under", "1"), ("X_Under", "2")], &[("HTTP_X_UNDER", "1, 2")]);

@@ -94,14 +94,7 @@ mod tests {
 
     #[test]
     fn bodies() {
-        type Case = (
-            bool,
-            u16,
-            Option<u64>,
-            &'static [usize],
-            &'static [usize],
-            bool,
-        );
+        type Case = (bool, u16, Option<u64>, &'static [usize], &'static [usize], bool);
         let table: &[Case] = &[
             // Whatever is yielded and announced, these have no body.
             (true, 200, None, &[5, 0], &[0, 0], true),
@@ -114,38 +107,17 @@ mod tests {
             (false, 304, Some(5), &[], &[], true),
             // No length: everything goes out, and only the application knows the end.
             (false, 200, None, &[], &[], false),
-            (
-                false,
-                200,
-                None,
-                &[5, 0, usize::MAX],
-                &[5, 0, usize::MAX],
-                false,
-            ),
+            (false, 200, None, &[5, 0, usize::MAX], &[5, 0, usize::MAX], false),
             (false, 205, None, &[5], &[5], false),
             // Exactly as announced.
             (false, 200, Some(0), &[], &[], true),
             (false, 200, Some(5), &[5], &[5], true),
-            (
-                false,
-                200,
-                Some(5),
-                &[0, 2, 0, 3, 0],
-                &[0, 2, 0, 3, 0],
-                true,
-            ),
+            (false, 200, Some(5), &[0, 2, 0, 3, 0], &[0, 2, 0, 3, 0], true),
             // More: cut.
             (false, 200, Some(0), &[5], &[0], true),
             (false, 200, Some(5), &[6], &[5], true),
             (false, 200, Some(5), &[2, 7, 1], &[2, 3, 0], true),
-            (
-                false,
-                500,
-                Some(1),
-                &[usize::MAX, usize::MAX],
-                &[1, 0],
-                true,
-            ),
+            (false, 500, Some(1), &[usize::MAX, usize::MAX], &[1, 0], true),
         ];
         for &(head_only, code, length, blocks, taken, complete) in table {
             let framing = new(head_only, code, length);
@@ -188,10 +160,7 @@ mod tests {
     fn lengths_past_the_address_space() {
         let mut framing = new(false, 200, Some(u64::MAX));
         assert_eq!(framing.take(usize::MAX), usize::MAX);
-        assert_eq!(
-            framing.take(usize::MAX) as u64,
-            u64::MAX - usize::MAX as u64
-        );
+        assert_eq!(framing.take(usize::MAX) as u64, u64::MAX - usize::MAX as u64);
     }
 
     #[test]

@@ -33,18 +33,9 @@ pub(crate) fn classify(name: &[u8]) -> HeaderKind {
         2 => &[(b"te", HeaderKind::HopByHop)],
         4 => &[(b"date", HeaderKind::Date), (b"etag", HeaderKind::ETag)],
         6 => &[(b"server", HeaderKind::Server)],
-        7 => &[
-            (b"trailer", HeaderKind::HopByHop),
-            (b"upgrade", HeaderKind::HopByHop),
-        ],
-        8 => &[
-            (b"location", HeaderKind::Location),
-            (b"trailers", HeaderKind::HopByHop),
-        ],
-        10 => &[
-            (b"connection", HeaderKind::HopByHop),
-            (b"keep-alive", HeaderKind::HopByHop),
-        ],
+        7 => &[(b"trailer", HeaderKind::HopByHop), (b"upgrade", HeaderKind::HopByHop)],
+        8 => &[(b"location", HeaderKind::Location), (b"trailers", HeaderKind::HopByHop)],
+        10 => &[(b"connection", HeaderKind::HopByHop), (b"keep-alive", HeaderKind::HopByHop)],
         12 => &[(b"content-type", HeaderKind::ContentType)],
         13 => &[
             (b"last-modified", HeaderKind::LastModified),
@@ -84,11 +75,7 @@ pub(crate) enum HeaderError {
         "value of header {name} contains {octet} at byte {position} \
          (PEP 3333: it \"must not include any control characters\"; RFC 9110, section 5.5)"
     )]
-    IllegalValue {
-        name: String,
-        octet: Octet,
-        position: usize,
-    },
+    IllegalValue { name: String, octet: Octet, position: usize },
 
     #[error(
         "Content-Length {0} is not a decimal number of bytes \
@@ -113,10 +100,7 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), HeaderError> {
     }
     match name.iter().find(|&&byte| !is_token(byte)) {
         None => Ok(()),
-        Some(&byte) => Err(HeaderError::IllegalName {
-            name: quoted(name),
-            octet: Octet(byte),
-        }),
+        Some(&byte) => Err(HeaderError::IllegalName { name: quoted(name), octet: Octet(byte) }),
     }
 }
 
@@ -126,11 +110,9 @@ pub(crate) fn check_value(name: &[u8], value: &[u8]) -> Result<(), HeaderError> 
     let illegal = |byte: u8| byte.is_ascii_control() && byte != b'\t';
     match value.iter().enumerate().find(|&(_, &byte)| illegal(byte)) {
         None => Ok(()),
-        Some((position, &byte)) => Err(HeaderError::IllegalValue {
-            name: quoted(name),
-            octet: Octet(byte),
-            position,
-        }),
+        Some((position, &byte)) => {
+            Err(HeaderError::IllegalValue { name: quoted(name), octet: Octet(byte), position })
+        }
     }
 }
 
@@ -195,11 +177,7 @@ impl ResponseHead {
         self.bytes.extend_from_slice(name);
         let name_end = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.spans.push(Span {
-            kind,
-            name_end,
-            value_end: self.bytes.len(),
-        });
+        self.spans.push(Span { kind, name_end, value_end: self.bytes.len() });
     }
 
     /// Reads a Content-Length field of the application's. The same number twice is let through,
@@ -344,14 +322,7 @@ mod tests {
                 }
             }
         }
-        for name in [
-            "",
-            "Set-Cookie",
-            "X-Frame-Options",
-            "Status",
-            "Vary",
-            "dat\u{e9}",
-        ] {
+        for name in ["", "Set-Cookie", "X-Frame-Options", "Status", "Vary", "dat\u{e9}"] {
             assert_eq!(classify(name.as_bytes()), HeaderKind::Other, "{name}");
         }
     }
@@ -364,19 +335,11 @@ mod tests {
         assert_eq!(check_name(b""), Err(HeaderError::EmptyName));
         for byte in 0..=u8::MAX {
             let token = byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
-            for name in [
-                vec![byte],
-                vec![b'a', byte],
-                vec![byte, b'a'],
-                vec![b'a', byte, b'b'],
-            ] {
+            for name in [vec![byte], vec![b'a', byte], vec![byte, b'a'], vec![b'a', byte, b'b']] {
                 let expected = if token {
                     Ok(())
                 } else {
-                    Err(HeaderError::IllegalName {
-                        name: quoted(&name),
-                        octet: Octet(byte),
-                    })
+                    Err(HeaderError::IllegalName { name: quoted(&name), octet: Octet(byte) })
                 };
                 assert_eq!(check_name(&name), expected);
             }
@@ -385,15 +348,7 @@ mod tests {
 
     #[test]
     fn values() {
-        for value in [
-            &b""[..],
-            b" ",
-            b"a b",
-            b"a\tb",
-            b"\t a \t",
-            b"d\xc3\x80\x9f\xff",
-            b":;,\"",
-        ] {
+        for value in [&b""[..], b" ", b"a b", b"a\tb", b"\t a \t", b"d\xc3\x80\x9f\xff", b":;,\""] {
             assert_eq!(check_value(b"X", value), Ok(()), "{}", quoted(value));
         }
         for byte in (0..0x20).chain([0x7f]).filter(|&byte| byte != b'\t') {
@@ -406,11 +361,7 @@ mod tests {
                 let name = quoted(b"X");
                 assert_eq!(
                     check_value(b"X", &value),
-                    Err(HeaderError::IllegalValue {
-                        name,
-                        octet: Octet(byte),
-                        position
-                    })
+                    Err(HeaderError::IllegalValue { name, octet: Octet(byte), position })
                 );
             }
         }
@@ -508,11 +459,7 @@ mod tests {
     fn head_larger_than_the_typical_one() {
         let mut head = ResponseHead::new(200, &[b'r'; 1000]);
         for number in 0..1000_u32 {
-            head.push(
-                HeaderKind::Other,
-                format!("X-{number}").as_bytes(),
-                &[b'v'; 100],
-            );
+            head.push(HeaderKind::Other, format!("X-{number}").as_bytes(), &[b'v'; 100]);
         }
         assert_eq!(head.reason(), [b'r'; 1000]);
         assert_eq!(head.fields().count(), 1000);
@@ -539,10 +486,7 @@ mod tests {
         assert_eq!(head.content_length(), Some(5));
         assert_eq!(
             head.add_content_length(b"6"),
-            Err(HeaderError::LengthsDiffer {
-                first: 5,
-                second: 6
-            })
+            Err(HeaderError::LengthsDiffer { first: 5, second: 6 })
         );
         assert!(head.add_content_length(b"five").is_err());
         assert_eq!(head.content_length(), Some(5));
@@ -579,10 +523,7 @@ mod tests {
             (b"", r#""""#),
             (b"it's", r#""it's""#),
             (b"a\"b\\c", r#""a\"b\\c""#),
-            (
-                b"\r\n\t\0\x1b\x7f\x80\xff",
-                r#""\r\n\t\x00\x1b\x7f\x80\xff""#,
-            ),
+            (b"\r\n\t\0\x1b\x7f\x80\xff", r#""\r\n\t\x00\x1b\x7f\x80\xff""#),
         ];
         for &(bytes, text) in table {
             assert_eq!(quoted(bytes), text);
@@ -590,15 +531,9 @@ mod tests {
 
         let eighty = "x".repeat(80);
         assert_eq!(quoted(eighty.as_bytes()), format!("\"{eighty}\""));
-        assert_eq!(
-            quoted(format!("{eighty}x").as_bytes()),
-            format!("\"{eighty}\"...")
-        );
+        assert_eq!(quoted(format!("{eighty}x").as_bytes()), format!("\"{eighty}\"..."));
         // An escape is shown whole or not at all.
-        assert_eq!(
-            quoted(&[0xff; 1000]),
-            format!("\"{}\"...", r"\xff".repeat(20))
-        );
+        assert_eq!(quoted(&[0xff; 1000]), format!("\"{}\"...", r"\xff".repeat(20)));
         assert_eq!(
             quoted(&[&[b'x'; 78][..], b"\xff"].concat()),
             format!("\"{}\"...", "x".repeat(78))
@@ -633,18 +568,12 @@ mod tests {
                 r#"Content-Length "9223372036854775808" is above 9223372036854775807, the most that nginx can count"#,
             ),
             (
-                Err(HeaderError::LengthsDiffer {
-                    first: 5,
-                    second: 6,
-                }),
+                Err(HeaderError::LengthsDiffer { first: 5, second: 6 }),
                 r#"Content-Length is given twice, as 5 and as 6: one of them is wrong (RFC 9110, section 8.6)"#,
             ),
         ];
         for (result, text) in table {
-            assert_eq!(
-                result.map_err(|error| error.to_string()),
-                Err(text.to_owned())
-            );
+            assert_eq!(result.map_err(|error| error.to_string()), Err(text.to_owned()));
         }
     }
 }

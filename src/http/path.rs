@@ -22,10 +22,7 @@ pub(crate) fn mount<'a>(script_name: &'a [u8], path: &'a [u8]) -> Option<Mounted
     }
     let path_info = path.strip_prefix(script_name)?;
     let whole_segments = script_name.is_empty() || matches!(path_info, [] | [b'/', ..]);
-    whole_segments.then_some(Mounted {
-        script_name,
-        path_info,
-    })
+    whole_segments.then_some(Mounted { script_name, path_info })
 }
 
 /// What is wrong with the value of `wsgi_script_name`, and what to write instead.
@@ -68,51 +65,30 @@ pub(crate) fn check_script_name(value: &[u8]) -> Result<(), PathError> {
         return Err(PathError::Root(shown()));
     }
     if let Some(&byte) = value.iter().find(|byte| byte.is_ascii_control()) {
-        return Err(PathError::ControlCharacter {
-            value: shown(),
-            octet: Octet(byte),
-        });
+        return Err(PathError::ControlCharacter { value: shown(), octet: Octet(byte) });
     }
     if value.windows(3).any(is_percent_encoded) {
         return Err(PathError::PercentEncoded(shown()));
     }
-    if value
-        .split(|&byte| byte == b'/')
-        .any(|segment| matches!(segment, b"." | b".."))
-    {
+    if value.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b"..")) {
         return Err(PathError::DotSegment(shown()));
     }
     if !value.starts_with(b"/") {
-        return Err(PathError::NoLeadingSlash {
-            value: shown(),
-            instead: instead(),
-        });
+        return Err(PathError::NoLeadingSlash { value: shown(), instead: instead() });
     }
     if value.ends_with(b"/") {
-        return Err(PathError::TrailingSlash {
-            value: shown(),
-            instead: instead(),
-        });
+        return Err(PathError::TrailingSlash { value: shown(), instead: instead() });
     }
     if value.windows(2).any(|pair| pair == b"//") {
-        return Err(PathError::DoubledSlash {
-            value: shown(),
-            instead: instead(),
-        });
+        return Err(PathError::DoubledSlash { value: shown(), instead: instead() });
     }
     Ok(())
 }
 
 /// The value with one slash in front of each of its segments and none behind.
 fn canonical(value: &[u8]) -> Vec<u8> {
-    let segments = value
-        .split(|&byte| byte == b'/')
-        .filter(|segment| !segment.is_empty());
-    segments
-        .flat_map(|segment| [&b"/"[..], segment])
-        .flatten()
-        .copied()
-        .collect()
+    let segments = value.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
+    segments.flat_map(|segment| [&b"/"[..], segment]).flatten().copied().collect()
 }
 
 fn is_percent_encoded(bytes: &[u8]) -> bool {
@@ -168,10 +144,7 @@ mod tests {
         for script_name in pieces {
             for path in pieces {
                 if let Some(found) = mount(script_name.as_bytes(), path.as_bytes()) {
-                    assert_eq!(
-                        [found.script_name, found.path_info].concat(),
-                        path.as_bytes()
-                    );
+                    assert_eq!([found.script_name, found.path_info].concat(), path.as_bytes());
                     assert_ne!(found.script_name, b"/");
                 }
             }
@@ -203,10 +176,7 @@ mod tests {
     #[test]
     fn script_names_that_may_not() {
         let table: &[(&[u8], &str)] = &[
-            (
-                b"",
-                r#"script name "" is the root: write "off" (PEP 3333: at the root it is empty)"#,
-            ),
+            (b"", r#"script name "" is the root: write "off" (PEP 3333: at the root it is empty)"#),
             (
                 b"/",
                 r#"script name "/" is the root: write "off" (PEP 3333: at the root it is empty)"#,
@@ -215,22 +185,10 @@ mod tests {
                 b"//",
                 r#"script name "//" is the root: write "off" (PEP 3333: at the root it is empty)"#,
             ),
-            (
-                b"app",
-                r#"script name "app" does not begin with "/": write "/app""#,
-            ),
-            (
-                b"app/",
-                r#"script name "app/" does not begin with "/": write "/app""#,
-            ),
-            (
-                b"/app/",
-                r#"script name "/app/" ends with "/": write "/app""#,
-            ),
-            (
-                b"/a//b//",
-                r#"script name "/a//b//" ends with "/": write "/a/b""#,
-            ),
+            (b"app", r#"script name "app" does not begin with "/": write "/app""#),
+            (b"app/", r#"script name "app/" does not begin with "/": write "/app""#),
+            (b"/app/", r#"script name "/app/" ends with "/": write "/app""#),
+            (b"/a//b//", r#"script name "/a//b//" ends with "/": write "/a/b""#),
             (
                 b"/a//b",
                 r#"script name "/a//b" contains "//", which no normalized path does: write "/a/b""#,
@@ -239,22 +197,10 @@ mod tests {
                 b"//a",
                 r#"script name "//a" contains "//", which no normalized path does: write "/a""#,
             ),
-            (
-                b"/a\r\n",
-                r#"script name "/a\r\n" contains CR: write it without"#,
-            ),
-            (
-                b"/a\0b",
-                r#"script name "/a\x00b" contains NUL: write it without"#,
-            ),
-            (
-                b"/a\tb",
-                r#"script name "/a\tb" contains HTAB: write it without"#,
-            ),
-            (
-                b"/a\x7f",
-                r#"script name "/a\x7f" contains DEL: write it without"#,
-            ),
+            (b"/a\r\n", r#"script name "/a\r\n" contains CR: write it without"#),
+            (b"/a\0b", r#"script name "/a\x00b" contains NUL: write it without"#),
+            (b"/a\tb", r#"script name "/a\tb" contains HTAB: write it without"#),
+            (b"/a\x7f", r#"script name "/a\x7f" contains DEL: write it without"#),
             (
                 b"/a/../b",
                 r#"script name "/a/../b" contains a "." or ".." segment, which no normalized path does: write the path that it leads to"#,
@@ -278,11 +224,7 @@ mod tests {
     fn what_to_write_instead_is_accepted() {
         for value in ["app", "app/", "/app/", "/a//b", "//a//", "a//b"] {
             assert!(check_script_name(value.as_bytes()).is_err(), "{value}");
-            assert_eq!(
-                check_script_name(&canonical(value.as_bytes())),
-                Ok(()),
-                "{value}"
-            );
+            assert_eq!(check_script_name(&canonical(value.as_bytes())), Ok(()), "{value}");
         }
     }
 }

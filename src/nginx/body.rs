@@ -53,9 +53,12 @@ pub(super) unsafe fn take_buffered(
                     length += end - start;
                     segments.push_back(Segment::File { file: shared, start, end });
                 }
-            } else if let Some(bytes) = memory(buffer) {
-                length += bytes.len() as u64;
-                segments.push_back(Segment::Memory(bytes));
+            } else {
+                let bytes = memory(buffer);
+                if !bytes.is_empty() {
+                    length += bytes.len() as u64;
+                    segments.push_back(Segment::Memory(Bytes::copy_from_slice(bytes)));
+                }
             }
             link = part.next;
         }
@@ -205,10 +208,7 @@ unsafe fn take_bufs(r: *mut ngx_http_request_t) -> (Bytes, bool) {
         while !link.is_null() {
             let next = (*link).next;
             let buffer = &mut *(*link).buf;
-            if buffer.last > buffer.pos {
-                let len = buffer.last.offset_from_unsigned(buffer.pos);
-                bytes.extend_from_slice(std::slice::from_raw_parts(buffer.pos, len));
-            }
+            bytes.extend_from_slice(memory(buffer));
             buffer.pos = buffer.last;
             sys::free_chain((*r).pool, link);
             link = next;
@@ -217,13 +217,12 @@ unsafe fn take_bufs(r: *mut ngx_http_request_t) -> (Bytes, bool) {
     }
 }
 
-unsafe fn memory(buffer: &ngx_buf_t) -> Option<Bytes> {
-    if buffer.last <= buffer.pos {
-        return None;
+/// What a buffer holds in memory.
+unsafe fn memory(buffer: &ngx_buf_t) -> &[u8] {
+    let len = buffer.last.addr().saturating_sub(buffer.pos.addr());
+    if len == 0 {
+        return &[];
     }
-    // SAFETY: the caller's buffer lies in memory: its bytes are pos..last.
-    unsafe {
-        let len = buffer.last.offset_from_unsigned(buffer.pos);
-        Some(Bytes::copy_from_slice(std::slice::from_raw_parts(buffer.pos, len)))
-    }
+    // SAFETY: the callers' buffers lie in memory: their bytes are pos..last.
+    unsafe { std::slice::from_raw_parts(buffer.pos, len) }
 }

@@ -167,8 +167,9 @@ impl MainConf {
             self.apps.iter().filter_map(|app| target::file(&app.target)).collect();
         let apps = files.len();
         files.extend(config);
-        let unreadable = access::check(user, &files)
-            .map_err(|error| ConfError(format!("the applications' files cannot be checked: {error}")))?;
+        let unreadable = access::check(user, &files).map_err(|error| {
+            ConfError(format!("the applications' files cannot be checked: {error}"))
+        })?;
         let Some(access::Unreadable { path, error }) = unreadable else {
             return Ok(());
         };
@@ -281,7 +282,8 @@ impl LocConf {
         core: &mut ngx_http_core_loc_conf_t,
         previous: &LocConf,
     ) -> Result<(), ConfError> {
-        let ours = core.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, entry::CONTENT_HANDLER));
+        let ours =
+            core.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, entry::CONTENT_HANDLER));
         match &self.app {
             Some(App::Target(_, place)) if !ours => Err(ConfError(format!(
                 "wsgi_app stands beside another content handler, which would win; only one of them \
@@ -291,7 +293,8 @@ impl LocConf {
             Some(_) => Ok(()),
             None => {
                 let inside = core.noname() != 0 || core.lmt_excpt() != 0;
-                if inside && core.handler.is_none() && matches!(previous.app, Some(App::Target(..))) {
+                if inside && core.handler.is_none() && matches!(previous.app, Some(App::Target(..)))
+                {
                     self.app.clone_from(&previous.app);
                     core.handler = Some(entry::CONTENT_HANDLER);
                 }
@@ -456,8 +459,8 @@ pub(super) unsafe fn main_conf_of_cycle<'a>(cycle: *mut ngx_cycle_t) -> Option<&
 pub(super) unsafe fn nginx_core_conf<'a>(cycle: *mut ngx_cycle_t) -> &'a ngx_core_conf_t {
     // SAFETY: `ngx_get_conf`; the core module has a configuration from the start.
     unsafe {
-        let core = (*(*cycle).conf_ctx.add((*ptr::addr_of!(ngx_core_module)).index))
-            .cast::<*mut c_void>();
+        let core =
+            (*(*cycle).conf_ctx.add((*ptr::addr_of!(ngx_core_module)).index)).cast::<*mut c_void>();
         &*core.cast::<ngx_core_conf_t>()
     }
 }
@@ -479,8 +482,7 @@ pub(super) unsafe fn workers_user(cf: *mut ngx_conf_t) -> Option<access::User> {
         }
         // Not set yet: ngx_core_module_init_conf will take nginx's own default.
         let entry = libc::getpwnam(nginx_sys::NGX_USER.as_ptr());
-        (!entry.is_null())
-            .then(|| access::User { uid: (*entry).pw_uid, gid: (*entry).pw_gid })
+        (!entry.is_null()).then(|| access::User { uid: (*entry).pw_uid, gid: (*entry).pw_gid })
     }
 }
 

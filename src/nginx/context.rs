@@ -7,7 +7,9 @@ use std::ptr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nginx_sys::{ngx_chain_t, ngx_event_t, ngx_file_t, ngx_http_cleanup_add, ngx_http_request_t, ngx_msec_t};
+use nginx_sys::{
+    ngx_chain_t, ngx_event_t, ngx_file_t, ngx_http_cleanup_add, ngx_http_request_t, ngx_msec_t,
+};
 
 use super::entry;
 use super::module::ngx_http_pywsgi_module;

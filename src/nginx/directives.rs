@@ -9,8 +9,8 @@ use std::ptr;
 use std::time::Duration;
 
 use nginx_sys::{
-    NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_CONF_TAKE23,
-    NGX_CONF_TAKE1234, NGX_CONF_2MORE, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
+    NGX_CONF_1MORE, NGX_CONF_2MORE, NGX_CONF_FLAG, NGX_CONF_TAKE1, NGX_CONF_TAKE12,
+    NGX_CONF_TAKE23, NGX_CONF_TAKE1234, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
     NGX_LOG_EMERG, ngx_command_t, ngx_conf_log_error, ngx_conf_set_flag_slot,
     ngx_conf_set_msec_slot, ngx_conf_set_path_slot, ngx_conf_set_size_slot, ngx_conf_t,
@@ -209,15 +209,19 @@ unsafe fn set<C>(
 ) -> *mut c_char {
     // SAFETY: the caller's; nginx's array of words has nelts of them.
     unsafe {
-        sys::guard(conf::log(cf), || CONF_ERROR, |_token| {
-            let args = &*(*cf).args;
-            let words = std::slice::from_raw_parts(args.elts.cast::<ngx_str_t>(), args.nelts);
-            let directive = Directive { cf, words, conf: &mut *conf.cast::<C>() };
-            match read(directive) {
-                Ok(()) => CONF_OK,
-                Err(error) => fail(cf, &error),
-            }
-        })
+        sys::guard(
+            conf::log(cf),
+            || CONF_ERROR,
+            |_token| {
+                let args = &*(*cf).args;
+                let words = std::slice::from_raw_parts(args.elts.cast::<ngx_str_t>(), args.nelts);
+                let directive = Directive { cf, words, conf: &mut *conf.cast::<C>() };
+                match read(directive) {
+                    Ok(()) => CONF_OK,
+                    Err(error) => fail(cf, &error),
+                }
+            },
+        )
     }
 }
 
@@ -283,7 +287,8 @@ setter!(wsgi_app, LocConf, |directive| {
         }
     }
     // SAFETY: nginx is reading a location of http.
-    let (core, place) = unsafe { (&mut *conf::core_loc_conf(directive.cf), conf::place(directive.cf)) };
+    let (core, place) =
+        unsafe { (&mut *conf::core_loc_conf(directive.cf), conf::place(directive.cf)) };
     if core.handler.is_some() {
         return Err(directive.error(
             "stands beside another content handler; only one of them can serve a location",
@@ -304,7 +309,9 @@ setter!(wsgi_callable, LocConf, |directive| {
     let mut names = Vec::new();
     for at in 1..directive.words.len() {
         let name = directive.text(at)?;
-        if name.is_empty() || name.contains(|c: char| !(c == '_' || c == '.' || c.is_alphanumeric())) {
+        if name.is_empty()
+            || name.contains(|c: char| !(c == '_' || c == '.' || c.is_alphanumeric()))
+        {
             return Err(directive.error(format!("\"{name}\" is not the name of a callable")));
         }
         names.push(name.to_owned());
@@ -336,7 +343,9 @@ setter!(wsgi_param, LocConf, |directive| {
         b"if_not_empty" => true,
         _ => {
             let word = directive.lossy(3);
-            return Err(directive.error(format!("has \"{word}\"; only if_not_empty may follow the value")));
+            return Err(
+                directive.error(format!("has \"{word}\"; only if_not_empty may follow the value"))
+            );
         }
     };
     let value = if directive.bytes(2).contains(&b'$') {
@@ -366,7 +375,9 @@ fn compile<C>(directive: &Directive<'_, C>) -> Result<*mut ngx_http_complex_valu
         compile.value = &raw mut text;
         compile.complex_value = value;
         if ngx_http_compile_complex_value(&raw mut compile) != sys::OK {
-            return Err(directive.error(format!("has the invalid value \"{}\"", directive.lossy(2))));
+            return Err(
+                directive.error(format!("has the invalid value \"{}\"", directive.lossy(2)))
+            );
         }
         Ok(value)
     }
@@ -425,9 +436,8 @@ setter!(python_path, MainConf, |directive| {
 setter!(python_executable, MainConf, |directive| {
     directive.once(&directive.conf.executable)?;
     let path = directive.path(1)?;
-    let executable = path
-        .metadata()
-        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+    let executable =
+        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     if !executable {
         return Err(directive.error(format!("\"{}\" is not an executable file", path.display())));
     }
@@ -442,10 +452,14 @@ setter!(python_env, MainConf, |directive| {
         let name = parts.next().unwrap_or_default();
         if name.is_empty() || name.contains(&0) {
             let word = directive.lossy(at);
-            return Err(directive.error(format!("\"{word}\" has no name; write NAME or NAME=VALUE")));
+            return Err(
+                directive.error(format!("\"{word}\" has no name; write NAME or NAME=VALUE"))
+            );
         }
-        let variable =
-            (OsStr::from_bytes(name).to_owned(), parts.next().map(|v| OsStr::from_bytes(v).to_owned()));
+        let variable = (
+            OsStr::from_bytes(name).to_owned(),
+            parts.next().map(|v| OsStr::from_bytes(v).to_owned()),
+        );
         directive.conf.env.push(variable);
     }
     Ok(())
@@ -493,7 +507,9 @@ fn stack_size<C>(directive: &Directive<'_, C>, value: &[u8]) -> Result<usize, Co
     let size = unsafe { ngx_parse_size(&raw mut text) };
     if size < LEAST_STACK {
         let value = String::from_utf8_lossy(value);
-        return Err(directive.error(format!("has stack={value}; it must be a size of at least 256k")));
+        return Err(
+            directive.error(format!("has stack={value}; it must be a size of at least 256k"))
+        );
     }
     usize::try_from(size).map_err(|_| conf::out_of_memory())
 }

@@ -17,7 +17,8 @@ use super::{body, directives, finalize, handler, output, process, wake};
 use crate::bridge::input::InputError;
 
 /// What `wsgi_app` puts in a location.
-pub(super) const CONTENT_HANDLER: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t = content;
+pub(super) const CONTENT_HANDLER: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t =
+    content;
 
 const _: ngx_http_handler_pt = Some(CONTENT_HANDLER);
 
@@ -34,13 +35,20 @@ pub(super) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_
     }
 }
 
-pub(super) unsafe extern "C" fn init_main_conf(cf: *mut ngx_conf_t, conf: *mut c_void) -> *mut c_char {
+pub(super) unsafe extern "C" fn init_main_conf(
+    cf: *mut ngx_conf_t,
+    conf: *mut c_void,
+) -> *mut c_char {
     // SAFETY: nginx reads its configuration; conf is what create_main_conf made.
     unsafe {
-        sys::guard(conf::log(cf), || CONF_ERROR, |_token| {
-            (*conf.cast::<MainConf>()).set_defaults();
-            CONF_OK
-        })
+        sys::guard(
+            conf::log(cf),
+            || CONF_ERROR,
+            |_token| {
+                (*conf.cast::<MainConf>()).set_defaults();
+                CONF_OK
+            },
+        )
     }
 }
 
@@ -60,42 +68,54 @@ pub(super) unsafe extern "C" fn merge_loc_conf(
 ) -> *mut c_char {
     // SAFETY: nginx reads its configuration; both are what create_loc_conf made, and two different ones.
     unsafe {
-        sys::guard(conf::log(cf), || CONF_ERROR, |_token| {
-            let conf = &mut *conf.cast::<LocConf>();
-            match conf.merge(cf, &*previous.cast::<LocConf>()) {
-                Ok(()) => CONF_OK,
-                Err(error) => directives::fail_without_place(cf, &error),
-            }
-        })
+        sys::guard(
+            conf::log(cf),
+            || CONF_ERROR,
+            |_token| {
+                let conf = &mut *conf.cast::<LocConf>();
+                match conf.merge(cf, &*previous.cast::<LocConf>()) {
+                    Ok(()) => CONF_OK,
+                    Err(error) => directives::fail_without_place(cf, &error),
+                }
+            },
+        )
     }
 }
 
 pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        sys::guard(conf::log(cf), || sys::ERROR, |_token| {
-            let main = &*conf::main_conf(cf);
-            if !main.has_apps() {
-                return sys::OK;
-            }
-            match main.check_files(conf::workers_user(cf)) {
-                Ok(()) => sys::OK,
-                Err(error) => {
-                    directives::fail_without_place(cf, &error);
-                    sys::ERROR
+        sys::guard(
+            conf::log(cf),
+            || sys::ERROR,
+            |_token| {
+                let main = &*conf::main_conf(cf);
+                if !main.has_apps() {
+                    return sys::OK;
                 }
-            }
-        })
+                match main.check_files(conf::workers_user(cf)) {
+                    Ok(()) => sys::OK,
+                    Err(error) => {
+                        directives::fail_without_place(cf, &error);
+                        sys::ERROR
+                    }
+                }
+            },
+        )
     }
 }
 
 pub(super) unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx starts a process with this cycle.
     unsafe {
-        sys::guard((*cycle).log, || sys::OK, |token| {
-            process::start(token, cycle);
-            sys::OK
-        })
+        sys::guard(
+            (*cycle).log,
+            || sys::OK,
+            |token| {
+                process::start(token, cycle);
+                sys::OK
+            },
+        )
     }
 }
 
@@ -136,9 +156,13 @@ pub(super) unsafe extern "C" fn timer(event: *mut ngx_event_t) {
     unsafe {
         let context = handler::context_of_timer(event);
         let r = (*context).request;
-        sys::guard(log_of(r), || give_up(r), |token| {
-            finalize::from_outside(context, |context| finalize::expired(token, context));
-        });
+        sys::guard(
+            log_of(r),
+            || give_up(r),
+            |token| {
+                finalize::from_outside(context, |context| finalize::expired(token, context));
+            },
+        );
     }
 }
 
@@ -147,32 +171,44 @@ pub(super) unsafe extern "C" fn cleanup(data: *mut c_void) {
     // SAFETY: nginx calls each cleanup once; the context is the one that Context::create made for it.
     unsafe {
         let context = data.cast::<Context>();
-        sys::guard(ptr::null_mut(), || (), |token| {
-            finalize::detach(token, context, InputError::ClientGone);
-            drop(Box::from_raw(context));
-        });
+        sys::guard(
+            ptr::null_mut(),
+            || (),
+            |token| {
+                finalize::detach(token, context, InputError::ClientGone);
+                drop(Box::from_raw(context));
+            },
+        );
     }
 }
 
 pub(super) unsafe extern "C" fn wake(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the connection that wake::listen made.
     unsafe {
-        sys::guard((*event).log, || (), |token| {
-            if let Some(process) = process::current(token) {
-                wake::rung(token, (*event).data.cast::<ngx_connection_t>(), process);
-            }
-        });
+        sys::guard(
+            (*event).log,
+            || (),
+            |token| {
+                if let Some(process) = process::current(token) {
+                    wake::rung(token, (*event).data.cast::<ngx_connection_t>(), process);
+                }
+            },
+        );
     }
 }
 
 pub(super) unsafe extern "C" fn drained(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the process's drain timer.
     unsafe {
-        sys::guard((*event).log, || (), |token| {
-            if let Some(process) = process::current(token) {
-                process.give_up(token);
-            }
-        });
+        sys::guard(
+            (*event).log,
+            || (),
+            |token| {
+                if let Some(process) = process::current(token) {
+                    process.give_up(token);
+                }
+            },
+        );
     }
 }
 
@@ -181,11 +217,15 @@ unsafe fn give_up(r: *mut ngx_http_request_t) {
     // SAFETY: the callers' request; should ending it panic as well, it is left to nginx's timers.
     unsafe {
         let context = Context::of(r);
-        sys::guard(ptr::null_mut(), || (), |token| {
-            if !context.is_null() {
-                finalize::finish(token, context, sys::ERROR);
-            }
-        });
+        sys::guard(
+            ptr::null_mut(),
+            || (),
+            |token| {
+                if !context.is_null() {
+                    finalize::finish(token, context, sys::ERROR);
+                }
+            },
+        );
     }
 }
 

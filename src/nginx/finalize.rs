@@ -112,7 +112,8 @@ pub(super) unsafe fn expired(token: EventThread, context: *mut Context) {
         let timeout = limit((*context).timeout);
         let again = match exchange.progress() {
             Progress::Waiting => {
-                let waited = exchange.worker.now().saturating_sub((*context).submitted) as ngx_msec_t;
+                let waited =
+                    exchange.worker.now().saturating_sub((*context).submitted) as ngx_msec_t;
                 let left = (*context).queue_timeout.saturating_sub(waited);
                 if left == 0 && exchange.expire() {
                     let text = format!(

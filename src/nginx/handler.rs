@@ -8,6 +8,7 @@ use nginx_sys::{
     ngx_list_push, ngx_table_elt_t,
 };
 
+use super::body;
 use super::conf::LocConf;
 use super::context::{Body, Context};
 use super::entry;
@@ -17,7 +18,6 @@ use super::module::ngx_http_pywsgi_module;
 use super::process;
 use super::request;
 use super::sys::{self, EventThread};
-use super::body;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::input::Input;
 use crate::bridge::worker::Refusal;
@@ -40,14 +40,14 @@ pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) ->
         let Some(location) = &conf.location else {
             return INTERNAL_SERVER_ERROR;
         };
-        let created =
-            Context::create(r, Arc::clone(location), conf.queue_timeout, conf.timeout);
+        let created = Context::create(r, Arc::clone(location), conf.queue_timeout, conf.timeout);
         let Some(context) = created else {
             return INTERNAL_SERVER_ERROR;
         };
         let headers = &(*r).headers_in;
         let has_body = headers.content_length_n > 0 || headers.chunked() != 0;
-        if conf.request_buffering == 0 && has_body && r == (*r).main && (*r).request_body.is_null() {
+        if conf.request_buffering == 0 && has_body && r == (*r).main && (*r).request_body.is_null()
+        {
             (*r).set_request_body_no_buffering(1);
             if !headers.expect.is_null() && (*r).expect_tested() == 0 {
                 // 100 Continue goes out with the application's first read.
@@ -110,9 +110,11 @@ unsafe fn submit(token: EventThread, context: *mut Context) {
                     return;
                 }
             },
-            streamed => {
-                (Input::streamed(streamed == Body::Expected), declared.filter(|_| !chunked), !chunked)
-            }
+            streamed => (
+                Input::streamed(streamed == Body::Expected),
+                declared.filter(|_| !chunked),
+                !chunked,
+            ),
         };
         let head = request::snapshot(token, r, &conf.request_params, content_length, dechunked);
         let Some(head) = head else {

@@ -1,12 +1,9 @@
 //! The module as nginx knows it.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::ptr;
 
-use nginx_sys::{
-    NGX_HTTP_MODULE, ngx_http_module_t, ngx_module_t,
-    ngx_uint_t,
-};
+use nginx_sys::{NGX_HTTP_MODULE, ngx_http_module_t, ngx_module_t, ngx_uint_t};
 
 use super::directives::COMMANDS;
 use super::entry;
@@ -38,7 +35,9 @@ pub(super) static mut ngx_http_pywsgi_module: ngx_module_t = ngx_module_t {
 mod exports {
     //! What nginx looks up in a dynamic module (`ngx_load_module`).
 
-    use super::{c_char, ngx_http_pywsgi_module, ngx_module_t, ptr};
+    use std::ffi::c_char;
+
+    use super::{ngx_http_pywsgi_module, ngx_module_t, ptr};
 
     /// A table that nginx reads, and does not write.
     #[repr(transparent)]

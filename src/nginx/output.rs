@@ -105,11 +105,7 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
 }
 
 /// Buffers over the blocks of `batch`, without a copy; the last one flushes, or ends the response.
-unsafe fn chain(
-    context: *mut Context,
-    batch: &mut Batch,
-    last: bool,
-) -> Option<*mut ngx_chain_t> {
+unsafe fn chain(context: *mut Context, batch: &mut Batch, last: bool) -> Option<*mut ngx_chain_t> {
     // SAFETY: the caller's; the buffers are nginx's, and what they point into is held until nginx no
     // longer needs them (`output`) or the request is freed.
     unsafe {
@@ -294,7 +290,11 @@ pub(super) unsafe fn cut(token: EventThread, context: *mut Context) {
         let r = (*context).request;
         let connection = (*r).connection;
         let by_close = (*r).chunked() == 0 && (*r).headers_out.content_length_n < 0;
-        if by_close && (*connection).ssl.is_null() && (*r).http_version < HTTP_2 && (*connection).fd >= 0 {
+        if by_close
+            && (*connection).ssl.is_null()
+            && (*r).http_version < HTTP_2
+            && (*connection).fd >= 0
+        {
             let fd = BorrowedFd::borrow_raw((*connection).fd);
             // A socket that is gone needs no reset.
             let _gone = set_socket_linger(fd, Some(std::time::Duration::ZERO));

@@ -126,7 +126,8 @@ impl Process {
 pub(super) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
     // SAFETY: the caller's. Not in the cache manager and loader, nor in the master.
     unsafe {
-        if ngx_process != NGX_PROCESS_WORKER as usize && ngx_process != NGX_PROCESS_SINGLE as usize {
+        if ngx_process != NGX_PROCESS_WORKER as usize && ngx_process != NGX_PROCESS_SINGLE as usize
+        {
             return;
         }
         let Some(main) = conf::main_conf_of_cycle(cycle).filter(|main| main.has_apps()) else {
@@ -142,7 +143,11 @@ pub(super) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
         if let Err(error) = start_python(token, cycle, main) {
             // Not an error of init_process: a worker that exits with 2 is never started again, and
             // static files can still be served.
-            log::write((*cycle).log, log::ALERT, &format!("pywsgi: Python cannot be started: {error}"));
+            log::write(
+                (*cycle).log,
+                log::ALERT,
+                &format!("pywsgi: Python cannot be started: {error}"),
+            );
         }
     }
 }

@@ -8,7 +8,9 @@ pub(super) const BUILT_FOR: &str = env!("PYWSGI_PYTHON_VERSION");
 /// What is wrong with a home, as the end of the sentence `python_home "DIR" …`.
 pub(super) fn check(home: &Path) -> Result<(), String> {
     if !home.is_dir() {
-        return Err("is not a directory; name a virtual environment or the prefix of a Python".into());
+        return Err(
+            "is not a directory; name a virtual environment or the prefix of a Python".into()
+        );
     }
     match version(home) {
         Some(version) if version == BUILT_FOR => Ok(()),

@@ -3,9 +3,9 @@
 use std::ptr;
 
 use nginx_sys::{
-    NGX_HTTP_HEAD, ngx_connection_local_sockaddr, ngx_http_complex_value,
-    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_inet_get_port,
-    ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+    NGX_HTTP_HEAD, ngx_connection_local_sockaddr, ngx_http_complex_value, ngx_http_core_module,
+    ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_inet_get_port, ngx_list_part_t, ngx_str_t,
+    ngx_table_elt_t,
 };
 
 use super::conf::{Param, ParamValue};
@@ -105,7 +105,8 @@ unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
     let mut address = ngx_str_t { len: buffer.len(), data: buffer.as_mut_ptr() };
     // SAFETY: nginx writes at most len bytes of the buffer, and finds the address once per connection.
     let (local, port) = unsafe {
-        let found = ngx_connection_local_sockaddr(request.connection, &raw mut address, 0) == sys::OK;
+        let found =
+            ngx_connection_local_sockaddr(request.connection, &raw mut address, 0) == sys::OK;
         let local = if found { sys::bytes(address) } else { &[] };
         (local, ngx_inet_get_port((*request.connection).local_sockaddr))
     };

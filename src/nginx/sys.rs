@@ -29,7 +29,6 @@ impl EventThread {
 
 pub(super) const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 pub(super) const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
-pub(super) const AGAIN: ngx_int_t = nginx_sys::NGX_AGAIN as ngx_int_t;
 pub(super) const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
 /// From this status on nginx answers by itself (`NGX_HTTP_SPECIAL_RESPONSE`).
@@ -157,7 +156,9 @@ pub(super) unsafe fn guard<R>(
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("unknown");
             // SAFETY: the caller's.
-            unsafe { log::write(log, NGX_LOG_ERR as ngx_uint_t, &format!("pywsgi panicked: {what}")) };
+            unsafe {
+                log::write(log, NGX_LOG_ERR as ngx_uint_t, &format!("pywsgi panicked: {what}"))
+            };
             on_panic()
         }
     }

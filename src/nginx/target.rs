@@ -12,7 +12,10 @@ pub(super) fn file(target: &str) -> Option<&Path> {
     // behind a whole file name.
     let file = match target.find(':') {
         Some(colon) if colon < name => target.get(..colon),
-        _ => target.get(name..).and_then(|last| last.find(':')).and_then(|at| target.get(..name + at)),
+        _ => target
+            .get(name..)
+            .and_then(|last| last.find(':'))
+            .and_then(|at| target.get(..name + at)),
     };
     Some(Path::new(file.unwrap_or(target)))
 }
@@ -20,8 +23,10 @@ pub(super) fn file(target: &str) -> Option<&Path> {
 /// What is wrong with a target's form, if anything; Python's part of it is checked at import.
 pub(super) fn check(target: &str) -> Result<(), &'static str> {
     if target.is_empty() {
-        return Err("names no application; write a file such as /srv/app/wsgi.py or a module such as \
-                    package.module:callable");
+        return Err(
+            "names no application; write a file such as /srv/app/wsgi.py or a module such as \
+                    package.module:callable",
+        );
     }
     if target.starts_with('/') {
         return Ok(());
@@ -64,7 +69,9 @@ mod tests {
         for good in ["/a.py", "pkg", "pkg.mod:app", "_a.b1:make(1, \"x\")", "é.b:app"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in ["", "app.py", "dir/app.py", "app.py:app", "a..b:c", "1a:b", ".a", "a b:c", ":app"] {
+        for bad in
+            ["", "app.py", "dir/app.py", "app.py:app", "a..b:c", "1a:b", ".a", "a b:c", ":app"]
+        {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

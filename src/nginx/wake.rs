@@ -48,7 +48,11 @@ pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, fd: i32) -> Option<*mut ngx
 /// # Safety
 ///
 /// nginx calls the handler of `connection`, which [`listen`] made.
-pub(super) unsafe fn rung(token: EventThread, connection: *mut ngx_connection_t, process: &Process) {
+pub(super) unsafe fn rung(
+    token: EventThread,
+    connection: *mut ngx_connection_t,
+    process: &Process,
+) {
     // SAFETY: the caller's.
     unsafe {
         if (*connection).close() != 0 {
@@ -68,13 +72,17 @@ pub(super) fn deal(token: EventThread, process: &Process) {
             Event::Output(id) => {
                 if let Some(context) = process.find(id) {
                     // SAFETY: the table holds contexts of requests in flight alone.
-                    unsafe { finalize::from_outside(context, |context| output::pump(token, context)) };
+                    unsafe {
+                        finalize::from_outside(context, |context| output::pump(token, context))
+                    };
                 }
             }
             Event::ReadBody(id) => {
                 if let Some(context) = process.find(id) {
                     // SAFETY: as above.
-                    unsafe { finalize::from_outside(context, |context| body::wanted(token, context)) };
+                    unsafe {
+                        finalize::from_outside(context, |context| body::wanted(token, context))
+                    };
                 }
             }
             Event::Log(line) => write(token, process, &line),

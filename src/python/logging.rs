@@ -58,7 +58,8 @@ fn write_line(py: Python<'_>, level: Level, text: String) {
 /// Logs an exception with its traceback.
 pub(super) fn exception(py: Python<'_>, runtime: &Runtime, what: &str, error: &PyErr) {
     write(py, Level::Error, what);
-    match runtime.format_exception.call1(py, (error.value(py),)) {
+    // `into_value` gives the exception its traceback, which CPython keeps apart before 3.12.
+    match runtime.format_exception.call1(py, (error.clone_ref(py).into_value(py),)) {
         Ok(text) => write(py, Level::Error, &text.to_string()),
         Err(_) => write(py, Level::Error, &error.to_string()),
     }

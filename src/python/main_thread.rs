@@ -107,7 +107,11 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, job: &Job) {
             logging::write(py, Level::Error, &format!("no stack of {request}: {error}"));
         }
         None => {
-            logging::write(py, Level::Error, &format!("the thread of {request} has ended meanwhile"));
+            logging::write(
+                py,
+                Level::Error,
+                &format!("the thread of {request} has ended meanwhile"),
+            );
         }
     }
 }

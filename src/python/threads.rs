@@ -25,7 +25,8 @@ pub(super) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
             pool.config.name
         );
         // Not waited for: the caller may be attached. It is said again with the next try.
-        let _full = runtime.worker.events.try_log(LogLine { level: Level::Alert, request: None, text });
+        let _full =
+            runtime.worker.events.try_log(LogLine { level: Level::Alert, request: None, text });
     }
 }
 

@@ -138,7 +138,7 @@ def test_a_venv_of_another_python(nginx, refused, version):
 
 def test_a_home_that_the_workers_user_cannot_read(nginx, refused):
     if os.geteuid() == 0:
-        nginx.user = "nobody"
+        nginx.user = "daemon"
     venv = fake_venv(nginx.root / "venv", VERSION)
     venv.chmod(0o000)
     refused("python_home", str(venv), http=f"python_home {venv};", python_home=None)
@@ -204,7 +204,7 @@ def test_a_file_is_no_folder(refused, ask):
 
 def test_a_folder_that_the_workers_user_cannot_read(nginx, refused):
     if os.geteuid() == 0:
-        nginx.user = "nobody"
+        nginx.user = "daemon"
     nginx.html.chmod(0o000)
     refused("python_path", str(nginx.html), http=f"python_path {nginx.html};", python_home=None)
     nginx.html.chmod(0o755)

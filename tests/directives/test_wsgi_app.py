@@ -249,7 +249,7 @@ def test_a_folder_is_no_file(nginx, refused):
 
 def test_a_file_that_the_workers_user_cannot_read(nginx, refused, say):
     if os.geteuid() == 0:
-        nginx.user = "nobody"
+        nginx.user = "daemon"
     path = say("secret")
     path.chmod(0o000)
     words = [str(path), "permission denied", "user"]

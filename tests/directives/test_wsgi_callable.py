@@ -108,7 +108,7 @@ def test_what_cannot_be_called_is_a_500_that_says_so(nginx):
     path = nginx.app("m", "application = 42\n")
     nginx.start(f"wsgi_app {path};")
     assert nginx.client().get("/").status_code == 500
-    nginx.wait_log("callable")
+    nginx.wait_log("called")
 
 
 @pytest.mark.parametrize("name", ["a-b", "1st", "a.b.", "''", "create()"])

@@ -65,7 +65,7 @@ def test_what_pep_3333_requires(nginx, show):
     assert environ["SERVER_PROTOCOL"] == "HTTP/1.1"
     assert environ["SERVER_PORT"] == str(nginx.port)
     assert environ["SERVER_NAME"]
-    assert environ["SERVER_SOFTWARE"].startswith("nginx/")
+    assert "/" in environ["SERVER_SOFTWARE"]
     assert environ["REMOTE_ADDR"] == "127.0.0.1"
     assert environ["REMOTE_PORT"] == str(client_port)
     assert environ["HTTP_HOST"] == "localhost"

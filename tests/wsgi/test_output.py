@@ -172,7 +172,7 @@ def test_bad_block_after_the_head(nginx, serve, fetch, fault, length):
         "SystemExit(3)",
         "KeyboardInterrupt()",
         "GeneratorExit()",
-        "Own('boom')",
+        "Own('x')",
     ],
 )
 def test_exception_before_the_head(nginx, serve, fetch, raised):

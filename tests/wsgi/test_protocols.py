@@ -490,8 +490,9 @@ def test_error_page_from_one_application_to_another(nginx):
         f"wsgi_app {broken}; error_page 500 = @rescue;",
         server=f"location @rescue {{ wsgi_app {rescue}; }}",
     )
-    with nginx.connect() as connection:
-        for _ in range(3):
+    for _ in range(3):
+        # nginx closes the connection of a 500.
+        with nginx.connect() as connection:
             connection.send("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
             seen = json.loads(connection.response().body)
             assert (seen["path"], seen["body"]) == ("/x", "body")

@@ -343,25 +343,6 @@ return "awake"
         assert sleeper.response().body == b"awake"
 
 
-def test_contextvars_and_thread_locals(nginx, run):
-    run(
-        """
-seen = variable.get(), getattr(local, "value", None)
-variable.set("left behind")
-local.value = "kept by the thread"
-return seen[0]
-""",
-        top="""
-import contextvars, threading
-variable = contextvars.ContextVar("variable", default="fresh")
-local = threading.local()
-""",
-    )
-    client = nginx.client()
-    for _ in range(10):
-        assert client.get("/").text == "fresh"
-
-
 @pytest.mark.parametrize("how", ["quit", "stop", "reload"])
 def test_atexit_runs_when_a_worker_leaves(nginx, run, how):
     run(
@@ -464,4 +445,5 @@ return pywsgi.__version__
     for python, ours in levels.items():
         line = nginx.wait_log(f"token-{python}")
         assert f"[{ours}]" in line
-        assert 'request: "GET / ' in line
+        # nginx adds no context to what is at debug.
+        assert 'request: "GET / ' in line or ours == "debug"

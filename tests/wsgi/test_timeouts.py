@@ -200,9 +200,10 @@ def test_a_stuck_request_is_answered_504_on_time(nginx, serve, path, function):
         thread.join(60)
     assert results == [(200, "/sibling")] * 2
     # Where it is stuck is in the log.
-    line = nginx.wait_log(function)
-    assert "app.py" in line
-    assert f'request: "GET {path} ' in line
+    assert "app.py" in nginx.wait_log(f"in {function}")
+    said = nginx.wait_log("wsgi_timeout")
+    assert "app.py" in said
+    assert f'request: "GET {path} ' in said
     assert nginx.client().get("/fine").text == "/fine"
 
 

@@ -43,9 +43,7 @@ pub(super) fn make<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let head = &job.head;
     let environ = runtime.environ(py, &job.location)?;
-    let set = |key: &Bound<'py, PyString>, value: &[u8]| {
-        environ.set_item(key, native(py, value)?)
-    };
+    let set = |key: &Bound<'py, PyString>, value: &[u8]| environ.set_item(key, native(py, value)?);
 
     set(intern!(py, "REQUEST_METHOD"), head.get(head.method))?;
     let path = head.get(head.path);
@@ -107,7 +105,8 @@ pub(super) fn make<'py>(
         environ.set_item(native(py, name)?, native(py, value)?)?;
     }
     let scheme = if https { intern!(py, "https") } else { intern!(py, "http") };
-    let (url_scheme, request_scheme) = (intern!(py, "wsgi.url_scheme"), intern!(py, "REQUEST_SCHEME"));
+    let (url_scheme, request_scheme) =
+        (intern!(py, "wsgi.url_scheme"), intern!(py, "REQUEST_SCHEME"));
     for key in [url_scheme, request_scheme] {
         if !environ.contains(key)? {
             environ.set_item(key, scheme)?;

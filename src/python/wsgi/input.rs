@@ -83,7 +83,8 @@ impl Input {
                 Err(_) if line && !parts.is_empty() => break,
                 Err(error) => return Err(error),
             }
-            let newline = if line { self.pending.iter().position(|byte| *byte == b'\n') } else { None };
+            let newline =
+                if line { self.pending.iter().position(|byte| *byte == b'\n') } else { None };
             let end = newline.map_or(self.pending.len(), |at| at + 1);
             let part = self.pending.split_to(end.min(left));
             left -= part.len();

@@ -35,5 +35,5 @@ pub(super) fn call(
         }
     };
     let result = callable.call1((environ, &start_response));
-    output::respond(py, runtime, app, job, &start_response, result);
+    output::respond(py, runtime, app, &start_response, result);
 }

@@ -10,7 +10,6 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use super::input;
 use super::start_response::{Gone, Sent, StartResponse, type_name};
 use crate::bridge::events::Level;
-use crate::bridge::exchange::Job;
 use crate::bridge::input::InputError;
 use crate::bridge::output::SHARED_FROM;
 use crate::http::framing::ShortBody;
@@ -45,7 +44,6 @@ pub(super) fn respond(
     py: Python<'_>,
     runtime: &Runtime,
     app: &App,
-    job: &Job,
     response: &Bound<'_, StartResponse>,
     result: PyResult<Bound<'_, PyAny>>,
 ) {
@@ -63,7 +61,6 @@ pub(super) fn respond(
     if let Some(iterable) = iterable {
         close(py, runtime, app, &iterable);
     }
-    let _job = job;
 }
 
 fn send_all(
@@ -189,7 +186,11 @@ fn bytes_of<'a, 'py>(block: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBy
 
 /// A block as the event loop can have it: small ones are copied, a large one is kept alive.
 pub(super) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
-    struct Owner(Py<PyBytes>, *const u8, usize);
+    struct Owner {
+        _object: Py<PyBytes>,
+        start: *const u8,
+        len: usize,
+    }
 
     // SAFETY: a bytes object never changes, and the reference keeps it where it is.
     unsafe impl Send for Owner {}
@@ -197,7 +198,7 @@ pub(super) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
     impl AsRef<[u8]> for Owner {
         fn as_ref(&self) -> &[u8] {
             // SAFETY: the pointer and the length are those of the object that is held.
-            unsafe { std::slice::from_raw_parts(self.1, self.2) }
+            unsafe { std::slice::from_raw_parts(self.start, self.len) }
         }
     }
 
@@ -205,7 +206,8 @@ pub(super) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
     if slice.len() < SHARED_FROM {
         return Bytes::copy_from_slice(slice);
     }
-    Bytes::from_owner(Owner(bytes.clone().unbind(), slice.as_ptr(), slice.len()))
+    let object = bytes.clone().unbind();
+    Bytes::from_owner(Owner { _object: object, start: slice.as_ptr(), len: slice.len() })
 }
 
 fn close(py: Python<'_>, runtime: &Runtime, app: &App, iterable: &Bound<'_, PyAny>) {
@@ -240,9 +242,6 @@ fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) {
 
 /// Is it the OSError of a body that its client has not sent? Then nobody has to be called.
 fn is_of_client(py: Python<'_>, error: &PyErr) -> bool {
-    let client = matches!(
-        input::failure(),
-        Some(InputError::ClientGone | InputError::TimedOut | InputError::Answered)
-    );
+    let client = input::failure().is_some_and(|failure| failure != InputError::File);
     client && error.is_instance_of::<PyOSError>(py)
 }

@@ -68,10 +68,6 @@ impl StartResponse {
         self.framing.is_some()
     }
 
-    pub(super) fn ended(&self) -> bool {
-        self.ended
-    }
-
     pub(super) fn take_dropped(&mut self) -> Option<String> {
         self.dropped.take()
     }
@@ -172,7 +168,8 @@ impl StartResponse {
             ))
         })?;
         let line = latin1(status, "start_response's status")?;
-        let parsed = status::parse(&line).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let parsed =
+            status::parse(&line).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let list = headers.cast_exact::<PyList>().map_err(|_| {
             PyTypeError::new_err(format!(
                 "start_response's headers must be a list, not {} (PEP 3333: \"type(response_headers) is \
@@ -302,7 +299,8 @@ fn latin1<'py>(text: &Bound<'py, PyString>, what: &str) -> PyResult<std::borrow:
         if utf8.is_ascii() {
             return Ok(std::borrow::Cow::Owned(utf8.as_bytes().to_vec()));
         }
-        let bytes: Option<Vec<u8>> = utf8.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+        let bytes: Option<Vec<u8>> =
+            utf8.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
         if let Some(bytes) = bytes {
             return Ok(std::borrow::Cow::Owned(bytes));
         }
