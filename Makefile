@@ -58,6 +58,12 @@ else
   $(error BUILD is "$(BUILD)": it must be release, debug or sanitize)
 endif
 MODULE = $(MODULE_DIR)/ngx_http_pywsgi_module.so
+ifeq ($(BUILD),sanitize)
+  # nginx itself is not built with AddressSanitizer: its runtime must be there before nginx is.
+  START_NGINX = $(TARGET_DIR)/sanitize/nginx
+else
+  START_NGINX = $(NGINX)
+endif
 
 
 .PHONY: help
@@ -86,7 +92,10 @@ endif
 	@cp -f $(MODULE_DIR)/libngx_http_pywsgi_module.so $(MODULE).new
 	@mv -f $(MODULE).new $(MODULE)
 ifeq ($(BUILD),sanitize)
-	@echo 'Start nginx with LD_PRELOAD=$(shell gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0'
+	@printf '#!/bin/sh\nexec env -u NGINX LD_PRELOAD=%s ASAN_OPTIONS=detect_leaks=0 %s "$$@"\n' \
+	  "$$(gcc -print-file-name=libasan.so)" "$(NGINX)" >$(START_NGINX)
+	@chmod 755 $(START_NGINX)
+	@echo 'The nginx that can load it: $(START_NGINX)'
 endif
 
 .PHONY: module-path
@@ -102,7 +111,7 @@ install: module ## Install the module and its modules-available file, below DEST
 run: deps module ## Serve examples/guestbook, or APP, at http://127.0.0.1:8080/ until Ctrl-C
 	@if [ "$(VENV)" = "$(RUN_DIR)/venv" ]; then \
 	  $(MAKE) --no-print-directory $(RUN_DIR)/venv/.installed; fi
-	@.ci/serve "$(NGINX)" "$(MODULE)" "$(RUN_DIR)" "$(abspath $(APP))" "$(PORT)" "$(abspath $(VENV))"
+	@.ci/serve "$(START_NGINX)" "$(MODULE)" "$(RUN_DIR)" "$(abspath $(APP))" "$(PORT)" "$(abspath $(VENV))"
 
 $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 	$(PYTHON) -m venv $(RUN_DIR)/venv
@@ -124,8 +133,8 @@ test-shim: $(TEST_VENV)/.installed ## Run the unit tests of the Python that trav
 
 .PHONY: test-nginx
 test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real nginx (PYTEST_ARGS=…)
-	$(if $(filter-out /usr/sbin/nginx,$(NGINX)),NGINX="$(NGINX)") PYWSGI_MODULE="$(MODULE)" \
-	  $(TEST_VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
+	cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") \
+	  PYWSGI_MODULE="$(MODULE)" $(TEST_VENV)/bin/python -m pytest $(patsubst tests/%,%,$(PYTEST_ARGS))
 
 $(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements.txt)
 	$(PYTHON) -m venv $(TEST_VENV)

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyo3::Python;
 use pyo3::ffi;
@@ -60,7 +60,8 @@ unsafe fn fill(python: &mut ffi::PyConfig, config: &PythonConfig) -> Result<(), 
     python.user_site_directory = 0;
     let python3 = match &config.home {
         Some(home) => Some(home.join("bin/python3")),
-        None => config.executable.clone(),
+        // Not `python_executable`: that is for those who start another Python.
+        None => option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from),
     };
     // SAFETY: fields of `python`, which the caller has initialised.
     unsafe {

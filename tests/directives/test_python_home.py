@@ -136,12 +136,18 @@ def test_a_venv_of_another_python(nginx, refused, version):
     )
 
 
-def test_a_home_that_the_workers_user_cannot_read(nginx, refused):
+def test_a_home_that_the_workers_user_cannot_read(nginx, refused, ask):
     if os.geteuid() == 0:
         nginx.user = "daemon"
     venv = fake_venv(nginx.root / "venv", VERSION)
     venv.chmod(0o000)
-    refused("python_home", str(venv), http=f"python_home {venv};", python_home=None)
+    refused(
+        "python_home",
+        str(venv),
+        location=f"wsgi_app {ask};",
+        http=f"python_home {venv};",
+        python_home=None,
+    )
     venv.chmod(0o755)
 
 
@@ -202,11 +208,17 @@ def test_a_file_is_no_folder(refused, ask):
     refused("python_path", str(ask), "director", http=f"python_path {ask};")
 
 
-def test_a_folder_that_the_workers_user_cannot_read(nginx, refused):
+def test_a_folder_that_the_workers_user_cannot_read(nginx, refused, ask):
     if os.geteuid() == 0:
         nginx.user = "daemon"
     nginx.html.chmod(0o000)
-    refused("python_path", str(nginx.html), http=f"python_path {nginx.html};", python_home=None)
+    refused(
+        "python_path",
+        str(nginx.html),
+        location=f"wsgi_app {ask};",
+        http=f"python_path {nginx.html};",
+        python_home=None,
+    )
     nginx.html.chmod(0o755)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from concurrent.futures import as_completed
 
@@ -28,7 +29,7 @@ SIGNALS = """
     def application(environ, start_response):
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return [" ".join(sorted(signal.Signals(number).name for number in blocked)).encode()]
+        return [" ".join(str(int(number)) for number in blocked).encode()]
 """
 
 
@@ -92,18 +93,9 @@ def test_stack(nginx):
 
 def test_all_signals_are_blocked(nginx):
     nginx.start(f"wsgi_app {nginx.app('signals', SIGNALS)};")
-    blocked = nginx.client().get("/").text.split()
-    for name in [
-        "SIGTERM",
-        "SIGQUIT",
-        "SIGINT",
-        "SIGHUP",
-        "SIGCHLD",
-        "SIGALRM",
-        "SIGUSR1",
-        "SIGIO",
-    ]:
-        assert name in blocked
+    blocked = {int(number) for number in nginx.client().get("/").text.split()}
+    # These two cannot be.
+    assert blocked >= {*signal.valid_signals()} - {signal.SIGKILL, signal.SIGSTOP}
 
 
 def test_the_smallest_stack(nginx, gate):
@@ -378,8 +370,6 @@ def test_an_unknown_pool(refused, say):
         ("threads=4 stack=1", ["stack=1"]),
         ("threads=4 stack=255k", ["stack=255k"]),
         ("threads=4 queue=5", ["queue=5"]),
-        ("threads=99999999", ["threads=99999999"]),
-        ("threads=4 threads=5", ["threads"]),
     ],
 )
 def test_wrong_parameters(refused, arguments, words):

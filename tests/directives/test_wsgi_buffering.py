@@ -205,5 +205,5 @@ def test_a_buffer_of_nothing(refused, flow, value):
 
 
 def test_wrong_levels_of_temp_path(refused, flow):
-    refused("wsgi_temp_path", "invalid value", location="wsgi_temp_path tmp/x 9;")
+    refused("wsgi_temp_path", "invalid value", location="wsgi_temp_path tmp/x 0;")
     refused("wsgi_temp_path", "invalid value", location="wsgi_temp_path tmp/x one;")

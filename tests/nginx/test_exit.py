@@ -33,9 +33,12 @@ LEAVING = """
             threading.Thread(target=endless, daemon=True).start()
         elif what == "thread":
             # Python's own end waits for a thread that is no daemon.
-            threading.Thread(target=endless).start()
+            threading.Thread(target=endless, daemon=False).start()
         elif what == "late":
-            threading.Timer(0.5, note, ["thread"]).start()
+            # Unless it is told so, a thread is a daemon where its creator is one.
+            timer = threading.Timer(0.5, note, ["thread"])
+            timer.daemon = False
+            timer.start()
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [what.encode()]
 """

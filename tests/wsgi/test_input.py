@@ -484,32 +484,44 @@ def test_an_unread_body_does_not_break_the_next_request(
 ):
     serve(UNREAD, directive(buffering))
     body, source = b"GET /evil HTTP/1.1\r\n"[:size].ljust(size, b"u"), random.Random(5)
-    with nginx.connect() as connection:
-        for _ in range(3):
-            if framing == "length":
-                connection.send(post(body, path=path))
-            else:
-                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-                connection.send(head.encode() + chunked(body, source))
-            response = connection.response()
-            assert (response.status, response.body) == (200, b"unread")
-            connection.send(post(b"the next", path="/all"))
-            response = connection.response()
-            assert (response.status, response.body) == (200, b"the next")
+    connection = nginx.connect()
+    for _ in range(3):
+        if framing == "length":
+            connection.send(post(body, path=path))
+        else:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            connection.send(head.encode() + chunked(body, source))
+        response = connection.response()
+        assert (response.status, response.body) == (200, b"unread")
+        connection = next_connection(nginx, connection, response, buffering)
+        connection.send(post(b"the next", path="/all"))
+        response = connection.response()
+        assert (response.status, response.body) == (200, b"the next")
+
+
+def next_connection(nginx, connection, response, buffering):
+    """The same connection, unless the server has said that it closes it and the body streams."""
+    if response.get("Connection") != "close":
+        return connection
+    assert buffering == "off"
+    assert connection.rest() == b""
+    return nginx.connect()
 
 
 @buffering
 def test_a_body_that_comes_after_the_response(nginx, serve, buffering):
     serve(UNREAD, directive(buffering))
-    with nginx.connect() as connection:
-        connection.send("POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
-        if buffering == "off":
-            assert connection.response().body == b"unread"
-        connection.send(b"x" * 100_000)
-        if buffering == "on":
-            assert connection.response().body == b"unread"
-        connection.send(post(b"the next", path="/all"))
-        assert connection.response().body == b"the next"
+    connection = nginx.connect()
+    connection.send("POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+    if buffering == "off":
+        response = connection.response()
+    connection.send(b"x" * 100_000)
+    if buffering == "on":
+        response = connection.response()
+    assert response.body == b"unread"
+    connection = next_connection(nginx, connection, response, buffering)
+    connection.send(post(b"the next", path="/all"))
+    assert connection.response().body == b"the next"
 
 
 @buffering
@@ -569,13 +581,16 @@ def test_input_kept_beyond_its_request(nginx, serve, buffering):
         """,
         directive(buffering),
     )
-    with nginx.connect() as connection:
-        connection.send(post(b"x" * 100_000))
-        assert connection.response().body == b"first"
-        for _ in range(3):
-            connection.send(post(b"y" * 100_000))
-            # It may still give its own request's bytes, never those of another.
-            assert connection.response().body == b"none of it"
+    connection = nginx.connect()
+    connection.send(post(b"x" * 100_000))
+    response = connection.response()
+    assert response.body == b"first"
+    for _ in range(3):
+        connection = next_connection(nginx, connection, response, buffering)
+        connection.send(post(b"y" * 100_000))
+        response = connection.response()
+        # It may still give its own request's bytes, never those of another.
+        assert response.body == b"none of it"
 
 
 @buffering
