@@ -92,7 +92,7 @@ endif
 	@cp -f $(MODULE_DIR)/libngx_http_pywsgi_module.so $(MODULE).new
 	@mv -f $(MODULE).new $(MODULE)
 ifeq ($(BUILD),sanitize)
-	@printf '#!/bin/sh\nexec env -u NGINX LD_PRELOAD=%s ASAN_OPTIONS=detect_leaks=0 %s "$$@"\n' \
+	@printf '#!/bin/sh\nexec env -u NGINX LD_PRELOAD=%s ASAN_OPTIONS=detect_leaks=0:use_sigaltstack=0 %s "$$@"\n' \
 	  "$$(gcc -print-file-name=libasan.so)" "$(NGINX)" >$(START_NGINX)
 	@chmod 755 $(START_NGINX)
 	@echo 'The nginx that can load it: $(START_NGINX)'

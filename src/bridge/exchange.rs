@@ -125,10 +125,14 @@ impl Exchange {
     }
 
     /// Event loop: nothing more goes to this request's client, nothing more comes from it.
-    pub(crate) fn close(&self, why: InputError) {
-        self.expire();
+    pub(crate) fn close(self: &Arc<Self>, why: InputError) {
+        if self.expire() {
+            self.worker.forget(self);
+        }
         self.input.fail(why);
-        self.output.close();
+        if self.output.close() {
+            self.worker.collect();
+        }
     }
 
     /// Thread: sends a part of the response. `detached` runs what may wait, detached from Python. An

@@ -42,6 +42,13 @@ pub(crate) enum Block {
     },
 }
 
+impl Block {
+    /// Does dropping it give back what somebody else owns?
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Block::Memory(bytes) if bytes.len() >= SHARED_FROM)
+    }
+}
+
 /// How a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -228,8 +235,9 @@ impl Output {
         }
     }
 
-    /// Event loop: takes no more. The thread's next push says [`Closed`].
-    pub(crate) fn close(&self) {
+    /// Event loop: takes no more. The thread's next push says [`Closed`]. True where blocks were dropped
+    /// that are shared with their owner.
+    pub(crate) fn close(&self) -> bool {
         let (head, blocks) = {
             let mut state = lock(&self.state);
             state.closed = true;
@@ -239,7 +247,9 @@ impl Output {
             (state.head.take(), std::mem::take(&mut state.blocks))
         };
         // Outside the lock: a block's owner may be foreign.
+        let shared = blocks.iter().any(Block::is_shared);
         drop((head, blocks));
+        shared
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>, Closed> {

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::ptr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use nginx_sys::{
     ngx_chain_t, ngx_event_t, ngx_file_t, ngx_http_cleanup_add, ngx_http_request_t, ngx_msec_t,
 };
@@ -16,7 +15,7 @@ use super::module::ngx_http_pywsgi_module;
 use crate::bridge::config::LocationConfig;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
-use crate::bridge::output::{Batch, SHARED_FROM};
+use crate::bridge::output::{Batch, Block};
 
 /// Lives on the heap; nginx's cleanup of the main request frees it ([`entry::cleanup`]). Until then
 /// `request` is valid: a subrequest's memory is its main request's.
@@ -41,7 +40,7 @@ pub(crate) struct Context {
     pub(super) free: *mut ngx_chain_t,
     pub(super) busy: *mut ngx_chain_t,
     /// What the buffers of `busy` point into, in their order.
-    pub(super) held: VecDeque<Held>,
+    pub(super) held: VecDeque<Block>,
     /// The temporary files of this response, as nginx sees them: sendfile may read from one until the
     /// request is freed.
     pub(super) files: Vec<(Arc<File>, *mut ngx_file_t)>,
@@ -58,20 +57,6 @@ pub(super) enum Body {
     /// The pipe is full.
     Paused,
     Complete,
-}
-
-/// Memory or a file that nginx reads from while a buffer is busy.
-#[derive(Debug)]
-pub(super) enum Held {
-    Memory(Bytes),
-    File { len: u64 },
-}
-
-impl Held {
-    /// May dropping it give back an object of Python's?
-    pub(super) fn is_shared(&self) -> bool {
-        matches!(self, Held::Memory(bytes) if bytes.len() >= SHARED_FROM)
-    }
 }
 
 impl Context {

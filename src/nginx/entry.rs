@@ -14,7 +14,6 @@ use super::conf::{self, LocConf, MainConf};
 use super::context::Context;
 use super::sys::{self, CONF_ERROR, CONF_OK};
 use super::{body, directives, finalize, handler, output, process, wake};
-use crate::bridge::input::InputError;
 
 /// What `wsgi_app` puts in a location.
 pub(super) const CONTENT_HANDLER: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t =
@@ -140,7 +139,8 @@ pub(super) unsafe extern "C" fn body_started(r: *mut ngx_http_request_t) {
 pub(super) unsafe extern "C" fn body_readable(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls the read handler of a live request in flight.
     unsafe {
-        sys::guard(log_of(r), || give_up(r), |token| body::readable(token, Context::of(r)));
+        let context = Context::of(r);
+        sys::guard(log_of(r), || give_up(r), |token| body::readable(token, context));
     }
 }
 
@@ -175,8 +175,7 @@ pub(super) unsafe extern "C" fn cleanup(data: *mut c_void) {
             ptr::null_mut(),
             || (),
             |token| {
-                finalize::detach(token, context, InputError::ClientGone);
-                drop(Box::from_raw(context));
+                finalize::release(token, context);
             },
         );
     }

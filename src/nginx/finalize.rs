@@ -1,8 +1,9 @@
 //! How a request ends, and the timer that ends it.
 
 use nginx_sys::{
-    ngx_add_timer, ngx_http_discard_request_body, ngx_http_finalize_request,
-    ngx_http_run_posted_requests, ngx_msec_t,
+    ngx_add_timer, ngx_http_block_reading, ngx_http_discard_request_body,
+    ngx_http_finalize_request, ngx_http_request_empty_handler, ngx_http_run_posted_requests,
+    ngx_msec_t,
 };
 
 use super::context::{Body, Context};
@@ -13,6 +14,7 @@ use super::process;
 use super::sys::{self, EventThread};
 use crate::bridge::exchange::Progress;
 use crate::bridge::input::InputError;
+use crate::bridge::output::Block;
 use crate::bridge::tasks::Task;
 
 const GATEWAY_TIME_OUT: isize = nginx_sys::NGX_HTTP_GATEWAY_TIME_OUT as isize;
@@ -37,6 +39,9 @@ pub(super) unsafe fn finish(token: EventThread, context: *mut Context, rc: isize
         }
         let r = (*context).request;
         detach(token, context, InputError::Answered);
+        // From here on the request may be redirected, and the context no longer be its own.
+        (*r).read_event_handler = Some(ngx_http_block_reading);
+        (*r).write_event_handler = Some(ngx_http_request_empty_handler);
         if (*context).body != Body::Expected {
             // What nobody has read must not be taken for the next request. What discarding itself
             // thinks of the body does not change the answer.
@@ -64,8 +69,25 @@ pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: Inpu
         }
         if let Some(exchange) = (*context).exchange.take() {
             exchange.close(why);
-            exchange.worker.forget(&exchange);
         }
+    }
+}
+
+/// Ends a context for good: nginx frees the request, and no longer reads what the context holds.
+///
+/// # Safety
+///
+/// nginx's cleanup of the request, with the context that [`Context::create`] made for it.
+pub(super) unsafe fn release(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    let context = unsafe {
+        detach(token, context, InputError::ClientGone);
+        Box::from_raw(context)
+    };
+    let shared = context.held.iter().any(Block::is_shared);
+    drop(context);
+    if let Some(process) = process::current(token).filter(|_| shared) {
+        process.worker().collect();
     }
 }
 

@@ -15,7 +15,7 @@ use nginx_sys::{
 use rustix::fd::BorrowedFd;
 use rustix::net::sockopt::set_socket_linger;
 
-use super::context::{Body, Context, Held};
+use super::context::{Body, Context};
 use super::finalize;
 use super::handler;
 use super::module::ngx_http_pywsgi_module;
@@ -114,28 +114,27 @@ unsafe fn chain(context: *mut Context, batch: &mut Batch, last: bool) -> Option<
         let mut link: *mut *mut ngx_chain_t = &raw mut first;
         for block in batch.blocks.drain(..) {
             let buffer = add(context, &mut link)?;
-            match block {
+            match &block {
                 Block::Memory(bytes) => {
                     (*buffer).pos = bytes.as_ptr().cast_mut();
                     (*buffer).last = (*buffer).pos.add(bytes.len());
                     (*buffer).start = (*buffer).pos;
                     (*buffer).end = (*buffer).last;
                     (*buffer).set_memory(1);
-                    (*context).held.push_back(Held::Memory(bytes));
                 }
                 Block::File { file, start, end } => {
-                    (*buffer).file = nginx_file(context, &file)?;
-                    (*buffer).file_pos = start as nginx_sys::off_t;
-                    (*buffer).file_last = end as nginx_sys::off_t;
+                    (*buffer).file = nginx_file(context, file)?;
+                    (*buffer).file_pos = *start as nginx_sys::off_t;
+                    (*buffer).file_last = *end as nginx_sys::off_t;
                     (*buffer).set_in_file(1);
-                    (*context).held.push_back(Held::File { len: end - start });
                 }
             }
+            (*context).held.push_back(block);
         }
         if first.is_null() {
             let buffer = add(context, &mut link)?;
             (*buffer).set_sync(u32::from(last && r != (*r).main));
-            (*context).held.push_back(Held::Memory(Bytes::new()));
+            (*context).held.push_back(Block::Memory(Bytes::new()));
         }
         let tail = link.byte_sub(std::mem::offset_of!(ngx_chain_t, next)).cast::<ngx_chain_t>();
         let buffer = &mut *(*tail).buf;
@@ -187,7 +186,7 @@ unsafe fn output(context: *mut Context, mut out: *mut ngx_chain_t) -> isize {
             link = (*link).next;
         }
         let held = &mut (*context).held;
-        let done: Vec<Held> = held.drain(..held.len().saturating_sub(busy)).collect();
+        let done: Vec<Block> = held.drain(..held.len().saturating_sub(busy)).collect();
         let stalled = busy > 0;
         release(context, done, stalled);
         rc
@@ -195,18 +194,18 @@ unsafe fn output(context: *mut Context, mut out: *mut ngx_chain_t) -> isize {
 }
 
 /// Lets go of what nginx no longer reads.
-unsafe fn release(context: *mut Context, done: Vec<Held>, stalled: bool) {
+unsafe fn release(context: *mut Context, done: Vec<Block>, stalled: bool) {
     // SAFETY: the caller's.
     let Some(exchange) = (unsafe { &(*context).exchange }) else { return };
     let (mut memory, mut file) = (0, 0);
     for held in &done {
         match held {
-            Held::Memory(bytes) => memory += bytes.len(),
-            Held::File { len } => file += len,
+            Block::Memory(bytes) => memory += bytes.len(),
+            Block::File { start, end, .. } => file += end - start,
         }
     }
     exchange.output.drained(memory, file, stalled);
-    let shared = done.iter().any(|held| held.is_shared());
+    let shared = done.iter().any(Block::is_shared);
     drop(done);
     if shared {
         exchange.worker.collect();

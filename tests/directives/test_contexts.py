@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 # Directive -> arguments that are right. {file} and {folder} are there.
@@ -153,6 +155,24 @@ def test_sizes(line, refused, name, value):
 @pytest.mark.parametrize("value", ["loud", "INFO", "6", "''"])
 def test_log_levels(line, refused, name, value):
     refused(name, "unknown|invalid", "info", "notice", http=line(name, value))
+
+
+@pytest.mark.parametrize(
+    ("mistake", "word"),
+    [
+        ("wsgi_thread_pool nowhere;", "nowhere"),
+        ("wsgi_timeout soon;", "wsgi_timeout"),
+        ("proxy_pass http://127.0.0.1:9;", "content handler|duplicate"),
+    ],
+)
+def test_a_mistake_in_an_included_file_names_that_file(nginx, line, mistake, word):
+    site = nginx.root / "conf" / "site.conf"
+    site.write_text(f"# A site.\n\nlocation /site {{\n    {line('wsgi_app')} {mistake}\n}}\n")
+    result = nginx.check(server=f"include {site};")
+    assert result.returncode != 0
+    message = next(text for text in result.stderr.splitlines() if "[emerg]" in text)
+    assert message.endswith(f" in {site}:4")
+    assert re.search(word, message)
 
 
 def test_the_module_that_is_loaded_but_not_used_changes_nothing(nginx):

@@ -100,23 +100,31 @@ def test_a_single_process_and_a_stuck_request(nginx, gate, way):
 
 def test_the_master_is_as_it_was_after_a_reload(nginx, app):
     nginx.start(f"wsgi_app {app};")
-    for _ in range(3):
+    files = None
+    for _ in range(4):
         nginx.reload()
         assert nginx.client().get("/").status_code == 200
         assert threads(nginx.master) == 1
+        # The first reload is the measure: by then nginx has opened what it keeps.
+        files = files or descriptors(nginx.master)
+        wait_for(lambda files=files: descriptors(nginx.master) == files, what="the same files")
     assert nginx.master not in imported(nginx)
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 @pytest.fixture
 def daemon(nginx):
-    """`daemon(location)` starts nginx as a daemon: only such a one takes USR2; its pid.
+    """`daemon(location, …)` starts nginx as a daemon: only such a one takes USR2; its pid.
 
     Whichever masters are there at the end are told to quit, and must be gone.
     """
     masters: set[int] = set()
 
-    def start(location: str) -> int:
-        config = nginx.write_config(location)
+    def start(location: str, **contexts: str) -> int:
+        config = nginx.write_config(location, **contexts)
         config.write_text(config.read_text().replace("daemon off;", "daemon on;"))
         command = [NGINX, "-p", f"{nginx.root}/", "-c", config, "-e", nginx.log_path]
         subprocess.run(command, check=True, timeout=60)
@@ -168,3 +176,29 @@ def test_the_binary_is_upgraded_while_requests_run(nginx, daemon, gate, backgrou
     assert int(answer.result().text.split()[0]) == old_worker
     wait_for(lambda: not is_alive(first), what="the end of the first master")
     assert nginx.client().get("/").status_code == 200
+
+
+def test_the_environment_is_kept_by_an_upgrade(nginx, daemon, monkeypatch):
+    monkeypatch.setenv("PYWSGI_GIVEN", "given at the start")
+    path = nginx.app(
+        "environment",
+        """
+        import os
+
+        def application(environ, start_response):
+            names = ["PATH", "HOME", "PYWSGI_GIVEN"]
+            text = "|".join(os.environ.get(name, "-") for name in names)
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [text.encode()]
+        """,
+    )
+    first = daemon(f"wsgi_app {path};", http="python_env PYWSGI_GIVEN;")
+    before = nginx.client().get("/").text
+    assert before == f"{os.environ['PATH']}|{os.environ['HOME']}|given at the start"
+    os.kill(first, signal.SIGUSR2)
+    second = wait_for(lambda: master(nginx) not in (0, first) and master(nginx), what="USR2")
+    daemon.masters.add(second)
+    wait_for(lambda: children(second), what="a worker of the second master")
+    os.kill(first, signal.SIGQUIT)
+    wait_for(lambda: not is_alive(first), what="the end of the first master")
+    assert nginx.client().get("/").text == before
