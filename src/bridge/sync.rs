@@ -1,17 +1,19 @@
-//! Locks and atomics: std's, or loom's for the model checks.
+//! Locks and atomics: std's, or loom's for the model checks. Counted references are std's in both, so
+//! that the rest of the crate compiles with either.
 //!
 //! A poisoned lock is taken as it is: each critical section leaves its state whole before anything
 //! in it can panic, and a panic ends one request, not the worker.
 
+pub(crate) use std::sync::Arc;
 #[cfg(not(feature = "loom"))]
 pub(crate) use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard,
+    Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 #[cfg(feature = "loom")]
 pub(crate) use loom::sync::{
-    Arc, Condvar, Mutex, MutexGuard,
+    Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 

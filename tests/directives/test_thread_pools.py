@@ -229,8 +229,9 @@ def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, gate
     nginx.start(
         f"wsgi_app {held.app}; wsgi_queue_timeout 500ms;",
         http="python_thread_pool default threads=1;",
+        server=f"location /patient {{ wsgi_app {held.app}; wsgi_queue_timeout 1h; }}",
     )
-    running = background("/?hold")
+    running = background("/patient?hold")
     held.wait_entered(1)
     answer = nginx.client().get("/?hold")
     assert answer.status_code == 503
@@ -239,7 +240,7 @@ def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, gate
     assert "GET /?hold" in line, "the line tells which request"
     held.open()
     assert running.result().status_code == 200
-    assert nginx.client().get("/").status_code == 200
+    assert nginx.client().get("/patient").status_code == 200
     assert held.entered() == 1
 
 
@@ -249,9 +250,12 @@ def test_the_503_is_nginx_s_own_error_page(nginx, gate, background):
     nginx.start(
         f"wsgi_app {held.app}; wsgi_queue_timeout 200ms; error_page 503 /busy.html;",
         http="python_thread_pool default threads=1;",
-        server="location = /busy.html { root html; }",
+        server=f"""
+        location = /busy.html {{ root html; }}
+        location /patient {{ wsgi_app {held.app}; wsgi_queue_timeout 1h; }}
+        """,
     )
-    running = background("/?hold")
+    running = background("/patient?hold")
     held.wait_entered(1)
     answer = nginx.client().get("/")
     assert (answer.status_code, answer.text) == (503, "come back later")

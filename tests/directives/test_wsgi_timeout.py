@@ -131,13 +131,13 @@ def test_time_in_the_queue_does_not_count(nginx, gate, background):
         http="python_thread_pool default threads=1;",
         server=f"""
         location /slow {{ wsgi_app {held.app}; }}
-        location /quick {{ wsgi_app {held.app}; wsgi_timeout 1s; }}
+        location /quick {{ wsgi_app {held.app}; wsgi_timeout 2s; }}
         """,
     )
     slow = background("/slow?hold")
     held.wait_entered(1)
     quick = background("/quick")
-    time.sleep(2.5)
+    time.sleep(3.5)
     assert not quick.done()
     held.open()
     assert slow.result().status_code == 200
@@ -170,7 +170,7 @@ def test_the_clock_stands_still_while_the_thread_waits_for_the_client(nginx):
 def test_a_late_answer_is_dropped_and_its_thread_serves_on(nginx, gate, background):
     held = gate()
     nginx.start(
-        f"wsgi_app {held.app}; wsgi_timeout 1s;",
+        f"wsgi_app {held.app}; wsgi_timeout 2s;",
         http="python_thread_pool default threads=1;",
     )
     client = nginx.client()

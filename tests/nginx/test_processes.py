@@ -105,6 +105,7 @@ def test_the_master_is_as_it_was_after_a_reload(nginx, app):
         nginx.reload()
         assert nginx.client().get("/").status_code == 200
         assert threads(nginx.master) == 1
+        wait_for(lambda: nginx.workers(leaving=True) == nginx.workers(), what="one worker")
         # The first reload is the measure: by then nginx has opened what it keeps.
         files = files or descriptors(nginx.master)
         wait_for(lambda files=files: descriptors(nginx.master) == files, what="the same files")
