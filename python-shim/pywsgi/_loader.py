@@ -53,6 +53,7 @@ class Application:
         # What the last failure concerns: its files, and the modules that it has left behind.
         self._watched: dict[str, _Signature | None] = {}
         self._left_behind: dict[str, ModuleType] = {}
+        self._module = ""
 
     @property
     def name(self) -> str:
@@ -98,6 +99,7 @@ class Application:
             module = _import_file(target.place)
         else:
             module = importlib.import_module(target.place)
+        self._module = module.__name__
         wanted = (target.expression,) if target.expression else self._callables
         reference, found = self._find(module, wanted, fresh=module.__name__ in imported)
         if reference.arguments is not None:
@@ -183,11 +185,13 @@ class Application:
 
     def _leave_to(self, other: Application) -> None:
         """Another application has loaded since this one failed. Modules in its directory that this
-        one has left behind may be in its use now: they stay, lest there be two of each."""
+        one has left behind may be in its use now: they stay, lest there be two of each. The module
+        that this one's target names is its own, and goes all the same."""
         self._left_behind = {
             name: module
             for name, module in self._left_behind.items()
-            if not _is_under(other._directory, module.__file__ or "")
+            if (name == self._module != other._module)
+            or not _is_under(other._directory, module.__file__ or "")
         }
 
     def _advice(self, error: BaseException) -> str:

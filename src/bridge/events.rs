@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use super::exchange::Job;
 use super::id::RequestId;
 use super::sync::{AtomicBool, Condvar, Mutex, Ordering, lock, wait};
 use super::wake::Bell;
@@ -26,7 +27,7 @@ pub(crate) enum Event {
 pub(crate) struct LogLine {
     pub(crate) level: Level,
     /// The request whose context the line is to carry.
-    pub(crate) request: Option<RequestId>,
+    pub(crate) request: Option<Job>,
     pub(crate) text: String,
 }
 
@@ -160,5 +161,200 @@ impl Queue {
         }
         self.log_bytes += size_of::<Event>() + line.text.len();
         self.events.push(Event::Log(line));
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+    use crate::bridge::fixture::{ids, until};
+
+    fn line(text: &str) -> LogLine {
+        LogLine { level: Level::Info, request: None, text: text.into() }
+    }
+
+    fn taken(events: &Events) -> Vec<Event> {
+        let mut batch = Vec::new();
+        events.take(&mut batch);
+        batch
+    }
+
+    /// Fills the log, with lines of `len` bytes; says how many.
+    fn fill(events: &Events, len: usize) -> usize {
+        let text = "x".repeat(len);
+        (0..).take_while(|_| events.try_log(line(&text)).is_ok()).count()
+    }
+
+    #[test]
+    fn a_batch_is_in_order_and_rings_once() {
+        let events = Events::new().unwrap();
+        let [id] = ids();
+        events.push(Event::Output(id));
+        events.log(line("a line"));
+        events.try_log(line("another")).unwrap();
+        events.push(Event::ReadBody(id));
+        assert_eq!(events.bell.rings(), 1);
+        let batch = taken(&events);
+        let [Event::Output(output), Event::Log(first), Event::Log(second), Event::ReadBody(body)] =
+            batch.as_slice()
+        else {
+            panic!("{batch:?}");
+        };
+        assert_eq!((*output, *body), (id, id));
+        assert_eq!((first.text.as_str(), second.text.as_str()), ("a line", "another"));
+        assert!(taken(&events).is_empty());
+        for _ in 0..2 {
+            events.push(Event::Output(id));
+            events.push(Event::Output(id));
+            assert_eq!(events.bell.rings(), 1);
+            assert_eq!(taken(&events).len(), 2);
+        }
+    }
+
+    #[test]
+    fn taking_hushes_the_bell() {
+        let events = Events::new().unwrap();
+        events.log(line("a line"));
+        taken(&events);
+        assert_eq!(events.bell.rings(), 0);
+    }
+
+    #[test]
+    fn the_log_is_bounded() {
+        for len in [0, 1, 4096] {
+            let events = Events::new().unwrap();
+            let each = len + size_of::<Event>();
+            assert_eq!(fill(&events, len), LOG_LIMIT / each + 1);
+            assert_eq!(events.try_log(line("no more")).unwrap_err().text, "no more");
+            // Messages are bounded elsewhere.
+            let [id] = ids();
+            events.push(Event::Output(id));
+            assert!(matches!(taken(&events).last(), Some(Event::Output(_))));
+            assert_eq!(fill(&events, len), LOG_LIMIT / each + 1);
+        }
+    }
+
+    #[test]
+    fn a_writer_waits_while_the_log_is_full() {
+        let events = Arc::new(Events::new().unwrap());
+        let full = fill(&events, 4096);
+        let writer = {
+            let events = Arc::clone(&events);
+            thread::spawn(move || events.log(line("waited")))
+        };
+        thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!writer.is_finished());
+        assert_eq!(taken(&events).len(), full);
+        writer.join().unwrap();
+        assert_eq!(events.bell.rings(), 1);
+        let batch = taken(&events);
+        assert!(matches!(&batch[..], [Event::Log(line)] if line.text == "waited"), "{batch:?}");
+    }
+
+    #[test]
+    fn a_closed_log_keeps_nobody_waiting_and_nothing() {
+        let events = Arc::new(Events::new().unwrap());
+        let full = fill(&events, 4096);
+        let writer = {
+            let events = Arc::clone(&events);
+            thread::spawn(move || events.log(line("waited")))
+        };
+        thread::sleep(std::time::Duration::from_millis(20));
+        events.close();
+        writer.join().unwrap();
+        events.try_log(line("late")).unwrap();
+        events.log(line("later"));
+        until(|| taken(&events).len() == full);
+        assert!(taken(&events).is_empty());
+    }
+
+    #[test]
+    fn a_number_names_a_level() {
+        for level in [Level::Emerg, Level::Error, Level::Info, Level::Debug] {
+            assert_eq!(Level::from_number(level as u8), level);
+        }
+        assert_eq!(Level::from_number(0), Level::Info);
+        assert_eq!(Level::from_number(9), Level::Info);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod model {
+    use std::sync::Arc;
+
+    use loom::thread;
+
+    use super::*;
+    use crate::bridge::fixture::{check, ids};
+
+    /// The event loop, until it has taken `count` messages.
+    fn take(events: &Events, count: usize) {
+        let (mut batch, mut batches) = (Vec::new(), 0);
+        while batch.len() < count {
+            events.bell.wait();
+            events.take(&mut batch);
+            batches += 1;
+            assert!(events.bell.rings() <= batches + 1, "one ring per batch");
+        }
+        assert_eq!(batch.len(), count);
+    }
+
+    #[test]
+    fn no_message_is_left_lying() {
+        check(3, || {
+            let events = Arc::new(Events::new().unwrap());
+            let threads: Vec<_> = ids::<2>()
+                .into_iter()
+                .map(|id| {
+                    let events = Arc::clone(&events);
+                    thread::spawn(move || {
+                        events.push(Event::Output(id));
+                        events.push(Event::ReadBody(id));
+                    })
+                })
+                .collect();
+            take(&events, 4);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+
+    fn long_line() -> LogLine {
+        LogLine { level: Level::Info, request: None, text: "x".repeat(LOG_LIMIT) }
+    }
+
+    #[test]
+    fn every_writer_that_waits_for_room_gets_it() {
+        check(2, || {
+            let events = Arc::new(Events::new().unwrap());
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let events = Arc::clone(&events);
+                    thread::spawn(move || events.log(long_line()))
+                })
+                .collect();
+            events.try_log(long_line()).unwrap_or_else(|line| events.log(line));
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_writer_does_not_outwait_the_end() {
+        check(3, || {
+            let events = Arc::new(Events::new().unwrap());
+            events.log(long_line());
+            let writer = {
+                let events = Arc::clone(&events);
+                thread::spawn(move || events.log(long_line()))
+            };
+            events.close();
+            writer.join().unwrap();
+        });
     }
 }

@@ -41,7 +41,7 @@ pub(crate) enum InputError {
     TimedOut,
     #[error("the request body is malformed or larger than client_max_body_size")]
     Refused,
-    #[error("the request has been answered already; its body is gone")]
+    #[error("the client is gone, or its request has been answered already")]
     Answered,
     #[error("the temporary file of the request body cannot be read")]
     File,

@@ -21,6 +21,8 @@
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod exchange;
+#[cfg(test)]
+mod fixture;
 pub(crate) mod gate;
 pub(crate) mod id;
 pub(crate) mod input;

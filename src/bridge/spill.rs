@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// Opens a file without a name in `directory`.
 pub(crate) fn open(directory: &Path) -> io::Result<File> {
@@ -18,7 +19,7 @@ pub(crate) fn open(directory: &Path) -> io::Result<File> {
         .open(directory);
     match unnamed {
         // Not every file system knows O_TMPFILE (open(2)).
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => open_and_unlink(directory),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => open_and_unlink(directory),
         result => result,
     }
 }

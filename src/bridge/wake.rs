@@ -39,26 +39,71 @@ mod eventfd {
             let mut count = [0; 8];
             while let Err(rustix::io::Errno::INTR) = rustix::io::read(&self.fd, &mut count) {}
         }
+
+        /// How often it has been rung and not taken back; takes it back.
+        #[cfg(test)]
+        pub(crate) fn rings(&self) -> u64 {
+            let mut count = [0; 8];
+            match rustix::io::read(&self.fd, &mut count) {
+                Ok(_) => u64::from_ne_bytes(count),
+                Err(error) => {
+                    assert_eq!(error, rustix::io::Errno::AGAIN);
+                    0
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::time::Duration;
+
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        use super::*;
+
+        fn is_readable(bell: &Bell) -> bool {
+            let now = Timespec::try_from(Duration::ZERO).unwrap();
+            poll(&mut [PollFd::new(&bell.fd, PollFlags::IN)], Some(&now)).unwrap() == 1
+        }
+
+        #[test]
+        fn a_bell_is_heard_until_it_is_hushed() {
+            let bell = Bell::new().unwrap();
+            bell.hush();
+            assert!(!is_readable(&bell));
+            bell.ring();
+            bell.ring();
+            assert!(is_readable(&bell));
+            bell.hush();
+            assert!(!is_readable(&bell));
+            bell.ring();
+            assert!(is_readable(&bell));
+            assert_eq!(bell.rings(), 1);
+        }
     }
 }
 
 /// The same bell for loom: `wait` stands for epoll.
 #[cfg(feature = "loom")]
 mod model {
-    use crate::bridge::sync::{Condvar, Mutex, lock, wait};
+    use crate::bridge::sync::{Condvar, Mutex, lock};
 
     #[derive(Debug)]
     pub(crate) struct Bell {
         rung: Mutex<bool>,
         heard: Condvar,
+        /// Since the beginning; only the tests look.
+        rings: Mutex<usize>,
     }
 
     impl Bell {
         pub(crate) fn new() -> std::io::Result<Self> {
-            Ok(Self { rung: Mutex::new(false), heard: Condvar::new() })
+            Ok(Self { rung: Mutex::new(false), heard: Condvar::new(), rings: Mutex::new(0) })
         }
 
         pub(crate) fn ring(&self) {
+            *lock(&self.rings) += 1;
             *lock(&self.rung) = true;
             self.heard.notify_one();
         }
@@ -71,8 +116,13 @@ mod model {
         pub(crate) fn wait(&self) {
             let mut rung = lock(&self.rung);
             while !*rung {
-                rung = wait(&self.heard, rung);
+                rung = crate::bridge::sync::wait(&self.heard, rung);
             }
+        }
+
+        #[cfg(test)]
+        pub(crate) fn rings(&self) -> usize {
+            *lock(&self.rings)
         }
 
         pub(crate) fn fd(&self) -> std::os::fd::RawFd {

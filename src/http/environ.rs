@@ -39,7 +39,6 @@ pub(crate) const KNOWN: &[(&[u8], &str)] = &[
     (b"sec-fetch-user", "HTTP_SEC_FETCH_USER"),
     (b"te", "HTTP_TE"),
     (b"traceparent", "HTTP_TRACEPARENT"),
-    (b"transfer-encoding", "HTTP_TRANSFER_ENCODING"),
     (b"upgrade", "HTTP_UPGRADE"),
     (b"upgrade-insecure-requests", "HTTP_UPGRADE_INSECURE_REQUESTS"),
     (b"via", "HTTP_VIA"),
@@ -65,6 +64,8 @@ pub(crate) enum HeaderKey<'a> {
 ///
 /// - Repeated fields are joined by `, `, Cookie by `; ` (RFC 9110, 5.3; RFC 6265, 5.4).
 /// - Content-Type and Content-Length are not among them: they have variables of their own.
+/// - Transfer-Encoding is not: nginx has taken the chunks away (RFC 9112, 6.1), and an application that
+///   did so again would break the body.
 /// - `Proxy` never is: HTTP_PROXY would be taken for the client library's setting (httpoxy).
 /// - A name with `_` never shadows or joins the one with `-` that has the same key.
 pub(crate) fn headers<'h>(
@@ -74,7 +75,7 @@ pub(crate) fn headers<'h>(
     let fields = head.fields();
     for (at, field) in fields.iter().enumerate() {
         let name = head.get(field.name);
-        if left_out(head, name) {
+        if left_out(name) {
             continue;
         }
         let (before, rest) = fields.split_at(at);
@@ -117,12 +118,12 @@ pub(crate) fn name_hash(name: &[u8]) -> u32 {
     })
 }
 
-fn left_out(head: &RequestHead, name: &[u8]) -> bool {
+fn left_out(name: &[u8]) -> bool {
     match name.len() {
         5 => name.eq_ignore_ascii_case(b"proxy"),
         12 => same_key(name, b"content-type"),
         14 => same_key(name, b"content-length"),
-        17 => head.dechunked && same_key(name, b"transfer-encoding"),
+        17 => same_key(name, b"transfer-encoding"),
         _ => false,
     }
 }
@@ -216,7 +217,6 @@ mod tests {
 
     fn variables(fields: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut head = RequestHead::with_capacity(64, 4);
-        head.dechunked = true;
         for (name, value) in fields {
             head.push_field(name.as_bytes(), value.as_bytes());
         }

@@ -41,9 +41,6 @@ pub(crate) struct RequestHead {
     pub(crate) head_only: bool,
     /// The body's length in bytes where it is known.
     pub(crate) content_length: Option<u64>,
-    /// The body has been de-chunked and its length is known, so that `Transfer-Encoding` no longer
-    /// describes it (RFC 9112, 6.1).
-    pub(crate) dechunked: bool,
 }
 
 impl RequestHead {

@@ -15,6 +15,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use super::context::{Body, Context};
 use super::entry;
 use super::finalize;
+use super::log;
 use super::sys::{self, EventThread};
 use crate::bridge::input::{InputError, Segment};
 
@@ -126,6 +127,7 @@ pub(super) unsafe fn readable(token: EventThread, context: *mut Context) {
         let r = (*context).request;
         let connection = &mut *(*r).connection;
         if (*connection.read).timedout() != 0 {
+            log::write(connection.log, log::INFO, "client timed out (client_body_timeout)");
             connection.set_timedout(1);
             if let Some(exchange) = &(*context).exchange {
                 exchange.input.fail(InputError::TimedOut);

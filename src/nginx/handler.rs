@@ -97,11 +97,11 @@ unsafe fn submit(token: EventThread, context: *mut Context) {
         };
         let chunked = (*r).headers_in.chunked() != 0;
         let declared = u64::try_from((*r).headers_in.content_length_n).ok();
-        let (input, content_length, dechunked) = match (*context).body {
+        let (input, content_length) = match (*context).body {
             Body::Buffered => match body::take_buffered(token, r) {
                 Ok((segments, length)) => {
                     let known = length > 0 || chunked || declared.is_some();
-                    (Input::buffered(segments), known.then_some(length), true)
+                    (Input::buffered(segments), known.then_some(length))
                 }
                 Err(error) => {
                     let text = format!("pywsgi: the request body cannot be shared: {error}");
@@ -110,13 +110,12 @@ unsafe fn submit(token: EventThread, context: *mut Context) {
                     return;
                 }
             },
-            streamed => (
-                Input::streamed(streamed == Body::Expected),
-                declared.filter(|_| !chunked),
-                !chunked,
-            ),
+            streamed => {
+                let idle = streamed == Body::Expected;
+                (Input::streamed(idle), declared.filter(|_| !chunked))
+            }
         };
-        let head = request::snapshot(token, r, &conf.request_params, content_length, dechunked);
+        let head = request::snapshot(token, r, &conf.request_params, content_length);
         let Some(head) = head else {
             finalize::finish(token, context, INTERNAL_SERVER_ERROR);
             return;

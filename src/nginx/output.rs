@@ -18,6 +18,7 @@ use rustix::net::sockopt::set_socket_linger;
 use super::context::{Body, Context};
 use super::finalize;
 use super::handler;
+use super::log;
 use super::module::ngx_http_pywsgi_module;
 use super::response;
 use super::sys::{self, EventThread};
@@ -74,9 +75,10 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
         let r = (*context).request;
         let mut news = false;
         if let Some(head) = batch.head.take() {
-            if (*context).body == Body::Expected {
-                // The client still waits for 100 with its body, and may or may not send it: nginx cannot
-                // know what the next bytes are (RFC 9110, 10.1.1).
+            if matches!((*context).body, Body::Expected | Body::Streaming | Body::Paused) {
+                // The application may leave the rest of the body unread, and nginx then closes the
+                // connection (ngx_http_finalize_connection); and where the client waits for 100, nobody
+                // knows what its next bytes will be (RFC 9110, 10.1.1).
                 (*r).set_keepalive(0);
                 (*r).set_lingering_close(1);
             }
@@ -251,6 +253,7 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
         let connection = &mut *(*r).connection;
         let event = connection.write;
         if (*event).timedout() != 0 {
+            log::write(connection.log, log::INFO, "client timed out (send_timeout)");
             connection.set_timedout(1);
             finalize::finish(token, context, REQUEST_TIME_OUT);
             return;

@@ -19,7 +19,7 @@ const OTHER_TEXT: usize = 192;
 const ADDRESS: usize = 256;
 
 /// Takes the snapshot; `None` where memory is out. `content_length` is the body's true length where
-/// that is known, and `dechunked` says that nginx has taken the chunks away.
+/// that is known.
 ///
 /// # Safety
 ///
@@ -29,7 +29,6 @@ pub(super) unsafe fn snapshot(
     r: *mut ngx_http_request_t,
     params: &[Param],
     content_length: Option<u64>,
-    dechunked: bool,
 ) -> Option<RequestHead> {
     // SAFETY: the caller's; the reference is used before anything of nginx's is called that could
     // change the request.
@@ -70,7 +69,6 @@ pub(super) unsafe fn snapshot(
     unsafe { put_server(&mut head, request) };
     head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
     head.content_length = content_length;
-    head.dechunked = dechunked;
 
     for param in params {
         let ParamValue::Complex(compiled) = param.value else { continue };

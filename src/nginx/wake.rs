@@ -12,6 +12,7 @@ use super::output;
 use super::process::Process;
 use super::sys::{self, EventThread};
 use crate::bridge::events::{Event, LogLine};
+use crate::http::head::RequestHead;
 
 /// Makes an nginx connection of the bell.
 ///
@@ -92,17 +93,36 @@ pub(super) fn deal(token: EventThread, process: &Process) {
 }
 
 fn write(_token: EventThread, process: &Process, line: &LogLine) {
-    let context = line.request.and_then(|id| process.find(id));
-    // SAFETY: the table holds contexts of requests in flight alone; the cycle's log is always there.
-    unsafe {
-        let log = match context {
-            Some(context) => {
-                let r = (*context).request;
-                sys::set_log_request(r);
-                (*(*r).connection).log
-            }
-            None => process.log(),
-        };
-        log::write(log, log::number(line.level), &line.text);
+    let level = log::number(line.level);
+    let Some(job) = &line.request else {
+        // SAFETY: the cycle's log is always there.
+        return unsafe { log::write(process.log(), level, &line.text) };
+    };
+    match process.find(job.id) {
+        // SAFETY: the table holds contexts of requests in flight alone.
+        Some(context) => unsafe {
+            let r = (*context).request;
+            sys::set_log_request(r);
+            log::write((*(*r).connection).log, level, &line.text);
+        },
+        // nginx has the request no more: its context as nginx would have said it.
+        None => {
+            let text = format!("{}, {}", line.text, context_of(&job.head));
+            // SAFETY: the cycle's log is always there.
+            unsafe { log::write(process.log(), level, &text) }
+        }
     }
+}
+
+/// What `ngx_http_log_error_handler` says of a request.
+fn context_of(head: &RequestHead) -> String {
+    let text = |span| head.get(span).escape_ascii();
+    format!(
+        "client: {}, server: {}, request: \"{} {} {}\"",
+        text(head.remote_addr),
+        text(head.server_name),
+        text(head.method),
+        text(head.target),
+        text(head.protocol),
+    )
 }

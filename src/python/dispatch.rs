@@ -16,7 +16,7 @@ pub(super) fn run(py: Python<'_>, runtime: &Runtime, job: &Job, ident: u64) {
     if !job.start(ident) {
         return;
     }
-    logging::enter(job.id);
+    logging::enter(job);
     let ran = catch_unwind(AssertUnwindSafe(|| call(py, runtime, job)));
     if ran.is_err() {
         logging::write(py, Level::Alert, "pywsgi panicked in a Python thread; the request is lost");

@@ -1,18 +1,18 @@
 //! Python's lines for nginx's error log, with the request that the calling thread runs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 
 use super::runtime::Runtime;
 use crate::bridge::events::{Level, LogLine};
-use crate::bridge::id::RequestId;
+use crate::bridge::exchange::Job;
 use crate::bridge::worker::Worker;
 
 thread_local! {
     /// The request that this thread runs.
-    static REQUEST: Cell<Option<RequestId>> = const { Cell::new(None) };
+    static REQUEST: RefCell<Option<Job>> = const { RefCell::new(None) };
     /// This thread has written a line that is not finished.
     static UNFINISHED: Cell<bool> = const { Cell::new(false) };
 }
@@ -26,8 +26,8 @@ pub(super) fn connect(worker: &Arc<Worker>) {
 }
 
 /// From here on the thread's lines carry the context of `request`.
-pub(super) fn enter(request: RequestId) {
-    REQUEST.set(Some(request));
+pub(super) fn enter(request: &Job) {
+    REQUEST.set(Some(Arc::clone(request)));
 }
 
 /// The request is over: what the thread has written of a line is one.
@@ -49,7 +49,7 @@ pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
 
 fn write_line(py: Python<'_>, level: Level, text: String) {
     let Some(worker) = WORKER.get() else { return };
-    let line = LogLine { level, request: REQUEST.get(), text };
+    let line = LogLine { level, request: REQUEST.with_borrow(Option::clone), text };
     if let Err(line) = worker.events.try_log(line) {
         py.detach(|| worker.events.log(line));
     }

@@ -12,7 +12,7 @@ use crate::bridge::exchange::Job;
 use crate::bridge::input::{InputError, Read};
 
 thread_local! {
-    /// Why the last read of this thread's request failed.
+    /// Why the last read, or write(), of this thread's request failed.
     static FAILURE: Cell<Option<InputError>> = const { Cell::new(None) };
 }
 
@@ -21,7 +21,7 @@ pub(super) fn forget_failure() {
     FAILURE.set(None);
 }
 
-/// Why a read of this thread's request failed, if one did.
+/// Why a read, or write(), of this thread's request failed, if one did.
 pub(super) fn failure() -> Option<InputError> {
     FAILURE.get()
 }
@@ -165,7 +165,8 @@ fn limit(size: Option<isize>) -> Option<usize> {
     size.and_then(|size| usize::try_from(size).ok())
 }
 
-fn os_error(error: InputError) -> PyErr {
+/// The OSError of an exchange with a client that is gone.
+pub(super) fn os_error(error: InputError) -> PyErr {
     FAILURE.set(Some(error));
     PyOSError::new_err(error.to_string())
 }

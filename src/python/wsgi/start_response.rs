@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyAssertionError, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
+use super::input;
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
+use crate::bridge::input::InputError;
 use crate::bridge::output::End;
 use crate::http::framing::{self, Framing};
 use crate::http::header::{self, HeaderKind, ResponseHead};
@@ -224,7 +226,7 @@ impl StartResponse {
 
 #[pymethods]
 impl StartResponse {
-    #[pyo3(signature = (status, headers, exc_info=None, /))]
+    #[pyo3(signature = (status, headers, exc_info=None))]
     fn __call__(
         slf: &Bound<'_, Self>,
         status: &Bound<'_, PyAny>,
@@ -271,7 +273,7 @@ impl Write {
         }
         match response.send(py, super::output::share(data), None, false) {
             Ok(_) => Ok(()),
-            Err(Gone) => Err(PyOSError::new_err("the client has closed the connection")),
+            Err(Gone) => Err(input::os_error(InputError::Answered)),
         }
     }
 }

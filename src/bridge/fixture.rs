@@ -1,0 +1,88 @@
+//! What the tests of this folder begin with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{
+    AppConfig, Buffering, LocationConfig, PoolConfig, PythonConfig, WorkerConfig,
+};
+use super::events::Level;
+use super::exchange::{Exchange, Job};
+use super::id::{RequestId, Table};
+use super::input::Input;
+use super::worker::Worker;
+use crate::http::head::RequestHead;
+
+pub(super) fn pool_config(threads: usize, max_queue: usize) -> PoolConfig {
+    PoolConfig { name: "default".into(), threads, max_queue, stack: None }
+}
+
+/// No buffering: as much as `memory` at once, and no file.
+pub(super) fn unbuffered(memory: usize) -> Buffering {
+    Buffering { enabled: false, memory, file: 0, directory: std::env::temp_dir() }
+}
+
+pub(super) fn buffered(memory: usize, file: u64) -> Buffering {
+    Buffering { enabled: true, memory, file, directory: std::env::temp_dir() }
+}
+
+/// One application, one pool.
+pub(super) fn worker(threads: usize, max_queue: usize) -> Arc<Worker> {
+    let config = WorkerConfig {
+        python: PythonConfig {
+            home: None,
+            path: Vec::new(),
+            executable: None,
+            stdout_level: Level::Info,
+            stderr_level: Level::Warn,
+            finalize: true,
+            finalize_timeout: Duration::from_secs(1),
+        },
+        apps: vec![AppConfig { target: "app.py".into(), callables: vec!["application".into()] }],
+        pools: vec![pool_config(threads, max_queue)],
+    };
+    Arc::new(Worker::new(config).unwrap())
+}
+
+pub(super) fn ids<const N: usize>() -> [RequestId; N] {
+    let mut table = Table::new();
+    std::array::from_fn(|_| table.insert(()))
+}
+
+/// A request of `worker` for its only application.
+pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
+    let location = LocationConfig {
+        id: 0,
+        app: 0,
+        pool: 0,
+        script_name: None,
+        params: Vec::new(),
+        buffering: unbuffered(4),
+    };
+    let worker = Arc::clone(worker);
+    Arc::new(Exchange::new(id, RequestHead::default(), Arc::new(location), worker, input))
+}
+
+/// `N` requests without a body.
+pub(super) fn jobs<const N: usize>(worker: &Arc<Worker>) -> [Job; N] {
+    ids().map(|id| job(worker, id, Input::buffered([].into())))
+}
+
+/// Waits until another thread has come so far.
+#[cfg(not(feature = "loom"))]
+pub(super) fn until(condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs `model` in every order of its threads' steps in which at most `preemptions` times a thread is
+/// stopped that could go on. A thread that waits for ever is a failure.
+#[cfg(feature = "loom")]
+pub(super) fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
