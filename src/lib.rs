@@ -14,16 +14,21 @@
 //!
 //! `nginx` and `python` do not name each other; the one call that joins them is [`start_python`].
 
+#[cfg_attr(feature = "loom", allow(dead_code))]
 mod bridge;
+#[cfg_attr(feature = "loom", allow(dead_code))]
 mod http;
+#[cfg(not(feature = "loom"))] // loom checks the bridge alone
 #[cfg_attr(test, allow(dead_code))] // a test binary has no nginx: nothing calls its entry points
 mod nginx;
+#[cfg(not(feature = "loom"))]
 mod python;
 
-use std::io;
-use std::sync::Arc;
+#[cfg(not(feature = "loom"))]
+use std::{io, sync::Arc};
 
 /// Starts Python's threads in a worker process.
+#[cfg(not(feature = "loom"))]
 fn start_python(worker: Arc<bridge::worker::Worker>) -> io::Result<()> {
     python::start(worker)
 }

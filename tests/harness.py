@@ -27,7 +27,8 @@ from rawhttp import Connection, wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent
 VENV = PROJECT / "target" / "venv"
-NGINX = os.environ.get("NGINX", "/usr/sbin/nginx")
+# Taken out: nginx itself reads a variable of this name (the sockets of an older nginx).
+NGINX = os.environ.pop("NGINX", "/usr/sbin/nginx")
 MODULE = Path(os.environ.get("PYWSGI_MODULE", PROJECT / "target/release/ngx_http_pywsgi_module.so"))
 TESTKIT = PROJECT / "tests" / "apps" / "testkit.py"
 
@@ -56,6 +57,7 @@ http {{
     uwsgi_temp_path tmp/uwsgi;
     scgi_temp_path tmp/scgi;
     {python_home}
+    {wsgi_temp_path}
 {http}
     server {{
         listen 127.0.0.1:{port} {listen};
@@ -161,6 +163,9 @@ class Nginx:
             main=_block(main, 0),
             log_level=log_level,
             python_home=f"python_home {python_home};" if module and python_home else "",
+            wsgi_temp_path="wsgi_temp_path tmp/wsgi;"
+            if module and "wsgi_temp_path" not in location + server + http
+            else "",
             http=_block(http, 4),
             port=self.port,
             listen=listen,

@@ -5,8 +5,9 @@ An application that does not import must cost nothing but its own locations: `lo
 files that the failure concerns, `changed()` says whether one of them differs, and the next `load()`
 begins by forgetting the modules that the failed attempt had left behind.
 
-`load()` is called on Python's main thread only. Several applications share one interpreter, and may
-share modules: one that is broken must not take modules away from one that runs.
+`load()` runs on Python's main thread first, and after a failure on the thread of the request that
+tries again; never twice at a time for one application. Several applications share one interpreter,
+and may share modules: one that is broken must not take modules away from one that runs.
 """
 
 from __future__ import annotations
@@ -214,7 +215,7 @@ class Application:
         # The classic: a Django project's wsgi.py, named by its path.
         folder, file = os.path.split(place)
         parent, package = os.path.split(folder)
-        itself = (error.name or "").partition(".")[0] == package or "relative" in str(error)
+        itself = (error.name or "").partition(".")[0] == package or "relative" in str(error.msg)
         if itself and os.path.exists(os.path.join(folder, "__init__.py")):
             return (
                 f"{place} belongs to the package {package!r}: add `python_path {parent};`, and name"
@@ -404,13 +405,20 @@ def _check(what: str, application: Any, factory: str = "") -> None:
     call = inspect.getattr_static(function if is_class else type(function), "__call__", None)
     # Of a partial it is not known how much is given already.
     required, most = _arity(function) if function is application else _ANYTHING
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call) or required == 3:
+    if _is_async(function) or _is_async(call) or required == 3:
         raise LoadError(f"{what} is an ASGI application; wsgi_app serves WSGI")
     if not required <= 2 <= most:
         hint = f"; if it makes the application, write {factory}" if factory and not required else ""
         raise LoadError(
             f"{what} cannot be called with the two arguments environ and start_response{hint}"
         )
+
+
+def _is_async(value: Any) -> bool:
+    try:
+        return inspect.iscoroutinefunction(value)
+    except Exception:  # A proxy (flask.request) that stands for nothing outside of a request.
+        return False
 
 
 def _arity(function: Any) -> tuple[int, float]:
@@ -459,16 +467,19 @@ def _suggestions(module: ModuleType, wanted: Sequence[str]) -> list[str]:
 def _signature(file: str, since: int | None = None) -> _Signature | None:
     """What of a file changes when it is written or replaced; None where there is no such file.
 
-    A file that was written while the attempt went on may have been read before: it counts as
-    changed, by a signature that no file has.
+    A file that was written while the attempt went on (it began at `since`) may have been read
+    before: it counts as changed, by a signature that no file has.
     """
     try:
         status = os.stat(file)
     except (OSError, ValueError):
         return None
-    if since is not None and stat.S_ISREG(status.st_mode) and status.st_mtime_ns >= since:
+    changed = status.st_mtime_ns
+    # Not what lies in the future (another machine's clock): that would be tried on every request.
+    doubtful = since is not None and since <= changed <= time.time_ns()
+    if doubtful and stat.S_ISREG(status.st_mode):
         return (-1, -1, -1)
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+    return (changed, status.st_size, status.st_ino)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -480,20 +491,24 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        pending += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
+        pending += [each.__cause__, each.__context__]
+        # Exception groups, new in Python 3.11. Others may have an attribute of that name too.
+        group = getattr(each, "exceptions", ())
+        if isinstance(group, tuple):
+            pending += [inner for inner in group if isinstance(inner, BaseException)]
 
 
 def _files_of(error: BaseException) -> Iterator[str]:
     """The files whose change may mend what raised this one exception."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if not frame.f_globals.get("__name__", "").startswith("pywsgi."):
+        if not str(frame.f_globals.get("__name__")).startswith("pywsgi."):
             yield from _real(frame.f_code.co_filename)
     if isinstance(error, (SyntaxError, OSError)):
         yield from _real(error.filename)
     if isinstance(error, ImportError):
         # `from module import name`: the module that lacks the name, or a part of that package.
         yield from _real(error.path)
-        missing = _CANNOT_IMPORT.match(str(error))
+        missing = _CANNOT_IMPORT.match(str(error.msg))
         if missing and error.name:
             yield from _candidates(f"{error.name}.{missing[1]}")
     if isinstance(error, ModuleNotFoundError) and error.name:

@@ -109,7 +109,6 @@ _LEVELS = (
 _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-
 def _nobody() -> None:
     """Outside nginx there are no requests whose end would finish a line."""
 

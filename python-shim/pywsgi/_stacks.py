@@ -45,13 +45,15 @@ def _strip(report: traceback.TracebackException, error: BaseException, seen: set
     seen.add(id(report))
     ours = 0
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if not _LEADS_TO_THE_APPLICATION.match(frame.f_globals.get("__name__") or ""):
+        if not _LEADS_TO_THE_APPLICATION.match(str(frame.f_globals.get("__name__"))):
             break
         ours += 1
     del report.stack[:ours]
     inner = [(report.__cause__, error.__cause__), (report.__context__, error.__context__)]
     # Exception groups, new in Python 3.11.
-    inner += zip(getattr(report, "exceptions", None) or (), getattr(error, "exceptions", ()))
+    parts = getattr(report, "exceptions", None)
+    if parts:
+        inner += zip(parts, error.exceptions)  # type: ignore[attr-defined]
     for inner_report, inner_error in inner:
         if inner_report is not None and inner_error is not None:
             _strip(inner_report, inner_error, seen)

@@ -117,6 +117,11 @@ def _guard_signals(worker: int) -> None:
             set_handler(signalnum, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         log_by_descriptor()
+        # Up to Python 3.12 threading._shutdown(), which multiprocessing calls as a child ends, fails
+        # where a thread has forked that threading did not start.
+        thread: Any = threading.main_thread()
+        if getattr(thread, "_tstate_lock", thread) is None:
+            thread._set_tstate_lock()
 
     # nginx's handlers would go on in the child, and do nothing there but set a flag.
     os.register_at_fork(after_in_child=in_forked_child)
@@ -135,6 +140,10 @@ def _free_children_of_the_signal_mask() -> None:
     os.posix_spawn = _unblocked(os.posix_spawn)
     os.posix_spawnp = _unblocked(os.posix_spawnp)
     os.system = _unblocked(os.system)
+    # Left at its default, SIGCHLD is dropped as it is sent, but not where the thread that has
+    # started the child blocks it: then it interrupts the event loop's epoll_wait(). The threads
+    # that this one starts inherit its mask.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
 def _unblocked(start_child: Callable[..., Any]) -> Any:

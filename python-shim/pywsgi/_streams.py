@@ -153,6 +153,7 @@ class _Line:
         if self._decoder is None:
             self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._add(self._decoder.decode(octets))
+        unfinished()  # It may hold a part of a character.
 
     def finish(self) -> None:
         self.write("")

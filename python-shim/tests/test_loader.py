@@ -35,6 +35,17 @@ def create(*args, **kwargs):
 """
 
 
+PROXY = """
+class Proxy:
+    @property
+    def __name__(self):
+        raise RuntimeError("outside of a request")
+    def __call__(self, environ, start_response):
+        pass
+app = Proxy()
+"""
+
+
 def write(file: Path, source: str = APP) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(source)
@@ -283,6 +294,7 @@ def test_an_asgi_application(tmp_path: Path, source: str) -> None:
         "class App:\n    def wsgi(self, environ, start_response): pass\napp = App().wsgi",
         "class app:\n    def __init__(self, environ, start_response): pass",
         "from functools import partial\ndef f(x, environ, respond): pass\napp = partial(f, 1)",
+        PROXY,
         # As werkzeug's Request.application does.
         "import functools\ndef view(request): pass\n@functools.wraps(view)\ndef app(*args): pass",
     ],

@@ -263,3 +263,32 @@ def test_a_broken_application_does_not_break_one_in_the_same_file(tmp_path: Path
     fails(broken)
     assert sys.modules["shop"] is module
     assert works(good)
+
+
+def test_a_file_from_the_future_is_not_tried_on_every_request(tmp_path: Path) -> None:
+    application = Application(str(write(tmp_path / "shop.py", "raise ValueError", age=-3600)))
+    fails(application)
+    write(tmp_path / "shop.py", GOOD, age=-3700)
+    assert application.changed()
+    assert works(application)
+
+
+def test_an_exception_with_odd_attributes_comes_through(tmp_path: Path) -> None:
+    source = (
+        "class OddError(ImportError):\n"
+        "    exceptions = 3\n"
+        "    def __str__(self): raise SystemExit\n"
+        "raise OddError(name=None, path=None)"
+    )
+    application = Application(str(write(tmp_path / "shop.py", source)))
+    assert type(fails(application)).__name__ == "OddError"
+
+
+def test_the_module_of_the_target_itself_is_imported_anew_whoever_else_lives_there(
+    tmp_path: Path,
+) -> None:
+    broken = Application(str(write(tmp_path / "broken.py", "x = 1")))
+    fails(broken)
+    assert works(Application(str(write(tmp_path / "good.py", GOOD))))
+    write(tmp_path / "broken.py", GOOD, age=8)
+    assert works(broken)

@@ -232,6 +232,40 @@ def test_multiprocessing_spawns_from_an_application(embedded: Embedded, tmp_path
     assert logged == []
 
 
+def test_multiprocessing_forks_from_a_thread_that_python_did_not_start(embedded: Embedded) -> None:
+    embedded(
+        """
+        import _thread, multiprocessing, threading
+        context = multiprocessing.get_context("fork")
+        codes = []
+        def request():
+            threading.current_thread()  # As logging does: from now on it is known.
+            child = context.Process(target=len, args=("abc",))
+            child.start()
+            child.join(20)
+            codes.append(child.exitcode)
+            done.release()
+        done = threading.Semaphore(0)
+        _thread.start_new_thread(request, ())
+        assert done.acquire(timeout=30)
+        assert codes == [0], codes
+        """
+    )
+
+
+def test_the_mask_that_threads_inherit_lets_sigchld_be_dropped(embedded: Embedded) -> None:
+    embedded(
+        """
+        import signal
+        from pywsgi import _start
+        assert signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        _start._free_children_of_the_signal_mask()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        assert signal.SIGCHLD not in blocked and signal.SIGTERM in blocked
+        """
+    )
+
+
 def test_run_joins_threads_then_calls_atexit_then_logs_what_is_unfinished(
     embedded: Embedded,
 ) -> None:

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{
-    AppConfig, Buffering, LocationConfig, PoolConfig, PythonConfig, WorkerConfig,
-};
+use super::config::{AppConfig, Buffering, LocationConfig, PoolConfig, PythonConfig, WorkerConfig};
 use super::events::Level;
 use super::exchange::{Exchange, Job};
 use super::id::{RequestId, Table};

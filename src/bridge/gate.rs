@@ -60,3 +60,89 @@ impl Gate {
         lock(&self.waiting).retain(|job| job.id != id);
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::bridge::fixture::{jobs, worker};
+
+    fn waiting(gate: &Gate) -> Vec<RequestId> {
+        gate.open().iter().map(|job| job.id).collect()
+    }
+
+    #[test]
+    fn requests_wait_until_it_opens() {
+        let gate = Gate::new();
+        let [first, second, third] = jobs(&worker(1, 0));
+        assert!(matches!(gate.pass(first.clone(), 2), Passage::Waits));
+        assert!(matches!(gate.pass(second.clone(), 2), Passage::Waits));
+        assert_eq!(waiting(&gate), [first.id, second.id]);
+        assert!(matches!(gate.pass(third.clone(), 0), Passage::Through(job) if job.id == third.id));
+        assert!(waiting(&gate).is_empty());
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let gate = Gate::new();
+        let [first, second, third] = jobs(&worker(1, 0));
+        assert!(matches!(gate.pass(first.clone(), 1), Passage::Waits));
+        assert!(matches!(gate.pass(second, 1), Passage::Full));
+        gate.forget(first.id);
+        assert!(matches!(gate.pass(third.clone(), 1), Passage::Waits));
+        assert_eq!(waiting(&gate), [third.id]);
+        gate.forget(third.id);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod model {
+    use std::sync::Arc;
+
+    use loom::thread;
+
+    use super::*;
+    use crate::bridge::fixture::{check, jobs, worker};
+
+    #[test]
+    fn a_request_that_comes_while_it_opens_is_not_lost() {
+        check(3, || {
+            let gate = Arc::new(Gate::new());
+            let jobs = jobs::<2>(&worker(1, 0));
+            let opener = {
+                let gate = Arc::clone(&gate);
+                thread::spawn(move || gate.open())
+            };
+            let mut through = Vec::new();
+            for job in jobs.clone() {
+                match gate.pass(job, 2) {
+                    Passage::Through(job) => through.push(job),
+                    Passage::Waits => assert!(through.is_empty(), "it does not close again"),
+                    Passage::Full => panic!("two may wait"),
+                }
+            }
+            let mut found = opener.join().unwrap();
+            found.append(&mut through);
+            // Each exactly once, in order.
+            let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+            assert_eq!(ids(&found), ids(&jobs));
+        });
+    }
+
+    #[test]
+    fn a_request_is_forgotten_or_goes_on() {
+        check(3, || {
+            let gate = Arc::new(Gate::new());
+            let [kept, gone] = jobs(&worker(1, 0));
+            assert!(matches!(gate.pass(gone.clone(), 2), Passage::Waits));
+            assert!(matches!(gate.pass(kept.clone(), 2), Passage::Waits));
+            let opener = {
+                let gate = Arc::clone(&gate);
+                thread::spawn(move || gate.open())
+            };
+            gate.forget(gone.id);
+            let found = opener.join().unwrap();
+            assert_eq!(found.last().map(|job| job.id), Some(kept.id));
+            assert!(gate.open().is_empty());
+        });
+    }
+}

@@ -210,3 +210,9 @@ impl State {
         asks
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
+
+#[cfg(all(test, feature = "loom"))]
+mod model;

@@ -19,8 +19,11 @@ pub(crate) fn open(directory: &Path) -> io::Result<File> {
         .open(directory);
     match unnamed {
         // Not every file system knows O_TMPFILE (open(2)).
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => open_and_unlink(directory),
-        result => result,
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::OPNOTSUPP | Errno::ISDIR) => open_and_unlink(directory),
+            _ => Err(error),
+        },
+        Ok(file) => Ok(file),
     }
 }
 

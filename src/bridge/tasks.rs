@@ -68,3 +68,85 @@ impl Tasks {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::bridge::fixture::{jobs, worker};
+
+    /// All tasks up to `Stop`, each as a letter.
+    fn drain(tasks: &Tasks) -> String {
+        std::iter::from_fn(|| match tasks.next() {
+            Task::LogStack(_) => Some('L'),
+            Task::Collect => Some('C'),
+            Task::Stop => None,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn one_collect_waits_for_all() {
+        let tasks = Tasks::new();
+        let [job] = jobs(&worker(1, 0));
+        for _ in 0..2 {
+            tasks.push(Task::Collect);
+            tasks.push(Task::Collect);
+            tasks.push(Task::LogStack(job.clone()));
+            tasks.push(Task::Collect);
+            tasks.push(Task::Stop);
+            assert_eq!(drain(&tasks), "CL");
+        }
+    }
+
+    #[test]
+    fn a_bounded_number_of_stacks_waits() {
+        let tasks = Tasks::new();
+        let [job] = jobs(&worker(1, 0));
+        for _ in 0..2 {
+            for _ in 0..2 * STACKS {
+                tasks.push(Task::LogStack(job.clone()));
+            }
+            tasks.push(Task::Collect);
+            tasks.push(Task::Stop);
+            assert_eq!(drain(&tasks), "L".repeat(STACKS) + "C");
+        }
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod model {
+    use std::sync::Arc;
+
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
+
+    use super::*;
+    use crate::bridge::fixture::check;
+
+    #[test]
+    fn what_is_dropped_before_a_collect_is_collected() {
+        check(3, || {
+            let tasks = Arc::new(Tasks::new());
+            let dropped = Arc::new(AtomicUsize::new(0));
+            let main = {
+                let (tasks, dropped) = (Arc::clone(&tasks), Arc::clone(&dropped));
+                thread::spawn(move || {
+                    let mut collected = 0;
+                    loop {
+                        match tasks.next() {
+                            Task::Collect => collected = dropped.load(Ordering::Relaxed),
+                            Task::LogStack(_) => panic!("nobody asked for a stack"),
+                            Task::Stop => return collected,
+                        }
+                    }
+                })
+            };
+            for _ in 0..2 {
+                dropped.fetch_add(1, Ordering::Relaxed);
+                tasks.push(Task::Collect);
+            }
+            tasks.push(Task::Stop);
+            assert_eq!(main.join().unwrap(), 2);
+        });
+    }
+}

@@ -28,29 +28,29 @@ pub(crate) fn mount<'a>(script_name: &'a [u8], path: &'a [u8]) -> Option<Mounted
 /// What is wrong with the value of `wsgi_script_name`, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum PathError {
-    #[error("script name {0} is the root: write \"off\" (PEP 3333: at the root it is empty)")]
+    #[error("{0} is the root: write \"off\" (PEP 3333: at the root it is empty)")]
     Root(String),
 
-    #[error("script name {value} contains {octet}: write it without")]
+    #[error("{value} contains {octet}: write it without")]
     ControlCharacter { value: String, octet: Octet },
 
-    #[error("script name {value} does not begin with \"/\": write {instead}")]
+    #[error("{value} does not begin with \"/\": write {instead}")]
     NoLeadingSlash { value: String, instead: String },
 
-    #[error("script name {value} ends with \"/\": write {instead}")]
+    #[error("{value} ends with \"/\": write {instead}")]
     TrailingSlash { value: String, instead: String },
 
-    #[error("script name {value} contains \"//\", which no normalized path does: write {instead}")]
+    #[error("{value} contains \"//\", which no normalized path does: write {instead}")]
     DoubledSlash { value: String, instead: String },
 
     #[error(
-        "script name {0} contains a \".\" or \"..\" segment, which no normalized path does: \
+        "{0} contains a \".\" or \"..\" segment, which no normalized path does: \
          write the path that it leads to"
     )]
     DotSegment(String),
 
     #[error(
-        "script name {0} is percent-encoded, and it is compared with a path that is decoded: \
+        "{0} is percent-encoded, and it is compared with a path that is decoded: \
          write it decoded"
     )]
     PercentEncoded(String),

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::FromRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The user that the workers run as.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,8 @@ pub(super) struct User {
 /// A file that the user cannot open, and the error.
 #[derive(Debug)]
 pub(super) struct Unreadable {
-    pub(super) path: PathBuf,
+    /// Its place among the files.
+    pub(super) at: usize,
     pub(super) error: io::Error,
 }
 
@@ -30,10 +31,7 @@ pub(super) fn check(user: Option<User>, files: &[&Path]) -> io::Result<Option<Un
         Some(user) => check_as(user, files)?,
         None => open_all(&c_paths(files)),
     };
-    Ok(failed.and_then(|(at, errno)| {
-        let path = files.get(at)?.to_path_buf();
-        Some(Unreadable { path, error: io::Error::from_raw_os_error(errno) })
-    }))
+    Ok(failed.map(|(at, errno)| Unreadable { at, error: io::Error::from_raw_os_error(errno) }))
 }
 
 type Failure = (usize, i32);

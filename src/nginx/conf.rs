@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nginx_sys::{
-    NGX_HTTP_UWSGI_TEMP_PATH, ngx_conf_merge_path_value, ngx_conf_t, ngx_core_conf_t,
-    ngx_core_module, ngx_cycle_t, ngx_flag_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_log_t, ngx_module_t, ngx_msec_t,
-    ngx_path_init_t, ngx_path_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_UWSGI_TEMP_PATH, ngx_array_push, ngx_conf_merge_path_value, ngx_conf_t,
+    ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_flag_t, ngx_http_complex_value_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_log_t, ngx_module_t,
+    ngx_msec_t, ngx_path_init_t, ngx_path_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
 };
 
 use super::access;
 use super::entry;
 use super::module::ngx_http_pywsgi_module;
 use super::sys::{self, CONF_UNSET, CONF_UNSET_MSEC, CONF_UNSET_SIZE};
-use super::target;
+use super::target::Target;
 use crate::bridge::config::{
     AppConfig, Buffering, LocationConfig, PoolConfig, PythonConfig, WorkerConfig,
 };
@@ -49,8 +49,8 @@ pub(super) struct MainConf {
     pub(super) finalize: Option<(bool, Duration)>,
     pub(super) drain_timeout: Option<ngx_msec_t>,
     apps: Vec<AppConfig>,
-    /// Where each application is named first.
-    app_places: Vec<Place>,
+    /// What the workers' user must be able to read, and the directive that names it.
+    pub(super) readable: Vec<(&'static str, PathBuf, Place)>,
     locations: usize,
     /// Which reading of the configuration this is.
     pub(super) configuration: usize,
@@ -126,7 +126,7 @@ impl MainConf {
 
     /// What the worker's process has in `os.environ`: `python_env`, and what is kept by default.
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
-        let kept = ["PATH", "LANG", "HOME"].map(|name| (OsString::from(name), None));
+        let kept = KEPT.map(|name| (OsString::from(name), None));
         let mut environment: Vec<(OsString, OsString)> = Vec::new();
         for (name, value) in kept.iter().chain(&self.env) {
             let value = value.as_ref().or_else(|| self.started_with.get(name));
@@ -136,6 +136,14 @@ impl MainConf {
             }
         }
         environment
+    }
+
+    /// The variables that come from nginx's start. A binary upgrade hands on only what nginx's own `env`
+    /// names (ngx_exec_new_binary), so these must be among them.
+    pub(super) fn inherited_variables(&self) -> impl Iterator<Item = &[u8]> {
+        let kept = KEPT.iter().map(|name| name.as_bytes());
+        let named = self.env.iter().filter(|(_, value)| value.is_none());
+        kept.chain(named.map(|(name, _)| name.as_bytes()))
     }
 
     pub(super) fn worker_config(&self) -> WorkerConfig {
@@ -159,44 +167,45 @@ impl MainConf {
         }
     }
 
-    /// Are the files of the applications there for the workers' user?
+    /// Can the workers' user read all that the directives name?
     pub(super) fn check_files(&self, user: Option<access::User>) -> Result<(), ConfError> {
-        let config = self.home.as_ref().map(|home| home.join("pyvenv.cfg"));
-        let config = config.as_deref().filter(|config| config.exists());
-        let mut files: Vec<&Path> =
-            self.apps.iter().filter_map(|app| target::file(&app.target)).collect();
-        let apps = files.len();
-        files.extend(config);
+        let files: Vec<&Path> = self.readable.iter().map(|(_, path, _)| path.as_path()).collect();
         let unreadable = access::check(user, &files).map_err(|error| {
-            ConfError(format!("the applications' files cannot be checked: {error}"))
+            ConfError(format!("the files that the workers read cannot be checked: {error}"))
         })?;
-        let Some(access::Unreadable { path, error }) = unreadable else {
+        let Some(access::Unreadable { at, error }) = unreadable else {
+            return Ok(());
+        };
+        let Some((directive, path, place)) = self.readable.get(at) else {
             return Ok(());
         };
         let who = match user {
             Some(user) => format!("the workers' user (uid {})", user.uid),
             None => "this user".to_owned(),
         };
-        let at = files.iter().position(|file| *file == path).unwrap_or(apps);
-        let what = format!("\"{}\" cannot be read by {who}: {error}", path.display());
-        Err(ConfError(match self.app_places.get(at) {
-            Some(place) if at < apps => {
-                let advice = "let that user read the file and search its folders";
-                format!("wsgi_app {what}; {advice} in {}:{}", place.file, place.line)
-            }
-            _ => format!("python_home {what}"),
-        }))
+        Err(ConfError(format!(
+            "{directive} \"{}\" cannot be read by {who}: {error}; let that user read it, and search the \
+             folders above it in {}:{}",
+            path.display(),
+            place.file,
+            place.line
+        )))
     }
 
     fn add_app(&mut self, app: AppConfig, place: &Place) -> usize {
         if let Some(at) = self.apps.iter().position(|known| *known == app) {
             return at;
         }
+        if let Some(file) = Target::split(&app.target).file() {
+            self.readable.push(("wsgi_app", file.to_path_buf(), place.clone()));
+        }
         self.apps.push(app);
-        self.app_places.push(place.clone());
         self.apps.len() - 1
     }
 }
+
+/// The variables that `os.environ` keeps from nginx's start.
+const KEPT: [&str; 3] = ["PATH", "LANG", "HOME"];
 
 const DEFAULT_POOL: &str = "default";
 pub(super) const DEFAULT_MAX_QUEUE: usize = 1024;
@@ -462,6 +471,34 @@ pub(super) unsafe fn nginx_core_conf<'a>(cycle: *mut ngx_cycle_t) -> &'a ngx_cor
         let core =
             (*(*cycle).conf_ctx.add((*ptr::addr_of!(ngx_core_module)).index)).cast::<*mut c_void>();
         &*core.cast::<ngx_core_conf_t>()
+    }
+}
+
+/// Adds a variable to nginx's own `env`, where it is not there yet.
+///
+/// # Safety
+///
+/// `cf` is nginx's.
+pub(super) unsafe fn add_env(cf: *mut ngx_conf_t, name: &[u8]) -> Result<(), ConfError> {
+    // SAFETY: the core module has made its array of variables; the name is copied into the pool that
+    // lives as long.
+    unsafe {
+        let core = ptr::from_ref(nginx_core_conf((*cf).cycle)).cast_mut();
+        let known =
+            std::slice::from_raw_parts((*core).env.elts.cast::<ngx_str_t>(), (*core).env.nelts);
+        if known
+            .iter()
+            .any(|known| sys::bytes(*known).split(|byte| *byte == b'=').next() == Some(name))
+        {
+            return Ok(());
+        }
+        let copy = sys::pool_copy((*cf).pool, name).ok_or_else(out_of_memory)?;
+        let added = ngx_array_push(&raw mut (*core).env).cast::<ngx_str_t>();
+        if added.is_null() {
+            return Err(out_of_memory());
+        }
+        *added = copy;
+        Ok(())
     }
 }
 

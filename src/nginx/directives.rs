@@ -23,7 +23,7 @@ use super::conf::{self, App, ConfError, DEFAULT_MAX_QUEUE, LocConf, MainConf, Pa
 use super::entry;
 use super::python_home;
 use super::sys::{self, CONF_ERROR, CONF_OK};
-use super::target;
+use super::target::{self, Target};
 use crate::bridge::config::PoolConfig;
 use crate::bridge::events::Level;
 use crate::http::path;
@@ -279,13 +279,7 @@ setter!(wsgi_app, LocConf, |directive| {
         directive.conf.app = Some(App::Off);
         return Ok(());
     }
-    target::check(&value).map_err(|what| directive.error(format!("\"{value}\" {what}")))?;
-    if let Some(file) = target::file(&value) {
-        if !file.is_file() {
-            let what = if file.exists() { "is not a file" } else { "is not there" };
-            return Err(directive.error(format!("\"{}\" {what}", file.display())));
-        }
-    }
+    Target::split(&value).check().map_err(|what| directive.error(format!("\"{value}\" {what}")))?;
     // SAFETY: nginx is reading a location of http.
     let (core, place) =
         unsafe { (&mut *conf::core_loc_conf(directive.cf), conf::place(directive.cf)) };
@@ -309,9 +303,7 @@ setter!(wsgi_callable, LocConf, |directive| {
     let mut names = Vec::new();
     for at in 1..directive.words.len() {
         let name = directive.text(at)?;
-        if name.is_empty()
-            || name.contains(|c: char| !(c == '_' || c == '.' || c.is_alphanumeric()))
-        {
+        if !target::is_dotted_name(name) {
             return Err(directive.error(format!("\"{name}\" is not the name of a callable")));
         }
         names.push(name.to_owned());
@@ -421,6 +413,13 @@ setter!(python_home, MainConf, |directive| {
     let home = directive.path(1)?;
     python_home::check(&home)
         .map_err(|what| directive.error(format!("\"{}\" {what}", home.display())))?;
+    // SAFETY: nginx is reading.
+    let place = unsafe { conf::place(directive.cf) };
+    directive.conf.readable.push(("python_home", home.clone(), place.clone()));
+    let config = home.join("pyvenv.cfg");
+    if config.exists() {
+        directive.conf.readable.push(("python_home", config, place));
+    }
     directive.conf.home = Some(home);
     Ok(())
 });
@@ -431,6 +430,9 @@ setter!(python_path, MainConf, |directive| {
         if !path.is_dir() {
             return Err(directive.error(format!("\"{}\" is not a directory", path.display())));
         }
+        // SAFETY: nginx is reading.
+        let place = unsafe { conf::place(directive.cf) };
+        directive.conf.readable.push(("python_path", path.clone(), place));
         directive.conf.path.push(path);
     }
     Ok(())

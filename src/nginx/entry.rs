@@ -92,7 +92,10 @@ pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
                 if !main.has_apps() {
                     return sys::OK;
                 }
-                match main.check_files(conf::workers_user(cf)) {
+                let checked = main.check_files(conf::workers_user(cf)).and_then(|()| {
+                    main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
+                });
+                match checked {
                     Ok(()) => sys::OK,
                     Err(error) => {
                         directives::fail_without_place(cf, &error);

@@ -38,7 +38,9 @@ pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) ->
     unsafe {
         let conf = &*sys::loc_conf::<LocConf>(r, &*ptr::addr_of!(ngx_http_pywsgi_module));
         let Some(location) = &conf.location else {
-            return INTERNAL_SERVER_ERROR;
+            // `wsgi_app off` in an `if`: nginx keeps the handler of the location around it
+            // (ngx_http_update_location_config), and goes on without one when that declines.
+            return sys::DECLINED;
         };
         let created = Context::create(r, Arc::clone(location), conf.queue_timeout, conf.timeout);
         let Some(context) = created else {

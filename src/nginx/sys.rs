@@ -29,6 +29,7 @@ impl EventThread {
 
 pub(super) const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 pub(super) const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
+pub(super) const DECLINED: ngx_int_t = nginx_sys::NGX_DECLINED as ngx_int_t;
 pub(super) const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
 /// From this status on nginx answers by itself (`NGX_HTTP_SPECIAL_RESPONSE`).

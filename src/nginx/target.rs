@@ -1,50 +1,104 @@
-//! The part of `wsgi_app`'s TARGET that the configuration can check: the file.
+//! `wsgi_app`'s TARGET, as far as the configuration can check it; the import finds out the rest.
 
 use std::path::Path;
 
-/// The file that a target names, if it names one: `/path/app.py`, `/path/app.py:callable`.
-pub(super) fn file(target: &str) -> Option<&Path> {
-    if !target.starts_with('/') {
-        return None;
-    }
-    let name = target.rfind('/').map_or(0, |slash| slash + 1);
-    // A factory's arguments may hold anything, a slash too: the callable begins at the first colon
-    // behind a whole file name.
-    let file = match target.find(':') {
-        Some(colon) if colon < name => target.get(..colon),
-        _ => target
-            .get(name..)
-            .and_then(|last| last.find(':'))
-            .and_then(|at| target.get(..name + at)),
-    };
-    Some(Path::new(file.unwrap_or(target)))
+/// A target's two parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    /// A file's absolute path, or a module's dotted name.
+    pub(super) place: &'a str,
+    /// `callable`, `attribute.attribute` or `factory(…)`
+    pub(super) callable: Option<&'a str>,
 }
 
-/// What is wrong with a target's form, if anything; Python's part of it is checked at import.
-pub(super) fn check(target: &str) -> Result<(), &'static str> {
-    if target.is_empty() {
-        return Err(
-            "names no application; write a file such as /srv/app/wsgi.py or a module such as \
-                    package.module:callable",
-        );
+impl<'a> Target<'a> {
+    /// Splits at the earliest colon behind which nothing but a callable stands: a path may hold colons,
+    /// and so may the arguments of a factory.
+    pub(super) fn split(target: &'a str) -> Self {
+        let whole = Self { place: target, callable: None };
+        if target.starts_with('/') && Path::new(target).exists() {
+            return whole;
+        }
+        target
+            .match_indices(':')
+            .map(|(at, _)| (target.get(..at), target.get(at + 1..)))
+            .find_map(|(place, callable)| {
+                let (place, callable) = (place?, callable?);
+                is_callable(callable).then_some(Self { place, callable: Some(callable) })
+            })
+            .unwrap_or(whole)
     }
-    if target.starts_with('/') {
+
+    /// The file that it names, if it names one.
+    pub(super) fn file(&self) -> Option<&'a Path> {
+        self.place.starts_with('/').then(|| Path::new(self.place))
+    }
+
+    /// What is wrong with it, if anything, as the end of the sentence `wsgi_app "TARGET" …`.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.place.is_empty() {
+            return Err(
+                "names no application; write a file such as /srv/app/wsgi.py, or a module such \
+                        as package.module:callable"
+                    .to_owned(),
+            );
+        }
+        if let Some(file) = self.file() {
+            return check_file(file, self.place);
+        }
+        let (module, callable) = match self.place.split_once(':') {
+            Some((module, callable)) => (module, Some(callable)),
+            None => (self.place, None),
+        };
+        if module.contains('/') || module.ends_with(".py") {
+            return Err("is a relative path; write the file's absolute path, or a module such as \
+                        package.module:callable"
+                .to_owned());
+        }
+        if !is_dotted_name(module) {
+            return Err(
+                "is neither the absolute path of a file nor the dotted name of a module".to_owned()
+            );
+        }
+        callable.map_or(Ok(()), |callable| Err(no_callable(callable)))
+    }
+}
+
+fn check_file(file: &Path, place: &str) -> Result<(), String> {
+    if file.is_file() {
         return Ok(());
     }
-    let module = target.split(':').next().unwrap_or_default();
-    if module.contains('/') || module.ends_with(".py") || module.ends_with(".wsgi") {
-        return Err("is a relative path; write the file's absolute path, or a module such as \
-                    package.module:callable");
+    if let Some((before, callable)) = place.rsplit_once(':') {
+        if Path::new(before).exists() {
+            return Err(no_callable(callable));
+        }
     }
-    let part = |part: &str| {
+    Err(if file.exists() { "is not a file" } else { "is not there: the file cannot be found" }
+        .to_owned())
+}
+
+fn no_callable(callable: &str) -> String {
+    format!(
+        "ends with \"{callable}\", which is not the name of a callable; write a name, \
+         attribute.attribute or factory(arguments)"
+    )
+}
+
+/// `name`, `name.name`, and either with arguments in parentheses.
+fn is_callable(text: &str) -> bool {
+    match text.split_once('(') {
+        Some((name, arguments)) => is_dotted_name(name) && arguments.ends_with(')'),
+        None => is_dotted_name(text),
+    }
+}
+
+/// Python's identifiers with dots between them; of the letters beyond ASCII, Python decides.
+pub(super) fn is_dotted_name(text: &str) -> bool {
+    text.split('.').all(|part| {
         let mut characters = part.chars();
         characters.next().is_some_and(|first| first == '_' || first.is_alphabetic())
             && characters.all(|character| character == '_' || character.is_alphanumeric())
-    };
-    if !module.split('.').all(part) {
-        return Err("is neither the absolute path of a file nor the dotted name of a module");
-    }
-    Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -52,27 +106,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_ends_at_the_callable() {
-        for (target, expected) in [
-            ("/srv/app.py", Some("/srv/app.py")),
-            ("/srv/app.py:app", Some("/srv/app.py")),
-            ("/srv/app.py:create('a/b')", Some("/srv/app.py")),
-            ("/srv/app.py:create('a:b')", Some("/srv/app.py")),
-            ("package.module:app", None),
+    fn the_callable_is_split_off() {
+        for (target, place, callable) in [
+            ("/srv/app.py", "/srv/app.py", None),
+            ("/srv/app.py:app", "/srv/app.py", Some("app")),
+            ("/srv/a:b/app.py:app", "/srv/a:b/app.py", Some("app")),
+            ("/srv/app.py:create('a/b')", "/srv/app.py", Some("create('a/b')")),
+            ("/srv/app.py:create('a:b')", "/srv/app.py", Some("create('a:b')")),
+            ("/srv/app.py:create(", "/srv/app.py:create(", None),
+            ("package.module:app", "package.module", Some("app")),
+            ("mysite.wsgi:application", "mysite.wsgi", Some("application")),
         ] {
-            assert_eq!(file(target), expected.map(Path::new), "{target}");
+            assert_eq!(Target::split(target), Target { place, callable }, "{target}");
         }
     }
 
     #[test]
+    fn only_a_file_has_a_path() {
+        assert_eq!(Target::split("/srv/app.py:app").file(), Some(Path::new("/srv/app.py")));
+        assert_eq!(Target::split("package.module:app").file(), None);
+    }
+
+    #[test]
     fn forms_are_checked() {
-        for good in ["/a.py", "pkg", "pkg.mod:app", "_a.b1:make(1, \"x\")", "é.b:app"] {
-            assert_eq!(check(good), Ok(()), "{good}");
-        }
-        for bad in
-            ["", "app.py", "dir/app.py", "app.py:app", "a..b:c", "1a:b", ".a", "a b:c", ":app"]
+        for good in
+            ["pkg", "pkg.mod:app", "_a.b1:make(1, \"x\")", "é.b:app", "mysite.wsgi:application"]
         {
-            assert!(check(bad).is_err(), "{bad}");
+            assert_eq!(Target::split(good).check(), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "app.py",
+            "dir/app.py",
+            "app.py:app",
+            "a..b:c",
+            "1a:b",
+            ".a",
+            "a b:c",
+            ":app",
+            "a:",
+            "a:1st",
+            "a:b..c",
+            "a:.b",
+            "a:b-c",
+            "a:b c",
+            "a:b(",
+            "a:b)",
+            "a:b()c",
+            "/nowhere/app.py",
+        ] {
+            assert!(Target::split(bad).check().is_err(), "{bad}");
         }
     }
 }

@@ -1,0 +1,94 @@
+use loom::thread;
+
+use super::*;
+use crate::bridge::fixture::check;
+
+/// The event loop's ear: it sleeps until it is asked.
+#[derive(Default)]
+struct Ear {
+    asked: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Ear {
+    fn ask(&self) {
+        let mut asked = lock(&self.asked);
+        assert!(!*asked, "one question at a time");
+        *asked = true;
+        self.heard.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut asked = lock(&self.asked);
+        while !*asked {
+            asked = wait(&self.heard, asked);
+        }
+        *asked = false;
+    }
+}
+
+/// The thread: reads all there is, first without waiting.
+fn read_all(input: &Input, ear: &Ear) -> Result<usize, InputError> {
+    let mut total = 0;
+    loop {
+        let read = match input.read(LIMIT, || ear.ask())? {
+            Read::Wait => input.read_blocking(LIMIT, || ear.ask())?,
+            read => read,
+        };
+        match read {
+            Read::Data(bytes) => total += bytes.len(),
+            Read::End => return Ok(total),
+            Read::Wait => panic!("read_blocking never says that"),
+        }
+    }
+}
+
+/// The event loop reads on when it is asked, and stops when the pipe is full.
+#[test]
+fn a_body_that_is_asked_for_comes_whole() {
+    check(3, || {
+        let (input, ear) = (Arc::new(Input::streamed(true)), Arc::new(Ear::default()));
+        let thread = {
+            let (input, ear) = (Arc::clone(&input), Arc::clone(&ear));
+            thread::spawn(move || read_all(&input, &ear))
+        };
+        let full = Bytes::from_static(&[0; LIMIT]);
+        for _ in 0..2 {
+            ear.wait();
+            assert!(!input.push(full.clone()));
+        }
+        ear.wait();
+        assert!(input.push(Bytes::from_static(b"x")));
+        input.end();
+        assert_eq!(thread.join().unwrap(), Ok(2 * LIMIT + 1));
+    });
+}
+
+/// The event loop is not asked: it pushes by itself.
+#[test]
+fn a_thread_that_waits_sees_each_part_and_the_end() {
+    check(3, || {
+        let (input, ear) = (Arc::new(Input::streamed(false)), Arc::new(Ear::default()));
+        let thread = {
+            let (input, ear) = (Arc::clone(&input), Arc::clone(&ear));
+            thread::spawn(move || read_all(&input, &ear))
+        };
+        input.push(Bytes::from_static(b"ab"));
+        input.push(Bytes::from_static(b"cd"));
+        input.end();
+        assert_eq!(thread.join().unwrap(), Ok(4));
+    });
+}
+
+#[test]
+fn a_thread_that_waits_sees_the_failure() {
+    check(3, || {
+        let (input, ear) = (Arc::new(Input::streamed(true)), Arc::new(Ear::default()));
+        let thread = {
+            let (input, ear) = (Arc::clone(&input), Arc::clone(&ear));
+            thread::spawn(move || read_all(&input, &ear))
+        };
+        input.fail(InputError::ClientGone);
+        assert_eq!(thread.join().unwrap(), Err(InputError::ClientGone));
+    });
+}

@@ -1,0 +1,198 @@
+use std::cell::Cell;
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::bridge::fixture::until;
+use crate::bridge::spill;
+
+fn never() {
+    panic!("the event loop is not to be asked");
+}
+
+fn file_of(bytes: &[u8]) -> Arc<File> {
+    let file = spill::open(&std::env::temp_dir()).unwrap();
+    spill::write(&file, bytes, 0).unwrap();
+    Arc::new(file)
+}
+
+fn memory(bytes: &'static [u8]) -> Segment {
+    Segment::Memory(Bytes::from_static(bytes))
+}
+
+/// What a read gives, as bytes; empty at the end.
+fn bytes(read: Result<Read, InputError>) -> Bytes {
+    match read.unwrap() {
+        Read::Data(bytes) => {
+            assert!(!bytes.is_empty());
+            bytes
+        }
+        Read::End => Bytes::new(),
+        Read::Wait => panic!("nothing is here yet"),
+    }
+}
+
+fn is_wait(read: Result<Read, InputError>) -> bool {
+    matches!(read, Ok(Read::Wait))
+}
+
+#[test]
+fn a_buffered_body_is_read_in_pieces_and_ends() {
+    let input = Input::buffered([memory(b"abcdef"), memory(b"gh")].into());
+    assert_eq!(bytes(input.read(4, never)), "abcd");
+    assert_eq!(bytes(input.read(4, never)), "ef");
+    assert_eq!(bytes(input.read_blocking(0, never)), "g");
+    assert_eq!(bytes(input.read(4, never)), "h");
+    for _ in 0..2 {
+        assert_eq!(bytes(input.read(4, never)), "");
+        assert_eq!(bytes(input.read_blocking(4, never)), "");
+    }
+}
+
+#[test]
+fn a_file_is_read_only_where_the_thread_may_wait() {
+    let file = file_of(b"..cdefgh..");
+    let segment = Segment::File { file, start: 2, end: 8 };
+    let input = Input::buffered([memory(b"ab"), segment, memory(b"ij")].into());
+    assert_eq!(bytes(input.read(9, never)), "ab");
+    assert!(is_wait(input.read(9, never)));
+    assert_eq!(bytes(input.read_blocking(4, never)), "cdef");
+    assert!(is_wait(input.read(9, never)));
+    assert_eq!(bytes(input.read_blocking(0, never)), "g");
+    assert_eq!(bytes(input.read_blocking(9, never)), "h");
+    assert_eq!(bytes(input.read(9, never)), "ij");
+    assert_eq!(bytes(input.read(9, never)), "");
+}
+
+#[test]
+fn a_large_file_is_read_block_by_block() {
+    let body: Vec<u8> = (0..FILE_BLOCK as u32 * 2 + 5).map(|n| n as u8).collect();
+    let segment = Segment::File { file: file_of(&body), start: 0, end: body.len() as u64 };
+    let input = Input::buffered([segment].into());
+    let mut sizes = Vec::new();
+    let mut read = Vec::new();
+    while read.len() < body.len() {
+        let block = bytes(input.read_blocking(usize::MAX, never));
+        sizes.push(block.len());
+        read.extend_from_slice(&block);
+    }
+    assert_eq!(sizes, [FILE_BLOCK, FILE_BLOCK, 5]);
+    assert!(read == body);
+}
+
+#[test]
+fn a_short_file_never_looks_like_an_end() {
+    let segment = Segment::File { file: file_of(b"abc"), start: 0, end: 6 };
+    let input = Input::buffered([segment, memory(b"tail")].into());
+    for _ in 0..2 {
+        assert_eq!(input.read_blocking(9, never).unwrap_err(), InputError::File);
+        assert_eq!(input.read(9, never).unwrap_err(), InputError::File);
+    }
+    // Nor does what the event loop says later.
+    input.end();
+    assert_eq!(input.read(9, never).unwrap_err(), InputError::File);
+}
+
+#[test]
+fn a_streamed_body_is_bounded_and_asked_for() {
+    let input = Input::streamed(false);
+    let quarter = Bytes::from(vec![b'x'; LIMIT / 4]);
+    for _ in 0..3 {
+        assert!(input.push(quarter.clone()));
+    }
+    assert!(!input.push(quarter.clone()));
+    assert!(!input.push(Bytes::new()), "an empty part does not start it again");
+
+    let asked = Cell::new(0);
+    let ask = || asked.set(asked.get() + 1);
+    assert_eq!(bytes(input.read(LIMIT / 4, ask)).len(), LIMIT / 4);
+    assert_eq!(bytes(input.read(LIMIT / 4 - 1, ask)).len(), LIMIT / 4 - 1);
+    assert_eq!(asked.get(), 0);
+    assert_eq!(bytes(input.read(1, ask)).len(), 1);
+    assert_eq!(asked.get(), 1, "half of it is taken");
+    assert_eq!(bytes(input.read(LIMIT, ask)).len(), LIMIT / 4);
+    assert_eq!(asked.get(), 1, "once is enough");
+
+    // What it has pushed since counts as well.
+    assert!(input.push(quarter.clone()));
+    assert!(input.push(quarter.clone()));
+    assert!(!input.push(quarter));
+}
+
+#[test]
+fn a_body_that_waits_to_be_asked_for_is_asked_for_once() {
+    let input = Input::streamed(true);
+    let asked = Cell::new(0);
+    let ask = || asked.set(asked.get() + 1);
+    assert!(is_wait(input.read(9, ask)));
+    assert!(is_wait(input.read(9, ask)));
+    assert_eq!(asked.get(), 1);
+    assert!(input.push(Bytes::from_static(b"a")));
+    input.end();
+    assert_eq!(bytes(input.read(9, ask)), "a");
+    assert_eq!(bytes(input.read(9, ask)), "");
+    assert_eq!(asked.get(), 1);
+
+    let input = Input::streamed(false);
+    assert!(is_wait(input.read(9, never)));
+}
+
+#[test]
+fn a_body_that_has_ended_is_not_asked_for() {
+    for end in [Input::end, |input: &Input| input.fail(InputError::TimedOut)] {
+        let input = Input::streamed(false);
+        assert!(!input.push(Bytes::from(vec![b'x'; LIMIT])));
+        end(&input);
+        assert_eq!(bytes(input.read(LIMIT, never)).len(), LIMIT);
+        let _end = input.read(1, never);
+        let _end = input.read_blocking(1, never);
+    }
+}
+
+#[test]
+fn a_failure_comes_after_what_is_here_and_stays() {
+    let input = Input::streamed(false);
+    input.push(Bytes::from_static(b"ab"));
+    input.fail(InputError::ClientGone);
+    input.fail(InputError::Answered);
+    input.end();
+    assert_eq!(bytes(input.read(9, never)), "ab");
+    for _ in 0..2 {
+        assert_eq!(input.read(9, never).unwrap_err(), InputError::ClientGone);
+        assert_eq!(input.read_blocking(9, never).unwrap_err(), InputError::ClientGone);
+    }
+
+    let whole = Input::buffered([memory(b"ab")].into());
+    whole.fail(InputError::ClientGone);
+    assert_eq!(bytes(whole.read(9, never)), "ab");
+    assert_eq!(bytes(whole.read(9, never)), "");
+}
+
+#[test]
+fn an_empty_part_is_no_part() {
+    let input = Input::streamed(false);
+    assert!(input.push(Bytes::new()));
+    assert!(is_wait(input.read(9, never)));
+    input.push(Bytes::from_static(b"x"));
+    assert_eq!(bytes(input.read(9, never)), "x");
+}
+
+#[test]
+fn a_thread_waits_for_the_next_part() {
+    let input = Arc::new(Input::streamed(false));
+    let thread = {
+        let input = Arc::clone(&input);
+        thread::spawn(move || {
+            let first = bytes(input.read_blocking(9, never));
+            (first, bytes(input.read_blocking(9, never)))
+        })
+    };
+    let waits = || lock(&input.state).waiting;
+    until(waits);
+    input.push(Bytes::from_static(b"ab"));
+    until(|| lock(&input.state).segments.is_empty() && waits());
+    thread::sleep(Duration::from_millis(10));
+    assert!(!thread.is_finished());
+    input.end();
+    assert_eq!(thread.join().unwrap(), (Bytes::from_static(b"ab"), Bytes::new()));
+}
