@@ -52,6 +52,8 @@ pub(crate) struct LocationConfig {
     /// An index into [`WorkerConfig::pools`].
     pub(crate) pool: usize,
     pub(crate) script_name: Option<Vec<u8>>,
+    /// `X-Accel-Buffering` is obeyed (`wsgi_accel`, `wsgi_ignore_headers`).
+    pub(crate) accel_buffering: bool,
     /// The `wsgi_param`s that do not depend on the request.
     pub(crate) params: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) buffering: Buffering,

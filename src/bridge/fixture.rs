@@ -54,6 +54,7 @@ pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
         app: 0,
         pool: 0,
         script_name: None,
+        accel_buffering: true,
         params: Vec::new(),
         buffering: unbuffered(4),
     };

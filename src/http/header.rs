@@ -20,11 +20,31 @@ pub(crate) enum HeaderKind {
     Server,
     WwwAuthenticate,
     AcceptRanges,
+    Expires,
+    CacheControl,
     AccelBuffering,
+    AccelCharset,
+    AccelExpires,
+    AccelLimitRate,
+    AccelRedirect,
     /// The connection is nginx's: PEP 3333, "Other HTTP Features", forbids an application to send
     /// these.
     HopByHop,
     Other,
+}
+
+impl HeaderKind {
+    /// One of the headers by which an application tells nginx something (`X-Accel-…`).
+    pub(crate) fn is_accel(self) -> bool {
+        matches!(
+            self,
+            Self::AccelBuffering
+                | Self::AccelCharset
+                | Self::AccelExpires
+                | Self::AccelLimitRate
+                | Self::AccelRedirect
+        )
+    }
 }
 
 /// Finds the kind of a field by its name, in any case.
@@ -33,16 +53,26 @@ pub(crate) fn classify(name: &[u8]) -> HeaderKind {
         2 => &[(b"te", HeaderKind::HopByHop)],
         4 => &[(b"date", HeaderKind::Date), (b"etag", HeaderKind::ETag)],
         6 => &[(b"server", HeaderKind::Server)],
-        7 => &[(b"trailer", HeaderKind::HopByHop), (b"upgrade", HeaderKind::HopByHop)],
+        7 => &[
+            (b"expires", HeaderKind::Expires),
+            (b"trailer", HeaderKind::HopByHop),
+            (b"upgrade", HeaderKind::HopByHop),
+        ],
         8 => &[(b"location", HeaderKind::Location), (b"trailers", HeaderKind::HopByHop)],
         10 => &[(b"connection", HeaderKind::HopByHop), (b"keep-alive", HeaderKind::HopByHop)],
         12 => &[(b"content-type", HeaderKind::ContentType)],
         13 => &[
             (b"last-modified", HeaderKind::LastModified),
             (b"accept-ranges", HeaderKind::AcceptRanges),
+            (b"cache-control", HeaderKind::CacheControl),
+        ],
+        15 => &[
+            (b"x-accel-charset", HeaderKind::AccelCharset),
+            (b"x-accel-expires", HeaderKind::AccelExpires),
         ],
         14 => &[(b"content-length", HeaderKind::ContentLength)],
         16 => &[
+            (b"x-accel-redirect", HeaderKind::AccelRedirect),
             (b"content-encoding", HeaderKind::ContentEncoding),
             (b"www-authenticate", HeaderKind::WwwAuthenticate),
             (b"proxy-connection", HeaderKind::HopByHop),
@@ -51,7 +81,10 @@ pub(crate) fn classify(name: &[u8]) -> HeaderKind {
             (b"transfer-encoding", HeaderKind::HopByHop),
             (b"x-accel-buffering", HeaderKind::AccelBuffering),
         ],
-        18 => &[(b"proxy-authenticate", HeaderKind::HopByHop)],
+        18 => &[
+            (b"proxy-authenticate", HeaderKind::HopByHop),
+            (b"x-accel-limit-rate", HeaderKind::AccelLimitRate),
+        ],
         19 => &[(b"proxy-authorization", HeaderKind::HopByHop)],
         _ => &[],
     };

@@ -95,6 +95,33 @@ fn is_percent_encoded(bytes: &[u8]) -> bool {
     matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
+/// The path of a request target as it was sent, percent-decoded and no more (`wsgi_path_info raw`): `//`
+/// and the decoded `%2F` stay. A `%` without two digits stays as it is.
+pub(crate) fn raw(target: &[u8]) -> Vec<u8> {
+    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, after)) = rest.split_first() {
+        match after {
+            [high, low, tail @ ..] if byte == b'%' => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    decoded.push(high << 4 | low);
+                    rest = tail;
+                    continue;
+                }
+                _ => decoded.push(byte),
+            },
+            _ => decoded.push(byte),
+        }
+        rest = after;
+    }
+    decoded
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +252,21 @@ mod tests {
         for value in ["app", "app/", "/app/", "/a//b", "//a//", "a//b"] {
             assert!(check_script_name(value.as_bytes()).is_err(), "{value}");
             assert_eq!(check_script_name(&canonical(value.as_bytes())), Ok(()), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_raw_path_is_decoded_and_not_normalized() {
+        for (target, expected) in [
+            ("/a%2Fb//c/../d?x=%2F", "/a/b//c/../d"),
+            ("/%e2%82%ac", "/\u{20ac}"),
+            ("/100%", "/100%"),
+            ("/%4", "/%4"),
+            ("/%zz%41", "/%zzA"),
+            ("*", "*"),
+            ("?a", ""),
+        ] {
+            assert_eq!(raw(target.as_bytes()), expected.as_bytes(), "{target}");
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::bridge::config::{
     AppConfig, Buffering, LocationConfig, PoolConfig, PythonConfig, WorkerConfig,
 };
 use crate::bridge::events::Level;
+use crate::http::header::HeaderKind;
 
 /// What is wrong, as nginx prints it before `in FILE:LINE`.
 #[derive(Debug)]
@@ -90,6 +91,14 @@ pub(super) struct LocConf {
     pub(super) pool: Option<(String, Place)>,
     pub(super) queue_timeout: ngx_msec_t,
     pub(super) timeout: ngx_msec_t,
+    pub(super) raw_path: Option<bool>,
+    pub(super) pass_authorization: ngx_flag_t,
+    pub(super) pass_request_headers: ngx_flag_t,
+    pub(super) hide_headers: Option<Vec<Vec<u8>>>,
+    pub(super) pass_headers: Option<Vec<Vec<u8>>>,
+    pub(super) ignore_headers: Option<Vec<HeaderKind>>,
+    pub(super) accel: ngx_flag_t,
+    pub(super) intercept_errors: ngx_flag_t,
     pub(super) request_buffering: ngx_flag_t,
     pub(super) buffering: ngx_flag_t,
     pub(super) buffer_size: usize,
@@ -221,6 +230,14 @@ impl LocConf {
             pool: None,
             queue_timeout: CONF_UNSET_MSEC,
             timeout: CONF_UNSET_MSEC,
+            raw_path: None,
+            pass_authorization: CONF_UNSET,
+            pass_request_headers: CONF_UNSET,
+            hide_headers: None,
+            pass_headers: None,
+            ignore_headers: None,
+            accel: CONF_UNSET,
+            intercept_errors: CONF_UNSET,
             request_buffering: CONF_UNSET,
             buffering: CONF_UNSET,
             buffer_size: CONF_UNSET_SIZE,
@@ -248,6 +265,14 @@ impl LocConf {
         inherit(&mut self.pool, &previous.pool);
         merge_value(&mut self.queue_timeout, previous.queue_timeout, CONF_UNSET_MSEC, 30_000);
         merge_value(&mut self.timeout, previous.timeout, CONF_UNSET_MSEC, 60_000);
+        inherit(&mut self.raw_path, &previous.raw_path);
+        inherit(&mut self.hide_headers, &previous.hide_headers);
+        inherit(&mut self.pass_headers, &previous.pass_headers);
+        inherit(&mut self.ignore_headers, &previous.ignore_headers);
+        merge_value(&mut self.pass_authorization, previous.pass_authorization, CONF_UNSET, 1);
+        merge_value(&mut self.pass_request_headers, previous.pass_request_headers, CONF_UNSET, 1);
+        merge_value(&mut self.accel, previous.accel, CONF_UNSET, 1);
+        merge_value(&mut self.intercept_errors, previous.intercept_errors, CONF_UNSET, 0);
         merge_value(&mut self.request_buffering, previous.request_buffering, CONF_UNSET, 1);
         merge_value(&mut self.buffering, previous.buffering, CONF_UNSET, 1);
         merge_value(&mut self.buffer_size, previous.buffer_size, CONF_UNSET_SIZE, 256 * 1024);
@@ -283,6 +308,19 @@ impl LocConf {
             self.make_location(main, target, &place)?;
         }
         Ok(())
+    }
+
+    /// Does this module act on that X-Accel header of a response?
+    pub(super) fn obeys(&self, kind: HeaderKind) -> bool {
+        self.accel != 0 && !self.ignore_headers.iter().flatten().any(|ignored| *ignored == kind)
+    }
+
+    /// Does that header of a response go to the client? The X-Accel ones are nginx's own.
+    pub(super) fn passes(&self, kind: HeaderKind, name: &[u8]) -> bool {
+        let among = |names: &Option<Vec<Vec<u8>>>| {
+            names.iter().flatten().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        if kind.is_accel() { among(&self.pass_headers) } else { !among(&self.hide_headers) }
     }
 
     /// As nginx's own content handlers are: into `if` and `limit_except`, not into nested locations.
@@ -349,6 +387,7 @@ impl LocConf {
             app,
             pool,
             script_name: self.script_name.clone().flatten(),
+            accel_buffering: self.obeys(HeaderKind::AccelBuffering),
             params,
             buffering: Buffering {
                 enabled: self.buffering != 0,

@@ -26,7 +26,7 @@ use super::sys::{self, CONF_ERROR, CONF_OK};
 use super::target::{self, Target};
 use crate::bridge::config::PoolConfig;
 use crate::bridge::events::Level;
-use crate::http::path;
+use crate::http::{header, path};
 
 type Setter = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
@@ -63,7 +63,7 @@ const fn location(
 }
 
 /// The directive table; docs/directives has a page for each.
-pub(super) static mut COMMANDS: [ngx_command_t; 22] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 30] = [
     location(sys::string(c"wsgi_app"), LOCATION, NGX_CONF_TAKE1, wsgi_app, 0),
     location(sys::string(c"wsgi_callable"), ANY, NGX_CONF_1MORE, wsgi_callable, 0),
     location(sys::string(c"wsgi_script_name"), ANY, NGX_CONF_TAKE1, wsgi_script_name, 0),
@@ -117,6 +117,38 @@ pub(super) static mut COMMANDS: [ngx_command_t; 22] = [
         NGX_CONF_TAKE1234,
         ngx_conf_set_path_slot,
         offset_of!(LocConf, temp_path),
+    ),
+    location(sys::string(c"wsgi_path_info"), ANY, NGX_CONF_TAKE1, wsgi_path_info, 0),
+    location(
+        sys::string(c"wsgi_pass_authorization"),
+        ANY,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, pass_authorization),
+    ),
+    location(
+        sys::string(c"wsgi_pass_request_headers"),
+        ANY,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, pass_request_headers),
+    ),
+    location(sys::string(c"wsgi_hide_header"), ANY, NGX_CONF_TAKE1, wsgi_hide_header, 0),
+    location(sys::string(c"wsgi_pass_header"), ANY, NGX_CONF_TAKE1, wsgi_pass_header, 0),
+    location(sys::string(c"wsgi_ignore_headers"), ANY, NGX_CONF_1MORE, wsgi_ignore_headers, 0),
+    location(
+        sys::string(c"wsgi_accel"),
+        ANY,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, accel),
+    ),
+    location(
+        sys::string(c"wsgi_intercept_errors"),
+        ANY,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, intercept_errors),
     ),
     main(sys::string(c"python_home"), NGX_CONF_TAKE1, python_home),
     main(sys::string(c"python_path"), NGX_CONF_1MORE, python_path),
@@ -322,6 +354,55 @@ setter!(wsgi_script_name, LocConf, |directive| {
         Some(value.to_vec())
     };
     directive.conf.script_name = Some(script_name);
+    Ok(())
+});
+
+setter!(wsgi_path_info, LocConf, |directive| {
+    directive.once(&directive.conf.raw_path)?;
+    directive.conf.raw_path = Some(match directive.bytes(1) {
+        b"normalized" => false,
+        b"raw" => true,
+        _ => {
+            let word = directive.lossy(1);
+            return Err(directive.error(format!("has \"{word}\"; it must be normalized or raw")));
+        }
+    });
+    Ok(())
+});
+
+setter!(wsgi_hide_header, LocConf, |directive| {
+    let name = header_name(&directive)?;
+    directive.conf.hide_headers.get_or_insert_default().push(name);
+    Ok(())
+});
+
+setter!(wsgi_pass_header, LocConf, |directive| {
+    let name = header_name(&directive)?;
+    directive.conf.pass_headers.get_or_insert_default().push(name);
+    Ok(())
+});
+
+fn header_name<C>(directive: &Directive<'_, C>) -> Result<Vec<u8>, ConfError> {
+    let name = directive.bytes(1);
+    header::check_name(name).map_err(|error| directive.error(error.to_string()))?;
+    Ok(name.to_vec())
+}
+
+setter!(wsgi_ignore_headers, LocConf, |directive| {
+    let mut ignored = directive.conf.ignore_headers.take().unwrap_or_default();
+    for at in 1..directive.words.len() {
+        match header::classify(directive.bytes(at)) {
+            kind if kind.is_accel() => ignored.push(kind),
+            _ => {
+                let word = directive.lossy(at);
+                return Err(directive.error(format!(
+                    "has \"{word}\"; only X-Accel-Buffering, X-Accel-Charset, X-Accel-Expires, \
+                     X-Accel-Limit-Rate and X-Accel-Redirect can be ignored"
+                )));
+            }
+        }
+    }
+    directive.conf.ignore_headers = Some(ignored);
     Ok(())
 });
 

@@ -38,10 +38,7 @@ pub(super) unsafe fn finish(token: EventThread, context: *mut Context, rc: isize
             return;
         }
         let r = (*context).request;
-        detach(token, context, InputError::Answered);
-        // From here on the request may be redirected, and the context no longer be its own.
-        (*r).read_event_handler = Some(ngx_http_block_reading);
-        (*r).write_event_handler = Some(ngx_http_request_empty_handler);
+        let_go(token, context);
         if (*context).body != Body::Expected {
             // What nobody has read must not be taken for the next request. What discarding itself
             // thinks of the body does not change the answer.
@@ -51,6 +48,22 @@ pub(super) unsafe fn finish(token: EventThread, context: *mut Context, rc: isize
             (*r).set_lingering_close(1);
         }
         ngx_http_finalize_request(r, rc);
+    }
+}
+
+/// Ends this module's part in a request that goes on in nginx.
+///
+/// # Safety
+///
+/// `context` is one of a live request.
+pub(super) unsafe fn let_go(token: EventThread, context: *mut Context) {
+    // SAFETY: the caller's.
+    unsafe {
+        let r = (*context).request;
+        detach(token, context, InputError::Answered);
+        // The request may be redirected, and the context no longer be its own.
+        (*r).read_event_handler = Some(ngx_http_block_reading);
+        (*r).write_event_handler = Some(ngx_http_request_empty_handler);
     }
 }
 

@@ -117,7 +117,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) {
                 (Input::streamed(idle), declared.filter(|_| !chunked))
             }
         };
-        let head = request::snapshot(token, r, &conf.request_params, content_length);
+        let head = request::snapshot(token, r, conf, content_length);
         let Some(head) = head else {
             finalize::finish(token, context, INTERNAL_SERVER_ERROR);
             return;

@@ -1,5 +1,6 @@
 //! The event loop's side: all that names nginx. It runs on nginx's own thread and never waits.
 
+mod accel;
 mod access;
 mod body;
 mod conf;

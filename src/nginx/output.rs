@@ -15,6 +15,8 @@ use nginx_sys::{
 use rustix::fd::BorrowedFd;
 use rustix::net::sockopt::set_socket_linger;
 
+use super::accel;
+use super::conf::LocConf;
 use super::context::{Body, Context};
 use super::finalize;
 use super::handler;
@@ -45,6 +47,9 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
         exchange.output.take(&mut batch);
         let sent = send(token, context, &mut batch);
         let end = batch.end.take();
+        if matches!(sent, Sent::Elsewhere) {
+            return;
+        }
         // Kept for its memory.
         (*context).batch = batch;
         match (sent, end) {
@@ -54,7 +59,7 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
             (_, Some(End::Refused)) => handler::unavailable(token, context),
             (Sent::Body(rc), Some(End::Complete)) => finalize::finish(token, context, rc),
             (Sent::Body(_), None) => settle(token, context),
-            (Sent::Nothing, _) => {}
+            (Sent::Nothing | Sent::Elsewhere, _) => {}
         }
     }
 }
@@ -67,6 +72,8 @@ enum Sent {
     Body(isize),
     /// nginx wants no body: it has failed, it answers by itself, or only the head is wanted.
     Refused(isize),
+    /// Another location answers.
+    Elsewhere,
 }
 
 unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> Sent {
@@ -82,7 +89,15 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
                 (*r).set_keepalive(0);
                 (*r).set_lingering_close(1);
             }
-            if response::set(token, r, &head).is_none() {
+            let conf = &*sys::loc_conf::<LocConf>(r, &*ptr::addr_of!(ngx_http_pywsgi_module));
+            if let Some(target) = accel::target(conf, &head) {
+                accel::redirect(token, context, conf, &head, target);
+                return Sent::Elsewhere;
+            }
+            if accel::intercepts(token, r, conf, &head) {
+                return Sent::Refused(head.code() as isize);
+            }
+            if response::set(token, r, conf, &head).is_none() {
                 return Sent::Refused(INTERNAL_SERVER_ERROR);
             }
             (*context).head_sent = true;

@@ -8,9 +8,10 @@ use nginx_sys::{
     ngx_table_elt_t,
 };
 
-use super::conf::{Param, ParamValue};
+use super::conf::{LocConf, ParamValue};
 use super::sys::{self, EventThread};
 use crate::http::head::RequestHead;
+use crate::http::path;
 
 /// Room for what a common request has beside its target and its headers.
 const OTHER_TEXT: usize = 192;
@@ -27,7 +28,7 @@ const ADDRESS: usize = 256;
 pub(super) unsafe fn snapshot(
     _token: EventThread,
     r: *mut ngx_http_request_t,
-    params: &[Param],
+    conf: &LocConf,
     content_length: Option<u64>,
 ) -> Option<RequestHead> {
     // SAFETY: the caller's; the reference is used before anything of nginx's is called that could
@@ -47,13 +48,21 @@ pub(super) unsafe fn snapshot(
     let mut head = RequestHead::with_capacity(size, fields);
 
     head.method = head.put(text(request.method_name));
-    head.path = head.put(text(request.uri));
+    // A subrequest's path is its own; the client's target is the main request's.
+    head.path = if conf.raw_path == Some(true) && r == request.main {
+        head.put(&path::raw(text(request.unparsed_uri)))
+    } else {
+        head.put(text(request.uri))
+    };
     head.query = head.put(text(request.args));
     head.target = head.put(text(request.unparsed_uri));
     head.protocol = head.put(text(request.http_protocol));
     // SAFETY: the list is the request's own; a field with hash 0 is one that nginx has taken away.
     for field in unsafe { Headers::of(request) }.filter(|field| field.hash != 0) {
-        head.push_field(text(field.key), text(field.value));
+        let (name, value) = (text(field.key), text(field.value));
+        if passes(conf, name) {
+            head.push_field(name, value);
+        }
     }
 
     // SAFETY: the connection outlives its requests.
@@ -70,7 +79,7 @@ pub(super) unsafe fn snapshot(
     head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
     head.content_length = content_length;
 
-    for param in params {
+    for param in &conf.request_params {
         let ParamValue::Complex(compiled) = param.value else { continue };
         let mut value = ngx_str_t::empty();
         // SAFETY: compiled with the configuration that this request has.
@@ -82,6 +91,15 @@ pub(super) unsafe fn snapshot(
         }
     }
     Some(head)
+}
+
+/// `wsgi_pass_request_headers` and `wsgi_pass_authorization`. Content-Type is not one of the HTTP_*
+/// variables, and describes the body, which goes along.
+fn passes(conf: &LocConf, name: &[u8]) -> bool {
+    if conf.pass_request_headers == 0 {
+        return name.eq_ignore_ascii_case(b"content-type");
+    }
+    conf.pass_authorization != 0 || !name.eq_ignore_ascii_case(b"authorization")
 }
 
 /// SERVER_NAME and SERVER_PORT, neither of which may be empty (PEP 3333, "environ Variables").

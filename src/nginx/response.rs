@@ -4,10 +4,12 @@
 use std::ptr;
 
 use nginx_sys::{
-    ngx_http_request_t, ngx_list_push, ngx_parse_http_time, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+    ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push, ngx_parse_http_time, ngx_pcalloc,
+    ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
-use super::sys::EventThread;
+use super::conf::LocConf;
+use super::sys::{self, EventThread};
 use crate::http::header::{HeaderKind, ResponseHead};
 use crate::http::status;
 
@@ -19,6 +21,7 @@ use crate::http::status;
 pub(super) unsafe fn set(
     _token: EventThread,
     r: *mut ngx_http_request_t,
+    conf: &LocConf,
     head: &ResponseHead,
 ) -> Option<()> {
     // SAFETY: the caller's. nginx's log phase reads the fields after the request's cleanups have run, so
@@ -42,53 +45,144 @@ pub(super) unsafe fn set(
             out.content_length_n = length as nginx_sys::off_t;
         }
 
+        fields(r, head, |kind, name, value| {
+            obey(&mut *r, conf, kind, value);
+            conf.passes(kind, name)
+        })
+    }
+}
+
+/// Puts only those fields into `r.headers_out` that nginx keeps from a response whose body another
+/// location gives (`X-Accel-Redirect`).
+///
+/// # Safety
+///
+/// As for [`set`].
+pub(super) unsafe fn keep(
+    _token: EventThread,
+    r: *mut ngx_http_request_t,
+    conf: &LocConf,
+    head: &ResponseHead,
+) -> Option<()> {
+    // SAFETY: the caller's.
+    unsafe {
+        fields(r, head, |kind, name, value| {
+            obey(&mut *r, conf, kind, value);
+            match kind {
+                HeaderKind::ContentType | HeaderKind::Expires | HeaderKind::CacheControl => true,
+                HeaderKind::Other => {
+                    name.eq_ignore_ascii_case(b"set-cookie")
+                        || name.eq_ignore_ascii_case(b"content-disposition")
+                }
+                _ => false,
+            }
+        })
+    }
+}
+
+/// X-Accel-Limit-Rate and X-Accel-Charset (`ngx_http_upstream_process_limit_rate`, `…_charset`).
+/// X-Accel-Expires speaks to a cache.
+fn obey(r: &mut ngx_http_request_t, conf: &LocConf, kind: HeaderKind, value: ngx_str_t) {
+    if !kind.is_accel() || !conf.obeys(kind) {
+        return;
+    }
+    // SAFETY: the text was just put into the pool.
+    let text = unsafe { sys::bytes(value) };
+    match kind {
+        HeaderKind::AccelLimitRate => {
+            let rate = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+            if let Some(rate) = rate {
+                r.limit_rate = rate;
+                r.set_limit_rate_set(1);
+            }
+        }
+        HeaderKind::AccelCharset => {
+            // SAFETY: an allocation of the request's pool, written whole.
+            unsafe {
+                let charset = ngx_pcalloc(r.pool, size_of::<ngx_str_t>()).cast::<ngx_str_t>();
+                if !charset.is_null() {
+                    *charset = value;
+                    r.headers_out.override_charset = charset;
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Copies the fields that `wanted` asks for into `r.headers_out`.
+///
+/// # Safety
+///
+/// As for [`set`].
+unsafe fn fields(
+    r: *mut ngx_http_request_t,
+    head: &ResponseHead,
+    mut wanted: impl FnMut(HeaderKind, &[u8], ngx_str_t) -> bool,
+) -> Option<()> {
+    // SAFETY: the caller's.
+    unsafe {
         let size = head.fields().map(|(_, name, value)| name.len() + value.len()).sum();
         let mut texts = Texts::new((*r).pool, size)?;
         for (kind, name, value) in head.fields() {
-            let name = texts.put(name);
             let value = texts.put(value);
-            if kind == HeaderKind::ContentType {
-                set_content_type(out, value);
-                continue;
-            }
-            let field = ngx_list_push(&raw mut out.headers).cast::<ngx_table_elt_t>();
-            if field.is_null() {
-                return None;
-            }
-            // Later nginx versions have a `next` here, which must be null.
-            ptr::write_bytes(field, 0, 1);
-            (*field).hash = 1;
-            (*field).key = name;
-            (*field).value = value;
-            match kind {
-                HeaderKind::LastModified => {
-                    out.last_modified = field;
-                    out.last_modified_time = ngx_parse_http_time(value.data, value.len);
-                }
-                HeaderKind::ETag => out.etag = field,
-                // A relative one stays as it is (ngx_http_upstream_rewrite_location).
-                HeaderKind::Location if !super::sys::bytes(value).starts_with(b"/") => {
-                    out.location = field;
-                }
-                HeaderKind::ContentEncoding => out.content_encoding = field,
-                HeaderKind::Date => out.date = field,
-                HeaderKind::Server => out.server = field,
-                HeaderKind::WwwAuthenticate => out.www_authenticate = field,
-                HeaderKind::AcceptRanges => out.accept_ranges = field,
-                _ => {}
+            if wanted(kind, name, value) {
+                add(&mut (*r).headers_out, kind, texts.put(name), value)?;
             }
         }
         Some(())
     }
 }
 
+/// Adds one field, and sets nginx's own field for it.
+unsafe fn add(
+    out: &mut ngx_http_headers_out_t,
+    kind: HeaderKind,
+    name: ngx_str_t,
+    value: ngx_str_t,
+) -> Option<()> {
+    if kind == HeaderKind::ContentType {
+        set_content_type(out, value);
+        return Some(());
+    }
+    // SAFETY: the list is the request's own; texts are in its pool.
+    unsafe {
+        let field = ngx_list_push(&raw mut out.headers).cast::<ngx_table_elt_t>();
+        if field.is_null() {
+            return None;
+        }
+        // Later nginx versions have a `next` here, which must be null.
+        ptr::write_bytes(field, 0, 1);
+        (*field).hash = 1;
+        (*field).key = name;
+        (*field).value = value;
+        match kind {
+            HeaderKind::LastModified => {
+                out.last_modified = field;
+                out.last_modified_time = ngx_parse_http_time(value.data, value.len);
+            }
+            HeaderKind::ETag => out.etag = field,
+            // A relative one stays as it is (ngx_http_upstream_rewrite_location).
+            HeaderKind::Location if !sys::bytes(value).starts_with(b"/") => out.location = field,
+            HeaderKind::ContentEncoding => out.content_encoding = field,
+            HeaderKind::Date => out.date = field,
+            HeaderKind::Server => out.server = field,
+            HeaderKind::WwwAuthenticate => out.www_authenticate = field,
+            HeaderKind::AcceptRanges => out.accept_ranges = field,
+            HeaderKind::Expires => out.expires = field,
+            _ => {}
+        }
+        Some(())
+    }
+}
+
 /// As `ngx_http_upstream_copy_content_type`: the charset is a field of its own, for the charset filter.
-fn set_content_type(out: &mut nginx_sys::ngx_http_headers_out_t, value: ngx_str_t) {
+fn set_content_type(out: &mut ngx_http_headers_out_t, value: ngx_str_t) {
     out.content_type = value;
     out.content_type_len = value.len;
     out.content_type_lowcase = ptr::null_mut();
     // SAFETY: the text was just put into the pool.
-    let text = unsafe { super::sys::bytes(value) };
+    let text = unsafe { sys::bytes(value) };
     if let Some((type_len, start, end)) = charset(text) {
         out.content_type_len = type_len;
         // SAFETY: start and end are within the text.

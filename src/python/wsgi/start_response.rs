@@ -213,11 +213,14 @@ impl StartResponse {
             HeaderKind::HopByHop => {
                 self.dropped.get_or_insert_with(|| String::from_utf8_lossy(name).into_owned());
             }
-            HeaderKind::AccelBuffering => match value {
-                b"no" => self.buffering = Some(false),
-                b"yes" => self.buffering = Some(true),
-                _ => {}
-            },
+            HeaderKind::AccelBuffering => {
+                match value {
+                    b"no" if self.job.location.accel_buffering => self.buffering = Some(false),
+                    b"yes" if self.job.location.accel_buffering => self.buffering = Some(true),
+                    _ => {}
+                }
+                head.push(HeaderKind::AccelBuffering, name, value);
+            }
             kind => head.push(kind, name, value),
         }
         Ok(())

@@ -1,0 +1,98 @@
+//! What an application can ask of nginx by its response's head: another location's answer
+//! (`X-Accel-Redirect`), or nginx's own page for its status (`wsgi_intercept_errors`).
+
+use nginx_sys::{
+    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_LOG_UNSAFE, ngx_http_core_get_method,
+    ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_internal_redirect,
+    ngx_http_named_location, ngx_http_parse_unsafe_uri, ngx_http_request_t, ngx_str_t, ngx_uint_t,
+};
+
+use super::conf::LocConf;
+use super::context::Context;
+use super::finalize;
+use super::response;
+use super::sys::{self, EventThread};
+use crate::http::header::{HeaderKind, ResponseHead};
+
+const NOT_FOUND: isize = nginx_sys::NGX_HTTP_NOT_FOUND as isize;
+const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
+
+/// Does `error_page` answer for this status?
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub(super) unsafe fn intercepts(
+    _token: EventThread,
+    r: *mut ngx_http_request_t,
+    conf: &LocConf,
+    head: &ResponseHead,
+) -> bool {
+    if conf.intercept_errors == 0 || status(head) < sys::SPECIAL_RESPONSE {
+        return false;
+    }
+    // SAFETY: the caller's; the array is the configuration's.
+    unsafe {
+        let Some(pages) = sys::core_loc_conf(r).error_pages.as_ref() else { return false };
+        let pages = pages.as_slice::<ngx_http_err_page_t>();
+        pages.iter().any(|page| page.status == status(head))
+    }
+}
+
+/// Where `X-Accel-Redirect` sends the request, if anywhere.
+pub(super) fn target<'h>(conf: &LocConf, head: &'h ResponseHead) -> Option<&'h [u8]> {
+    if !conf.obeys(HeaderKind::AccelRedirect) {
+        return None;
+    }
+    let mut fields = head.fields();
+    fields.find(|(kind, _, _)| *kind == HeaderKind::AccelRedirect).map(|(_, _, value)| value)
+}
+
+/// Hands the request to another location, with those of the application's headers that nginx keeps for an
+/// upstream (`ngx_http_upstream_process_headers`). The context may be gone afterwards.
+///
+/// # Safety
+///
+/// `context` is one of a request in flight, whose head has not gone.
+pub(super) unsafe fn redirect(
+    token: EventThread,
+    context: *mut Context,
+    conf: &LocConf,
+    head: &ResponseHead,
+    target: &[u8],
+) {
+    // SAFETY: the caller's; the texts are copied into the request's pool.
+    unsafe {
+        let r = (*context).request;
+        let copied =
+            response::keep(token, r, conf, head).and_then(|()| sys::pool_copy((*r).pool, target));
+        let Some(mut uri) = copied else {
+            finalize::finish(token, context, INTERNAL_SERVER_ERROR);
+            return;
+        };
+        if target.starts_with(b"@") {
+            finalize::let_go(token, context);
+            ngx_http_named_location(r, &raw mut uri);
+        } else {
+            let mut args = ngx_str_t::empty();
+            let mut flags = NGX_HTTP_LOG_UNSAFE as ngx_uint_t;
+            if ngx_http_parse_unsafe_uri(r, &raw mut uri, &raw mut args, &raw mut flags) != sys::OK
+            {
+                finalize::finish(token, context, NOT_FOUND);
+                return;
+            }
+            finalize::let_go(token, context);
+            if (*r).method != NGX_HTTP_HEAD as ngx_uint_t {
+                (*r).method = NGX_HTTP_GET as ngx_uint_t;
+                (*r).method_name = ngx_http_core_get_method;
+            }
+            ngx_http_internal_redirect(r, &raw mut uri, &raw mut args);
+        }
+        ngx_http_finalize_request(r, sys::DONE);
+    }
+}
+
+/// The status as nginx's codes are.
+fn status(head: &ResponseHead) -> isize {
+    head.code() as isize
+}
