@@ -1,0 +1,155 @@
+//! Context `http`: what a worker process has once (`python_*`).
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nginx_sys::ngx_msec_t;
+
+use super::{ConfError, Place};
+use crate::bridge::config::{AppConfig, PoolConfig, PythonConfig, WorkerConfig};
+use crate::bridge::events::Level;
+use crate::nginx::access;
+use crate::nginx::target::Target;
+
+/// Context `http`: what a worker process has once.
+#[derive(Debug, Default)]
+pub(in crate::nginx) struct MainConf {
+    pub(in crate::nginx) home: Option<PathBuf>,
+    pub(in crate::nginx) path: Vec<PathBuf>,
+    pub(in crate::nginx) executable: Option<PathBuf>,
+    pub(in crate::nginx) env: Vec<(OsString, Option<OsString>)>,
+    pub(in crate::nginx) pools: Vec<PoolConfig>,
+    pub(in crate::nginx) stdout_level: Option<Level>,
+    pub(in crate::nginx) stderr_level: Option<Level>,
+    pub(in crate::nginx) finalize: Option<(bool, Duration)>,
+    pub(in crate::nginx) drain_timeout: Option<ngx_msec_t>,
+    apps: Vec<AppConfig>,
+    /// What the workers' user must be able to read, and the directive that names it.
+    pub(in crate::nginx) readable: Vec<(&'static str, PathBuf, Place)>,
+    locations: usize,
+    /// Which reading of the configuration this is.
+    pub(in crate::nginx) configuration: usize,
+    /// The environment with which nginx was started; its workers no longer have it.
+    started_with: HashMap<OsString, OsString>,
+}
+
+impl MainConf {
+    pub(in crate::nginx) fn new(configuration: usize) -> Self {
+        Self { configuration, started_with: std::env::vars_os().collect(), ..Self::default() }
+    }
+
+    /// Fills in what no directive has set.
+    pub(in crate::nginx) fn set_defaults(&mut self) {
+        if !self.pools.iter().any(|pool| pool.name == DEFAULT_POOL) {
+            self.pools.push(PoolConfig {
+                name: DEFAULT_POOL.to_owned(),
+                threads: 8,
+                max_queue: DEFAULT_MAX_QUEUE,
+                stack: None,
+            });
+        }
+    }
+
+    pub(in crate::nginx) fn has_apps(&self) -> bool {
+        !self.apps.is_empty()
+    }
+
+    /// What the worker's process has in `os.environ`: `python_env`, and what is kept by default.
+    pub(in crate::nginx) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let kept = KEPT.map(|name| (OsString::from(name), None));
+        let mut environment: Vec<(OsString, OsString)> = Vec::new();
+        for (name, value) in kept.iter().chain(&self.env) {
+            let value = value.as_ref().or_else(|| self.started_with.get(name));
+            if let Some(value) = value {
+                environment.retain(|(known, _)| known != name);
+                environment.push((name.clone(), value.clone()));
+            }
+        }
+        environment
+    }
+
+    /// The variables that come from nginx's start. A binary upgrade hands on only what nginx's own `env`
+    /// names (ngx_exec_new_binary), so these must be among them.
+    pub(in crate::nginx) fn inherited_variables(&self) -> impl Iterator<Item = &[u8]> {
+        let kept = KEPT.iter().map(|name| name.as_bytes());
+        let named = self.env.iter().filter(|(_, value)| value.is_none());
+        kept.chain(named.map(|(name, _)| name.as_bytes()))
+    }
+
+    pub(in crate::nginx) fn worker_config(&self) -> WorkerConfig {
+        let (finalize, finalize_timeout) = self.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
+        let executable = self.executable.clone().or_else(|| {
+            let of_home = self.home.as_ref().map(|home| home.join("bin/python3"));
+            of_home.or_else(|| option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from))
+        });
+        WorkerConfig {
+            python: PythonConfig {
+                home: self.home.clone(),
+                path: self.path.clone(),
+                executable,
+                stdout_level: self.stdout_level.unwrap_or(Level::Info),
+                stderr_level: self.stderr_level.unwrap_or(Level::Error),
+                finalize,
+                finalize_timeout,
+            },
+            apps: self.apps.clone(),
+            pools: self.pools.clone(),
+        }
+    }
+
+    /// Can the workers' user read all that the directives name?
+    pub(in crate::nginx) fn check_files(
+        &self,
+        user: Option<access::User>,
+    ) -> Result<(), ConfError> {
+        let files: Vec<&Path> = self.readable.iter().map(|(_, path, _)| path.as_path()).collect();
+        let unreadable = access::check(user, &files).map_err(|error| {
+            ConfError(format!("the files that the workers read cannot be checked: {error}"))
+        })?;
+        let Some(access::Unreadable { at, error }) = unreadable else {
+            return Ok(());
+        };
+        let Some((directive, path, place)) = self.readable.get(at) else {
+            return Ok(());
+        };
+        let who = match user {
+            Some(user) => format!("the workers' user (uid {})", user.uid),
+            None => "this user".to_owned(),
+        };
+        Err(ConfError(format!(
+            "{directive} \"{}\" cannot be read by {who}: {error}; let that user read it, and search the \
+             folders above it in {}:{}",
+            path.display(),
+            place.file,
+            place.line
+        )))
+    }
+
+    /// A number for one more location.
+    pub(super) fn next_location(&mut self) -> usize {
+        self.locations += 1;
+        self.locations
+    }
+
+    /// The application's index; one that another location has named is the same.
+    pub(super) fn add_app(&mut self, app: AppConfig, place: &Place) -> usize {
+        if let Some(at) = self.apps.iter().position(|known| *known == app) {
+            return at;
+        }
+        if let Some(file) = Target::split(&app.target).file() {
+            self.readable.push(("wsgi_app", file.to_path_buf(), place.clone()));
+        }
+        self.apps.push(app);
+        self.apps.len() - 1
+    }
+}
+
+/// The variables that `os.environ` keeps from nginx's start.
+const KEPT: [&str; 3] = ["PATH", "LANG", "HOME"];
+
+pub(super) const DEFAULT_POOL: &str = "default";
+pub(in crate::nginx) const DEFAULT_MAX_QUEUE: usize = 1024;
+const FINALIZE_TIMEOUT: Duration = Duration::from_secs(2);

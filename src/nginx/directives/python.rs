@@ -1,0 +1,187 @@
+//! The setters of `python_*`, for http.
+
+use std::ffi::{OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_str_t};
+
+use super::reader::{Directive, set, setter};
+use crate::bridge::config::PoolConfig;
+use crate::bridge::events::Level;
+use crate::nginx::conf::{self, ConfError, DEFAULT_MAX_QUEUE, MainConf};
+use crate::nginx::python_home;
+
+setter!(python_home, MainConf, |directive| {
+    directive.once(&directive.conf.home)?;
+    let home = directive.path(1)?;
+    python_home::check(&home)
+        .map_err(|what| directive.error(format!("\"{}\" {what}", home.display())))?;
+    // SAFETY: nginx is reading.
+    let place = unsafe { conf::place(directive.cf) };
+    directive.conf.readable.push(("python_home", home.clone(), place.clone()));
+    let config = home.join("pyvenv.cfg");
+    if config.exists() {
+        directive.conf.readable.push(("python_home", config, place));
+    }
+    directive.conf.home = Some(home);
+    Ok(())
+});
+
+setter!(python_path, MainConf, |directive| {
+    for at in 1..directive.words.len() {
+        let path = directive.path(at)?;
+        if !path.is_dir() {
+            return Err(directive.error(format!("\"{}\" is not a directory", path.display())));
+        }
+        // SAFETY: nginx is reading.
+        let place = unsafe { conf::place(directive.cf) };
+        directive.conf.readable.push(("python_path", path.clone(), place));
+        directive.conf.path.push(path);
+    }
+    Ok(())
+});
+
+setter!(python_executable, MainConf, |directive| {
+    directive.once(&directive.conf.executable)?;
+    let path = directive.path(1)?;
+    let executable =
+        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+    if !executable {
+        return Err(directive.error(format!("\"{}\" is not an executable file", path.display())));
+    }
+    directive.conf.executable = Some(path);
+    Ok(())
+});
+
+setter!(python_env, MainConf, |directive| {
+    for at in 1..directive.words.len() {
+        let word = directive.bytes(at);
+        let mut parts = word.splitn(2, |byte| *byte == b'=');
+        let name = parts.next().unwrap_or_default();
+        if name.is_empty() || name.contains(&0) {
+            let word = directive.lossy(at);
+            return Err(
+                directive.error(format!("\"{word}\" has no name; write NAME or NAME=VALUE"))
+            );
+        }
+        let variable = (
+            OsStr::from_bytes(name).to_owned(),
+            parts.next().map(|v| OsStr::from_bytes(v).to_owned()),
+        );
+        directive.conf.env.push(variable);
+    }
+    Ok(())
+});
+
+setter!(python_thread_pool, MainConf, |directive| {
+    let name = directive.text(1)?.to_owned();
+    if name == "inline" || name.is_empty() {
+        return Err(directive.error(format!("cannot be named \"{name}\"")));
+    }
+    if directive.conf.pools.iter().any(|pool| pool.name == name) {
+        return Err(directive.error(format!("\"{name}\" is defined twice")));
+    }
+    let mut threads = None;
+    let mut max_queue = DEFAULT_MAX_QUEUE;
+    let mut stack = None;
+    for at in 2..directive.words.len() {
+        let word = directive.bytes(at).to_vec();
+        if let Some(value) = Directive::<MainConf>::option(&word, "threads") {
+            threads = Some(directive.number("threads", value, 1)?);
+        } else if let Some(value) = Directive::<MainConf>::option(&word, "max_queue") {
+            max_queue = directive.number("max_queue", value, 0)?;
+        } else if let Some(value) = Directive::<MainConf>::option(&word, "stack") {
+            stack = Some(stack_size(&directive, value)?);
+        } else {
+            let word = directive.lossy(at);
+            return Err(directive.error(format!(
+                "has the unknown parameter \"{word}\"; it takes threads=N, max_queue=M and stack=SIZE"
+            )));
+        }
+    }
+    let Some(threads) = threads else {
+        return Err(directive.error(format!("\"{name}\" has no threads=N")));
+    };
+    directive.conf.pools.push(PoolConfig { name, threads, max_queue, stack });
+    Ok(())
+});
+
+/// Python itself needs some hundred kilobytes before an application's first call.
+const LEAST_STACK: isize = 256 * 1024;
+
+fn stack_size<C>(directive: &Directive<'_, C>, value: &[u8]) -> Result<usize, ConfError> {
+    let mut text = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
+    // SAFETY: the value is readable for its length.
+    let size = unsafe { ngx_parse_size(&raw mut text) };
+    if size < LEAST_STACK {
+        let value = String::from_utf8_lossy(value);
+        return Err(
+            directive.error(format!("has stack={value}; it must be a size of at least 256k"))
+        );
+    }
+    usize::try_from(size).map_err(|_| conf::out_of_memory())
+}
+
+setter!(python_finalize, MainConf, |directive| {
+    directive.once(&directive.conf.finalize)?;
+    let on = match directive.bytes(1) {
+        b"on" => true,
+        b"off" => false,
+        _ => {
+            let word = directive.lossy(1);
+            return Err(directive.error(format!("has \"{word}\"; it must be on or off")));
+        }
+    };
+    let mut timeout = 2000;
+    if directive.words.len() > 2 {
+        let word = directive.bytes(2).to_vec();
+        let Some(value) = Directive::<MainConf>::option(&word, "timeout") else {
+            let word = directive.lossy(2);
+            return Err(directive.error(format!("has \"{word}\"; only timeout=TIME may follow")));
+        };
+        timeout = directive.time(value)?;
+    }
+    directive.conf.finalize = Some((on, Duration::from_millis(timeout as u64)));
+    Ok(())
+});
+
+setter!(python_drain_timeout, MainConf, |directive| {
+    directive.once(&directive.conf.drain_timeout)?;
+    let value = directive.bytes(1).to_vec();
+    directive.conf.drain_timeout = Some(directive.time(&value)?);
+    Ok(())
+});
+
+setter!(python_stdout_log_level, MainConf, |directive| {
+    directive.once(&directive.conf.stdout_level)?;
+    directive.conf.stdout_level = Some(level(&directive)?);
+    Ok(())
+});
+
+setter!(python_stderr_log_level, MainConf, |directive| {
+    directive.once(&directive.conf.stderr_level)?;
+    directive.conf.stderr_level = Some(level(&directive)?);
+    Ok(())
+});
+
+fn level<C>(directive: &Directive<'_, C>) -> Result<Level, ConfError> {
+    Ok(match directive.bytes(1) {
+        b"emerg" => Level::Emerg,
+        b"alert" => Level::Alert,
+        b"crit" => Level::Crit,
+        b"error" => Level::Error,
+        b"warn" => Level::Warn,
+        b"notice" => Level::Notice,
+        b"info" => Level::Info,
+        b"debug" => Level::Debug,
+        _ => {
+            let word = directive.lossy(1);
+            return Err(directive.error(format!(
+                "has the unknown level \"{word}\"; write emerg, alert, crit, error, warn, notice, info \
+                 or debug"
+            )));
+        }
+    })
+}
