@@ -30,6 +30,14 @@ ANYWHERE = {
     "wsgi_max_temp_file_size": "1m",
     "wsgi_temp_path": "tmp/wsgi 1 2",
     "wsgi_timeout": "5s",
+    "wsgi_path_info": "raw",
+    "wsgi_pass_authorization": "off",
+    "wsgi_pass_request_headers": "off",
+    "wsgi_hide_header": "X-One",
+    "wsgi_pass_header": "X-Accel-Expires",
+    "wsgi_ignore_headers": "X-Accel-Redirect X-Accel-Charset",
+    "wsgi_accel": "off",
+    "wsgi_intercept_errors": "on",
 }
 ALL = {**HTTP, **ANYWHERE, "wsgi_app": "{file}"}
 # How many arguments are too many; the others take any number.
@@ -51,10 +59,25 @@ TOO_MANY = {
     "wsgi_max_temp_file_size": 2,
     "wsgi_temp_path": 5,
     "wsgi_timeout": 2,
+    "wsgi_path_info": 2,
+    "wsgi_pass_authorization": 2,
+    "wsgi_pass_request_headers": 2,
+    "wsgi_hide_header": 2,
+    "wsgi_pass_header": 2,
+    "wsgi_accel": 2,
+    "wsgi_intercept_errors": 2,
 }
 TOO_FEW = {"wsgi_param": 1, **dict.fromkeys(ALL.keys() - {"wsgi_param"}, 0)}
 # A second one on the same level would silently win or lose.
-ONCE = ALL.keys() - {"python_path", "python_env", "wsgi_param", "wsgi_callable"}
+ONCE = ALL.keys() - {
+    "python_path",
+    "python_env",
+    "wsgi_param",
+    "wsgi_callable",
+    "wsgi_hide_header",
+    "wsgi_pass_header",
+    "wsgi_ignore_headers",
+}
 
 
 @pytest.fixture
@@ -132,7 +155,17 @@ def test_twice_on_one_level(nginx, line, refused, name):
     refused(name, "duplicate|twice", **{context: f"{line(name)}\n{line(name)}"}, python_home=None)
 
 
-@pytest.mark.parametrize("name", ["wsgi_request_buffering", "wsgi_buffering"])
+FLAGS = [
+    "wsgi_request_buffering",
+    "wsgi_buffering",
+    "wsgi_pass_authorization",
+    "wsgi_pass_request_headers",
+    "wsgi_accel",
+    "wsgi_intercept_errors",
+]
+
+
+@pytest.mark.parametrize("name", FLAGS)
 def test_flags(line, refused, name):
     refused(name, "invalid value", "maybe", 'must be "on" or "off"', location=line(name, "maybe"))
 

@@ -1,0 +1,108 @@
+"""wsgi_intercept_errors: nginx's error_page in place of the application's own page."""
+
+from __future__ import annotations
+
+import pytest
+
+SOURCE = """
+    from testkit import Blocks
+
+    def application(environ, start_response):
+        code = environ["QUERY_STRING"] or "200"
+        headers = [("Content-Type", "text/plain"), ("X-Mine", "1"), ("Location", "/there")]
+        start_response(f"{code} Said", headers)
+        return Blocks(iter([b"from the ", b"application"]))
+"""
+PAGES = """
+    error_page 404 302 /page;
+    error_page 503 = @app;
+    location /page { return 200 page; }
+"""
+
+
+@pytest.fixture
+def start(nginx):
+    app = nginx.app("errors", SOURCE)
+    handler = nginx.app(
+        "handler",
+        """
+        from wsgiref.validate import validator
+
+        @validator
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            text = f"handler {environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+            return [text.encode()]
+        """,
+    )
+
+    def begin(more: str = "wsgi_intercept_errors on;", *, http2: bool = False, server: str = ""):
+        pages = f"{PAGES}\nlocation @app {{ wsgi_app {handler}; }}\n"
+        nginx.start(
+            f"wsgi_app {app}; {more}",
+            http="python_thread_pool default threads=1; client_max_body_size 8m;",
+            listen="ssl http2" if http2 else "",
+            server=(nginx.tls() if http2 else "") + pages + server.replace("APP", str(app)),
+        )
+        return nginx.client(tls=http2, http2=http2)
+
+    return begin
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_statuses_that_error_page_names(nginx, start, http2):
+    client = start(http2=http2)
+    for count in range(1, 4):
+        response = client.get("/?404")
+        assert (response.status_code, response.text) == (404, "page")
+        assert "x-mine" not in response.headers
+        nginx.wait_recorded("closed", count)
+    redirected = client.get("/?302")
+    assert (redirected.status_code, redirected.text) == (302, "page")
+    assert redirected.headers.get("location") is None
+    assert client.get("/?200").text == "from the application"
+
+
+def test_other_statuses_are_the_application_s(start):
+    client = start()
+    response = client.get("/?410")
+    assert (response.status_code, response.text) == (410, "from the application")
+    assert response.headers["x-mine"] == "1"
+
+
+def test_off_is_the_default(start):
+    client = start("")
+    response = client.get("/?404")
+    assert (response.status_code, response.text) == (404, "from the application")
+
+
+def test_an_application_as_the_handler(start):
+    client = start()
+    response = client.post("/x?503", content=b"a body")
+    assert (response.status_code, response.text) == (200, "handler POST /x")
+    assert client.get("/?404").text == "page"
+
+
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_with_an_upload_that_nobody_reads(start, buffering):
+    client = start(f"wsgi_intercept_errors on; wsgi_request_buffering {buffering};")
+    for _ in range(3):
+        response = client.post("/?404", content=b"x" * 2_000_000)
+        assert (response.status_code, response.text) == (404, "page")
+    assert client.get("/").text == "from the application"
+
+
+def test_head(start):
+    client = start()
+    for _ in range(2):
+        response = client.head("/?404")
+        assert (response.status_code, response.content) == (404, b"")
+
+
+def test_inheritance(start):
+    client = start(
+        "wsgi_intercept_errors off;",
+        server="wsgi_intercept_errors on; location /on { wsgi_app APP; }",
+    )
+    assert client.get("/?404").text == "from the application"
+    assert client.get("/on?404").text == "page"
