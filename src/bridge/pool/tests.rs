@@ -262,6 +262,25 @@ fn a_thread_that_unwinds_from_a_job_is_not_busy() {
 }
 
 #[test]
+fn a_thread_that_unwinds_from_a_job_leaves_who_stands_by_alone() {
+    let pool = pool(3, 9);
+    let mut turns = [(); 2].map(|()| Turn::default());
+    assert!(pool.grow() && pool.grow());
+    let (_first, _hold_first) = submit(&pool);
+    run(pool.take(&mut turns[0]));
+    let (second, _hold_second) = submit(&pool);
+    pool.rest(&Seat::new(), &mut turns[1]);
+    drop(spawn_resting(&pool));
+    until(|| idle(&pool) == 1);
+    pool.shrink(&turns[0]);
+    assert!(second.recv_timeout(Duration::from_millis(20)).is_err());
+    assert_eq!(idle(&pool), 1);
+    drop(run(pool.take(&mut turns[1])));
+    pool.shrink(&turns[1]);
+    end(&pool);
+}
+
+#[test]
 fn closing_ends_every_thread_and_gives_back_what_waits() {
     let pool = pool(3, 9);
     resting(&pool, 3);
@@ -298,6 +317,7 @@ fn a_thread_that_comes_to_rest_in_a_closed_pool_does_not() {
     pool.rest(&Seat::new(), &mut turn);
     assert!(matches!(pool.take(&mut turn), Next::End));
     assert!(pool.wait_ended(Duration::ZERO));
+    assert!(!pool.grow());
 }
 
 #[test]
