@@ -161,6 +161,7 @@ lint-rust: headers
 	  rustup component add rustfmt clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features loom -- -D warnings
 
 .PHONY: lint-python
 lint-python: $(LINT_VENV)/.installed

@@ -5,8 +5,8 @@ be installed. Outside nginx (a development server, a test run, a type checker) t
 be installed by pip: `LogHandler` then writes to standard error.
 """
 
-from pywsgi._loader import LoadError
 from pywsgi._log import LogHandler
+from pywsgi._target import LoadError
 
 __all__ = ["LoadError", "LogHandler", "__version__"]
 

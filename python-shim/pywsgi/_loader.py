@@ -12,7 +12,6 @@ and may share modules: one that is broken must not take modules away from one th
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import difflib
 import functools
@@ -33,15 +32,9 @@ import traceback
 import weakref
 from collections.abc import Iterator, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
-
-class LoadError(ImportError):
-    """What is wrong with a target of wsgi_app, said to the application's author."""
-
-
-# In tracebacks, by the name under which applications can import it.
-LoadError.__module__ = "pywsgi"
+from pywsgi._target import LoadError, Reference, Target
 
 
 class Application:
@@ -93,7 +86,7 @@ class Application:
     # Loading.
 
     def _load(self, imported: Sequence[str]) -> Callable[..., Any]:
-        target = _Target.split(self._target)
+        target = Target.split(self._target)
         target.check()
         self._directory = _directory(target)
         if target.is_file:
@@ -110,10 +103,10 @@ class Application:
 
     def _find(
         self, module: ModuleType, wanted: Sequence[str], fresh: bool
-    ) -> tuple[_Reference, Any]:
+    ) -> tuple[Reference, Any]:
         missing: AttributeError | None = None
         for text in wanted:
-            reference = _Reference.parse(text)
+            reference = Reference.parse(text)
             try:
                 return reference, functools.reduce(getattr, reference.path, module)
             except AttributeError as error:
@@ -130,7 +123,7 @@ class Application:
             )
         raise LoadError(message) from missing
 
-    def _create(self, reference: _Reference, factory: Any) -> Callable[..., Any]:
+    def _create(self, reference: Reference, factory: Any) -> Callable[..., Any]:
         if not callable(factory):
             raise LoadError(f"{reference.text!r}: {_kind(factory)} cannot be called")
         args, kwargs = reference.arguments or ((), {})
@@ -151,7 +144,7 @@ class Application:
 
     def _remember(self, error: BaseException, imported: Sequence[str], started: int) -> None:
         files = {file for each in _chain(error) for file in _files_of(each)}
-        target = _Target.split(self._target)
+        target = Target.split(self._target)
         files.update([target.place] if target.is_file else _candidates(target.place))
         self._left_behind = {}
         for name in imported:
@@ -203,7 +196,7 @@ class Application:
             return f"{self._target} raised KeyboardInterrupt while it was imported"
         if isinstance(error, LoadError) or not isinstance(error, ImportError):
             return ""
-        target = _Target.split(self._target)
+        target = Target.split(self._target)
         place = target.place
         if not target.is_file:
             if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
@@ -222,85 +215,6 @@ class Application:
                 f" it as a module, {package}.{os.path.splitext(file)[0]}"
             )
         return ""
-
-
-# The target.
-
-
-class _Target(NamedTuple):
-    """`place[:expression]`: a file's absolute path or a module's name, and what to take of it."""
-
-    place: str
-    expression: str | None
-
-    @property
-    def is_file(self) -> bool:
-        return self.place.startswith("/")
-
-    @classmethod
-    def split(cls, target: str) -> _Target:
-        # The earliest colon after which nothing but a callable comes: a path may hold colons, and
-        # so may the arguments of a factory.
-        match = None if os.path.exists(target) else _TARGET.fullmatch(target)
-        place, expression = (match["place"], match["expression"]) if match else (target, None)
-        return cls(os.path.normpath(place) if place.startswith("/") else place, expression)
-
-    def check(self) -> None:
-        """Raises LoadError for what no file and no module can be called."""
-        name, colon, rest = self.place.partition(":")
-        if self.is_file:
-            # A colon may be part of the path.
-            name, colon, rest = self.place.rpartition(":")
-            if os.path.exists(self.place) or not os.path.exists(name):
-                return
-        elif "/" in name or name.endswith(".py"):
-            raise LoadError(f"{name!r} must be an absolute path, with a slash at its beginning")
-        elif not all(part.isidentifier() for part in name.split(".")):
-            raise LoadError(f"{name!r} is neither an absolute path nor a module's name")
-        if colon:
-            raise LoadError(f"{rest!r} {_NOT_A_CALLABLE}")
-
-
-class _Reference(NamedTuple):
-    """`NAME`, `NAME.NAME`, or either of them called with literal arguments."""
-
-    text: str
-    path: list[str]
-    arguments: tuple[list[Any], dict[str, Any]] | None
-
-    @classmethod
-    def parse(cls, text: str) -> _Reference:
-        try:
-            node: ast.expr = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError):
-            raise LoadError(f"{text!r} {_NOT_A_CALLABLE}") from None
-        arguments = None
-        if isinstance(node, ast.Call):
-            positional = [_literal(text, argument) for argument in node.args]
-            named: dict[str, Any] = {}
-            for word in node.keywords:
-                if word.arg is None:
-                    raise LoadError(f"{text!r} {_NOT_A_CALLABLE}")
-                named[word.arg] = _literal(text, word.value)
-            arguments = (positional, named)
-            node = node.func
-        path: list[str] = []
-        while isinstance(node, ast.Attribute):
-            path.insert(0, node.attr)
-            node = node.value
-        if not isinstance(node, ast.Name):
-            raise LoadError(f"{text!r} {_NOT_A_CALLABLE}")
-        return cls(text, [node.id, *path], arguments)
-
-
-def _literal(text: str, node: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise LoadError(
-            f"{text!r}: the arguments of a factory must be literals (numbers, strings, True, None,"
-            f" lists, ...), and {ast.unparse(node)} is none"
-        ) from None
 
 
 # Importing.
@@ -544,7 +458,7 @@ def _folders(package: str) -> list[str]:
     return [os.path.join(folder, last) for folder in _folders(parent)]
 
 
-def _directory(target: _Target) -> str | None:
+def _directory(target: Target) -> str | None:
     """The directory that holds the application: its file's, or the entry of sys.path that has its
     package or module."""
     if target.is_file:
@@ -576,11 +490,9 @@ def _drop_doubtful_bytecode(file: str) -> None:
 
 _Signature = tuple[int, int, int]
 
-_TARGET = re.compile(r"(?P<place>.+?)(?::(?P<expression>[^\W\d][\w.]*\s*(?:\(.*\))?))?", re.DOTALL)
 
 _CANNOT_IMPORT = re.compile(r"cannot import name '(\w+)' from ")
 
-_NOT_A_CALLABLE = "is not NAME, NAME.NAME or NAME(literal arguments)"
 
 _ANYTHING = (0, float("inf"))
 

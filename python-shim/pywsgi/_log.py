@@ -72,8 +72,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def log_by_descriptor() -> None:
-    """From now on lines go to the process's standard error by a plain write(): in a child that an
-    application has forked, nobody is there to take them (nginx's event loop is the parent's)."""
+    """From now on lines go to the process's standard error, which is the error log, by a plain
+    write(). Nobody else would write them in a child that an application has forked (the event loop
+    is the parent's), nor in a worker that exits this instant."""
     global _sink
     _sink = _to_descriptor
 

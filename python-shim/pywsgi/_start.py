@@ -84,6 +84,8 @@ def _guard_exit(worker: int) -> None:
     def guarded(status: int) -> Any:
         status = operator.index(status)
         if status & 0xFF == _NEVER_AGAIN and os.getpid() == worker:
+            # The event loop would not come to writing it.
+            log_by_descriptor()
             log(
                 ERROR,
                 f"os._exit({status}) was called: exit code 2 would keep nginx from starting this"
@@ -117,8 +119,8 @@ def _guard_signals(worker: int) -> None:
             set_handler(signalnum, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         log_by_descriptor()
-        # Up to Python 3.12 threading._shutdown(), which multiprocessing calls as a child ends, fails
-        # where a thread has forked that threading did not start.
+        # Up to Python 3.12 threading._shutdown(), which multiprocessing calls as a child ends,
+        # fails where a thread has forked that threading did not start.
         thread: Any = threading.main_thread()
         if getattr(thread, "_tstate_lock", thread) is None:
             thread._set_tstate_lock()

@@ -162,9 +162,9 @@ class _Line:
             self._log(line)
 
     def __del__(self) -> None:
-        # The thread ends (its threading.local goes): say what it had begun to say. At the
-        # interpreter's end the names that finish() needs may be gone; then nothing is left to say.
-        if self._parts or self._decoder is not None:
+        # The thread ends (its threading.local goes): say what it had begun to say. Where the
+        # interpreter itself ends, the names that saying it needs are None by now.
+        if self._parts and callable(log):
             self.finish()
 
     def _add(self, text: str) -> None:

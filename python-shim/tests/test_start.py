@@ -93,11 +93,19 @@ def test_path_is_in_front_in_the_order_given_with_its_pth_files(
     )
 
 
-def test_exit_code_2_becomes_1_in_the_worker(embedded: Embedded) -> None:
-    logged = embedded("import os; os._exit(2)", code=1)
-    assert len(logged) == 1
-    assert logged[0].startswith("4 os._exit(2) was called: exit code 2 would ")
-    assert logged[0].endswith("exits with 1 instead")
+def test_exit_code_2_becomes_1_in_the_worker(embedded: Embedded, tmp_path: Path) -> None:
+    embedded(
+        """
+        import os
+        os.dup2(os.open("direct.log", os.O_WRONLY | os.O_CREAT, 0o644), 2)  # The error log's.
+        os._exit(2)
+        """,
+        code=1,
+    )
+    (line,) = (tmp_path / "direct.log").read_text().splitlines()
+    assert " [error] " in line
+    assert "#0: os._exit(2) was called: exit code 2 would " in line
+    assert line.endswith("exits with 1 instead")
 
 
 def test_other_exit_codes_are_left_alone(embedded: Embedded) -> None:

@@ -44,10 +44,7 @@ pub(crate) struct Exchange {
     started: AtomicU64,
     /// Python's ident of the thread.
     thread: AtomicU64,
-    /// Milliseconds for which the thread has waited for the client, and since when it waits now
-    /// (0: it does not).
-    client_wait: AtomicU64,
-    client_wait_since: AtomicU64,
+    client_wait: ClientWait,
 }
 
 /// What a request is doing, for the event loop's timer.
@@ -78,8 +75,7 @@ impl Exchange {
             phase: AtomicU8::new(WAITING),
             started: AtomicU64::new(0),
             thread: AtomicU64::new(0),
-            client_wait: AtomicU64::new(0),
-            client_wait_since: AtomicU64::new(0),
+            client_wait: ClientWait::default(),
         }
     }
 
@@ -104,15 +100,8 @@ impl Exchange {
         match self.phase.load(Ordering::Acquire) {
             RUNNING => {
                 let now = self.worker.now();
-                // In this order: a wait that ends meanwhile is counted twice rather than never, and
-                // the timer comes by again.
-                let since = self.client_wait_since.load(Ordering::Acquire);
-                let mut waited = self.client_wait.load(Ordering::Relaxed);
-                if since != 0 {
-                    waited += now.saturating_sub(since);
-                }
                 let elapsed = now.saturating_sub(self.started.load(Ordering::Relaxed));
-                Progress::Running(elapsed.saturating_sub(waited))
+                Progress::Running(elapsed.saturating_sub(self.client_wait.until(now)))
             }
             WAITING => Progress::Waiting,
             _ => Progress::Done,
@@ -182,17 +171,309 @@ impl Exchange {
 
     /// Runs `wait`; the time goes to the client's account.
     fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
-        let since = self.worker.now();
-        self.client_wait_since.store(since.max(1), Ordering::Relaxed);
+        self.client_wait.begin(self.worker.now());
         let result = wait();
-        let waited = self.worker.now().saturating_sub(since);
-        self.client_wait.fetch_add(waited, Ordering::Relaxed);
-        self.client_wait_since.store(0, Ordering::Release);
+        self.client_wait.end(self.worker.now());
         result
+    }
+}
+
+/// For how long a thread has waited for the client; the thread writes, the event loop reads.
+#[derive(Debug)]
+struct ClientWait {
+    /// Milliseconds of the waits that have ended.
+    total: AtomicU64,
+    /// Milliseconds of the worker's clock at which the thread began to wait; 0: it does not wait.
+    since: AtomicU64,
+}
+
+impl Default for ClientWait {
+    fn default() -> Self {
+        Self { total: AtomicU64::new(0), since: AtomicU64::new(0) }
+    }
+}
+
+impl ClientWait {
+    fn begin(&self, now: u64) {
+        // Release: who sees this wait sees those before it in `total`.
+        self.since.store(now.max(1), Ordering::Release);
+    }
+
+    fn end(&self, now: u64) {
+        let since = self.since.load(Ordering::Relaxed);
+        self.total.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+        self.since.store(0, Ordering::Release);
+    }
+
+    /// All waits up to `now`. One that ends meanwhile is counted twice rather than never, and the timer
+    /// comes by again.
+    fn until(&self, now: u64) -> u64 {
+        let since = self.since.load(Ordering::Acquire);
+        let total = self.total.load(Ordering::Relaxed);
+        if since == 0 { total } else { total + now.saturating_sub(since) }
     }
 }
 
 /// Milliseconds since `epoch`.
 pub(crate) fn milliseconds(epoch: Instant) -> u64 {
     u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bridge::fixture::{ids, job, jobs, until, worker};
+    use crate::bridge::output::SHARED_FROM;
+    use crate::bridge::tasks::Task;
+
+    fn detached(wait: &mut (dyn FnMut() + Send)) {
+        wait();
+    }
+
+    fn not_detached(_: &mut (dyn FnMut() + Send)) {
+        panic!("there is nothing to wait for");
+    }
+
+    fn events(worker: &Worker) -> Vec<Event> {
+        let mut batch = Vec::new();
+        worker.events.take(&mut batch);
+        batch
+    }
+
+    #[test]
+    fn a_request_is_started_or_expires() {
+        let [started, expired] = jobs(&worker(1, 0));
+        assert_eq!((started.progress(), started.thread()), (Progress::Waiting, None));
+        assert!(started.start(7));
+        assert!(!started.expire());
+        assert!(matches!(started.progress(), Progress::Running(_)));
+        assert_eq!(started.thread(), Some(7));
+        started.done();
+        assert_eq!((started.progress(), started.thread()), (Progress::Done, None));
+
+        assert!(expired.expire());
+        assert!(!expired.expire());
+        assert!(!expired.start(7));
+        assert_eq!((expired.progress(), expired.thread()), (Progress::Done, None));
+    }
+
+    #[test]
+    fn a_request_that_is_closed_runs_no_more() {
+        let worker = worker(1, 0);
+        let [waiting, running] = ids().map(|id| job(&worker, id, Input::streamed(false)));
+        waiting.close(InputError::Answered);
+        assert!(!waiting.start(7));
+        assert!(running.start(7));
+        running.close(InputError::ClientGone);
+        assert!(matches!(running.progress(), Progress::Running(_)));
+        assert_eq!(running.read(9, not_detached).unwrap_err(), InputError::ClientGone);
+        assert_eq!(running.send(None, "x".into(), None, not_detached).unwrap_err(), Closed);
+        assert_eq!(running.end(None, End::Failed).unwrap_err(), Closed);
+        assert!(events(&worker).is_empty());
+    }
+
+    #[test]
+    fn a_request_that_is_closed_leaves_its_queue() {
+        let worker = worker(1, 9);
+        let [at_the_gate, in_the_pool, taken] = jobs(&worker);
+        worker.submit(Arc::clone(&at_the_gate)).unwrap();
+        at_the_gate.close(InputError::ClientGone);
+        assert!(worker.open_gate(0).is_empty());
+        for job in [&taken, &in_the_pool] {
+            worker.submit(Arc::clone(job)).unwrap();
+        }
+        let held = Arc::strong_count(&taken);
+        assert!(taken.start(7));
+        taken.close(InputError::ClientGone);
+        in_the_pool.close(InputError::ClientGone);
+        assert_eq!((Arc::strong_count(&taken), Arc::strong_count(&in_the_pool)), (held, 1));
+    }
+
+    #[test]
+    fn blocks_that_are_dropped_with_a_request_are_collected() {
+        let worker = worker(1, 9);
+        let [small, shared] = jobs(&worker);
+        for (job, len) in [(&small, SHARED_FROM - 1), (&shared, SHARED_FROM)] {
+            assert!(job.start(7));
+            job.send(None, vec![0; len].into(), None, not_detached).unwrap();
+        }
+        small.close(InputError::ClientGone);
+        worker.stop();
+        assert!(matches!(worker.tasks.next(), Task::Stop));
+        shared.close(InputError::ClientGone);
+        worker.stop();
+        assert!(matches!(worker.tasks.next(), Task::Collect));
+        assert!(matches!(worker.tasks.next(), Task::Stop));
+    }
+
+    #[test]
+    fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
+        let worker = worker(1, 0);
+        let [id] = ids();
+        let job = job(&worker, id, Input::streamed(true));
+        assert!(job.start(7));
+        job.send(None, "ab".into(), None, not_detached).unwrap();
+        job.end(None, End::Complete).unwrap();
+        assert!(matches!(events(&worker)[..], [Event::Output(told)] if told == id));
+        let thread = {
+            let job = Arc::clone(&job);
+            thread::spawn(move || job.read(9, detached))
+        };
+        let mut asked = Vec::new();
+        until(|| {
+            asked.append(&mut events(&worker));
+            !asked.is_empty()
+        });
+        assert!(matches!(asked[..], [Event::ReadBody(told)] if told == id));
+        job.input.push("body".into());
+        assert!(matches!(thread.join().unwrap(), Ok(Read::Data(bytes)) if bytes == "body"));
+    }
+
+    #[test]
+    fn what_need_not_wait_is_not_detached() {
+        let worker = worker(1, 0);
+        let [id] = ids();
+        let job = job(&worker, id, Input::streamed(false));
+        assert!(job.start(7));
+        job.input.push("ab".into());
+        assert!(matches!(job.read(9, not_detached), Ok(Read::Data(_))));
+        job.input.end();
+        assert!(matches!(job.read(9, not_detached), Ok(Read::End)));
+    }
+
+    fn running(job: &Job) -> u64 {
+        match job.progress() {
+            Progress::Running(milliseconds) => milliseconds,
+            progress => panic!("{progress:?}"),
+        }
+    }
+
+    #[test]
+    fn the_clock_stands_still_while_the_client_is_waited_for() {
+        let worker = worker(1, 0);
+        // As if it had begun before: 0 means that no thread waits.
+        thread::sleep(Duration::from_millis(2));
+        let [id] = ids();
+        let job = job(&worker, id, Input::streamed(false));
+        assert!(job.start(7));
+        let (begin, before) = (worker.now(), running(&job));
+        // The buffer is four bytes, and nobody takes them: the second block waits.
+        let sender = {
+            let job = Arc::clone(&job);
+            thread::spawn(move || {
+                job.send(None, "abcd".into(), None, not_detached).unwrap();
+                job.send(None, "ef".into(), None, detached).unwrap();
+            })
+        };
+        until(|| job.client_wait.since.load(Ordering::Acquire) != 0);
+        let waiting = running(&job);
+        thread::sleep(Duration::from_millis(100));
+        assert!(running(&job) <= waiting + 1);
+        job.output.drained(4, 0, false);
+        sender.join().unwrap();
+        let reader = {
+            let job = Arc::clone(&job);
+            thread::spawn(move || drop(job.read(9, detached)))
+        };
+        until(|| job.client_wait.since.load(Ordering::Acquire) != 0);
+        thread::sleep(Duration::from_millis(100));
+        job.input.end();
+        reader.join().unwrap();
+        assert!(running(&job) + 200 <= before + (worker.now() - begin) + 2);
+        let after = running(&job);
+        thread::sleep(Duration::from_millis(20));
+        assert!(running(&job) >= after + 20 - 1, "it runs again");
+    }
+
+    #[test]
+    fn waits_add_up() {
+        let wait = ClientWait::default();
+        assert_eq!(wait.until(5), 0);
+        wait.begin(0);
+        assert_eq!(wait.until(5), 4);
+        wait.end(11);
+        assert_eq!((wait.until(11), wait.until(99)), (10, 10));
+        wait.begin(20);
+        assert_eq!((wait.until(20), wait.until(23), wait.until(19)), (10, 13, 10));
+        wait.end(25);
+        assert_eq!(wait.until(99), 15);
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod model {
+    use loom::thread;
+
+    use super::*;
+    use crate::bridge::fixture::{check, jobs, worker};
+
+    #[test]
+    fn either_the_thread_or_the_event_loop_has_it() {
+        check(3, || {
+            let [job] = jobs(&worker(1, 0));
+            let thread = {
+                let job = Arc::clone(&job);
+                thread::spawn(move || {
+                    let started = job.start(7);
+                    // Who reads a thread's ident there has it of this request.
+                    assert_eq!(job.thread(), started.then_some(7));
+                    started
+                })
+            };
+            let ident = job.thread();
+            assert!(ident.is_none_or(|ident| ident == 7));
+            let expired = job.expire();
+            let started = thread.join().unwrap();
+            assert!(started != expired, "one of them, and not both");
+            assert!(ident.is_none() || started);
+        });
+    }
+
+    #[test]
+    fn no_wait_is_left_out() {
+        check(3, || {
+            let wait = Arc::new(ClientWait::default());
+            let thread = {
+                let wait = Arc::clone(&wait);
+                thread::spawn(move || {
+                    wait.begin(1);
+                    wait.end(101);
+                    wait.begin(201);
+                })
+            };
+            let [first, second] = [wait.until(302), wait.until(302)];
+            for waited in [first, second] {
+                // Before, in or after the first wait (one that ends is counted twice), in the second.
+                assert!([0, 100, 201, 301, 401].contains(&waited), "{waited}");
+            }
+            assert!(first == 0 || second != 0, "a wait that was seen is not forgotten at its end");
+            thread.join().unwrap();
+            assert_eq!(wait.until(302), 201);
+        });
+    }
+
+    #[test]
+    fn a_request_that_is_closed_keeps_no_thread_waiting() {
+        check(2, || {
+            let worker = worker(1, 0);
+            let [job] = jobs(&worker);
+            assert!(job.start(7));
+            let thread = {
+                let job = Arc::clone(&job);
+                thread::spawn(move || {
+                    let send = |text: &'static str| {
+                        job.send(None, Bytes::from_static(text.as_bytes()), None, |wait| wait())
+                    };
+                    send("abcd").and_then(|_| send("ef"))
+                })
+            };
+            job.close(InputError::ClientGone);
+            assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
+        });
+    }
 }

@@ -69,7 +69,7 @@ pub(super) fn jobs<const N: usize>(worker: &Arc<Worker>) -> [Job; N] {
 
 /// Waits until another thread has come so far.
 #[cfg(not(feature = "loom"))]
-pub(super) fn until(condition: impl Fn() -> bool) {
+pub(super) fn until(mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "waited in vain");

@@ -27,6 +27,11 @@ impl Gate {
         Self { open: AtomicBool::new(false), waiting: Mutex::new(Vec::new()) }
     }
 
+    /// Has the application been imported, or failed to be?
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// Event loop: lets a request through, or keeps it; at most `limit` wait.
     pub(crate) fn pass(&self, job: Job, limit: usize) -> Passage {
         if self.open.load(Ordering::Acquire) {
@@ -61,7 +66,8 @@ impl Gate {
     }
 }
 
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
     use crate::bridge::fixture::{jobs, worker};
@@ -94,7 +100,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, feature = "loom"))]
+#[cfg(test)]
+#[cfg(feature = "loom")]
 mod model {
     use std::sync::Arc;
 

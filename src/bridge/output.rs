@@ -366,3 +366,11 @@ impl State {
         !std::mem::replace(&mut self.announced, true)
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod model;

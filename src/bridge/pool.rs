@@ -241,3 +241,11 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod model;

@@ -150,3 +150,141 @@ impl Worker {
         *result.0
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::bridge::fixture::{jobs, worker};
+    use crate::bridge::pool::{Next, Turn};
+
+    /// What a thread of the only pool finds.
+    fn taken(worker: &Worker) -> Option<Job> {
+        match worker.pools[0].take(&mut Turn::default()) {
+            Next::Run { job, .. } => Some(job),
+            Next::Rest | Next::End => None,
+        }
+    }
+
+    #[test]
+    fn requests_wait_for_their_application_and_then_for_a_thread() {
+        let worker = worker(2, 9);
+        let [first, second, third] = jobs(&worker);
+        worker.submit(first.clone()).unwrap();
+        worker.submit(second.clone()).unwrap();
+        assert!(taken(&worker).is_none());
+        worker.forget(&first);
+        assert!(worker.open_gate(0).is_empty());
+        worker.submit(third.clone()).unwrap();
+        assert!(taken(&worker).is_some_and(|job| job.id == second.id));
+        worker.forget(&third);
+        assert!(taken(&worker).is_none());
+        assert!(worker.open_gate(9).is_empty());
+    }
+
+    #[test]
+    fn the_queue_is_as_long_before_the_application_is_there() {
+        let worker = worker(1, 1);
+        let [first, second, third, fourth] = jobs(&worker);
+        worker.submit(first.clone()).unwrap();
+        worker.submit(second).unwrap();
+        assert_eq!(worker.submit(third), Err(Refusal::QueueFull));
+        assert!(worker.open_gate(0).is_empty());
+        assert_eq!(worker.submit(fourth.clone()), Err(Refusal::QueueFull));
+        worker.forget(&first);
+        worker.submit(fourth).unwrap();
+    }
+
+    #[test]
+    fn what_finds_its_pool_closed_is_given_back() {
+        let worker = worker(1, 9);
+        let [first, second] = jobs(&worker);
+        worker.submit(first.clone()).unwrap();
+        worker.stop();
+        let refused = worker.open_gate(0);
+        assert!(matches!(&refused[..], [job] if job.id == first.id));
+        assert_eq!(worker.submit(second), Err(Refusal::QueueFull));
+        assert!(matches!(worker.tasks.next(), Task::Stop));
+    }
+
+    #[test]
+    fn a_broken_worker_gives_back_what_waits_and_takes_nothing() {
+        let worker = worker(1, 9);
+        let [first, second] = jobs(&worker);
+        worker.submit(first.clone()).unwrap();
+        let waiting = worker.set_broken();
+        assert!(matches!(&waiting[..], [job] if job.id == first.id));
+        assert_eq!(worker.submit(second), Err(Refusal::Broken));
+    }
+
+    #[test]
+    fn the_end_is_waited_for() {
+        let worker = worker(1, 9);
+        assert_eq!(worker.wait_stopped(Duration::from_millis(10)), None);
+        let main = {
+            let worker = Arc::clone(&worker);
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                worker.set_stopped(Stopped::Finalized);
+            })
+        };
+        let begin = Instant::now();
+        assert_eq!(worker.wait_stopped(Duration::from_secs(10)), Some(Stopped::Finalized));
+        assert!(
+            begin.elapsed() < Duration::from_secs(9),
+            "it is told, and does not find out at last"
+        );
+        main.join().unwrap();
+        assert_eq!(worker.wait_stopped(Duration::ZERO), Some(Stopped::Finalized));
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod model {
+    use loom::thread;
+
+    use super::*;
+    use crate::bridge::fixture::{check, jobs, worker};
+
+    #[test]
+    fn a_request_that_comes_as_the_interpreter_fails_is_answered() {
+        check(3, || {
+            let worker = worker(1, 9);
+            let jobs = jobs::<2>(&worker);
+            let main = {
+                let worker = Arc::clone(&worker);
+                thread::spawn(move || worker.set_broken())
+            };
+            // Refused here, or given back there: each by one of them alone.
+            let mut refused: Vec<Job> = jobs
+                .iter()
+                .filter(|job| worker.submit(Arc::clone(job)).is_err())
+                .cloned()
+                .collect();
+            let mut answered = main.join().unwrap();
+            answered.append(&mut refused);
+            let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+            assert_eq!(ids(&answered), ids(&jobs));
+        });
+    }
+
+    #[test]
+    fn a_request_that_comes_as_its_application_does_reaches_the_pool() {
+        check(3, || {
+            let worker = worker(2, 0);
+            let jobs = jobs::<2>(&worker);
+            let main = {
+                let worker = Arc::clone(&worker);
+                thread::spawn(move || worker.open_gate(0))
+            };
+            for job in &jobs {
+                worker.submit(Arc::clone(job)).unwrap();
+            }
+            assert!(main.join().unwrap().is_empty());
+            assert_eq!(worker.pools.iter().flat_map(|pool| pool.close()).count(), 2);
+        });
+    }
+}

@@ -203,42 +203,30 @@ mod tests {
     #[test]
     fn script_names_that_may_not() {
         let table: &[(&[u8], &str)] = &[
-            (b"", r#"script name "" is the root: write "off" (PEP 3333: at the root it is empty)"#),
-            (
-                b"/",
-                r#"script name "/" is the root: write "off" (PEP 3333: at the root it is empty)"#,
-            ),
-            (
-                b"//",
-                r#"script name "//" is the root: write "off" (PEP 3333: at the root it is empty)"#,
-            ),
-            (b"app", r#"script name "app" does not begin with "/": write "/app""#),
-            (b"app/", r#"script name "app/" does not begin with "/": write "/app""#),
-            (b"/app/", r#"script name "/app/" ends with "/": write "/app""#),
-            (b"/a//b//", r#"script name "/a//b//" ends with "/": write "/a/b""#),
-            (
-                b"/a//b",
-                r#"script name "/a//b" contains "//", which no normalized path does: write "/a/b""#,
-            ),
-            (
-                b"//a",
-                r#"script name "//a" contains "//", which no normalized path does: write "/a""#,
-            ),
-            (b"/a\r\n", r#"script name "/a\r\n" contains CR: write it without"#),
-            (b"/a\0b", r#"script name "/a\x00b" contains NUL: write it without"#),
-            (b"/a\tb", r#"script name "/a\tb" contains HTAB: write it without"#),
-            (b"/a\x7f", r#"script name "/a\x7f" contains DEL: write it without"#),
+            (b"", r#""" is the root: write "off" (PEP 3333: at the root it is empty)"#),
+            (b"/", r#""/" is the root: write "off" (PEP 3333: at the root it is empty)"#),
+            (b"//", r#""//" is the root: write "off" (PEP 3333: at the root it is empty)"#),
+            (b"app", r#""app" does not begin with "/": write "/app""#),
+            (b"app/", r#""app/" does not begin with "/": write "/app""#),
+            (b"/app/", r#""/app/" ends with "/": write "/app""#),
+            (b"/a//b//", r#""/a//b//" ends with "/": write "/a/b""#),
+            (b"/a//b", r#""/a//b" contains "//", which no normalized path does: write "/a/b""#),
+            (b"//a", r#""//a" contains "//", which no normalized path does: write "/a""#),
+            (b"/a\r\n", r#""/a\r\n" contains CR: write it without"#),
+            (b"/a\0b", r#""/a\x00b" contains NUL: write it without"#),
+            (b"/a\tb", r#""/a\tb" contains HTAB: write it without"#),
+            (b"/a\x7f", r#""/a\x7f" contains DEL: write it without"#),
             (
                 b"/a/../b",
-                r#"script name "/a/../b" contains a "." or ".." segment, which no normalized path does: write the path that it leads to"#,
+                r#""/a/../b" contains a "." or ".." segment, which no normalized path does: write the path that it leads to"#,
             ),
             (
                 b"./a",
-                r#"script name "./a" contains a "." or ".." segment, which no normalized path does: write the path that it leads to"#,
+                r#""./a" contains a "." or ".." segment, which no normalized path does: write the path that it leads to"#,
             ),
             (
                 b"/my%20app",
-                r#"script name "/my%20app" is percent-encoded, and it is compared with a path that is decoded: write it decoded"#,
+                r#""/my%20app" is percent-encoded, and it is compared with a path that is decoded: write it decoded"#,
             ),
         ];
         for &(value, text) in table {

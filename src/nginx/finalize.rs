@@ -13,6 +13,7 @@ use super::output;
 use super::process;
 use super::sys::{self, EventThread};
 use crate::bridge::exchange::Progress;
+use crate::bridge::gate::Gate;
 use crate::bridge::input::InputError;
 use crate::bridge::output::Block;
 use crate::bridge::tasks::Task;
@@ -151,10 +152,12 @@ pub(super) unsafe fn expired(token: EventThread, context: *mut Context) {
                     exchange.worker.now().saturating_sub((*context).submitted) as ngx_msec_t;
                 let left = (*context).queue_timeout.saturating_sub(waited);
                 if left == 0 && exchange.expire() {
+                    let (worker, location) = (&exchange.worker, &(*context).location);
+                    let imported = worker.gates.get(location.app).is_some_and(Gate::is_open);
                     let text = format!(
-                        "pywsgi: application \"{}\": no thread was free within {} ms \
-                         (wsgi_queue_timeout)",
-                        target(&exchange.worker, &(*context).location),
+                        "pywsgi: application \"{}\": {} within {} ms (wsgi_queue_timeout)",
+                        target(worker, location),
+                        if imported { "no thread was free" } else { "its import has not ended" },
                         (*context).queue_timeout,
                     );
                     log::write((*(*(*context).request).connection).log, log::ERR, &text);

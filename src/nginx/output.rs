@@ -249,9 +249,16 @@ unsafe fn settle(token: EventThread, context: *mut Context) {
             return;
         }
         let core = sys::core_loc_conf(r);
-        nginx_sys::ngx_add_timer(event, core.send_timeout);
         if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
             finalize::finish(token, context, sys::ERROR);
+            return;
+        }
+        // Only where the client is what it waits for: a subrequest's output may wait for another one
+        // (ngx_http_upstream_process_non_buffered_request).
+        if (*event).active() != 0 && (*event).ready() == 0 {
+            nginx_sys::ngx_add_timer(event, core.send_timeout);
+        } else {
+            sys::delete_timer(event);
         }
     }
 }
@@ -268,6 +275,12 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
         let connection = &mut *(*r).connection;
         let event = connection.write;
         if (*event).timedout() != 0 {
+            if (*context).busy.is_null() && !sys::is_buffered(connection) {
+                // Nothing of this request waits for the client: a subrequest that has ended and waits
+                // for this one has armed the timer (ngx_http_set_write_handler).
+                (*event).set_timedout(0);
+                return;
+            }
             log::write(connection.log, log::INFO, "client timed out (send_timeout)");
             connection.set_timedout(1);
             finalize::finish(token, context, REQUEST_TIME_OUT);

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
 
+use super::fork;
 use super::logging;
 use super::runtime::Runtime;
 use super::wsgi;
@@ -18,6 +19,9 @@ pub(super) fn run(py: Python<'_>, runtime: &Runtime, job: &Job, ident: u64) {
     }
     logging::enter(job);
     let ran = catch_unwind(AssertUnwindSafe(|| call(py, runtime, job)));
+    if fork::is_child() {
+        fork::leave(py, runtime, None);
+    }
     if ran.is_err() {
         logging::write(py, Level::Alert, "pywsgi panicked in a Python thread; the request is lost");
         fail(job);

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 
+use super::fork;
 use super::runtime::Runtime;
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
@@ -48,6 +49,11 @@ pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
 }
 
 fn write_line(py: Python<'_>, level: Level, text: String) {
+    if fork::is_child() {
+        // nginx's error log is the standard error of its processes.
+        eprintln!("[{level:?}] forked child {}: {text}", std::process::id());
+        return;
+    }
     let Some(worker) = WORKER.get() else { return };
     let line = LogLine { level, request: REQUEST.with_borrow(Option::clone), text };
     if let Err(line) = worker.events.try_log(line) {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::fork;
+use super::imports;
 use super::interp::{self, Interpreter};
 use super::logging;
 use super::runtime::Runtime;
@@ -30,6 +32,7 @@ pub(crate) fn start(worker: Arc<Worker>) -> io::Result<()> {
 
 fn run(worker: &Arc<Worker>) {
     logging::connect(worker);
+    fork::watch();
     let interpreter = match Interpreter::start(&worker.config.python) {
         Ok(interpreter) => interpreter,
         Err(what) => {
@@ -52,12 +55,7 @@ fn run(worker: &Arc<Worker>) {
             threads::spawn(&runtime, pool);
         }
     }
-    for (at, app) in runtime.apps.iter().enumerate() {
-        Python::attach(|py| app.load(py, &runtime));
-        for job in worker.open_gate(at) {
-            refuse(&job);
-        }
-    }
+    imports::run(&runtime);
     serve(worker, &runtime);
     end(worker, interpreter, runtime);
 }
@@ -72,11 +70,6 @@ fn fail(worker: &Worker, what: &str) {
     }
     while !matches!(worker.tasks.next(), Task::Stop) {}
     worker.set_stopped(Stopped::ThreadsLeft);
-}
-
-fn refuse(job: &Job) {
-    // A request that has ended meanwhile wants no answer.
-    let _gone = job.end(None, End::Refused);
 }
 
 /// Does the event loop's tasks until the worker ends.

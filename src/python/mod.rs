@@ -2,6 +2,8 @@
 
 mod app;
 mod dispatch;
+mod fork;
+mod imports;
 mod interp;
 mod logging;
 mod main_thread;

@@ -16,6 +16,7 @@ macro_rules! source {
 const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._log", c"pywsgi/_log.py", source!("_log.py")),
     (c"pywsgi._streams", c"pywsgi/_streams.py", source!("_streams.py")),
+    (c"pywsgi._target", c"pywsgi/_target.py", source!("_target.py")),
     (c"pywsgi._loader", c"pywsgi/_loader.py", source!("_loader.py")),
     (c"pywsgi._stacks", c"pywsgi/_stacks.py", source!("_stacks.py")),
     (c"pywsgi._start", c"pywsgi/_start.py", source!("_start.py")),

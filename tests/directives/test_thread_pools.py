@@ -94,8 +94,8 @@ def test_stack(nginx):
 def test_all_signals_are_blocked(nginx):
     nginx.start(f"wsgi_app {nginx.app('signals', SIGNALS)};")
     blocked = {int(number) for number in nginx.client().get("/").text.split()}
-    # Two of them cannot be. SIGCHLD is left at its default, which drops it, but not where the thread
-    # that has started the child blocks it: then it would interrupt the event loop.
+    # Two of them cannot be. SIGCHLD is left at its default, which drops it, but not where the
+    # thread that has started the child blocks it: then it would interrupt the event loop.
     assert {*signal.valid_signals()} - blocked == {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
 
 

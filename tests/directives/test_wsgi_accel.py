@@ -148,7 +148,8 @@ def test_targets_that_are_not_there(start, target, status):
 
 
 def test_companions(start):
-    client = start()
+    # nginx knows the charsets that its configuration names.
+    client = start(server="location /other { charset utf-8; }")
     response = client.get("/?to=/files/file.txt&charset=utf-8")
     assert response.text == FILE
     assert response.headers["content-type"] == "text/plain; charset=utf-8"

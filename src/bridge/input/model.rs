@@ -92,3 +92,17 @@ fn a_thread_that_waits_sees_the_failure() {
         assert_eq!(thread.join().unwrap(), Err(InputError::ClientGone));
     });
 }
+
+#[test]
+fn what_comes_between_the_question_and_the_wait_is_seen() {
+    check(3, || {
+        let (input, ear) = (Arc::new(Input::streamed(true)), Arc::new(Ear::default()));
+        let thread = {
+            let (input, ear) = (Arc::clone(&input), Arc::clone(&ear));
+            thread::spawn(move || input.read_blocking(LIMIT, || ear.ask()))
+        };
+        ear.wait();
+        assert!(input.push(Bytes::from_static(b"ab")));
+        assert!(matches!(thread.join().unwrap(), Ok(Read::Data(bytes)) if bytes == "ab"));
+    });
+}

@@ -1,30 +1,19 @@
 //! `wsgi.input` (PEP 3333, "Input and Error Streams").
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use pyo3::create_exception;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::bridge::exchange::Job;
 use crate::bridge::input::{InputError, Read};
+use crate::python::fork;
 
-thread_local! {
-    /// Why the last read, or write(), of this thread's request failed.
-    static FAILURE: Cell<Option<InputError>> = const { Cell::new(None) };
-}
-
-/// A new request has begun on this thread.
-pub(super) fn forget_failure() {
-    FAILURE.set(None);
-}
-
-/// Why a read, or write(), of this thread's request failed, if one did.
-pub(super) fn failure() -> Option<InputError> {
-    FAILURE.get()
-}
+// The OSError of an exchange with a client that is gone: who does not catch it is not called to account.
+create_exception!(pywsgi, ClientGone, PyOSError);
 
 /// Bytes asked of the pipe at once.
 const BLOCK: usize = 64 * 1024;
@@ -48,6 +37,9 @@ impl Input {
     fn fill(&mut self, py: Python<'_>) -> PyResult<bool> {
         if !self.pending.is_empty() {
             return Ok(true);
+        }
+        if fork::is_child() {
+            return Err(PyOSError::new_err("the request body is the worker's, not its children's"));
         }
         if let Some(error) = self.failed {
             return Err(os_error(error));
@@ -165,8 +157,13 @@ fn limit(size: Option<isize>) -> Option<usize> {
     size.and_then(|size| usize::try_from(size).ok())
 }
 
-/// The OSError of an exchange with a client that is gone.
+/// What a read or `write()` raises.
 pub(super) fn os_error(error: InputError) -> PyErr {
-    FAILURE.set(Some(error));
-    PyOSError::new_err(error.to_string())
+    match error {
+        InputError::File => PyOSError::new_err(error.to_string()),
+        InputError::ClientGone
+        | InputError::TimedOut
+        | InputError::Refused
+        | InputError::Answered => ClientGone::new_err(error.to_string()),
+    }
 }

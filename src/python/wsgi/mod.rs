@@ -3,15 +3,20 @@
 pub(super) mod environ;
 mod input;
 mod output;
+mod response;
 mod start_response;
+
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 
 use super::app::App;
 use super::dispatch;
+use super::fork;
 use super::logging;
 use super::runtime::Runtime;
 use crate::bridge::exchange::Job;
+use response::Response;
 use start_response::StartResponse;
 
 /// Calls `callable` for `job` and sends its response. Faults are in the log.
@@ -22,9 +27,9 @@ pub(super) fn call(
     callable: &Bound<'_, PyAny>,
     job: &Job,
 ) {
-    input::forget_failure();
+    let response = Arc::new(Response::new(job));
     let prepared = environ::make(py, runtime, app, job)
-        .and_then(|environ| Ok((environ, Bound::new(py, StartResponse::new(job))?)));
+        .and_then(|environ| Ok((environ, Bound::new(py, StartResponse(Arc::clone(&response)))?)));
     let (environ, start_response) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -34,6 +39,9 @@ pub(super) fn call(
             return;
         }
     };
-    let result = callable.call1((environ, &start_response));
-    output::respond(py, runtime, app, &start_response, result);
+    let result = callable.call1((environ, start_response));
+    if fork::is_child() {
+        fork::leave(py, runtime, result.err().as_ref());
+    }
+    output::respond(py, runtime, app, &response, result);
 }

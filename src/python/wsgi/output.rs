@@ -2,15 +2,14 @@
 //! Details", "Handling the Content-Length Header", "Buffering and Streaming").
 
 use bytes::Bytes;
-use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use super::input;
-use super::start_response::{Gone, Sent, StartResponse, type_name};
+use super::input::ClientGone;
+use super::response::{Response, Sent, Unsent};
+use super::start_response::type_name;
 use crate::bridge::events::Level;
-use crate::bridge::input::InputError;
 use crate::bridge::output::SHARED_FROM;
 use crate::http::framing::ShortBody;
 use crate::python::app::App;
@@ -33,9 +32,16 @@ impl From<PyErr> for Fault {
     }
 }
 
-impl From<Gone> for Fault {
-    fn from(_: Gone) -> Self {
-        Self::Gone
+impl From<Unsent> for Fault {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Gone => Self::Gone,
+            Unsent::Busy => Self::Broken(
+                "sends its response from two threads at once: write() of another thread waits for the \
+                 client"
+                    .to_owned(),
+            ),
+        }
     }
 }
 
@@ -44,7 +50,7 @@ pub(super) fn respond(
     py: Python<'_>,
     runtime: &Runtime,
     app: &App,
-    response: &Bound<'_, StartResponse>,
+    response: &Response,
     result: PyResult<Bound<'_, PyAny>>,
 ) {
     let (sent, iterable) = match result {
@@ -53,9 +59,9 @@ pub(super) fn respond(
     };
     if let Err(fault) = sent {
         say(py, runtime, app, fault);
-        response.borrow_mut().fail();
+        response.fail();
     }
-    if let Some(name) = response.borrow_mut().take_dropped() {
+    if let Some(name) = response.take_dropped() {
         app.say_hop_by_hop(py, &name);
     }
     if let Some(iterable) = iterable {
@@ -66,7 +72,7 @@ pub(super) fn respond(
 fn send_all(
     py: Python<'_>,
     app: &App,
-    response: &Bound<'_, StartResponse>,
+    response: &Response,
     iterable: &Bound<'_, PyAny>,
 ) -> Result<(), Fault> {
     if iterable.is_none() {
@@ -98,7 +104,7 @@ fn send_all(
         match send_block(py, app, response, bytes, total, false)? {
             // A body that nobody wants is not asked for; one block too many was one too many.
             Sent::Cut => return Ok(()),
-            Sent::Complete if response.borrow().sends_no_body() => return Ok(()),
+            Sent::Complete if response.sends_no_body() => return Ok(()),
             Sent::Complete | Sent::More => {}
         }
     }
@@ -109,7 +115,7 @@ fn send_all(
 fn send_one(
     py: Python<'_>,
     app: &App,
-    response: &Bound<'_, StartResponse>,
+    response: &Response,
     block: &Bound<'_, PyAny>,
 ) -> Result<(), Fault> {
     let bytes = bytes_of(block)?;
@@ -123,12 +129,11 @@ fn send_one(
 fn send_block(
     py: Python<'_>,
     app: &App,
-    response: &Bound<'_, StartResponse>,
+    response: &Response,
     bytes: &Bound<'_, PyBytes>,
     total: Option<u64>,
     last: bool,
 ) -> Result<Sent, Fault> {
-    let mut response = response.borrow_mut();
     if !response.is_called() {
         return Err(not_started());
     }
@@ -145,8 +150,7 @@ fn send_block(
     Ok(sent)
 }
 
-fn finish(response: &Bound<'_, StartResponse>) -> Result<(), Fault> {
-    let mut response = response.borrow_mut();
+fn finish(response: &Response) -> Result<(), Fault> {
     if !response.is_called() {
         return Err(not_started());
     }
@@ -226,7 +230,7 @@ fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) {
     match fault {
         // nginx says it, at its level.
         Fault::Gone => {}
-        Fault::Raised(error) if is_of_client(py, &error) => {
+        Fault::Raised(error) if error.is_instance_of::<ClientGone>(py) => {
             let text = format!("application \"{}\": {}", app.target, error.value(py));
             logging::write(py, Level::Info, &text);
         }
@@ -238,10 +242,4 @@ fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) {
             logging::write(py, Level::Error, &format!("application \"{}\" {what}", app.target));
         }
     }
-}
-
-/// Is it the OSError of a body that its client has not sent? Then nobody has to be called.
-fn is_of_client(py: Python<'_>, error: &PyErr) -> bool {
-    let client = input::failure().is_some_and(|failure| failure != InputError::File);
-    client && error.is_instance_of::<PyOSError>(py)
 }

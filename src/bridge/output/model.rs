@@ -1,0 +1,143 @@
+use std::os::unix::fs::FileExt;
+
+use loom::thread;
+
+use super::*;
+use crate::bridge::fixture::{buffered, check, unbuffered};
+
+/// What the event loop hears of the announcements.
+#[derive(Default)]
+struct Ear {
+    told: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Ear {
+    fn announce(&self) {
+        let mut told = lock(&self.told);
+        assert!(!*told, "one announcement per batch");
+        *told = true;
+        self.heard.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut told = lock(&self.told);
+        while !*told {
+            told = wait(&self.heard, told);
+        }
+        *told = false;
+    }
+}
+
+/// The thread: sends `blocks` and ends.
+fn send(output: &Output, ear: &Ear, blocks: &[&'static str]) -> Result<(), Closed> {
+    for (at, block) in blocks.iter().enumerate() {
+        let end = (at + 1 == blocks.len()).then_some(End::Complete);
+        let block = Bytes::from_static(block.as_bytes());
+        if let Some(rest) = output.push(None, block, end, || ear.announce())? {
+            assert!(output.push_blocking(rest, || ear.announce())?.is_none());
+        }
+    }
+    Ok(())
+}
+
+/// The event loop: takes all until the end, and checks after each batch that memory is bounded. The
+/// client stalls with each batch but takes it before the next.
+fn receive(output: &Output, ear: &Ear, limit: usize, stalls: bool) -> String {
+    let (mut text, mut end) = (Vec::new(), None);
+    while end.is_none() {
+        ear.wait();
+        assert!(lock(&output.state).memory <= limit);
+        let mut batch = Batch::default();
+        output.take(&mut batch);
+        end = batch.end;
+        if stalls && end.is_none() {
+            output.drained(0, 0, true);
+        }
+        let (mut memory, mut file) = (0, 0);
+        for block in batch.blocks {
+            match block {
+                Block::Memory(bytes) => {
+                    memory += bytes.len();
+                    text.extend_from_slice(&bytes);
+                }
+                Block::File { file: from, start, end } => {
+                    file += end - start;
+                    let at = text.len();
+                    text.resize(at + (end - start) as usize, 0);
+                    from.read_exact_at(&mut text[at..], start).unwrap();
+                }
+            }
+        }
+        output.drained(memory, file, false);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+fn runs(
+    preemptions: usize,
+    buffering: Buffering,
+    stalls: bool,
+    limit: usize,
+    blocks: &'static [&'static str],
+) {
+    check(preemptions, move || {
+        let output = Arc::new(Output::new(buffering.clone()));
+        let ear = Arc::new(Ear::default());
+        let thread = {
+            let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
+            thread::spawn(move || send(&output, &ear, blocks))
+        };
+        assert_eq!(receive(&output, &ear, limit, stalls), blocks.concat());
+        assert_eq!(thread.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn without_buffering_every_block_arrives() {
+    runs(3, unbuffered(2), false, 2, &["ab", "cd", "ef"]);
+}
+
+#[test]
+fn with_buffering_every_block_arrives() {
+    runs(3, buffered(2, 0), false, 2, &["ab", "cd", "ef"]);
+}
+
+#[test]
+fn a_large_block_arrives_in_pieces() {
+    runs(3, buffered(2, 0), false, 2, &["abcdef"]);
+}
+
+#[test]
+fn by_way_of_the_file_every_block_arrives_in_order() {
+    runs(2, buffered(2, 3), true, 2, &["ab", "cd", "efgh", "i"]);
+}
+
+#[test]
+fn closing_wakes_a_thread_that_waits() {
+    check(3, || {
+        let output = Arc::new(Output::new(unbuffered(2)));
+        let ear = Arc::new(Ear::default());
+        let thread = {
+            let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
+            thread::spawn(move || send(&output, &ear, &["ab", "cd", "ef"]))
+        };
+        output.close();
+        assert_eq!(thread.join().unwrap(), Err(Closed));
+    });
+}
+
+/// A stalled client's news comes while the thread is about to wait.
+#[test]
+fn a_thread_learns_that_the_client_stalls() {
+    check(2, || {
+        let output = Arc::new(Output::new(buffered(2, 9)));
+        let ear = Arc::new(Ear::default());
+        let thread = {
+            let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
+            thread::spawn(move || send(&output, &ear, &["ab", "cd"]))
+        };
+        output.drained(0, 0, true);
+        assert_eq!(thread.join().unwrap(), Ok(()));
+    });
+}

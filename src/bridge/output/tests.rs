@@ -1,0 +1,453 @@
+use std::cell::Cell;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::*;
+use crate::bridge::fixture::{buffered, unbuffered, until};
+
+type Pushed = Result<Option<io::Error>, Closed>;
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn head() -> ResponseHead {
+    ResponseHead::new(200, b"OK")
+}
+
+/// The thread: without waiting; says whether all went in.
+fn push(output: &Output, text: &str) -> bool {
+    output.push(None, bytes(text), None, || ()).unwrap().is_none()
+}
+
+/// The thread: by whatever way.
+fn send(output: &Output, block: Bytes, end: Option<End>) -> Pushed {
+    match output.push(None, block, end, || ())? {
+        Some(rest) => output.push_blocking(rest, || ()),
+        None => Ok(None),
+    }
+}
+
+fn spawn(output: &Arc<Output>, text: &str, end: Option<End>) -> JoinHandle<Pushed> {
+    let (output, block) = (Arc::clone(output), bytes(text));
+    thread::spawn(move || send(&output, block, end))
+}
+
+fn waits(output: &Output) -> bool {
+    lock(&output.state).waiting
+}
+
+/// That the thread waits, and goes on waiting.
+fn assert_waits<T>(output: &Output, thread: &JoinHandle<T>) {
+    until(|| waits(output));
+    thread::sleep(Duration::from_millis(10));
+    assert!(waits(output) && !thread.is_finished());
+}
+
+fn text_of(block: &Block) -> String {
+    let bytes = match block {
+        Block::Memory(bytes) => bytes.to_vec(),
+        Block::File { file, start, end } => {
+            let mut bytes = vec![0; (end - start) as usize];
+            file.read_exact_at(&mut bytes, *start).unwrap();
+            bytes
+        }
+    };
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The event loop: what is here, each block as `m:` or `f:` and its text.
+fn take(output: &Output) -> Vec<String> {
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    batch
+        .blocks
+        .iter()
+        .map(|block| match block {
+            Block::Memory(_) => format!("m:{}", text_of(block)),
+            Block::File { .. } => format!("f:{}", text_of(block)),
+        })
+        .collect()
+}
+
+fn take_end(output: &Output) -> Option<End> {
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    batch.end
+}
+
+/// Bytes whose owner counts in `gone` when it is dropped.
+fn owned(len: usize, gone: &Arc<AtomicUsize>) -> Bytes {
+    struct Owner(Vec<u8>, Arc<AtomicUsize>);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    Bytes::from_owner(Owner(vec![b'o'; len], Arc::clone(gone)))
+}
+
+#[test]
+fn a_batch_is_announced_once() {
+    let output = Output::new(buffered(9, 0));
+    let announced = Cell::new(0);
+    let announce = || announced.set(announced.get() + 1);
+    let push = |head, text, end| {
+        assert!(output.push(head, bytes(text), end, announce).unwrap().is_none());
+    };
+    push(None, "", None);
+    assert_eq!(announced.get(), 0, "nothing is no news");
+    push(Some(head()), "", None);
+    push(None, "ab", None);
+    push(None, "cd", Some(End::Complete));
+    assert_eq!(announced.get(), 1);
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    assert!(batch.head.is_some());
+    assert_eq!(batch.blocks.iter().map(text_of).collect::<Vec<_>>(), ["ab", "cd"]);
+    assert_eq!(batch.end, Some(End::Complete));
+    push(None, "e", None);
+    push(None, "f", None);
+    assert_eq!(announced.get(), 2);
+    assert_eq!(take(&output), ["m:e", "m:f"]);
+    push(None, "", Some(End::Failed));
+    assert_eq!(announced.get(), 3);
+}
+
+#[test]
+fn a_head_goes_though_its_block_has_no_room() {
+    let output = Output::new(buffered(4, 0));
+    let announced = Cell::new(0);
+    let announce = || announced.set(announced.get() + 1);
+    assert!(push(&output, "abcd"));
+    take(&output);
+    let rest = output.push(Some(head()), bytes("efgh"), None, announce).unwrap();
+    assert!(rest.is_some());
+    assert_eq!(announced.get(), 1);
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    assert!(batch.head.is_some() && batch.blocks.is_empty());
+}
+
+#[test]
+fn what_is_taken_adds_to_a_batch() {
+    let output = Output::new(buffered(9, 0));
+    let mut batch = Batch::default();
+    output.push(Some(head()), bytes("a"), None, || ()).unwrap();
+    output.take(&mut batch);
+    output.push(None, bytes("b"), Some(End::Complete), || ()).unwrap();
+    output.take(&mut batch);
+    output.take(&mut batch);
+    assert!(batch.head.is_some());
+    assert_eq!((batch.blocks.len(), batch.end), (2, Some(End::Complete)));
+}
+
+#[test]
+fn an_end_stays_whatever_comes_after_it() {
+    let output = Output::new(buffered(9, 0));
+    output.push(None, bytes("a"), Some(End::Complete), || ()).unwrap();
+    assert!(push(&output, "late"));
+    assert_eq!(take_end(&output), Some(End::Complete));
+    assert_eq!(take_end(&output), None);
+}
+
+#[test]
+fn order_holds_through_memory_and_file_and_back() {
+    let output = Output::new(buffered(8, 99));
+    assert!(push(&output, "abcdefgh"));
+    assert_eq!(take(&output), ["m:abcdefgh"]);
+    output.drained(2, 0, true);
+    // Two bytes of memory are free.
+    assert!(push(&output, "i"));
+    send(&output, bytes("jklm"), None).unwrap();
+    // The file holds something: now even what would have room goes there.
+    output.drained(6, 0, true);
+    send(&output, bytes("n"), None).unwrap();
+    assert_eq!(take(&output), ["m:i", "f:jklm", "f:n"]);
+    output.drained(1, 4, true);
+    send(&output, bytes("o"), None).unwrap();
+    assert_eq!(take(&output), ["f:o"]);
+    output.drained(0, 2, false);
+    assert!(push(&output, "p"));
+    send(&output, bytes("qr"), Some(End::Complete)).unwrap();
+    assert_eq!(take(&output), ["m:p", "m:qr"]);
+}
+
+#[test]
+fn a_place_in_a_file_is_written_once() {
+    let output = Output::new(buffered(4, 99));
+    let mut files = Vec::new();
+    assert!(push(&output, "abcd"));
+    output.drained(0, 0, true);
+    for texts in [["ef", "gh"], ["ij", "kl"]] {
+        for text in texts {
+            send(&output, bytes(text), None).unwrap();
+        }
+        let mut batch = Batch::default();
+        output.take(&mut batch);
+        for block in batch.blocks {
+            if let Block::File { file, start, end } = block {
+                files.push((file, start, end));
+            }
+        }
+        // The client has all of the file: what comes next begins a new one.
+        output.drained(0, 4, true);
+    }
+    let places: Vec<_> = files.iter().map(|(_, start, end)| (*start, *end)).collect();
+    assert_eq!(places, [(0, 2), (2, 4), (0, 2), (2, 4)]);
+    assert!(Arc::ptr_eq(&files[0].0, &files[1].0) && Arc::ptr_eq(&files[2].0, &files[3].0));
+    assert!(!Arc::ptr_eq(&files[1].0, &files[2].0));
+    assert_eq!(files[0].0.metadata().unwrap().len(), 4);
+}
+
+#[test]
+fn a_full_memory_is_waited_for_until_the_client_stalls() {
+    let output = Arc::new(Output::new(buffered(4, 99)));
+    assert!(push(&output, "abcd"));
+    let thread = spawn(&output, "efg", None);
+    assert_waits(&output, &thread);
+    take(&output);
+    output.drained(0, 0, false);
+    assert_waits(&output, &thread);
+    // The event loop has come round: there is room.
+    output.drained(4, 0, false);
+    assert!(thread.join().unwrap().unwrap().is_none());
+    assert_eq!(take(&output), ["m:efg"]);
+
+    let thread = spawn(&output, "hij", None);
+    until(|| waits(&output) || thread.is_finished());
+    // It has, and the client takes no more.
+    output.drained(0, 0, true);
+    assert!(thread.join().unwrap().unwrap().is_none());
+    assert_eq!(take(&output), ["m:h", "f:ij"]);
+}
+
+#[test]
+fn memory_is_not_filled_in_crumbs() {
+    let output = Arc::new(Output::new(buffered(8, 0)));
+    assert!(push(&output, "abcdefg"));
+    let thread = spawn(&output, "hijk", None);
+    assert_waits(&output, &thread);
+    assert_eq!(take(&output), ["m:abcdefg"]);
+    output.drained(1, 0, false);
+    thread::sleep(Duration::from_millis(10));
+    // Two bytes are a quarter of it.
+    until(|| lock(&output.state).memory == 8);
+    assert_waits(&output, &thread);
+    assert_eq!(take(&output), ["m:hi"]);
+    output.drained(8, 0, false);
+    thread.join().unwrap().unwrap();
+    assert_eq!(take(&output), ["m:jk"]);
+}
+
+#[test]
+fn beyond_the_limit_of_the_file_the_thread_waits() {
+    let output = Arc::new(Output::new(buffered(4, 6)));
+    assert!(push(&output, "abcd"));
+    output.drained(0, 0, true);
+    let thread = spawn(&output, "efghijklmn", Some(End::Complete));
+    assert_waits(&output, &thread);
+    assert_eq!(take(&output), ["m:abcd", "f:efghij"]);
+    // A part of the file is room for nothing: no place is written twice.
+    output.drained(0, 5, true);
+    assert_waits(&output, &thread);
+    assert_eq!(lock(&output.state).file_end, 6);
+    output.drained(0, 1, true);
+    thread.join().unwrap().unwrap();
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    assert_eq!(batch.blocks.iter().map(text_of).collect::<String>(), "klmn");
+    assert_eq!(batch.end, Some(End::Complete));
+}
+
+#[test]
+fn without_a_file_the_thread_waits_for_a_client_that_stalls() {
+    let output = Arc::new(Output::new(buffered(4, 0)));
+    assert!(push(&output, "abcd"));
+    output.drained(0, 0, true);
+    let thread = spawn(&output, "ef", None);
+    assert_waits(&output, &thread);
+    output.drained(4, 0, true);
+    thread.join().unwrap().unwrap();
+    assert_eq!(take(&output), ["m:abcd", "m:ef"]);
+}
+
+#[test]
+fn a_block_larger_than_memory_goes_through_it_by_copies() {
+    let output = Arc::new(Output::new(buffered(8, 0)));
+    let gone = Arc::new(AtomicUsize::new(0));
+    let thread = {
+        let (output, block) = (Arc::clone(&output), owned(100, &gone));
+        thread::spawn(move || send(&output, block, Some(End::Complete)))
+    };
+    let mut batch = Batch::default();
+    let (mut total, mut most) = (0, 0);
+    while batch.end.is_none() {
+        until(|| waits(&output) || thread.is_finished());
+        most = most.max(lock(&output.state).memory);
+        let known = batch.blocks.len();
+        output.take(&mut batch);
+        let more: usize = batch.blocks.range(known..).map(|block| text_of(block).len()).sum();
+        total += more;
+        output.drained(more, 0, false);
+    }
+    thread.join().unwrap().unwrap();
+    assert_eq!((total, most), (100, 8));
+    // The client is still busy with the pieces; the block's owner is not.
+    assert_eq!(gone.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_block_that_fits_is_not_copied() {
+    for buffering in [buffered(8, 0), unbuffered(8)] {
+        let output = Arc::new(Output::new(buffering));
+        for wait in [false, true] {
+            let gone = Arc::new(AtomicUsize::new(0));
+            if wait {
+                assert!(push(&output, "12345678"));
+            }
+            let (own, block) = (Arc::clone(&output), owned(8, &gone));
+            let thread = thread::spawn(move || send(&own, block, None));
+            if wait {
+                until(|| waits(&output));
+                take(&output);
+                output.drained(8, 0, false);
+            }
+            thread.join().unwrap().unwrap();
+            assert_eq!(gone.load(Ordering::SeqCst), 0);
+            assert_eq!(take(&output), ["m:oooooooo"]);
+            assert_eq!(gone.load(Ordering::SeqCst), 1);
+            output.drained(8, 0, false);
+        }
+    }
+}
+
+#[test]
+fn what_goes_to_the_file_is_in_pieces() {
+    let output = Output::new(buffered(4, u64::MAX));
+    assert!(push(&output, "abcd"));
+    take(&output);
+    output.drained(0, 0, true);
+    let gone = Arc::new(AtomicUsize::new(0));
+    send(&output, owned(2 * PIECE + 3, &gone), None).unwrap();
+    assert_eq!(gone.load(Ordering::SeqCst), 1);
+    let sizes: Vec<_> = take(&output).iter().map(|text| text.len() - 2).collect();
+    assert_eq!(sizes, [PIECE, PIECE, 3]);
+}
+
+#[test]
+fn without_buffering_the_thread_waits_for_the_client() {
+    let output = Arc::new(Output::new(Buffering { enabled: false, ..buffered(4, 99) }));
+    // A block goes whole where there is any room.
+    assert!(push(&output, "abc"));
+    assert!(push(&output, "defghi"));
+    let thread = spawn(&output, "jk", Some(End::Complete));
+    assert_waits(&output, &thread);
+    assert_eq!(take(&output), ["m:abc", "m:defghi"]);
+    output.drained(5, 0, true);
+    // Four bytes are as many as may be on their way.
+    assert_waits(&output, &thread);
+    output.drained(1, 0, true);
+    thread.join().unwrap().unwrap();
+    assert_eq!(take(&output), ["m:jk"]);
+}
+
+#[test]
+fn an_application_may_override_buffering() {
+    let output = Arc::new(Output::new(buffered(4, 99)));
+    output.set_buffering(false);
+    assert!(push(&output, "abcdef"));
+    output.drained(0, 0, true);
+    let thread = spawn(&output, "gh", None);
+    assert_waits(&output, &thread);
+    output.close();
+    assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
+
+    let output = Output::new(Buffering { enabled: false, ..buffered(4, 99) });
+    output.set_buffering(true);
+    assert!(push(&output, "abcd"));
+    output.drained(0, 0, true);
+    send(&output, bytes("ef"), None).unwrap();
+    assert_eq!(take(&output), ["m:abcd", "f:ef"]);
+}
+
+#[test]
+fn an_end_comes_after_the_rest() {
+    let output = Arc::new(Output::new(buffered(4, 0)));
+    assert!(push(&output, "abcd"));
+    let thread = spawn(&output, "ef", Some(End::Failed));
+    assert_waits(&output, &thread);
+    assert_eq!(take_end(&output), None);
+    output.drained(4, 0, false);
+    thread.join().unwrap().unwrap();
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    assert_eq!((batch.blocks.len(), batch.end), (1, Some(End::Failed)));
+
+    // Nothing with an end needs no room.
+    let output = Output::new(buffered(4, 99));
+    assert!(push(&output, "abcd"));
+    output.drained(0, 0, true);
+    send(&output, bytes("ef"), None).unwrap();
+    assert!(output.push(None, Bytes::new(), Some(End::Complete), || ()).unwrap().is_none());
+    assert_eq!(take_end(&output), Some(End::Complete));
+}
+
+#[test]
+fn a_closed_pipe_takes_nothing_and_holds_nothing() {
+    let output = Arc::new(Output::new(buffered(8, 0)));
+    let gone = Arc::new(AtomicUsize::new(0));
+    send(&output, owned(8, &gone), None).unwrap();
+    let thread = spawn(&output, "ef", Some(End::Complete));
+    assert_waits(&output, &thread);
+    output.close();
+    assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
+    assert_eq!(gone.load(Ordering::SeqCst), 1);
+    let never = || panic!("nobody is to be told");
+    assert_eq!(output.push(Some(head()), bytes("x"), None, never).unwrap_err(), Closed);
+    assert_eq!(output.push(None, Bytes::new(), Some(End::Complete), never).unwrap_err(), Closed);
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    assert!(batch.head.is_none() && batch.blocks.is_empty() && batch.end.is_none());
+}
+
+#[test]
+fn a_pipe_closed_between_push_and_wait_is_noticed() {
+    for stalled in [false, true] {
+        let output = Output::new(buffered(4, 99));
+        assert!(push(&output, "abcd"));
+        output.drained(0, 0, stalled);
+        let rest = output.push(None, bytes("ef"), None, || ()).unwrap().unwrap();
+        output.close();
+        assert_eq!(output.push_blocking(rest, || ()).unwrap_err(), Closed);
+    }
+}
+
+#[test]
+fn without_the_file_a_response_goes_on() {
+    let directory = Path::new("/nonexistent/pywsgi").to_path_buf();
+    let output = Arc::new(Output::new(Buffering { directory, ..buffered(4, 99) }));
+    assert!(push(&output, "abcd"));
+    output.drained(0, 0, true);
+    let thread = spawn(&output, "ef", Some(End::Complete));
+    assert_waits(&output, &thread);
+    assert_eq!(take(&output), ["m:abcd"]);
+    output.drained(4, 0, true);
+    let error = thread.join().unwrap().unwrap().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert_eq!(take(&output), ["m:ef"]);
+    // It is not tried again.
+    assert!(push(&output, "gh"));
+    let thread = spawn(&output, "ij", None);
+    assert_waits(&output, &thread);
+    output.drained(4, 0, true);
+    assert!(thread.join().unwrap().unwrap().is_none());
+}

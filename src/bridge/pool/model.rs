@@ -1,0 +1,188 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use loom::sync::atomic::AtomicUsize;
+use loom::thread::{self, JoinHandle};
+
+use super::*;
+use crate::bridge::fixture::{check, pool_config};
+
+/// A pool whose threads note the jobs that they run, and whether they stand by.
+struct Observed {
+    pool: Pool<u32>,
+    ran: Mutex<Vec<u32>>,
+    ran_more: Condvar,
+    standing: AtomicUsize,
+    closing: AtomicBool,
+}
+
+impl Observed {
+    fn new(threads: usize) -> Arc<Self> {
+        Arc::new(Self {
+            pool: Pool::new(pool_config(threads, 9)),
+            ran: Mutex::new(Vec::new()),
+            ran_more: Condvar::new(),
+            standing: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    fn spawn(self: &Arc<Self>) -> JoinHandle<()> {
+        let own = Arc::clone(self);
+        thread::spawn(move || own.run(&mut Turn::default()))
+    }
+
+    /// A thread of the pool, as `python` runs it.
+    fn run(self: &Arc<Self>, turn: &mut Turn) {
+        let seat = Seat::new();
+        let mut grown = None;
+        loop {
+            match self.take(turn) {
+                Next::Run { job, grow } => {
+                    if grow {
+                        grown = Some(self.spawn());
+                    }
+                    lock(&self.ran).push(job);
+                    self.ran_more.notify_one();
+                }
+                Next::Rest => self.rest(&seat, turn),
+                Next::End => break,
+            }
+        }
+        if let Some(thread) = grown {
+            thread.join().unwrap();
+        }
+    }
+
+    fn rest(&self, seat: &Arc<Seat>, turn: &mut Turn) {
+        self.pool.rest(seat, turn);
+        if turn.stands_by && !self.closing.load(Ordering::SeqCst) {
+            assert_eq!(self.standing.fetch_add(1, Ordering::SeqCst), 0, "at most one stands by");
+        }
+    }
+
+    fn take(&self, turn: &mut Turn) -> Next<u32> {
+        if turn.stands_by && !self.closing.load(Ordering::SeqCst) {
+            self.standing.fetch_sub(1, Ordering::SeqCst);
+        }
+        let next = self.pool.take(turn);
+        self.holds();
+        next
+    }
+
+    /// Where a job waits, a thread stands by, or no thread is idle.
+    fn holds(&self) {
+        let state = lock(&self.pool.state);
+        assert!(state.queue.is_empty() || state.stands_by || state.idle.is_empty());
+        assert!(state.busy <= state.threads && state.threads <= self.pool.config.threads);
+    }
+
+    fn submit(&self, job: u32) {
+        self.pool.submit(job).unwrap();
+        self.holds();
+    }
+
+    /// Waits until `count` jobs have run: for ever where a job is forgotten.
+    fn wait_ran(&self, count: usize) {
+        let mut ran = lock(&self.ran);
+        while ran.len() < count {
+            ran = wait(&self.ran_more, ran);
+        }
+    }
+
+    fn close(&self) -> VecDeque<u32> {
+        self.closing.store(true, Ordering::SeqCst);
+        self.pool.close()
+    }
+
+    /// All threads have ended; those that ran and those that were given back are all jobs, once each.
+    fn ended(&self, given_back: VecDeque<u32>, jobs: &[u32]) {
+        let mut all = std::mem::take(&mut *lock(&self.ran));
+        all.extend(given_back);
+        all.sort_unstable();
+        assert_eq!(all, jobs);
+        assert_eq!(lock(&self.pool.state).threads, 0);
+    }
+}
+
+#[test]
+fn every_job_runs_and_one_stands_by() {
+    check(2, || {
+        let observed = Observed::new(2);
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                assert!(observed.pool.grow());
+                observed.spawn()
+            })
+            .collect();
+        observed.submit(1);
+        observed.submit(2);
+        observed.wait_ran(2);
+        assert!(observed.close().is_empty());
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        observed.ended(VecDeque::new(), &[1, 2]);
+    });
+}
+
+#[test]
+fn a_pool_that_grows_runs_every_job() {
+    check(3, || {
+        let observed = Observed::new(2);
+        assert!(observed.pool.grow());
+        let first = observed.spawn();
+        observed.submit(1);
+        observed.submit(2);
+        observed.wait_ran(2);
+        assert!(observed.close().is_empty());
+        first.join().unwrap();
+        observed.ended(VecDeque::new(), &[1, 2]);
+    });
+}
+
+#[test]
+fn closing_ends_every_thread_whatever_it_does() {
+    check(3, || {
+        let observed = Observed::new(2);
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                assert!(observed.pool.grow());
+                observed.spawn()
+            })
+            .collect();
+        observed.submit(1);
+        let given_back = observed.close();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        observed.ended(given_back, &[1]);
+    });
+}
+
+/// A thread that unwinds at the end of its first rest, which is mostly as it stands by.
+#[test]
+fn a_thread_that_unwinds_takes_no_job_along() {
+    check(2, || {
+        let observed = Observed::new(2);
+        assert!(observed.pool.grow() && observed.pool.grow());
+        let other = observed.spawn();
+        let unwinding = {
+            let observed = Arc::clone(&observed);
+            thread::spawn(move || {
+                let mut turn = Turn::default();
+                observed.rest(&Seat::new(), &mut turn);
+                if turn.stands_by && !observed.closing.load(Ordering::SeqCst) {
+                    observed.standing.fetch_sub(1, Ordering::SeqCst);
+                }
+                observed.pool.shrink(&turn);
+            })
+        };
+        observed.submit(1);
+        observed.submit(2);
+        observed.wait_ran(2);
+        let given_back = observed.close();
+        other.join().unwrap();
+        unwinding.join().unwrap();
+        observed.ended(given_back, &[1, 2]);
+    });
+}

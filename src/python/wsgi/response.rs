@@ -1,0 +1,207 @@
+//! The response of one request, as far as it has come: what `start_response` has set, and what has gone.
+//!
+//! Several threads may hold it: `write()` can be called from any. The lock is held for a few instructions,
+//! never while Python runs or a client is waited for; `sending` says that one of them waits.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+
+use crate::bridge::events::Level;
+use crate::bridge::exchange::Job;
+use crate::bridge::output::{Closed, End};
+use crate::http::framing::{self, Framing, ShortBody};
+use crate::http::header::ResponseHead;
+use crate::python::{fork, logging};
+
+pub(super) struct Response {
+    job: Job,
+    state: Mutex<State>,
+}
+
+/// What the application has given to `start_response`.
+pub(super) struct Start {
+    pub(super) head: ResponseHead,
+    /// `X-Accel-Buffering`
+    pub(super) buffering: Option<bool>,
+    /// The first hop-by-hop header that was dropped.
+    pub(super) dropped: Option<String>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Held back until the first block that is not empty.
+    start: Option<Start>,
+    /// There is from when the head has gone.
+    framing: Option<Framing>,
+    called: bool,
+    /// The pipe has the response's end.
+    ended: bool,
+    /// A thread sends, and may wait for the client.
+    sending: bool,
+    dropped: Option<String>,
+}
+
+/// What became of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The response goes on.
+    More,
+    /// It is complete: further blocks are not sent.
+    Complete,
+    /// The block went beyond Content-Length and was cut.
+    Cut,
+}
+
+/// Why a block was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// The client is gone, or has been answered.
+    Gone,
+    /// Another thread sends at this moment.
+    Busy,
+}
+
+impl From<Closed> for Unsent {
+    fn from(_: Closed) -> Self {
+        Self::Gone
+    }
+}
+
+impl Response {
+    pub(super) fn new(job: &Job) -> Self {
+        Self { job: Arc::clone(job), state: Mutex::default() }
+    }
+
+    pub(super) fn is_called(&self) -> bool {
+        self.state().called
+    }
+
+    pub(super) fn head_sent(&self) -> bool {
+        self.state().framing.is_some()
+    }
+
+    /// Sets the head, or replaces one that has not gone.
+    pub(super) fn start(&self, start: Start) {
+        let mut state = self.state();
+        state.called = true;
+        state.start = Some(start);
+    }
+
+    pub(super) fn take_dropped(&self) -> Option<String> {
+        let mut state = self.state();
+        let held_back = state.start.as_mut().and_then(|start| start.dropped.take());
+        state.dropped.take().or(held_back)
+    }
+
+    /// Only the head is to be sent, whatever the application yields.
+    pub(super) fn sends_no_body(&self) -> bool {
+        let state = self.state();
+        match (&state.framing, &state.start) {
+            (Some(framing), _) => matches!(framing, Framing::NoBody),
+            (None, Some(start)) => {
+                let framing = framing::new(self.job.head.head_only, start.head.code(), None);
+                matches!(framing, Framing::NoBody)
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Sends a block; with `total`, the body's length is known to be that if the application has not
+    /// said one. `last` says that no further block follows.
+    pub(super) fn send(
+        &self,
+        py: Python<'_>,
+        block: Bytes,
+        total: Option<u64>,
+        last: bool,
+    ) -> Result<Sent, Unsent> {
+        if fork::is_child() {
+            return Err(Unsent::Gone);
+        }
+        let mut state = self.state();
+        if state.ended {
+            let cut = !block.is_empty() && !matches!(state.framing, Some(Framing::NoBody));
+            return Ok(if cut { Sent::Cut } else { Sent::Complete });
+        }
+        if state.sending {
+            return Err(Unsent::Busy);
+        }
+        let head = self.take_head(&mut state, total);
+        let Some(framing) = &mut state.framing else { return Err(Unsent::Gone) };
+        let size = framing.take(block.len());
+        let cut = size < block.len() && !matches!(framing, Framing::NoBody);
+        let complete = framing.complete() || (last && framing.finish().is_ok());
+        let end = complete.then_some(End::Complete);
+        state.ended = complete;
+        state.sending = true;
+        drop(state);
+
+        let block = if size < block.len() { block.slice(..size) } else { block };
+        let sent = self.job.send(head, block, end, |wait| py.detach(wait));
+        self.state().sending = false;
+        if let Some(error) = sent? {
+            let text = format!(
+                "a temporary file for the response cannot be written in \"{}\" (wsgi_temp_path): \
+                 {error}; the thread waits for the client instead",
+                self.job.location.buffering.directory.display(),
+            );
+            logging::write(py, Level::Error, &text);
+        }
+        Ok(match (cut, complete) {
+            (true, _) => Sent::Cut,
+            (false, true) => Sent::Complete,
+            (false, false) => Sent::More,
+        })
+    }
+
+    /// The application has yielded all. The inner error says by how much the body is short.
+    pub(super) fn finish(&self) -> Result<Result<(), ShortBody>, Unsent> {
+        let mut state = self.state();
+        if state.ended {
+            return Ok(Ok(()));
+        }
+        if state.sending {
+            return Err(Unsent::Busy);
+        }
+        // Where the head is still here, not a byte has come.
+        let head = self.take_head(&mut state, Some(0));
+        state.ended = true;
+        let short = state.framing.as_ref().map_or(Ok(()), Framing::finish);
+        drop(state);
+        let end = if short.is_ok() { End::Complete } else { End::Failed };
+        // A head without its body: the client gets a 500 instead.
+        let head = head.filter(|_| short.is_ok());
+        self.job.end(head, end)?;
+        Ok(short)
+    }
+
+    /// The response ends as one that failed.
+    pub(super) fn fail(&self) {
+        if !std::mem::replace(&mut self.state().ended, true) {
+            // A request that has ended meanwhile wants no answer.
+            let _gone = self.job.end(None, End::Failed);
+        }
+    }
+
+    fn take_head(&self, state: &mut State, total: Option<u64>) -> Option<ResponseHead> {
+        let Start { mut head, buffering, dropped } = state.start.take()?;
+        state.dropped = dropped;
+        let head_only = self.job.head.head_only;
+        if head.content_length().is_none() {
+            if let Some(total) = total {
+                head.set_content_length(framing::deduced_length(head_only, head.code(), total));
+            }
+        }
+        state.framing = Some(framing::new(head_only, head.code(), head.content_length()));
+        if let Some(buffering) = buffering.filter(|_| self.job.location.accel_buffering) {
+            self.job.output.set_buffering(buffering);
+        }
+        Some(head)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,163 @@
+"""Faults that were found by attacking the module from outside, each in its smallest form."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+HEAD = 'start_response("200 OK", [("Content-Type", "text/plain")])'
+
+
+def test_an_import_that_never_ends_stops_no_other_application(nginx):
+    endless = nginx.app("endless", "while True:\n    pass\n")
+    good = nginx.app(
+        "good",
+        f"""\
+        def application(environ, start_response):
+            {HEAD}
+            return [b"good"]
+        """,
+    )
+    # Imported in the order of the configuration.
+    nginx.start(
+        server=f"""
+        location /endless {{ wsgi_app {endless}; wsgi_queue_timeout 1s; }}
+        location /good {{ wsgi_app {good}; wsgi_queue_timeout 5s; }}
+        """
+    )
+    client = nginx.client()
+    assert client.get("/endless").status_code == 503
+    assert client.get("/good").text == "good"
+
+
+FORK = """\
+import os
+import sys
+import time
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    child = os.fork()
+    if child == 0:
+        {end}
+    for _ in range(300):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return [b"the child has ended"]
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return [b"the child lives on"]
+"""
+
+
+@pytest.mark.parametrize(
+    "end", ["return [b'x']", "sys.exit(0)", "raise ValueError('in the child')"]
+)
+def test_a_forked_child_that_leaves_the_application_ends(serve, fetch, end):
+    # It has one thread and no event loop; it would keep the listening socket and the client's
+    # connection, and its parent waiting, for ever.
+    serve(FORK.format(end=end))
+    assert fetch().body == b"the child has ended"
+
+
+def test_an_exception_in_a_forked_child_is_in_the_log(nginx, serve, fetch):
+    serve(FORK.format(end="raise ValueError('in the child')"))
+    fetch()
+    nginx.wait_log("ValueError: in the child", timeout=5)
+
+
+WRITER = """\
+import threading
+import time
+
+from testkit import record
+
+class Body:
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        {next}
+
+    def close(self):
+        record("closed")
+
+def application(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+
+    def run():
+        try:
+            while True:
+                write(b"w" * 1_000_000)
+        except Exception as error:
+            record("writer", repr(error))
+
+    threading.Thread(target=run).start()
+    time.sleep(1)
+    record("returned")
+    return Body()
+"""
+
+
+@pytest.mark.parametrize(
+    "step", ["raise ValueError('next')", "return b'x' * 1000", "raise StopIteration"]
+)
+def test_a_write_that_waits_in_another_thread_leaves_close_and_no_panic(nginx, serve, step):
+    serve(WRITER.format(next=step), "wsgi_buffering off;")
+    with nginx.connect() as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.get()
+        nginx.wait_recorded("returned", timeout=10)
+        time.sleep(0.5)
+        client.reset()
+    nginx.wait_recorded("writer", timeout=10)
+    nginx.wait_recorded("closed", timeout=10)
+    assert len(nginx.recorded("closed")) == 1
+    assert not nginx.log_lines("panicked")
+
+
+def test_send_timeout_is_not_for_output_that_waits_for_a_subrequest(nginx):
+    """The client takes everything at once: nothing waits for it (ngx_http_upstream.c arms the timer
+    only where the connection is not ready for writing)."""
+    source = """\
+    import time
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if environ["PATH_INFO"] == "/slow":
+            time.sleep(2)
+            return [b"slow"]
+        return stream()
+
+    def stream():
+        yield b"str"
+        time.sleep(0.5)
+        yield b"eam"
+    """
+    nginx.page("page.html", '<!--# include virtual="/slow" -->-<!--# include virtual="/stream" -->')
+    nginx.start(
+        f"wsgi_app {nginx.app('app', source)};",
+        server="send_timeout 1s; location = /page.html { ssi on; }",
+    )
+    assert nginx.client().get("/page.html").text == "slow-stream"
+
+
+def test_an_error_of_the_application_after_its_client_has_gone_is_an_error(nginx, serve):
+    """Only the OSError of the read itself is the client's doing."""
+    source = """\
+    def application(environ, start_response):
+        try:
+            environ["wsgi.input"].read()
+        except OSError:
+            pass
+        open("/nowhere/at/all")
+    """
+    serve(source, "wsgi_request_buffering off;")
+    with nginx.connect() as client:
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        time.sleep(0.3)
+        client.reset()
+    line = nginx.wait_log("/nowhere/at/all", timeout=10)
+    assert "[error]" in line
