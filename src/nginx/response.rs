@@ -68,14 +68,15 @@ pub(super) unsafe fn keep(
     unsafe {
         fields(r, head, |kind, name, value| {
             obey(&mut *r, conf, kind, value);
-            match kind {
+            let kept = match kind {
                 HeaderKind::ContentType | HeaderKind::Expires | HeaderKind::CacheControl => true,
                 HeaderKind::Other => {
                     name.eq_ignore_ascii_case(b"set-cookie")
                         || name.eq_ignore_ascii_case(b"content-disposition")
                 }
                 _ => false,
-            }
+            };
+            kept && conf.passes(kind, name)
         })
     }
 }

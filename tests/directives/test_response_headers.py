@@ -65,6 +65,23 @@ def test_passed_ones(nginx, app):
     assert "x-accel-buffering" not in headers
 
 
+def test_a_hidden_one_that_is_passed_as_well(nginx, app):
+    nginx.start(f"wsgi_app {app}; wsgi_hide_header X-One; wsgi_pass_header X-One;")
+    assert nginx.client().get("/").headers.get_list("x-one") == ["1", "11"]
+
+
+def test_a_hidden_one_is_hidden_in_a_redirected_response_too(nginx, app):
+    nginx.start(
+        f"wsgi_app {app}; wsgi_hide_header Set-Cookie;",
+        server="location /elsewhere { return 200 elsewhere; }\n"
+        f"location /shown {{ wsgi_app {app}; }}",
+    )
+    hidden = nginx.client().get("/?away")
+    assert hidden.text == "elsewhere"
+    assert "set-cookie" not in hidden.headers
+    assert nginx.client().get("/shown?away").headers["set-cookie"] == "a=b"
+
+
 def test_an_ignored_one_is_not_obeyed_and_stays_hidden(nginx, app):
     nginx.start(
         f"wsgi_app {app}; wsgi_ignore_headers X-Accel-Expires X-Accel-Redirect;",

@@ -81,8 +81,9 @@ def test_not_modified_by_etag(start, length):
     assert (response.status_code, response.content) == (304, b"")
     assert response.headers["etag"] == '"a"'
     assert client.get(target, headers={"If-None-Match": '"b"'}).status_code == 200
-    assert client.get(target, headers={"If-Match": '"b"'}).status_code == 412
     assert client.get(target).text == "hello world"
+    # nginx closes the connection after its own 412, as it does for a file.
+    assert client.get(target, headers={"If-Match": '"b"'}).status_code == 412
 
 
 def test_not_modified_by_date(start):
@@ -90,9 +91,9 @@ def test_not_modified_by_date(start):
     target = f"/?modified={DATE}"
     response = client.get(target, headers={"If-Modified-Since": DATE})
     assert (response.status_code, response.content) == (304, b"")
+    assert client.get(target).text == "hello world"
     later = {"If-Unmodified-Since": "Thu, 01 Jan 2009 00:00:00 GMT"}
     assert client.get(target, headers=later).status_code == 412
-    assert client.get(target).text == "hello world"
 
 
 def test_add_header_and_expires(start):

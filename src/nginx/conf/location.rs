@@ -173,7 +173,8 @@ impl LocConf {
         let among = |names: &Option<Vec<Vec<u8>>>| {
             names.iter().flatten().any(|known| known.eq_ignore_ascii_case(name))
         };
-        if kind.is_accel() { among(&self.pass_headers) } else { !among(&self.hide_headers) }
+        // wsgi_pass_header takes out of what is hidden (ngx_http_upstream_hide_headers_hash).
+        among(&self.pass_headers) || !(kind.is_accel() || among(&self.hide_headers))
     }
 
     /// As nginx's own content handlers are: into `if` and `limit_except`, not into nested locations.

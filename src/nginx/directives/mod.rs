@@ -1,8 +1,8 @@
 //! The directives: their table.
 
-mod python;
+mod location;
+mod main;
 mod reader;
-mod wsgi;
 
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
@@ -16,9 +16,9 @@ use nginx_sys::{
     ngx_conf_set_size_slot, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
 
-use self::python::*;
+use self::location::*;
+use self::main::*;
 pub(super) use self::reader::fail_without_place;
-use self::wsgi::*;
 use super::conf::LocConf;
 use super::sys;
 
