@@ -95,6 +95,9 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
                 return Sent::Elsewhere;
             }
             if accel::intercepts(token, r, conf, &head) {
+                if response::challenge(token, r, &head).is_none() {
+                    return Sent::Refused(INTERNAL_SERVER_ERROR);
+                }
                 return Sent::Refused(head.code() as isize);
             }
             if response::set(token, r, conf, &head).is_none() {

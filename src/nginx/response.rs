@@ -81,6 +81,23 @@ pub(super) unsafe fn keep(
     }
 }
 
+/// Puts only the challenge of a 401 into `r.headers_out`: the page is nginx's, but who may log in and how is
+/// the application's to say (`ngx_http_upstream_intercept_errors`).
+///
+/// # Safety
+///
+/// As for [`set`].
+pub(super) unsafe fn challenge(
+    _token: EventThread,
+    r: *mut ngx_http_request_t,
+    head: &ResponseHead,
+) -> Option<()> {
+    // SAFETY: the caller's.
+    unsafe {
+        fields(r, head, |kind, _, _| head.code() == 401 && kind == HeaderKind::WwwAuthenticate)
+    }
+}
+
 /// X-Accel-Limit-Rate and X-Accel-Charset (`ngx_http_upstream_process_limit_rate`, `…_charset`).
 /// X-Accel-Expires speaks to a cache.
 fn obey(r: &mut ngx_http_request_t, conf: &LocConf, kind: HeaderKind, value: ngx_str_t) {

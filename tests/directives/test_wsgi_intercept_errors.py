@@ -106,3 +106,23 @@ def test_inheritance(start):
     )
     assert client.get("/?404").text == "from the application"
     assert client.get("/on?404").text == "page"
+
+
+def test_the_challenge_of_a_401_stays(nginx):
+    app = nginx.app(
+        "login",
+        """
+        def application(environ, start_response):
+            headers = [("WWW-Authenticate", 'Basic realm="shop"'), ("X-Mine", "1")]
+            start_response("401 Log In", headers)
+            return [b"from the application"]
+        """,
+    )
+    nginx.start(
+        f"wsgi_app {app}; wsgi_intercept_errors on;",
+        server='error_page 401 /login; location = /login { return 200 "please log in"; }',
+    )
+    response = nginx.client().get("/")
+    assert (response.status_code, response.text) == (401, "please log in")
+    assert response.headers["www-authenticate"] == 'Basic realm="shop"'
+    assert "x-mine" not in response.headers
