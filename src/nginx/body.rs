@@ -16,6 +16,7 @@ use super::context::{Body, Context};
 use super::entry;
 use super::finalize;
 use super::log;
+use super::process;
 use super::sys::{self, EventThread};
 use crate::bridge::input::{InputError, Segment};
 
@@ -86,14 +87,16 @@ pub(super) unsafe fn wanted(token: EventThread, context: *mut Context) {
                 (*r).set_request_body_no_buffering(1);
                 // It takes a count for itself; this request holds one already.
                 let main = (*r).main;
+                let id = (*context).id;
                 (*main).set_count((*main).count() - 1);
                 let rc = ngx_http_read_client_request_body(r, Some(entry::body_started));
                 if rc >= sys::SPECIAL_RESPONSE {
                     // In this case nginx has given the count back, and called nobody.
                     (*main).set_count((*main).count() + 1);
                     refused(token, context, rc);
-                } else if !(*context).finished {
-                    // nginx has put its own there, for a request that does not write yet.
+                } else if id.is_some_and(|id| process::is_in_flight(token, id)) {
+                    // nginx has put its own there, for a request that does not write yet. (What it has
+                    // called may have ended the request: then nothing of it is left to look at.)
                     (*r).write_event_handler = Some(entry::writable);
                 }
             }

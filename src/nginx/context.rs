@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use nginx_sys::{
     ngx_chain_t, ngx_event_t, ngx_file_t, ngx_http_cleanup_add, ngx_http_request_t, ngx_msec_t,
+    ngx_pool_cleanup_add,
 };
 
 use super::entry;
@@ -17,8 +18,11 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
 use crate::bridge::output::{Batch, Block};
 
-/// Lives on the heap; nginx's cleanup of the main request frees it ([`entry::cleanup`]). Until then
-/// `request` is valid: a subrequest's memory is its main request's.
+/// Lives on the heap, and ends in two steps. nginx's cleanup of the main request detaches it from its
+/// thread ([`entry::cleanup`]): `ngx_http_terminate_request` runs that at once, while HTTP/2 or an nginx
+/// thread may still send from what is `held`. It is freed with the request's pool ([`entry::pool_cleanup`]),
+/// which nginx destroys when nothing reads from the request any more. A subrequest's pool is its main
+/// request's.
 pub(crate) struct Context {
     pub(super) request: *mut ngx_http_request_t,
     /// What is shared with the thread; none before the submit and after the end.
@@ -41,9 +45,10 @@ pub(crate) struct Context {
     pub(super) busy: *mut ngx_chain_t,
     /// What the buffers of `busy` point into, in their order.
     pub(super) held: VecDeque<Block>,
-    /// The temporary files of this response, as nginx sees them: sendfile may read from one until the
-    /// request is freed.
+    /// The temporary files that `held` has blocks of, as nginx sees them.
     pub(super) files: Vec<(Arc<File>, *mut ngx_file_t)>,
+    /// Of files that are done.
+    pub(super) spare_files: Vec<*mut ngx_file_t>,
 }
 
 /// Where the request's body is.
@@ -75,7 +80,8 @@ impl Context {
         // for which all zeros are good.
         unsafe {
             let cleanup = ngx_http_cleanup_add(r, 0);
-            if cleanup.is_null() {
+            let pool_cleanup = ngx_pool_cleanup_add((*r).pool, 0);
+            if cleanup.is_null() || pool_cleanup.is_null() {
                 return None;
             }
             let context = Box::into_raw(Box::new(Context {
@@ -95,10 +101,13 @@ impl Context {
                 busy: ptr::null_mut(),
                 held: VecDeque::new(),
                 files: Vec::new(),
+                spare_files: Vec::new(),
             }));
             (*context).timer.data = context.cast();
             (*context).timer.handler = Some(entry::timer);
             (*context).timer.log = (*(*r).connection).log;
+            (*pool_cleanup).data = context.cast::<c_void>();
+            (*pool_cleanup).handler = Some(entry::pool_cleanup);
             (*cleanup).data = context.cast::<c_void>();
             (*cleanup).handler = Some(entry::cleanup);
             Self::set(r, context);

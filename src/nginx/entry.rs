@@ -14,6 +14,7 @@ use super::conf::{self, LocConf, MainConf};
 use super::context::Context;
 use super::sys::{self, CONF_ERROR, CONF_OK};
 use super::{body, directives, finalize, handler, output, process, wake};
+use crate::bridge::input::InputError;
 
 /// What `wsgi_app` puts in a location.
 pub(super) const CONTENT_HANDLER: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t =
@@ -169,18 +170,23 @@ pub(super) unsafe extern "C" fn timer(event: *mut ngx_event_t) {
     }
 }
 
-/// The cleanup of a main request: nothing of its contexts is used afterwards.
+/// The cleanup of a main request: it ends, or is terminated and may still be sent from.
 pub(super) unsafe extern "C" fn cleanup(data: *mut c_void) {
-    // SAFETY: nginx calls each cleanup once; the context is the one that Context::create made for it.
+    // SAFETY: nginx calls each cleanup once, before the pool's; the context is the one that
+    // Context::create made for it.
     unsafe {
         let context = data.cast::<Context>();
-        sys::guard(
-            ptr::null_mut(),
-            || (),
-            |token| {
-                finalize::release(token, context);
-            },
-        );
+        let detach = |token| finalize::detach(token, context, InputError::ClientGone);
+        sys::guard(ptr::null_mut(), || (), detach);
+    }
+}
+
+/// The cleanup of a request's pool: nothing of its contexts is used afterwards.
+pub(super) unsafe extern "C" fn pool_cleanup(data: *mut c_void) {
+    // SAFETY: as for `cleanup`; this is the last that nginx does with the request.
+    unsafe {
+        let context = data.cast::<Context>();
+        sys::guard(ptr::null_mut(), || (), |token| finalize::release(token, context));
     }
 }
 

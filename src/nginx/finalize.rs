@@ -91,7 +91,7 @@ pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: Inpu
 ///
 /// # Safety
 ///
-/// nginx's cleanup of the request, with the context that [`Context::create`] made for it.
+/// nginx's cleanup of the request's pool, with the context that [`Context::create`] made for it.
 pub(super) unsafe fn release(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     let context = unsafe {
@@ -152,6 +152,7 @@ pub(super) unsafe fn expired(token: EventThread, context: *mut Context) {
                     exchange.worker.now().saturating_sub((*context).submitted) as ngx_msec_t;
                 let left = (*context).queue_timeout.saturating_sub(waited);
                 if left == 0 && exchange.expire() {
+                    exchange.worker.forget(&exchange);
                     let (worker, location) = (&exchange.worker, &(*context).location);
                     let imported = worker.gates.get(location.app).is_some_and(Gate::is_open);
                     let text = format!(

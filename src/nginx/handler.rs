@@ -75,17 +75,17 @@ pub(super) unsafe fn body_started(token: EventThread, r: *mut ngx_http_request_t
     // SAFETY: the caller's.
     unsafe {
         let context = Context::of(r);
-        if (*context).exchange.is_none() {
-            submit(token, context);
-        }
-        if (*context).body == Body::Streaming && !(*context).finished {
+        let streams = (*context).body == Body::Streaming;
+        // Where the request is refused it may be gone already.
+        let in_flight = (*context).exchange.is_some() || submit(token, context);
+        if streams && in_flight {
             body::started(token, context);
         }
     }
 }
 
-/// Sends the request to its thread.
-unsafe fn submit(token: EventThread, context: *mut Context) {
+/// Sends the request to its thread; false where it was answered instead, and may be gone.
+unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
     // SAFETY: the callers': a live request.
     unsafe {
         let r = (*context).request;
@@ -95,7 +95,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) {
                         mode nginx must be restarted, not reloaded";
             log::write((*(*r).connection).log, log::ERR, text);
             finalize::finish(token, context, INTERNAL_SERVER_ERROR);
-            return;
+            return false;
         };
         let chunked = (*r).headers_in.chunked() != 0;
         let declared = u64::try_from((*r).headers_in.content_length_n).ok();
@@ -109,7 +109,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) {
                     let text = format!("pywsgi: the request body cannot be shared: {error}");
                     log::write((*(*r).connection).log, log::ALERT, &text);
                     finalize::finish(token, context, INTERNAL_SERVER_ERROR);
-                    return;
+                    return false;
                 }
             },
             streamed => {
@@ -120,7 +120,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) {
         let head = request::snapshot(token, r, conf, content_length);
         let Some(head) = head else {
             finalize::finish(token, context, INTERNAL_SERVER_ERROR);
-            return;
+            return false;
         };
         let id = process.insert(context);
         let worker = process.worker();
@@ -132,8 +132,14 @@ unsafe fn submit(token: EventThread, context: *mut Context) {
         (*r).read_event_handler = Some(ngx_http_test_reading);
         (*r).write_event_handler = Some(entry::writable);
         match worker.submit(exchange) {
-            Ok(()) => finalize::arm(token, context),
-            Err(refusal) => refuse(token, context, refusal),
+            Ok(()) => {
+                finalize::arm(token, context);
+                true
+            }
+            Err(refusal) => {
+                refuse(token, context, refusal);
+                false
+            }
         }
     }
 }

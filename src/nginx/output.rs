@@ -58,7 +58,9 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
             (_, Some(End::Failed)) => finalize::finish(token, context, INTERNAL_SERVER_ERROR),
             (_, Some(End::Refused)) => handler::unavailable(token, context),
             (Sent::Body(rc), Some(End::Complete)) => finalize::finish(token, context, rc),
-            (Sent::Body(_), None) => settle(token, context),
+            (Sent::Body(_), None) => {
+                let _in_flight = settle(token, context);
+            }
             (Sent::Nothing | Sent::Elsewhere, _) => {}
         }
     }
@@ -224,6 +226,10 @@ unsafe fn release(context: *mut Context, done: Vec<Block>, stalled: bool) {
             Block::File { start, end, .. } => file += end - start,
         }
     }
+    if file > 0 {
+        // SAFETY: the caller's.
+        unsafe { close_files(context) };
+    }
     exchange.output.drained(memory, file, stalled);
     let shared = done.iter().any(Block::is_shared);
     drop(done);
@@ -232,8 +238,8 @@ unsafe fn release(context: *mut Context, done: Vec<Block>, stalled: bool) {
     }
 }
 
-/// Waits for the client where it takes no more now.
-unsafe fn settle(token: EventThread, context: *mut Context) {
+/// Waits for the client where it takes no more now; false where the request has ended, and may be gone.
+unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
     // SAFETY: the caller's, as ngx_http_writer does.
     unsafe {
         let r = (*context).request;
@@ -244,17 +250,18 @@ unsafe fn settle(token: EventThread, context: *mut Context) {
             // limit_rate has its own timer.
             if ngx_handle_write_event(event, 0) != sys::OK {
                 finalize::finish(token, context, sys::ERROR);
+                return false;
             }
-            return;
+            return true;
         }
         if !waits {
             sys::delete_timer(event);
-            return;
+            return true;
         }
         let core = sys::core_loc_conf(r);
         if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
             finalize::finish(token, context, sys::ERROR);
-            return;
+            return false;
         }
         // Only where the client is what it waits for: a subrequest's output may wait for another one
         // (ngx_http_upstream_process_non_buffered_request).
@@ -263,6 +270,7 @@ unsafe fn settle(token: EventThread, context: *mut Context) {
         } else {
             sys::delete_timer(event);
         }
+        true
     }
 }
 
@@ -306,8 +314,9 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
             finalize::finish(token, context, sys::ERROR);
             return;
         }
-        settle(token, context);
-        pump(token, context);
+        if settle(token, context) {
+            pump(token, context);
+        }
     }
 }
 
@@ -336,6 +345,22 @@ pub(super) unsafe fn cut(token: EventThread, context: *mut Context) {
     }
 }
 
+/// Closes the files of which no block is held: nginx has sent all of them.
+unsafe fn close_files(context: *mut Context) {
+    // SAFETY: the caller's; the three are fields of their own.
+    let (files, spare, held) =
+        unsafe { (&mut (*context).files, &mut (*context).spare_files, &(*context).held) };
+    files.retain(|(file, nginxs)| {
+        let busy = held
+            .iter()
+            .any(|block| matches!(block, Block::File { file: of, .. } if Arc::ptr_eq(of, file)));
+        if !busy {
+            spare.push(*nginxs);
+        }
+        busy
+    });
+}
+
 /// The temporary file as nginx sees it.
 unsafe fn nginx_file(context: *mut Context, file: &Arc<File>) -> Option<*mut ngx_file_t> {
     // SAFETY: the caller's; the descriptor is held by the context.
@@ -347,10 +372,14 @@ unsafe fn nginx_file(context: *mut Context, file: &Arc<File>) -> Option<*mut ngx
             }
         }
         let r: *mut ngx_http_request_t = (*context).request;
-        let nginxs = ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>();
+        let nginxs = match (*context).spare_files.pop() {
+            Some(spare) => spare,
+            None => ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>(),
+        };
         if nginxs.is_null() {
             return None;
         }
+        ptr::write_bytes(nginxs, 0, 1);
         (*nginxs).fd = file.as_raw_fd();
         (*nginxs).name = sys::string(c"wsgi temporary file");
         (*nginxs).log = (*(*r).connection).log;

@@ -55,6 +55,10 @@ pub(super) fn running(token: EventThread, configuration: usize) -> Option<&'stat
     current(token).filter(|process| process.configuration == configuration)
 }
 
+pub(super) fn is_in_flight(token: EventThread, id: RequestId) -> bool {
+    current(token).is_some_and(|process| process.find(id).is_some())
+}
+
 pub(super) fn remove(token: EventThread, id: RequestId) {
     if let Some(process) = current(token) {
         process.table.borrow_mut().remove(id);

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import struct
 import time
 
 import pytest
@@ -161,3 +163,54 @@ def test_an_error_of_the_application_after_its_client_has_gone_is_an_error(nginx
         client.reset()
     line = nginx.wait_log("/nowhere/at/all", timeout=10)
     assert "[error]" in line
+
+
+# HTTP/2: a stream that is reset while a frame of it is half written
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    head = struct.pack(">I", len(payload))[1:] + bytes([kind, flags])
+    return head + struct.pack(">I", stream) + payload
+
+
+def get(stream: int, path: bytes) -> bytes:
+    block = b"\x82\x86\x04" + bytes([len(path)]) + path + b"\x01\x01x"
+    return frame(1, 5, stream, block)
+
+
+def test_a_reset_stream_never_sends_what_is_another_request_s(nginx):
+    app = nginx.app(
+        "blocks",
+        """
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            letter = b"B" if environ["PATH_INFO"] == "/other" else b"A"
+            return (letter * 16384 for _ in range(1000))
+        """,
+    )
+    nginx.start(f"wsgi_app {app};", listen="http2")
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    widest = frame(4, 0, 0, struct.pack(">HI", 4, 2**31 - 1))
+    widest += frame(8, 0, 0, struct.pack(">I", 2**31 - 1 - 65535))
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", nginx.port))
+        client.sendall(preface + widest + get(1, b"/"))
+        time.sleep(1.5)  # nobody reads: the socket fills in the middle of a frame
+        client.sendall(frame(3, 0, 1, struct.pack(">I", 8)))
+        time.sleep(0.5)
+        with socket.create_connection(("127.0.0.1", nginx.port)) as other:
+            other.sendall(preface + frame(4, 0, 0) + get(1, b"/other"))
+            assert other.recv(65536)
+            client.settimeout(3)
+            received = b""
+            with contextlib.suppress(TimeoutError):
+                while data := client.recv(65536):
+                    received += data
+    seen = set()
+    while len(received) > 9:
+        length, kind = int.from_bytes(received[:3], "big"), received[3]
+        if kind == 0:
+            seen |= set(received[9 : 9 + length])
+        received = received[9 + length :]
+    assert seen == {ord("A")}
