@@ -208,6 +208,23 @@ def test_a_full_queue_is_a_503_at_once(nginx, gate, background):
     assert nginx.client().get("/").status_code == 200
 
 
+def test_what_has_waited_too_long_leaves_the_queue(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 200ms;",
+        http="python_thread_pool default threads=1 max_queue=2;",
+    )
+    running = background("/?hold")
+    held.wait_entered(1)
+    # Two at a time fill the queue; those of the round before are no longer in it.
+    for _ in range(3):
+        answers = [background("/") for _ in range(2)]
+        assert {answer.result().status_code for answer in answers} == {503}
+    assert not nginx.log_lines("queue of the thread pool is full")
+    held.open()
+    assert running.result().status_code == 200
+
+
 def test_without_a_queue_nothing_waits(nginx, gate, background):
     held = gate()
     nginx.start(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -214,3 +216,39 @@ def test_a_reset_stream_never_sends_what_is_another_request_s(nginx):
             seen |= set(received[9 : 9 + length])
         received = received[9 + length :]
     assert seen == {ord("A")}
+
+
+# Temporary files of one long response
+
+
+def is_deleted(descriptor: Path) -> bool:
+    """Is it of a file without a name? One that was closed meanwhile is not."""
+    with contextlib.suppress(FileNotFoundError):
+        return "(deleted)" in os.readlink(descriptor)
+    return False
+
+
+def test_a_long_response_keeps_no_old_file_open(nginx):
+    app = nginx.app(
+        "bursts",
+        """
+        import time
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "application/octet-stream")])
+            for _ in range(8):
+                yield b"x" * (16 << 20)
+                time.sleep(0.3)
+        """,
+    )
+    nginx.start(f"wsgi_app {app}; wsgi_buffer_size 64k;")
+    [worker] = nginx.workers()
+    folder = Path(f"/proc/{worker}/fd")
+    received, most = 0, 0
+    with nginx.client().stream("GET", "/") as response:
+        for block in response.iter_raw(1 << 20):
+            received += len(block)
+            most = max(most, sum(map(is_deleted, folder.iterdir())))
+    assert received == 8 * (16 << 20)
+    # One that is written, and one that the client does not have all of yet.
+    assert 1 <= most <= 2
