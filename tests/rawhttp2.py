@@ -16,6 +16,7 @@ class Stream:
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
         self.body = b""
+        self.trailers: list[tuple[str, str]] = []
         self.ended = False
         self.reset = False
 
@@ -90,6 +91,8 @@ class Http2:
         elif isinstance(event, h2.events.DataReceived):
             self.streams[event.stream_id].body += event.data
             self.state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.TrailersReceived):
+            self.streams[event.stream_id].trailers = list(event.headers)
         elif isinstance(event, h2.events.StreamEnded):
             self.streams[event.stream_id].ended = True
         elif isinstance(event, h2.events.StreamReset):

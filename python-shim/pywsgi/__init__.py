@@ -6,8 +6,9 @@ be installed by pip: `LogHandler` then writes to standard error.
 """
 
 from pywsgi._log import LogHandler
+from pywsgi._request import ClientDisconnected, Request
 from pywsgi._target import LoadError
 
-__all__ = ["LoadError", "LogHandler", "__version__"]
+__all__ = ["ClientDisconnected", "LoadError", "LogHandler", "Request", "__version__"]
 
 __version__ = "0.1.0"

@@ -13,7 +13,18 @@ import types
 from pathlib import Path
 
 # The order of the Rust side.
-MODULES = ("_log", "_streams", "_target", "_loader", "_stacks", "_start", "_exit")
+MODULES = (
+    "_log",
+    "_streams",
+    "_target",
+    "_loader",
+    "_stacks",
+    "_start",
+    "_request",
+    "_callbacks",
+    "_files",
+    "_exit",
+)
 SHIM = Path(__file__).resolve().parent.parent / "pywsgi"
 
 

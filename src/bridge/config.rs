@@ -52,11 +52,27 @@ pub(crate) struct LocationConfig {
     /// An index into [`WorkerConfig::pools`].
     pub(crate) pool: usize,
     pub(crate) script_name: Option<Vec<u8>>,
+    /// `wsgi_timeout`; `None`: no limit.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) client_abort: ClientAbort,
+    /// `wsgi_file_wrapper`
+    pub(crate) file_wrapper: bool,
     /// `X-Accel-Buffering` is obeyed (`wsgi_accel`, `wsgi_ignore_headers`).
     pub(crate) accel_buffering: bool,
     /// The `wsgi_param`s that do not depend on the request.
     pub(crate) params: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) buffering: Buffering,
+}
+
+/// `wsgi_client_abort`: what becomes of an application whose client is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientAbort {
+    /// It runs to its end, and is not told.
+    Ignore,
+    /// It is told, and its iteration stops.
+    Notify,
+    /// Its thread gets a `ClientDisconnected`, too.
+    Cancel,
 }
 
 /// Where a response waits for a client that is slower than the application.

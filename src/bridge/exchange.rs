@@ -7,17 +7,20 @@
 //! - `RUNNING`: a thread runs the application. The event loop may close both pipes at any moment; the
 //!   thread notices at its next read or push.
 //! - `EXPIRED`: no thread will ever run it.
-//! - `DONE`: the thread has left the application.
+//! - `DONE`: the thread has left the application. What is to come after the response
+//!   ([`Callbacks`]) is run when nginx has let go of the request as well.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::config::LocationConfig;
+use super::callbacks::{Callback, Callbacks, Gone};
+use super::config::{ClientAbort, LocationConfig};
 use super::events::Event;
 use super::id::RequestId;
 use super::input::{Input, InputError, Read};
-use super::output::{Closed, End, Output};
-use super::sync::{Arc, AtomicU8, AtomicU64, Ordering};
+use super::output::{Closed, End, FilePart, Output};
+use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
+use super::tasks::Task;
 use super::worker::Worker;
 use crate::http::head::RequestHead;
 use crate::http::header::ResponseHead;
@@ -45,6 +48,8 @@ pub(crate) struct Exchange {
     /// Python's ident of the thread.
     thread: AtomicU64,
     client_wait: ClientWait,
+    callbacks: Callbacks,
+    cancelled: AtomicBool,
 }
 
 /// What a request is doing, for the event loop's timer.
@@ -76,6 +81,8 @@ impl Exchange {
             started: AtomicU64::new(0),
             thread: AtomicU64::new(0),
             client_wait: ClientWait::default(),
+            callbacks: Callbacks::default(),
+            cancelled: AtomicBool::new(false),
         }
     }
 
@@ -86,9 +93,81 @@ impl Exchange {
         self.phase.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Thread: has left the application.
-    pub(crate) fn done(&self) {
+    /// Thread: has left the application. Gives back what it is to call now, because the request is over
+    /// already; [`followed_up`](Self::followed_up) is to be called after that.
+    #[must_use]
+    pub(crate) fn done(&self) -> Vec<Callback> {
         self.phase.store(DONE, Ordering::Release);
+        self.callbacks.set_left()
+    }
+
+    /// Has the thread left the application?
+    pub(crate) fn is_done(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == DONE
+    }
+
+    /// Thread: to be called when the client is gone while the application runs. Comes back where that is
+    /// so already.
+    pub(crate) fn on_gone(&self, callback: Callback) -> Option<Callback> {
+        self.callbacks.on_gone(callback)
+    }
+
+    /// Thread: to be called when the response is over. Comes back where that is so already.
+    pub(crate) fn after(&self, callback: Callback) -> Option<Callback> {
+        match self.callbacks.after(callback) {
+            Ok(first) => {
+                if first {
+                    self.worker.begin_follow_up();
+                }
+                None
+            }
+            Err(callback) => Some(callback),
+        }
+    }
+
+    /// A Python thread: what is to be called now that the client is gone.
+    pub(crate) fn take_on_gone(&self) -> Vec<Callback> {
+        self.callbacks.take_on_gone()
+    }
+
+    /// A thread of the pool: what is to be called after the response.
+    pub(crate) fn take_after(&self) -> Vec<Callback> {
+        self.callbacks.take_after()
+    }
+
+    /// Thread: all that comes after the response has been done.
+    pub(crate) fn followed_up(&self) {
+        self.worker.end_follow_up();
+    }
+
+    /// Why nobody waits for the response any more, if that is so.
+    pub(crate) fn gone(&self) -> Option<Gone> {
+        self.callbacks.gone()
+    }
+
+    /// Python, attached: the thread has been interrupted (`wsgi_client_abort cancel`).
+    pub(crate) fn set_cancelled(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Event loop: nobody waits for the response any more.
+    pub(crate) fn set_gone(self: &Arc<Self>, why: Gone) {
+        let told = self.callbacks.set_gone(why);
+        let cancelled = why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;
+        if (told || cancelled) && matches!(self.progress(), Progress::Running(_)) {
+            self.worker.tasks.push(Task::Gone(Arc::clone(self)));
+        }
+    }
+
+    /// Event loop: nginx has let go of the request.
+    pub(crate) fn over(self: &Arc<Self>) {
+        if self.callbacks.set_over() {
+            self.worker.submit_follow_up(Arc::clone(self));
+        }
     }
 
     /// Event loop: takes the request back from the queue; false where a thread has it.
@@ -105,6 +184,17 @@ impl Exchange {
             }
             WAITING => Progress::Waiting,
             _ => Progress::Done,
+        }
+    }
+
+    /// How much of `wsgi_timeout` is left to the running application, where there is a limit.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let timeout = self.location.timeout?;
+        match self.progress() {
+            Progress::Running(elapsed) => {
+                Some(timeout.saturating_sub(Duration::from_millis(elapsed)))
+            }
+            Progress::Waiting | Progress::Done => None,
         }
     }
 
@@ -145,6 +235,17 @@ impl Exchange {
             }
         });
         result
+    }
+
+    /// Thread: sends a part of a file. Never waits.
+    pub(crate) fn send_file(
+        &self,
+        head: Option<ResponseHead>,
+        part: FilePart,
+        end: Option<End>,
+    ) -> Result<(), Closed> {
+        let announce = || self.worker.events.push(Event::Output(self.id));
+        self.output.push_file(head, part, end, announce)
     }
 
     /// Thread: the response has ended. Never waits.
@@ -223,11 +324,11 @@ pub(crate) fn milliseconds(epoch: Instant) -> u64 {
 #[cfg(not(feature = "loom"))]
 mod tests {
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
     use crate::bridge::fixture::{ids, job, jobs, until, worker};
     use crate::bridge::output::SHARED_FROM;
+    use crate::bridge::pool::{Next, Turn};
     use crate::bridge::tasks::Task;
 
     fn detached(wait: &mut (dyn FnMut() + Send)) {
@@ -252,13 +353,61 @@ mod tests {
         assert!(!started.expire());
         assert!(matches!(started.progress(), Progress::Running(_)));
         assert_eq!(started.thread(), Some(7));
-        started.done();
+        assert!(started.done().is_empty());
         assert_eq!((started.progress(), started.thread()), (Progress::Done, None));
 
         assert!(expired.expire());
         assert!(!expired.expire());
         assert!(!expired.start(7));
         assert_eq!((expired.progress(), expired.thread()), (Progress::Done, None));
+    }
+
+    #[test]
+    fn a_running_application_is_told_that_its_client_is_gone() {
+        let worker = worker(1, 0);
+        let [told, not_asked, done] = jobs(&worker);
+        for job in [&told, &not_asked, &done] {
+            assert!(job.start(7));
+        }
+        for job in [&told, &done] {
+            assert!(job.on_gone(Callback::new(|| ())).is_none());
+        }
+        assert!(done.done().is_empty());
+        for job in [&told, &not_asked, &done] {
+            job.set_gone(Gone::Client);
+            assert_eq!(job.gone(), Some(Gone::Client));
+        }
+        worker.tasks.push(Task::Stop);
+        let Task::Gone(job) = worker.tasks.next() else { panic!("nobody is told") };
+        assert_eq!((job.id, job.take_on_gone().len()), (told.id, 1));
+        assert!(matches!(worker.tasks.next(), Task::Stop));
+    }
+
+    #[test]
+    fn what_comes_after_a_response_is_counted_until_it_is_done() {
+        let worker = worker(1, 0);
+        let [slow_client, slow_thread] = jobs(&worker);
+        for job in [&slow_client, &slow_thread] {
+            assert!(job.start(7));
+            assert!(job.after(Callback::new(|| ())).is_none());
+            assert!(job.after(Callback::new(|| ())).is_none());
+        }
+        assert_eq!(worker.follow_ups(), 2);
+
+        slow_thread.over();
+        assert_eq!(slow_thread.done().len(), 2);
+        slow_thread.followed_up();
+        assert_eq!(worker.follow_ups(), 1);
+
+        assert!(slow_client.done().is_empty());
+        slow_client.over();
+        let Next::Run { job, .. } = worker.pools[0].take(&mut Turn::default()) else {
+            panic!("the pool has nothing to do")
+        };
+        assert!(job.is_done());
+        assert_eq!((job.id, job.take_after().len()), (slow_client.id, 2));
+        job.followed_up();
+        assert_eq!(worker.follow_ups(), 0);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{AppConfig, Buffering, LocationConfig, PoolConfig, PythonConfig, WorkerConfig};
+use super::config::{
+    AppConfig, Buffering, ClientAbort, LocationConfig, PoolConfig, PythonConfig, WorkerConfig,
+};
 use super::events::Level;
 use super::exchange::{Exchange, Job};
 use super::id::{RequestId, Table};
@@ -54,6 +56,9 @@ pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
         app: 0,
         pool: 0,
         script_name: None,
+        timeout: None,
+        client_abort: ClientAbort::Notify,
+        file_wrapper: true,
         accel_buffering: true,
         params: Vec::new(),
         buffering: unbuffered(4),

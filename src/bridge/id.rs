@@ -54,6 +54,10 @@ impl<T: Copy> Table<T> {
         Some(value)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.free.len() == self.places.len()
+    }
+
     /// All that is in the table now.
     pub(crate) fn values(&self) -> Vec<T> {
         self.places.iter().filter_map(|place| place.value).collect()
@@ -69,6 +73,7 @@ mod tests {
         let mut table = Table::new();
         let first = table.insert('a');
         let second = table.insert('b');
+        assert!(!table.is_empty());
         assert_eq!((table.get(first), table.get(second)), (Some('a'), Some('b')));
         assert_eq!(table.remove(first), Some('a'));
         assert_eq!(table.remove(first), None);
@@ -76,5 +81,8 @@ mod tests {
         assert_ne!(first, third);
         assert_eq!((table.get(first), table.get(third)), (None, Some('c')));
         assert_eq!(table.values(), ['c', 'b']);
+        table.remove(second);
+        table.remove(third);
+        assert!(table.is_empty());
     }
 }

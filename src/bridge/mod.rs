@@ -5,12 +5,13 @@
 //!
 //! | what | the event loop | a Python thread |
 //! |---|---|---|
-//! | [`Exchange`](exchange::Exchange) | makes it, expires it, closes it | starts it, ends it |
+//! | [`Exchange`](exchange::Exchange) | makes it, expires it, closes it, ends it | starts it, leaves it |
+//! | [`Callbacks`](callbacks::Callbacks) | `set_gone`, `set_over` | all else |
 //! | [`Output`](output::Output) | `take`, `drained`, `close` | `push`, `push_blocking` |
 //! | [`Input`](input::Input) | `push`, `end`, `fail` | `read`, `read_blocking` |
 //! | [`Pool`](pool::Pool) | `submit`, `forget`, `close` | `take`, `rest` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
-//! | [`Tasks`](tasks::Tasks) | `push` | `next`, on Python's main thread alone |
+//! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //!
 //! The event loop never waits here: every lock is held for a few instructions, never while a file is
 //! written, a log line is formatted or the other side is called. Only the calls named `*_blocking`,
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod callbacks;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod exchange;

@@ -14,6 +14,9 @@
 //! A place in a file is written once: sendfile(2) sends from the file's pages, so what the client has
 //! by the kernel's word may still be read from them. When the client has all of a file, the next block
 //! begins a new one.
+//!
+//! A file of the application's own (`wsgi.file_wrapper`) takes neither memory nor room on the disk, so it
+//! waits for nothing.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,6 +28,7 @@ use super::config::Buffering;
 use super::spill;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 use crate::http::header::ResponseHead;
+use crate::http::trailer::Trailer;
 
 /// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
 /// asks for [`Worker::collect`](super::worker::Worker::collect).
@@ -34,12 +38,24 @@ pub(crate) const SHARED_FROM: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) enum Block {
     Memory(Bytes),
-    /// Bytes `start..end` of a temporary file.
-    File {
-        file: Arc<File>,
-        start: u64,
-        end: u64,
-    },
+    /// In the response's temporary file.
+    Spilled(FilePart),
+    /// In a file that the application has given.
+    File(FilePart),
+}
+
+/// Bytes `start..end` of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct FilePart {
+    pub(crate) file: Arc<File>,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl FilePart {
+    pub(crate) fn len(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
 }
 
 impl Block {
@@ -75,6 +91,10 @@ pub(crate) struct Rest {
 pub(crate) struct Batch {
     pub(crate) head: Option<ResponseHead>,
     pub(crate) blocks: VecDeque<Block>,
+    /// With the head: trailers were set before it.
+    pub(crate) expects_trailers: bool,
+    /// What follows the body, as far as it is known.
+    pub(crate) trailers: Vec<Trailer>,
     pub(crate) end: Option<End>,
 }
 
@@ -90,6 +110,8 @@ struct State {
     buffering: Buffering,
     head: Option<ResponseHead>,
     blocks: VecDeque<Block>,
+    expects_trailers: bool,
+    trailers: Vec<Trailer>,
     end: Option<End>,
     memory: usize,
     file: Option<Arc<File>>,
@@ -109,6 +131,8 @@ impl Output {
             buffering,
             head: None,
             blocks: VecDeque::new(),
+            expects_trailers: false,
+            trailers: Vec::new(),
             end: None,
             memory: 0,
             file: None,
@@ -127,6 +151,11 @@ impl Output {
         lock(&self.state).buffering.enabled = enabled;
     }
 
+    /// Thread: sets what follows the body. It goes with the next part of the response, the end at last.
+    pub(crate) fn set_trailers(&self, trailers: Vec<Trailer>) {
+        lock(&self.state).trailers = trailers;
+    }
+
     /// Thread: adds a part of the response, without waiting. `announce` is called where the event loop
     /// must be told. What has no room comes back.
     pub(crate) fn push(
@@ -139,9 +168,7 @@ impl Output {
         let (rest, news) = {
             let mut state = self.open()?;
             let mut news = head.is_some();
-            if news {
-                state.head = head;
-            }
+            state.set_head(head);
             if state.has_room(block.len()) {
                 news |= !block.is_empty() || end.is_some();
                 state.add_memory(block);
@@ -155,6 +182,27 @@ impl Output {
             announce();
         }
         Ok(rest)
+    }
+
+    /// Thread: adds a part of a file of the application's. Never waits.
+    pub(crate) fn push_file(
+        &self,
+        head: Option<ResponseHead>,
+        part: FilePart,
+        end: Option<End>,
+        announce: impl Fn(),
+    ) -> Result<(), Closed> {
+        let news = {
+            let mut state = self.open()?;
+            state.set_head(head);
+            state.blocks.push_back(Block::File(part));
+            state.end = end.or(state.end);
+            state.announces()
+        };
+        if news {
+            announce();
+        }
+        Ok(())
     }
 
     /// Thread, detached: adds what [`push`](Self::push) gave back, by way of memory, file, or waiting.
@@ -219,8 +267,12 @@ impl Output {
         state.announced = false;
         if let Some(head) = state.head.take() {
             batch.head = Some(head);
+            batch.expects_trailers = state.expects_trailers;
         }
         batch.blocks.append(&mut state.blocks);
+        if !state.trailers.is_empty() {
+            batch.trailers = std::mem::take(&mut state.trailers);
+        }
         batch.end = state.end.take().or(batch.end);
     }
 
@@ -295,7 +347,7 @@ impl Output {
             return Ok(());
         }
         state.file_pending += len;
-        state.blocks.push_back(Block::File { file, start, end });
+        state.blocks.push_back(Block::Spilled(FilePart { file, start, end }));
         let news = state.announces();
         drop(state);
         if news {
@@ -351,6 +403,13 @@ impl State {
         match self.buffering.file.saturating_sub(used) {
             0 => Way::Wait,
             room => Way::File(len.min(PIECE).min(usize::try_from(room).unwrap_or(PIECE))),
+        }
+    }
+
+    fn set_head(&mut self, head: Option<ResponseHead>) {
+        if head.is_some() {
+            self.head = head;
+            self.expects_trailers = !self.trailers.is_empty();
         }
     }
 

@@ -99,6 +99,19 @@ impl<J> Pool<J> {
         Ok(())
     }
 
+    /// Event loop: queues a job that was here before, whatever the queue's limit. A closed pool drops it.
+    pub(crate) fn submit_again(&self, job: J) {
+        let seat = {
+            let mut state = lock(&self.state);
+            if state.closed {
+                return;
+            }
+            state.queue.push_back(job);
+            state.next_to_stand_by()
+        };
+        Seat::wake(seat);
+    }
+
     /// Counts one more thread; the caller starts it. False where the pool is closed or complete.
     pub(crate) fn grow(&self) -> bool {
         let mut state = lock(&self.state);

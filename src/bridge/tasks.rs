@@ -1,4 +1,4 @@
-//! What the event loop asks of Python's main thread.
+//! What the event loop asks of the attendant, a Python thread that runs no requests.
 
 use std::collections::VecDeque;
 
@@ -9,13 +9,15 @@ use super::sync::{Condvar, Mutex, lock, wait};
 pub(crate) enum Task {
     /// Write the Python stack of the thread that runs this request to the log.
     LogStack(Job),
+    /// The client of this request is gone: call whom it has asked to, and stop it where it is to be.
+    Gone(Job),
     /// Attach once, so that references dropped by the event loop are given back.
     Collect,
-    /// Let the threads end, run `atexit`, finalise.
+    /// End; Python's main thread then lets the others end, runs `atexit`, finalises.
     Stop,
 }
 
-/// The queue to Python's main thread.
+/// The queue to the attendant.
 #[derive(Debug)]
 pub(crate) struct Tasks {
     queue: Mutex<Queue>,
@@ -30,7 +32,7 @@ struct Queue {
     stacks: usize,
 }
 
-/// Stacks that may wait to be logged, each with its request: the main thread may be long at an import.
+/// Stacks that may wait to be logged, each with its request: the interpreter may be busy.
 const STACKS: usize = 32;
 
 impl Tasks {
@@ -45,7 +47,7 @@ impl Tasks {
                 Task::Collect if std::mem::replace(&mut queue.collect, true) => return,
                 Task::LogStack(_) if queue.stacks == STACKS => return,
                 Task::LogStack(_) => queue.stacks += 1,
-                Task::Collect | Task::Stop => {}
+                Task::Gone(_) | Task::Collect | Task::Stop => {}
             }
             queue.tasks.push_back(task);
         }
@@ -60,7 +62,7 @@ impl Tasks {
                 match task {
                     Task::Collect => queue.collect = false,
                     Task::LogStack(_) => queue.stacks -= 1,
-                    Task::Stop => {}
+                    Task::Gone(_) | Task::Stop => {}
                 }
                 return task;
             }
@@ -80,6 +82,7 @@ mod tests {
         std::iter::from_fn(|| match tasks.next() {
             Task::LogStack(_) => Some('L'),
             Task::Collect => Some('C'),
+            Task::Gone(_) => Some('G'),
             Task::Stop => None,
         })
         .collect()
@@ -137,7 +140,7 @@ mod model {
                     loop {
                         match tasks.next() {
                             Task::Collect => collected = dropped.load(Ordering::Relaxed),
-                            Task::LogStack(_) => panic!("nobody asked for a stack"),
+                            Task::LogStack(_) | Task::Gone(_) => panic!("nobody asked for it"),
                             Task::Stop => return collected,
                         }
                     }

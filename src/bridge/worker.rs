@@ -9,7 +9,7 @@ use super::events::Events;
 use super::exchange::{Job, milliseconds};
 use super::gate::{Gate, Passage};
 use super::pool::Pool;
-use super::sync::{Arc, AtomicBool, Ordering};
+use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use super::tasks::{Task, Tasks};
 
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Worker {
     pub(crate) tasks: Tasks,
     /// The interpreter did not start.
     broken: AtomicBool,
+    /// Requests with something left to do after their response.
+    follow_ups: AtomicU64,
     stopped: StdMutex<Option<Stopped>>,
     stop_changed: StdCondvar,
 }
@@ -56,6 +58,7 @@ impl Worker {
             gates,
             tasks: Tasks::new(),
             broken: AtomicBool::new(false),
+            follow_ups: AtomicU64::new(0),
             stopped: StdMutex::new(None),
             stop_changed: StdCondvar::new(),
         })
@@ -118,6 +121,26 @@ impl Worker {
         let mut waiting: Vec<Job> = self.gates.iter().flat_map(Gate::open).collect();
         waiting.extend(self.pools.iter().flat_map(|pool| pool.close()));
         waiting
+    }
+
+    /// Requests whose `after_response` callbacks have not all been called yet.
+    pub(crate) fn follow_ups(&self) -> u64 {
+        self.follow_ups.load(Ordering::Acquire)
+    }
+
+    pub(super) fn begin_follow_up(&self) {
+        self.follow_ups.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn end_follow_up(&self) {
+        self.follow_ups.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Event loop: sends a request to its pool once more, for what comes after its response.
+    pub(super) fn submit_follow_up(&self, job: Job) {
+        if let Some(pool) = self.pools.get(job.location.pool) {
+            pool.submit_again(job);
+        }
     }
 
     /// Event loop: has dropped references to Python's objects; somebody who is attached must give them

@@ -36,6 +36,9 @@ pub(crate) struct RequestHead {
     pub(crate) remote_port: Span,
     pub(crate) server_name: Span,
     pub(crate) server_port: Span,
+    /// nginx's `$connection` and `$connection_requests`.
+    pub(crate) connection: u64,
+    pub(crate) connection_requests: usize,
     pub(crate) https: bool,
     /// Only the response's head is wanted: HEAD, or a subrequest such as `auth_request`'s.
     pub(crate) head_only: bool,

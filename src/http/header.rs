@@ -29,6 +29,8 @@ pub(crate) enum HeaderKind {
     AccelRedirect,
     /// The connection is nginx's: PEP 3333, "Other HTTP Features", forbids an application to send
     /// these.
+    /// Says that trailer fields follow the body.
+    Trailer,
     HopByHop,
     Other,
 }
@@ -55,7 +57,7 @@ pub(crate) fn classify(name: &[u8]) -> HeaderKind {
         6 => &[(b"server", HeaderKind::Server)],
         7 => &[
             (b"expires", HeaderKind::Expires),
-            (b"trailer", HeaderKind::HopByHop),
+            (b"trailer", HeaderKind::Trailer),
             (b"upgrade", HeaderKind::HopByHop),
         ],
         8 => &[(b"location", HeaderKind::Location), (b"trailers", HeaderKind::HopByHop)],
@@ -182,6 +184,7 @@ pub(crate) fn parse_content_length(value: &[u8]) -> Result<u64, HeaderError> {
 pub(crate) struct ResponseHead {
     code: u16,
     content_length: Option<u64>,
+    file: bool,
     bytes: Vec<u8>,
     reason_end: usize,
     spans: Vec<Span>,
@@ -194,6 +197,7 @@ impl ResponseHead {
         Self {
             code,
             content_length: None,
+            file: false,
             reason_end: bytes.len(),
             bytes,
             spans: Vec::with_capacity(TYPICAL_FIELDS),
@@ -228,6 +232,15 @@ impl ResponseHead {
 
     pub(crate) fn set_content_length(&mut self, length: Option<u64>) {
         self.content_length = length;
+    }
+
+    /// The body is a file, or a part of one.
+    pub(crate) fn set_file(&mut self) {
+        self.file = true;
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.file
     }
 
     pub(crate) fn code(&self) -> u16 {
@@ -314,7 +327,7 @@ const QUOTED_BYTES: usize = 80;
 mod tests {
     use super::*;
 
-    const HOP_BY_HOP: [&str; 11] = [
+    const HOP_BY_HOP: [&str; 10] = [
         "Connection",
         "Keep-Alive",
         "Proxy-Authenticate",
@@ -322,7 +335,6 @@ mod tests {
         "Proxy-Connection",
         "TE",
         "Te",
-        "Trailer",
         "Trailers",
         "Transfer-Encoding",
         "Upgrade",
@@ -341,6 +353,7 @@ mod tests {
             ("Server", HeaderKind::Server),
             ("WWW-Authenticate", HeaderKind::WwwAuthenticate),
             ("Accept-Ranges", HeaderKind::AcceptRanges),
+            ("Trailer", HeaderKind::Trailer),
             ("X-Accel-Buffering", HeaderKind::AccelBuffering),
         ];
         let hop_by_hop = HOP_BY_HOP.map(|name| (name, HeaderKind::HopByHop));

@@ -8,3 +8,4 @@ pub(crate) mod head;
 pub(crate) mod header;
 pub(crate) mod path;
 pub(crate) mod status;
+pub(crate) mod trailer;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_read_client_request_body,
-    ngx_http_read_unbuffered_request_body, ngx_http_request_t, ngx_http_test_reading,
+    ngx_http_read_unbuffered_request_body, ngx_http_request_t,
 };
 use rustix::fd::{AsFd, BorrowedFd};
 
@@ -18,6 +18,7 @@ use super::finalize;
 use super::log;
 use super::process;
 use super::sys::{self, EventThread};
+use crate::bridge::callbacks::Gone;
 use crate::bridge::input::{InputError, Segment};
 
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
@@ -135,7 +136,7 @@ pub(super) unsafe fn readable(token: EventThread, context: *mut Context) {
             if let Some(exchange) = &(*context).exchange {
                 exchange.input.fail(InputError::TimedOut);
             }
-            finalize::finish(token, context, REQUEST_TIME_OUT);
+            finalize::lose(token, context, REQUEST_TIME_OUT);
             return;
         }
         forward(token, context, true);
@@ -170,14 +171,14 @@ unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
             if (*r).reading_body() == 0 {
                 exchange.input.end();
                 (*context).body = Body::Complete;
-                (*r).read_event_handler = Some(ngx_http_test_reading);
+                (*context).watch();
                 return;
             }
             if !room {
                 // Not the client's time: client_body_timeout begins again with the next read.
                 sys::delete_timer((*(*r).connection).read);
                 (*context).body = Body::Paused;
-                (*r).read_event_handler = Some(ngx_http_test_reading);
+                (*context).watch();
                 return;
             }
             if read && !any {
@@ -195,8 +196,13 @@ unsafe fn refused(token: EventThread, context: *mut Context, rc: isize) {
     unsafe {
         if let Some(exchange) = &(*context).exchange {
             let client_gone = (*(*(*context).request).connection).error() != 0;
-            let why = if client_gone { InputError::ClientGone } else { InputError::Refused };
+            let (why, gone) = if client_gone {
+                (InputError::ClientGone, Gone::Client)
+            } else {
+                (InputError::Refused, Gone::Answered)
+            };
             exchange.input.fail(why);
+            exchange.set_gone(gone);
         }
         finalize::finish(token, context, rc);
     }

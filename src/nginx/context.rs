@@ -7,13 +7,14 @@ use std::ptr;
 use std::sync::Arc;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_event_t, ngx_file_t, ngx_http_cleanup_add, ngx_http_request_t, ngx_msec_t,
-    ngx_pool_cleanup_add,
+    ngx_chain_t, ngx_event_t, ngx_file_t, ngx_http_block_reading, ngx_http_cleanup_add,
+    ngx_http_request_t, ngx_http_test_reading, ngx_msec_t, ngx_pool_cleanup_add,
 };
 
 use super::entry;
 use super::module::ngx_http_pywsgi_module;
-use crate::bridge::config::LocationConfig;
+use super::sys::{self, HTTP_2};
+use crate::bridge::config::{ClientAbort, LocationConfig};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
 use crate::bridge::output::{Batch, Block};
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(super) request: *mut ngx_http_request_t,
     /// What is shared with the thread; none before the submit and after the end.
     pub(super) exchange: Option<Arc<Exchange>>,
+    /// The same after its end, until nginx has let go of the request.
+    pub(super) ended: Option<Arc<Exchange>>,
     pub(super) id: Option<RequestId>,
     pub(super) location: Arc<LocationConfig>,
     pub(super) queue_timeout: ngx_msec_t,
@@ -45,10 +48,18 @@ pub(crate) struct Context {
     pub(super) busy: *mut ngx_chain_t,
     /// What the buffers of `busy` point into, in their order.
     pub(super) held: VecDeque<Block>,
-    /// The temporary files that `held` has blocks of, as nginx sees them.
-    pub(super) files: Vec<(Arc<File>, *mut ngx_file_t)>,
+    /// The files that `held` has blocks of.
+    pub(super) files: Vec<SentFile>,
     /// Of files that are done.
     pub(super) spare_files: Vec<*mut ngx_file_t>,
+}
+
+/// A file that nginx sends from, as nginx sees it.
+pub(super) struct SentFile {
+    pub(super) of: Arc<File>,
+    /// Opened once more, for `directio`.
+    pub(super) _direct: Option<File>,
+    pub(super) nginxs: *mut ngx_file_t,
 }
 
 /// Where the request's body is.
@@ -87,6 +98,7 @@ impl Context {
             let context = Box::into_raw(Box::new(Context {
                 request: r,
                 exchange: None,
+                ended: None,
                 id: None,
                 location,
                 queue_timeout,
@@ -112,6 +124,30 @@ impl Context {
             (*cleanup).handler = Some(entry::cleanup);
             Self::set(r, context);
             Some(context)
+        }
+    }
+
+    /// No body is read now: has nginx notice when the client is gone, or, with `wsgi_client_abort
+    /// ignore`, nothing.
+    ///
+    /// # Safety
+    ///
+    /// The request lives.
+    pub(super) unsafe fn watch(&self) {
+        // SAFETY: the caller's, as ngx_http_upstream_init_request does.
+        unsafe {
+            let r = self.request;
+            if self.location.client_abort == ClientAbort::Ignore {
+                (*r).read_event_handler = Some(ngx_http_block_reading);
+                return;
+            }
+            (*r).read_event_handler = Some(ngx_http_test_reading);
+            // A client that has left already is no event any more. (HTTP/2's connection speaks up for
+            // its streams by itself.)
+            let event = (*(*r).connection).read;
+            if (*event).ready() != 0 && (*r).http_version != HTTP_2 {
+                sys::post_event(event);
+            }
         }
     }
 

@@ -220,6 +220,21 @@ pub(super) unsafe extern "C" fn drained(event: *mut ngx_event_t) {
     }
 }
 
+pub(super) unsafe extern "C" fn hold(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the process's own timer.
+    unsafe {
+        sys::guard(
+            (*event).log,
+            || (),
+            |token| {
+                if let Some(process) = process::current(token) {
+                    process.hold(token);
+                }
+            },
+        );
+    }
+}
+
 /// A panic ends the request it happened in, if nginx does not have it back already.
 unsafe fn give_up(r: *mut ngx_http_request_t) {
     // SAFETY: the callers' request; should ending it panic as well, it is left to nginx's timers.

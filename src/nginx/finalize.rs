@@ -12,6 +12,7 @@ use super::log;
 use super::output;
 use super::process;
 use super::sys::{self, EventThread};
+use crate::bridge::callbacks::Gone;
 use crate::bridge::exchange::Progress;
 use crate::bridge::gate::Gate;
 use crate::bridge::input::InputError;
@@ -52,6 +53,21 @@ pub(super) unsafe fn finish(token: EventThread, context: *mut Context, rc: isize
     }
 }
 
+/// The same for a client that is gone: a running application is told.
+///
+/// # Safety
+///
+/// `context` is one of a live request.
+pub(super) unsafe fn lose(token: EventThread, context: *mut Context, rc: isize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if let Some(exchange) = &(*context).exchange {
+            exchange.set_gone(Gone::Client);
+        }
+        finish(token, context, rc);
+    }
+}
+
 /// Ends this module's part in a request that goes on in nginx.
 ///
 /// # Safety
@@ -82,7 +98,11 @@ pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: Inpu
             process::remove(token, id);
         }
         if let Some(exchange) = (*context).exchange.take() {
+            if why == InputError::ClientGone {
+                exchange.set_gone(Gone::Client);
+            }
             exchange.close(why);
+            (*context).ended = Some(exchange);
         }
     }
 }
@@ -94,10 +114,13 @@ pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: Inpu
 /// nginx's cleanup of the request's pool, with the context that [`Context::create`] made for it.
 pub(super) unsafe fn release(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
-    let context = unsafe {
+    let mut context = unsafe {
         detach(token, context, InputError::ClientGone);
         Box::from_raw(context)
     };
+    if let Some(exchange) = context.ended.take() {
+        exchange.over();
+    }
     let shared = context.held.iter().any(Block::is_shared);
     drop(context);
     if let Some(process) = process::current(token).filter(|_| shared) {
@@ -194,6 +217,7 @@ unsafe fn timed_out(token: EventThread, context: *mut Context) {
         );
         log::write((*(*(*context).request).connection).log, log::ERR, &text);
         exchange.worker.tasks.push(Task::LogStack(exchange.clone()));
+        exchange.set_gone(Gone::Answered);
         if (*context).head_sent {
             output::cut(token, context);
         } else {
@@ -212,6 +236,9 @@ pub(super) unsafe fn give_up(token: EventThread, context: *mut Context) {
     unsafe {
         let text = "pywsgi: the worker exits and the request is not done (python_drain_timeout)";
         log::write((*(*(*context).request).connection).log, log::ERR, text);
+        if let Some(exchange) = &(*context).exchange {
+            exchange.set_gone(Gone::Answered);
+        }
         if (*context).head_sent {
             output::cut(token, context);
         } else {

@@ -4,8 +4,8 @@ use std::ptr;
 use std::sync::Arc;
 
 use nginx_sys::{
-    ngx_event_t, ngx_http_read_client_request_body, ngx_http_request_t, ngx_http_test_reading,
-    ngx_list_push, ngx_table_elt_t,
+    ngx_event_t, ngx_http_read_client_request_body, ngx_http_request_t, ngx_list_push,
+    ngx_table_elt_t,
 };
 
 use super::body;
@@ -129,7 +129,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
         (*context).id = Some(id);
         (*context).exchange = Some(Arc::clone(&exchange));
         (*context).submitted = worker.now();
-        (*r).read_event_handler = Some(ngx_http_test_reading);
+        (*context).watch();
         (*r).write_event_handler = Some(entry::writable);
         match worker.submit(exchange) {
             Ok(()) => {

@@ -8,26 +8,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nginx_sys::{
-    ngx_buf_t, ngx_buf_tag_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains,
-    ngx_file_t, ngx_handle_write_event, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header, ngx_pcalloc,
+    NGX_OPEN_FILE_DIRECTIO_OFF, ngx_buf_t, ngx_buf_tag_t, ngx_chain_get_free_buf, ngx_chain_t,
+    ngx_chain_update_chains, ngx_directio_on, ngx_file_t, ngx_handle_write_event,
+    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_pcalloc,
 };
 use rustix::fd::BorrowedFd;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::accel;
 use super::conf::LocConf;
-use super::context::{Body, Context};
+use super::context::{Body, Context, SentFile};
 use super::finalize;
 use super::handler;
 use super::log;
 use super::module::ngx_http_pywsgi_module;
 use super::response;
-use super::sys::{self, EventThread};
-use crate::bridge::output::{Batch, Block, End};
+use super::sys::{self, EventThread, HTTP_2};
+use crate::bridge::output::{Batch, Block, End, FilePart};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
-const HTTP_2: usize = nginx_sys::NGX_HTTP_VERSION_20 as usize;
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 
 /// Takes what the thread has sent and passes it on; ends the request where the response has ended.
@@ -53,6 +52,9 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
         // Kept for its memory.
         (*context).batch = batch;
         match (sent, end) {
+            (Sent::Refused(sys::ERROR), _) => {
+                finalize::lose(token, context, sys::ERROR);
+            }
             (Sent::Refused(rc), _) => finalize::finish(token, context, rc),
             (_, Some(End::Failed)) if (*context).head_sent => cut(token, context),
             (_, Some(End::Failed)) => finalize::finish(token, context, INTERNAL_SERVER_ERROR),
@@ -105,6 +107,9 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
             if response::set(token, r, conf, &head).is_none() {
                 return Sent::Refused(INTERNAL_SERVER_ERROR);
             }
+            if batch.expects_trailers {
+                (*r).set_expect_trailers(1);
+            }
             (*context).head_sent = true;
             let rc = ngx_http_send_header(r);
             if rc == sys::ERROR || rc > sys::OK || (*r).header_only() != 0 {
@@ -117,6 +122,9 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
         let last = batch.end == Some(End::Complete);
         if batch.blocks.is_empty() && !last && !news {
             return Sent::Nothing;
+        }
+        if last && response::set_trailers(token, r, &batch.trailers).is_none() {
+            return Sent::Refused(sys::ERROR);
         }
         let Some(out) = chain(context, batch, last) else {
             return Sent::Refused(sys::ERROR);
@@ -144,10 +152,11 @@ unsafe fn chain(context: *mut Context, batch: &mut Batch, last: bool) -> Option<
                     (*buffer).end = (*buffer).last;
                     (*buffer).set_memory(1);
                 }
-                Block::File { file, start, end } => {
-                    (*buffer).file = nginx_file(context, file)?;
-                    (*buffer).file_pos = *start as nginx_sys::off_t;
-                    (*buffer).file_last = *end as nginx_sys::off_t;
+                Block::Spilled(part) | Block::File(part) => {
+                    let spilled = matches!(block, Block::Spilled(_));
+                    (*buffer).file = nginx_file(context, part, spilled)?;
+                    (*buffer).file_pos = part.start as nginx_sys::off_t;
+                    (*buffer).file_last = part.end as nginx_sys::off_t;
                     (*buffer).set_in_file(1);
                 }
             }
@@ -219,18 +228,22 @@ unsafe fn output(context: *mut Context, mut out: *mut ngx_chain_t) -> isize {
 unsafe fn release(context: *mut Context, done: Vec<Block>, stalled: bool) {
     // SAFETY: the caller's.
     let Some(exchange) = (unsafe { &(*context).exchange }) else { return };
-    let (mut memory, mut file) = (0, 0);
+    let (mut memory, mut spilled, mut any_file) = (0, 0, false);
     for held in &done {
         match held {
             Block::Memory(bytes) => memory += bytes.len(),
-            Block::File { start, end, .. } => file += end - start,
+            Block::Spilled(part) => {
+                spilled += part.len();
+                any_file = true;
+            }
+            Block::File(_) => any_file = true,
         }
     }
-    if file > 0 {
+    if any_file {
         // SAFETY: the caller's.
         unsafe { close_files(context) };
     }
-    exchange.output.drained(memory, file, stalled);
+    exchange.output.drained(memory, spilled, stalled);
     let shared = done.iter().any(Block::is_shared);
     drop(done);
     if shared {
@@ -249,7 +262,7 @@ unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
         if (*event).delayed() != 0 {
             // limit_rate has its own timer.
             if ngx_handle_write_event(event, 0) != sys::OK {
-                finalize::finish(token, context, sys::ERROR);
+                finalize::lose(token, context, sys::ERROR);
                 return false;
             }
             return true;
@@ -260,7 +273,7 @@ unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
         }
         let core = sys::core_loc_conf(r);
         if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
-            finalize::finish(token, context, sys::ERROR);
+            finalize::lose(token, context, sys::ERROR);
             return false;
         }
         // Only where the client is what it waits for: a subrequest's output may wait for another one
@@ -294,7 +307,7 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
             }
             log::write(connection.log, log::INFO, "client timed out (send_timeout)");
             connection.set_timedout(1);
-            finalize::finish(token, context, REQUEST_TIME_OUT);
+            finalize::lose(token, context, REQUEST_TIME_OUT);
             return;
         }
         if (*event).delayed() != 0 || (*r).aio() != 0 {
@@ -303,7 +316,7 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
                 nginx_sys::ngx_add_timer(event, core.send_timeout);
             }
             if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
-                finalize::finish(token, context, sys::ERROR);
+                finalize::lose(token, context, sys::ERROR);
             }
             return;
         }
@@ -311,7 +324,7 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
             return;
         }
         if output(context, ptr::null_mut()) == sys::ERROR {
-            finalize::finish(token, context, sys::ERROR);
+            finalize::lose(token, context, sys::ERROR);
             return;
         }
         if settle(token, context) {
@@ -350,25 +363,30 @@ unsafe fn close_files(context: *mut Context) {
     // SAFETY: the caller's; the three are fields of their own.
     let (files, spare, held) =
         unsafe { (&mut (*context).files, &mut (*context).spare_files, &(*context).held) };
-    files.retain(|(file, nginxs)| {
-        let busy = held
-            .iter()
-            .any(|block| matches!(block, Block::File { file: of, .. } if Arc::ptr_eq(of, file)));
+    files.retain(|sent| {
+        let busy = held.iter().any(|block| match block {
+            Block::Spilled(part) | Block::File(part) => Arc::ptr_eq(&part.file, &sent.of),
+            Block::Memory(_) => false,
+        });
         if !busy {
-            spare.push(*nginxs);
+            spare.push(sent.nginxs);
         }
         busy
     });
 }
 
-/// The temporary file as nginx sees it.
-unsafe fn nginx_file(context: *mut Context, file: &Arc<File>) -> Option<*mut ngx_file_t> {
+/// The file of a block as nginx sees it.
+unsafe fn nginx_file(
+    context: *mut Context,
+    part: &FilePart,
+    spilled: bool,
+) -> Option<*mut ngx_file_t> {
     // SAFETY: the caller's; the descriptor is held by the context.
     unsafe {
         let files = &mut (*context).files;
-        if let Some((known, nginxs)) = files.last() {
-            if Arc::ptr_eq(known, file) {
-                return Some(*nginxs);
+        if let Some(last) = files.last() {
+            if Arc::ptr_eq(&last.of, &part.file) {
+                return Some(last.nginxs);
             }
         }
         let r: *mut ngx_http_request_t = (*context).request;
@@ -380,12 +398,36 @@ unsafe fn nginx_file(context: *mut Context, file: &Arc<File>) -> Option<*mut ngx
             return None;
         }
         ptr::write_bytes(nginxs, 0, 1);
-        (*nginxs).fd = file.as_raw_fd();
-        (*nginxs).name = sys::string(c"wsgi temporary file");
+        let direct = if spilled { None } else { direct(r, &part.file) };
+        (*nginxs).fd = direct.as_ref().unwrap_or(&part.file).as_raw_fd();
+        (*nginxs).name = if spilled {
+            sys::string(c"wsgi temporary file")
+        } else {
+            sys::string(c"file of wsgi.file_wrapper")
+        };
         (*nginxs).log = (*(*r).connection).log;
-        files.push((Arc::clone(file), nginxs));
+        (*nginxs).set_directio(u32::from(direct.is_some()));
+        files.push(SentFile { of: Arc::clone(&part.file), _direct: direct, nginxs });
         Some(nginxs)
     }
+}
+
+/// The application's file opened once more, where `directio` is for it: O_DIRECT belongs to the open file,
+/// and would be set for the application as well. Where it cannot be had the file is sent without.
+unsafe fn direct(r: *mut ngx_http_request_t, file: &File) -> Option<File> {
+    // SAFETY: the caller's: a live request.
+    let from = unsafe { sys::core_loc_conf(r) }.directio;
+    if from == NGX_OPEN_FILE_DIRECTIO_OFF as nginx_sys::off_t {
+        return None;
+    }
+    let size = file.metadata().ok()?.len();
+    if size < from as u64 {
+        return None;
+    }
+    let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    // SAFETY: the descriptor is open, and this function's own.
+    let set = unsafe { ngx_directio_on(again.as_raw_fd()) };
+    (set == 0).then_some(again)
 }
 
 fn tag() -> ngx_buf_tag_t {

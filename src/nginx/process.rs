@@ -14,7 +14,7 @@ use super::context::Context;
 use super::entry;
 use super::finalize;
 use super::log;
-use super::sys::EventThread;
+use super::sys::{self, EventThread};
 use super::wake;
 use crate::bridge::events::Event;
 use crate::bridge::id::{RequestId, Table};
@@ -31,6 +31,8 @@ pub(crate) struct Process {
     /// Runs out when the worker exits and requests still have not ended.
     drain: UnsafeCell<ngx_event_t>,
     drain_timeout: ngx_msec_t,
+    /// Comes by while the worker exits, as long as something is left to do after a response.
+    hold: UnsafeCell<ngx_event_t>,
 }
 
 /// The one [`Process`].
@@ -43,6 +45,9 @@ static PROCESS: Slot = Slot(UnsafeCell::new(None));
 
 /// Default of `python_drain_timeout` where `worker_shutdown_timeout` is not set either.
 const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
+
+/// How often `hold` comes by, in milliseconds.
+const HOLD: ngx_msec_t = 20;
 
 /// The process's state, if it runs Python.
 pub(super) fn current(_token: EventThread) -> Option<&'static Process> {
@@ -93,7 +98,7 @@ impl Process {
     }
 
     /// The worker is to exit: its requests have `python_drain_timeout` from now.
-    pub(super) fn drain(&self, _token: EventThread) {
+    pub(super) fn drain(&self, token: EventThread) {
         // SAFETY: the event is the process's own, and touched on this thread alone. It is cancelable:
         // a worker without requests does not wait for it.
         unsafe {
@@ -104,10 +109,29 @@ impl Process {
             (*event).set_cancelable(1);
             ngx_add_timer(event, self.drain_timeout);
         }
+        self.hold(token);
+    }
+
+    /// Keeps a worker that exits until what comes after its responses has been done: each request in
+    /// flight has a timer for itself, but what it leaves behind has none.
+    pub(super) fn hold(&self, _token: EventThread) {
+        if self.table.borrow().is_empty() && self.worker.follow_ups() == 0 {
+            return;
+        }
+        // SAFETY: the event is the process's own, and touched on this thread alone.
+        unsafe {
+            let event = self.hold.get();
+            (*event).handler = Some(entry::hold);
+            (*event).log = self.log();
+            (*event).data = event.cast();
+            ngx_add_timer(event, HOLD);
+        }
     }
 
     /// `python_drain_timeout` is over.
     pub(super) fn give_up(&self, token: EventThread) {
+        // SAFETY: the event is the process's own; all zeros are an event without a timer.
+        unsafe { sys::delete_timer(self.hold.get()) };
         let contexts = self.table.borrow().values();
         for context in contexts {
             // SAFETY: a context in the table is one of a request in flight; ending one does not end
@@ -186,6 +210,7 @@ unsafe fn start_python(
             connection: Cell::new(connection),
             drain: UnsafeCell::new(std::mem::zeroed()),
             drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
+            hold: UnsafeCell::new(std::mem::zeroed()),
         }));
         *PROCESS.0.get() = Some(process);
         with_signals_blocked(|| crate::start_python(worker))
@@ -220,6 +245,15 @@ pub(super) unsafe fn stop(token: EventThread) {
         unsafe { finalize::detach(token, context, InputError::Answered) };
     }
     let worker = &process.worker;
+    let undone = worker.follow_ups();
+    if undone > 0 {
+        let text = format!(
+            "pywsgi: the worker exits before what {undone} requests have asked for after their response \
+             (after_response, a file's close) has been done"
+        );
+        // SAFETY: the cycle's log is there until the process ends.
+        unsafe { log::write(process.log(), log::WARN, &text) };
+    }
     worker.stop();
     let limit = worker.config.python.finalize_timeout;
     let stopped = wait(token, process, limit);

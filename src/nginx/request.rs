@@ -73,6 +73,8 @@ pub(super) unsafe fn snapshot(
     if port != 0 {
         head.remote_port = head.put(port.to_string().as_bytes());
     }
+    head.connection = connection.number;
+    head.connection_requests = connection.requests;
     head.https = !connection.ssl.is_null();
     // SAFETY: as above.
     unsafe { put_server(&mut head, request) };

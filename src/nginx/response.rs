@@ -4,14 +4,15 @@
 use std::ptr;
 
 use nginx_sys::{
-    ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push, ngx_parse_http_time, ngx_pcalloc,
-    ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+    ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_parse_http_time,
+    ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::conf::LocConf;
-use super::sys::{self, EventThread};
+use super::sys::{self, CONF_UNSET, EventThread};
 use crate::http::header::{HeaderKind, ResponseHead};
 use crate::http::status;
+use crate::http::trailer::Trailer;
 
 /// Puts `head` into `r.headers_out`; `None` where memory is out.
 ///
@@ -45,11 +46,32 @@ pub(super) unsafe fn set(
             out.content_length_n = length as nginx_sys::off_t;
         }
 
+        if head.fields().any(|(kind, _, _)| kind == HeaderKind::Trailer) {
+            (*r).set_expect_trailers(1);
+        }
+        let ranges = allow_ranges(&mut *r, conf, head);
         fields(r, head, |kind, name, value| {
             obey(&mut *r, conf, kind, value);
-            conf.passes(kind, name)
+            // The range filter says it by itself.
+            conf.passes(kind, name) && !(ranges && kind == HeaderKind::AcceptRanges)
         })
     }
+}
+
+/// `wsgi_force_ranges`: may nginx cut ranges out of this response? Of a file it can send several at once, of
+/// what comes block by block only one.
+fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead) -> bool {
+    let file = head.is_file();
+    let wanted = if conf.force_ranges == CONF_UNSET { file } else { conf.force_ranges != 0 };
+    let refused = head.fields().any(|(kind, _, value)| {
+        kind == HeaderKind::AcceptRanges && value.eq_ignore_ascii_case(b"none")
+    });
+    if !wanted || head.code() != 200 || refused {
+        return false;
+    }
+    r.set_allow_ranges(1);
+    r.set_single_range(u32::from(!file));
+    true
 }
 
 /// Puts only those fields into `r.headers_out` that nginx keeps from a response whose body another
@@ -95,6 +117,51 @@ pub(super) unsafe fn challenge(
     // SAFETY: the caller's.
     unsafe {
         fields(r, head, |kind, _, _| head.code() == 401 && kind == HeaderKind::WwwAuthenticate)
+    }
+}
+
+/// Puts the fields that follow the body into `r.headers_out`; nginx sends them where the protocol has them.
+///
+/// # Safety
+///
+/// `r` is a live request whose last buffer has not been sent.
+pub(super) unsafe fn set_trailers(
+    _token: EventThread,
+    r: *mut ngx_http_request_t,
+    trailers: &[Trailer],
+) -> Option<()> {
+    // SAFETY: the caller's; the list is the request's own.
+    unsafe {
+        for (name, value) in trailers {
+            let mut texts = Texts::new((*r).pool, name.len() + value.len())?;
+            push(&raw mut (*r).headers_out.trailers, texts.put(name), texts.put(value))?;
+        }
+        Some(())
+    }
+}
+
+/// One more field at the end of `list`.
+///
+/// # Safety
+///
+/// The list is a request's own, and the texts are in its pool.
+unsafe fn push(
+    list: *mut ngx_list_t,
+    name: ngx_str_t,
+    value: ngx_str_t,
+) -> Option<*mut ngx_table_elt_t> {
+    // SAFETY: the caller's.
+    unsafe {
+        let field = ngx_list_push(list).cast::<ngx_table_elt_t>();
+        if field.is_null() {
+            return None;
+        }
+        // Later nginx versions have a `next` here, which must be null.
+        ptr::write_bytes(field, 0, 1);
+        (*field).hash = 1;
+        (*field).key = name;
+        (*field).value = value;
+        Some(field)
     }
 }
 
@@ -165,15 +232,7 @@ unsafe fn add(
     }
     // SAFETY: the list is the request's own; texts are in its pool.
     unsafe {
-        let field = ngx_list_push(&raw mut out.headers).cast::<ngx_table_elt_t>();
-        if field.is_null() {
-            return None;
-        }
-        // Later nginx versions have a `next` here, which must be null.
-        ptr::write_bytes(field, 0, 1);
-        (*field).hash = 1;
-        (*field).key = name;
-        (*field).value = value;
+        let field = push(&raw mut out.headers, name, value)?;
         match kind {
             HeaderKind::LastModified => {
                 out.last_modified = field;

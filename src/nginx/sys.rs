@@ -7,7 +7,8 @@ use std::ptr;
 use nginx_sys::{
     NGX_LOG_ERR, ngx_chain_t, ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t,
     ngx_http_core_module, ngx_http_log_ctx_t, ngx_http_request_t, ngx_int_t, ngx_log_t,
-    ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_str_t, ngx_uint_t,
+    ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_posted_events, ngx_queue_insert_before, ngx_str_t,
+    ngx_uint_t,
 };
 
 use super::log;
@@ -34,6 +35,8 @@ pub(super) const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
 /// From this status on nginx answers by itself (`NGX_HTTP_SPECIAL_RESPONSE`).
 pub(super) const SPECIAL_RESPONSE: ngx_int_t = nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t;
+
+pub(super) const HTTP_2: usize = nginx_sys::NGX_HTTP_VERSION_20 as usize;
 
 pub(super) const CONF_OK: *mut c_char = ptr::null_mut();
 pub(super) const CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
@@ -88,6 +91,22 @@ pub(super) unsafe fn delete_timer(event: *mut ngx_event_t) {
     unsafe {
         if (*event).timer_set() != 0 {
             nginx_sys::ngx_del_timer(event);
+        }
+    }
+}
+
+/// `ngx_post_event`, to the queue that nginx works off in this turn of its loop.
+///
+/// # Safety
+///
+/// `event` is valid, and on nginx's thread.
+pub(super) unsafe fn post_event(event: *mut ngx_event_t) {
+    // SAFETY: the caller's; a posted event is in a queue already.
+    unsafe {
+        if (*event).posted() == 0 {
+            (*event).set_posted(1);
+            // At the queue's end.
+            ngx_queue_insert_before(&raw mut ngx_posted_events, &raw mut (*event).queue);
         }
     }
 }

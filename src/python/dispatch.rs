@@ -4,16 +4,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
 
+use super::attendant;
 use super::fork;
 use super::logging;
 use super::runtime::Runtime;
 use super::wsgi;
+use crate::bridge::callbacks::Callback;
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::output::End;
 
 /// Runs the application for `job`. Whatever happens, the job has an end afterwards.
 pub(super) fn run(py: Python<'_>, runtime: &Runtime, job: &Job, ident: u64) {
+    if job.is_done() {
+        logging::enter(job);
+        follow_up(py, runtime, job, job.take_after());
+        logging::leave(py, runtime);
+        return;
+    }
     if !job.start(ident) {
         return;
     }
@@ -26,8 +34,28 @@ pub(super) fn run(py: Python<'_>, runtime: &Runtime, job: &Job, ident: u64) {
         logging::write(py, Level::Alert, "pywsgi panicked in a Python thread; the request is lost");
         fail(job);
     }
+    let after = job.done();
+    attendant::calm(py, job, ident);
+    follow_up(py, runtime, job, after);
     logging::leave(py, runtime);
-    job.done();
+}
+
+/// Does what is left to do after the response.
+fn follow_up(py: Python<'_>, runtime: &Runtime, job: &Job, callbacks: Vec<Callback>) {
+    if callbacks.is_empty() {
+        return;
+    }
+    for callback in callbacks {
+        let ran = catch_unwind(AssertUnwindSafe(|| callback.call()));
+        if fork::is_child() {
+            fork::leave(py, runtime, None);
+        }
+        if ran.is_err() {
+            let text = "pywsgi panicked in a Python thread, after a response";
+            logging::write(py, Level::Alert, text);
+        }
+    }
+    job.followed_up();
 }
 
 fn call(py: Python<'_>, runtime: &Runtime, job: &Job) {

@@ -1,11 +1,11 @@
-//! Python's main thread: starts the interpreter, imports the applications, does what the event loop
-//! asks for, and ends the interpreter.
+//! Python's main thread: starts the interpreter, imports the applications, and ends the interpreter.
 
 use std::io;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::attendant;
 use super::fork;
 use super::imports;
 use super::interp::{self, Interpreter};
@@ -13,7 +13,6 @@ use super::logging;
 use super::runtime::Runtime;
 use super::threads;
 use crate::bridge::events::{Level, LogLine};
-use crate::bridge::exchange::Job;
 use crate::bridge::output::End;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
@@ -55,8 +54,13 @@ fn run(worker: &Arc<Worker>) {
             threads::spawn(&runtime, pool);
         }
     }
+    let attendant = attendant::start(&runtime);
     imports::run(&runtime);
-    serve(worker, &runtime);
+    match attendant {
+        // A panic is in the log of the panicking thread; the end is the same.
+        Some(attendant) => drop(attendant.join()),
+        None => attendant::serve(&runtime),
+    }
     end(worker, interpreter, runtime);
 }
 
@@ -70,43 +74,6 @@ fn fail(worker: &Worker, what: &str) {
     }
     while !matches!(worker.tasks.next(), Task::Stop) {}
     worker.set_stopped(Stopped::ThreadsLeft);
-}
-
-/// Does the event loop's tasks until the worker ends.
-fn serve(worker: &Worker, runtime: &Runtime) {
-    loop {
-        match worker.tasks.next() {
-            Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
-            // PyO3 gives back what was dropped meanwhile as a thread attaches.
-            Task::Collect => Python::attach(|_| ()),
-            Task::Stop => return,
-        }
-    }
-}
-
-fn log_stack(py: Python<'_>, runtime: &Runtime, job: &Job) {
-    let head = &job.head;
-    let request = format!(
-        "\"{} {}\"",
-        head.get(head.method).escape_ascii(),
-        head.get(head.target).escape_ascii()
-    );
-    let stack = job.thread().map(|thread| runtime.format_stack.call1(py, (thread,)));
-    match stack {
-        Some(Ok(stack)) => {
-            logging::write(py, Level::Error, &format!("the thread of {request} is at:\n{stack}"));
-        }
-        Some(Err(error)) => {
-            logging::write(py, Level::Error, &format!("no stack of {request}: {error}"));
-        }
-        None => {
-            logging::write(
-                py,
-                Level::Error,
-                &format!("the thread of {request} has ended meanwhile"),
-            );
-        }
-    }
 }
 
 /// Ends Python, as far as that can be done: the event loop has a limit for it.

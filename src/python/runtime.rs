@@ -22,6 +22,10 @@ pub(super) struct Runtime {
     pub(super) format_exception: Py<PyAny>,
     pub(super) format_stack: Py<PyAny>,
     pub(super) exit: Py<PyAny>,
+    /// `pywsgi.ClientDisconnected`
+    pub(super) disconnected: Py<PyAny>,
+    /// `pywsgi._files.real_file`
+    pub(super) real_file: Py<PyAny>,
     /// The environ keys of [`http::environ::KNOWN`], interned.
     pub(super) header_keys: Vec<Py<PyString>>,
     /// What all requests of a location share of environ.
@@ -58,6 +62,8 @@ impl Runtime {
             errors: errors.unbind(),
             format_exception: shim::function(py, "pywsgi._stacks", "format_exception")?.unbind(),
             format_stack: shim::function(py, "pywsgi._stacks", "format_stack")?.unbind(),
+            disconnected: shim::function(py, "pywsgi._request", "ClientDisconnected")?.unbind(),
+            real_file: shim::function(py, "pywsgi._files", "real_file")?.unbind(),
             exit: shim::function(py, "pywsgi._exit", "run")?.unbind(),
             header_keys,
             templates: Mutex::new(HashMap::new()),

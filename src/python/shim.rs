@@ -20,6 +20,9 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._loader", c"pywsgi/_loader.py", source!("_loader.py")),
     (c"pywsgi._stacks", c"pywsgi/_stacks.py", source!("_stacks.py")),
     (c"pywsgi._start", c"pywsgi/_start.py", source!("_start.py")),
+    (c"pywsgi._request", c"pywsgi/_request.py", source!("_request.py")),
+    (c"pywsgi._callbacks", c"pywsgi/_callbacks.py", source!("_callbacks.py")),
+    (c"pywsgi._files", c"pywsgi/_files.py", source!("_files.py")),
     (c"pywsgi._exit", c"pywsgi/_exit.py", source!("_exit.py")),
 ];
 const INIT: &[u8] = source!("__init__.py");

@@ -61,11 +61,12 @@ fn receive(output: &Output, ear: &Ear, limit: usize, stalls: bool) -> String {
                     memory += bytes.len();
                     text.extend_from_slice(&bytes);
                 }
-                Block::File { file: from, start, end } => {
-                    file += end - start;
+                Block::File(_) => panic!("the application has no file"),
+                Block::Spilled(part) => {
+                    file += part.len();
                     let at = text.len();
-                    text.resize(at + (end - start) as usize, 0);
-                    from.read_exact_at(&mut text[at..], start).unwrap();
+                    text.resize(at + part.len() as usize, 0);
+                    part.file.read_exact_at(&mut text[at..], part.start).unwrap();
                 }
             }
         }

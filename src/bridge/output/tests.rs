@@ -50,9 +50,9 @@ fn assert_waits<T>(output: &Output, thread: &JoinHandle<T>) {
 fn text_of(block: &Block) -> String {
     let bytes = match block {
         Block::Memory(bytes) => bytes.to_vec(),
-        Block::File { file, start, end } => {
-            let mut bytes = vec![0; (end - start) as usize];
-            file.read_exact_at(&mut bytes, *start).unwrap();
+        Block::Spilled(part) | Block::File(part) => {
+            let mut bytes = vec![0; part.len() as usize];
+            part.file.read_exact_at(&mut bytes, part.start).unwrap();
             bytes
         }
     };
@@ -68,7 +68,8 @@ fn take(output: &Output) -> Vec<String> {
         .iter()
         .map(|block| match block {
             Block::Memory(_) => format!("m:{}", text_of(block)),
-            Block::File { .. } => format!("f:{}", text_of(block)),
+            Block::Spilled(_) => format!("f:{}", text_of(block)),
+            Block::File(_) => format!("a:{}", text_of(block)),
         })
         .collect()
 }
@@ -194,18 +195,42 @@ fn a_place_in_a_file_is_written_once() {
         let mut batch = Batch::default();
         output.take(&mut batch);
         for block in batch.blocks {
-            if let Block::File { file, start, end } = block {
-                files.push((file, start, end));
+            if let Block::Spilled(part) = block {
+                files.push(part);
             }
         }
         // The client has all of the file: what comes next begins a new one.
         output.drained(0, 4, true);
     }
-    let places: Vec<_> = files.iter().map(|(_, start, end)| (*start, *end)).collect();
+    let places: Vec<_> = files.iter().map(|part| (part.start, part.end)).collect();
     assert_eq!(places, [(0, 2), (2, 4), (0, 2), (2, 4)]);
-    assert!(Arc::ptr_eq(&files[0].0, &files[1].0) && Arc::ptr_eq(&files[2].0, &files[3].0));
-    assert!(!Arc::ptr_eq(&files[1].0, &files[2].0));
-    assert_eq!(files[0].0.metadata().unwrap().len(), 4);
+    assert!(
+        Arc::ptr_eq(&files[0].file, &files[1].file) && Arc::ptr_eq(&files[2].file, &files[3].file)
+    );
+    assert!(!Arc::ptr_eq(&files[1].file, &files[2].file));
+    assert_eq!(files[0].file.metadata().unwrap().len(), 4);
+}
+
+#[test]
+fn a_file_of_the_application_s_waits_for_nothing() {
+    let output = Output::new(buffered(4, 99));
+    let file = Arc::new(spill::open(&std::env::temp_dir()).unwrap());
+    spill::write(&file, b"0123456789", 0).unwrap();
+    assert!(push(&output, "abcd"));
+    let announced = Cell::new(0);
+    let announce = || announced.set(announced.get() + 1);
+    let part = FilePart { file, start: 2, end: 9 };
+    output.push_file(Some(head()), part.clone(), Some(End::Complete), announce).unwrap();
+    assert_eq!(announced.get(), 0, "the block before it has announced it");
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    let texts: Vec<_> = batch.blocks.iter().map(text_of).collect();
+    assert_eq!((texts, batch.end), (vec!["abcd".into(), "2345678".into()], Some(End::Complete)));
+    assert!(batch.head.is_some());
+    output.push_file(None, part.clone(), None, announce).unwrap();
+    assert_eq!(announced.get(), 1);
+    output.close();
+    assert_eq!(output.push_file(None, part, None, announce), Err(Closed));
 }
 
 #[test]

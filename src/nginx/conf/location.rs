@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nginx_sys::{
     NGX_HTTP_UWSGI_TEMP_PATH, ngx_conf_merge_path_value, ngx_conf_t, ngx_flag_t,
@@ -15,7 +16,7 @@ use nginx_sys::{
 
 use super::main::{DEFAULT_POOL, MainConf};
 use super::{ConfError, Place, core_loc_conf, main_conf, out_of_memory};
-use crate::bridge::config::{AppConfig, Buffering, LocationConfig};
+use crate::bridge::config::{AppConfig, Buffering, ClientAbort, LocationConfig};
 use crate::http::header::HeaderKind;
 use crate::nginx::entry;
 use crate::nginx::sys::{self, CONF_UNSET, CONF_UNSET_MSEC, CONF_UNSET_SIZE};
@@ -59,6 +60,10 @@ pub(in crate::nginx) struct LocConf {
     pub(in crate::nginx) pass_headers: Option<Vec<Vec<u8>>>,
     pub(in crate::nginx) ignore_headers: Option<Vec<HeaderKind>>,
     pub(in crate::nginx) accel: ngx_flag_t,
+    pub(in crate::nginx) file_wrapper: ngx_flag_t,
+    /// Unset: for files alone.
+    pub(in crate::nginx) force_ranges: ngx_flag_t,
+    pub(in crate::nginx) client_abort: Option<ClientAbort>,
     pub(in crate::nginx) intercept_errors: ngx_flag_t,
     pub(in crate::nginx) request_buffering: ngx_flag_t,
     pub(in crate::nginx) buffering: ngx_flag_t,
@@ -90,6 +95,9 @@ impl LocConf {
             pass_headers: None,
             ignore_headers: None,
             accel: CONF_UNSET,
+            file_wrapper: CONF_UNSET,
+            force_ranges: CONF_UNSET,
+            client_abort: None,
             intercept_errors: CONF_UNSET,
             request_buffering: CONF_UNSET,
             buffering: CONF_UNSET,
@@ -125,6 +133,9 @@ impl LocConf {
         merge_value(&mut self.pass_authorization, previous.pass_authorization, CONF_UNSET, 1);
         merge_value(&mut self.pass_request_headers, previous.pass_request_headers, CONF_UNSET, 1);
         merge_value(&mut self.accel, previous.accel, CONF_UNSET, 1);
+        merge_value(&mut self.file_wrapper, previous.file_wrapper, CONF_UNSET, 1);
+        merge_value(&mut self.force_ranges, previous.force_ranges, CONF_UNSET, CONF_UNSET);
+        inherit(&mut self.client_abort, &previous.client_abort);
         merge_value(&mut self.intercept_errors, previous.intercept_errors, CONF_UNSET, 0);
         merge_value(&mut self.request_buffering, previous.request_buffering, CONF_UNSET, 1);
         merge_value(&mut self.buffering, previous.buffering, CONF_UNSET, 1);
@@ -241,6 +252,9 @@ impl LocConf {
             app,
             pool,
             script_name: self.script_name.clone().flatten(),
+            timeout: (self.timeout > 0).then(|| Duration::from_millis(self.timeout as u64)),
+            client_abort: self.client_abort.unwrap_or(ClientAbort::Notify),
+            file_wrapper: self.file_wrapper != 0,
             accel_buffering: self.obeys(HeaderKind::AccelBuffering),
             params,
             buffering: Buffering {

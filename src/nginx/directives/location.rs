@@ -8,6 +8,7 @@ use nginx_sys::{
 };
 
 use super::reader::{Directive, set, setter};
+use crate::bridge::config::ClientAbort;
 use crate::http::{header, path};
 use crate::nginx::conf::{self, App, ConfError, LocConf, Param, ParamValue};
 use crate::nginx::entry;
@@ -75,6 +76,22 @@ setter!(wsgi_path_info, LocConf, |directive| {
         _ => {
             let word = directive.lossy(1);
             return Err(directive.error(format!("has \"{word}\"; it must be normalized or raw")));
+        }
+    });
+    Ok(())
+});
+
+setter!(wsgi_client_abort, LocConf, |directive| {
+    directive.once(&directive.conf.client_abort)?;
+    directive.conf.client_abort = Some(match directive.bytes(1) {
+        b"ignore" => ClientAbort::Ignore,
+        b"notify" => ClientAbort::Notify,
+        b"cancel" => ClientAbort::Cancel,
+        _ => {
+            let word = directive.lossy(1);
+            return Err(
+                directive.error(format!("has \"{word}\"; it must be ignore, notify or cancel"))
+            );
         }
     });
     Ok(())

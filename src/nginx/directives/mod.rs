@@ -57,7 +57,7 @@ const fn location(
 }
 
 /// The directive table; docs/directives has a page for each.
-pub(super) static mut COMMANDS: [ngx_command_t; 30] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 33] = [
     location(sys::string(c"wsgi_app"), LOCATION, NGX_CONF_TAKE1, wsgi_app, 0),
     location(sys::string(c"wsgi_callable"), ANY, NGX_CONF_1MORE, wsgi_callable, 0),
     location(sys::string(c"wsgi_script_name"), ANY, NGX_CONF_TAKE1, wsgi_script_name, 0),
@@ -137,6 +137,21 @@ pub(super) static mut COMMANDS: [ngx_command_t; 30] = [
         ngx_conf_set_flag_slot,
         offset_of!(LocConf, accel),
     ),
+    location(
+        sys::string(c"wsgi_file_wrapper"),
+        ANY,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, file_wrapper),
+    ),
+    location(
+        sys::string(c"wsgi_force_ranges"),
+        ANY,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, force_ranges),
+    ),
+    location(sys::string(c"wsgi_client_abort"), ANY, NGX_CONF_TAKE1, wsgi_client_abort, 0),
     location(
         sys::string(c"wsgi_intercept_errors"),
         ANY,

@@ -5,7 +5,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::file_wrapper::FileWrapper;
 use super::input::Input;
+use super::request::Request;
 use crate::bridge::config::LocationConfig;
 use crate::bridge::exchange::Job;
 use crate::http::environ::{self, HeaderKey};
@@ -29,6 +31,9 @@ pub(in crate::python) fn template<'py>(
     environ.set_item(intern!(py, "wsgi.multiprocess"), true)?;
     environ.set_item(intern!(py, "wsgi.run_once"), false)?;
     environ.set_item(intern!(py, "wsgi.input_terminated"), true)?;
+    if location.file_wrapper {
+        environ.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
+    }
     environ.set_item(intern!(py, "SERVER_SOFTWARE"), SERVER_SOFTWARE)?;
     environ.set_item(intern!(py, "SCRIPT_NAME"), "")?;
     Ok(environ)
@@ -113,6 +118,7 @@ pub(super) fn make<'py>(
         }
     }
     environ.set_item(intern!(py, "wsgi.input"), Bound::new(py, Input::new(job))?)?;
+    environ.set_item(intern!(py, "pywsgi.request"), Bound::new(py, Request::new(job))?)?;
     Ok(environ)
 }
 

@@ -1,8 +1,10 @@
 //! WSGI (PEP 3333): one call of an application.
 
 pub(super) mod environ;
+mod file_wrapper;
 mod input;
 mod output;
+mod request;
 mod response;
 mod start_response;
 

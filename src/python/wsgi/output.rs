@@ -6,7 +6,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::file_wrapper::FileWrapper;
 use super::input::ClientGone;
+use super::request;
 use super::response::{Response, Sent, Unsent};
 use super::start_response::type_name;
 use crate::bridge::events::Level;
@@ -54,22 +56,56 @@ pub(super) fn respond(
     result: PyResult<Bound<'_, PyAny>>,
 ) {
     let (sent, iterable) = match result {
-        Ok(iterable) => (send_all(py, app, response, &iterable), Some(iterable)),
+        Ok(iterable) => (send_all(py, runtime, app, response, &iterable), Some(iterable)),
         Err(error) => (Err(Fault::Raised(error)), None),
     };
-    if let Err(fault) = sent {
-        say(py, runtime, app, fault);
-        response.fail();
-    }
+    let closes = match sent {
+        Ok(closes) => closes,
+        Err(fault) => {
+            say(py, runtime, app, fault);
+            response.fail();
+            Closes::Now
+        }
+    };
     if let Some(name) = response.take_dropped() {
         app.say_hop_by_hop(py, &name);
     }
     if let Some(iterable) = iterable {
-        close(py, runtime, app, &iterable);
+        match closes {
+            Closes::Now => close(py, runtime, app, &iterable),
+            Closes::After => close_after(py, response, &iterable),
+        }
     }
 }
 
+/// When what the application has returned is to be closed.
+enum Closes {
+    Now,
+    /// When the client has all of it: nginx sends the file by itself.
+    After,
+}
+
 fn send_all(
+    py: Python<'_>,
+    runtime: &Runtime,
+    app: &App,
+    response: &Response,
+    iterable: &Bound<'_, PyAny>,
+) -> Result<Closes, Fault> {
+    if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>() {
+        if let Some(part) = wrapper.get().part(py, runtime)? {
+            if !response.is_called() {
+                return Err(not_started());
+            }
+            say_cut(py, app, response.send_file(part)?);
+            finish(response)?;
+            return Ok(Closes::After);
+        }
+    }
+    send_blocks(py, app, response, iterable).map(|()| Closes::Now)
+}
+
+fn send_blocks(
     py: Python<'_>,
     app: &App,
     response: &Response,
@@ -103,8 +139,8 @@ fn send_all(
         }
         match send_block(py, app, response, bytes, total, false)? {
             // A body that nobody wants is not asked for; one block too many was one too many.
-            Sent::Cut => return Ok(()),
-            Sent::Complete if response.sends_no_body() => return Ok(()),
+            Sent::Cut => break,
+            Sent::Complete if response.sends_no_body() => break,
             Sent::Complete | Sent::More => {}
         }
     }
@@ -140,6 +176,11 @@ fn send_block(
     // Where write() was used before, the length of what is returned is not that of the body.
     let total = total.filter(|_| !response.head_sent());
     let sent = response.send(py, share(bytes), total, last)?;
+    say_cut(py, app, sent);
+    Ok(sent)
+}
+
+fn say_cut(py: Python<'_>, app: &App, sent: Sent) {
     if sent == Sent::Cut {
         let text = format!(
             "application \"{}\" sends more bytes than its Content-Length; the response was cut there",
@@ -147,7 +188,6 @@ fn send_block(
         );
         logging::write(py, Level::Error, &text);
     }
-    Ok(sent)
 }
 
 fn finish(response: &Response) -> Result<(), Fault> {
@@ -221,8 +261,19 @@ fn close(py: Python<'_>, runtime: &Runtime, app: &App, iterable: &Bound<'_, PyAn
         Err(error) => Err(error),
     };
     if let Err(error) = closed {
+        if is_cancelled(py, runtime, app, &error) {
+            return;
+        }
         let what = format!("application \"{}\": close() raised", app.target);
         logging::exception(py, runtime, &what, &error);
+    }
+}
+
+/// `close()` when the response is over: the client may need long for a file that no thread waits for.
+fn close_after(py: Python<'_>, response: &Response, iterable: &Bound<'_, PyAny>) {
+    let Ok(close) = iterable.getattr(intern!(py, "close")) else { return };
+    if let Some(at_once) = response.after(request::wrap(close.unbind(), "close()")) {
+        at_once.call();
     }
 }
 
@@ -230,6 +281,7 @@ fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) {
     match fault {
         // nginx says it, at its level.
         Fault::Gone => {}
+        Fault::Raised(error) if is_cancelled(py, runtime, app, &error) => {}
         Fault::Raised(error) if error.is_instance_of::<ClientGone>(py) => {
             let text = format!("application \"{}\": {}", app.target, error.value(py));
             logging::write(py, Level::Info, &text);
@@ -242,4 +294,18 @@ fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) {
             logging::write(py, Level::Error, &format!("application \"{}\" {what}", app.target));
         }
     }
+}
+
+/// Was the application interrupted by `wsgi_client_abort cancel`? That is said here, as nginx says that a
+/// client is gone.
+fn is_cancelled(py: Python<'_>, runtime: &Runtime, app: &App, error: &PyErr) -> bool {
+    let cancelled = error.is_instance(py, runtime.disconnected.bind(py));
+    if cancelled {
+        let text = format!(
+            "application \"{}\" was interrupted with ClientDisconnected (wsgi_client_abort cancel)",
+            app.target
+        );
+        logging::write(py, Level::Info, &text);
+    }
+    cancelled
 }

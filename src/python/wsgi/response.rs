@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use pyo3::prelude::*;
 
+use crate::bridge::callbacks::{Callback, Gone};
+use crate::bridge::config::ClientAbort;
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
-use crate::bridge::output::{Closed, End};
+use crate::bridge::output::{Closed, End, FilePart};
 use crate::http::framing::{self, Framing, ShortBody};
 use crate::http::header::ResponseHead;
 use crate::python::{fork, logging};
@@ -25,6 +27,8 @@ pub(super) struct Start {
     pub(super) head: ResponseHead,
     /// `X-Accel-Buffering`
     pub(super) buffering: Option<bool>,
+    /// `Trailer`
+    pub(super) trailers: bool,
     /// The first hop-by-hop header that was dropped.
     pub(super) dropped: Option<String>,
 }
@@ -41,6 +45,8 @@ struct State {
     /// A thread sends, and may wait for the client.
     sending: bool,
     dropped: Option<String>,
+    /// Trailers may come when the last byte has gone: the response ends with the iteration alone.
+    trailers: bool,
 }
 
 /// What became of a block.
@@ -52,6 +58,15 @@ pub(super) enum Sent {
     Complete,
     /// The block went beyond Content-Length and was cut.
     Cut,
+}
+
+/// A block on its way.
+struct Step {
+    head: Option<ResponseHead>,
+    /// How many of its bytes go.
+    size: usize,
+    end: Option<End>,
+    sent: Sent,
 }
 
 /// Why a block was not sent.
@@ -117,31 +132,19 @@ impl Response {
         total: Option<u64>,
         last: bool,
     ) -> Result<Sent, Unsent> {
-        if fork::is_child() {
-            return Err(Unsent::Gone);
-        }
-        let mut state = self.state();
-        if state.ended {
-            let cut = !block.is_empty() && !matches!(state.framing, Some(Framing::NoBody));
-            return Ok(if cut { Sent::Cut } else { Sent::Complete });
-        }
-        if state.sending {
-            return Err(Unsent::Busy);
-        }
-        let head = self.take_head(&mut state, total);
-        let Some(framing) = &mut state.framing else { return Err(Unsent::Gone) };
-        let size = framing.take(block.len());
-        let cut = size < block.len() && !matches!(framing, Framing::NoBody);
-        let complete = framing.complete() || (last && framing.finish().is_ok());
-        let end = complete.then_some(End::Complete);
-        state.ended = complete;
-        state.sending = true;
-        drop(state);
-
+        let Step { head, size, end, sent: outcome } =
+            match self.step(block.len(), total, last, false)? {
+                Some(step) => step,
+                None => return Ok(self.nothing_more(block.len())),
+            };
         let block = if size < block.len() { block.slice(..size) } else { block };
         let sent = self.job.send(head, block, end, |wait| py.detach(wait));
         self.state().sending = false;
-        if let Some(error) = sent? {
+        let sent = match sent {
+            Err(Closed) if self.is_ignored() => return Ok(outcome),
+            sent => sent?,
+        };
+        if let Some(error) = sent {
             let text = format!(
                 "a temporary file for the response cannot be written in \"{}\" (wsgi_temp_path): \
                  {error}; the thread waits for the client instead",
@@ -149,11 +152,83 @@ impl Response {
             );
             logging::write(py, Level::Error, &text);
         }
-        Ok(match (cut, complete) {
+        Ok(outcome)
+    }
+
+    /// Sends a part of a file as the rest of the body. Never waits.
+    pub(super) fn send_file(&self, part: FilePart) -> Result<Sent, Unsent> {
+        let len = usize::try_from(part.len()).unwrap_or(usize::MAX);
+        let total = (!self.head_sent()).then_some(part.len());
+        let Some(Step { head, size, end, sent }) = self.step(len, total, true, true)? else {
+            return Ok(self.nothing_more(len));
+        };
+        let part = FilePart { end: part.start + size as u64, ..part };
+        let pushed = match (part.len(), end) {
+            // Only the head is wanted.
+            (0, Some(end)) => self.job.end(head, end),
+            _ => self.job.send_file(head, part, end),
+        };
+        self.state().sending = false;
+        match pushed {
+            Err(Closed) if !self.is_ignored() => Err(Unsent::Gone),
+            _ => Ok(sent),
+        }
+    }
+
+    /// To be called when the response is over; comes back where that is so already.
+    pub(super) fn after(&self, callback: Callback) -> Option<Callback> {
+        self.job.after(callback)
+    }
+
+    /// Accounts for a block of `len` bytes, which the caller then sends, clearing `sending`. `None`
+    /// where the response has all of its body already.
+    fn step(
+        &self,
+        len: usize,
+        total: Option<u64>,
+        last: bool,
+        file: bool,
+    ) -> Result<Option<Step>, Unsent> {
+        if fork::is_child() {
+            return Err(Unsent::Gone);
+        }
+        let mut state = self.state();
+        if state.ended {
+            return Ok(None);
+        }
+        if state.sending {
+            return Err(Unsent::Busy);
+        }
+        let mut head = self.take_head(&mut state, total);
+        if let Some(head) = head.as_mut().filter(|_| file) {
+            head.set_file();
+        }
+        let trailers = state.trailers;
+        let Some(framing) = &mut state.framing else { return Err(Unsent::Gone) };
+        let size = framing.take(len);
+        let cut = size < len && !matches!(framing, Framing::NoBody);
+        let complete = framing.complete() || (last && framing.finish().is_ok());
+        let ends = complete && (last || !trailers || matches!(framing, Framing::NoBody));
+        state.ended = ends;
+        state.sending = true;
+        let sent = match (cut, complete) {
             (true, _) => Sent::Cut,
             (false, true) => Sent::Complete,
             (false, false) => Sent::More,
-        })
+        };
+        Ok(Some(Step { head, size, end: ends.then_some(End::Complete), sent }))
+    }
+
+    /// What becomes of a block when the response has ended.
+    fn nothing_more(&self, len: usize) -> Sent {
+        let cut = len > 0 && !matches!(self.state().framing, Some(Framing::NoBody));
+        if cut { Sent::Cut } else { Sent::Complete }
+    }
+
+    /// Does the application run on as if its client were there (`wsgi_client_abort ignore`)?
+    fn is_ignored(&self) -> bool {
+        self.job.location.client_abort == ClientAbort::Ignore
+            && self.job.gone() == Some(Gone::Client)
     }
 
     /// The application has yielded all. The inner error says by how much the body is short.
@@ -186,8 +261,9 @@ impl Response {
     }
 
     fn take_head(&self, state: &mut State, total: Option<u64>) -> Option<ResponseHead> {
-        let Start { mut head, buffering, dropped } = state.start.take()?;
+        let Start { mut head, buffering, trailers, dropped } = state.start.take()?;
         state.dropped = dropped;
+        state.trailers = trailers;
         let head_only = self.job.head.head_only;
         if head.content_length().is_none() {
             if let Some(total) = total {

@@ -79,7 +79,7 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
         ))
     })?;
     let head = ResponseHead::new(parsed.code, parsed.reason);
-    let mut start = Start { head, buffering: None, dropped: None };
+    let mut start = Start { head, buffering: None, trailers: false, dropped: None };
     for field in list.iter() {
         let pair = field.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
         let Some(pair) = pair else {
@@ -105,6 +105,10 @@ fn add(start: &mut Start, name: &[u8], value: &[u8]) -> Result<(), HeaderError> 
         HeaderKind::HopByHop => {
             start.dropped.get_or_insert_with(|| String::from_utf8_lossy(name).into_owned());
         }
+        HeaderKind::Trailer => {
+            start.trailers = true;
+            start.head.push(HeaderKind::Trailer, name, value);
+        }
         // Whether it is obeyed, and whether the client gets it, is the location's to say.
         kind @ HeaderKind::AccelBuffering => {
             match value {
@@ -126,7 +130,7 @@ fn raised(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
 }
 
 /// The latin-1 bytes of a `str`.
-fn text<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Cow<'py, [u8]>> {
+pub(super) fn text<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Cow<'py, [u8]>> {
     let text = value.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!(
             "{what} must be a str, not {} (PEP 3333, \"A Note On String Types\")",

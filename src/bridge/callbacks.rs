@@ -1,0 +1,257 @@
+//! What an application wants done when its client is gone, and when its response is over.
+//!
+//! `left` and `over` decide who runs what comes after the response: the thread leaves the application,
+//! nginx lets go of the request, in either order; who is the later one sees to it, once. Where that is
+//! the thread, it runs the callbacks itself; where it is the event loop, the request goes to its pool
+//! again. Callbacks are dropped on Python's threads alone: they hold Python's objects.
+
+use std::fmt;
+
+use super::sync::{Mutex, lock};
+
+/// Something to call once, on a Python thread.
+pub(crate) struct Callback(Box<dyn FnOnce() + Send>);
+
+impl Callback {
+    pub(crate) fn new(call: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(call))
+    }
+
+    pub(crate) fn call(self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Callback")
+    }
+}
+
+/// Why nobody waits for the application's response any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// The client has closed its connection, or cannot be written to.
+    Client,
+    /// The request has been answered without the application: `wsgi_timeout`, the worker's exit.
+    Answered,
+}
+
+/// The callbacks of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Callbacks {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    gone: Option<Gone>,
+    on_gone: Vec<Callback>,
+    after: Vec<Callback>,
+    /// The thread has left the application.
+    left: bool,
+    /// nginx has let go of the request: the client has all that it gets, and its connection is free.
+    over: bool,
+    /// The last of both has seen to `after`.
+    settled: bool,
+}
+
+impl Callbacks {
+    /// Why nobody waits for the response, if that is so.
+    pub(crate) fn gone(&self) -> Option<Gone> {
+        lock(&self.state).gone
+    }
+
+    /// Thread: to be called when nobody waits for the response any more. Comes back where that is so
+    /// already.
+    pub(crate) fn on_gone(&self, callback: Callback) -> Option<Callback> {
+        let mut state = lock(&self.state);
+        if state.gone.is_some() {
+            return Some(callback);
+        }
+        state.on_gone.push(callback);
+        None
+    }
+
+    /// Thread: to be called when the response is over. Comes back where that is so already. True in
+    /// the second place where it is the first one.
+    pub(crate) fn after(&self, callback: Callback) -> Result<bool, Callback> {
+        let mut state = lock(&self.state);
+        if state.settled {
+            return Err(callback);
+        }
+        state.after.push(callback);
+        Ok(state.after.len() == 1)
+    }
+
+    /// Event loop: nobody waits any more. True where somebody is to be called.
+    pub(crate) fn set_gone(&self, why: Gone) -> bool {
+        let mut state = lock(&self.state);
+        if state.gone.is_some() {
+            return false;
+        }
+        state.gone = Some(why);
+        !state.on_gone.is_empty()
+    }
+
+    /// Python's thread for this: what is to be called now that nobody waits.
+    pub(crate) fn take_on_gone(&self) -> Vec<Callback> {
+        std::mem::take(&mut lock(&self.state).on_gone)
+    }
+
+    /// Event loop: the request is over. True where callbacks are to be run by the pool.
+    pub(crate) fn set_over(&self) -> bool {
+        let mut state = lock(&self.state);
+        if std::mem::replace(&mut state.over, true) || !state.left {
+            return false;
+        }
+        state.settled = state.after.is_empty();
+        !state.settled
+    }
+
+    /// Thread: has left the application. Gives back what it is to run itself.
+    pub(crate) fn set_left(&self) -> Vec<Callback> {
+        let mut state = lock(&self.state);
+        state.left = true;
+        // Nobody is told any more: there is nobody to cancel.
+        let unused = std::mem::take(&mut state.on_gone);
+        let after = if state.over {
+            state.settled = true;
+            std::mem::take(&mut state.after)
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        drop(unused);
+        after
+    }
+
+    /// Thread: what the event loop has handed over to the pool.
+    pub(crate) fn take_after(&self) -> Vec<Callback> {
+        let mut state = lock(&self.state);
+        state.settled = true;
+        std::mem::take(&mut state.after)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn counting() -> (Arc<AtomicUsize>, impl Fn() -> Callback) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let make = move || {
+            let counted = Arc::clone(&counted);
+            Callback::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        (count, make)
+    }
+
+    #[test]
+    fn who_leaves_is_told_once() {
+        let (count, callback) = counting();
+        let callbacks = Callbacks::default();
+        assert!(callbacks.on_gone(callback()).is_none());
+        assert!(callbacks.on_gone(callback()).is_none());
+        assert_eq!(callbacks.gone(), None);
+        assert!(callbacks.set_gone(Gone::Client));
+        assert!(!callbacks.set_gone(Gone::Answered));
+        assert_eq!(callbacks.gone(), Some(Gone::Client));
+        callbacks.take_on_gone().into_iter().for_each(Callback::call);
+        assert!(callbacks.take_on_gone().is_empty());
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        callbacks.on_gone(callback()).unwrap().call();
+        assert_eq!(count.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_client_that_leaves_after_the_application() {
+        let (_, callback) = counting();
+        let callbacks = Callbacks::default();
+        assert!(callbacks.on_gone(callback()).is_none());
+        assert!(callbacks.set_left().is_empty());
+        assert!(!callbacks.set_gone(Gone::Client));
+    }
+
+    #[test]
+    fn what_comes_after_is_run_by_the_later_of_both() {
+        for thread_first in [true, false] {
+            let (count, callback) = counting();
+            let callbacks = Callbacks::default();
+            assert!(callbacks.after(callback()).unwrap());
+            assert!(!callbacks.after(callback()).unwrap());
+            let after = if thread_first {
+                assert!(callbacks.set_left().is_empty());
+                assert!(!callbacks.after(callback()).unwrap());
+                assert!(callbacks.set_over());
+                assert!(!callbacks.set_over());
+                assert!(!callbacks.after(callback()).unwrap());
+                callbacks.take_after()
+            } else {
+                assert!(!callbacks.set_over());
+                assert!(!callbacks.after(callback()).unwrap());
+                assert!(!callbacks.after(callback()).unwrap());
+                callbacks.set_left()
+            };
+            assert_eq!(after.len(), 4);
+            after.into_iter().for_each(Callback::call);
+            assert_eq!(count.load(Ordering::Relaxed), 4);
+            callbacks.after(callback()).unwrap_err().call();
+            assert_eq!(count.load(Ordering::Relaxed), 5);
+        }
+    }
+
+    #[test]
+    fn without_callbacks_nobody_is_asked() {
+        let callbacks = Callbacks::default();
+        assert!(!callbacks.set_gone(Gone::Answered));
+        assert!(callbacks.set_left().is_empty());
+        assert!(!callbacks.set_over());
+        assert!(callbacks.after(counting().1()).is_err());
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod model {
+    use std::sync::Arc;
+
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
+
+    use super::*;
+    use crate::bridge::fixture::check;
+
+    #[test]
+    fn what_comes_after_is_run_once_whoever_is_last() {
+        check(3, || {
+            let count = Arc::new(AtomicUsize::new(0));
+            let callbacks = Arc::new(Callbacks::default());
+            let thread = {
+                let (callbacks, count) = (Arc::clone(&callbacks), Arc::clone(&count));
+                thread::spawn(move || {
+                    let counted = Arc::clone(&count);
+                    let callback = Callback::new(move || {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    });
+                    if let Err(callback) = callbacks.after(callback) {
+                        callback.call();
+                    }
+                    callbacks.set_left().into_iter().for_each(Callback::call);
+                })
+            };
+            if callbacks.set_over() {
+                callbacks.take_after().into_iter().for_each(Callback::call);
+            }
+            thread.join().unwrap();
+            assert_eq!(count.load(Ordering::Relaxed), 1);
+        });
+    }
+}

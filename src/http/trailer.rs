@@ -1,0 +1,74 @@
+//! The fields that may follow a response's body (RFC 9110, 6.5, "Trailer Fields").
+
+use thiserror::Error;
+
+use super::header::{self, HeaderError, HeaderKind, quoted};
+
+/// A trailer field, as name and value.
+pub(crate) type Trailer = (Vec<u8>, Vec<u8>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum TrailerError {
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error(
+        "{name} cannot be a trailer: who receives it must know it before the body (RFC 9110, 6.5.1)"
+    )]
+    Forbidden { name: String },
+}
+
+/// Whether a field may be a trailer: it is well formed, and not one that frames, routes, authenticates
+/// or describes the body.
+pub(crate) fn check(name: &[u8], value: &[u8]) -> Result<(), TrailerError> {
+    header::check_name(name)?;
+    header::check_value(name, value)?;
+    let kind = header::classify(name);
+    let typed = matches!(
+        kind,
+        HeaderKind::ContentType
+            | HeaderKind::ContentLength
+            | HeaderKind::ContentEncoding
+            | HeaderKind::HopByHop
+            | HeaderKind::Location
+            | HeaderKind::WwwAuthenticate
+    );
+    let forbidden = FORBIDDEN.iter().any(|known| known.eq_ignore_ascii_case(name));
+    if typed || forbidden || kind.is_accel() {
+        return Err(TrailerError::Forbidden { name: quoted(name) });
+    }
+    Ok(())
+}
+
+const FORBIDDEN: [&[u8]; 12] = [
+    b"age",
+    b"authorization",
+    b"cache-control",
+    b"content-range",
+    b"host",
+    b"max-forwards",
+    b"range",
+    b"retry-after",
+    b"set-cookie",
+    b"trailer",
+    b"vary",
+    b"warning",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_follow_a_body() {
+        for name in ["Server-Timing", "ETag", "Content-MD5", "Digest", "X-Checksum", "grpc-status"]
+        {
+            assert_eq!(check(name.as_bytes(), b"a, b"), Ok(()), "{name}");
+        }
+        for name in ["Content-Length", "transfer-encoding", "Set-Cookie", "Host", "TRAILER", "TE"] {
+            let error = check(name.as_bytes(), b"1").unwrap_err();
+            assert_eq!(error, TrailerError::Forbidden { name: format!("\"{name}\"") });
+        }
+        assert!(matches!(check(b"a b", b""), Err(TrailerError::Header(_))));
+        assert!(matches!(check(b"A", b"b\r\nc"), Err(TrailerError::Header(_))));
+    }
+}

@@ -1,0 +1,126 @@
+//! The attendant: a Python thread that runs no requests, and does at once what the event loop asks for.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::fork;
+use super::logging;
+use super::main_thread::STACK;
+use super::runtime::Runtime;
+use crate::bridge::callbacks::{Callback, Gone};
+use crate::bridge::config::ClientAbort;
+use crate::bridge::events::{Level, LogLine};
+use crate::bridge::exchange::Job;
+use crate::bridge::tasks::Task;
+
+/// Starts the attendant; `None` where that fails, and is in the log.
+pub(super) fn start(runtime: &Arc<Runtime>) -> Option<JoinHandle<()>> {
+    let own_runtime = Arc::clone(runtime);
+    let spawned = thread::Builder::new()
+        .name("pywsgi-attend".to_owned())
+        .stack_size(STACK)
+        .spawn(move || serve(&own_runtime));
+    match spawned {
+        Ok(attendant) => Some(attendant),
+        Err(error) => {
+            let text = format!(
+                "a thread for the event loop's requests cannot be started: {error}; they wait for the \
+                 applications' imports"
+            );
+            runtime.worker.events.log(LogLine { level: Level::Alert, request: None, text });
+            None
+        }
+    }
+}
+
+/// Does the event loop's tasks until the worker ends.
+pub(super) fn serve(runtime: &Arc<Runtime>) {
+    loop {
+        match runtime.worker.tasks.next() {
+            Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
+            Task::Gone(job) => gone(runtime, job),
+            // PyO3 gives back what was dropped meanwhile as a thread attaches.
+            Task::Collect => Python::attach(|_| ()),
+            Task::Stop => return,
+        }
+    }
+}
+
+fn log_stack(py: Python<'_>, runtime: &Runtime, job: &Job) {
+    let head = &job.head;
+    let request = format!(
+        "\"{} {}\"",
+        head.get(head.method).escape_ascii(),
+        head.get(head.target).escape_ascii()
+    );
+    let stack = job.thread().map(|thread| runtime.format_stack.call1(py, (thread,)));
+    match stack {
+        Some(Ok(stack)) => {
+            logging::write(py, Level::Error, &format!("the thread of {request} is at:\n{stack}"));
+        }
+        Some(Err(error)) => {
+            logging::write(py, Level::Error, &format!("no stack of {request}: {error}"));
+        }
+        None => {
+            logging::write(
+                py,
+                Level::Error,
+                &format!("the thread of {request} has ended meanwhile"),
+            );
+        }
+    }
+}
+
+/// Nobody waits for the request's response any more: calls whom the application has asked to, on a thread
+/// of their own, for they may wait; and interrupts the application where `wsgi_client_abort` says so.
+fn gone(runtime: &Arc<Runtime>, job: Job) {
+    let callbacks = job.take_on_gone();
+    if job.location.client_abort == ClientAbort::Cancel && job.gone() == Some(Gone::Client) {
+        Python::attach(|py| cancel(py, runtime, &job));
+    }
+    if callbacks.is_empty() {
+        return;
+    }
+    let own_runtime = Arc::clone(runtime);
+    let own_job = Arc::clone(&job);
+    let call = move || {
+        Python::attach(|py| {
+            logging::enter(&own_job);
+            callbacks.into_iter().for_each(Callback::call);
+            if fork::is_child() {
+                fork::leave(py, &own_runtime, None);
+            }
+            logging::leave(py, &own_runtime);
+            drop((own_runtime, own_job));
+        });
+    };
+    let spawned =
+        thread::Builder::new().name("pywsgi-gone".to_owned()).stack_size(STACK).spawn(call);
+    if let Err(error) = spawned {
+        let text = format!("a thread for on_disconnect's callbacks cannot be started: {error}");
+        runtime.worker.events.log(LogLine { level: Level::Alert, request: Some(job), text });
+    }
+}
+
+/// Raises `pywsgi.ClientDisconnected` in the thread of `job`, if it still runs the application.
+fn cancel(_py: Python<'_>, runtime: &Runtime, job: &Job) {
+    let Some(ident) = job.thread() else { return };
+    job.set_cancelled();
+    // SAFETY: attached. The thread is one of this interpreter, or has ended, and then nothing is set. It
+    // leaves its request attached as well, so it is still at it now, and `calm` comes after this.
+    unsafe {
+        ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, runtime.disconnected.as_ptr());
+    }
+}
+
+/// Thread, after its request: an exception that `cancel` has set and that has not been raised yet is not
+/// the next request's.
+pub(super) fn calm(_py: Python<'_>, job: &Job, ident: u64) {
+    if job.is_cancelled() {
+        // SAFETY: attached; null takes the exception back.
+        unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, std::ptr::null_mut()) };
+    }
+}

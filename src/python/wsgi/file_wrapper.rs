@@ -1,0 +1,72 @@
+//! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a file goes to nginx as a
+//! file, everything else is read block by block.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use rustix::fd::BorrowedFd;
+
+use crate::bridge::output::FilePart;
+use crate::python::runtime::Runtime;
+
+/// What an application returns to have a file sent.
+#[pyclass(frozen, module = "pywsgi", name = "file_wrapper")]
+pub(in crate::python) struct FileWrapper {
+    #[pyo3(get)]
+    filelike: Py<PyAny>,
+    #[pyo3(get)]
+    blksize: isize,
+}
+
+#[pymethods]
+impl FileWrapper {
+    #[new]
+    #[pyo3(signature = (filelike, blksize=8192))]
+    fn new(py: Python<'_>, filelike: Py<PyAny>, blksize: isize) -> PyResult<Self> {
+        if blksize == 0 {
+            return Err(PyValueError::new_err("wsgi.file_wrapper's block size is 0"));
+        }
+        // Here, where the application's line is in the traceback.
+        filelike.bind(py).getattr(intern!(py, "read"))?;
+        Ok(Self { filelike, blksize })
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let block = self.filelike.bind(py).call_method1(intern!(py, "read"), (self.blksize,))?;
+        Ok(block.is_truthy()?.then_some(block))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        match self.filelike.bind(py).getattr_opt(intern!(py, "close"))? {
+            Some(close) => close.call0().map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FileWrapper {
+    /// The rest of the file, where it is one that nginx can send: on the disk, and not at its end. The
+    /// descriptor is a duplicate: the application may close its own at any time.
+    pub(super) fn part(&self, py: Python<'_>, runtime: &Runtime) -> PyResult<Option<FilePart>> {
+        let found = runtime.real_file.call1(py, (&self.filelike,))?;
+        let Some((fd, start)) = found.extract::<Option<(i32, u64)>>(py)? else {
+            return Ok(None);
+        };
+        // SAFETY: the file object is open, as `real_file` has just seen, and the GIL is held since.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let Ok(own) = rustix::io::fcntl_dupfd_cloexec(fd, 0) else { return Ok(None) };
+        let file = File::from(own);
+        let Ok(metadata) = file.metadata() else { return Ok(None) };
+        let end = metadata.len();
+        // What has no length there, as the files of /proc, is read.
+        let sendable = metadata.is_file() && end > start;
+        Ok(sendable.then(|| FilePart { file: Arc::new(file), start, end }))
+    }
+}

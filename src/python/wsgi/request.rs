@@ -1,0 +1,96 @@
+//! `environ["pywsgi.request"]`: what the application can know and ask about its request beyond environ.
+//! python-shim's `_request.py` says what each means.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::start_response::text;
+use crate::bridge::callbacks::Callback;
+use crate::bridge::exchange::Job;
+use crate::http::{header, trailer};
+use crate::python::shim;
+
+#[pyclass(frozen, module = "pywsgi")]
+pub(super) struct Request {
+    job: Job,
+}
+
+impl Request {
+    pub(super) fn new(job: &Job) -> Self {
+        Self { job: Arc::clone(job) }
+    }
+}
+
+#[pymethods]
+impl Request {
+    #[getter]
+    fn id(&self) -> String {
+        let head = &self.job.head;
+        format!("{}-{}-{}", std::process::id(), head.connection, head.connection_requests)
+    }
+
+    #[getter]
+    fn disconnected(&self) -> bool {
+        self.job.gone().is_some()
+    }
+
+    #[getter]
+    fn deadline(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        let Some(left) = self.job.time_left() else { return Ok(None) };
+        let now: f64 = py.import("time")?.call_method0("monotonic")?.extract()?;
+        Ok(Some(now + left.as_secs_f64()))
+    }
+
+    fn on_disconnect(&self, callback: Py<PyAny>, py: Python<'_>) -> Py<PyAny> {
+        if let Some(at_once) =
+            self.job.on_gone(wrap(callback.clone_ref(py), "on_disconnect's callback"))
+        {
+            at_once.call();
+        }
+        callback
+    }
+
+    fn after_response(&self, callback: Py<PyAny>, py: Python<'_>) -> Py<PyAny> {
+        if let Some(at_once) =
+            self.job.after(wrap(callback.clone_ref(py), "after_response's callback"))
+        {
+            at_once.call();
+        }
+        callback
+    }
+
+    fn send_trailers(&self, fields: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut trailers = Vec::new();
+        for field in fields.try_iter()? {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = field?.extract()?;
+            let name = text(&name, "a trailer's name")?;
+            let value = text(&value, "a trailer's value")?;
+            trailer::check(&name, &value)
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
+            trailers.push((name.into_owned(), header::trim(&value).to_vec()));
+        }
+        self.job.output.set_trailers(trailers);
+        Ok(())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<pywsgi.Request {}>", self.id())
+    }
+}
+
+/// `callback` as something to call once on a Python thread; what it raises is logged after `what`.
+pub(super) fn wrap(callback: Py<PyAny>, what: &'static str) -> Callback {
+    Callback::new(move || {
+        Python::attach(|py| {
+            let called = shim::function(py, "pywsgi._callbacks", "run")
+                .and_then(|run| run.call1((callback.bind(py), what)));
+            if let Err(error) = called {
+                // Only an interpreter that ends has no `run` any more.
+                error.write_unraisable(py, Some(callback.bind(py)));
+            }
+            drop(callback);
+        });
+    })
+}

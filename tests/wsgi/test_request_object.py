@@ -1,0 +1,418 @@
+"""environ["pywsgi.request"]: a client that leaves, what comes after the response, trailers."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import httpx
+import pytest
+from rawhttp import wait_for
+
+# ?do=NAME chooses what the application does.
+SOURCE = """
+    import os
+    import sqlite3
+    import threading
+    import time
+    from urllib.parse import parse_qsl
+
+    from testkit import Blocks, gate, record
+
+    def until(condition, what):
+        deadline = time.monotonic() + 60
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(what)
+            time.sleep(0.005)
+
+    def thread():
+        return threading.get_native_id()
+
+    def told(request):
+        # The application runs, and looks at nothing: the callback is called meanwhile.
+        called = threading.Event()
+        caller = []
+
+        @request.on_disconnect
+        def callback():
+            caller.append(thread())
+            record("told", request.disconnected)
+            called.set()
+
+        record("entered", request.disconnected)
+        if not called.wait(60):
+            raise TimeoutError("nobody called")
+        record("own thread", caller[0] != thread())
+
+    def polls(request):
+        record("entered", request.disconnected)
+        until(lambda: request.disconnected, "disconnected")
+        record("seen")
+
+    def query(request):
+        # A query that would run for hours, cancelled.
+        database = sqlite3.connect(":memory:", check_same_thread=False)
+        request.on_disconnect(database.interrupt)
+        record("entered")
+        try:
+            database.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+                "SELECT count(*) FROM n"
+            ).fetchall()
+        except sqlite3.OperationalError as error:
+            record("query", error)
+
+    def late(request):
+        polls(request)
+        request.on_disconnect(lambda: record("late", thread() == os.getpid() or thread()))
+        record("late", thread())
+
+    def raising(request):
+        request.on_disconnect(lambda: 1 / 0)
+        request.on_disconnect(lambda: record("next"))
+        record("entered")
+        until(lambda: request.disconnected, "disconnected")
+
+    def unneeded(request):
+        request.on_disconnect(lambda: record("told", "in vain"))
+
+    def after(request):
+        request.after_response(lambda: record("after", f"first {request.disconnected}"))
+        request.after_response(lambda: record("after", "second"))
+
+    def after_raises(request):
+        request.after_response(lambda: {}["missing"])
+        request.after_response(lambda: record("after", "next"))
+
+    def slow_after(request):
+        def work():
+            record("begun")
+            gate("work")
+            record("after", "work")
+        request.after_response(work)
+
+    def deadline(request):
+        record("deadline", request.deadline and request.deadline - time.monotonic())
+
+    def nothing(request):
+        pass
+
+    def application(environ, start_response):
+        query = dict(parse_qsl(environ["QUERY_STRING"]))
+        request = environ["pywsgi.request"]
+        globals()[query.get("do", "nothing")](request)
+        size = int(query.get("size", 3))
+        start_response("200 OK", [("Content-Type", "text/plain"), ("X-Id", request.id)])
+        many = (b"x" * 65536 for _ in range(size // 65536))
+        return Blocks([b"x" * size] if size < 100000 else many)
+"""
+
+
+@pytest.fixture
+def start(nginx):
+    app = nginx.app("asks", SOURCE)
+
+    def begin(more: str = "", **options):
+        nginx.start(f"wsgi_app {app}; {more}", **options)
+        return nginx.client()
+
+    return begin
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_the_application_is_told_while_it_runs(start, nginx, how):
+    start()
+    connection = nginx.connect()
+    connection.get("/?do=told")
+    nginx.wait_recorded("entered")
+    getattr(connection, how)()
+    assert nginx.wait_recorded("told") == ["True"]
+    assert nginx.wait_recorded("own thread") == ["True"]
+    assert nginx.recorded("entered") == ["False"]
+
+
+def test_the_application_can_look(start, nginx):
+    start()
+    with nginx.connect() as connection:
+        connection.get("/?do=polls")
+        nginx.wait_recorded("entered")
+    nginx.wait_recorded("seen")
+
+
+def test_over_http2_and_tls(start, nginx):
+    start(listen="ssl http2", server=nginx.tls())
+    with nginx.client(tls=True, http2=True, timeout=3) as client, pytest.raises(httpx.ReadTimeout):
+        client.get("/?do=polls")
+    nginx.wait_recorded("seen")
+
+
+def test_a_running_query_is_cancelled(start, nginx):
+    start()
+    with nginx.connect() as connection:
+        connection.get("/?do=query")
+        nginx.wait_recorded("entered")
+    assert nginx.wait_recorded("query") == ["interrupted"]
+
+
+def test_who_asks_late_is_told_at_once_and_by_itself(start, nginx):
+    start()
+    with nginx.connect() as connection:
+        connection.get("/?do=late")
+        nginx.wait_recorded("entered")
+    told, own = nginx.wait_recorded("late", 2)
+    assert told == own
+
+
+def test_a_callback_that_raises_is_in_the_log_and_the_next_is_called(start, nginx):
+    start()
+    with nginx.connect() as connection:
+        connection.get("/?do=raising")
+        nginx.wait_recorded("entered")
+    nginx.wait_recorded("next")
+    line = nginx.wait_log("ZeroDivisionError: division by zero")
+    assert "/?do=raising" in line
+    assert "on_disconnect's callback raised" in nginx.error_log()
+
+
+def test_a_client_that_stays_disturbs_nobody(start, nginx):
+    client = start()
+    for _ in range(20):
+        assert client.get("/?do=unneeded").text == "xxx"
+    client.close()
+    nginx.stop()
+    assert nginx.recorded("told") == []
+
+
+def test_a_timeout_tells_the_application_too(start, nginx):
+    client = start("wsgi_timeout 200ms;")
+    assert client.get("/?do=told").status_code == 504
+    assert nginx.wait_recorded("told") == ["True"]
+
+
+def test_after_the_response(start, nginx):
+    client = start()
+    assert client.get("/?do=after").text == "xxx"
+    assert nginx.wait_recorded("after", 2) == ["first False", "second"]
+    assert nginx.recorded("closed") == ["-"]
+
+
+def test_after_a_response_that_its_client_takes_slowly(start, nginx):
+    client = start(listen="sndbuf=8k", http="python_thread_pool default threads=1;")
+    size = 16 * 65536
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", nginx.port))
+    sock.settimeout(60)
+    with sock:
+        sock.sendall(f"GET /?do=after&size={size} HTTP/1.0\r\n\r\n".encode())
+        # The application has done its part: the only thread is free for others.
+        nginx.wait_recorded("closed")
+        assert client.get("/").text == "xxx"
+        assert nginx.recorded("after") == []
+        received = 0
+        while data := sock.recv(65536):
+            received += len(data)
+    assert received > size
+    assert nginx.wait_recorded("after", 2) == ["first False", "second"]
+
+
+def test_after_a_client_that_has_left(start, nginx):
+    start(listen="sndbuf=8k")
+    connection = nginx.connect()
+    connection.get(f"/?do=after&size={256 * 65536}")
+    connection.head()
+    connection.reset()
+    assert nginx.wait_recorded("after", 2) == ["first True", "second"]
+
+
+def test_what_comes_after_and_raises_is_in_the_log(start, nginx):
+    client = start()
+    assert client.get("/?do=after_raises").text == "xxx"
+    assert nginx.wait_recorded("after") == ["next"]
+    assert "/?do=after_raises" in nginx.wait_log("KeyError: 'missing'")
+    assert "after_response's callback raised" in nginx.error_log()
+
+
+def test_the_connection_is_free_while_it_runs(start, nginx):
+    start(http="python_thread_pool default threads=2;")
+    with nginx.connect() as connection:
+        connection.get("/?do=slow_after")
+        assert connection.response().body == b"xxx"
+        nginx.wait_recorded("begun")
+        connection.get("/")
+        assert connection.response().body == b"xxx"
+        assert nginx.recorded("after") == []
+        nginx.open_gate("work")
+        assert nginx.wait_recorded("after") == ["work"]
+
+
+def test_a_reload_waits_for_it(start, nginx):
+    client = start()
+    (before,) = nginx.workers()
+    assert client.get("/?do=slow_after").text == "xxx"
+    client.close()
+    nginx.wait_recorded("begun")
+    nginx.reload()
+    wait_for(lambda: before in nginx.workers(leaving=True), what="the old worker to leave")
+    assert nginx.client().get("/").text == "xxx"
+    assert before in nginx.workers(leaving=True)
+    nginx.open_gate("work")
+    assert nginx.wait_recorded("after") == ["work"]
+    wait_for(lambda: before not in nginx.workers(leaving=True), what="the old worker's end")
+    assert "the worker exits before" not in nginx.error_log()
+
+
+def test_a_reload_waits_no_longer_than_python_drain_timeout(start, nginx):
+    client = start(http="python_drain_timeout 500ms; python_finalize on timeout=500ms;")
+    assert client.get("/?do=slow_after").text == "xxx"
+    client.close()
+    nginx.wait_recorded("begun")
+    nginx.quit()
+    assert nginx.wait_log("the worker exits before what 1 requests have asked for")
+    assert nginx.recorded("after") == []
+
+
+def test_the_deadline_is_that_of_wsgi_timeout(start, nginx):
+    app = nginx.root / "apps" / "asks.py"
+    client = start(
+        "wsgi_timeout 100s;", server=f"location /none {{ wsgi_app {app}; wsgi_timeout 0; }}"
+    )
+    client.get("/?do=deadline")
+    client.get("/none?do=deadline")
+    left, none = nginx.wait_recorded("deadline", 2)
+    assert 0 < float(left) <= 100
+    assert none == "None"
+
+
+def test_the_id_is_that_of_nginx_s_logs(start, nginx):
+    start(
+        "access_log logs/ids.log ids;",
+        http="log_format ids '$pid-$connection-$connection_requests';",
+    )
+    ids = []
+    for _ in range(2):
+        with nginx.connect() as connection:
+            for _ in range(3):
+                connection.get("/")
+                ids.append(connection.response().get("X-Id"))
+    assert len(set(ids)) == 6
+    assert re.fullmatch(r"\d+-\d+-[123]", ids[0])
+    log = nginx.root / "logs" / "ids.log"
+    wait_for(lambda: log.read_text().split() == ids, what="the access log")
+
+
+# wsgi_client_abort
+
+ABORT = """
+    import time
+
+    import pywsgi
+    from testkit import Blocks, record
+
+    def application(environ, start_response):
+        query = environ["QUERY_STRING"]
+        record("entered")
+        try:
+            if query == "loop":
+                deadline = time.monotonic() + 60
+                while time.monotonic() < deadline:
+                    time.sleep(0.001)
+                record("end", "of the loop")
+            elif query == "wait":
+                request = environ["pywsgi.request"]
+                deadline = time.monotonic() + 60
+                while not request.disconnected and time.monotonic() < deadline:
+                    time.sleep(0.001)
+        except BaseException as error:
+            record("raised", f"{type(error).__module__}.{type(error).__name__}")
+            raise
+        if query == "time":
+            time.sleep(0.3)
+            record("late", environ["pywsgi.request"].disconnected)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return Blocks(blocks(query))
+
+    def blocks(query):
+        try:
+            for number in range(1 if query in ("", "wait", "time") else 2000):
+                yield b"x" * 10000
+        except GeneratorExit:
+            record("end", "stopped")
+            raise
+        record("end", "of the blocks")
+"""
+
+
+@pytest.fixture
+def abort(nginx):
+    app = nginx.app("abort", ABORT)
+
+    def begin(mode: str, **options):
+        nginx.start(f"wsgi_app {app}; wsgi_client_abort {mode};", **options)
+        return nginx.client()
+
+    return begin
+
+
+def test_cancel_interrupts_the_thread(abort, nginx):
+    client = abort("cancel", http="python_thread_pool default threads=1;")
+    with nginx.connect() as connection:
+        connection.get("/?loop")
+        nginx.wait_recorded("entered")
+    assert nginx.wait_recorded("raised") == ["pywsgi.ClientDisconnected"]
+    # The thread is good for the next one, and nothing is said at error.
+    assert len(client.get("/").content) == 10000
+    line = nginx.wait_log("ClientDisconnected")
+    assert "[info]" in line
+    assert "[error]" not in nginx.error_log()
+    assert nginx.recorded("end") == ["of the blocks"]
+
+
+def test_an_interrupt_hits_its_own_request_alone(abort, nginx):
+    """Clients that leave at the moment at which their request ends."""
+    client = abort("cancel", http="python_thread_pool default threads=1;")
+    for _ in range(300):
+        with nginx.connect() as connection:
+            # It may be gone before nginx has read its request, while it runs, or afterwards.
+            connection.get("/?wait")
+        assert len(client.get("/").content) == 10000
+    assert "[error]" not in nginx.error_log()
+
+
+def test_notify_stops_the_iteration(abort, nginx):
+    abort("notify", listen="sndbuf=8k")
+    connection = nginx.connect()
+    connection.get("/?blocks")
+    connection.head()
+    connection.reset()
+    assert nginx.wait_recorded("end") == ["stopped"]
+    nginx.wait_recorded("closed")
+
+
+def test_ignore_lets_the_application_run_to_its_end(abort, nginx):
+    abort("ignore", listen="sndbuf=8k")
+    connection = nginx.connect()
+    connection.get("/?blocks")
+    connection.head()
+    connection.reset()
+    assert nginx.wait_recorded("end") == ["of the blocks"]
+    nginx.wait_recorded("closed")
+
+
+def test_ignore_tells_nobody(abort, nginx):
+    abort("ignore")
+    connection = nginx.connect()
+    connection.get("/?time")
+    nginx.wait_recorded("entered")
+    connection.close()
+    assert nginx.wait_recorded("late") == ["False"]
+    assert nginx.wait_recorded("end") == ["of the blocks"]
+
+
+def test_a_wrong_word_is_refused(nginx):
+    app = nginx.app("abort", ABORT)
+    result = nginx.check(f"wsgi_app {app}; wsgi_client_abort sometimes;")
+    assert result.returncode != 0
+    wanted = 'wsgi_client_abort has "sometimes"; it must be ignore, notify or cancel'
+    assert wanted in result.stderr
