@@ -10,7 +10,7 @@ SHELL := /bin/bash
 BUILD ?= release
 ## PYTHON: the Python that nginx is to host; its headers and libpython must be there
 PYTHON ?= /usr/bin/python3
-## NGINX: the nginx that `make run`, `make test` and `make install` use
+## NGINX: the nginx that `make run`, `make test` and `make install` use; a version (1.28): one built from source
 NGINX ?= $(or $(wildcard /usr/sbin/nginx),$(shell command -v nginx),nginx)
 ## NGINX_SOURCE_DIR: nginx's sources or headers (default: those of Debian's nginx-dev)
 ## NGINX_BUILD_DIR: where they are or will be configured (default: target/nginx-objs)
@@ -19,6 +19,16 @@ ifneq ($(NGINX_BUILD_DIR),)
 endif
 NGINX_SOURCE_DIR ?= /usr/share/nginx/src
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# A version instead of a path: built from its sources, with a build of the module for it.
+NGINX_VERSION := $(shell echo '$(NGINX)' | grep -xE '[0-9]+\.[0-9]+(\.[0-9]+)?')
+ifneq ($(NGINX_VERSION),)
+  OWN_NGINX := $(TARGET_DIR)/nginx-$(NGINX_VERSION)
+  override NGINX := $(OWN_NGINX)/nginx
+  NGINX_SOURCE_DIR := $(OWN_NGINX)/source
+  NGINX_BUILD_DIR := $(OWN_NGINX)/source/objs
+  export CARGO_TARGET_DIR := $(OWN_NGINX)/cargo
+endif
+CARGO_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 NGINX_BUILD_DIR ?= $(if $(wildcard $(NGINX_SOURCE_DIR)/objs/ngx_auto_config.h),$(NGINX_SOURCE_DIR)/objs,$(TARGET_DIR)/nginx-objs)
 ## APP, PORT, VENV: for `make run`: a WSGI file, a port (8080), a virtual environment
 APP ?= examples/guestbook/wsgi.py
@@ -46,21 +56,21 @@ unexport NGINX
 
 ifeq ($(BUILD),release)
   CARGO_BUILD = $(CARGO) build --locked --release
-  MODULE_DIR = $(TARGET_DIR)/release
+  MODULE_DIR = $(CARGO_DIR)/release
 else ifeq ($(BUILD),debug)
   CARGO_BUILD = $(CARGO) build --locked
-  MODULE_DIR = $(TARGET_DIR)/debug
+  MODULE_DIR = $(CARGO_DIR)/debug
 else ifeq ($(BUILD),sanitize)
   CARGO_BUILD = RUSTFLAGS="$(RUSTFLAGS) -Zsanitizer=address" $(CARGO) +nightly build --locked \
-    --target $(HOST) --target-dir $(TARGET_DIR)/sanitize
-  MODULE_DIR = $(TARGET_DIR)/sanitize/$(HOST)/debug
+    --target $(HOST) --target-dir $(CARGO_DIR)/sanitize
+  MODULE_DIR = $(CARGO_DIR)/sanitize/$(HOST)/debug
 else
   $(error BUILD is "$(BUILD)": it must be release, debug or sanitize)
 endif
 MODULE = $(MODULE_DIR)/ngx_http_pywsgi_module.so
 ifeq ($(BUILD),sanitize)
   # nginx itself is not built with AddressSanitizer: its runtime must be there before nginx is.
-  START_NGINX = $(TARGET_DIR)/sanitize/nginx
+  START_NGINX = $(CARGO_DIR)/sanitize/nginx
 else
   START_NGINX = $(NGINX)
 endif
@@ -80,6 +90,9 @@ deps: ## Install the system packages that are missing (through sudo where not ro
 
 .PHONY: headers
 headers: ## Configure nginx's headers for the bindings, where that is not done yet
+ifneq ($(NGINX_VERSION),)
+	@PYTHON="$(PYTHON)" CARGO_TARGET_DIR= .ci/nginx-from-source "$(NGINX_VERSION)" "$(OWN_NGINX)"
+endif
 	@.ci/nginx-headers "$(NGINX_SOURCE_DIR)" "$(NGINX_BUILD_DIR)"
 
 .PHONY: module
