@@ -4,8 +4,8 @@
 use std::ptr;
 
 use nginx_sys::{
-    ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_parse_http_time,
-    ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+    NGX_HTTP_GET, NGX_HTTP_HEAD, ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push,
+    ngx_list_t, ngx_parse_http_time, ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::conf::LocConf;
@@ -38,6 +38,11 @@ pub(super) unsafe fn set(
             text.push(b' ');
             text.extend_from_slice(head.reason());
             out.status_line = line.put(&text);
+        }
+        // What another method answers with is the state that it has made: the condition was the
+        // application's to compare, and a 412 would now deny what has been done.
+        if (*r).method != NGX_HTTP_GET as usize && (*r).method != NGX_HTTP_HEAD as usize {
+            (*r).set_disable_not_modified(1);
         }
         out.content_length_n = -1;
         if status::has_no_body(head.code()) {
