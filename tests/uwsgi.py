@@ -20,7 +20,6 @@ PARAMS = {
     "REQUEST_URI": "$request_uri",
     "REMOTE_ADDR": "$remote_addr",
     "REMOTE_PORT": "$remote_port",
-    "REMOTE_USER": "$remote_user",
     "SERVER_NAME": "$server_name",
     "SERVER_PORT": "$server_port",
     "SERVER_PROTOCOL": "$server_protocol",
