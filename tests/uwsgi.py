@@ -36,10 +36,15 @@ class Uwsgi:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
-    def directives(self) -> str:
+    @property
+    def params(self) -> str:
+        """What its server says once."""
+        return " ".join(f"uwsgi_param {name} {value};" for name, value in PARAMS.items())
+
+    @property
+    def directive(self) -> str:
         """What stands in a location in place of `wsgi_app`."""
-        params = " ".join(f"uwsgi_param {name} {value};" for name, value in PARAMS.items())
-        return f"uwsgi_pass 127.0.0.1:{self.port}; {params}"
+        return f"uwsgi_pass 127.0.0.1:{self.port};"
 
     def close(self) -> None:
         self._server.shutdown()

@@ -14,8 +14,7 @@ __all__ = ["Twins", "background", "gate", "twins"]
 class Twins:
     """One application twice in one nginx: by `wsgi_app`, and by `uwsgi_pass` as the example.
 
-    In every text `APP;` stands for the directive that names the application, and `%(port)s` for
-    the server's own port.
+    In every text `APP;` stands for the directive that names the application.
     """
 
     def __init__(self, nginx: Nginx, source: str) -> None:
@@ -29,11 +28,12 @@ class Twins:
     def start(self, location: str = "", *, server: str = "", http: str = "", listen: str = ""):
         """Starts nginx with both servers; `location` is the body of `location / { }`."""
         whole = server + (f"\nlocation / {{ {location} }}" if location else "")
-        theirs = whole.replace("APP;", self.uwsgi.directives()).replace("%(port)s", str(self.port))
-        ours = whole.replace("APP;", self.app).replace("%(port)s", str(self.nginx.port))
+        theirs = whole.replace("APP;", self.uwsgi.directive)
+        ours = whole.replace("APP;", self.app)
         self.nginx.start(
             server=ours,
-            http=f"{http}\nserver {{ listen 127.0.0.1:{self.port} {listen};\n{theirs}\n}}\n",
+            http=f"{http}\nserver {{ listen 127.0.0.1:{self.port} {listen};\n"
+            f"{self.uwsgi.params}\n{theirs}\n}}\n",
             listen=listen,
         )
         return self
