@@ -23,7 +23,6 @@ class Twins:
         self.uwsgi = Uwsgi(path)
         self.app = f"wsgi_app {path};"
         self.port = free_port()
-        self._clients: list[httpx.Client] = []
 
     def start(self, location: str = "", *, server: str = "", http: str = "", listen: str = ""):
         """Starts nginx with both servers; `location` is the body of `location / { }`."""
