@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import runpy
-import socket
 import sys
 import threading
 from pathlib import Path
@@ -50,11 +49,19 @@ class Uwsgi:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for error in self._server.errors:
+            raise error
 
 
 class Server(ThreadingTCPServer):
-    allow_reuse_address = True
     application = None
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.errors: list[BaseException] = []
+
+    def handle_error(self, request, client_address) -> None:
+        self.errors.append(sys.exc_info()[1])
 
 
 class Handler(StreamRequestHandler):
@@ -108,7 +115,6 @@ class Handler(StreamRequestHandler):
             self.wfile.write(first)
             for block in blocks:
                 self.wfile.write(block)
-            self.connection.shutdown(socket.SHUT_WR)
         finally:
             if hasattr(result, "close"):
                 result.close()
