@@ -41,7 +41,7 @@ pub(super) unsafe fn set(
         }
         // What another method answers with is the state that it has made: the condition was the
         // application's to compare, and a 412 would now deny what has been done.
-        if (*r).method != NGX_HTTP_GET as usize && (*r).method != NGX_HTTP_HEAD as usize {
+        if !shows(&*r) {
             (*r).set_disable_not_modified(1);
         }
         out.content_length_n = -1;
@@ -63,6 +63,11 @@ pub(super) unsafe fn set(
     }
 }
 
+/// Is it one of the methods that only show what there is?
+fn shows(r: &ngx_http_request_t) -> bool {
+    r.method == NGX_HTTP_GET as usize || r.method == NGX_HTTP_HEAD as usize
+}
+
 /// `wsgi_force_ranges`: may nginx cut ranges out of this response? Of a file it can send several at once, of
 /// what comes block by block only one.
 fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead) -> bool {
@@ -71,7 +76,8 @@ fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead)
     let refused = head.fields().any(|(kind, _, value)| {
         kind == HeaderKind::AcceptRanges && value.eq_ignore_ascii_case(b"none")
     });
-    if !wanted || head.code() != 200 || refused {
+    // Another method's Range must be ignored (RFC 9110, section 14.2).
+    if !wanted || head.code() != 200 || refused || !shows(r) {
         return false;
     }
     r.set_allow_ranges(1);
