@@ -1,6 +1,9 @@
 //! Tells the crate which Python and which nginx it is built for.
 
-fn main() {
+use std::env;
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=python-shim/pywsgi");
 
@@ -14,4 +17,14 @@ fn main() {
     if let Some(executable) = python.executable() {
         println!("cargo:rustc-env=PYWSGI_PYTHON_EXECUTABLE={executable}");
     }
+
+    // nginx-sys says which nginx its bindings are of. From 1.23 on a header that may come several times
+    // is a linked list.
+    println!("cargo:rerun-if-env-changed=DEP_NGINX_VERSION_NUMBER");
+    println!("cargo:rustc-check-cfg=cfg(nginx_1_23)");
+    let nginx: u32 = env::var("DEP_NGINX_VERSION_NUMBER")?.parse()?;
+    if nginx >= 1_023_000 {
+        println!("cargo:rustc-cfg=nginx_1_23");
+    }
+    Ok(())
 }

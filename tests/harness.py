@@ -73,7 +73,7 @@ class Nginx:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.port = _free_port()
+        self.port = free_port()
         self.master = 0
         self.apps = root / "apps"
         self.html = root / "html"
@@ -387,7 +387,7 @@ def temporary_root() -> Path:
     return Path(tempfile.mkdtemp(prefix="pywsgi-"))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     # Below the range from which clients' own ports come.
     while True:
         port = random.randrange(10000, 32000)

@@ -22,6 +22,7 @@ pub(crate) enum HeaderKind {
     AcceptRanges,
     Expires,
     CacheControl,
+    Link,
     AccelBuffering,
     AccelCharset,
     AccelExpires,
@@ -53,7 +54,9 @@ impl HeaderKind {
 pub(crate) fn classify(name: &[u8]) -> HeaderKind {
     let candidates: &[(&[u8], HeaderKind)] = match name.len() {
         2 => &[(b"te", HeaderKind::HopByHop)],
-        4 => &[(b"date", HeaderKind::Date), (b"etag", HeaderKind::ETag)],
+        4 => {
+            &[(b"date", HeaderKind::Date), (b"etag", HeaderKind::ETag), (b"link", HeaderKind::Link)]
+        }
         6 => &[(b"server", HeaderKind::Server)],
         7 => &[
             (b"expires", HeaderKind::Expires),
@@ -354,6 +357,9 @@ mod tests {
             ("WWW-Authenticate", HeaderKind::WwwAuthenticate),
             ("Accept-Ranges", HeaderKind::AcceptRanges),
             ("Trailer", HeaderKind::Trailer),
+            ("Expires", HeaderKind::Expires),
+            ("Cache-Control", HeaderKind::CacheControl),
+            ("Link", HeaderKind::Link),
             ("X-Accel-Buffering", HeaderKind::AccelBuffering),
         ];
         let hop_by_hop = HOP_BY_HOP.map(|name| (name, HeaderKind::HopByHop));

@@ -4,8 +4,8 @@
 use std::ptr;
 
 use nginx_sys::{
-    ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_parse_http_time,
-    ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+    NGX_HTTP_GET, NGX_HTTP_HEAD, ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push,
+    ngx_list_t, ngx_parse_http_time, ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::conf::LocConf;
@@ -39,6 +39,11 @@ pub(super) unsafe fn set(
             text.extend_from_slice(head.reason());
             out.status_line = line.put(&text);
         }
+        // What another method answers with is the state that it has made: the condition was the
+        // application's to compare, and a 412 would now deny what has been done.
+        if !shows(&*r) {
+            (*r).set_disable_not_modified(1);
+        }
         out.content_length_n = -1;
         if status::has_no_body(head.code()) {
             (*r).set_header_only(1);
@@ -58,6 +63,11 @@ pub(super) unsafe fn set(
     }
 }
 
+/// Is it one of the methods that only show what there is?
+fn shows(r: &ngx_http_request_t) -> bool {
+    r.method == NGX_HTTP_GET as usize || r.method == NGX_HTTP_HEAD as usize
+}
+
 /// `wsgi_force_ranges`: may nginx cut ranges out of this response? Of a file it can send several at once, of
 /// what comes block by block only one.
 fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead) -> bool {
@@ -66,7 +76,8 @@ fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead)
     let refused = head.fields().any(|(kind, _, value)| {
         kind == HeaderKind::AcceptRanges && value.eq_ignore_ascii_case(b"none")
     });
-    if !wanted || head.code() != 200 || refused {
+    // Another method's Range must be ignored (RFC 9110, section 14.2).
+    if !wanted || head.code() != 200 || refused || !shows(r) {
         return false;
     }
     r.set_allow_ranges(1);
@@ -212,7 +223,7 @@ unsafe fn fields(
         for (kind, name, value) in head.fields() {
             let value = texts.put(value);
             if wanted(kind, name, value) {
-                add(&mut (*r).headers_out, kind, texts.put(name), value)?;
+                add(r, kind, texts.put(name), value)?;
             }
         }
         Some(())
@@ -221,17 +232,18 @@ unsafe fn fields(
 
 /// Adds one field, and sets nginx's own field for it.
 unsafe fn add(
-    out: &mut ngx_http_headers_out_t,
+    r: *mut ngx_http_request_t,
     kind: HeaderKind,
     name: ngx_str_t,
     value: ngx_str_t,
 ) -> Option<()> {
-    if kind == HeaderKind::ContentType {
-        set_content_type(out, value);
-        return Some(());
-    }
-    // SAFETY: the list is the request's own; texts are in its pool.
+    // SAFETY: the caller's; the list is the request's own, texts are in its pool.
     unsafe {
+        let out = &mut (*r).headers_out;
+        if kind == HeaderKind::ContentType {
+            set_content_type(out, value);
+            return Some(());
+        }
         let field = push(&raw mut out.headers, name, value)?;
         match kind {
             HeaderKind::LastModified => {
@@ -247,10 +259,57 @@ unsafe fn add(
             HeaderKind::WwwAuthenticate => out.www_authenticate = field,
             HeaderKind::AcceptRanges => out.accept_ranges = field,
             HeaderKind::Expires => out.expires = field,
+            // `expires` replaces what it finds there, `http2_push_preload` pushes it.
+            HeaderKind::CacheControl => append((*r).pool, &raw mut out.cache_control, field)?,
+            HeaderKind::Link => append((*r).pool, &raw mut out.link, field)?,
             _ => {}
         }
         Some(())
     }
+}
+
+/// Adds a field that may come several times to nginx's own list of these, which is an array of pointers
+/// before 1.23.
+///
+/// # Safety
+///
+/// All three are of one live request.
+#[cfg(not(nginx_1_23))]
+unsafe fn append(
+    pool: *mut ngx_pool_t,
+    fields: *mut nginx_sys::ngx_array_t,
+    field: *mut ngx_table_elt_t,
+) -> Option<()> {
+    // SAFETY: the caller's; an element of the array is a pointer.
+    unsafe {
+        if (*fields).elts.is_null() {
+            let size = size_of::<*mut ngx_table_elt_t>();
+            *fields = *nginx_sys::ngx_array_create(pool, 2, size).as_ref()?;
+        }
+        *nginx_sys::ngx_array_push(fields).cast::<*mut ngx_table_elt_t>().as_mut()? = field;
+    }
+    Some(())
+}
+
+/// Adds a field that may come several times at the end of nginx's own list of these.
+///
+/// # Safety
+///
+/// All three are of one live request.
+#[cfg(nginx_1_23)]
+unsafe fn append(
+    _pool: *mut ngx_pool_t,
+    mut fields: *mut *mut ngx_table_elt_t,
+    field: *mut ngx_table_elt_t,
+) -> Option<()> {
+    // SAFETY: the caller's; the list ends with null.
+    unsafe {
+        while !(*fields).is_null() {
+            fields = &raw mut (**fields).next;
+        }
+        *fields = field;
+    }
+    Some(())
 }
 
 /// As `ngx_http_upstream_copy_content_type`: the charset is a field of its own, for the charset filter.

@@ -1,7 +1,83 @@
-"""What the tests of nginx's processes share: applications that wait for their test."""
+"""What the tests of nginx's processes, phases and filters share."""
 
 from __future__ import annotations
 
+import httpx
+import pytest
 from directives.gate import background, gate
+from harness import Nginx, free_port
+from uwsgi import Uwsgi
 
-__all__ = ["background", "gate"]
+__all__ = ["Twins", "background", "gate", "twins"]
+
+
+class Twins:
+    """One application twice in one nginx: by `wsgi_app`, and by `uwsgi_pass` as the example.
+
+    In every text `APP;` stands for the directive that names the application.
+    """
+
+    def __init__(self, nginx: Nginx, source: str) -> None:
+        self.nginx = nginx
+        path = nginx.app("twin", source)
+        self.uwsgi = Uwsgi(path)
+        self.app = f"wsgi_app {path};"
+        self.port = free_port()
+
+    def start(self, location: str = "", *, server: str = "", http: str = "", listen: str = ""):
+        """Starts nginx with both servers; `location` is the body of `location / { }`."""
+        whole = server + (f"\nlocation / {{ {location} }}" if location else "")
+        theirs = whole.replace("APP;", self.uwsgi.directive)
+        ours = whole.replace("APP;", self.app)
+        self.nginx.start(
+            server=ours,
+            http=f"{http}\nserver {{ listen 127.0.0.1:{self.port} {listen};\n"
+            f"{self.uwsgi.params}\n{theirs}\n}}\n",
+            listen=listen,
+        )
+        return self
+
+    def get(self, path: str = "/", **options) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def request(self, method: str, path: str = "/", **options) -> httpx.Response:
+        """Our answer, which must be the answer of `uwsgi_pass` in status, headers and body."""
+        ours, theirs = (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60.0)
+            for port in (self.nginx.port, self.port)
+        )
+        with ours, theirs:
+            response, example = (
+                client.request(method, path, **options) for client in (ours, theirs)
+            )
+        assert visible(response) == visible(example)
+        return response
+
+    def close(self) -> None:
+        self.uwsgi.close()
+
+
+def visible(response: httpx.Response) -> tuple:
+    """What must be the same: not the time, and not the order in which the headers stand."""
+    headers = sorted(item for item in response.headers.multi_items() if item[0] != "date")
+    port = str(response.url.port)
+    return (
+        response.status_code,
+        response.reason_phrase,
+        [(name, value.replace(port, "PORT")) for name, value in headers],
+        response.content,
+    )
+
+
+@pytest.fixture
+def twins(nginx):
+    """`twins(source)` makes the pair of an application's source."""
+    made = []
+
+    def make(source: str) -> Twins:
+        made.append(Twins(nginx, source))
+        return made[-1]
+
+    yield make
+    for pair in made:
+        pair.close()

@@ -1,0 +1,222 @@
+"""nginx's access phase before an application: who may ask it."""
+
+from __future__ import annotations
+
+import pytest
+
+# Answers with what it was asked, one line for each key of environ that is there.
+SOURCE = """
+    from wsgiref.validate import validator
+
+    KEYS = ("REQUEST_METHOD", "PATH_INFO", "REMOTE_USER", "X_WHO")
+
+    @validator
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("X-Own", "mine")])
+        body = environ["wsgi.input"].read(65536).decode("latin-1")
+        lines = [f"{key}={environ[key]}" for key in KEYS if key in environ]
+        return ["\\n".join([*lines, f"body={body}"]).encode("latin-1")]
+"""
+# Answers auth_request by ?code of the request that it is asked about (200 by default), and says
+# what it has found out.
+JUDGE = """
+    from testkit import record
+
+    def application(environ, start_response):
+        code = environ["REQUEST_URI"].partition("code=")[2] or "200"
+        body = environ["wsgi.input"].read()
+        record("asked", f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {len(body)} "
+                        f"{environ.get('HTTP_COOKIE')}")
+        headers = [("Content-Type", "text/plain"), ("X-User", "ann"), ("Set-Cookie", "s=1"),
+                   ("Cache-Control", "no-store")]
+        if code == "401":
+            headers.append(("WWW-Authenticate", 'Basic realm="judge"'))
+        start_response(f"{code} Judged", headers)
+        return [b"a body that nobody reads"]
+"""
+
+
+@pytest.fixture
+def app(nginx):
+    return f"wsgi_app {nginx.app('twin', SOURCE)};"
+
+
+def said(response) -> dict[str, str]:
+    assert response.status_code == 200, response.text
+    return dict(line.split("=", 1) for line in response.text.split("\n"))
+
+
+@pytest.fixture
+def judged(nginx, app):
+    """An application behind `auth_request`, which another application answers."""
+    judge = nginx.app("judge", JUDGE)
+
+    def start(more: str = "", *, http2: bool = False):
+        nginx.start(
+            server=f"""
+            {nginx.tls() if http2 else ""}
+            location /judge {{ internal; wsgi_app {judge}; }}
+            location / {{
+                auth_request /judge;
+                auth_request_set $who $sent_http_x_user;
+                wsgi_param X_WHO $who if_not_empty;
+                {app} {more}
+            }}
+            """,
+            listen="ssl http2" if http2 else "",
+        )
+        return nginx.client(tls=http2, http2=http2)
+
+    return start
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_auth_request_lets_through(nginx, judged, http2):
+    client = judged(http2=http2)
+    for _ in range(2):
+        response = client.post("/x", content=b"form", headers={"Cookie": "a=b"})
+        answer = said(response)
+        assert answer["REQUEST_METHOD"] == "POST"
+        assert answer["X_WHO"] == "ann"
+        assert answer["body"] == "form"
+        # What the judge has sent goes to nobody by itself.
+        assert "set-cookie" not in response.headers
+        assert "x-user" not in response.headers
+    # nginx asks by GET and keeps the body for the one who is asked.
+    assert nginx.recorded("asked") == ["GET /judge 0 a=b"] * 2
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_auth_request_refuses(nginx, judged, http2):
+    client = judged(http2=http2)
+    for _ in range(2):
+        response = client.post("/x?code=401", content=b"form")
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == 'Basic realm="judge"'
+        assert "401 Authorization Required" in response.text
+        forbidden = client.post("/x?code=403", content=b"form")
+        assert forbidden.status_code == 403
+        assert "www-authenticate" not in forbidden.headers
+        assert "403 Forbidden" in forbidden.text
+    assert said(client.get("/x"))["REQUEST_METHOD"] == "GET"
+
+
+@pytest.mark.parametrize("code", ["302", "404", "500", "503"])
+def test_auth_request_has_no_other_answers(nginx, judged, code):
+    client = judged()
+    assert client.get(f"/x?code={code}").status_code == 500
+    nginx.wait_log(f"auth request unexpected status: {code}")
+    assert client.get("/x?code=204").status_code == 200
+
+
+def test_auth_request_and_a_page_for_those_refused(nginx, app):
+    judge = nginx.app("judge", JUDGE)
+    login = nginx.app(
+        "login",
+        """
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [f"log in to see {environ['REQUEST_URI']}".encode()]
+        """,
+    )
+    nginx.start(
+        server=f"location = /judge {{ internal; wsgi_app {judge}; }}\n"
+        f"location / {{ auth_request /judge; {app} error_page 401 @login; }}\n"
+        f"location @login {{ wsgi_app {login}; }}"
+    )
+    response = nginx.client().get("/secret?code=401")
+    assert (response.status_code, response.text) == (401, "log in to see /secret?code=401")
+
+
+def test_auth_request_whose_application_raises(nginx, app):
+    broken = nginx.app("broken", "def application(environ, start_response):\n    raise KeyError(1)")
+    nginx.start(
+        server=f"location = /judge {{ wsgi_app {broken}; }}\n"
+        f"location / {{ auth_request /judge; {app} }}"
+    )
+    client = nginx.client()
+    for _ in range(2):
+        assert client.post("/x", content=b"form").status_code == 500
+    nginx.wait_log("KeyError")
+
+
+def passwords(nginx) -> str:
+    """`auth_basic` with the user ann, whose password is secret."""
+    path = nginx.page("passwords", "ann:{PLAIN}secret\n")
+    return f'auth_basic "the office"; auth_basic_user_file {path};'
+
+
+@pytest.mark.parametrize("kind", ["any", "all"])
+def test_satisfy(nginx, app, kind):
+    nginx.start(
+        server=f"""
+        satisfy {kind};
+        {passwords(nginx)}
+        location /inside {{ allow 127.0.0.1; deny all; {app} }}
+        location /outside {{ deny all; {app} }}
+        location /asked {{ allow 127.0.0.1; deny all; auth_request /yes; {app} }}
+        location /refused {{ deny all; auth_request /no; {app} }}
+        location /yes {{ satisfy any; allow all; return 204; }}
+        location /no {{ satisfy any; allow all; return 403; }}
+        """
+    )
+    client = nginx.client()
+    known = {"auth": ("ann", "secret")}
+
+    def statuses(path: str) -> list[int]:
+        wrong = client.get(path, auth=("ann", "wrong"))
+        return [r.status_code for r in (client.get(path), wrong, client.get(path, **known))]
+
+    if kind == "any":
+        assert statuses("/inside") == [200, 200, 200]
+        assert statuses("/outside") == [401, 401, 200]
+        assert statuses("/asked") == [200, 200, 200]
+    else:
+        assert statuses("/inside") == [401, 401, 200]
+        assert statuses("/outside") == [403, 403, 403]
+        assert statuses("/asked") == [401, 401, 200]
+        assert statuses("/refused") == [403, 403, 403]
+    challenge = client.get("/outside" if kind == "any" else "/inside").headers["www-authenticate"]
+    assert challenge == 'Basic realm="the office"'
+
+
+def test_basic_authentication_names_the_user(nginx, app):
+    nginx.start(
+        f"{app} {passwords(nginx)} wsgi_param REMOTE_USER $remote_user if_not_empty;",
+        server=f"location /open {{ {app} }}",
+    )
+    client = nginx.client()
+    assert client.get("/").status_code == 401
+    assert said(client.get("/", auth=("ann", "secret")))["REMOTE_USER"] == "ann"
+    # Where nobody has checked it, nginx does not make a user of a header by itself.
+    assert "REMOTE_USER" not in said(client.get("/open", auth=("ann", "wrong")))
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 200), ("HEAD", 200), ("POST", 403), ("DELETE", 403)]
+)
+def test_limit_except(nginx, app, method, status):
+    nginx.start(f"limit_except GET {{ deny all; }} {app}")
+    client = nginx.client()
+    for _ in range(2):
+        response = client.request(method, "/", content=b"x" * 100_000 if method == "POST" else b"")
+        assert response.status_code == status
+
+
+def test_limit_except_is_not_an_application_s_place(nginx, app):
+    result = nginx.check(f"limit_except GET {{ {app} }}")
+    assert result.returncode != 0
+    assert '"wsgi_app" directive is not allowed here' in result.stderr
+
+
+def test_internal(nginx, app):
+    nginx.start(
+        server=f"location /shut {{ internal; {app} }}\n"
+        "location /rewritten { rewrite ^ /shut/in last; }\n"
+        "error_page 418 /shut/page; location /teapot { return 418; }"
+    )
+    client = nginx.client()
+    assert client.get("/shut").status_code == 404
+    assert client.post("/shut", content=b"form").status_code == 404
+    assert said(client.get("/rewritten"))["PATH_INFO"] == "/shut/in"
+    assert "PATH_INFO=/shut/page" in client.get("/teapot").text
