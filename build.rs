@@ -21,10 +21,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     // nginx-sys says which nginx its bindings are of. From 1.23 on a header that may come several times
     // is a linked list.
     println!("cargo:rerun-if-env-changed=DEP_NGINX_VERSION_NUMBER");
-    println!("cargo:rustc-check-cfg=cfg(nginx_1_23)");
+    println!("cargo:rustc-check-cfg=cfg(nginx_1_23, nginx_1_29)");
     let nginx: u32 = env::var("DEP_NGINX_VERSION_NUMBER")?.parse()?;
     if nginx >= 1_023_000 {
         println!("cargo:rustc-cfg=nginx_1_23");
+    }
+    // It can send 103 Early Hints.
+    if nginx >= 1_029_000 {
+        println!("cargo:rustc-cfg=nginx_1_29");
     }
     Ok(())
 }

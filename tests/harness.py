@@ -29,6 +29,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 VENV = PROJECT / "target" / "venv"
 # Taken out: nginx itself reads a variable of this name (the sockets of an older nginx).
 NGINX = os.environ.pop("NGINX", "/usr/sbin/nginx")
+_ABOUT = subprocess.run([NGINX, "-V"], check=True, capture_output=True, text=True).stderr
+NGINX_VERSION = tuple(map(int, re.findall(r"nginx/(\d+)\.(\d+)\.(\d+)", _ABOUT)[0]))
+HAS_HTTP3 = "--with-http_v3_module" in _ABOUT
 MODULE = Path(os.environ.get("PYWSGI_MODULE", PROJECT / "target/release/ngx_http_pywsgi_module.so"))
 TESTKIT = PROJECT / "tests" / "apps" / "testkit.py"
 

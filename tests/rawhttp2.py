@@ -15,6 +15,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
+        self.hints: list[tuple[str, str]] = []
         self.body = b""
         self.trailers: list[tuple[str, str]] = []
         self.ended = False
@@ -86,7 +87,9 @@ class Http2:
         return answer
 
     def _take(self, event: object) -> None:
-        if isinstance(event, h2.events.ResponseReceived):
+        if isinstance(event, h2.events.InformationalResponseReceived):
+            self.streams[event.stream_id].hints += event.headers
+        elif isinstance(event, h2.events.ResponseReceived):
             self.streams[event.stream_id].headers = dict(event.headers)
         elif isinstance(event, h2.events.DataReceived):
             self.streams[event.stream_id].body += event.data

@@ -55,6 +55,8 @@ pub(crate) struct LocationConfig {
     /// `wsgi_timeout`; `None`: no limit.
     pub(crate) timeout: Option<Duration>,
     pub(crate) client_abort: ClientAbort,
+    /// `wsgi_early_hints`
+    pub(crate) early_hints: bool,
     /// `wsgi_file_wrapper`
     pub(crate) file_wrapper: bool,
     /// `X-Accel-Buffering` is obeyed (`wsgi_accel`, `wsgi_ignore_headers`).

@@ -23,7 +23,7 @@ use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
 use super::tasks::Task;
 use super::worker::Worker;
 use crate::http::head::RequestHead;
-use crate::http::header::ResponseHead;
+use crate::http::header::{Field, ResponseHead};
 use bytes::Bytes;
 
 /// A request on its way to a thread.
@@ -235,6 +235,11 @@ impl Exchange {
             }
         });
         result
+    }
+
+    /// Thread: sends a 103 (Early Hints).
+    pub(crate) fn send_hints(&self, fields: Vec<Field>) {
+        self.output.push_hints(fields, || self.worker.events.push(Event::Output(self.id)));
     }
 
     /// Thread: sends a part of a file. Never waits.

@@ -58,6 +58,7 @@ pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
         script_name: None,
         timeout: None,
         client_abort: ClientAbort::Notify,
+        early_hints: true,
         file_wrapper: true,
         accel_buffering: true,
         params: Vec::new(),

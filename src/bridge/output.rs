@@ -27,8 +27,7 @@ use bytes::Bytes;
 use super::config::Buffering;
 use super::spill;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
-use crate::http::header::ResponseHead;
-use crate::http::trailer::Trailer;
+use crate::http::header::{Field, ResponseHead};
 
 /// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
 /// asks for [`Worker::collect`](super::worker::Worker::collect).
@@ -91,10 +90,12 @@ pub(crate) struct Rest {
 pub(crate) struct Batch {
     pub(crate) head: Option<ResponseHead>,
     pub(crate) blocks: VecDeque<Block>,
+    /// What is to go out before the head, each as a 103 (Early Hints).
+    pub(crate) hints: Vec<Vec<Field>>,
     /// With the head: trailers were set before it.
     pub(crate) expects_trailers: bool,
     /// What follows the body, as far as it is known.
-    pub(crate) trailers: Vec<Trailer>,
+    pub(crate) trailers: Vec<Field>,
     pub(crate) end: Option<End>,
 }
 
@@ -108,10 +109,13 @@ pub(crate) struct Output {
 #[derive(Debug)]
 struct State {
     buffering: Buffering,
+    hints: Vec<Vec<Field>>,
     head: Option<ResponseHead>,
+    /// There has been a head.
+    started: bool,
     blocks: VecDeque<Block>,
     expects_trailers: bool,
-    trailers: Vec<Trailer>,
+    trailers: Vec<Field>,
     end: Option<End>,
     memory: usize,
     file: Option<Arc<File>>,
@@ -129,7 +133,9 @@ impl Output {
     pub(crate) fn new(buffering: Buffering) -> Self {
         let state = State {
             buffering,
+            hints: Vec::new(),
             head: None,
+            started: false,
             blocks: VecDeque::new(),
             expects_trailers: false,
             trailers: Vec::new(),
@@ -151,8 +157,23 @@ impl Output {
         lock(&self.state).buffering.enabled = enabled;
     }
 
+    /// Thread: adds a 103 (Early Hints). One that comes after the head is nobody's any more.
+    pub(crate) fn push_hints(&self, fields: Vec<Field>, announce: impl Fn()) {
+        let news = {
+            let mut state = lock(&self.state);
+            if state.closed || state.started {
+                return;
+            }
+            state.hints.push(fields);
+            state.announces()
+        };
+        if news {
+            announce();
+        }
+    }
+
     /// Thread: sets what follows the body. It goes with the next part of the response, the end at last.
-    pub(crate) fn set_trailers(&self, trailers: Vec<Trailer>) {
+    pub(crate) fn set_trailers(&self, trailers: Vec<Field>) {
         lock(&self.state).trailers = trailers;
     }
 
@@ -265,6 +286,7 @@ impl Output {
     pub(crate) fn take(&self, batch: &mut Batch) {
         let mut state = lock(&self.state);
         state.announced = false;
+        batch.hints.append(&mut state.hints);
         if let Some(head) = state.head.take() {
             batch.head = Some(head);
             batch.expects_trailers = state.expects_trailers;
@@ -409,6 +431,7 @@ impl State {
     fn set_head(&mut self, head: Option<ResponseHead>) {
         if head.is_some() {
             self.head = head;
+            self.started = true;
             self.expects_trailers = !self.trailers.is_empty();
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct RequestHead {
     /// nginx's `$connection` and `$connection_requests`.
     pub(crate) connection: u64,
     pub(crate) connection_requests: usize,
+    /// This nginx can send 103 (Early Hints) to this client.
+    pub(crate) takes_hints: bool,
     pub(crate) https: bool,
     /// Only the response's head is wanted: HEAD, or a subrequest such as `auth_request`'s.
     pub(crate) head_only: bool,

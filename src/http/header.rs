@@ -131,6 +131,9 @@ pub(crate) enum HeaderError {
     LengthsDiffer { first: u64, second: u64 },
 }
 
+/// A field as name and value.
+pub(crate) type Field = (Vec<u8>, Vec<u8>);
+
 /// Refuses a name that is not a token (RFC 9110, sections 5.1 and 5.6.2).
 pub(crate) fn check_name(name: &[u8]) -> Result<(), HeaderError> {
     if name.is_empty() {

@@ -4,9 +4,6 @@ use thiserror::Error;
 
 use super::header::{self, HeaderError, HeaderKind, quoted};
 
-/// A trailer field, as name and value.
-pub(crate) type Trailer = (Vec<u8>, Vec<u8>);
-
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum TrailerError {
     #[error(transparent)]

@@ -6,6 +6,7 @@ mod body;
 mod conf;
 mod context;
 mod directives;
+mod early_hints;
 mod entry;
 mod finalize;
 mod handler;

@@ -18,6 +18,8 @@ use rustix::net::sockopt::set_socket_linger;
 use super::accel;
 use super::conf::LocConf;
 use super::context::{Body, Context, SentFile};
+#[cfg(nginx_1_29)]
+use super::early_hints;
 use super::finalize;
 use super::handler;
 use super::log;
@@ -60,10 +62,10 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
             (_, Some(End::Failed)) => finalize::finish(token, context, INTERNAL_SERVER_ERROR),
             (_, Some(End::Refused)) => handler::unavailable(token, context),
             (Sent::Body(rc), Some(End::Complete)) => finalize::finish(token, context, rc),
-            (Sent::Body(_), None) => {
+            (Sent::Body(_) | Sent::Hints, None) => {
                 let _in_flight = settle(token, context);
             }
-            (Sent::Nothing | Sent::Elsewhere, _) => {}
+            (Sent::Nothing | Sent::Hints | Sent::Elsewhere, _) => {}
         }
     }
 }
@@ -72,6 +74,8 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
 enum Sent {
     /// There was nothing to send.
     Nothing,
+    /// Only early hints.
+    Hints,
     /// The head has gone, and what there was of the body; nginx's code.
     Body(isize),
     /// nginx wants no body: it has failed, it answers by itself, or only the head is wanted.
@@ -85,6 +89,13 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
     unsafe {
         let r = (*context).request;
         let mut news = false;
+        #[cfg(nginx_1_29)]
+        for hints in batch.hints.drain(..) {
+            if early_hints::send(token, r, &hints) == sys::ERROR {
+                return Sent::Refused(sys::ERROR);
+            }
+            news = true;
+        }
         if let Some(head) = batch.head.take() {
             if matches!((*context).body, Body::Expected | Body::Streaming | Body::Paused) {
                 // The application may leave the rest of the body unread, and nginx then closes the
@@ -117,7 +128,7 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
             }
             news = true;
         } else if !(*context).head_sent {
-            return Sent::Nothing;
+            return if news { Sent::Hints } else { Sent::Nothing };
         }
         let last = batch.end == Some(End::Complete);
         if batch.blocks.is_empty() && !last && !news {
@@ -321,6 +332,14 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
             return;
         }
         if !(*context).head_sent {
+            #[cfg(nginx_1_29)]
+            if sys::is_buffered(connection) {
+                if early_hints::flush(r) == sys::ERROR {
+                    finalize::lose(token, context, sys::ERROR);
+                    return;
+                }
+                let _in_flight = settle(token, context);
+            }
             return;
         }
         if output(context, ptr::null_mut()) == sys::ERROR {

@@ -9,6 +9,7 @@ use nginx_sys::{
 };
 
 use super::conf::{LocConf, ParamValue};
+use super::early_hints;
 use super::sys::{self, EventThread};
 use crate::http::head::RequestHead;
 use crate::http::path;
@@ -73,6 +74,7 @@ pub(super) unsafe fn snapshot(
     if port != 0 {
         head.remote_port = head.put(port.to_string().as_bytes());
     }
+    head.takes_hints = early_hints::can_be_sent(request);
     head.connection = connection.number;
     head.connection_requests = connection.requests;
     head.https = !connection.ssl.is_null();

@@ -10,9 +10,8 @@ use nginx_sys::{
 
 use super::conf::LocConf;
 use super::sys::{self, CONF_UNSET, EventThread};
-use crate::http::header::{HeaderKind, ResponseHead};
+use crate::http::header::{Field, HeaderKind, ResponseHead};
 use crate::http::status;
-use crate::http::trailer::Trailer;
 
 /// Puts `head` into `r.headers_out`; `None` where memory is out.
 ///
@@ -139,13 +138,37 @@ pub(super) unsafe fn challenge(
 pub(super) unsafe fn set_trailers(
     _token: EventThread,
     r: *mut ngx_http_request_t,
-    trailers: &[Trailer],
+    trailers: &[Field],
 ) -> Option<()> {
     // SAFETY: the caller's; the list is the request's own.
+    unsafe { put_all(r, &raw mut (*r).headers_out.trailers, trailers) }
+}
+
+/// Puts the fields of a 103 (Early Hints) into `r.headers_out`.
+///
+/// # Safety
+///
+/// As for [`set`].
+#[cfg(nginx_1_29)]
+pub(super) unsafe fn set_hints(
+    _token: EventThread,
+    r: *mut ngx_http_request_t,
+    fields: &[Field],
+) -> Option<()> {
+    // SAFETY: the caller's.
+    unsafe { put_all(r, &raw mut (*r).headers_out.headers, fields) }
+}
+
+unsafe fn put_all(
+    r: *mut ngx_http_request_t,
+    list: *mut ngx_list_t,
+    fields: &[Field],
+) -> Option<()> {
+    // SAFETY: the callers': a list of the live request's.
     unsafe {
-        for (name, value) in trailers {
+        for (name, value) in fields {
             let mut texts = Texts::new((*r).pool, name.len() + value.len())?;
-            push(&raw mut (*r).headers_out.trailers, texts.put(name), texts.put(value))?;
+            push(list, texts.put(name), texts.put(value))?;
         }
         Some(())
     }

@@ -60,6 +60,7 @@ pub(in crate::nginx) struct LocConf {
     pub(in crate::nginx) pass_headers: Option<Vec<Vec<u8>>>,
     pub(in crate::nginx) ignore_headers: Option<Vec<HeaderKind>>,
     pub(in crate::nginx) accel: ngx_flag_t,
+    pub(in crate::nginx) early_hints: ngx_flag_t,
     pub(in crate::nginx) file_wrapper: ngx_flag_t,
     /// Unset: for files alone.
     pub(in crate::nginx) force_ranges: ngx_flag_t,
@@ -95,6 +96,7 @@ impl LocConf {
             pass_headers: None,
             ignore_headers: None,
             accel: CONF_UNSET,
+            early_hints: CONF_UNSET,
             file_wrapper: CONF_UNSET,
             force_ranges: CONF_UNSET,
             client_abort: None,
@@ -133,6 +135,7 @@ impl LocConf {
         merge_value(&mut self.pass_authorization, previous.pass_authorization, CONF_UNSET, 1);
         merge_value(&mut self.pass_request_headers, previous.pass_request_headers, CONF_UNSET, 1);
         merge_value(&mut self.accel, previous.accel, CONF_UNSET, 1);
+        merge_value(&mut self.early_hints, previous.early_hints, CONF_UNSET, 1);
         merge_value(&mut self.file_wrapper, previous.file_wrapper, CONF_UNSET, 1);
         merge_value(&mut self.force_ranges, previous.force_ranges, CONF_UNSET, CONF_UNSET);
         inherit(&mut self.client_abort, &previous.client_abort);
@@ -254,6 +257,7 @@ impl LocConf {
             script_name: self.script_name.clone().flatten(),
             timeout: (self.timeout > 0).then(|| Duration::from_millis(self.timeout as u64)),
             client_abort: self.client_abort.unwrap_or(ClientAbort::Notify),
+            early_hints: self.early_hints != 0,
             file_wrapper: self.file_wrapper != 0,
             accel_buffering: self.obeys(HeaderKind::AccelBuffering),
             params,

@@ -57,7 +57,7 @@ const fn location(
 }
 
 /// The directive table; docs/directives has a page for each.
-pub(super) static mut COMMANDS: [ngx_command_t; 33] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 34] = [
     location(sys::string(c"wsgi_app"), LOCATION, NGX_CONF_TAKE1, wsgi_app, 0),
     location(sys::string(c"wsgi_callable"), ANY, NGX_CONF_1MORE, wsgi_callable, 0),
     location(sys::string(c"wsgi_script_name"), ANY, NGX_CONF_TAKE1, wsgi_script_name, 0),
@@ -136,6 +136,13 @@ pub(super) static mut COMMANDS: [ngx_command_t; 33] = [
         NGX_CONF_FLAG,
         ngx_conf_set_flag_slot,
         offset_of!(LocConf, accel),
+    ),
+    location(
+        sys::string(c"wsgi_early_hints"),
+        ANY,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        offset_of!(LocConf, early_hints),
     ),
     location(
         sys::string(c"wsgi_file_wrapper"),

@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::early_hints::EarlyHints;
 use super::file_wrapper::FileWrapper;
 use super::input::Input;
 use super::request::Request;
@@ -118,6 +119,9 @@ pub(super) fn make<'py>(
         }
     }
     environ.set_item(intern!(py, "wsgi.input"), Bound::new(py, Input::new(job))?)?;
+    if head.takes_hints && job.location.early_hints {
+        environ.set_item(intern!(py, "wsgi.early_hints"), Bound::new(py, EarlyHints::new(job))?)?;
+    }
     environ.set_item(intern!(py, "pywsgi.request"), Bound::new(py, Request::new(job))?)?;
     Ok(environ)
 }

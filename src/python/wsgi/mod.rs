@@ -1,5 +1,6 @@
 //! WSGI (PEP 3333): one call of an application.
 
+mod early_hints;
 pub(super) mod environ;
 mod file_wrapper;
 mod input;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::start_response::text;
+use super::start_response;
 use crate::bridge::callbacks::Callback;
 use crate::bridge::exchange::Job;
-use crate::http::{header, trailer};
+use crate::http::trailer;
 use crate::python::shim;
 
 #[pyclass(frozen, module = "pywsgi")]
@@ -62,14 +62,10 @@ impl Request {
     }
 
     fn send_trailers(&self, fields: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut trailers = Vec::new();
-        for field in fields.try_iter()? {
-            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = field?.extract()?;
-            let name = text(&name, "a trailer's name")?;
-            let value = text(&value, "a trailer's value")?;
-            trailer::check(&name, &value)
+        let trailers = start_response::fields(fields, "a trailer's name", "a trailer's value")?;
+        for (name, value) in &trailers {
+            trailer::check(name, value)
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
-            trailers.push((name.into_owned(), header::trim(&value).to_vec()));
         }
         self.job.output.set_trailers(trailers);
         Ok(())

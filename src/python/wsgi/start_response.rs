@@ -11,7 +11,7 @@ use super::input;
 use super::output::share;
 use super::response::{Response, Start, Unsent};
 use crate::bridge::input::InputError;
-use crate::http::header::{self, HeaderError, HeaderKind, ResponseHead};
+use crate::http::header::{self, Field, HeaderError, HeaderKind, ResponseHead};
 use crate::http::status;
 
 /// `start_response` of one request.
@@ -129,8 +129,23 @@ fn raised(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     Ok(PyErr::from_value(value))
 }
 
+/// Pairs of name and value as fields, the values without the white space around them.
+pub(super) fn fields(
+    pairs: &Bound<'_, PyAny>,
+    name_is: &str,
+    value_is: &str,
+) -> PyResult<Vec<Field>> {
+    let mut fields = Vec::new();
+    for pair in pairs.try_iter()? {
+        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
+        let (name, value) = (text(&name, name_is)?, text(&value, value_is)?);
+        fields.push((name.into_owned(), header::trim(&value).to_vec()));
+    }
+    Ok(fields)
+}
+
 /// The latin-1 bytes of a `str`.
-pub(super) fn text<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Cow<'py, [u8]>> {
+fn text<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Cow<'py, [u8]>> {
     let text = value.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!(
             "{what} must be a str, not {} (PEP 3333, \"A Note On String Types\")",

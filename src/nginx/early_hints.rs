@@ -1,0 +1,70 @@
+//! 103 (Early Hints, RFC 8297): an nginx from 1.29 on can send it, an older one cannot.
+
+use nginx_sys::ngx_http_request_t;
+
+#[cfg(nginx_1_29)]
+pub(super) use self::sending::{flush, send};
+
+/// Can this nginx send a 103 to the client of `r`? Not in answer to a subrequest, and not to HTTP/1.0, which
+/// knows one response to a request.
+pub(super) fn can_be_sent(r: &ngx_http_request_t) -> bool {
+    const HTTP_1_1: usize = nginx_sys::NGX_HTTP_VERSION_11 as usize;
+    cfg!(nginx_1_29) && std::ptr::eq(r, r.main) && r.http_version >= HTTP_1_1
+}
+
+#[cfg(nginx_1_29)]
+mod sending {
+    use std::ptr;
+
+    use nginx_sys::{
+        ngx_http_request_t, ngx_http_send_early_hints, ngx_http_top_early_hints_filter,
+        ngx_http_write_filter, ngx_list_init, ngx_table_elt_t,
+    };
+
+    use crate::http::header::Field;
+    use crate::nginx::response;
+    use crate::nginx::sys::{self, EventThread};
+
+    /// Sends one. Where `early_hints` is configured its conditions say to whom; where it is not, everybody
+    /// gets it: it is the application that asks.
+    ///
+    /// # Safety
+    ///
+    /// `r` is a live request whose header has not been sent.
+    pub(in crate::nginx) unsafe fn send(
+        token: EventThread,
+        r: *mut ngx_http_request_t,
+        fields: &[Field],
+    ) -> isize {
+        // SAFETY: the caller's. The fields of the response itself, as far as other modules have set them,
+        // are put aside meanwhile; the list's `last` points into the list where it stands.
+        unsafe {
+            let kept = ptr::read(&raw const (*r).headers_out.headers);
+            let size = size_of::<ngx_table_elt_t>();
+            let list = &raw mut (*r).headers_out.headers;
+            let filled = ngx_list_init(list, (*r).pool, fields.len().max(1), size) == sys::OK
+                && response::set_hints(token, r, fields).is_some();
+            let rc = if !filled {
+                sys::ERROR
+            } else if !sys::core_loc_conf(r).early_hints.is_null() {
+                ngx_http_send_early_hints(r)
+            } else if let Some(filter) = ngx_http_top_early_hints_filter {
+                filter(r)
+            } else {
+                sys::OK
+            };
+            ptr::write(&raw mut (*r).headers_out.headers, kept);
+            rc
+        }
+    }
+
+    /// Sends on what the client could not take at once.
+    ///
+    /// # Safety
+    ///
+    /// `r` is a live request.
+    pub(in crate::nginx) unsafe fn flush(r: *mut ngx_http_request_t) -> isize {
+        // SAFETY: the caller's, as ngx_http_upstream_early_hints_writer does.
+        unsafe { ngx_http_write_filter(r, ptr::null_mut()) }
+    }
+}

@@ -1,0 +1,44 @@
+//! `wsgi.early_hints`: 103 (Early Hints) before the response, called as gunicorn's is.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::start_response::fields;
+use crate::bridge::exchange::Job;
+use crate::http::header::{self, HeaderKind};
+
+#[pyclass(frozen, module = "pywsgi", name = "early_hints")]
+pub(super) struct EarlyHints(Job);
+
+impl EarlyHints {
+    pub(super) fn new(job: &Job) -> Self {
+        Self(Arc::clone(job))
+    }
+}
+
+#[pymethods]
+impl EarlyHints {
+    /// Sends the fields, a list of (name, value), at once; nothing where the response has begun.
+    fn __call__(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Self(job) = self;
+        let fields = fields(headers, "an early hint's name", "an early hint's value")?;
+        for (name, value) in &fields {
+            header::check_name(name)
+                .and_then(|()| header::check_value(name, value))
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
+            let kind = header::classify(name);
+            if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
+                let name = header::quoted(name);
+                return Err(PyValueError::new_err(format!(
+                    "{name} cannot be an early hint: it speaks of one message (RFC 8297, section 2)"
+                )));
+            }
+        }
+        if !fields.is_empty() {
+            job.send_hints(fields);
+        }
+        Ok(())
+    }
+}

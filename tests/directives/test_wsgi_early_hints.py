@@ -1,0 +1,137 @@
+"""wsgi_early_hints: 103 before the response, where this nginx can send it."""
+
+from __future__ import annotations
+
+import pytest
+from harness import NGINX_VERSION
+from rawhttp2 import Http2
+
+CAN = NGINX_VERSION >= (1, 29, 0)
+
+SOURCE = """
+    from testkit import gate, record
+
+    LINKS = [
+        ("Link", "</style.css>; rel=preload; as=style"),
+        ("Link", "</app.js>; rel=preload; as=script"),
+    ]
+
+    def application(environ, start_response):
+        hints = environ.get("wsgi.early_hints")
+        query = environ["QUERY_STRING"]
+        record("has", hints is not None)
+        if hints is None:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"no key"]
+        if query == "wrong":
+            hints([("Link", "a\\r\\nSet-Cookie: b")])
+        if query == "length":
+            hints([("Content-Length", "5")])
+        if query == "late":
+            start_response("200 OK", [("Content-Type", "text/plain")])(b"begun ")
+            hints(LINKS)
+            return [b"late"]
+        hints(LINKS)
+        if query == "twice":
+            hints([("Link", "</second.css>; rel=preload")])
+        if query == "gate":
+            gate("go")
+        hints([])
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Link", "</own>")])
+        return [b"the response"]
+"""
+HINTS = (
+    b"HTTP/1.1 103 Early Hints\r\n"
+    b"Link: </style.css>; rel=preload; as=style\r\n"
+    b"Link: </app.js>; rel=preload; as=script\r\n\r\n"
+)
+
+
+@pytest.fixture
+def start(nginx):
+    def begin(more: str = "", **options):
+        app = nginx.app("hints", SOURCE)
+        nginx.start(f"wsgi_app {app}; {more}", **options)
+
+    return begin
+
+
+def ask(nginx, query: str = "", version: str = "1.1") -> bytes:
+    head = f"GET /?{query} HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n"
+    return nginx.raw(head.encode())
+
+
+def test_there_is_a_key_where_this_nginx_can_send_it(start, nginx):
+    start()
+    answer = ask(nginx)
+    assert nginx.recorded("has") == [str(CAN)]
+    assert answer.startswith(HINTS) is CAN
+    assert (b"103" in answer) is CAN
+
+
+def test_off_takes_the_key_away(start, nginx):
+    start("wsgi_early_hints off;")
+    assert ask(nginx).endswith(b"no key")
+
+
+def test_http_1_0_has_none(start, nginx):
+    start()
+    assert ask(nginx, version="1.0").endswith(b"no key")
+
+
+def test_a_subrequest_has_none(start, nginx):
+    nginx.page("page.shtml", '<!--# include virtual="/" -->')
+    start(server="location = /page.shtml { ssi on; types { text/html shtml; } }")
+    head = b"GET /page.shtml HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    assert b"no key" in nginx.raw(head)
+
+
+if CAN:
+
+    def test_it_goes_out_at_once_and_the_response_follows(start, nginx):
+        start()
+        with nginx.connect() as connection:
+            connection.get("/?gate")
+            assert connection.until(b"\r\n\r\n") + b"\r\n\r\n" == HINTS
+            nginx.open_gate("go")
+            response = connection.response()
+            assert (response.status, response.body) == (200, b"the response")
+            assert response.all("Link") == ["</own>"]
+            # The connection goes on.
+            connection.get("/")
+            assert connection.until(b"\r\n\r\n") + b"\r\n\r\n" == HINTS
+            assert connection.response().body == b"the response"
+
+    def test_each_call_is_a_response_of_its_own(start, nginx):
+        start()
+        answer = ask(nginx, "twice")
+        second = b"HTTP/1.1 103 Early Hints\r\nLink: </second.css>; rel=preload\r\n\r\n"
+        assert answer.startswith(HINTS + second + b"HTTP/1.1 200 OK\r\n")
+
+    def test_after_the_head_it_is_nothing(start, nginx):
+        start()
+        answer = ask(nginx, "late")
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and b"103" not in answer
+
+    @pytest.mark.parametrize(("query", "what"), [("wrong", "contains CR"), ("length", "RFC 8297")])
+    def test_what_cannot_be_a_hint_is_refused(start, nginx, query, what):
+        start()
+        assert ask(nginx, query).startswith(b"HTTP/1.1 500 ")
+        assert nginx.wait_log(what)
+
+    @pytest.mark.parametrize(("condition", "sent"), [("1", True), ("0", False), ('""', False)])
+    def test_the_conditions_of_early_hints_decide(start, nginx, condition, sent):
+        start(f"set $to {condition}; early_hints $to;")
+        answer = ask(nginx)
+        assert answer.startswith(HINTS) is sent
+        assert answer.endswith(b"the response")
+
+    def test_over_http_2(start, nginx):
+        start(listen="ssl", server=nginx.tls() + "http2 on;")
+        with Http2(nginx.port) as client:
+            stream = client.response(client.request("/"))
+        assert (stream.status, stream.body) == (200, b"the response")
+        assert [value for name, value in stream.hints if name == "link"] == [
+            "</style.css>; rel=preload; as=style",
+            "</app.js>; rel=preload; as=script",
+        ]
