@@ -14,7 +14,8 @@ SOURCE = """
 
     NAMES = {
         "cache": "Cache-Control", "second": "Cache-Control", "expires": "Expires",
-        "link": "Link", "modified": "Last-Modified", "length": "Content-Length", "etag": "ETag",
+        "link": "Link", "location": "Location",
+        "modified": "Last-Modified", "length": "Content-Length", "etag": "ETag",
     }
 
     @validator
@@ -142,6 +143,27 @@ def test_add_header_of_a_link_beside_the_application_s(pair):
     pair.start("APP; add_header Link '</two>; rel=preload';")
     headers = pair.get(params={"link": "</one>; rel=preload"}).headers
     assert headers.get_list("link") == ["</one>; rel=preload", "</two>; rel=preload"]
+
+
+def test_variables_of_what_is_sent(pair):
+    names = (
+        "cache_control",
+        "link",
+        "expires",
+        "last_modified",
+        "etag",
+        "content_length",
+        "location",
+    )
+    texts = "|".join(f"$sent_http_{name}" for name in names)
+    pair.start(f'APP; add_header X-Seen "{texts}" always;')
+    query = OWN | {"link": "</one>", "modified": LONG_AGO, "etag": '"a"', "length": "5"}
+    assert pair.get(params=query).headers["x-seen"] == (
+        f'{OWN["cache"]}, {OWN["second"]}|</one>|{OWN["expires"]}|{LONG_AGO}|"a"|5|'
+    )
+    for target in ("/relative", "http://example.test/absolute"):
+        moved = pair.get(params={"location": target, "status": "302 Found"})
+        assert moved.headers["x-seen"] == f"||||||{target}"
 
 
 @pytest.mark.parametrize("query", ["", "?length=5"])
