@@ -175,6 +175,9 @@ unsafe fn chain(context: *mut Context, batch: &mut Batch, last: bool) -> Option<
         }
         if first.is_null() {
             let buffer = add(context, &mut link)?;
+            // Without our tag it is used once only: a filter may keep it for later, and being empty it
+            // looks done (ngx_chain_update_chains).
+            (*buffer).tag = ptr::null_mut();
             (*buffer).set_sync(u32::from(last && r != (*r).main));
             (*context).held.push_back(Block::Memory(Bytes::new()));
         }

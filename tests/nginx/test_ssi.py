@@ -81,6 +81,42 @@ def test_a_large_fragment_before_a_small_one(page):
     assert page(text) == "abcdefgh" * 100_000 + "end"
 
 
+def test_large_fragments_that_wait_for_the_one_before(nginx):
+    # nginx keeps what they have sent until it is their turn, buffer by buffer.
+    app = nginx.app(
+        "part",
+        """
+        from testkit import gate, record
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            name = environ["PATH_INFO"][6:]
+            record("called", name)
+            if name == "first":
+                gate("first")
+                return [b"first"]
+            return [name.encode() * 40_000, b"."]
+        """,
+    )
+    names = [f"{number:08}" for number in range(24)]
+    text = include("/part/first") + "".join(include(f"/part/{name}") for name in names)
+    nginx.page("page.html", text)
+    nginx.start(
+        server=f"location /part/ {{ wsgi_app {app}; }}\n"
+        f"location / {{ root {nginx.html}; ssi on; }}",
+        http="python_thread_pool default threads=32;",
+    )
+    with nginx.connect() as connection:
+        connection.get("/page.html", close=True)
+        nginx.wait_recorded("called", 25)
+        nginx.open_gate("first")
+        body = connection.response().body.decode()
+    assert body.startswith("first")
+    # By name, for a message that can be read.
+    got = [(part[:8], len(part)) for part in body.removeprefix("first").split(".")]
+    assert got == [(name, 320_000) for name in names] + [("", 0)]
+
+
 def test_a_fragment_kept_in_a_variable(page):
     text = include("/part?say=kept", 'set="one"') + '<<!--# echo var="one" -->>'
     assert page(text) == "<kept>"
