@@ -8,7 +8,15 @@ be installed by pip: `LogHandler` then writes to standard error.
 from pywsgi._log import LogHandler
 from pywsgi._request import ClientDisconnected, Request
 from pywsgi._target import LoadError
+from pywsgi._validate import ValidationError
 
-__all__ = ["ClientDisconnected", "LoadError", "LogHandler", "Request", "__version__"]
+__all__ = [
+    "ClientDisconnected",
+    "LoadError",
+    "LogHandler",
+    "Request",
+    "ValidationError",
+    "__version__",
+]
 
 __version__ = "0.1.0"

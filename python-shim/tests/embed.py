@@ -23,6 +23,8 @@ MODULES = (
     "_request",
     "_callbacks",
     "_files",
+    "_validate",
+    "_debug_page",
     "_exit",
 )
 SHIM = Path(__file__).resolve().parent.parent / "pywsgi"

@@ -55,6 +55,7 @@ pub(crate) struct LocationConfig {
     /// `wsgi_timeout`; `None`: no limit.
     pub(crate) timeout: Option<Duration>,
     pub(crate) client_abort: ClientAbort,
+    pub(crate) debug: Debug,
     /// `wsgi_early_hints`
     pub(crate) early_hints: bool,
     /// `wsgi_file_wrapper`
@@ -75,6 +76,16 @@ pub(crate) enum ClientAbort {
     Notify,
     /// Its thread gets a `ClientDisconnected`, too.
     Cancel,
+}
+
+/// `wsgi_debug`: what is done for an application's author.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Debug {
+    Off,
+    /// The 500 page is the traceback.
+    Traceback,
+    /// What PEP 3333 forbids is refused, and shown as well.
+    Validate,
 }
 
 /// Where a response waits for a client that is slower than the application.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{
-    AppConfig, Buffering, ClientAbort, LocationConfig, PoolConfig, PythonConfig, WorkerConfig,
+    AppConfig, Buffering, ClientAbort, Debug, LocationConfig, PoolConfig, PythonConfig,
+    WorkerConfig,
 };
 use super::events::Level;
 use super::exchange::{Exchange, Job};
@@ -58,6 +59,7 @@ pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
         script_name: None,
         timeout: None,
         client_abort: ClientAbort::Notify,
+        debug: Debug::Off,
         early_hints: true,
         file_wrapper: true,
         accel_buffering: true,

@@ -16,6 +16,10 @@ pub(super) struct App {
     /// `pywsgi._loader.Application`
     loader: Py<PyAny>,
     callable: OnceLock<Py<PyAny>>,
+    /// The same, checked by `wsgi_debug validate`.
+    validated: OnceLock<Py<PyAny>>,
+    /// The traceback of the last import, where that has failed.
+    failure: Mutex<String>,
     /// A thread imports it now.
     importing: Mutex<bool>,
     imported: Condvar,
@@ -31,6 +35,8 @@ impl App {
             target: config.target.clone(),
             loader: loader.unbind(),
             callable: OnceLock::new(),
+            validated: OnceLock::new(),
+            failure: Mutex::default(),
             importing: Mutex::new(false),
             imported: Condvar::new(),
             hop_by_hop_said: AtomicBool::new(false),
@@ -51,9 +57,29 @@ impl App {
                      files concerned has changed",
                     self.target
                 );
-                logging::exception(py, runtime, &what, &error);
+                let report = logging::exception(py, runtime, &what, &error);
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = report;
             }
         }
+    }
+
+    /// Why it could not be imported.
+    pub(super) fn failure(&self) -> String {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// `callable` within the checks of `wsgi_debug validate`.
+    pub(super) fn validated<'a>(
+        &'a self,
+        py: Python<'_>,
+        callable: &Py<PyAny>,
+    ) -> PyResult<&'a Py<PyAny>> {
+        if let Some(validated) = self.validated.get() {
+            return Ok(validated);
+        }
+        let validator = shim::function(py, "pywsgi._validate", "validator")?;
+        let validated = validator.call1((callable,))?.unbind();
+        Ok(self.validated.get_or_init(|| validated))
     }
 
     /// The callable; after a failed import it is tried again where a file concerned has changed.

@@ -64,8 +64,8 @@ fn call(py: Python<'_>, runtime: &Runtime, job: &Job) {
         return;
     };
     match app.callable(py, runtime) {
-        Some(callable) => wsgi::call(py, runtime, app, callable.bind(py), job),
-        None => fail(job),
+        Some(callable) => wsgi::call(py, runtime, app, callable, job),
+        None => wsgi::refuse(py, runtime, app, job),
     }
 }
 

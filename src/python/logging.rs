@@ -61,14 +61,16 @@ fn write_line(py: Python<'_>, level: Level, text: String) {
     }
 }
 
-/// Logs an exception with its traceback.
-pub(super) fn exception(py: Python<'_>, runtime: &Runtime, what: &str, error: &PyErr) {
+/// Logs an exception with its traceback, and gives that back.
+pub(super) fn exception(py: Python<'_>, runtime: &Runtime, what: &str, error: &PyErr) -> String {
     write(py, Level::Error, what);
     // `into_value` gives the exception its traceback, which CPython keeps apart before 3.12.
-    match runtime.format_exception.call1(py, (error.clone_ref(py).into_value(py),)) {
-        Ok(text) => write(py, Level::Error, &text.to_string()),
-        Err(_) => write(py, Level::Error, &error.to_string()),
-    }
+    let report = match runtime.format_exception.call1(py, (error.clone_ref(py).into_value(py),)) {
+        Ok(text) => text.to_string(),
+        Err(_) => error.to_string(),
+    };
+    write(py, Level::Error, &report);
+    report
 }
 
 /// The built-in module that the shim logs with.

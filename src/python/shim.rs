@@ -23,6 +23,8 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._request", c"pywsgi/_request.py", source!("_request.py")),
     (c"pywsgi._callbacks", c"pywsgi/_callbacks.py", source!("_callbacks.py")),
     (c"pywsgi._files", c"pywsgi/_files.py", source!("_files.py")),
+    (c"pywsgi._validate", c"pywsgi/_validate.py", source!("_validate.py")),
+    (c"pywsgi._debug_page", c"pywsgi/_debug_page.py", source!("_debug_page.py")),
     (c"pywsgi._exit", c"pywsgi/_exit.py", source!("_exit.py")),
 ];
 const INIT: &[u8] = source!("__init__.py");

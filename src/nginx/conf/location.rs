@@ -16,7 +16,7 @@ use nginx_sys::{
 
 use super::main::{DEFAULT_POOL, MainConf};
 use super::{ConfError, Place, core_loc_conf, main_conf, out_of_memory};
-use crate::bridge::config::{AppConfig, Buffering, ClientAbort, LocationConfig};
+use crate::bridge::config::{AppConfig, Buffering, ClientAbort, Debug, LocationConfig};
 use crate::http::header::HeaderKind;
 use crate::nginx::entry;
 use crate::nginx::sys::{self, CONF_UNSET, CONF_UNSET_MSEC, CONF_UNSET_SIZE};
@@ -65,6 +65,7 @@ pub(in crate::nginx) struct LocConf {
     /// Unset: for files alone.
     pub(in crate::nginx) force_ranges: ngx_flag_t,
     pub(in crate::nginx) client_abort: Option<ClientAbort>,
+    pub(in crate::nginx) debug: Option<Debug>,
     pub(in crate::nginx) intercept_errors: ngx_flag_t,
     pub(in crate::nginx) request_buffering: ngx_flag_t,
     pub(in crate::nginx) buffering: ngx_flag_t,
@@ -100,6 +101,7 @@ impl LocConf {
             file_wrapper: CONF_UNSET,
             force_ranges: CONF_UNSET,
             client_abort: None,
+            debug: None,
             intercept_errors: CONF_UNSET,
             request_buffering: CONF_UNSET,
             buffering: CONF_UNSET,
@@ -139,6 +141,7 @@ impl LocConf {
         merge_value(&mut self.file_wrapper, previous.file_wrapper, CONF_UNSET, 1);
         merge_value(&mut self.force_ranges, previous.force_ranges, CONF_UNSET, CONF_UNSET);
         inherit(&mut self.client_abort, &previous.client_abort);
+        inherit(&mut self.debug, &previous.debug);
         merge_value(&mut self.intercept_errors, previous.intercept_errors, CONF_UNSET, 0);
         merge_value(&mut self.request_buffering, previous.request_buffering, CONF_UNSET, 1);
         merge_value(&mut self.buffering, previous.buffering, CONF_UNSET, 1);
@@ -257,6 +260,7 @@ impl LocConf {
             script_name: self.script_name.clone().flatten(),
             timeout: (self.timeout > 0).then(|| Duration::from_millis(self.timeout as u64)),
             client_abort: self.client_abort.unwrap_or(ClientAbort::Notify),
+            debug: self.debug.unwrap_or(Debug::Off),
             early_hints: self.early_hints != 0,
             file_wrapper: self.file_wrapper != 0,
             accel_buffering: self.obeys(HeaderKind::AccelBuffering),

@@ -8,7 +8,7 @@ use nginx_sys::{
 };
 
 use super::reader::{Directive, set, setter};
-use crate::bridge::config::ClientAbort;
+use crate::bridge::config::{ClientAbort, Debug};
 use crate::http::{header, path};
 use crate::nginx::conf::{self, App, ConfError, LocConf, Param, ParamValue};
 use crate::nginx::entry;
@@ -91,6 +91,22 @@ setter!(wsgi_client_abort, LocConf, |directive| {
             let word = directive.lossy(1);
             return Err(
                 directive.error(format!("has \"{word}\"; it must be ignore, notify or cancel"))
+            );
+        }
+    });
+    Ok(())
+});
+
+setter!(wsgi_debug, LocConf, |directive| {
+    directive.once(&directive.conf.debug)?;
+    directive.conf.debug = Some(match directive.bytes(1) {
+        b"off" => Debug::Off,
+        b"traceback" => Debug::Traceback,
+        b"validate" => Debug::Validate,
+        _ => {
+            let word = directive.lossy(1);
+            return Err(
+                directive.error(format!("has \"{word}\"; it must be off, traceback or validate"))
             );
         }
     });

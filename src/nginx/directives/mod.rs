@@ -57,7 +57,7 @@ const fn location(
 }
 
 /// The directive table; docs/directives has a page for each.
-pub(super) static mut COMMANDS: [ngx_command_t; 34] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 35] = [
     location(sys::string(c"wsgi_app"), LOCATION, NGX_CONF_TAKE1, wsgi_app, 0),
     location(sys::string(c"wsgi_callable"), ANY, NGX_CONF_1MORE, wsgi_callable, 0),
     location(sys::string(c"wsgi_script_name"), ANY, NGX_CONF_TAKE1, wsgi_script_name, 0),
@@ -159,6 +159,7 @@ pub(super) static mut COMMANDS: [ngx_command_t; 34] = [
         offset_of!(LocConf, force_ranges),
     ),
     location(sys::string(c"wsgi_client_abort"), ANY, NGX_CONF_TAKE1, wsgi_client_abort, 0),
+    location(sys::string(c"wsgi_debug"), ANY, NGX_CONF_TAKE1, wsgi_debug, 0),
     location(
         sys::string(c"wsgi_intercept_errors"),
         ANY,

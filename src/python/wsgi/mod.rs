@@ -1,5 +1,6 @@
 //! WSGI (PEP 3333): one call of an application.
 
+mod debug;
 mod early_hints;
 pub(super) mod environ;
 mod file_wrapper;
@@ -18,22 +19,23 @@ use super::dispatch;
 use super::fork;
 use super::logging;
 use super::runtime::Runtime;
+use crate::bridge::config::Debug;
 use crate::bridge::exchange::Job;
 use response::Response;
 use start_response::StartResponse;
 
 /// Calls `callable` for `job` and sends its response. Faults are in the log.
-pub(super) fn call(
-    py: Python<'_>,
-    runtime: &Runtime,
-    app: &App,
-    callable: &Bound<'_, PyAny>,
-    job: &Job,
-) {
+pub(super) fn call(py: Python<'_>, runtime: &Runtime, app: &App, callable: &Py<PyAny>, job: &Job) {
     let response = Arc::new(Response::new(job));
-    let prepared = environ::make(py, runtime, app, job)
-        .and_then(|environ| Ok((environ, Bound::new(py, StartResponse(Arc::clone(&response)))?)));
-    let (environ, start_response) = match prepared {
+    let prepared = environ::make(py, runtime, app, job).and_then(|environ| {
+        let start_response = Bound::new(py, StartResponse(Arc::clone(&response)))?;
+        let callable = match job.location.debug {
+            Debug::Validate => app.validated(py, callable)?,
+            Debug::Off | Debug::Traceback => callable,
+        };
+        Ok((environ, start_response, callable.bind(py)))
+    });
+    let (environ, start_response, callable) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let what = format!("application \"{}\" cannot be called", app.target);
@@ -47,4 +49,12 @@ pub(super) fn call(
         fork::leave(py, runtime, result.err().as_ref());
     }
     output::respond(py, runtime, app, &response, result);
+}
+
+/// Answers a request whose application could not be imported.
+pub(super) fn refuse(py: Python<'_>, runtime: &Runtime, app: &App, job: &Job) {
+    let response = Response::new(job);
+    if !debug::show(py, runtime, job, &response, &app.failure()) {
+        response.fail();
+    }
 }

@@ -6,6 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::debug;
 use super::file_wrapper::FileWrapper;
 use super::input::ClientGone;
 use super::request;
@@ -62,8 +63,11 @@ pub(super) fn respond(
     let closes = match sent {
         Ok(closes) => closes,
         Err(fault) => {
-            say(py, runtime, app, fault);
-            response.fail();
+            let shown = say(py, runtime, app, fault)
+                .is_some_and(|report| debug::show(py, runtime, response.job(), response, &report));
+            if !shown {
+                response.fail();
+            }
             Closes::Now
         }
     };
@@ -277,21 +281,25 @@ fn close_after(py: Python<'_>, response: &Response, iterable: &Bound<'_, PyAny>)
     }
 }
 
-fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) {
+/// Says in the log what is wrong; gives back what can be shown of it.
+fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) -> Option<String> {
     match fault {
         // nginx says it, at its level.
-        Fault::Gone => {}
-        Fault::Raised(error) if is_cancelled(py, runtime, app, &error) => {}
+        Fault::Gone => None,
+        Fault::Raised(error) if is_cancelled(py, runtime, app, &error) => None,
         Fault::Raised(error) if error.is_instance_of::<ClientGone>(py) => {
             let text = format!("application \"{}\": {}", app.target, error.value(py));
             logging::write(py, Level::Info, &text);
+            None
         }
         Fault::Raised(error) => {
             let what = format!("application \"{}\" raised", app.target);
-            logging::exception(py, runtime, &what, &error);
+            Some(logging::exception(py, runtime, &what, &error))
         }
         Fault::Broken(what) => {
-            logging::write(py, Level::Error, &format!("application \"{}\" {what}", app.target));
+            let text = format!("application \"{}\" {what}", app.target);
+            logging::write(py, Level::Error, &text);
+            Some(text)
         }
     }
 }

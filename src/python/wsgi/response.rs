@@ -89,6 +89,10 @@ impl Response {
         Self { job: Arc::clone(job), state: Mutex::default() }
     }
 
+    pub(super) fn job(&self) -> &Job {
+        &self.job
+    }
+
     pub(super) fn is_called(&self) -> bool {
         self.state().called
     }

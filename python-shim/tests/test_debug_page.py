@@ -1,0 +1,54 @@
+"""The page of `wsgi_debug traceback`."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+from pywsgi._debug_page import page
+
+REPORT = (
+    'Traceback (most recent call last):\n  File "app.py", line 3, in application\n'
+    "    1 < 2 & \"3\"\nValueError: <script>alert('1')</script>\n"
+)
+
+
+class Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_shows_all_of_it_and_runs_none_of_it() -> None:
+    media_type, body = page(REPORT, "GET /<b>?a=1", True)
+    assert media_type == "text/html; charset=utf-8"
+    parser = Text()
+    parser.feed(body.decode())
+    assert "script" not in parser.tags
+    assert "b" not in parser.tags
+    assert REPORT.strip() in parser.text
+    assert "GET /<b>?a=1" in parser.text
+    assert "wsgi_debug" in parser.text
+    assert parser.text.count("ValueError: <script>") == 3  # title, heading, report
+
+
+def test_text_for_who_wants_no_html() -> None:
+    media_type, body = page(REPORT, "GET /", False)
+    assert media_type == "text/plain; charset=utf-8"
+    assert body.decode().startswith("GET /\n\nTraceback")
+    assert REPORT in body.decode()
+
+
+def test_what_utf_8_cannot_say_is_escaped() -> None:
+    for wants_html in (True, False):
+        assert b"\\udcff" in page("ValueError: \udcff", "GET /", wants_html)[1]
+
+
+def test_a_report_without_an_exception_is_a_page() -> None:
+    assert b"<title>Error</title>" in page("", "GET /", True)[1]

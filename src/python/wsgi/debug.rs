@@ -1,0 +1,55 @@
+//! `wsgi_debug`: the traceback as the page of a 500.
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+
+use super::response::{Response, Start};
+use crate::bridge::config::Debug;
+use crate::bridge::exchange::Job;
+use crate::http::header::{HeaderKind, ResponseHead};
+use crate::python::logging;
+use crate::python::runtime::Runtime;
+use crate::python::shim;
+
+/// Answers with a page that shows `report`, where the location asks for it and the head has not gone; false
+/// where it is nginx that answers.
+pub(super) fn show(
+    py: Python<'_>,
+    runtime: &Runtime,
+    job: &Job,
+    response: &Response,
+    report: &str,
+) -> bool {
+    if job.location.debug == Debug::Off || response.head_sent() {
+        return false;
+    }
+    let (media_type, body) = match page(py, job, report) {
+        Ok(page) => page,
+        Err(error) => {
+            logging::exception(py, runtime, "wsgi_debug's page cannot be made", &error);
+            return false;
+        }
+    };
+    let mut head = ResponseHead::new(500, b"Internal Server Error");
+    head.push(HeaderKind::ContentType, b"Content-Type", media_type.as_bytes());
+    head.push(HeaderKind::CacheControl, b"Cache-Control", b"no-store");
+    response.start(Start { head, buffering: None, trailers: false, dropped: None });
+    let total = Some(body.len() as u64);
+    response.send(py, Bytes::from(body), total, true).is_ok()
+}
+
+fn page(py: Python<'_>, job: &Job, report: &str) -> PyResult<(String, Vec<u8>)> {
+    let head = &job.head;
+    let request = format!(
+        "{} {}",
+        head.get(head.method).escape_ascii(),
+        head.get(head.target).escape_ascii()
+    );
+    let wants_html = head.fields().iter().any(|field| {
+        head.get(field.name).eq_ignore_ascii_case(b"accept")
+            && head.get(field.value).windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"))
+    });
+    shim::function(py, "pywsgi._debug_page", "page")?
+        .call1((report, request, wants_html))?
+        .extract()
+}

@@ -1,0 +1,237 @@
+"""wsgi_debug: the traceback as the page of a 500, and strict checks of PEP 3333."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+
+SOURCE = """
+    import json
+
+    from testkit import Blocks
+
+    def fails(environ):
+        secret = environ["HTTP_COOKIE"]
+        try:
+            {}["<missing>"]
+        except KeyError as error:
+            raise ValueError("a & b") from error
+
+    def application(environ, start_response):
+        query = environ["QUERY_STRING"].partition("&")[0]
+        if query == "raise":
+            fails(environ)
+        if query == "exit":
+            raise SystemExit(3)
+        if query == "none":
+            return None
+        if query == "status":
+            start_response("200", [("Content-Type", "text/plain")])
+        if query == "started":
+            start_response("200 OK", [("Content-Type", "text/plain"), ("Set-Cookie", "a=b")])
+            raise RuntimeError("before the first block")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if query == "late":
+            return late()
+        if query == "text":
+            return Blocks(["text"])
+        if query == "file":
+            return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+        if query == "form":
+            return [json.dumps(len(environ["wsgi.input"].read())).encode()]
+        return Blocks([b"good"])
+
+    def late():
+        yield b"begun "
+        raise RuntimeError("too late")
+"""
+
+
+@pytest.fixture
+def start(nginx):
+    def begin(more: str = "", **options):
+        app = nginx.app("debug", SOURCE)
+        nginx.start(f"wsgi_app {app}; {more}", **options)
+        return nginx.client()
+
+    return begin
+
+
+def traceback_in(text: str) -> bool:
+    return "Traceback" in text or ".py" in text
+
+
+@pytest.mark.parametrize("directive", ["", "wsgi_debug off;"])
+@pytest.mark.parametrize("query", ["raise", "none", "status", "started", "text", "exit"])
+def test_nothing_is_shown_without_it(start, directive, query):
+    client = start(directive)
+    response = client.get(f"/?{query}", headers={"Accept": "text/html", "Cookie": "s"})
+    assert response.status_code == 500
+    assert not traceback_in(response.text)
+    assert "nginx" in response.text
+
+
+def test_the_traceback_is_a_page(start, nginx):
+    client = start("wsgi_debug traceback;")
+    fields = {"Accept": "text/html,*/*", "Cookie": "session=secret"}
+    response = client.get("/?raise&token", headers=fields)
+    assert response.status_code == 500
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "KeyError: &#x27;&lt;missing&gt;&#x27;" in response.text
+    assert "The above exception was the direct cause" in response.text
+    assert "<h1>ValueError: a &amp; b</h1>" in response.text
+    assert "GET /?raise&amp;token" in response.text
+    assert "session=secret" not in response.text
+    # The log has it as ever, and the connection goes on.
+    assert nginx.wait_log("ValueError: a & b")
+    assert client.get("/").text == "good"
+
+
+def test_who_wants_no_html_gets_text(start):
+    client = start("wsgi_debug traceback;")
+    response = client.get("/?raise", headers={"Cookie": "a", "Accept": "application/json"})
+    assert (response.status_code, response.headers["Content-Type"]) == (
+        500,
+        "text/plain; charset=utf-8",
+    )
+    assert "ValueError: a & b" in response.text
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("exit", "SystemExit: 3"),
+        ("none", "returned None; it must return an iterable of bytes"),
+        ("status", "status &quot;200&quot;"),
+        ("started", "RuntimeError: before the first block"),
+        ("text", "yielded str where bytes are wanted"),
+    ],
+)
+def test_whatever_becomes_a_500_is_shown(start, query, shown):
+    client = start("wsgi_debug traceback;")
+    response = client.get(f"/?{query}", headers={"Accept": "text/html"})
+    assert (response.status_code, "Set-Cookie" in response.headers) == (500, False)
+    assert shown in response.text
+
+
+def test_head_has_no_page(start):
+    client = start("wsgi_debug traceback;")
+    response = client.head("/?none")
+    assert (response.status_code, response.content) == (500, b"")
+    assert int(response.headers["Content-Length"]) > 0
+
+
+def test_nothing_is_appended_once_the_head_has_gone(start, nginx):
+    start("wsgi_debug traceback;")
+    head = b"GET /?late HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = nginx.raw(head)
+    assert b"begun " in answer
+    assert not traceback_in(answer.decode()) and not answer.endswith(b"0\r\n\r\n")
+    assert nginx.wait_log("RuntimeError: too late")
+
+
+def test_an_application_that_does_not_import_is_shown(nginx):
+    app = nginx.app("broken", "import a_module_that_is_not_there\n")
+    nginx.start(
+        f"wsgi_app {app}; wsgi_debug traceback;", server=f"location /off {{ wsgi_app {app}; }}"
+    )
+    client = nginx.client()
+    page = client.get("/").text
+    assert "No module named 'a_module_that_is_not_there'" in page
+    assert client.get("/").text == page
+    off = client.get("/off")
+    assert off.status_code == 500 and not traceback_in(off.text)
+
+
+def test_an_error_page_does_not_answer_for_the_application(start):
+    client = start(
+        "error_page 500 /500.html; wsgi_debug traceback;",
+        server='location = /500.html { return 200 "own"; }',
+    )
+    assert "returned None" in client.get("/?none").text
+
+
+def test_an_error_page_answers_where_errors_are_intercepted(start):
+    client = start(
+        "error_page 500 /500.html; wsgi_debug traceback; wsgi_intercept_errors on;",
+        server='location = /500.html { return 200 "own"; }',
+    )
+    assert client.get("/?none").text == "own"
+
+
+def test_in_a_browser(start, nginx, tmp_path):
+    """Chromium shows the lines of the traceback as lines, and the text as text."""
+    start("wsgi_debug traceback;")
+    dump = subprocess.run(
+        [
+            "/usr/bin/chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path}",
+            "--dump-dom",
+            nginx.url("/?none"),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+    heading = re.search(r"<h1>(.*?)</h1>", dump, re.S)
+    assert heading and "returned None" in heading[1]
+    assert "<pre>" in dump and "<code>GET /?none</code>" in dump
+
+
+# validate
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("text", "the application yielded str 'text' (PEP 3333"),
+        ("status", "status is str '200' (PEP 3333"),
+        ("none", "the application returned NoneType None (PEP 3333"),
+    ],
+)
+def test_validate_names_the_clause_and_the_line(start, nginx, query, shown):
+    client = start("wsgi_debug validate;")
+    response = client.get(f"/?{query}")
+    assert response.status_code == 500
+    assert f"ValidationError: {shown}" in response.text
+    place = re.search(r"in (\S+/debug\.py):(\d+)$", response.text, re.M)
+    assert place
+    line = (nginx.apps / "debug.py").read_text().splitlines()[int(place[2]) - 1]
+    expected = {"status": 'start_response("200"', "text": "def application", "none": "def app"}
+    assert expected[query] in line
+    assert nginx.wait_log(f"ValidationError: {shown}")
+
+
+def test_validate_leaves_a_good_application_alone(start, nginx):
+    client = start("wsgi_debug validate;")
+    for _ in range(3):
+        assert client.get("/").text == "good"
+    assert nginx.wait_recorded("closed", 3)
+    assert json.loads(client.post("/?form", content=b"x" * 100_000).text) == 100_000
+    ranged = client.get("/?file", headers={"Range": "bytes=0-5"})
+    assert (ranged.status_code, len(ranged.content)) == (206, 6)
+
+
+def test_validate_also_shows_other_faults(start):
+    client = start("wsgi_debug validate;")
+    assert "ValueError: a & b" in client.get("/?raise", headers={"Cookie": "a"}).text
+
+
+def test_wrong_words_are_refused(nginx):
+    app = nginx.app("debug", SOURCE)
+    result = nginx.check(f"wsgi_app {app}; wsgi_debug on;")
+    assert result.returncode != 0
+    assert 'wsgi_debug has "on"; it must be off, traceback or validate' in result.stderr
