@@ -87,6 +87,11 @@ help: ## List the targets and the variables
 deps: ## Install the system packages that are missing (through sudo where not root)
 	@.ci/deps
 
+# What the tests drive nginx with: a browser, a load generator, git.
+.PHONY: test-deps
+test-deps:
+	@.ci/deps chromium git wrk
+
 
 .PHONY: headers
 headers: ## Configure nginx's headers for the bindings, where that is not done yet
@@ -133,7 +138,7 @@ $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 
 
 .PHONY: test
-test: deps test-rust test-shim test-nginx ## Run every test: the Rust units, the shim's, and a real nginx's
+test: test-deps test-rust test-shim test-nginx ## Run every test: the Rust units, the shim's, and a real nginx's
 
 .PHONY: test-rust
 test-rust: headers nextest ## Run the Rust unit tests, and the bridge's again under loom
