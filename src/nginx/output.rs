@@ -29,6 +29,7 @@ use super::sys::{self, EventThread, HTTP_2};
 use crate::bridge::output::{Batch, Block, End, FilePart};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
+const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 
 /// Takes what the thread has sent and passes it on; ends the request where the response has ended.
@@ -322,6 +323,12 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
             log::write(connection.log, log::INFO, "client timed out (send_timeout)");
             connection.set_timedout(1);
             finalize::lose(token, context, REQUEST_TIME_OUT);
+            return;
+        }
+        if (*event).error() != 0 {
+            // HTTP/3: the client wants no more of this stream (ngx_http_upstream_check_broken_connection).
+            connection.set_error(1);
+            finalize::lose(token, context, CLIENT_CLOSED_REQUEST);
             return;
         }
         if (*event).delayed() != 0 || (*r).aio() != 0 {

@@ -10,7 +10,7 @@ use nginx_sys::{
 
 use super::conf::{LocConf, ParamValue};
 use super::early_hints;
-use super::sys::{self, EventThread};
+use super::sys::{self, EventThread, HTTP_2};
 use crate::http::head::RequestHead;
 use crate::http::path;
 
@@ -64,6 +64,12 @@ pub(super) unsafe fn snapshot(
         if passes(conf, name) {
             head.push_field(name, value);
         }
+    }
+
+    if request.headers_in.host.is_null() && request.http_version >= HTTP_2 {
+        // HTTP/3's :authority, of which nginx makes no Host as it does of HTTP/2's.
+        let len = request.host_end.addr().saturating_sub(request.host_start.addr());
+        head.push_field(b"Host", text(ngx_str_t { len, data: request.host_start }));
     }
 
     // SAFETY: the connection outlives its requests.
