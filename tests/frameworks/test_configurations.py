@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from harness import PROJECT, VENV
+from rawhttp import wait_for
 
 FOLDER = PROJECT / "nginx-conf"
 
@@ -182,47 +183,230 @@ def test_several_applications(site):
     assert client.get("/reports/2024").text == "production /reports|/2024"
 
 
-def test_streams_and_uploads(site):
-    files = site("streams-and-uploads.conf")
-    files.venv("files/venv")
-    gate = files.folder("files/gate", writable=True)
-    files.write(
-        "files/wsgi.py",
+def test_streaming(site):
+    """Blocks arrive one by one, each while the application still waits to make the next."""
+    streams = site("streaming.conf")
+    streams.venv("streaming/venv")
+    gate = streams.folder("streaming/gate", writable=True)
+    streams.write(
+        "streaming/wsgi.py",
         f"""
-        import hashlib
         import os
         import time
 
+        GATE = {str(gate)!r}
+
         def events():
-            yield b"data: one\\n\\n"
-            while not os.path.exists({str(gate / "open")!r}):
-                time.sleep(0.02)
-            yield b"data: two\\n\\n"
+            yield b"data: 0\\n\\n"
+            for number in range(1, 4):
+                while not os.path.exists(f"{{GATE}}/{{number}}"):
+                    time.sleep(0.02)
+                yield b"data: %d\\n\\n" % number
+
+        def export():
+            try:
+                while True:
+                    yield b"x" * 65536
+            finally:
+                open(f"{{GATE}}/closed", "w").close()
 
         def application(environ, start_response):
             path = environ["PATH_INFO"]
+            kind = "text/event-stream" if path == "/events" else "application/octet-stream"
+            start_response("200 OK", [("Content-Type", kind)])
             if path == "/events":
-                start_response("200 OK", [("Content-Type", "text/event-stream")])
                 return events()
-            if path == "/upload":
-                digest = hashlib.sha256()
-                while block := environ["wsgi.input"].read(65536):
-                    digest.update(block)
-                start_response("200 OK", [("Content-Type", "text/plain")])
-                return [digest.hexdigest().encode()]
-            start_response("200 OK", [("Content-Type", "application/octet-stream")])
+            if path == "/export":
+                return export()
             return (b"d" * 65536 for _ in range(80))
         """,
     )
-    client = files.start()
-    with client.stream("GET", "/events") as answer:
-        lines = answer.iter_lines()
-        assert next(lines) == "data: one"
-        assert client.get("/download").content == b"d" * 65536 * 80
-        (gate / "open").touch()
-        assert "data: two" in list(lines)
+    client = streams.start()
+    with client.stream("GET", "/events", headers={"Accept-Encoding": "gzip"}) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        assert next(lines) == "data: 0"
+        for number in ("1", "2", "3"):
+            assert client.get("/download").content == b"d" * 65536 * 80
+            (gate / number).touch()
+            assert next(lines) == f"data: {number}"
+        assert next(lines, None) is None
+    with client.stream("GET", "/export") as answer:
+        assert next(answer.iter_raw(1_000_000)) == b"x" * 1_000_000
+    wait_for((gate / "closed").exists, 60, "the end of an export whose client has left")
+
+
+def test_uploads(site):
+    """Some megabytes arrive, by a form and raw, with a length and chunked; too much does not."""
+    uploads = site("uploads.conf")
+    uploads.venv("uploads/venv")
+    gate = uploads.folder("uploads/gate", writable=True)
+    uploads.write(
+        "uploads/wsgi.py",
+        f"""
+        import hashlib
+        from pathlib import Path
+
+        from flask import Flask, request
+
+        application = Flask(__name__)
+
+        @application.post("/")
+        def form():
+            digest = hashlib.sha256(request.files["file"].read()).hexdigest()
+            return f"{{request.form['title']}} {{digest}}"
+
+        @application.put("/raw")
+        def raw():
+            return f"{{request.content_length}} {{hashlib.sha256(request.data).hexdigest()}}"
+
+        @application.post("/comments")
+        def comments():
+            return str(len(request.data))
+
+        @application.put("/stream")
+        def stream():
+            digest = hashlib.sha256()
+            while block := request.stream.read(65536):
+                digest.update(block)
+                Path({str(gate)!r}, "begun").touch()
+            return digest.hexdigest()
+        """,
+    )
+    client = uploads.start()
     body = bytes(range(256)) * 20_000
-    assert client.post("/upload", content=body).text == hashlib.sha256(body).hexdigest()
+    digest = hashlib.sha256(body).hexdigest()
+
+    answer = client.post("/", data={"title": "Zoë"}, files={"file": ("a.bin", body)})
+    assert answer.text == f"Zoë {digest}"
+    assert client.put("/raw", content=body).text == f"{len(body)} {digest}"
+    blocks = (body[at : at + 99_999] for at in range(0, len(body), 99_999))
+    assert client.put("/raw", content=blocks).text == f"{len(body)} {digest}"
+    assert client.put("/raw", content=b"x" * 34_000_000).status_code == 413
+    assert client.post("/comments", content=b"x" * 500_000).text == "500000"
+    assert client.post("/comments", content=b"x" * 1_100_000).status_code == 413
+
+    def as_it_is_read():
+        yield body[:100_000]
+        wait_for((gate / "begun").exists, 60, "the application reading an unfinished upload")
+        yield body[100_000:]
+        yield body * 6
+
+    answer = client.put("/stream", content=as_it_is_read())
+    assert answer.text == hashlib.sha256(body * 7).hexdigest()
+
+
+def test_auth_request(site):
+    """Strangers are sent to log in, a member is let in by name, a banned one is refused."""
+    members = site("auth-request.conf")
+    members.venv("members/venv")
+    members.write("members/files/plan.txt", "for members")
+    members.write(
+        "members/accounts.py",
+        """
+        from flask import Flask, Response, redirect, request
+
+        application = Flask(__name__)
+
+        @application.route("/auth", methods=["GET", "HEAD", "POST"])
+        def auth():
+            # The question comes without the body, whatever the request has.
+            if request.get_data():
+                return Response(status=500)
+            member = request.cookies.get("member")
+            if member is None:
+                return Response(status=401)
+            if member == "banned" or "/secret" in request.environ["REQUEST_URI"]:
+                return Response(status=403)
+            return Response(status=204, headers={"X-User": member})
+
+        @application.get("/login")
+        def form():
+            return "who are you?"
+
+        @application.post("/login")
+        def login():
+            answer = redirect("/", 303)
+            answer.set_cookie("member", request.form["name"])
+            return answer
+        """,
+    )
+    members.write(
+        "members/club.py",
+        """
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            size = len(environ["wsgi.input"].read())
+            return [f"{environ['REMOTE_USER']} {environ['PATH_INFO']} {size}".encode()]
+        """,
+    )
+    client = members.start()
+    for path in ("/", "/files/plan.txt"):
+        answer = client.get(path, headers={"X-User": "zoe"})
+        assert answer.status_code == 303
+        assert answer.headers["location"].endswith("/login")
+    assert client.get("/auth").status_code == 404
+    assert client.get("/login").text == "who are you?"
+
+    answer = client.post("/login", data={"name": "zoe"})
+    assert answer.status_code == 303
+    assert client.get("/", headers={"X-User": "eve"}).text == "zoe / 0"
+    assert client.post("/post", content=b"x" * 900_000).text == "zoe /post 900000"
+    assert client.get("/files/plan.txt").text == "for members"
+    assert client.get("/secret/plan").status_code == 403
+
+    client.post("/login", data={"name": "banned"})
+    assert client.get("/").status_code == 403
+    assert client.get("/files/plan.txt").status_code == 403
+
+
+def test_x_accel(site):
+    """A file that the application lets out, whole and in part; none that it does not."""
+    documents = site("x-accel.conf")
+    documents.venv("documents/venv")
+    content = bytes(range(256)) * 4000
+    documents.write("documents/files/a b.bin", "").write_bytes(content)
+    documents.write(
+        "documents/wsgi.py",
+        """
+        from urllib.parse import quote
+
+        from flask import Flask, Response, abort, request
+
+        application = Flask(__name__)
+
+        @application.get("/documents/<name>")
+        def document(name):
+            if request.headers.get("Authorization") != "Bearer zoe":
+                abort(403)
+            return Response(
+                headers={
+                    "X-Accel-Redirect": "/protected/" + quote(name),
+                    "Content-Type": "application/x-document",
+                    "Content-Disposition": "attachment",
+                }
+            )
+        """,
+    )
+    client = documents.start()
+    path = "/documents/a%20b.bin"
+    allowed = {"Authorization": "Bearer zoe"}
+    assert client.get(path).status_code == 403
+    assert client.get("/protected/a%20b.bin", headers=allowed).status_code == 404
+
+    answer = client.get(path, headers=allowed)
+    assert answer.status_code == 200
+    assert answer.content == content
+    assert answer.headers["content-type"] == "application/x-document"
+    assert answer.headers["content-disposition"] == "attachment"
+    assert "x-accel-redirect" not in answer.headers
+
+    part = client.get(path, headers={**allowed, "Range": "bytes=1000-1999"})
+    assert part.status_code == 206
+    assert part.content == content[1000:2000]
+    assert part.headers["content-range"] == f"bytes 1000-1999/{len(content)}"
+    same = client.get(path, headers={**allowed, "If-None-Match": answer.headers["etag"]})
+    assert same.status_code == 304
+    assert client.get("/documents/none", headers=allowed).status_code == 404
 
 
 def png() -> bytes:

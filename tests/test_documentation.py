@@ -1,0 +1,246 @@
+"""The documentation against the module and itself: pages, contexts, links, configurations."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from harness import NGINX, PROJECT, VENV
+
+DIRECTIVES = PROJECT / "docs" / "directives"
+MIGRATING = PROJECT / "docs" / "migrating"
+TABLE = (PROJECT / "src" / "nginx" / "directives" / "mod.rs").read_text()
+SERVERS = ["from-uwsgi_pass", "from-gunicorn", "from-mod_wsgi", "from-unit"]
+
+# The names that the directive table has for its contexts, as nginx's documentation writes them.
+CONTEXTS = {
+    "main(": "http",
+    "LOCATION": "location, if in location",
+    "ANY": "http, server, location",
+}
+
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "nginx-conf/*.md", "examples/**/*.md")
+    for path in PROJECT.glob(pattern)
+)
+
+
+def directives() -> dict[str, str]:
+    """Each directive of the table in mod.rs, with its context."""
+    found = {}
+    for call, name, context in re.findall(
+        r'(main\(|location\()\s*sys::string\(c"(\w+)"\),\s*(\w+)', TABLE
+    ):
+        found[name] = CONTEXTS[call if call == "main(" else context]
+    # An entry in a form that the pattern does not know must not go unchecked.
+    assert len(found) == TABLE.count('sys::string(c"')
+    return found
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all table rows of a page, but for the lines under the headings."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith("|") and not re.fullmatch(r"[|\s:-]+", line):
+            cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+            found.append([cell.strip() for cell in cells])
+    return found
+
+
+def prose(text: str) -> str:
+    """A page without its code."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(?:    |\t).*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"(?<!\[)`[^`\n]*`(?!\])", "", text)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a page's headings have, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", sorted(directives()))
+def test_a_directive_has_its_page(name):
+    """docs/directives/NAME.md says its syntax, default and context, and the index links it."""
+    page = (DIRECTIVES / f"{name}.md").read_text()
+    assert page.startswith(f"# {name}\n")
+    facts = dict(row for row in rows(page) if len(row) == 2 and row[0].istitle())
+    assert re.match(rf"`{name} .+;`", facts["Syntax"])
+    assert facts["Context"] == directives()[name]
+    for heading in ("Example", "Inheritance", "Mistakes", "Elsewhere"):
+        assert f"\n## {heading}\n" in page, f"no section {heading}"
+
+    index = {row[0]: row[1:] for row in rows((DIRECTIVES / "README.md").read_text())}
+    context, default, what = index[f"[{name}]({name}.md)"]
+    assert context == facts["Context"]
+    assert what
+    if re.match(rf"`{name} .+;`", facts["Default"]):
+        # The index may leave out the last arguments, not contradict the page.
+        assert facts["Default"].startswith(f"`{name} {default.strip('`')}")
+    else:
+        assert (facts["Default"] == "none") == (default == "")
+        for value in re.findall(r"`([^`]+)`", default):
+            assert f"`{value}`" in facts["Default"]
+
+
+def test_every_page_is_of_a_directive():
+    pages = {path.stem for path in DIRECTIVES.glob("*.md")} - {"README"}
+    assert pages - directives().keys() == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_links_resolve(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{target} is not there"
+        assert linked.is_relative_to(PROJECT), f"{target} is outside of the project"
+        if anchor:
+            assert anchor in anchors(linked.read_text()), f"{target} has no such heading"
+
+
+# The pages for those who come from another server
+
+
+def blocks(kind: str) -> list:
+    """The fenced blocks of the migration pages with this info string."""
+    found = []
+    for path in sorted(MIGRATING.glob("*.md")):
+        fences = re.findall(rf"^```{kind}\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+        for number, text in enumerate(fences, 1):
+            found.append(pytest.param(text, id=f"{path.stem}-{number}"))
+    return found
+
+
+APPLICATION = """
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}".encode()]
+
+    def create_app(*arguments):
+        return application
+"""
+
+
+def install(nginx, text: str) -> None:
+    """Makes `text`, a whole nginx.conf, the configuration of `nginx`, with what it speaks of."""
+    srv = nginx.root / "srv"
+    for home in re.findall(r"^\s*python_home /srv/(\S+);", text, re.MULTILINE):
+        (srv / home).parent.mkdir(parents=True, exist_ok=True)
+        (srv / home).symlink_to(VENV)
+    for folder in re.findall(r"\b(?:alias|root) /srv/(\S+);", text):
+        nginx._write(srv / folder / "a.css", "a {}")
+    paths = re.findall(r"^\s*python_path (.+);", text, re.MULTILINE)
+    paths = [srv / path.removeprefix("/srv/") for line in paths for path in line.split()]
+    for path in paths:
+        path.mkdir(parents=True, exist_ok=True)
+    for target in re.findall(r"\bwsgi_app ([^\s;]+);", text):
+        name = target.partition(":")[0]
+        if name.startswith("/srv/"):
+            nginx._write(srv / name.removeprefix("/srv/"), APPLICATION)
+        else:
+            nginx._write(paths[0] / (name.replace(".", "/") + ".py"), APPLICATION)
+    for folder in [srv, *srv.rglob("*")]:
+        if folder.is_dir() and not folder.is_symlink():
+            folder.chmod(0o755)
+
+    nginx.write_config()
+    ours = nginx.config.read_text()
+    # The harness's own first lines, and its folders for temporary files.
+    head = ours[: ours.index("events {")]
+    temporary = re.findall(r"^\s*\w+_temp_path .*;$", ours, re.MULTILINE)
+    text = re.sub(
+        r"^(?:load_module|user|worker_processes|pid|error_log) .*\n", "", text, flags=re.M
+    )
+    text = text.replace("http {", "http {\n" + "\n".join(temporary) + "\n", 1)
+    text = re.sub(r"access_log (?!off)[^\s;]+", "access_log logs/access.log", text)
+    text = text.replace("/srv/", f"{srv}/")
+    text = text.replace("listen 80;", f"listen 127.0.0.1:{nginx.port};")
+    nginx.config.write_text(head + text)
+    types = "types { text/css css; text/html html; }\n"
+    (nginx.root / "conf" / "mime.types").write_text(types)
+    parameters = "uwsgi_param QUERY_STRING $query_string;\nuwsgi_param PATH_INFO $document_uri;\n"
+    (nginx.root / "conf" / "uwsgi_params").write_text(parameters)
+
+
+@pytest.mark.parametrize("text", blocks("nginx complete"))
+def test_a_complete_configuration_serves(nginx, text):
+    """It passes `nginx -t`, and the application and the files in it are served."""
+    assert "load_module modules/ngx_http_pywsgi_module.so;" in text
+    install(nginx, text)
+    result = nginx.check()
+    assert result.returncode == 0, result.stderr
+    nginx.start()
+    client = nginx.client(headers={"Host": re.search(r"server_name (\S+);", text).group(1)})
+    for location in re.findall(r"location (/\S*)\s+\{[^}]*\bwsgi_app ", text):
+        assert client.get(location).status_code == 200, location
+        script_name = re.search(
+            rf"location {re.escape(location)}\s+\{{[^}}]*wsgi_script_name (\S+);", text
+        )
+        mounted = script_name.group(1) if script_name else ""
+        assert client.get(location).text == f"{mounted}|{location.removeprefix(mounted)}"
+    for location in re.findall(r"location (/\S*)\s+\{[^}]*\balias ", text):
+        if "internal;" not in text[text.index(f"location {location}") :].partition("}")[0]:
+            assert client.get(f"{location}a.css").text == "a {}", location
+
+
+@pytest.mark.parametrize("text", blocks("nginx before"))
+def test_a_configuration_of_before_is_one_of_nginx(nginx, text):
+    """What a page says that a user has now is what nginx takes, this module loaded or not."""
+    install(nginx, text)
+    result = nginx.check()
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_json_is_json(text):
+    assert json.loads(text)
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_is_python(text):
+    compile(text, "example", "exec")
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_migration_page_is_complete(name):
+    """Its example comes first, the index links it, and no option is left without an answer."""
+    text = (MIGRATING / f"{name}.md").read_text()
+    assert "```nginx complete\n" in text[: text.index("\n## ", text.index("\n## ") + 1)]
+    assert f"]({name}.md)" in (MIGRATING / "README.md").read_text()
+    for row in rows(text):
+        assert len(row) == 2, row
+        assert row[1], f"nothing is said of {row[0]}"
+
+
+def test_every_uwsgi_directive_has_an_answer(nginx):
+    """Each `uwsgi_*` directive that this nginx has stands in the page for its users."""
+    binary = Path(shutil.which(NGINX) or NGINX).read_bytes()
+    names = {name.decode() for name in re.findall(rb"\0(uwsgi_[a-z0-9_]+)(?=\0)", binary)}
+    assert {"uwsgi_pass", "uwsgi_param"} <= names, f"{NGINX} is built without uwsgi_pass"
+    page = (MIGRATING / "from-uwsgi_pass.md").read_text()
+    told = {name for row in rows(page) for name in re.findall(r"`(\w+)`", row[0])}
+    # The binary has other strings of this form; nginx says which are directives.
+    missing = [
+        name
+        for name in sorted(names - told)
+        if "unknown directive" not in nginx.check(server=f"{name};").stderr
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "README"])
+def test_a_migration_page_speaks_of_directives_that_exist(name):
+    """A directive of this module that a page names is in the table."""
+    text = (MIGRATING / f"{name}.md").read_text()
+    named = set(re.findall(r"directives/(\w+)\.md", text))
+    for row in rows(text):
+        named |= set(re.findall(r"`((?:wsgi|python)_\w+)", row[1]))
+    assert named - directives().keys() - {"README"} == set()
