@@ -19,6 +19,8 @@ pub(crate) struct PythonConfig {
     pub(crate) home: Option<PathBuf>,
     pub(crate) path: Vec<PathBuf>,
     pub(crate) executable: Option<PathBuf>,
+    /// The file mode creation mask (umask(2)) of Python's threads.
+    pub(crate) umask: u32,
     pub(crate) stdout_level: Level,
     pub(crate) stderr_level: Level,
     pub(crate) finalize: bool,

@@ -34,6 +34,7 @@ pub(super) fn worker(threads: usize, max_queue: usize) -> Arc<Worker> {
             home: None,
             path: Vec::new(),
             executable: None,
+            umask: 0o022,
             stdout_level: Level::Info,
             stderr_level: Level::Warn,
             finalize: true,

@@ -32,6 +32,10 @@ pub(crate) fn start(worker: Arc<Worker>) -> io::Result<()> {
 fn run(worker: &Arc<Worker>) {
     logging::connect(worker);
     fork::watch();
+    if let Err(error) = set_umask(worker.config.python.umask) {
+        let text = format!("the umask of nginx cannot be kept from Python's threads: {error}");
+        worker.events.log(LogLine { level: Level::Warn, request: None, text });
+    }
     let interpreter = match Interpreter::start(&worker.config.python) {
         Ok(interpreter) => interpreter,
         Err(what) => {
@@ -62,6 +66,19 @@ fn run(worker: &Arc<Worker>) {
         None => attendant::serve(&runtime),
     }
     end(worker, interpreter, runtime);
+}
+
+/// Gives Python's threads a umask and a current directory of their own, apart from the event loop's: nginx's
+/// umask is 0, for it sets the mode of each file it makes. The threads that this one starts share them.
+fn set_umask(umask: u32) -> io::Result<()> {
+    // SAFETY: plain system calls; what is unshared is the umask, the current and the root directory.
+    unsafe {
+        if libc::unshare(libc::CLONE_FS) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::umask(umask);
+    }
+    Ok(())
 }
 
 /// Python did not start: nginx goes on without it, and its requests are answered.

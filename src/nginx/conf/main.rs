@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nginx_sys::ngx_msec_t;
@@ -34,11 +35,17 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) configuration: usize,
     /// The environment with which nginx was started; its workers no longer have it.
     started_with: HashMap<OsString, OsString>,
+    umask: u32,
 }
 
 impl MainConf {
     pub(in crate::nginx) fn new(configuration: usize) -> Self {
-        Self { configuration, started_with: std::env::vars_os().collect(), ..Self::default() }
+        Self {
+            configuration,
+            started_with: std::env::vars_os().collect(),
+            umask: umask(),
+            ..Self::default()
+        }
     }
 
     /// Fills in what no directive has set.
@@ -90,6 +97,7 @@ impl MainConf {
                 home: self.home.clone(),
                 path: self.path.clone(),
                 executable,
+                umask: self.umask,
                 stdout_level: self.stdout_level.unwrap_or(Level::Info),
                 stderr_level: self.stderr_level.unwrap_or(Level::Error),
                 finalize,
@@ -146,6 +154,24 @@ impl MainConf {
         self.apps.len() - 1
     }
 }
+
+/// The umask with which nginx was started. nginx sets its own to 0 as it becomes a daemon (`ngx_daemon`), so
+/// the first reading of the configuration sees it, and a later one, or that of a new binary (USR2), may not:
+/// an application's files are not to be writable by everybody for that.
+fn umask() -> u32 {
+    static STARTED_WITH: OnceLock<u32> = OnceLock::new();
+    let first = *STARTED_WITH.get_or_init(|| {
+        // SAFETY: a plain system call, which can be read only by setting it; nginx has one thread here.
+        unsafe {
+            let now = libc::umask(0);
+            libc::umask(now);
+            now
+        }
+    });
+    if first == 0 { DEFAULT_UMASK } else { first }
+}
+
+const DEFAULT_UMASK: u32 = 0o022;
 
 /// The variables that `os.environ` keeps from nginx's start.
 const KEPT: [&str; 3] = ["PATH", "LANG", "HOME"];

@@ -1,0 +1,80 @@
+"""What an application creates has the mode that its user expects, whatever nginx's own umask."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+from harness import NGINX
+from rawhttp import wait_for
+
+SOURCE = """
+    import os
+    import threading
+
+    from testkit import DATA
+
+    def application(environ, start_response):
+        query = environ["QUERY_STRING"]
+        if query:
+            os.umask(int(query, 8))
+            os.chdir("/")
+        seen = []
+        def make():
+            open(DATA / "made", "w").close()
+            seen.append(oct(os.stat(DATA / "made").st_mode & 0o777))
+            os.unlink(DATA / "made")
+        make()
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [" ".join(seen).encode()]
+"""
+
+
+@pytest.fixture
+def daemon(nginx):
+    """`daemon(umask)` starts nginx as Debian's service does: it becomes a daemon."""
+    started = []
+
+    def begin(umask: int):
+        nginx.write_config(f"wsgi_app {nginx.app('umask', SOURCE)};")
+        nginx.config.write_text(nginx.config.read_text().replace("daemon off;", "daemon on;"))
+        command = [NGINX, "-p", f"{nginx.root}/", "-c", str(nginx.config), "-e", nginx.log_path]
+        subprocess.run(command, check=True, umask=umask)
+        started.append(nginx.root / "logs" / "nginx.pid")
+        wait_for(lambda: started[0].exists() and started[0].read_text().strip(), what="the pid")
+        return nginx.client()
+
+    yield begin
+    for pid in started:
+        os.kill(int(pid.read_text()), signal.SIGQUIT)
+        wait_for(lambda: not pid.exists(), 60, "the daemon's end")  # noqa: B023 (one turn)
+
+
+@pytest.mark.parametrize(
+    ("umask", "mode"), [(0o022, "0o644"), (0o077, "0o600"), (0o002, "0o664"), (0, "0o644")]
+)
+def test_it_is_that_of_who_has_started_nginx(daemon, umask, mode):
+    assert daemon(umask).get("/").text == f"{mode} {mode}"
+
+
+def test_a_reload_keeps_it(daemon, nginx):
+    client = daemon(0o027)
+    assert client.get("/").text == "0o640 0o640"
+    pid = int((nginx.root / "logs" / "nginx.pid").read_text())
+    os.kill(pid, signal.SIGHUP)
+    nginx.wait_log("exited with code 0")
+    assert nginx.client().get("/").text == "0o640 0o640"
+
+
+def test_an_application_changes_its_own_alone(nginx):
+    nginx.start(f"wsgi_app {nginx.app('umask', SOURCE)};")
+    client = nginx.client()
+    assert client.get("/?0117").text == "0o660 0o660"
+    assert client.get("/").text == "0o660 0o660"
+    (worker,) = nginx.workers()
+    assert os.readlink(f"/proc/{worker}/cwd") == os.readlink(f"/proc/{os.getpid()}/cwd")
