@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod authority;
 pub(crate) mod environ;
 pub(crate) mod framing;
 pub(crate) mod head;
