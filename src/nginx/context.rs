@@ -73,6 +73,8 @@ pub(super) enum Body {
     /// The pipe is full.
     Paused,
     Complete,
+    /// It was streamed to another location, from which nginx has redirected the request.
+    Taken,
 }
 
 impl Context {

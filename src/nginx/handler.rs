@@ -19,7 +19,7 @@ use super::process;
 use super::request;
 use super::sys::{self, EventThread};
 use crate::bridge::exchange::Exchange;
-use crate::bridge::input::Input;
+use crate::bridge::input::{Input, InputError};
 use crate::bridge::worker::Refusal;
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
@@ -48,7 +48,12 @@ pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) ->
         };
         let headers = &(*r).headers_in;
         let has_body = headers.content_length_n > 0 || headers.chunked() != 0;
-        if conf.request_buffering == 0 && has_body && r == (*r).main && (*r).request_body.is_null()
+        if body::is_taken(r) {
+            (*context).body = Body::Taken;
+        } else if conf.request_buffering == 0
+            && has_body
+            && r == (*r).main
+            && (*r).request_body.is_null()
         {
             (*r).set_request_body_no_buffering(1);
             if !headers.expect.is_null() && (*r).expect_tested() == 0 {
@@ -112,6 +117,10 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
                     return false;
                 }
             },
+            Body::Taken => {
+                body::mark_taken(r);
+                (Input::failed(InputError::Taken), declared.filter(|_| !chunked))
+            }
             streamed => {
                 let idle = streamed == Body::Expected;
                 (Input::streamed(idle), declared.filter(|_| !chunked))
