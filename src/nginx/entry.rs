@@ -164,7 +164,7 @@ pub(super) unsafe extern "C" fn timer(event: *mut ngx_event_t) {
             log_of(r),
             || give_up(r),
             |token| {
-                finalize::from_outside(context, |context| finalize::expired(token, context));
+                finalize::from_outside(token, context, |context| finalize::expired(token, context));
             },
         );
     }

@@ -33,7 +33,7 @@ const RETRY_AFTER: &[u8] = b"1";
 /// # Safety
 ///
 /// `r` is a live request in its content phase, in a location with an application.
-pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) -> isize {
+pub(super) unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
     // SAFETY: nginx made this module's configuration for every location.
     unsafe {
         let conf = &*sys::loc_conf::<LocConf>(r, &*ptr::addr_of!(ngx_http_pywsgi_module));
@@ -42,6 +42,9 @@ pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) ->
             // (ngx_http_update_location_config), and goes on without one when that declines.
             return sys::DECLINED;
         };
+        for before in Context::superseded(r) {
+            finalize::detach(token, before, InputError::ClientGone);
+        }
         let created = Context::create(r, Arc::clone(location), conf.queue_timeout, conf.timeout);
         let Some(context) = created else {
             return INTERNAL_SERVER_ERROR;
@@ -61,7 +64,7 @@ pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) ->
                 (*context).body = Body::Expected;
                 let main = (*r).main;
                 (*main).set_count((*main).count() + 1);
-                submit(_token, context);
+                submit(token, context);
                 return sys::DONE;
             }
             (*context).body = Body::Streaming;
