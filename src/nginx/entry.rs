@@ -12,7 +12,7 @@ use nginx_sys::{
 
 use super::conf::{self, LocConf, MainConf};
 use super::context::Context;
-use super::sys::{self, CONF_ERROR, CONF_OK};
+use super::sys::{self, CONF_ERROR, CONF_OK, EventThread};
 use super::{body, directives, finalize, handler, output, process, wake};
 use crate::bridge::input::InputError;
 
@@ -137,36 +137,25 @@ unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 pub(super) unsafe extern "C" fn body_started(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls the handler given to ngx_http_read_client_request_body.
-    unsafe { sys::guard(log_of(r), || give_up(r), |token| handler::body_started(token, r)) }
+    unsafe { of_request(Context::of(r), |token, _context| handler::body_started(token, r)) }
 }
 
 pub(super) unsafe extern "C" fn body_readable(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls the read handler of a live request in flight.
-    unsafe {
-        let context = Context::of(r);
-        sys::guard(log_of(r), || give_up(r), |token| body::readable(token, context));
-    }
+    unsafe { of_request(Context::of(r), |token, context| body::readable(token, context)) }
 }
 
 pub(super) unsafe extern "C" fn writable(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls the write handler of a live request in flight.
-    unsafe {
-        sys::guard(log_of(r), || give_up(r), |token| output::writable(token, Context::of(r)));
-    }
+    unsafe { of_request(Context::of(r), |token, context| output::writable(token, context)) }
 }
 
 pub(super) unsafe extern "C" fn timer(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of a context's timer, which is deleted before the context.
     unsafe {
-        let context = handler::context_of_timer(event);
-        let r = (*context).request;
-        sys::guard(
-            log_of(r),
-            || give_up(r),
-            |token| {
-                finalize::from_outside(token, context, |context| finalize::expired(token, context));
-            },
-        );
+        of_request(handler::context_of_timer(event), |token, context| {
+            finalize::from_outside(token, context, |context| finalize::expired(token, context));
+        });
     }
 }
 
@@ -235,20 +224,26 @@ pub(super) unsafe extern "C" fn hold(event: *mut ngx_event_t) {
     }
 }
 
-/// A panic ends the request it happened in, if nginx does not have it back already.
-unsafe fn give_up(r: *mut ngx_http_request_t) {
-    // SAFETY: the callers' request; should ending it panic as well, it is left to nginx's timers.
+/// Runs what nginx has called for a request that this module has. A panic ends that request, if nginx does
+/// not have it back already: then nothing of it may be looked at any more, and its id is unknown.
+unsafe fn of_request(context: *mut Context, act: impl FnOnce(EventThread, *mut Context)) {
+    // SAFETY: the callers': the context lives now. One without an id has not been submitted, and where it
+    // is not in the end either, it is given back by the last thing that is done.
     unsafe {
-        let context = Context::of(r);
-        sys::guard(
-            ptr::null_mut(),
-            || (),
-            |token| {
-                if !context.is_null() {
-                    finalize::finish(token, context, sys::ERROR);
-                }
-            },
-        );
+        let id = (*context).id;
+        let give_up = || {
+            // Should ending it panic as well, it is left to nginx's timers.
+            sys::guard(
+                ptr::null_mut(),
+                || (),
+                |token| {
+                    if id.is_none_or(|id| process::is_in_flight(token, id)) {
+                        finalize::finish(token, context, sys::ERROR);
+                    }
+                },
+            );
+        };
+        sys::guard(log_of((*context).request), give_up, |token| act(token, context));
     }
 }
 
