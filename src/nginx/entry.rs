@@ -28,7 +28,7 @@ static CONFIGURATION: AtomicUsize = AtomicUsize::new(0);
 pub(super) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        sys::guard(conf::log(cf), ptr::null_mut, |_token| {
+        conf::reading(cf, ptr::null_mut(), || {
             let configuration = CONFIGURATION.fetch_add(1, Ordering::Relaxed) + 1;
             conf::keep(cf, MainConf::new(configuration))
         })
@@ -41,21 +41,17 @@ pub(super) unsafe extern "C" fn init_main_conf(
 ) -> *mut c_char {
     // SAFETY: nginx reads its configuration; conf is what create_main_conf made.
     unsafe {
-        sys::guard(
-            conf::log(cf),
-            || CONF_ERROR,
-            |_token| {
-                (*conf.cast::<MainConf>()).set_defaults();
-                CONF_OK
-            },
-        )
+        conf::reading(cf, CONF_ERROR, || {
+            (*conf.cast::<MainConf>()).set_defaults();
+            CONF_OK
+        })
     }
 }
 
 pub(super) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        sys::guard(conf::log(cf), ptr::null_mut, |_token| {
+        conf::reading(cf, ptr::null_mut(), || {
             conf::keep(cf, LocConf::new(CONFIGURATION.load(Ordering::Relaxed)))
         })
     }
@@ -68,43 +64,35 @@ pub(super) unsafe extern "C" fn merge_loc_conf(
 ) -> *mut c_char {
     // SAFETY: nginx reads its configuration; both are what create_loc_conf made, and two different ones.
     unsafe {
-        sys::guard(
-            conf::log(cf),
-            || CONF_ERROR,
-            |_token| {
-                let conf = &mut *conf.cast::<LocConf>();
-                match conf.merge(cf, &*previous.cast::<LocConf>()) {
-                    Ok(()) => CONF_OK,
-                    Err(error) => directives::fail_without_place(cf, &error),
-                }
-            },
-        )
+        conf::reading(cf, CONF_ERROR, || {
+            let conf = &mut *conf.cast::<LocConf>();
+            match conf.merge(cf, &*previous.cast::<LocConf>()) {
+                Ok(()) => CONF_OK,
+                Err(error) => directives::fail_without_place(cf, &error),
+            }
+        })
     }
 }
 
 pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        sys::guard(
-            conf::log(cf),
-            || sys::ERROR,
-            |_token| {
-                let main = &*conf::main_conf(cf);
-                if !main.has_apps() {
-                    return sys::OK;
+        conf::reading(cf, sys::ERROR, || {
+            let main = &*conf::main_conf(cf);
+            if !main.has_apps() {
+                return sys::OK;
+            }
+            let checked = main.check_files(conf::workers_user(cf)).and_then(|()| {
+                main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
+            });
+            match checked {
+                Ok(()) => sys::OK,
+                Err(error) => {
+                    directives::fail_without_place(cf, &error);
+                    sys::ERROR
                 }
-                let checked = main.check_files(conf::workers_user(cf)).and_then(|()| {
-                    main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
-                });
-                match checked {
-                    Ok(()) => sys::OK,
-                    Err(error) => {
-                        directives::fail_without_place(cf, &error);
-                        sys::ERROR
-                    }
-                }
-            },
-        )
+            }
+        })
     }
 }
 
