@@ -7,6 +7,7 @@ pub(crate) mod environ;
 pub(crate) mod framing;
 pub(crate) mod head;
 pub(crate) mod header;
+pub(crate) mod names;
 pub(crate) mod path;
 pub(crate) mod status;
 pub(crate) mod trailer;
