@@ -18,6 +18,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import textwrap
 from pathlib import Path
@@ -26,7 +27,8 @@ import httpx
 from rawhttp import Connection, wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent
-VENV = PROJECT / "target" / "venv"
+# The virtual environment that runs the tests has the frameworks as well.
+VENV = Path(sys.prefix)
 # Taken out: nginx itself reads a variable of this name (the sockets of an older nginx).
 NGINX = os.environ.pop("NGINX", "/usr/sbin/nginx")
 _ABOUT = subprocess.run([NGINX, "-V"], check=True, capture_output=True, text=True).stderr

@@ -29,6 +29,11 @@ pub(super) fn buffered(memory: usize, file: u64) -> Buffering {
 
 /// One application, one pool.
 pub(super) fn worker(threads: usize, max_queue: usize) -> Arc<Worker> {
+    worker_of(vec![pool_config(threads, max_queue)])
+}
+
+/// One application, these pools.
+pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
     let config = WorkerConfig {
         python: PythonConfig {
             home: None,
@@ -41,7 +46,7 @@ pub(super) fn worker(threads: usize, max_queue: usize) -> Arc<Worker> {
             finalize_timeout: Duration::from_secs(1),
         },
         apps: vec![AppConfig { target: "app.py".into(), callables: vec!["application".into()] }],
-        pools: vec![pool_config(threads, max_queue)],
+        pools,
     };
     Arc::new(Worker::new(config).unwrap())
 }

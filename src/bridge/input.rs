@@ -45,6 +45,11 @@ pub(crate) enum InputError {
     Answered,
     #[error("the temporary file of the request body cannot be read")]
     File,
+    #[error(
+        "the request body was read as it arrived, for another location (wsgi_request_buffering off); \
+         no second one can have it"
+    )]
+    Taken,
 }
 
 /// What a read gives.
@@ -81,6 +86,11 @@ impl Input {
     /// A body that is to come; `idle` where the event loop waits to be asked for it.
     pub(crate) fn streamed(idle: bool) -> Self {
         Self::new(VecDeque::new(), None, idle)
+    }
+
+    /// A body that cannot be had.
+    pub(crate) fn failed(why: InputError) -> Self {
+        Self::new(VecDeque::new(), Some(Err(why)), false)
     }
 
     fn new(segments: VecDeque<Segment>, end: Option<Result<(), InputError>>, idle: bool) -> Self {

@@ -157,6 +157,14 @@ impl Worker {
         self.tasks.push(Task::Stop);
     }
 
+    /// Python's main thread: waits at most `limit`, in all, for the threads of all closed pools to end;
+    /// says whether they have.
+    pub(crate) fn wait_ended(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        self.pools.iter().all(|pool| pool.wait_ended(left()))
+    }
+
     /// Python's main thread: has ended.
     pub(crate) fn set_stopped(&self, stopped: Stopped) {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(stopped);
@@ -180,7 +188,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::bridge::fixture::{jobs, worker};
+    use crate::bridge::fixture::{jobs, pool_config, worker, worker_of};
     use crate::bridge::pool::{Next, Turn};
 
     /// What a thread of the only pool finds.
@@ -240,6 +248,27 @@ mod tests {
         let waiting = worker.set_broken();
         assert!(matches!(&waiting[..], [job] if job.id == first.id));
         assert_eq!(worker.submit(second), Err(Refusal::Broken));
+    }
+
+    #[test]
+    fn all_pools_end_within_one_limit() {
+        const LIMIT: Duration = Duration::from_secs(2);
+        let worker = worker_of(vec![pool_config(1, 0), pool_config(1, 0)]);
+        assert!(worker.pools.iter().all(|pool| pool.grow()));
+        worker.stop();
+        let late = {
+            let worker = Arc::clone(&worker);
+            thread::spawn(move || {
+                thread::sleep(LIMIT * 9 / 10);
+                assert!(matches!(worker.pools[0].take(&mut Turn::default()), Next::End));
+            })
+        };
+        let begin = Instant::now();
+        assert!(!worker.wait_ended(LIMIT));
+        assert!(begin.elapsed() < LIMIT * 18 / 10, "the second pool had a limit of its own");
+        late.join().unwrap();
+        assert!(matches!(worker.pools[1].take(&mut Turn::default()), Next::End));
+        assert!(worker.wait_ended(Duration::ZERO));
     }
 
     #[test]

@@ -23,6 +23,38 @@ use crate::bridge::input::{InputError, Segment};
 
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 
+/// Has the body of `r` been handed on as it arrived, by this module or another one? What is left of it then
+/// is not a body.
+///
+/// # Safety
+///
+/// `r` is a live request, in its content handler.
+pub(super) unsafe fn is_taken(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: the caller's. A subrequest shares its main request's body.
+    unsafe {
+        let main = &*(*r).main;
+        !main.request_body.is_null()
+            && (main.request_body_no_buffering() != 0 || main.reading_body() != 0)
+    }
+}
+
+/// Has [`is_taken`] hold for a body that has come whole: nginx takes its own mark away where the body came
+/// with the head, and with each redirect (`ngx_http_read_client_request_body`).
+///
+/// # Safety
+///
+/// As for [`is_taken`].
+pub(super) unsafe fn mark_taken(r: *mut ngx_http_request_t) {
+    // SAFETY: the caller's.
+    unsafe {
+        let main = (*r).main;
+        // While the rest is to come, `reading_body` says it, and HTTP/2 drops that rest.
+        if (*main).reading_body() == 0 {
+            (*main).set_request_body_no_buffering(1);
+        }
+    }
+}
+
 /// The buffered body as owned parts, and its length. nginx's temporary file is shared by a duplicate of
 /// its descriptor; the thread reads it.
 ///
@@ -105,7 +137,7 @@ pub(super) unsafe fn wanted(token: EventThread, context: *mut Context) {
                 (*context).body = Body::Streaming;
                 forward(token, context, true);
             }
-            Body::Buffered | Body::Streaming | Body::Complete => {}
+            Body::Buffered | Body::Streaming | Body::Complete | Body::Taken => {}
         }
     }
 }
@@ -169,6 +201,7 @@ unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
             let (bytes, any) = take_bufs(r);
             let room = bytes.is_empty() || exchange.input.push(bytes);
             if (*r).reading_body() == 0 {
+                mark_taken(r);
                 exchange.input.end();
                 (*context).body = Body::Complete;
                 (*context).watch();

@@ -73,6 +73,8 @@ pub(super) enum Body {
     /// The pipe is full.
     Paused,
     Complete,
+    /// It was streamed to another location, from which nginx has redirected the request.
+    Taken,
 }
 
 impl Context {
@@ -137,7 +139,8 @@ impl Context {
         // SAFETY: the caller's, as ngx_http_upstream_init_request does.
         unsafe {
             let r = self.request;
-            if self.location.client_abort == ClientAbort::Ignore {
+            // The client of a `post_action` has its response, or is gone (ngx_http_upstream_init_request).
+            if self.location.client_abort == ClientAbort::Ignore || (*r).post_action() != 0 {
                 (*r).read_event_handler = Some(ngx_http_block_reading);
                 return;
             }
@@ -160,9 +163,35 @@ impl Context {
         }
     }
 
+    /// Those of a request that are still of use although nginx has redirected it: `post_action` does so
+    /// when the client is gone, without a word to the handler of before.
+    ///
+    /// # Safety
+    ///
+    /// `r` is a live request, in its content handler, which has made no context yet.
+    pub(super) unsafe fn superseded(r: *mut ngx_http_request_t) -> Vec<*mut Context> {
+        let mut found = Vec::new();
+        // SAFETY: the caller's; the cleanups with this handler are those of `create`, whose contexts live
+        // as long as the request's pool.
+        unsafe {
+            let mut next = (*(*r).main).cleanup;
+            while let Some(cleanup) = next.as_ref() {
+                let ours = cleanup.handler.is_some_and(|handler| {
+                    ptr::fn_addr_eq(handler, entry::cleanup as unsafe extern "C" fn(*mut c_void))
+                });
+                let context = cleanup.data.cast::<Context>();
+                if ours && (*context).request == r && !(*context).finished {
+                    found.push(context);
+                }
+                next = cleanup.next;
+            }
+        }
+        found
+    }
+
     /// The context that the content handler made for this request and location
-    /// (`ngx_http_get_module_ctx`). nginx forgets it with an internal redirect, before which the request
-    /// has been given back.
+    /// (`ngx_http_get_module_ctx`). nginx forgets it with an internal redirect; before all but that of
+    /// `post_action` the request has been given back.
     ///
     /// # Safety
     ///

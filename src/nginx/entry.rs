@@ -12,7 +12,7 @@ use nginx_sys::{
 
 use super::conf::{self, LocConf, MainConf};
 use super::context::Context;
-use super::sys::{self, CONF_ERROR, CONF_OK};
+use super::sys::{self, CONF_ERROR, CONF_OK, EventThread};
 use super::{body, directives, finalize, handler, output, process, wake};
 use crate::bridge::input::InputError;
 
@@ -28,7 +28,7 @@ static CONFIGURATION: AtomicUsize = AtomicUsize::new(0);
 pub(super) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        sys::guard(conf::log(cf), ptr::null_mut, |_token| {
+        conf::reading(cf, ptr::null_mut(), || {
             let configuration = CONFIGURATION.fetch_add(1, Ordering::Relaxed) + 1;
             conf::keep(cf, MainConf::new(configuration))
         })
@@ -41,21 +41,17 @@ pub(super) unsafe extern "C" fn init_main_conf(
 ) -> *mut c_char {
     // SAFETY: nginx reads its configuration; conf is what create_main_conf made.
     unsafe {
-        sys::guard(
-            conf::log(cf),
-            || CONF_ERROR,
-            |_token| {
-                (*conf.cast::<MainConf>()).set_defaults();
-                CONF_OK
-            },
-        )
+        conf::reading(cf, CONF_ERROR, || {
+            (*conf.cast::<MainConf>()).set_defaults();
+            CONF_OK
+        })
     }
 }
 
 pub(super) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        sys::guard(conf::log(cf), ptr::null_mut, |_token| {
+        conf::reading(cf, ptr::null_mut(), || {
             conf::keep(cf, LocConf::new(CONFIGURATION.load(Ordering::Relaxed)))
         })
     }
@@ -68,43 +64,35 @@ pub(super) unsafe extern "C" fn merge_loc_conf(
 ) -> *mut c_char {
     // SAFETY: nginx reads its configuration; both are what create_loc_conf made, and two different ones.
     unsafe {
-        sys::guard(
-            conf::log(cf),
-            || CONF_ERROR,
-            |_token| {
-                let conf = &mut *conf.cast::<LocConf>();
-                match conf.merge(cf, &*previous.cast::<LocConf>()) {
-                    Ok(()) => CONF_OK,
-                    Err(error) => directives::fail_without_place(cf, &error),
-                }
-            },
-        )
+        conf::reading(cf, CONF_ERROR, || {
+            let conf = &mut *conf.cast::<LocConf>();
+            match conf.merge(cf, &*previous.cast::<LocConf>()) {
+                Ok(()) => CONF_OK,
+                Err(error) => directives::fail_without_place(cf, &error),
+            }
+        })
     }
 }
 
 pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        sys::guard(
-            conf::log(cf),
-            || sys::ERROR,
-            |_token| {
-                let main = &*conf::main_conf(cf);
-                if !main.has_apps() {
-                    return sys::OK;
+        conf::reading(cf, sys::ERROR, || {
+            let main = &*conf::main_conf(cf);
+            if !main.has_apps() {
+                return sys::OK;
+            }
+            let checked = main.check_files(conf::workers_user(cf)).and_then(|()| {
+                main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
+            });
+            match checked {
+                Ok(()) => sys::OK,
+                Err(error) => {
+                    directives::fail_without_place(cf, &error);
+                    sys::ERROR
                 }
-                let checked = main.check_files(conf::workers_user(cf)).and_then(|()| {
-                    main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
-                });
-                match checked {
-                    Ok(()) => sys::OK,
-                    Err(error) => {
-                        directives::fail_without_place(cf, &error);
-                        sys::ERROR
-                    }
-                }
-            },
-        )
+            }
+        })
     }
 }
 
@@ -137,36 +125,25 @@ unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 pub(super) unsafe extern "C" fn body_started(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls the handler given to ngx_http_read_client_request_body.
-    unsafe { sys::guard(log_of(r), || give_up(r), |token| handler::body_started(token, r)) }
+    unsafe { of_request(Context::of(r), |token, _context| handler::body_started(token, r)) }
 }
 
 pub(super) unsafe extern "C" fn body_readable(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls the read handler of a live request in flight.
-    unsafe {
-        let context = Context::of(r);
-        sys::guard(log_of(r), || give_up(r), |token| body::readable(token, context));
-    }
+    unsafe { of_request(Context::of(r), |token, context| body::readable(token, context)) }
 }
 
 pub(super) unsafe extern "C" fn writable(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls the write handler of a live request in flight.
-    unsafe {
-        sys::guard(log_of(r), || give_up(r), |token| output::writable(token, Context::of(r)));
-    }
+    unsafe { of_request(Context::of(r), |token, context| output::writable(token, context)) }
 }
 
 pub(super) unsafe extern "C" fn timer(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of a context's timer, which is deleted before the context.
     unsafe {
-        let context = handler::context_of_timer(event);
-        let r = (*context).request;
-        sys::guard(
-            log_of(r),
-            || give_up(r),
-            |token| {
-                finalize::from_outside(context, |context| finalize::expired(token, context));
-            },
-        );
+        of_request(handler::context_of_timer(event), |token, context| {
+            finalize::from_outside(token, context, |context| finalize::expired(token, context));
+        });
     }
 }
 
@@ -235,20 +212,26 @@ pub(super) unsafe extern "C" fn hold(event: *mut ngx_event_t) {
     }
 }
 
-/// A panic ends the request it happened in, if nginx does not have it back already.
-unsafe fn give_up(r: *mut ngx_http_request_t) {
-    // SAFETY: the callers' request; should ending it panic as well, it is left to nginx's timers.
+/// Runs what nginx has called for a request that this module has. A panic ends that request, if nginx does
+/// not have it back already: then nothing of it may be looked at any more, and its id is unknown.
+unsafe fn of_request(context: *mut Context, act: impl FnOnce(EventThread, *mut Context)) {
+    // SAFETY: the callers': the context lives now. One without an id has not been submitted, and where it
+    // is not in the end either, it is given back by the last thing that is done.
     unsafe {
-        let context = Context::of(r);
-        sys::guard(
-            ptr::null_mut(),
-            || (),
-            |token| {
-                if !context.is_null() {
-                    finalize::finish(token, context, sys::ERROR);
-                }
-            },
-        );
+        let id = (*context).id;
+        let give_up = || {
+            // Should ending it panic as well, it is left to nginx's timers.
+            sys::guard(
+                ptr::null_mut(),
+                || (),
+                |token| {
+                    if id.is_none_or(|id| process::is_in_flight(token, id)) {
+                        finalize::finish(token, context, sys::ERROR);
+                    }
+                },
+            );
+        };
+        sys::guard(log_of((*context).request), give_up, |token| act(token, context));
     }
 }
 

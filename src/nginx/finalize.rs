@@ -129,15 +129,23 @@ pub(super) unsafe fn release(token: EventThread, context: *mut Context) {
 }
 
 /// Runs `act` on a request from outside nginx's own handlers of it: afterwards nginx does what it has
-/// put off.
+/// put off. Where nginx has the request elsewhere by now ([`Context::superseded`]), the thread is told.
 ///
 /// # Safety
 ///
 /// `context` lives.
-pub(super) unsafe fn from_outside(context: *mut Context, act: impl FnOnce(*mut Context)) {
+pub(super) unsafe fn from_outside(
+    token: EventThread,
+    context: *mut Context,
+    act: impl FnOnce(*mut Context),
+) {
     // SAFETY: the caller's; a connection's memory outlives it.
     unsafe {
         let r = (*context).request;
+        if Context::of(r) != context {
+            detach(token, context, InputError::ClientGone);
+            return;
+        }
         let connection = (*r).connection;
         sys::set_log_request(r);
         act(context);

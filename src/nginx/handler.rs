@@ -19,7 +19,7 @@ use super::process;
 use super::request;
 use super::sys::{self, EventThread};
 use crate::bridge::exchange::Exchange;
-use crate::bridge::input::Input;
+use crate::bridge::input::{Input, InputError};
 use crate::bridge::worker::Refusal;
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
@@ -33,7 +33,7 @@ const RETRY_AFTER: &[u8] = b"1";
 /// # Safety
 ///
 /// `r` is a live request in its content phase, in a location with an application.
-pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) -> isize {
+pub(super) unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
     // SAFETY: nginx made this module's configuration for every location.
     unsafe {
         let conf = &*sys::loc_conf::<LocConf>(r, &*ptr::addr_of!(ngx_http_pywsgi_module));
@@ -42,13 +42,21 @@ pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) ->
             // (ngx_http_update_location_config), and goes on without one when that declines.
             return sys::DECLINED;
         };
+        for before in Context::superseded(r) {
+            finalize::detach(token, before, InputError::ClientGone);
+        }
         let created = Context::create(r, Arc::clone(location), conf.queue_timeout, conf.timeout);
         let Some(context) = created else {
             return INTERNAL_SERVER_ERROR;
         };
         let headers = &(*r).headers_in;
         let has_body = headers.content_length_n > 0 || headers.chunked() != 0;
-        if conf.request_buffering == 0 && has_body && r == (*r).main && (*r).request_body.is_null()
+        if body::is_taken(r) {
+            (*context).body = Body::Taken;
+        } else if conf.request_buffering == 0
+            && has_body
+            && r == (*r).main
+            && (*r).request_body.is_null()
         {
             (*r).set_request_body_no_buffering(1);
             if !headers.expect.is_null() && (*r).expect_tested() == 0 {
@@ -56,7 +64,7 @@ pub(super) unsafe fn content(_token: EventThread, r: *mut ngx_http_request_t) ->
                 (*context).body = Body::Expected;
                 let main = (*r).main;
                 (*main).set_count((*main).count() + 1);
-                submit(_token, context);
+                submit(token, context);
                 return sys::DONE;
             }
             (*context).body = Body::Streaming;
@@ -112,6 +120,10 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
                     return false;
                 }
             },
+            Body::Taken => {
+                body::mark_taken(r);
+                (Input::failed(InputError::Taken), declared.filter(|_| !chunked))
+            }
             streamed => {
                 let idle = streamed == Body::Expected;
                 (Input::streamed(idle), declared.filter(|_| !chunked))

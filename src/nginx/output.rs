@@ -98,7 +98,10 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
             news = true;
         }
         if let Some(head) = batch.head.take() {
-            if matches!((*context).body, Body::Expected | Body::Streaming | Body::Paused) {
+            if matches!(
+                (*context).body,
+                Body::Expected | Body::Streaming | Body::Paused | Body::Taken
+            ) {
                 // The application may leave the rest of the body unread, and nginx then closes the
                 // connection (ngx_http_finalize_connection); and where the client waits for 100, nobody
                 // knows what its next bytes will be (RFC 9110, 10.1.1).

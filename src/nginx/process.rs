@@ -139,7 +139,9 @@ impl Process {
             unsafe {
                 let still_there = self.table.borrow().values().contains(&context);
                 if still_there {
-                    finalize::from_outside(context, |context| finalize::give_up(token, context));
+                    finalize::from_outside(token, context, |context| {
+                        finalize::give_up(token, context);
+                    });
                 }
             }
         }

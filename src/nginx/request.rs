@@ -11,6 +11,7 @@ use nginx_sys::{
 use super::conf::{LocConf, ParamValue};
 use super::early_hints;
 use super::sys::{self, EventThread, HTTP_2};
+use crate::http::authority;
 use crate::http::head::RequestHead;
 use crate::http::path;
 
@@ -57,19 +58,30 @@ pub(super) unsafe fn snapshot(
     };
     head.query = head.put(text(request.args));
     head.target = head.put(text(request.unparsed_uri));
-    head.protocol = head.put(text(request.http_protocol));
+    // An HTTP/0.9 request has no version.
+    let protocol = Some(text(request.http_protocol)).filter(|protocol| !protocol.is_empty());
+    head.protocol = head.put(protocol.unwrap_or(b"HTTP/0.9"));
+    let host = if request.host_end.is_null() {
+        None
+    } else if request.http_version < HTTP_2 {
+        authority::of_request_line(text(request.request_line))
+    } else if request.headers_in.host.is_null() {
+        // HTTP/3's :authority, of which nginx makes no Host as it does of HTTP/2's.
+        let len = request.host_end.addr().saturating_sub(request.host_start.addr());
+        Some(text(ngx_str_t { len, data: request.host_start }))
+    } else {
+        None
+    };
+    if let Some(host) = host.filter(|_| passes(conf, b"host")) {
+        head.push_field(b"Host", host);
+    }
     // SAFETY: the list is the request's own; a field with hash 0 is one that nginx has taken away.
     for field in unsafe { Headers::of(request) }.filter(|field| field.hash != 0) {
         let (name, value) = (text(field.key), text(field.value));
-        if passes(conf, name) {
+        let replaced = host.is_some() && name.eq_ignore_ascii_case(b"host");
+        if !replaced && passes(conf, name) {
             head.push_field(name, value);
         }
-    }
-
-    if request.headers_in.host.is_null() && request.http_version >= HTTP_2 {
-        // HTTP/3's :authority, of which nginx makes no Host as it does of HTTP/2's.
-        let len = request.host_end.addr().saturating_sub(request.host_start.addr());
-        head.push_field(b"Host", text(ngx_str_t { len, data: request.host_start }));
     }
 
     // SAFETY: the connection outlives its requests.

@@ -74,7 +74,9 @@ pub(super) fn deal(token: EventThread, process: &Process) {
                 if let Some(context) = process.find(id) {
                     // SAFETY: the table holds contexts of requests in flight alone.
                     unsafe {
-                        finalize::from_outside(context, |context| output::pump(token, context))
+                        finalize::from_outside(token, context, |context| {
+                            output::pump(token, context)
+                        })
                     };
                 }
             }
@@ -82,7 +84,9 @@ pub(super) fn deal(token: EventThread, process: &Process) {
                 if let Some(context) = process.find(id) {
                     // SAFETY: as above.
                     unsafe {
-                        finalize::from_outside(context, |context| body::wanted(token, context))
+                        finalize::from_outside(token, context, |context| {
+                            body::wanted(token, context)
+                        })
                     };
                 }
             }

@@ -98,7 +98,7 @@ fn end(worker: &Worker, interpreter: Interpreter, runtime: Arc<Runtime>) {
     let python = &worker.config.python;
     // Half of the time for the threads, so that `atexit` has the other half.
     let patience = python.finalize_timeout / 2;
-    let ended = worker.pools.iter().all(|pool| pool.wait_ended(patience));
+    let ended = worker.wait_ended(patience);
     if !python.finalize {
         worker.set_stopped(Stopped::ThreadsLeft);
         return;

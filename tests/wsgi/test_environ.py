@@ -121,12 +121,22 @@ def test_path_and_query(nginx, show, target, path, query):
     assert environ["REQUEST_URI"] == environ["RAW_URI"] == target
 
 
-def test_absolute_form(nginx, show):
-    show()
-    environ = ask(nginx, "GET http://example.org/x?y HTTP/1.1\r\nHost: example.org\r\n\r\n")
+@pytest.mark.parametrize("host", ["Host: example.org\r\n", "Host: other.example:82\r\n", ""])
+def test_absolute_form(nginx, show, host):
+    # RFC 9112, 3.2.2: the target's host, whatever the field says.
+    show(server="server_name example.org;")
+    environ = ask(nginx, f"GET http://Example.org:81/x?y HTTP/1.0\r\n{host}\r\n")
     assert environ["PATH_INFO"] == "/x"
     assert environ["QUERY_STRING"] == "y"
     assert environ["REQUEST_URI"].endswith("/x?y")
+    assert environ["HTTP_HOST"] == "Example.org:81"
+    assert environ["SERVER_NAME"] == "example.org"
+
+
+def test_absolute_form_without_request_headers(nginx, show):
+    show("wsgi_pass_request_headers off;")
+    environ = ask(nginx, "GET http://example.org/ HTTP/1.1\r\nHost: other.example\r\n\r\n")
+    assert "HTTP_HOST" not in environ
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"])
@@ -232,6 +242,14 @@ def test_http_1_0_without_a_host(nginx, show):
     assert "HTTP_HOST" not in environ
     assert environ["SERVER_NAME"]
     assert environ["PATH_INFO"] == "/old"
+
+
+def test_http_0_9(nginx, show):
+    show()
+    # Such a response has no head.
+    environ = Environ(nginx.raw(b"GET /older\r\n"))
+    assert environ["SERVER_PROTOCOL"] == "HTTP/0.9"
+    assert environ["PATH_INFO"] == "/older"
 
 
 @pytest.mark.parametrize(

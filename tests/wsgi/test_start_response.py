@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rawhttp2 import Http2
 
 TEXT = '[("Content-Type", "text/plain")]'
 
@@ -462,3 +463,48 @@ def test_any_callable_is_an_application(nginx):
     client = nginx.client()
     for name in ("instance", "iterated", "old"):
         assert client.get(f"/{name}").text == name
+
+
+@pytest.mark.parametrize("http2", [False, True])
+@pytest.mark.parametrize(("count", "size"), [(1, 1 << 22), (600, 2000)])
+def test_headers_that_no_client_would_take(nginx, serve, http2, count, size):
+    serve(
+        f"""
+        def application(environ, start_response):
+            headers = [(f"X-{{number}}", "v" * {size}) for number in range({count})]
+            start_response("200 OK", headers)
+            return [b"x"]
+        """,
+        listen="ssl http2" if http2 else "",
+        server=nginx.tls() if http2 else "",
+    )
+    assert nginx.client(tls=http2, http2=http2).get("/").status_code == 500
+    nginx.wait_log("start_response's headers are longer than 1048576 bytes in all")
+
+
+LONGEST = """
+    def application(environ, start_response):
+        headers = [(f"X-{number:03}", "v" * 10) for number in range(50)]
+        headers.append(("X-Long", "v" * (1048576 - 50 * 15 - 6)))
+        start_response("200 OK", headers)
+        return [b"x"]
+"""
+
+
+def test_the_longest_headers(serve, fetch):
+    serve(LONGEST)
+    response = fetch()
+    assert (response.status, response.body) == (200, b"x")
+    assert len(response.get("X-Long")) == 1048576 - 50 * 15 - 6
+
+
+def test_the_longest_headers_with_http_2(nginx, serve):
+    serve(LONGEST, listen="ssl http2", server=nginx.tls())
+    with Http2(nginx.port) as connection:
+        connection.request("/")
+        # Not by way of h2, whose own limit is lower. Huffman coding makes 7 bits of each letter.
+        received = 0
+        while received < 900_000:
+            data = connection.sock.recv(65536)
+            assert data, "the server closed the connection"
+            received += len(data)

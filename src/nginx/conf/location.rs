@@ -18,6 +18,7 @@ use super::main::{DEFAULT_POOL, MainConf};
 use super::{ConfError, Place, core_loc_conf, main_conf, out_of_memory};
 use crate::bridge::config::{AppConfig, Buffering, ClientAbort, Debug, LocationConfig};
 use crate::http::header::HeaderKind;
+use crate::http::names::Names;
 use crate::nginx::entry;
 use crate::nginx::sys::{self, CONF_UNSET, CONF_UNSET_MSEC, CONF_UNSET_SIZE};
 
@@ -56,8 +57,8 @@ pub(in crate::nginx) struct LocConf {
     pub(in crate::nginx) raw_path: Option<bool>,
     pub(in crate::nginx) pass_authorization: ngx_flag_t,
     pub(in crate::nginx) pass_request_headers: ngx_flag_t,
-    pub(in crate::nginx) hide_headers: Option<Vec<Vec<u8>>>,
-    pub(in crate::nginx) pass_headers: Option<Vec<Vec<u8>>>,
+    pub(in crate::nginx) hide_headers: Option<Names>,
+    pub(in crate::nginx) pass_headers: Option<Names>,
     pub(in crate::nginx) ignore_headers: Option<Vec<HeaderKind>>,
     pub(in crate::nginx) accel: ngx_flag_t,
     pub(in crate::nginx) early_hints: ngx_flag_t,
@@ -187,9 +188,8 @@ impl LocConf {
 
     /// Does that header of a response go to the client? The X-Accel ones are nginx's own.
     pub(in crate::nginx) fn passes(&self, kind: HeaderKind, name: &[u8]) -> bool {
-        let among = |names: &Option<Vec<Vec<u8>>>| {
-            names.iter().flatten().any(|known| known.eq_ignore_ascii_case(name))
-        };
+        let among =
+            |names: &Option<Names>| names.as_ref().is_some_and(|names| names.contains(name));
         // wsgi_pass_header takes out of what is hidden (ngx_http_upstream_hide_headers_hash).
         among(&self.pass_headers) || !(kind.is_accel() || among(&self.hide_headers))
     }

@@ -202,6 +202,17 @@ pub(super) unsafe fn place(cf: *mut ngx_conf_t) -> Place {
     }
 }
 
+/// Runs what nginx has called while it reads its configuration; `failed` where that panics, which is in the
+/// log.
+///
+/// # Safety
+///
+/// `cf` is nginx's.
+pub(super) unsafe fn reading<R>(cf: *mut ngx_conf_t, failed: R, read: impl FnOnce() -> R) -> R {
+    // SAFETY: the caller's.
+    unsafe { sys::guard(log(cf), || failed, |_token| read()) }
+}
+
 /// The log of a configuration being read.
 ///
 /// # Safety

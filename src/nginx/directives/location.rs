@@ -115,13 +115,13 @@ setter!(wsgi_debug, LocConf, |directive| {
 
 setter!(wsgi_hide_header, LocConf, |directive| {
     let name = header_name(&directive)?;
-    directive.conf.hide_headers.get_or_insert_default().push(name);
+    directive.conf.hide_headers.get_or_insert_default().insert(&name);
     Ok(())
 });
 
 setter!(wsgi_pass_header, LocConf, |directive| {
     let name = header_name(&directive)?;
-    directive.conf.pass_headers.get_or_insert_default().push(name);
+    directive.conf.pass_headers.get_or_insert_default().insert(&name);
     Ok(())
 });
 

@@ -91,19 +91,15 @@ pub(super) unsafe fn set<C>(
 ) -> *mut c_char {
     // SAFETY: the caller's; nginx's array of words has nelts of them.
     unsafe {
-        sys::guard(
-            conf::log(cf),
-            || CONF_ERROR,
-            |_token| {
-                let args = &*(*cf).args;
-                let words = std::slice::from_raw_parts(args.elts.cast::<ngx_str_t>(), args.nelts);
-                let directive = Directive { cf, words, conf: &mut *conf.cast::<C>() };
-                match read(directive) {
-                    Ok(()) => CONF_OK,
-                    Err(error) => fail(cf, &error),
-                }
-            },
-        )
+        conf::reading(cf, CONF_ERROR, || {
+            let args = &*(*cf).args;
+            let words = std::slice::from_raw_parts(args.elts.cast::<ngx_str_t>(), args.nelts);
+            let directive = Directive { cf, words, conf: &mut *conf.cast::<C>() };
+            match read(directive) {
+                Ok(()) => CONF_OK,
+                Err(error) => fail(cf, &error),
+            }
+        })
     }
 }
 

@@ -160,7 +160,7 @@ fn limit(size: Option<isize>) -> Option<usize> {
 /// What a read or `write()` raises.
 pub(super) fn os_error(error: InputError) -> PyErr {
     match error {
-        InputError::File => PyOSError::new_err(error.to_string()),
+        InputError::File | InputError::Taken => PyOSError::new_err(error.to_string()),
         InputError::ClientGone
         | InputError::TimedOut
         | InputError::Refused

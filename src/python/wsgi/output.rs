@@ -139,6 +139,10 @@ fn send_blocks(
         let block = block?;
         let bytes = bytes_of(&block)?;
         if bytes.as_bytes().is_empty() {
+            // It is how an application waits for something: nobody else would tell it.
+            if response.is_abandoned() {
+                return Err(Fault::Gone);
+            }
             continue;
         }
         match send_block(py, app, response, bytes, total, false)? {

@@ -229,6 +229,11 @@ impl Response {
         if cut { Sent::Cut } else { Sent::Complete }
     }
 
+    /// Does nobody wait for what is still to come?
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.job.gone().is_some() && !self.is_ignored() && !self.state().ended
+    }
+
     /// Does the application run on as if its client were there (`wsgi_client_abort ignore`)?
     fn is_ignored(&self) -> bool {
         self.job.location.client_abort == ClientAbort::Ignore

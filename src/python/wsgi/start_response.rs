@@ -14,6 +14,10 @@ use crate::bridge::input::InputError;
 use crate::http::header::{self, Field, HeaderError, HeaderKind, ResponseHead};
 use crate::http::status;
 
+/// Bytes of a response's headers, names and values in all. No client takes as much, and HTTP/2 cannot send
+/// a field of 2 MB: nginx says that at its level `crit` (`ngx_http_v2_header_filter`).
+const MAX_HEAD: usize = 1 << 20;
+
 /// `start_response` of one request.
 #[pyclass(frozen, module = "pywsgi", name = "start_response")]
 pub(super) struct StartResponse(pub(super) Arc<Response>);
@@ -80,6 +84,7 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
     })?;
     let head = ResponseHead::new(parsed.code, parsed.reason);
     let mut start = Start { head, buffering: None, trailers: false, dropped: None };
+    let mut size = 0;
     for field in list.iter() {
         let pair = field.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
         let Some(pair) = pair else {
@@ -91,6 +96,12 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
         let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
         let name = text(&name, "a header's name")?;
         let value = text(&value, "a header's value")?;
+        size += name.len() + value.len();
+        if size > MAX_HEAD {
+            return Err(PyValueError::new_err(format!(
+                "start_response's headers are longer than {MAX_HEAD} bytes in all"
+            )));
+        }
         add(&mut start, &name, &value).map_err(|error| PyValueError::new_err(error.to_string()))?;
     }
     Ok(start)

@@ -1,0 +1,90 @@
+"""post_action: nginx hands the same request on to another location, once its client is gone as well."""
+
+from __future__ import annotations
+
+import pytest
+from rawhttp import wait_for
+
+SOURCE = """
+    from testkit import gate, record
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        path = environ["PATH_INFO"]
+        if path == "/probe":
+            return [b"here"]
+        name = "after" if path == "/after" else "first"
+        pywsgi = environ["pywsgi.request"]
+        record(f"{name}-called")
+        gate(f"{name}-gate")
+        record(f"{name}-left", f"disconnected={pywsgi.disconnected}")
+        return [name.encode()]
+"""
+
+
+@pytest.fixture
+def logged(nginx):
+    """Starts nginx; gives back what asks for the access log's lines of the first request."""
+    app = nginx.app("app", SOURCE)
+    nginx.start(
+        f"wsgi_app {app}; post_action /after;",
+        server=f"""
+        location /after {{ wsgi_app {app}; wsgi_thread_pool other; access_log logs/after.log; }}
+        location /probe {{ wsgi_app {app}; wsgi_thread_pool probe; access_log off; }}
+        """,
+        http="python_thread_pool other threads=1; python_thread_pool probe threads=1;",
+    )
+
+    def lines() -> list[str]:
+        # What the threads have said before is dealt with before this request's answer.
+        assert nginx.client().get("/probe").text == "here"
+        path = nginx.root / "logs" / "after.log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    return lines
+
+
+def test_after_a_client_that_leaves(nginx, logged):
+    with nginx.connect() as client:
+        client.get("/")
+        nginx.wait_recorded("first-called")
+        client.reset()
+    nginx.wait_recorded("after-called")
+    nginx.open_gate("first-gate")
+    # It was told at once, and its answer does not end what came after it.
+    assert nginx.wait_recorded("first-left") == ["disconnected=True"]
+    assert logged() == []
+    nginx.open_gate("after-gate")
+    # It has no client, so that none is missed.
+    assert nginx.wait_recorded("after-left") == ["disconnected=False"]
+    wait_for(logged, what="the request in the access log")
+    assert len(logged()) == 1
+    assert len(nginx.recorded("after-called")) == 1
+
+
+def test_after_a_whole_response(nginx, logged):
+    nginx.open_gate("first-gate")
+    with nginx.connect() as client:
+        client.get("/")
+        assert client.response().body == b"first"
+        nginx.wait_recorded("after-called")
+    assert logged() == []
+    nginx.open_gate("after-gate")
+    assert nginx.wait_recorded("after-left") == ["disconnected=False"]
+    wait_for(logged, what="the request in the access log")
+    assert len(nginx.recorded("after-called")) == 1
+
+
+def test_to_a_location_that_is_not_ours(nginx):
+    app = nginx.app("app", SOURCE)
+    nginx.start(
+        f"wsgi_app {app}; post_action /after;",
+        server="location /after { access_log logs/after.log; return 204; }",
+    )
+    with nginx.connect() as client:
+        client.get("/")
+        nginx.wait_recorded("first-called")
+        client.reset()
+    wait_for((nginx.root / "logs" / "after.log").exists, what="the request in the access log")
+    nginx.open_gate("first-gate")
+    assert nginx.wait_recorded("first-left") == ["disconnected=True"]
