@@ -36,6 +36,8 @@ PORT ?= 8080
 VENV ?= $(if $(filter $(abspath examples/guestbook/wsgi.py),$(abspath $(APP))),$(RUN_DIR)/venv)
 ## PYTEST_ARGS: for `make test`: handed to the pytest that drives nginx
 PYTEST_ARGS ?=
+## TRIXIE_ROOT: for `make test-trixie`: where that root is (default: target/trixie)
+TRIXIE_ROOT ?= $(TARGET_DIR)/trixie
 ## DESTDIR: for `make install`: a directory to install below
 
 # rustup puts cargo on the PATH of login shells only.
@@ -139,6 +141,10 @@ $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 
 .PHONY: test
 test: test-deps test-rust test-shim test-nginx ## Run every test: the Rust units, the shim's, and a real nginx's
+
+.PHONY: test-trixie
+test-trixie: ## Run every test on Debian 13, in a root that debootstrap makes (as root; TRIXIE_ROOT=…)
+	@.ci/trixie "$(TRIXIE_ROOT)" make test PYTEST_ARGS="$(PYTEST_ARGS)"
 
 .PHONY: test-rust
 test-rust: headers nextest ## Run the Rust unit tests, and the bridge's again under loom

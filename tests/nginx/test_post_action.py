@@ -1,4 +1,4 @@
-"""post_action: nginx hands the same request on to another location, once its client is gone as well."""
+"""post_action: nginx hands the same request to another location once its client is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body that one location has read as it arrived, and a redirect to another location after that."""
+"""A body that one location has read as it arrived, and a redirect to another after that."""
 
 from __future__ import annotations
 
