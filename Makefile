@@ -192,6 +192,7 @@ lint-python: $(LINT_VENV)/.installed
 	$(LINT_VENV)/bin/ruff check .ci python-shim tests examples
 	$(LINT_VENV)/bin/ruff format --check .ci python-shim tests examples
 	cd python-shim && $(LINT_VENV)/bin/mypy --strict
+	cd python-shim && $(LINT_VENV)/bin/mypy --strict ../examples/long_query/wsgi.py
 
 $(LINT_VENV)/.installed: .ci/requirements.txt
 	$(PYTHON) -m venv $(LINT_VENV)
