@@ -1,7 +1,7 @@
 """A report whose query is cancelled as soon as nobody waits for it any more.
 
-`GET /?rows=N` counts to N in SQLite. Leave before the answer is there (Ctrl-C in curl), and the error
-log says that the query was interrupted: it does not run on for a client that has gone.
+`GET /?rows=N` counts to N in SQLite. Leave before the answer is there (Ctrl-C in curl), and the
+error log says that the query was interrupted: it does not run on for a client that has gone.
 """
 
 from __future__ import annotations
