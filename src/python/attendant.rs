@@ -1,5 +1,6 @@
 //! The attendant: a Python thread that runs no requests, and does at once what the event loop asks for.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -39,13 +40,24 @@ pub(super) fn start(runtime: &Arc<Runtime>) -> Option<JoinHandle<()>> {
 /// Does the event loop's tasks until the worker ends.
 pub(super) fn serve(runtime: &Arc<Runtime>) {
     loop {
-        match runtime.worker.tasks.next() {
-            Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
-            Task::Gone(job) => gone(runtime, job),
-            // PyO3 gives back what was dropped meanwhile as a thread attaches.
-            Task::Collect => Python::attach(|_| ()),
-            Task::Stop => return,
+        let task = runtime.worker.tasks.next();
+        if matches!(task, Task::Stop) {
+            return;
         }
+        if catch_unwind(AssertUnwindSafe(|| attend(runtime, task))).is_err() {
+            let text = "pywsgi panicked in the attendant's thread".to_owned();
+            runtime.worker.events.log(LogLine { level: Level::Alert, request: None, text });
+        }
+    }
+}
+
+fn attend(runtime: &Arc<Runtime>, task: Task) {
+    match task {
+        Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
+        Task::Gone(job) => gone(runtime, job),
+        // PyO3 gives back what was dropped meanwhile as a thread attaches.
+        Task::Collect => Python::attach(|_| ()),
+        Task::Stop => {}
     }
 }
 
