@@ -10,6 +10,7 @@ use super::fork;
 use super::logging;
 use super::main_thread::STACK;
 use super::runtime::Runtime;
+use super::threads;
 use crate::bridge::callbacks::{Callback, Gone};
 use crate::bridge::config::ClientAbort;
 use crate::bridge::events::{Level, LogLine};
@@ -42,6 +43,7 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
         match runtime.worker.tasks.next() {
             Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
             Task::Gone(job) => gone(runtime, job),
+            Task::Grow(pool) => threads::spawn_again(runtime, &pool),
             // PyO3 gives back what was dropped meanwhile as a thread attaches.
             Task::Collect => Python::attach(|_| ()),
             Task::Stop => return,
