@@ -36,12 +36,12 @@ def lines() -> Iterator[list[tuple[int, str]]]:
 @pytest.fixture
 def interpreter() -> Iterator[None]:
     """Puts sys.path and sys.modules back: for tests that load applications."""
-    from pywsgi._loader import _finder
+    from pywsgi._importing import finder
 
     path, modules = list(sys.path), set(sys.modules)
     yield
     sys.path[:] = path
-    _finder.files.clear()
+    finder.files.clear()
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 

@@ -23,7 +23,8 @@ use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
 use super::tasks::Task;
 use super::worker::Worker;
 use crate::http::head::RequestHead;
-use crate::http::header::{Field, ResponseHead};
+use crate::http::header::Field;
+use crate::http::response::ResponseHead;
 use bytes::Bytes;
 
 /// A request on its way to a thread.

@@ -27,7 +27,8 @@ use bytes::Bytes;
 use super::config::Buffering;
 use super::spill;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
-use crate::http::header::{Field, ResponseHead};
+use crate::http::header::Field;
+use crate::http::response::ResponseHead;
 
 /// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
 /// asks for [`Worker::collect`](super::worker::Worker::collect).

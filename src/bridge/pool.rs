@@ -121,17 +121,18 @@ impl<J> Pool<J> {
     }
 
     /// A thread that was counted could not be started, or has ended in another way than by
-    /// [`Next::End`].
-    pub(crate) fn shrink(&self, turn: &Turn) {
-        let seat = {
+    /// [`Next::End`]. True where the pool has none now, and nobody will look for what waits.
+    pub(crate) fn shrink(&self, turn: &Turn) -> bool {
+        let (seat, none_left) = {
             let mut state = lock(&self.state);
             state.threads -= 1;
             state.busy -= usize::from(turn.runs);
             state.stands_by &= !turn.stands_by;
-            state.next_to_stand_by()
+            (state.next_to_stand_by(), state.threads == 0 && !state.closed)
         };
         Seat::wake(seat);
         self.ended.notify_all();
+        none_left
     }
 
     /// Thread, attached: the next job.

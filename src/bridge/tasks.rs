@@ -1,9 +1,11 @@
 //! What the event loop asks of the attendant, a Python thread that runs no requests.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::exchange::Job;
-use super::sync::{Condvar, Mutex, lock, wait};
+use super::pool::Pool;
+use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
 
 #[derive(Debug)]
 pub(crate) enum Task {
@@ -13,6 +15,8 @@ pub(crate) enum Task {
     Gone(Job),
     /// Attach once, so that references dropped by the event loop are given back.
     Collect,
+    /// Try again to start the first thread of this pool.
+    Grow(Arc<Pool>),
     /// End; Python's main thread then lets the others end, runs `atexit`, finalises.
     Stop,
 }
@@ -27,10 +31,15 @@ pub(crate) struct Tasks {
 #[derive(Debug, Default)]
 struct Queue {
     tasks: VecDeque<Task>,
+    /// In the order of their times, which all are as far ahead when they are pushed.
+    later: VecDeque<(Instant, Task)>,
     /// A `Collect` waits already.
     collect: bool,
     stacks: usize,
 }
+
+/// When a thread that could not be started is tried again.
+const LATER: Duration = Duration::from_secs(1);
 
 /// Stacks that may wait to be logged, each with its request: the interpreter may be busy.
 const STACKS: usize = 32;
@@ -47,10 +56,16 @@ impl Tasks {
                 Task::Collect if std::mem::replace(&mut queue.collect, true) => return,
                 Task::LogStack(_) if queue.stacks == STACKS => return,
                 Task::LogStack(_) => queue.stacks += 1,
-                Task::Gone(_) | Task::Collect | Task::Stop => {}
+                Task::Gone(_) | Task::Collect | Task::Grow(_) | Task::Stop => {}
             }
             queue.tasks.push_back(task);
         }
+        self.added.notify_one();
+    }
+
+    /// A Python thread: asks for a first thread of `pool`, in a while.
+    pub(crate) fn grow_later(&self, pool: Arc<Pool>) {
+        lock(&self.queue).later.push_back((Instant::now() + LATER, Task::Grow(pool)));
         self.added.notify_one();
     }
 
@@ -58,15 +73,25 @@ impl Tasks {
     pub(crate) fn next(&self) -> Task {
         let mut queue = lock(&self.queue);
         loop {
+            let left =
+                queue.later.front().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                if let Some((_, task)) = queue.later.pop_front() {
+                    return task;
+                }
+            }
             if let Some(task) = queue.tasks.pop_front() {
                 match task {
                     Task::Collect => queue.collect = false,
                     Task::LogStack(_) => queue.stacks -= 1,
-                    Task::Gone(_) | Task::Stop => {}
+                    Task::Gone(_) | Task::Grow(_) | Task::Stop => {}
                 }
                 return task;
             }
-            queue = wait(&self.added, queue);
+            queue = match left {
+                Some(left) => wait_for(&self.added, queue, left),
+                None => wait(&self.added, queue),
+            };
         }
     }
 }
@@ -76,6 +101,7 @@ impl Tasks {
 mod tests {
     use super::*;
     use crate::bridge::fixture::{jobs, worker};
+    use crate::bridge::pool::Turn;
 
     /// All tasks up to `Stop`, each as a letter.
     fn drain(tasks: &Tasks) -> String {
@@ -83,6 +109,7 @@ mod tests {
             Task::LogStack(_) => Some('L'),
             Task::Collect => Some('C'),
             Task::Gone(_) => Some('G'),
+            Task::Grow(_) => Some('P'),
             Task::Stop => None,
         })
         .collect()
@@ -100,6 +127,26 @@ mod tests {
             tasks.push(Task::Stop);
             assert_eq!(drain(&tasks), "CL");
         }
+    }
+
+    #[test]
+    fn what_is_for_later_holds_up_nothing() {
+        let tasks = Tasks::new();
+        let worker = worker(1, 0);
+        let begin = Instant::now();
+        for _ in 0..2 {
+            tasks.grow_later(Arc::clone(&worker.pools[0]));
+        }
+        tasks.push(Task::Collect);
+        assert!(matches!(tasks.next(), Task::Collect));
+        for _ in 0..2 {
+            assert!(matches!(tasks.next(), Task::Grow(pool) if pool.grow() != pool.grow()));
+            assert!(begin.elapsed() >= LATER);
+            assert!(worker.pools[0].shrink(&Turn::default()));
+        }
+        tasks.grow_later(Arc::clone(&worker.pools[0]));
+        tasks.push(Task::Stop);
+        assert_eq!(drain(&tasks), "");
     }
 
     #[test]
@@ -140,7 +187,9 @@ mod model {
                     loop {
                         match tasks.next() {
                             Task::Collect => collected = dropped.load(Ordering::Relaxed),
-                            Task::LogStack(_) | Task::Gone(_) => panic!("nobody asked for it"),
+                            Task::LogStack(_) | Task::Gone(_) | Task::Grow(_) => {
+                                panic!("nobody asked for it")
+                            }
                             Task::Stop => return collected,
                         }
                     }

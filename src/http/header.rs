@@ -1,5 +1,5 @@
-//! The header fields of a response: which of them nginx has a slot for, what RFC 9110 lets a name
-//! and a value be, and the head of a response as it crosses the wall.
+//! The header fields of a response: which of them nginx has a slot for, and what RFC 9110 lets a name
+//! and a value be.
 
 use std::ascii;
 use std::fmt;
@@ -183,103 +183,6 @@ pub(crate) fn parse_content_length(value: &[u8]) -> Result<u64, HeaderError> {
         .ok_or_else(|| HeaderError::LengthTooLarge(quoted(value)))
 }
 
-/// The head of a response: one block of bytes with the reason phrase and the fields one after
-/// another, and where each of them ends. Content-Length stands apart, as a number, and what is
-/// hop-by-hop has no place in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ResponseHead {
-    code: u16,
-    content_length: Option<u64>,
-    file: bool,
-    bytes: Vec<u8>,
-    reason_end: usize,
-    spans: Vec<Span>,
-}
-
-impl ResponseHead {
-    pub(crate) fn new(code: u16, reason: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(TYPICAL_BYTES.max(reason.len()));
-        bytes.extend_from_slice(reason);
-        Self {
-            code,
-            content_length: None,
-            file: false,
-            reason_end: bytes.len(),
-            bytes,
-            spans: Vec::with_capacity(TYPICAL_FIELDS),
-        }
-    }
-
-    /// Adds a field that [`check_name`] and [`check_value`] have let through. A Content-Length
-    /// belongs to [`add_content_length`](Self::add_content_length) and a hop-by-hop field is not
-    /// for the application to send: neither is added.
-    pub(crate) fn push(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) {
-        if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
-            return;
-        }
-        self.bytes.extend_from_slice(name);
-        let name_end = self.bytes.len();
-        self.bytes.extend_from_slice(value);
-        self.spans.push(Span { kind, name_end, value_end: self.bytes.len() });
-    }
-
-    /// Reads a Content-Length field of the application's. The same number twice is let through,
-    /// two numbers are not: one of them would cut the body in the wrong place.
-    pub(crate) fn add_content_length(&mut self, value: &[u8]) -> Result<(), HeaderError> {
-        let second = parse_content_length(value)?;
-        match self.content_length {
-            Some(first) if first != second => Err(HeaderError::LengthsDiffer { first, second }),
-            _ => {
-                self.content_length = Some(second);
-                Ok(())
-            }
-        }
-    }
-
-    pub(crate) fn set_content_length(&mut self, length: Option<u64>) {
-        self.content_length = length;
-    }
-
-    /// The body is a file, or a part of one.
-    pub(crate) fn set_file(&mut self) {
-        self.file = true;
-    }
-
-    pub(crate) fn is_file(&self) -> bool {
-        self.file
-    }
-
-    pub(crate) fn code(&self) -> u16 {
-        self.code
-    }
-
-    pub(crate) fn reason(&self) -> &[u8] {
-        self.bytes.get(..self.reason_end).unwrap_or_default()
-    }
-
-    pub(crate) fn content_length(&self) -> Option<u64> {
-        self.content_length
-    }
-
-    /// The fields as (kind, name, value), in the order in which they were added.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (HeaderKind, &[u8], &[u8])> {
-        self.spans.iter().scan(self.reason_end, |start, span| {
-            let name = self.bytes.get(*start..span.name_end)?;
-            let value = self.bytes.get(span.name_end..span.value_end)?;
-            *start = span.value_end;
-            Some((span.kind, name, value))
-        })
-    }
-}
-
-/// Where a field ends in the block; it begins where the one before it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    kind: HeaderKind,
-    name_end: usize,
-    value_end: usize,
-}
-
 /// A byte that stands where it must not, as a message calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Octet(pub(crate) u8);
@@ -322,10 +225,6 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
-
-/// What a framework's usual response needs, so that it is built without growing.
-const TYPICAL_BYTES: usize = 256;
-const TYPICAL_FIELDS: usize = 8;
 
 const QUOTED_BYTES: usize = 80;
 
@@ -486,69 +385,6 @@ mod tests {
             let error = HeaderError::LengthTooLarge(quoted(value));
             assert_eq!(parse_content_length(value), Err(error));
         }
-    }
-
-    #[test]
-    fn head() {
-        let mut head = ResponseHead::new(404, b"Not Found");
-        assert_eq!(head.fields().count(), 0);
-        head.push(HeaderKind::ContentType, b"Content-Type", b"text/plain");
-        head.push(HeaderKind::Other, b"X-Empty", b"");
-        head.push(HeaderKind::Other, b"Set-Cookie", b"a=1");
-        head.push(HeaderKind::Other, b"Set-Cookie", b"b=2");
-
-        assert_eq!(head.code(), 404);
-        assert_eq!(head.reason(), b"Not Found");
-        assert_eq!(head.content_length(), None);
-        let expected: [(HeaderKind, &[u8], &[u8]); 4] = [
-            (HeaderKind::ContentType, b"Content-Type", b"text/plain"),
-            (HeaderKind::Other, b"X-Empty", b""),
-            (HeaderKind::Other, b"Set-Cookie", b"a=1"),
-            (HeaderKind::Other, b"Set-Cookie", b"b=2"),
-        ];
-        assert!(head.fields().eq(expected));
-        assert!(head.fields().eq(expected), "a second walk sees the same");
-    }
-
-    #[test]
-    fn head_larger_than_the_typical_one() {
-        let mut head = ResponseHead::new(200, &[b'r'; 1000]);
-        for number in 0..1000_u32 {
-            head.push(HeaderKind::Other, format!("X-{number}").as_bytes(), &[b'v'; 100]);
-        }
-        assert_eq!(head.reason(), [b'r'; 1000]);
-        assert_eq!(head.fields().count(), 1000);
-        let (_, name, value) = head.fields().last().unwrap();
-        assert_eq!((name, value), (&b"X-999"[..], &[b'v'; 100][..]));
-    }
-
-    #[test]
-    fn head_keeps_out_what_is_not_a_plain_field() {
-        let mut head = ResponseHead::new(200, b"OK");
-        head.push(HeaderKind::ContentLength, b"Content-Length", b"5");
-        for name in HOP_BY_HOP {
-            head.push(classify(name.as_bytes()), name.as_bytes(), b"x");
-        }
-        assert_eq!(head.fields().count(), 0);
-        assert_eq!(head.content_length(), None);
-    }
-
-    #[test]
-    fn head_content_length() {
-        let mut head = ResponseHead::new(200, b"OK");
-        assert_eq!(head.add_content_length(b" 5"), Ok(()));
-        assert_eq!(head.add_content_length(b"05"), Ok(()));
-        assert_eq!(head.content_length(), Some(5));
-        assert_eq!(
-            head.add_content_length(b"6"),
-            Err(HeaderError::LengthsDiffer { first: 5, second: 6 })
-        );
-        assert!(head.add_content_length(b"five").is_err());
-        assert_eq!(head.content_length(), Some(5));
-        head.set_content_length(Some(7));
-        assert_eq!(head.content_length(), Some(7));
-        head.set_content_length(None);
-        assert_eq!(head.content_length(), None);
     }
 
     #[test]

@@ -9,5 +9,6 @@ pub(crate) mod head;
 pub(crate) mod header;
 pub(crate) mod names;
 pub(crate) mod path;
+pub(crate) mod response;
 pub(crate) mod status;
 pub(crate) mod trailer;

@@ -12,7 +12,8 @@ use super::context::Context;
 use super::finalize;
 use super::response;
 use super::sys::{self, EventThread};
-use crate::http::header::{HeaderKind, ResponseHead};
+use crate::http::header::HeaderKind;
+use crate::http::response::ResponseHead;
 
 const NOT_FOUND: isize = nginx_sys::NGX_HTTP_NOT_FOUND as isize;
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;

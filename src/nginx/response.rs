@@ -10,7 +10,8 @@ use nginx_sys::{
 
 use super::conf::LocConf;
 use super::sys::{self, CONF_UNSET, EventThread};
-use crate::http::header::{Field, HeaderKind, ResponseHead};
+use crate::http::header::{Field, HeaderKind};
+use crate::http::response::ResponseHead;
 use crate::http::status;
 
 /// Puts `head` into `r.headers_out`; `None` where memory is out.

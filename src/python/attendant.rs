@@ -11,6 +11,7 @@ use super::fork;
 use super::logging;
 use super::main_thread::STACK;
 use super::runtime::Runtime;
+use super::threads;
 use crate::bridge::callbacks::{Callback, Gone};
 use crate::bridge::config::ClientAbort;
 use crate::bridge::events::{Level, LogLine};
@@ -55,6 +56,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task) {
     match task {
         Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
         Task::Gone(job) => gone(runtime, job),
+        Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         // PyO3 gives back what was dropped meanwhile as a thread attaches.
         Task::Collect => Python::attach(|_| ()),
         Task::Stop => {}

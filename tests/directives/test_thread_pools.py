@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections import Counter
 from concurrent.futures import as_completed
@@ -9,6 +10,7 @@ from concurrent.futures import as_completed
 import pytest
 from rawhttp import wait_for
 
+MEGABYTE = 1 << 20
 STACK = """
     import ctypes
 
@@ -405,3 +407,35 @@ def test_a_pool_declared_twice(refused):
         "pool",
         http="python_thread_pool pool threads=2;\npython_thread_pool pool threads=3;",
     )
+
+
+def test_a_first_thread_that_cannot_be_started_is_tried_again(nginx, background):
+    """The limit leaves no room for the pool's stack, until the import lifts it."""
+    nginx.allow_log(r'a thread of python_thread_pool "large" cannot be started')
+    source = """
+        import resource
+        from testkit import gate
+
+        gate("room")
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"at last"]
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1000 * MEGABYTE, hard))
+    try:
+        nginx.start(
+            f"wsgi_app {nginx.app('app', source)}; wsgi_thread_pool large;",
+            http="python_thread_pool large threads=1 stack=1024m;",
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    nginx.wait_log("cannot be started")
+    answer = background("/")
+    nginx.open_gate("room")
+    assert answer.result(60).text == "at last"
+    nginx.wait_log('python_thread_pool "large" has a thread now')
+    assert len(nginx.log_lines("cannot be started")) == 1

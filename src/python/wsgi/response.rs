@@ -14,7 +14,7 @@ use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::output::{Closed, End, FilePart};
 use crate::http::framing::{self, Framing, ShortBody};
-use crate::http::header::ResponseHead;
+use crate::http::response::ResponseHead;
 use crate::python::{fork, logging};
 
 pub(super) struct Response {

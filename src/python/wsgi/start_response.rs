@@ -11,7 +11,8 @@ use super::input;
 use super::output::share;
 use super::response::{Response, Start, Unsent};
 use crate::bridge::input::InputError;
-use crate::http::header::{self, Field, HeaderError, HeaderKind, ResponseHead};
+use crate::http::header::{self, Field, HeaderError, HeaderKind};
+use crate::http::response::ResponseHead;
 use crate::http::status;
 
 /// Bytes of a response's headers, names and values in all. No client takes as much, and HTTP/2 cannot send

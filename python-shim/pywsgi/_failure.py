@@ -1,0 +1,135 @@
+"""The files that a failed import concerns: when one of them changes, another try is worth its
+while."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.machinery
+import importlib.util
+import os
+import re
+import stat
+import sys
+import sysconfig
+import time
+import traceback
+from collections.abc import Iterator
+
+from pywsgi._target import Target
+
+Signature = tuple[int, int, int]
+
+
+def signature(file: str, since: int | None = None) -> Signature | None:
+    """What of a file changes when it is written or replaced; None where there is no such file.
+
+    A file that was written while the attempt went on (it began at `since`) may have been read
+    before: it counts as changed, by a signature that no file has.
+    """
+    try:
+        status = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    changed = status.st_mtime_ns
+    # Not what lies in the future (another machine's clock): that would be tried on every request.
+    doubtful = since is not None and since <= changed <= time.time_ns()
+    if doubtful and stat.S_ISREG(status.st_mode):
+        return (-1, -1, -1)
+    return (changed, status.st_size, status.st_ino)
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, and all that it was caused by, was raised during, or holds."""
+    pending, seen = [error], set()
+    while pending:
+        each = pending.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        pending += [each.__cause__, each.__context__]
+        # Exception groups, new in Python 3.11. Others may have an attribute of that name too.
+        group = getattr(each, "exceptions", ())
+        if isinstance(group, tuple):
+            pending += [inner for inner in group if isinstance(inner, BaseException)]
+
+
+def files_of(error: BaseException) -> Iterator[str]:
+    """The files whose change may mend what raised this one exception."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if not str(frame.f_globals.get("__name__")).startswith("pywsgi."):
+            yield from _real(frame.f_code.co_filename)
+    if isinstance(error, (SyntaxError, OSError)):
+        yield from _real(error.filename)
+    if isinstance(error, ImportError):
+        # `from module import name`: the module that lacks the name, or a part of that package.
+        yield from _real(error.path)
+        missing = _CANNOT_IMPORT.match(str(error.msg))
+        if missing and error.name:
+            yield from candidates(f"{error.name}.{missing[1]}")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        yield from candidates(error.name)
+
+
+def _real(file: object) -> Iterator[str]:
+    # Not "<string>", "<frozen importlib._bootstrap>" and the like.
+    if isinstance(file, str) and not file.startswith("<"):
+        yield os.path.abspath(file)
+
+
+def candidates(name: str) -> Iterator[str]:
+    """Wherever a module of that name could appear."""
+    package, _, last = name.rpartition(".")
+    for folder in _folders(package):
+        base = os.path.join(folder, last)
+        yield base
+        yield os.path.join(base, "__init__.py")
+        for suffix in importlib.machinery.all_suffixes():
+            yield base + suffix
+
+
+def _folders(package: str) -> list[str]:
+    """Where the modules of a package are looked for, even if it has not been imported; of "", the
+    top-level modules."""
+    if not package:
+        return [os.path.abspath(entry) for entry in sys.path]
+    known = getattr(sys.modules.get(package), "__path__", None)
+    if known is not None:
+        return [os.path.abspath(entry) for entry in known]
+    parent, _, last = package.rpartition(".")
+    return [os.path.join(folder, last) for folder in _folders(parent)]
+
+
+def directory_of(target: Target) -> str | None:
+    """The directory that holds the application: its file's, or the entry of sys.path that has its
+    package or module."""
+    if target.is_file:
+        return os.path.dirname(target.place)
+    spec = importlib.machinery.PathFinder.find_spec(target.place.partition(".")[0])
+    if spec is None:
+        return None
+    for folder in spec.submodule_search_locations or ():
+        return os.path.dirname(folder)
+    return os.path.dirname(spec.origin) if spec.origin else None
+
+
+def is_under(directory: str | None, file: str) -> bool:
+    return directory is not None and file.startswith(os.path.join(directory, ""))
+
+
+def is_installed(file: str) -> bool:
+    """Whether a file belongs to Python or to a package that was installed."""
+    return file.startswith(_LIBRARIES) or "/site-packages/" in file or "/dist-packages/" in file
+
+
+def drop_doubtful_bytecode(file: str) -> None:
+    """CPython takes bytecode for current while the source has its size and its whole second of
+    modification; a file that is mended within that second would not be read again."""
+    with contextlib.suppress(OSError, ValueError, NotImplementedError):
+        if abs(time.time() - os.stat(file).st_mtime) < 2:
+            os.unlink(importlib.util.cache_from_source(file))
+
+
+_CANNOT_IMPORT = re.compile(r"cannot import name '(\w+)' from ")
+
+_LIBRARIES = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib"))

@@ -1,0 +1,107 @@
+"""How the file of an application is imported: by its own name where that is free, whatever its
+suffix."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
+import keyword
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+from pywsgi._target import LoadError
+
+
+class Finder:
+    """Imports the files of applications by the names that they were given, and notes what a failing
+    import has imported before it failed.
+
+    It stays in sys.meta_path: importlib.reload() and a second import find the file here.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        self._recording: dict[int, list[str]] = {}
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[list[str]]:
+        """The names of the modules that this thread (no other: a running application may import
+        something at the same time) begins to import meanwhile."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        names = self._recording[threading.get_ident()] = []
+        try:
+            yield names
+        finally:
+            del self._recording[threading.get_ident()]
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        names = self._recording.get(threading.get_ident())
+        if names is not None:
+            names.append(name)
+        file = self.files.get(name)
+        if file is None:
+            return None
+        return importlib.util.spec_from_file_location(name, file, loader=_FileLoader(name, file))
+
+
+class _FileLoader(importlib.machinery.SourceFileLoader):
+    """Reads Python source whatever the file is called, and keeps no bytecode of it: `app.py` and
+    `app.wsgi` would share one file of it, and a file that is mended within the second at the same
+    size would not be read again."""
+
+    def path_stats(self, path: Any) -> Any:
+        raise OSError("no bytecode")
+
+
+def import_file(file: str) -> ModuleType:
+    try:
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        raise LoadError(f"{file}: {error.strerror}") from None
+    name = _module_name(file)
+    folder = os.path.dirname(file)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    finder.files[name] = file
+    return importlib.import_module(name)
+
+
+def _module_name(file: str) -> str:
+    """The stem where it can be a module's name and is nobody else's, else one with a hash."""
+    stem = os.path.splitext(os.path.basename(file))[0]
+    plain = stem.isidentifier() and not keyword.iskeyword(stem) and not stem.startswith("__")
+    if plain and not _is_taken(stem, file):
+        return stem
+    digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:8]
+    return f"{re.sub(r'[^0-9A-Za-z_]', '_', stem)}_{digest}"
+
+
+def _is_taken(name: str, file: str) -> bool:
+    if name in sys.modules:
+        other = getattr(sys.modules[name], "__file__", None)
+        return not isinstance(other, str) or os.path.realpath(other) != os.path.realpath(file)
+    if finder.files.get(name, file) != file:
+        return True
+    # sys.stdlib_module_names is new in Python 3.10.
+    if name in sys.builtin_module_names or name in getattr(sys, "stdlib_module_names", ()):
+        return True
+    folder = os.path.realpath(os.path.dirname(file))
+    elsewhere = [entry for entry in sys.path if os.path.realpath(entry) != folder]
+    spec = importlib.machinery.PathFinder.find_spec(name, elsewhere)
+    # A folder of that name without an __init__.py is no module that anybody imports.
+    return spec is not None and spec.origin is not None
+
+
+finder = Finder()
