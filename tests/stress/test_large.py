@@ -9,7 +9,7 @@ from stress_memory import forget_peak, peak
 
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20
-LIMIT = 16 * MEBIBYTE
+LIMIT = 32 * MEBIBYTE
 
 APPLICATION = """
     import hashlib
