@@ -89,10 +89,10 @@ help: ## List the targets and the variables
 deps: ## Install the system packages that are missing (through sudo where not root)
 	@.ci/deps
 
-# What the tests drive nginx with: a browser, a load generator, git.
+# What the tests drive nginx with: a browser, a load generator, git, WebDAV's client and its suite.
 .PHONY: test-deps
 test-deps:
-	@.ci/deps chromium git wrk
+	@.ci/deps cadaver chromium git litmus wrk
 
 
 .PHONY: headers
