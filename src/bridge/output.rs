@@ -327,6 +327,11 @@ impl Output {
         shared
     }
 
+    /// Thread: is it [`close`](Self::close)d?
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+
     fn open(&self) -> Result<MutexGuard<'_, State>, Closed> {
         let state = lock(&self.state);
         if state.closed { Err(Closed) } else { Ok(state) }

@@ -212,12 +212,15 @@ pub(super) unsafe extern "C" fn hold(event: *mut ngx_event_t) {
     }
 }
 
-/// Runs what nginx has called for a request that this module has. A panic ends that request, if nginx does
+/// Runs what nginx has called for a request, if this module has it. A panic ends that request, if nginx does
 /// not have it back already: then nothing of it may be looked at any more, and its id is unknown.
 unsafe fn of_request(context: *mut Context, act: impl FnOnce(EventThread, *mut Context)) {
-    // SAFETY: the callers': the context lives now. One without an id has not been submitted, and where it
+    // SAFETY: the callers': the context, if there is one, lives now. One without an id has not been submitted, and where it
     // is not in the end either, it is given back by the last thing that is done.
     unsafe {
+        if context.is_null() {
+            return;
+        }
         let id = (*context).id;
         let give_up = || {
             // Should ending it panic as well, it is left to nginx's timers.

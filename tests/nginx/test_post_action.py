@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from rawhttp import wait_for
+from rawhttp2 import Http2
 
 SOURCE = """
     from testkit import gate, record
@@ -22,33 +23,52 @@ SOURCE = """
 """
 
 
+@pytest.fixture(params=[False, True], ids=["http1", "http2"])
+def http2(request):
+    return request.param
+
+
 @pytest.fixture
-def logged(nginx):
+def logged(nginx, http2):
     """Starts nginx; gives back what asks for the access log's lines of the first request."""
     app = nginx.app("app", SOURCE)
     nginx.start(
         f"wsgi_app {app}; post_action /after;",
         server=f"""
+        {nginx.tls() if http2 else ""}
         location /after {{ wsgi_app {app}; wsgi_thread_pool other; access_log logs/after.log; }}
         location /probe {{ wsgi_app {app}; wsgi_thread_pool probe; access_log off; }}
         """,
         http="python_thread_pool other threads=1; python_thread_pool probe threads=1;",
+        listen="ssl http2" if http2 else "",
     )
 
     def lines() -> list[str]:
         # What the threads have said before is dealt with before this request's answer.
-        assert nginx.client().get("/probe").text == "here"
+        assert nginx.client(tls=http2, http2=http2).get("/probe").text == "here"
         path = nginx.root / "logs" / "after.log"
         return path.read_text().splitlines() if path.exists() else []
 
     return lines
 
 
-def test_after_a_client_that_leaves(nginx, logged):
+def leave(nginx, http2: bool) -> None:
+    """A client that asks, and is gone when the application has begun."""
+    if http2:
+        with Http2(nginx.port) as client:
+            stream = client.request("/")
+            nginx.wait_recorded("first-called")
+            client.reset(stream)
+            nginx.wait_recorded("after-called")
+        return
     with nginx.connect() as client:
         client.get("/")
         nginx.wait_recorded("first-called")
         client.reset()
+
+
+def test_after_a_client_that_leaves(nginx, logged, http2):
+    leave(nginx, http2)
     nginx.wait_recorded("after-called")
     nginx.open_gate("first-gate")
     # It was told at once, and its answer does not end what came after it.
@@ -62,12 +82,10 @@ def test_after_a_client_that_leaves(nginx, logged):
     assert len(nginx.recorded("after-called")) == 1
 
 
-def test_after_a_whole_response(nginx, logged):
+def test_after_a_whole_response(nginx, logged, http2):
     nginx.open_gate("first-gate")
-    with nginx.connect() as client:
-        client.get("/")
-        assert client.response().body == b"first"
-        nginx.wait_recorded("after-called")
+    assert nginx.client(tls=http2, http2=http2).get("/").text == "first"
+    nginx.wait_recorded("after-called")
     assert logged() == []
     nginx.open_gate("after-gate")
     assert nginx.wait_recorded("after-left") == ["disconnected=False"]

@@ -45,6 +45,25 @@ def test_empty_blocks_end_with_wsgi_timeout(nginx, serve, fetch):
     nginx.wait_recorded("closed")
 
 
+def test_empty_blocks_end_where_another_location_answers(nginx):
+    source = SILENT.replace('("Content-Type", "text/plain")', '("X-Accel-Redirect", "/other")')
+    nginx.start(
+        f"wsgi_app {nginx.app('app', source)};",
+        server="location = /other { return 200 other; }",
+    )
+    assert nginx.client().get("/first").text == "other"
+    nginx.wait_recorded("closed")
+
+
+def test_empty_blocks_end_with_the_worker(nginx, serve):
+    serve(SILENT, http="python_drain_timeout 1s; python_finalize on timeout=60s;")
+    nginx.connect().get("/first")
+    nginx.wait_recorded("called")
+    nginx.quit()
+    assert nginx.recorded("closed")
+    assert not nginx.log_lines("Python did not end")
+
+
 def test_empty_blocks_for_a_client_that_is_ignored(nginx, serve):
     source = """
         from testkit import gate, record

@@ -231,7 +231,7 @@ impl Response {
 
     /// Does nobody wait for what is still to come?
     pub(super) fn is_abandoned(&self) -> bool {
-        self.job.gone().is_some() && !self.is_ignored() && !self.state().ended
+        self.job.output.is_closed() && !self.is_ignored() && !self.state().ended
     }
 
     /// Does the application run on as if its client were there (`wsgi_client_abort ignore`)?
