@@ -6,6 +6,7 @@ import httpx
 import pytest
 from directives.gate import background, gate
 from harness import Nginx, free_port
+from nginx.wire import Wire
 from uwsgi import Uwsgi
 
 __all__ = ["Twins", "background", "gate", "twins"]
@@ -81,3 +82,17 @@ def twins(nginx):
     yield make
     for pair in made:
         pair.close()
+
+
+@pytest.fixture
+def wire():
+    """`wire(pair)` makes connections for raw bytes to a pair that has been started."""
+    made = []
+
+    def connect(pair: Twins) -> Wire:
+        made.append(Wire(pair))
+        return made[-1]
+
+    yield connect
+    for connections in made:
+        connections.close()

@@ -1,0 +1,97 @@
+"""The same bytes to an application by `wsgi_app` and by `uwsgi_pass`, on connections that go on."""
+
+from __future__ import annotations
+
+import socket
+
+from rawhttp import Connection, Response
+
+# What every application here answers under /next.
+NEXT = """
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/next":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"next"]
+        return answer(environ, start_response)
+"""
+
+
+class Wire:
+    """A connection to each of the two, over which one request follows the other."""
+
+    def __init__(self, pair) -> None:
+        self.ports = [pair.nginx.port, pair.port]
+        self.connections: list[Connection] = []
+
+    def ask(
+        self,
+        request: str | bytes,
+        *,
+        head_only: bool = False,
+        kept: bool | None = True,
+        then_next: bool = True,
+    ) -> Response:
+        """Our response, which must be the other's as well.
+
+        kept: what must become of both connections; None where it is enough that it is the same.
+        Where they are kept, the next request on them is answered too: nothing was left of this one.
+        """
+        self.connect()
+        for connection in self.connections:
+            connection.send(request)
+        ours, theirs = (connection.response(head_only=head_only) for connection in self.connections)
+        assert self._visible(ours) == self._visible(theirs), f"{ours} is not {theirs}"
+        if kept is None:
+            kept = ours.get("Connection") == "keep-alive"
+        assert (ours.get("Connection") == "keep-alive") == kept, ours
+        if kept and then_next:
+            self.next()
+        if not kept:
+            for connection in self.connections:
+                assert connection.rest() == b""
+            self.close()
+        return ours
+
+    def next(self) -> None:
+        """A request that shows that both connections are in order."""
+        for connection in self.connections:
+            connection.get("/next")
+            response = connection.response()
+            assert (response.status, response.body) == (200, b"next"), response
+
+    def closed(self, request: str | bytes) -> None:
+        """A request that both connections are closed for, without a response."""
+        self.connect()
+        for connection in self.connections:
+            connection.send(request)
+        for connection in self.connections:
+            assert connection.rest() == b""
+        self.close()
+
+    def close(self) -> None:
+        for connection in self.connections:
+            connection.close()
+        self.connections = []
+
+    def connect(self) -> None:
+        if not self.connections:
+            self.connections = [
+                Connection(socket.create_connection(("127.0.0.1", port), 60)) for port in self.ports
+            ]
+
+    def _visible(self, response: Response) -> tuple:
+        """What must be the same: not the time, and not the order in which the headers stand."""
+        headers = sorted(
+            (name, value.replace(str(self.ports[0]), "PORT").replace(str(self.ports[1]), "PORT"))
+            for name, value in response.headers
+            if name != "Date"
+        )
+        return (
+            response.version,
+            response.status,
+            response.reason,
+            headers,
+            response.framing,
+            response.complete,
+            response.body,
+        )
