@@ -1,0 +1,69 @@
+use loom::thread;
+
+use super::*;
+use crate::bridge::fixture::{check, jobs, worker};
+
+#[test]
+fn either_the_thread_or_the_event_loop_has_it() {
+    check(3, || {
+        let [job] = jobs(&worker(1, 0));
+        let thread = {
+            let job = Arc::clone(&job);
+            thread::spawn(move || {
+                let started = job.start(7);
+                // Who reads a thread's ident there has it of this request.
+                assert_eq!(job.thread(), started.then_some(7));
+                started
+            })
+        };
+        let ident = job.thread();
+        assert!(ident.is_none_or(|ident| ident == 7));
+        let expired = job.expire();
+        let started = thread.join().unwrap();
+        assert!(started != expired, "one of them, and not both");
+        assert!(ident.is_none() || started);
+    });
+}
+
+#[test]
+fn no_wait_is_left_out() {
+    check(3, || {
+        let wait = Arc::new(ClientWait::default());
+        let thread = {
+            let wait = Arc::clone(&wait);
+            thread::spawn(move || {
+                wait.begin(1);
+                wait.end(101);
+                wait.begin(201);
+            })
+        };
+        let [first, second] = [wait.until(302), wait.until(302)];
+        for waited in [first, second] {
+            // Before, in or after the first wait (one that ends is counted twice), in the second.
+            assert!([0, 100, 201, 301, 401].contains(&waited), "{waited}");
+        }
+        assert!(first == 0 || second != 0, "a wait that was seen is not forgotten at its end");
+        thread.join().unwrap();
+        assert_eq!(wait.until(302), 201);
+    });
+}
+
+#[test]
+fn a_request_that_is_closed_keeps_no_thread_waiting() {
+    check(2, || {
+        let worker = worker(1, 0);
+        let [job] = jobs(&worker);
+        assert!(job.start(7));
+        let thread = {
+            let job = Arc::clone(&job);
+            thread::spawn(move || {
+                let send = |text: &'static str| {
+                    job.send(None, Bytes::from_static(text.as_bytes()), None, |wait| wait())
+                };
+                send("abcd").and_then(|_| send("ef"))
+            })
+        };
+        job.close(InputError::ClientGone);
+        assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
+    });
+}

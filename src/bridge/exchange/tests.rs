@@ -1,0 +1,228 @@
+use std::thread;
+
+use super::*;
+use crate::bridge::fixture::{ids, job, jobs, until, worker};
+use crate::bridge::output::SHARED_FROM;
+use crate::bridge::pool::{Next, Turn};
+use crate::bridge::tasks::Task;
+
+fn detached(wait: &mut (dyn FnMut() + Send)) {
+    wait();
+}
+
+fn not_detached(_: &mut (dyn FnMut() + Send)) {
+    panic!("there is nothing to wait for");
+}
+
+fn events(worker: &Worker) -> Vec<Event> {
+    let mut batch = Vec::new();
+    worker.events.take(&mut batch);
+    batch
+}
+
+#[test]
+fn a_request_is_started_or_expires() {
+    let [started, expired] = jobs(&worker(1, 0));
+    assert_eq!((started.progress(), started.thread()), (Progress::Waiting, None));
+    assert!(started.start(7));
+    assert!(!started.expire());
+    assert!(matches!(started.progress(), Progress::Running(_)));
+    assert_eq!(started.thread(), Some(7));
+    assert!(started.done().is_empty());
+    assert_eq!((started.progress(), started.thread()), (Progress::Done, None));
+
+    assert!(expired.expire());
+    assert!(!expired.expire());
+    assert!(!expired.start(7));
+    assert_eq!((expired.progress(), expired.thread()), (Progress::Done, None));
+}
+
+#[test]
+fn a_running_application_is_told_that_its_client_is_gone() {
+    let worker = worker(1, 0);
+    let [told, not_asked, done] = jobs(&worker);
+    for job in [&told, &not_asked, &done] {
+        assert!(job.start(7));
+    }
+    for job in [&told, &done] {
+        assert!(job.on_gone(Callback::new(|| ())).is_none());
+    }
+    assert!(done.done().is_empty());
+    for job in [&told, &not_asked, &done] {
+        job.set_gone(Gone::Client);
+        assert_eq!(job.gone(), Some(Gone::Client));
+    }
+    worker.tasks.push(Task::Stop);
+    let Task::Gone(job) = worker.tasks.next() else { panic!("nobody is told") };
+    assert_eq!((job.id, job.take_on_gone().len()), (told.id, 1));
+    assert!(matches!(worker.tasks.next(), Task::Stop));
+}
+
+#[test]
+fn what_comes_after_a_response_is_counted_until_it_is_done() {
+    let worker = worker(1, 0);
+    let [slow_client, slow_thread] = jobs(&worker);
+    for job in [&slow_client, &slow_thread] {
+        assert!(job.start(7));
+        assert!(job.after(Callback::new(|| ())).is_none());
+        assert!(job.after(Callback::new(|| ())).is_none());
+    }
+    assert_eq!(worker.follow_ups(), 2);
+
+    slow_thread.over();
+    assert_eq!(slow_thread.done().len(), 2);
+    slow_thread.followed_up();
+    assert_eq!(worker.follow_ups(), 1);
+
+    assert!(slow_client.done().is_empty());
+    slow_client.over();
+    let Next::Run { job, .. } = worker.pools[0].take(&mut Turn::default()) else {
+        panic!("the pool has nothing to do")
+    };
+    assert!(job.is_done());
+    assert_eq!((job.id, job.take_after().len()), (slow_client.id, 2));
+    job.followed_up();
+    assert_eq!(worker.follow_ups(), 0);
+}
+
+#[test]
+fn a_request_that_is_closed_runs_no_more() {
+    let worker = worker(1, 0);
+    let [waiting, running] = ids().map(|id| job(&worker, id, Input::streamed(false)));
+    waiting.close(InputError::Answered);
+    assert!(!waiting.start(7));
+    assert!(running.start(7));
+    running.close(InputError::ClientGone);
+    assert!(matches!(running.progress(), Progress::Running(_)));
+    assert_eq!(running.read(9, not_detached).unwrap_err(), InputError::ClientGone);
+    assert_eq!(running.send(None, "x".into(), None, not_detached).unwrap_err(), Closed);
+    assert_eq!(running.end(None, End::Failed).unwrap_err(), Closed);
+    assert!(events(&worker).is_empty());
+}
+
+#[test]
+fn a_request_that_is_closed_leaves_its_queue() {
+    let worker = worker(1, 9);
+    let [at_the_gate, in_the_pool, taken] = jobs(&worker);
+    worker.submit(Arc::clone(&at_the_gate)).unwrap();
+    at_the_gate.close(InputError::ClientGone);
+    assert!(worker.open_gate(0).is_empty());
+    for job in [&taken, &in_the_pool] {
+        worker.submit(Arc::clone(job)).unwrap();
+    }
+    let held = Arc::strong_count(&taken);
+    assert!(taken.start(7));
+    taken.close(InputError::ClientGone);
+    in_the_pool.close(InputError::ClientGone);
+    assert_eq!((Arc::strong_count(&taken), Arc::strong_count(&in_the_pool)), (held, 1));
+}
+
+#[test]
+fn blocks_that_are_dropped_with_a_request_are_collected() {
+    let worker = worker(1, 9);
+    let [small, shared] = jobs(&worker);
+    for (job, len) in [(&small, SHARED_FROM - 1), (&shared, SHARED_FROM)] {
+        assert!(job.start(7));
+        job.send(None, vec![0; len].into(), None, not_detached).unwrap();
+    }
+    small.close(InputError::ClientGone);
+    worker.stop();
+    assert!(matches!(worker.tasks.next(), Task::Stop));
+    shared.close(InputError::ClientGone);
+    worker.stop();
+    assert!(matches!(worker.tasks.next(), Task::Collect));
+    assert!(matches!(worker.tasks.next(), Task::Stop));
+}
+
+#[test]
+fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
+    let worker = worker(1, 0);
+    let [id] = ids();
+    let job = job(&worker, id, Input::streamed(true));
+    assert!(job.start(7));
+    job.send(None, "ab".into(), None, not_detached).unwrap();
+    job.end(None, End::Complete).unwrap();
+    assert!(matches!(events(&worker)[..], [Event::Output(told)] if told == id));
+    let thread = {
+        let job = Arc::clone(&job);
+        thread::spawn(move || job.read(9, detached))
+    };
+    let mut asked = Vec::new();
+    until(|| {
+        asked.append(&mut events(&worker));
+        !asked.is_empty()
+    });
+    assert!(matches!(asked[..], [Event::ReadBody(told)] if told == id));
+    job.input.push("body".into());
+    assert!(matches!(thread.join().unwrap(), Ok(Read::Data(bytes)) if bytes == "body"));
+}
+
+#[test]
+fn what_need_not_wait_is_not_detached() {
+    let worker = worker(1, 0);
+    let [id] = ids();
+    let job = job(&worker, id, Input::streamed(false));
+    assert!(job.start(7));
+    job.input.push("ab".into());
+    assert!(matches!(job.read(9, not_detached), Ok(Read::Data(_))));
+    job.input.end();
+    assert!(matches!(job.read(9, not_detached), Ok(Read::End)));
+}
+
+fn running(job: &Job) -> u64 {
+    match job.progress() {
+        Progress::Running(milliseconds) => milliseconds,
+        progress => panic!("{progress:?}"),
+    }
+}
+
+#[test]
+fn the_clock_stands_still_while_the_client_is_waited_for() {
+    let worker = worker(1, 0);
+    // As if it had begun before: 0 means that no thread waits.
+    thread::sleep(Duration::from_millis(2));
+    let [id] = ids();
+    let job = job(&worker, id, Input::streamed(false));
+    assert!(job.start(7));
+    let (begin, before) = (worker.now(), running(&job));
+    // The buffer is four bytes, and nobody takes them: the second block waits.
+    let sender = {
+        let job = Arc::clone(&job);
+        thread::spawn(move || {
+            job.send(None, "abcd".into(), None, not_detached).unwrap();
+            job.send(None, "ef".into(), None, detached).unwrap();
+        })
+    };
+    until(|| job.client_wait.since.load(Ordering::Acquire) != 0);
+    let waiting = running(&job);
+    thread::sleep(Duration::from_millis(100));
+    assert!(running(&job) <= waiting + 1);
+    job.output.drained(4, 0, false);
+    sender.join().unwrap();
+    let reader = {
+        let job = Arc::clone(&job);
+        thread::spawn(move || drop(job.read(9, detached)))
+    };
+    until(|| job.client_wait.since.load(Ordering::Acquire) != 0);
+    thread::sleep(Duration::from_millis(100));
+    job.input.end();
+    reader.join().unwrap();
+    assert!(running(&job) + 200 <= before + (worker.now() - begin) + 2);
+    let after = running(&job);
+    thread::sleep(Duration::from_millis(20));
+    assert!(running(&job) >= after + 20 - 1, "it runs again");
+}
+
+#[test]
+fn waits_add_up() {
+    let wait = ClientWait::default();
+    assert_eq!(wait.until(5), 0);
+    wait.begin(0);
+    assert_eq!(wait.until(5), 4);
+    wait.end(11);
+    assert_eq!((wait.until(11), wait.until(99)), (10, 10));
+    wait.begin(20);
+    assert_eq!((wait.until(20), wait.until(23), wait.until(19)), (10, 13, 10));
+    wait.end(25);
+    assert_eq!(wait.until(99), 15);
+}
