@@ -98,7 +98,7 @@ test-deps:
 .PHONY: headers
 headers: ## Configure nginx's headers for the bindings, where that is not done yet
 ifneq ($(NGINX_VERSION),)
-	@PYTHON="$(PYTHON)" CARGO_TARGET_DIR= .ci/nginx-from-source "$(NGINX_VERSION)" "$(OWN_NGINX)"
+	@PYTHON="$(PYTHON)" .ci/nginx-from-source "$(NGINX_VERSION)" "$(OWN_NGINX)"
 endif
 	@.ci/nginx-headers "$(NGINX_SOURCE_DIR)" "$(NGINX_BUILD_DIR)"
 
