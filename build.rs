@@ -29,9 +29,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Since then a field of two bytes stands before the flags of ngx_http_request_t, and bindgen puts the
     // flags elsewhere than the C compiler does: the module would set others than it means.
     if nginx >= 1_029_003 {
-        return Err("nginx 1.29.3 and later cannot be built for yet: the bindings that nginx-sys makes \
+        return Err(
+            "nginx 1.29.3 and later cannot be built for yet: the bindings that nginx-sys makes \
                     misplace the bit fields of ngx_http_request_t; use nginx up to 1.29.2, or 1.28"
-            .into());
+                .into(),
+        );
     }
     // It can send 103 Early Hints.
     if nginx >= 1_029_000 {
