@@ -1,4 +1,4 @@
-"""How much memory a process has had at most, from /proc."""
+"""What a process has of memory, threads and descriptors, from /proc."""
 
 from __future__ import annotations
 
@@ -16,13 +16,27 @@ def peak(pid: int) -> int:
     return _status(pid, "VmHWM")
 
 
+def anonymous(pid: int) -> int:
+    """The memory that is its own, heaps and stacks, in bytes; no file stands behind it."""
+    return _kibibytes(Path(f"/proc/{pid}/smaps_rollup"), "Anonymous")
+
+
+def descriptors(pid: int) -> int:
+    """How many file descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def threads(pid: int) -> int:
     """How many threads a process has."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def _status(pid: int, name: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    return _kibibytes(Path(f"/proc/{pid}/status"), name)
+
+
+def _kibibytes(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError(f"no {name} in the status of {pid}")
+    raise AssertionError(f"no {name} in {path}")
