@@ -33,6 +33,12 @@ _FOOTER = (
     "It is not for a site that others can reach."
 )
 
+# How `traceback` begins one, and what it puts before the lines that follow.
+_TRACEBACKS = {
+    "Traceback (most recent call last):": "",
+    "  + Exception Group Traceback (most recent call last):": "  | ",
+}
+
 
 def page(report: str, request: str, wants_html: bool) -> tuple[str, bytes]:
     """The media type and the body of a 500 that shows `report`, a traceback or a sentence.
@@ -43,16 +49,29 @@ def page(report: str, request: str, wants_html: bool) -> tuple[str, bytes]:
     if not wants_html:
         text = f"{request}\n\n{report}\n\n{_FOOTER}\n"
         return "text/plain; charset=utf-8", _encoded(text)
-    lines = report.rstrip().split("\n")
-    # The exception itself is the last line that is not one of its notes' continuation.
-    title = next((line for line in reversed(lines) if line and not line.startswith(" ")), "Error")
     text = _PAGE.format(
-        title=html.escape(title),
+        title=html.escape(_title(report)),
         request=html.escape(request),
         report=html.escape(report),
         footer=html.escape(_FOOTER),
     )
     return "text/html; charset=utf-8", _encoded(text)
+
+
+def _title(report: str) -> str:
+    """The line of a traceback that names the exception, or a sentence's first line.
+
+    It is not the last line: a message may have several, and notes follow it.
+    """
+    lines = report.rstrip().split("\n")
+    # The last one is the exception that was raised; those before it are its causes.
+    start = max((at for at, line in enumerate(lines) if line in _TRACEBACKS), default=None)
+    if start is None:
+        return lines[0] or "Error"
+    margin = _TRACEBACKS[lines[start]]
+    texts = (line.removeprefix(margin) for line in lines[start + 1 :])
+    # Frames, their source and the marks below it are indented.
+    return next((text for text in texts if not text.startswith("  ")), "Error")
 
 
 def _encoded(text: str) -> bytes:

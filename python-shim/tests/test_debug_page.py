@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import re
 from html.parser import HTMLParser
+
+import pytest
 
 from pywsgi._debug_page import page
 
@@ -52,3 +56,38 @@ def test_what_utf_8_cannot_say_is_escaped() -> None:
 
 def test_a_report_without_an_exception_is_a_page() -> None:
     assert b"<title>Error</title>" in page("", "GET /", True)[1]
+
+
+FRAME = '  File "app.py", line 3, in application\n    fails()\n'
+BEGIN = f"Traceback (most recent call last):\n{FRAME}"
+
+
+@pytest.mark.parametrize(
+    ("report", "title"),
+    [
+        (f"{BEGIN}ValueError: one\n  two\nthree\n", "ValueError: one"),
+        (f"{BEGIN}ValueError: one\na note\nanother note\n", "ValueError: one"),
+        (
+            f"{BEGIN}KeyError: 'cause'\n\nDuring handling of the above exception, another "
+            f"exception occurred:\n\n{BEGIN}LookupError: effect\n",
+            "LookupError: effect",
+        ),
+        (
+            f'{BEGIN}  File "b.py", line 1\n    a b\n    ^^^\nSyntaxError: invalid syntax\n',
+            "SyntaxError: invalid syntax",
+        ),
+        (
+            '  + Exception Group Traceback (most recent call last):\n  |   File "app.py", line 3\n'
+            "  | ExceptionGroup: several (1 sub-exception)\n  +-+---------------- 1 ------------\n"
+            "    | Traceback (most recent call last):\n    | ValueError: one\n"
+            "    +------------------------------------\n",
+            "ExceptionGroup: several (1 sub-exception)",
+        ),
+        ("ValueError: without a traceback\na note\n", "ValueError: without a traceback"),
+        ("application returned None", "application returned None"),
+    ],
+)
+def test_the_heading_names_the_exception(report: str, title: str) -> None:
+    found = re.search(r"<h1>(.*?)</h1>", page(report, "GET /", True)[1].decode(), re.S)
+    assert found
+    assert html.unescape(found[1]) == title
