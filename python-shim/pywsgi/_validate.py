@@ -6,6 +6,7 @@ does with what it was given; what the server does is not in question.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import types
@@ -34,7 +35,14 @@ def validator(application: Application) -> Application:
         if wrapper is not None and type(result) is wrapper:
             call.need_start(None)
             return result
-        return _Body(call, result)
+        body = _Body(call, result)
+        if type(result) in (list, tuple):
+            # Known as a whole: checked before any of it goes, and left to the server as it is, for
+            # its Content-Length.
+            for _block in body:
+                pass
+            return result
+        return body
 
     return checked
 
@@ -78,11 +86,27 @@ class _Call:
                 generator,
             )
 
+    def end(self, generator: Any) -> None:
+        """The application has yielded all of the body."""
+        self.need_start(generator)
+        has_body = self.method != "HEAD" and self.code not in (204, 304)
+        if self.length is not None and self.sent < self.length and has_body:
+            self.refuse(
+                f"the body ends after {self.sent} bytes; its Content-Length is {self.length}",
+                'PEP 3333, "Handling the Content-Length Header": the server "should close the '
+                'client connection"',
+                generator,
+            )
+
     def refuse(self, what: str, clause: str, generator: Any = None) -> NoReturn:
         """For what the application has returned, or yields."""
         frame = getattr(generator, "gi_frame", None)
+        # There is no frame any more where the generator has ended.
+        code = getattr(generator, "gi_code", None)
         if frame is not None:
             place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        elif code is not None:
+            place = f"{code.co_filename}:{code.co_firstlineno}"
         else:
             place = _definition(self.application)
         raise ValidationError(f"{what} ({clause}), in {place}")
@@ -103,7 +127,11 @@ class _StartResponse:
             )
         status, headers = args[:2]
         exc_info = args[2] if len(args) == 3 else None
-        if exc_info is not None and not (type(exc_info) is tuple and len(exc_info) == 3):
+        if exc_info is not None and not (
+            type(exc_info) is tuple
+            and len(exc_info) == 3
+            and isinstance(exc_info[1], BaseException)
+        ):
             _refuse(
                 f"exc_info is {_shown(exc_info)}",
                 f'{_START}: "must be a Python sys.exc_info() tuple"',
@@ -163,7 +191,11 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        block: Any = next(self.blocks)
+        try:
+            block: Any = next(self.blocks)
+        except StopIteration:
+            self.call.end(self.blocks)
+            raise
 
         def refuse(what: str, clause: str) -> NoReturn:
             self.call.refuse(what, clause, self.blocks)
@@ -263,13 +295,11 @@ def _check_headers(headers: Any, code: int) -> int | None:
         has_type |= lower == "content-type"
         if lower == "content-length":
             length = int(value) if value.isascii() and value.isdigit() else None
-        if (lower == "content-type" and code in (204, 304)) or (code, lower) == (
-            204,
-            "content-length",
-        ):
+        # The length that a 304 says is that of the 200 which it stands for.
+        if (lower, code) in _NO_BODY:
             _refuse(
                 f"header {name!r} stands in a response of {code}, which has no body",
-                "RFC 9110, 8.6 and 15.3.5",
+                _NO_BODY[lower, code],
             )
     if not has_type and code not in (204, 304):
         _refuse(
@@ -281,7 +311,7 @@ def _check_headers(headers: Any, code: int) -> int | None:
 
 
 def _check_field(name: str, value: str) -> None:
-    if not _TOKEN.fullmatch(name):
+    if not _NAME.fullmatch(name):
         _refuse(
             f"a header's name is {name!r}",
             f'{_START}: "a valid HTTP header field-name … without a trailing colon or other '
@@ -345,15 +375,21 @@ def _refuse(what: str, clause: str) -> NoReturn:
 def _definition(application: Any) -> str:
     """Where the application is defined, as far as it can be told."""
     function = application
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    function = getattr(function, "__func__", function)
-    if not hasattr(function, "__code__"):
-        function = vars(type(application)).get("__call__")
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return repr(application)
-    return f"{code.co_filename}:{code.co_firstlineno}"
+    # An end for those that have every attribute, and another one of their kind in it.
+    for _layer in range(100):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, types.MethodType):
+            function = function.__func__
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif isinstance(function, type):
+            function = getattr(function, "__init__", None)
+        elif hasattr(function, "__code__"):
+            return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+        else:
+            function = type(function).__call__
+    return repr(application)
 
 
 def _shown(value: Any) -> str:
@@ -366,8 +402,15 @@ _START = 'PEP 3333, "The start_response() Callable"'
 _WRITE = 'PEP 3333, "The write() Callable"'
 _STREAMS = 'PEP 3333, "Input and Error Streams"'
 _STRINGS = 'PEP 3333, "A Note On String Types"'
-_TOKEN = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# A token of HTTP that does not end in punctuation.
+_NAME = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]*[0-9A-Za-z]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_BODY = {
+    ("content-type", 204): "RFC 9110, 15.3.5: there is no content; wsgiref.validate refuses it too",
+    ("content-type", 304): 'RFC 9110, 15.4.5: the sender "SHOULD NOT generate representation '
+    'metadata" such as this',
+    ("content-length", 204): 'RFC 9110, 8.6: the server "MUST NOT" send it in such a response',
+}
 _HOP_BY_HOP = frozenset(
     (
         "connection",

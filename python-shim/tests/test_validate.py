@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import re
+import sys
+import wsgiref.validate
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -163,7 +166,9 @@ def test_status(status, what):
         ([PLAIN, ("X", 5)], "the value of header 'X' is int 5"),
         ([PLAIN, ("X", "\u20ac")], "the value of header 'X' holds a character outside latin-1"),
         ([PLAIN, ("X:", "y")], "a header's name is 'X:'"),
+        ([PLAIN, ("X-", "y")], "a header's name is 'X-'"),
         ([PLAIN, ("X", "y\r\nZ: a")], "the value of header 'X' contains a control character"),
+        ([PLAIN, ("X", "y\tz")], "the value of header 'X' contains a control character"),
         ([PLAIN, ("Status", "200")], "there is a header 'Status'"),
         ([PLAIN, ("Connection", "close")], "header 'Connection' is a hop-by-hop header"),
         ([PLAIN, ("Transfer-Encoding", "chunked")], "is a hop-by-hop header"),
@@ -178,13 +183,28 @@ def test_headers(headers, what):
     refused(bad, what, 'start_response("200 OK"')
 
 
-@pytest.mark.parametrize("name", ["Content-Type", "Content-Length"])
-def test_no_body_no_description_of_it(name):
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [
+        ("204 No Content", "Content-Type"),
+        ("204 No Content", "Content-Length"),
+        ("304 Not Modified", "Content-Type"),
+    ],
+)
+def test_no_body_no_description_of_it(status, name):
     def bad(environ, start_response):
-        start_response("204 No Content", [(name, "0")])
+        start_response(status, [(name, "0")])
         return []
 
-    refused(bad, f"header {name!r} stands in a response of 204")
+    refused(bad, f"header {name!r} stands in a response of {status[:3]}", "start_response(status")
+
+
+def test_a_304_may_say_the_length_of_the_200():
+    def good(environ, start_response):
+        start_response("304 Not Modified", [("Content-Length", "5")])
+        return []
+
+    assert run(good) == []
 
 
 def test_204_and_304_have_no_body():
@@ -212,7 +232,12 @@ def test_how_start_response_is_called():
     refused(named, "start_response was called with the names headers", "headers=")
     refused(alone, "start_response was called with 1 arguments", '("200 OK")')
     refused(twice, "start_response was called a second time without exc_info", "201")
+
+    def calm(environ, start_response):
+        start_response("200 OK", [PLAIN], sys.exc_info())
+
     refused(odd, "exc_info is ValueError", "ValueError()")
+    refused(calm, "exc_info is tuple (None, None, None)", "sys.exc_info()")
 
 
 @pytest.mark.parametrize("result", ["text", b"bytes", bytearray(b"x"), None, 5])
@@ -250,6 +275,52 @@ def test_content_length():
 
     refused(long, "the body is longer than its Content-Length of 3", 'yield b"d"')
     assert run(long, REQUEST_METHOD="HEAD") == [b"abc", b"d"]
+
+
+def test_a_body_that_is_too_short():
+    def short(environ, start_response):
+        start_response("200 OK", [PLAIN, ("Content-Length", "3")])
+        yield b"ab"
+
+    def listed(environ, start_response):
+        start_response("200 OK", [PLAIN, ("Content-Length", "3")])
+        return [b"a", b"b"]
+
+    refused(short, "the body ends after 2 bytes; its Content-Length is 3", "def short")
+    refused(listed, "the body ends after 2 bytes; its Content-Length is 3", "def listed")
+    assert run(short, REQUEST_METHOD="HEAD") == [b"ab"]
+
+
+def test_an_empty_body_needs_start_response_as_well():
+    def forgets(environ, start_response):
+        return []
+
+    def yields_nothing(environ, start_response):
+        yield b""
+
+    refused(forgets, "the body begins before start_response was called", "def forgets")
+    refused(yields_nothing, "the body begins before start_response", "def yields_nothing")
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_what_is_known_as_a_whole_stays_so(kind):
+    """So the server can tell its length, as without the checks."""
+    blocks = kind([b"one", b"two"])
+
+    def good(environ, start_response):
+        start_response("200 OK", [PLAIN])
+        return blocks
+
+    assert validator(good)(environ(), lambda *args: None) is blocks
+
+
+def test_a_list_is_refused_before_any_of_it_goes():
+    def mixed(environ, start_response):
+        start_response("200 OK", [PLAIN])
+        return [b"good", "text"]
+
+    with pytest.raises(ValidationError, match="the application yielded str 'text'"):
+        validator(mixed)(environ(), lambda *args: None)
 
 
 def test_write():
@@ -301,3 +372,153 @@ def test_an_application_that_is_an_object_is_named_by_its_call():
     with pytest.raises(ValidationError) as caught:
         run(Application())
     assert str(caught.value).endswith(f"in {line_of(Application, 'def __call__')}")
+
+
+def definition(application: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        run(application)
+    return str(caught.value).rpartition(", in ")[2]
+
+
+def returns_text(environ, start_response):
+    start_response("200 OK", [PLAIN])
+    return "text"
+
+
+def test_an_application_is_named_by_what_its_author_wrote():
+    class Base:
+        def __call__(self, environ, start_response):
+            return returns_text(environ, start_response)
+
+        def view(self, environ, start_response):
+            return returns_text(environ, start_response)
+
+    class Derived(Base):
+        pass
+
+    class PerRequest:
+        def __init__(self, environ, start_response):
+            start_response("200 OK", [PLAIN])
+
+    @functools.wraps(returns_text)
+    def decorated(*args):
+        return returns_text(*args)
+
+    plain = line_of(returns_text, "def returns_text")
+    assert definition(decorated) == plain
+    assert definition(functools.partial(returns_text)) == plain
+    assert definition(Derived()) == line_of(Base, "def __call__")
+    assert definition(Base().view) == line_of(Base, "def view")
+    assert definition(PerRequest) == line_of(PerRequest, "def __init__")
+
+
+def test_an_application_with_every_attribute_is_named_somehow():
+    class Endless:
+        def __getattr__(self, name):
+            return Endless()
+
+        def __call__(self, environ, start_response):
+            return returns_text(environ, start_response)
+
+    assert "Endless" in definition(Endless())
+
+
+# What the standard library's validator refuses.
+
+STATUSES = ["200", "OK", "20 OK", "099 Low", b"200 OK", 200]
+HEADERS: list[Any] = [
+    (PLAIN,),
+    [list(PLAIN)],
+    [(*PLAIN, "x")],
+    [PLAIN, ("X", 1)],
+    [PLAIN, (b"X", "y")],
+    [PLAIN, ("Status", "200")],
+    [PLAIN, ("X:", "y")],
+    [PLAIN, ("X\n", "y")],
+    [PLAIN, ("X-", "y")],
+    [PLAIN, ("X_", "y")],
+    [PLAIN, ("", "y")],
+    [PLAIN, ("a b", "y")],
+    *([PLAIN, ("X", f"y{chr(control)}z")] for control in range(32)),
+    [],
+]
+RESULTS = [None, False, "text", b"bytes", ["text"], [bytearray(b"x")]]
+CALLS: list[Callable[..., Any]] = [
+    lambda environ, start: start("200 OK"),
+    lambda environ, start: start("200 OK", headers=[PLAIN]),
+    lambda environ, start: start("200 OK", [PLAIN], ValueError()),
+    lambda environ, start: start("200 OK", [PLAIN], None, None),
+    lambda environ, start: start("204 No Content", [PLAIN]),
+    lambda environ, start: start("304 Not Modified", [PLAIN]),
+    lambda environ, start: start("200 OK", [PLAIN])("text"),
+    lambda environ, start: environ["wsgi.input"].read(1, 2),
+    lambda environ, start: environ["wsgi.input"].readline(1, 2),
+    lambda environ, start: environ["wsgi.input"].readlines(1, 2),
+    lambda environ, start: environ["wsgi.input"].close(),
+    lambda environ, start: environ["wsgi.errors"].write(b"bytes"),
+    lambda environ, start: environ["wsgi.errors"].writelines([b"bytes"]),
+    lambda environ, start: environ["wsgi.errors"].close(),
+    lambda environ, start: [b"x"],
+]
+
+
+def starts(status, headers):
+    def application(environ, start_response):
+        start_response(status, headers)
+        return []
+
+    return application
+
+
+def returns(result):
+    def application(environ, start_response):
+        start_response("200 OK", [PLAIN])
+        return result
+
+    return application
+
+
+def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+    return lambda block: None
+
+
+def run_by_wsgiref(application: Callable[..., Any]) -> None:
+    given = {
+        **environ(),
+        "SERVER_NAME": "a",
+        "SERVER_PORT": "80",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/",
+        "QUERY_STRING": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    body: Any = wsgiref.validate.validator(application)(given, start_response)
+    try:
+        list(body)
+    finally:
+        body.close()
+
+
+def test_wsgiref_is_asked_in_the_right_way():
+    run_by_wsgiref(starts("200 OK", [PLAIN]))
+
+
+@pytest.mark.filterwarnings("error::wsgiref.validate.WSGIWarning")
+@pytest.mark.parametrize(
+    "application",
+    [
+        *(starts(status, [PLAIN]) for status in STATUSES),
+        *(starts("200 OK", headers) for headers in HEADERS),
+        *(returns(result) for result in RESULTS),
+        *CALLS,
+    ],
+)
+def test_what_wsgiref_refuses_is_refused(application):
+    with pytest.raises((AssertionError, ValueError, wsgiref.validate.WSGIWarning)):
+        run_by_wsgiref(application)
+    with pytest.raises(ValidationError):
+        run(application)

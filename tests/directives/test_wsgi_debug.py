@@ -28,18 +28,30 @@ SOURCE = """
             raise SystemExit(3)
         if query == "none":
             return None
+        if query == "noted":
+            error = ValueError("two\\nlines")
+            error.add_note("a note")
+            raise error
         if query == "status":
             start_response("200", [("Content-Type", "text/plain")])
         if query == "started":
             start_response("200 OK", [("Content-Type", "text/plain"), ("Set-Cookie", "a=b")])
             raise RuntimeError("before the first block")
-        start_response("200 OK", [("Content-Type", "text/plain")])
+        if query != "short":
+            start_response("200 OK", [("Content-Type", "text/plain")])
         if query == "late":
             return late()
         if query == "text":
             return Blocks(["text"])
         if query == "file":
             return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+        if query == "list":
+            return [b"one", b"two"]
+        if query == "mixed":
+            return [b"one", "two"]
+        if query == "short":
+            start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "9")])
+            return [b"short"]
         if query == "form":
             return [json.dumps(len(environ["wsgi.input"].read())).encode()]
         return Blocks([b"good"])
@@ -89,6 +101,13 @@ def test_the_traceback_is_a_page(start, nginx):
     # The log has it as ever, and the connection goes on.
     assert nginx.wait_log("ValueError: a & b")
     assert client.get("/").text == "good"
+
+
+def test_notes_are_shown_and_the_heading_is_the_exception(start):
+    client = start("wsgi_debug traceback;")
+    text = client.get("/?noted", headers={"Accept": "text/html"}).text
+    assert "<h1>ValueError: two</h1>" in text
+    assert "ValueError: two\nlines\na note</pre>" in text
 
 
 def test_who_wants_no_html_gets_text(start):
@@ -200,6 +219,8 @@ def test_in_a_browser(start, nginx, tmp_path):
         ("text", "the application yielded str 'text' (PEP 3333"),
         ("status", "status is str '200' (PEP 3333"),
         ("none", "the application returned NoneType None (PEP 3333"),
+        ("mixed", "the application yielded str 'two' (PEP 3333"),
+        ("short", "the body ends after 5 bytes; its Content-Length is 9 (PEP 3333"),
     ],
 )
 def test_validate_names_the_clause_and_the_line(start, nginx, query, shown):
@@ -210,8 +231,7 @@ def test_validate_names_the_clause_and_the_line(start, nginx, query, shown):
     place = re.search(r"in (\S+/debug\.py):(\d+)$", response.text, re.M)
     assert place
     line = (nginx.apps / "debug.py").read_text().splitlines()[int(place[2]) - 1]
-    expected = {"status": 'start_response("200"', "text": "def application", "none": "def app"}
-    assert expected[query] in line
+    assert ('start_response("200"' if query == "status" else "def application") in line
     assert nginx.wait_log(f"ValidationError: {shown}")
 
 
@@ -221,6 +241,9 @@ def test_validate_leaves_a_good_application_alone(start, nginx):
         assert client.get("/").text == "good"
     assert nginx.wait_recorded("closed", 3)
     assert json.loads(client.post("/?form", content=b"x" * 100_000).text) == 100_000
+    # What is known as a whole keeps its length.
+    listed = client.get("/?list")
+    assert (listed.headers["Content-Length"], listed.text) == ("6", "onetwo")
     ranged = client.get("/?file", headers={"Range": "bytes=0-5"})
     assert (ranged.status_code, len(ranged.content)) == (206, 6)
 
