@@ -189,8 +189,8 @@ lint-rust: headers
 
 .PHONY: lint-python
 lint-python: $(LINT_VENV)/.installed
-	$(LINT_VENV)/bin/ruff check .ci python-shim tests examples
-	$(LINT_VENV)/bin/ruff format --check .ci python-shim tests examples
+	$(LINT_VENV)/bin/ruff check .ci bench python-shim tests examples
+	$(LINT_VENV)/bin/ruff format --check .ci bench python-shim tests examples
 	cd python-shim && $(LINT_VENV)/bin/mypy --strict
 	cd python-shim && $(LINT_VENV)/bin/mypy --strict ../examples/long_query/wsgi.py
 
@@ -198,6 +198,28 @@ $(LINT_VENV)/.installed: .ci/requirements.txt
 	$(PYTHON) -m venv $(LINT_VENV)
 	$(LINT_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+BENCH_VENV := $(TARGET_DIR)/bench-venv
+BENCH = cd bench && $(BENCH_VENV)/bin/python bench.py --module "$(MODULE)" --nginx "$(NGINX)"
+
+.PHONY: bench
+bench: module bench-deps ## Measure the module beside its peers (bench/README.md)
+	$(BENCH)
+
+.PHONY: bench-quick
+bench-quick: module bench-deps ## The same, for a first look: three works, under three minutes
+	$(BENCH) --name quick --rounds 2 --seconds 2 --works "hello;a file of 10 MB by wsgi.file_wrapper;a POST of 10 KB"
+
+.PHONY: bench-deps
+bench-deps: $(BENCH_VENV)/.installed
+
+# bjoern and fastwsgi are built from C, with libev.
+$(BENCH_VENV)/.installed: bench/requirements.txt
+	@.ci/deps libev-dev uwsgi uwsgi-plugin-python3 wrk
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 
 .PHONY: deny
 deny: ## Check the licences, bans and sources of the crates (cargo-deny)
