@@ -15,7 +15,7 @@ def real_file(filelike: Any) -> tuple[int, int] | None:
     is read.
     """
     opened = _opened(filelike)
-    if opened is None or opened.closed or not opened.readable():
+    if opened is None or opened.closed or not opened.readable() or not opened.seekable():
         return None
     if isinstance(opened, io.BufferedRandom):
         opened.flush()

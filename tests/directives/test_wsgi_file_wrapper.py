@@ -71,6 +71,16 @@ SOURCE = """
         return ours.makefile("rb")
 
 
+    def through_pipe():
+        ours, theirs = os.pipe()
+        os.write(theirs, b"through a pipe")
+        os.close(theirs)
+        return open(ours, "rb")
+
+
+    # Says that it is as long as a page, as everything in sysfs.
+    ATTRIBUTE = "/sys/kernel/fscaps"
+
     KINDS = {{
         "buffered": lambda: open(FILE, "rb"),
         "raw": lambda: open(FILE, "rb", buffering=0),
@@ -85,6 +95,8 @@ SOURCE = """
         "lender": lambda: Lender(open(FILE, "rb")),
         "reader": lambda: Reader(b"abcdefghij"),
         "socket": through_socket,
+        "pipe": through_pipe,
+        "sys": lambda: open(ATTRIBUTE, "rb"),
         "proc": lambda: open("/proc/self/comm", "rb"),
         "empty": lambda: open("/dev/null", "rb"),
         "text": lambda: open(__file__),
@@ -194,12 +206,24 @@ def test_a_subclass_that_reads_otherwise_is_asked(start):
     assert client.get("/?kind=subclass").content == CONTENT.swapcase()
 
 
-@pytest.mark.parametrize("kind", ["proc", "empty", "socket"])
+@pytest.mark.parametrize("kind", ["proc", "empty", "socket", "pipe"])
 def test_what_has_no_length_on_the_disk_is_read(start, kind):
     client = start()
     content = client.get(f"/?kind={kind}").content
-    expected = {"proc": b"\n", "empty": b"", "socket": b"through a socket"}[kind]
+    expected = {
+        "proc": b"\n",
+        "empty": b"",
+        "socket": b"through a socket",
+        "pipe": b"through a pipe",
+    }[kind]
     assert content.endswith(expected) and (kind == "proc" or content == expected)
+
+
+def test_what_has_a_wrong_length_is_read(start):
+    client = start()
+    content = Path("/sys/kernel/fscaps").read_bytes()
+    response = client.get("/?kind=sys", headers={"Range": "bytes=0-1"})
+    assert (response.status_code, response.content) == (200, content)
 
 
 def test_the_block_size_is_what_is_read_at_once(start, nginx):

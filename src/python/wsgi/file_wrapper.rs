@@ -8,6 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use rustix::fd::BorrowedFd;
+use rustix::fs::FsWord;
 
 use crate::bridge::output::FilePart;
 use crate::python::runtime::Runtime;
@@ -65,8 +66,16 @@ impl FileWrapper {
         let file = File::from(own);
         let Ok(metadata) = file.metadata() else { return Ok(None) };
         let end = metadata.len();
-        // What has no length there, as the files of /proc, is read.
-        let sendable = metadata.is_file() && end > start;
+        // What has no length there, as the files of /proc, or a wrong one, as those of /sys, is read.
+        let sendable = metadata.is_file() && end > start && !in_sysfs(&file);
         Ok(sendable.then(|| FilePart { file: Arc::new(file), start, end }))
     }
 }
+
+/// Every attribute in sysfs says that it is as long as a page, however little it holds.
+fn in_sysfs(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == SYSFS_MAGIC)
+}
+
+/// linux/magic.h; see statfs(2).
+const SYSFS_MAGIC: FsWord = 0x6265_6572;
