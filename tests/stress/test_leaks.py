@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -152,7 +153,10 @@ HTTP = """
     python_thread_pool many threads=16;
     keepalive_requests 1000000;
     access_log off;
+    # No time that a machine which stands still for a while would miss.
     client_header_timeout 300s;
+    wsgi_queue_timeout 300s;
+    wsgi_timeout 300s;
 """
 
 # What a location has beside the application.
@@ -246,7 +250,7 @@ class Worker:
     def __init__(self, nginx, tls_port: int) -> None:
         self.nginx, self.tls_port = nginx, tls_port
         (self.pid,) = nginx.workers()
-        self.client = nginx.client()
+        self.client = nginx.client(timeout=280)
         # Threads start on demand: those of the two larger pools, all of them, now.
         for path, count in (("/meets?4", 4), ("/many/meets?16", 16)):
             exchange(nginx.port, Kind(get(path), b"HTTP/1.1 200 ", b"ok", clients=count), count)
@@ -308,27 +312,31 @@ def worker(nginx):
 def exchange(port: int, kind: Kind, count: int) -> None:
     """`count` requests of a kind, some at a time, each on a connection of its own."""
     while count > 0:
-        connections = [open_connection(port) for _ in range(min(kind.clients, count))]
-        count -= len(connections)
-        for connection in connections:
-            connection.send(kind.request)
-        for connection in connections:
-            if kind.leaves == "at once":
-                connection.reset()
-                continue
-            assert connection.fill()
-            if kind.leaves:
-                assert connection.pending.startswith(kind.begins), connection.pending
-                connection.reset()
-                continue
-            answer = connection.rest()
-            assert answer.startswith(kind.begins), answer
-            assert answer.endswith(kind.ends), answer
-            connection.close()
+        with ExitStack() as batch:
+            opened = range(min(kind.clients, count))
+            connections = [batch.enter_context(open_connection(port)) for _ in opened]
+            count -= len(connections)
+            for connection in connections:
+                connection.send(kind.request)
+            for connection in connections:
+                await_answer(connection, kind)
+
+
+def await_answer(connection: Connection, kind: Kind) -> None:
+    """What a client does that has sent its request."""
+    if not kind.leaves:
+        answer = connection.rest()
+        assert answer.startswith(kind.begins), answer
+        assert answer.endswith(kind.ends), answer
+        return
+    if kind.leaves == "answered":
+        assert connection.fill()
+        assert connection.pending.startswith(kind.begins), connection.pending
+    connection.reset()
 
 
 def open_connection(port: int) -> Connection:
-    sock = socket.create_connection(("127.0.0.1", port), 60)
+    sock = socket.create_connection(("127.0.0.1", port), 280)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     return Connection(sock)
 
