@@ -51,8 +51,9 @@ class Request(Protocol):
     def on_disconnect(self, callback: _Callback) -> _Callback:
         """Has `callback()` called, on a thread of its own, as soon as `disconnected` becomes true.
 
-        While the application runs only: nobody is told once it has ended. Where `disconnected` is
-        true already it is called now, on this thread. What it raises goes to the error log.
+        While the application runs only: a callback that has not begun when the application ends,
+        because it has looked at `disconnected` itself, say, is not called any more. So what it
+        cancels is still this request's. Where `disconnected` is true already it is called now, on this thread. What it raises goes to the error log.
         Returns `callback`, so that it can be used as a decorator.
         """
 

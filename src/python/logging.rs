@@ -63,13 +63,24 @@ fn write_line(py: Python<'_>, level: Level, text: String) {
 
 /// Logs an exception with its traceback, and gives that back.
 pub(super) fn exception(py: Python<'_>, runtime: &Runtime, what: &str, error: &PyErr) -> String {
-    write(py, Level::Error, what);
+    exception_at(py, runtime, Level::Error, what, error)
+}
+
+/// The same at another level.
+pub(super) fn exception_at(
+    py: Python<'_>,
+    runtime: &Runtime,
+    level: Level,
+    what: &str,
+    error: &PyErr,
+) -> String {
+    write(py, level, what);
     // `into_value` gives the exception its traceback, which CPython keeps apart before 3.12.
     let report = match runtime.format_exception.call1(py, (error.clone_ref(py).into_value(py),)) {
         Ok(text) => text.to_string(),
         Err(_) => error.to_string(),
     };
-    write(py, Level::Error, &report);
+    write(py, level, &report);
     report
 }
 

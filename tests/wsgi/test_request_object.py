@@ -416,3 +416,31 @@ def test_a_wrong_word_is_refused(nginx):
     assert result.returncode != 0
     wanted = 'wsgi_client_abort has "sometimes"; it must be ignore, notify or cancel'
     assert wanted in result.stderr
+
+
+def test_what_is_raised_from_a_client_that_has_gone_is_said_at_info(nginx):
+    app = nginx.app(
+        "chained",
+        """
+        import time
+
+        def application(environ, start_response):
+            write = start_response("200 OK", [("Content-Type", "text/plain")])
+            write(b"begun")
+            deadline = time.monotonic() + 60
+            while not environ["pywsgi.request"].disconnected and time.monotonic() < deadline:
+                time.sleep(0.001)
+            try:
+                write(b"more")
+            except OSError as error:
+                raise ValueError("the protocol was broken off") from error
+            return []
+        """,
+    )
+    nginx.start(f"wsgi_app {app};")
+    connection = nginx.connect()
+    connection.get("/")
+    connection.until(b"begun")
+    connection.reset()
+    assert "[info]" in nginx.wait_log("ValueError: the protocol was broken off")
+    assert "[error]" not in nginx.error_log()

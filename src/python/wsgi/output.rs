@@ -296,6 +296,12 @@ fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) -> Option<Str
             logging::write(py, Level::Info, &text);
             None
         }
+        // What an application makes of it: the client is to blame for that as well.
+        Fault::Raised(error) if comes_of_client(py, &error) => {
+            let what = format!("application \"{}\" raised, for its client is gone", app.target);
+            logging::exception_at(py, runtime, Level::Info, &what, &error);
+            None
+        }
         Fault::Raised(error) => {
             let what = format!("application \"{}\" raised", app.target);
             Some(logging::exception(py, runtime, &what, &error))
@@ -306,6 +312,13 @@ fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) -> Option<Str
             Some(text)
         }
     }
+}
+
+/// Was the exception raised `from` the one that says that the client is gone, or from one that was?
+fn comes_of_client(py: Python<'_>, error: &PyErr) -> bool {
+    let causes = std::iter::successors(error.cause(py), |cause| cause.cause(py));
+    // A chain of causes may be a ring.
+    causes.take(16).any(|cause| cause.is_instance_of::<ClientGone>(py))
 }
 
 /// Was the application interrupted by `wsgi_client_abort cancel`? That is said here, as nginx says that a
