@@ -53,8 +53,9 @@ class Request(Protocol):
 
         While the application runs only: a callback that has not begun when the application ends,
         because it has looked at `disconnected` itself, say, is not called any more. So what it
-        cancels is still this request's. Where `disconnected` is true already it is called now, on this thread. What it raises goes to the error log.
-        Returns `callback`, so that it can be used as a decorator.
+        cancels is still this request's. Where `disconnected` is true already it is called now, on
+        this thread. What it raises goes to the error log. Returns `callback`, so that it can be
+        used as a decorator.
         """
 
     def after_response(self, callback: _Callback) -> _Callback:

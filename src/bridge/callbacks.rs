@@ -63,11 +63,18 @@ impl Callbacks {
     }
 
     /// Thread: to be called when nobody waits for the response any more. Comes back where that is so
-    /// already.
+    /// already. Where the thread has left the application nobody is told any more, and it is dropped:
+    /// one that refers to its request would keep itself alive here.
     pub(crate) fn on_gone(&self, callback: Callback) -> Option<Callback> {
         let mut state = lock(&self.state);
         if state.gone.is_some() {
             return Some(callback);
+        }
+        if state.left {
+            // Not under the lock: the object may ask for its request as it ends.
+            drop(state);
+            drop(callback);
+            return None;
         }
         state.on_gone.push(callback);
         None
@@ -177,6 +184,17 @@ mod tests {
         let callbacks = Callbacks::default();
         assert!(callbacks.on_gone(callback()).is_none());
         assert!(callbacks.set_left().is_empty());
+        assert!(!callbacks.set_gone(Gone::Client));
+    }
+
+    #[test]
+    fn who_asks_after_the_application_is_not_kept() {
+        let callbacks = Callbacks::default();
+        assert!(callbacks.set_left().is_empty());
+        let kept = Arc::new(());
+        let held = Arc::clone(&kept);
+        assert!(callbacks.on_gone(Callback::new(move || drop(held))).is_none());
+        assert_eq!(Arc::strong_count(&kept), 1);
         assert!(!callbacks.set_gone(Gone::Client));
     }
 

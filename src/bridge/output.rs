@@ -100,6 +100,13 @@ pub(crate) struct Batch {
     pub(crate) end: Option<End>,
 }
 
+impl Batch {
+    /// Does dropping it give back what somebody else owns?
+    pub(crate) fn has_shared(&self) -> bool {
+        self.blocks.iter().any(Block::is_shared)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Output {
     state: Mutex<State>,

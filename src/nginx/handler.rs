@@ -134,7 +134,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
             finalize::finish(token, context, INTERNAL_SERVER_ERROR);
             return false;
         };
-        let id = process.insert(context);
+        let id = process.insert(token, context);
         let worker = process.worker();
         let location = Arc::clone(&(*context).location);
         let exchange = Arc::new(Exchange::new(id, head, location, Arc::clone(worker), input));

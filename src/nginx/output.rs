@@ -50,6 +50,11 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
         let sent = send(token, context, &mut batch);
         let end = batch.end.take();
         if matches!(sent, Sent::Elsewhere) {
+            let shared = batch.has_shared();
+            drop(batch);
+            if shared {
+                exchange.worker.collect();
+            }
             return;
         }
         // Kept for its memory.

@@ -75,8 +75,14 @@ impl Process {
         &self.worker
     }
 
-    pub(super) fn insert(&self, context: *mut Context) -> RequestId {
-        self.table.borrow_mut().insert(context)
+    pub(super) fn insert(&self, token: EventThread, context: *mut Context) -> RequestId {
+        let id = self.table.borrow_mut().insert(context);
+        // Its upload has ended only now that the worker exits: nobody may have been there to be held for.
+        // SAFETY: the event is the process's own, and touched on this thread alone.
+        if unsafe { (*self.drain.get()).timer_set() } != 0 {
+            self.hold(token);
+        }
+        id
     }
 
     /// The context of a request in flight.

@@ -7,12 +7,12 @@ use std::thread::{self, JoinHandle};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::fork;
+use super::dispatch;
 use super::logging;
 use super::main_thread::STACK;
 use super::runtime::Runtime;
 use super::threads;
-use crate::bridge::callbacks::{Callback, Gone};
+use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
@@ -103,10 +103,7 @@ fn gone(runtime: &Arc<Runtime>, job: Job) {
     let call = move || {
         Python::attach(|py| {
             logging::enter(&own_job);
-            callbacks.into_iter().for_each(Callback::call);
-            if fork::is_child() {
-                fork::leave(py, &own_runtime, None);
-            }
+            dispatch::call_back(py, &own_runtime, callbacks);
             logging::leave(py, &own_runtime);
             drop((own_runtime, own_job));
         });

@@ -45,17 +45,21 @@ fn follow_up(py: Python<'_>, runtime: &Runtime, job: &Job, callbacks: Vec<Callba
     if callbacks.is_empty() {
         return;
     }
+    call_back(py, runtime, callbacks);
+    job.followed_up();
+}
+
+/// Calls each; a child that one of them forks ends with that one.
+pub(super) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callback>) {
     for callback in callbacks {
         let ran = catch_unwind(AssertUnwindSafe(|| callback.call()));
         if fork::is_child() {
             fork::leave(py, runtime, None);
         }
         if ran.is_err() {
-            let text = "pywsgi panicked in a Python thread, after a response";
-            logging::write(py, Level::Alert, text);
+            logging::write(py, Level::Alert, "pywsgi panicked in a Python thread, in a callback");
         }
     }
-    job.followed_up();
 }
 
 fn call(py: Python<'_>, runtime: &Runtime, job: &Job) {

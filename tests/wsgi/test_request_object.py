@@ -85,6 +85,26 @@ SOURCE = """
         request.after_response(lambda: {}["missing"])
         request.after_response(lambda: record("after", "next"))
 
+    def told_forks(request):
+        me = os.getpid()
+        called = threading.Event()
+
+        @request.on_disconnect
+        def forks():
+            child = os.fork()
+            if child:
+                record("child", os.waitpid(child, 0)[1])
+
+        @request.on_disconnect
+        def following():
+            record("next", os.getpid() == me)
+            called.set()
+
+        record("entered")
+        if not called.wait(60):
+            raise TimeoutError("nobody called")
+        record("parent")
+
     def slow_after(request):
         def work():
             record("begun")
@@ -175,6 +195,17 @@ def test_a_callback_that_raises_is_in_the_log_and_the_next_is_called(start, ngin
     assert "on_disconnect's callback raised" in nginx.error_log()
 
 
+def test_a_child_that_a_callback_forks_ends_with_it(start, nginx):
+    start()
+    connection = nginx.connect()
+    connection.get("/?do=told_forks")
+    nginx.wait_recorded("entered")
+    connection.reset()
+    assert nginx.wait_recorded("child") == ["0"]
+    assert nginx.wait_recorded("parent") == ["-"]
+    assert nginx.recorded("next") == ["True"]
+
+
 def test_a_client_that_stays_disturbs_nobody(start, nginx):
     client = start()
     for _ in range(20):
@@ -257,6 +288,24 @@ def test_a_reload_waits_for_it(start, nginx):
     wait_for(lambda: before in nginx.workers(leaving=True), what="the old worker to leave")
     assert nginx.client().get("/").text == "xxx"
     assert before in nginx.workers(leaving=True)
+    nginx.open_gate("work")
+    assert nginx.wait_recorded("after") == ["work"]
+    wait_for(lambda: before not in nginx.workers(leaving=True), what="the old worker's end")
+    assert "the worker exits before" not in nginx.error_log()
+
+
+def test_a_reload_waits_for_it_where_the_upload_ended_later(start, nginx):
+    start()
+    (before,) = nginx.workers()
+    with nginx.connect() as connection:
+        connection.send(
+            b"POST /?do=slow_after HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na"
+        )
+        nginx.reload()
+        wait_for(lambda: before in nginx.workers(leaving=True), what="the old worker to leave")
+        connection.send(b"b")
+        assert connection.response().body == b"xxx"
+    nginx.wait_recorded("begun")
     nginx.open_gate("work")
     assert nginx.wait_recorded("after") == ["work"]
     wait_for(lambda: before not in nginx.workers(leaving=True), what="the old worker's end")
