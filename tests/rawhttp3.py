@@ -21,6 +21,8 @@ class Stream:
 
     def __init__(self) -> None:
         self.headers: list[tuple[str, str]] = []
+        # Each interim response (1xx) that came before.
+        self.interim: list[list[tuple[str, str]]] = []
         self.trailers: list[tuple[str, str]] = []
         self.body = b""
         self.ended = False
@@ -93,7 +95,9 @@ class Http3(QuicConnectionProtocol):
                 continue
             if isinstance(known, HeadersReceived):
                 fields = [(name.decode(), value.decode()) for name, value in known.headers]
-                if stream.headers:
+                if dict(fields).get(":status", "").startswith("1"):
+                    stream.interim.append(fields)
+                elif stream.headers:
                     stream.trailers = fields
                 else:
                     stream.headers = fields

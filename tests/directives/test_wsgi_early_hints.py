@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from harness import NGINX_VERSION
+from harness import HAS_HTTP3, NGINX_VERSION
 from rawhttp2 import Http2
 
 CAN = NGINX_VERSION >= (1, 29, 0)
@@ -135,3 +135,36 @@ if CAN:
             "</style.css>; rel=preload; as=style",
             "</app.js>; rel=preload; as=script",
         ]
+
+
+if CAN and HAS_HTTP3:
+
+    def test_over_http_3(start, nginx):
+        """Each 103 arrives at once, and the response and its connection go on."""
+        from rawhttp3 import run
+
+        first = [(":status", "103")] + [
+            ("link", "</style.css>; rel=preload; as=style"),
+            ("link", "</app.js>; rel=preload; as=script"),
+        ]
+
+        async def conversation(client):
+            held = client.request("/?gate")
+            answer = await client.until(held, lambda arrived: bool(arrived.interim))
+            assert (answer.interim, answer.headers) == ([first], [])
+            nginx.open_gate("go")
+            await client.response(held)
+            assert (answer.interim, answer.status) == ([first], 200)
+            assert (answer.all("link"), answer.body) == (["</own>"], b"the response")
+
+            answer = await client.get("/?twice")
+            second = [(":status", "103"), ("link", "</second.css>; rel=preload")]
+            assert (answer.interim, answer.status) == ([first, second], 200)
+            assert (answer.trailers, answer.body) == ([], b"the response")
+
+            answer = await client.get("/?late")
+            assert (answer.interim, answer.body) == ([], b"begun late")
+
+        # The port's TCP side stays plain: it tells the harness that nginx is there.
+        start(server=f"listen 127.0.0.1:{nginx.port} quic;\n{nginx.tls()}")
+        run(nginx.port, conversation)
