@@ -298,9 +298,7 @@ def test_a_reload_waits_for_it_where_the_upload_ended_later(start, nginx):
     start()
     (before,) = nginx.workers()
     with nginx.connect() as connection:
-        connection.send(
-            b"POST /?do=slow_after HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na"
-        )
+        connection.send(b"POST /?do=slow_after HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na")
         nginx.reload()
         wait_for(lambda: before in nginx.workers(leaving=True), what="the old worker to leave")
         connection.send(b"b")
