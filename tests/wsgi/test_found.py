@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rawhttp import wait_for
 
 HEAD = 'start_response("200 OK", [("Content-Type", "text/plain")])'
 
@@ -245,10 +246,16 @@ def test_a_long_response_keeps_no_old_file_open(nginx):
     [worker] = nginx.workers()
     folder = Path(f"/proc/{worker}/fd")
     received, most = 0, 0
+
+    def files() -> int:
+        return sum(map(is_deleted, folder.iterdir()))
+
     with nginx.client().stream("GET", "/") as response:
+        # As long as nobody reads, the application can only go on into a file.
+        wait_for(lambda: files() > 0, what="the first file")
         for block in response.iter_raw(1 << 20):
             received += len(block)
-            most = max(most, sum(map(is_deleted, folder.iterdir())))
+            most = max(most, files())
     assert received == 8 * (16 << 20)
     # One that is written, and one that the client does not have all of yet.
     assert 1 <= most <= 2
