@@ -50,6 +50,8 @@ pub(crate) struct Exchange {
     thread: AtomicU64,
     client_wait: ClientWait,
     callbacks: Callbacks,
+    /// The thread has entered the application, and may be interrupted.
+    entered: AtomicBool,
     cancelled: AtomicBool,
 }
 
@@ -83,6 +85,7 @@ impl Exchange {
             thread: AtomicU64::new(0),
             client_wait: ClientWait::default(),
             callbacks: Callbacks::default(),
+            entered: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
         }
     }
@@ -144,6 +147,18 @@ impl Exchange {
     /// Why nobody waits for the response any more, if that is so.
     pub(crate) fn gone(&self) -> Option<Gone> {
         self.callbacks.gone()
+    }
+
+    /// Thread, attached: enters the application, which may be interrupted from here on. What came before,
+    /// such as an import, is other requests' as well. False where it would have been interrupted already.
+    pub(crate) fn enter_application(&self) -> bool {
+        self.entered.store(true, Ordering::Relaxed);
+        !(self.location.client_abort == ClientAbort::Cancel && self.gone() == Some(Gone::Client))
+    }
+
+    /// Python, attached: has the thread entered the application?
+    pub(crate) fn has_entered(&self) -> bool {
+        self.entered.load(Ordering::Relaxed)
     }
 
     /// Python, attached: the thread has been interrupted (`wsgi_client_abort cancel`).

@@ -118,7 +118,7 @@ fn gone(runtime: &Arc<Runtime>, job: Job) {
 
 /// Raises `pywsgi.ClientDisconnected` in the thread of `job`, if it still runs the application.
 fn cancel(_py: Python<'_>, runtime: &Runtime, job: &Job) {
-    let Some(ident) = job.thread() else { return };
+    let Some(ident) = job.thread().filter(|_| job.has_entered()) else { return };
     job.set_cancelled();
     // SAFETY: attached. The thread is one of this interpreter, or has ended, and then nothing is set. It
     // leaves its request attached as well, so it is still at it now, and `calm` comes after this.

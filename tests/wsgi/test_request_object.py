@@ -427,6 +427,39 @@ def test_an_interrupt_hits_its_own_request_alone(abort, nginx):
     assert "[error]" not in nginx.error_log()
 
 
+def test_cancel_leaves_an_import_alone(nginx):
+    path = nginx.app("late", "raise ImportError('not yet')")
+    nginx.start(f"wsgi_app {path};\nwsgi_client_abort cancel;")
+    client = nginx.client()
+    assert client.get("/").status_code == 500
+    nginx.app(
+        "late",
+        """
+        import time
+        from testkit import DATA, record
+
+        record("importing")
+        deadline = time.monotonic() + 60
+        while not (DATA / "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+        def application(environ, start_response):
+            record("called", environ["PATH_INFO"])
+            start_response("200 OK", [])
+            return [b"imported"]
+        """,
+    )
+    with nginx.connect() as connection:
+        connection.get("/left")
+        nginx.wait_recorded("importing")
+        connection.reset()
+        nginx.wait_log("/left")
+    nginx.open_gate("go")
+    assert client.get("/").text == "imported"
+    assert nginx.recorded("importing") == ["-"]
+    assert nginx.recorded("called") == ["/"]
+
+
 def test_notify_stops_the_iteration(abort, nginx):
     abort("notify", listen="sndbuf=8k")
     connection = nginx.connect()

@@ -44,6 +44,10 @@ pub(super) fn call(py: Python<'_>, runtime: &Runtime, app: &App, callable: &Py<P
             return;
         }
     };
+    if !job.enter_application() {
+        dispatch::fail(job);
+        return;
+    }
     let result = callable.call1((environ, start_response));
     if fork::is_child() {
         fork::leave(py, runtime, result.err().as_ref());
