@@ -113,3 +113,23 @@ def test_what_cannot_be_a_trailer_is_refused(nginx, fields, wrong):
     nginx.start(f"wsgi_app {app};")
     assert nginx.client().get("/").status_code == 500
     assert nginx.wait_log(wrong)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 3 << 20])
+def test_trailers_are_no_longer_than_a_head(nginx, size):
+    """Over 2 MB, nginx's HTTP/2 would say at its level crit that a field is too long."""
+    app = nginx.app(
+        "long",
+        f"""
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            try:
+                environ["pywsgi.request"].send_trailers([("X-Long", "v" * ({size} - 5))])
+            except ValueError as error:
+                return [str(error).encode()]
+            return [b"sent"]
+        """,
+    )
+    nginx.start(f"wsgi_app {app};", listen="ssl http2", server=nginx.tls())
+    text = nginx.client(tls=True, http2=True).get("/").text
+    assert text == "a trailer's fields are longer than 1048576 bytes in all"

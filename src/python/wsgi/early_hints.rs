@@ -23,7 +23,7 @@ impl EarlyHints {
     /// Sends the fields, a list of (name, value), at once; nothing where the response has begun.
     fn __call__(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
         let Self(job) = self;
-        let fields = fields(headers, "an early hint's name", "an early hint's value")?;
+        let fields = fields(headers, "an early hint")?;
         for (name, value) in &fields {
             header::check_name(name)
                 .and_then(|()| header::check_value(name, value))

@@ -62,7 +62,7 @@ impl Request {
     }
 
     fn send_trailers(&self, fields: &Bound<'_, PyAny>) -> PyResult<()> {
-        let trailers = start_response::fields(fields, "a trailer's name", "a trailer's value")?;
+        let trailers = start_response::fields(fields, "a trailer")?;
         for (name, value) in &trailers {
             trailer::check(name, value)
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;

@@ -15,7 +15,7 @@ use crate::http::header::{self, Field, HeaderError, HeaderKind};
 use crate::http::response::ResponseHead;
 use crate::http::status;
 
-/// Bytes of a response's headers, names and values in all. No client takes as much, and HTTP/2 cannot send
+/// Bytes of a response's headers, or of its trailers, names and values in all. No client takes as much, and HTTP/2 cannot send
 /// a field of 2 MB: nginx says that at its level `crit` (`ngx_http_v2_header_filter`).
 const MAX_HEAD: usize = 1 << 20;
 
@@ -141,16 +141,20 @@ fn raised(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     Ok(PyErr::from_value(value))
 }
 
-/// Pairs of name and value as fields, the values without the white space around them.
-pub(super) fn fields(
-    pairs: &Bound<'_, PyAny>,
-    name_is: &str,
-    value_is: &str,
-) -> PyResult<Vec<Field>> {
+/// Pairs of name and value as fields of `what`, the values without the white space around them.
+pub(super) fn fields(pairs: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<Field>> {
+    let (name_is, value_is) = (format!("{what}'s name"), format!("{what}'s value"));
     let mut fields = Vec::new();
+    let mut size = 0;
     for pair in pairs.try_iter()? {
         let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
-        let (name, value) = (text(&name, name_is)?, text(&value, value_is)?);
+        let (name, value) = (text(&name, &name_is)?, text(&value, &value_is)?);
+        size += name.len() + value.len();
+        if size > MAX_HEAD {
+            return Err(PyValueError::new_err(format!(
+                "{what}'s fields are longer than {MAX_HEAD} bytes in all"
+            )));
+        }
         fields.push((name.into_owned(), header::trim(&value).to_vec()));
     }
     Ok(fields)
