@@ -1,12 +1,10 @@
 //! The content handler: from nginx's request to a job for a thread.
 
+use std::ffi::CStr;
 use std::ptr;
 use std::sync::Arc;
 
-use nginx_sys::{
-    ngx_event_t, ngx_http_read_client_request_body, ngx_http_request_t, ngx_list_push,
-    ngx_table_elt_t,
-};
+use nginx_sys::{ngx_event_t, ngx_http_read_client_request_body, ngx_http_request_t};
 
 use super::body;
 use super::conf::LocConf;
@@ -17,6 +15,7 @@ use super::log;
 use super::module::ngx_http_pywsgi_module;
 use super::process;
 use super::request;
+use super::response;
 use super::sys::{self, EventThread};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::input::{Input, InputError};
@@ -26,7 +25,7 @@ const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR a
 pub(super) const SERVICE_UNAVAILABLE: isize = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as isize;
 
 /// Seconds after which a client may try again when the queue is full.
-const RETRY_AFTER: &[u8] = b"1";
+const RETRY_AFTER: &CStr = c"1";
 
 /// Takes a request on: `NGX_DONE`, or the status that nginx is to answer.
 ///
@@ -183,14 +182,12 @@ pub(super) unsafe fn unavailable(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's; the header's texts are static.
     unsafe {
         let r = (*context).request;
-        let header = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
-        if !header.is_null() {
-            ptr::write_bytes(header, 0, 1);
-            (*header).hash = 1;
-            (*header).key = sys::string(c"Retry-After");
-            (*header).value.data = RETRY_AFTER.as_ptr().cast_mut();
-            (*header).value.len = RETRY_AFTER.len();
-        }
+        // Without memory for it the answer goes without it.
+        let _added = response::push(
+            &raw mut (*r).headers_out.headers,
+            sys::string(c"Retry-After"),
+            sys::string(RETRY_AFTER),
+        );
         finalize::finish(token, context, SERVICE_UNAVAILABLE);
     }
 }

@@ -51,12 +51,12 @@ pub(super) unsafe fn set(
             out.content_length_n = length as nginx_sys::off_t;
         }
 
-        if head.fields().any(|(kind, _, _)| kind == HeaderKind::Trailer) {
-            (*r).set_expect_trailers(1);
-        }
         let ranges = allow_ranges(&mut *r, conf, head);
         fields(r, head, |kind, name, value| {
             obey(&mut *r, conf, kind, value);
+            if kind == HeaderKind::Trailer {
+                (*r).set_expect_trailers(1);
+            }
             // The range filter says it by itself.
             conf.passes(kind, name) && !(ranges && kind == HeaderKind::AcceptRanges)
         })
@@ -73,11 +73,14 @@ fn shows(r: &ngx_http_request_t) -> bool {
 fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead) -> bool {
     let file = head.is_file();
     let wanted = if conf.force_ranges == CONF_UNSET { file } else { conf.force_ranges != 0 };
+    // Another method's Range must be ignored (RFC 9110, section 14.2).
+    if !wanted || head.code() != 200 || !shows(r) {
+        return false;
+    }
     let refused = head.fields().any(|(kind, _, value)| {
         kind == HeaderKind::AcceptRanges && value.eq_ignore_ascii_case(b"none")
     });
-    // Another method's Range must be ignored (RFC 9110, section 14.2).
-    if !wanted || head.code() != 200 || refused || !shows(r) {
+    if refused {
         return false;
     }
     r.set_allow_ranges(1);
@@ -179,8 +182,8 @@ unsafe fn put_all(
 ///
 /// # Safety
 ///
-/// The list is a request's own, and the texts are in its pool.
-unsafe fn push(
+/// The list is a request's own, and the texts are static or in its pool.
+pub(super) unsafe fn push(
     list: *mut ngx_list_t,
     name: ngx_str_t,
     value: ngx_str_t,
