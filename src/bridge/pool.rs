@@ -6,7 +6,8 @@
 //! standing by to the next idle thread, if there is a further job. A thread that ends a request takes
 //! the next one itself and keeps the GIL.
 //!
-//! What always holds, outside the lock: where a job waits, a thread stands by, or no thread is idle
+//! What always holds, outside the lock and but for jobs that the event loop has queued in this turn
+//! ([`Pool::wake`] is called at its end): where a job waits, a thread stands by, or no thread is idle
 //! (all are busy, and each looks here when it is done).
 //!
 //! Idle threads are woken last in, first out: those at the bottom stay cold, and keep no database
@@ -84,18 +85,35 @@ impl<J> Pool<J> {
         Self { config, state: Mutex::new(state), ended: Condvar::new() }
     }
 
-    /// Event loop: queues a job. Jobs for which a thread is free do not count against `max_queue`.
+    /// Event loop: queues a job; [`wake`](Self::wake) must follow. Jobs for which a thread is free do not
+    /// count against `max_queue`.
+    pub(crate) fn queue(&self, job: J) -> Result<(), Refused> {
+        self.add(&mut lock(&self.state), job)
+    }
+
+    /// Event loop: wakes a thread for what has been queued, where that is needed.
+    pub(crate) fn wake(&self) {
+        let seat = lock(&self.state).next_to_stand_by();
+        Seat::wake(seat);
+    }
+
+    /// Queues a job and wakes a thread for it.
     pub(crate) fn submit(&self, job: J) -> Result<(), Refused> {
         let seat = {
             let mut state = lock(&self.state);
-            let free = self.config.threads.saturating_sub(state.busy);
-            if state.closed || state.queue.len() >= self.config.max_queue + free {
-                return Err(Refused);
-            }
-            state.queue.push_back(job);
+            self.add(&mut state, job)?;
             state.next_to_stand_by()
         };
         Seat::wake(seat);
+        Ok(())
+    }
+
+    fn add(&self, state: &mut State<J>, job: J) -> Result<(), Refused> {
+        let free = self.config.threads.saturating_sub(state.busy);
+        if state.closed || state.queue.len() >= self.config.max_queue + free {
+            return Err(Refused);
+        }
+        state.queue.push_back(job);
         Ok(())
     }
 

@@ -69,7 +69,8 @@ impl Worker {
         milliseconds(self.epoch)
     }
 
-    /// Event loop: sends a request on its way to a thread.
+    /// Event loop: sends a request on its way to a thread; [`wake`](Self::wake) must follow, once for
+    /// all that have been submitted in the same turn of the loop.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Refusal> {
         if self.broken.load(Ordering::Acquire) {
             return Err(Refusal::Broken);
@@ -81,9 +82,16 @@ impl Worker {
             return Err(Refusal::Broken);
         };
         match gate.pass(job, pool.config.max_queue + pool.config.threads) {
-            Passage::Through(job) => pool.submit(job).map_err(|_| Refusal::QueueFull),
+            Passage::Through(job) => pool.queue(job).map_err(|_| Refusal::QueueFull),
             Passage::Waits => Ok(()),
             Passage::Full => Err(Refusal::QueueFull),
+        }
+    }
+
+    /// Event loop: wakes threads for what has been submitted.
+    pub(crate) fn wake(&self) {
+        for pool in &self.pools {
+            pool.wake();
         }
     }
 

@@ -182,6 +182,21 @@ pub(super) unsafe extern "C" fn wake(event: *mut ngx_event_t) {
     }
 }
 
+pub(super) unsafe extern "C" fn submitted(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the process's own event.
+    unsafe {
+        sys::guard(
+            (*event).log,
+            || (),
+            |token| {
+                if let Some(process) = process::current(token) {
+                    process.worker().wake();
+                }
+            },
+        );
+    }
+}
+
 pub(super) unsafe extern "C" fn drained(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the process's drain timer.
     unsafe {

@@ -144,6 +144,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
         (*r).write_event_handler = Some(entry::writable);
         match worker.submit(exchange) {
             Ok(()) => {
+                process.wake_later(token);
                 finalize::arm(token, context);
                 true
             }

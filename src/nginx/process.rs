@@ -28,6 +28,9 @@ pub(crate) struct Process {
     table: RefCell<Table<*mut Context>>,
     batch: Cell<Vec<Event>>,
     connection: Cell<*mut ngx_connection_t>,
+    /// Posted by the first request that is submitted in a turn of the event loop, and dealt with at the
+    /// turn's end.
+    submitted: UnsafeCell<ngx_event_t>,
     /// Runs out when the worker exits and requests still have not ended.
     drain: UnsafeCell<ngx_event_t>,
     drain_timeout: ngx_msec_t,
@@ -83,6 +86,18 @@ impl Process {
             self.hold(token);
         }
         id
+    }
+
+    /// A request has been submitted: threads are woken for it at the end of this turn of the event loop,
+    /// once for all of the turn's requests.
+    pub(super) fn wake_later(&self, _token: EventThread) {
+        // SAFETY: the event is the process's own, and touched on this thread alone.
+        unsafe {
+            let event = self.submitted.get();
+            (*event).handler = Some(entry::submitted);
+            (*event).log = self.log();
+            sys::post_event(event);
+        }
     }
 
     /// The context of a request in flight.
@@ -216,6 +231,7 @@ unsafe fn start_python(
             table: RefCell::new(Table::new()),
             batch: Cell::default(),
             connection: Cell::new(connection),
+            submitted: UnsafeCell::new(std::mem::zeroed()),
             drain: UnsafeCell::new(std::mem::zeroed()),
             drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
             hold: UnsafeCell::new(std::mem::zeroed()),

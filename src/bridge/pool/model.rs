@@ -13,6 +13,8 @@ struct Observed {
     ran_more: Condvar,
     standing: AtomicUsize,
     closing: AtomicBool,
+    /// No job is queued for which nobody has been woken yet.
+    woken: AtomicBool,
 }
 
 impl Observed {
@@ -23,6 +25,7 @@ impl Observed {
             ran_more: Condvar::new(),
             standing: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            woken: AtomicBool::new(true),
         })
     }
 
@@ -72,7 +75,8 @@ impl Observed {
     /// Where a job waits, a thread stands by, or no thread is idle.
     fn holds(&self) {
         let state = lock(&self.pool.state);
-        assert!(state.queue.is_empty() || state.stands_by || state.idle.is_empty());
+        let woken = self.woken.load(Ordering::SeqCst);
+        assert!(!woken || state.queue.is_empty() || state.stands_by || state.idle.is_empty());
         assert!(state.busy <= state.threads && state.threads <= self.pool.config.threads);
     }
 
@@ -116,6 +120,31 @@ fn every_job_runs_and_one_stands_by() {
             .collect();
         observed.submit(1);
         observed.submit(2);
+        observed.wait_ran(2);
+        assert!(observed.close().is_empty());
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        observed.ended(VecDeque::new(), &[1, 2]);
+    });
+}
+
+/// The jobs of one turn of the event loop: threads may find them before they are woken for them.
+#[test]
+fn jobs_that_are_queued_together_all_run() {
+    check(2, || {
+        let observed = Observed::new(2);
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                assert!(observed.pool.grow());
+                observed.spawn()
+            })
+            .collect();
+        observed.woken.store(false, Ordering::SeqCst);
+        observed.pool.queue(1).unwrap();
+        observed.pool.queue(2).unwrap();
+        observed.pool.wake();
+        observed.woken.store(true, Ordering::SeqCst);
         observed.wait_ran(2);
         assert!(observed.close().is_empty());
         for thread in threads {
