@@ -51,8 +51,7 @@ pub(crate) struct LocationConfig {
     pub(crate) id: usize,
     /// An index into [`WorkerConfig::apps`].
     pub(crate) app: usize,
-    /// An index into [`WorkerConfig::pools`].
-    pub(crate) pool: usize,
+    pub(crate) executor: Executor,
     pub(crate) script_name: Option<Vec<u8>>,
     /// `wsgi_timeout`; `None`: no limit.
     pub(crate) timeout: Option<Duration>,
@@ -67,6 +66,15 @@ pub(crate) struct LocationConfig {
     /// The `wsgi_param`s that do not depend on the request.
     pub(crate) params: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) buffering: Buffering,
+}
+
+/// `wsgi_thread_pool`: who runs the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Executor {
+    /// The threads of a pool: an index into [`WorkerConfig::pools`].
+    Threads(usize),
+    /// The event loop's own thread.
+    Inline,
 }
 
 /// `wsgi_client_abort`: what becomes of an application whose client is gone.

@@ -9,6 +9,7 @@ use std::os::fd::RawFd;
 
 use super::exchange::Job;
 use super::id::RequestId;
+use super::inline::Suspended;
 use super::sync::{AtomicBool, Condvar, Mutex, Ordering, lock, wait};
 use super::wake::Bell;
 
@@ -20,6 +21,10 @@ pub(crate) enum Event {
     /// The thread wants more of the request's body.
     ReadBody(RequestId),
     Log(LogLine),
+    /// A request for the executor `inline` is to be run, or followed up.
+    Run(Job),
+    /// A response of the executor `inline` that nobody waits for is to be brought to its end.
+    Resume(Box<dyn Suspended>),
 }
 
 /// A line for nginx's error log.

@@ -14,11 +14,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::callbacks::{Callback, Callbacks, Gone};
-use super::config::{ClientAbort, LocationConfig};
+use super::config::{ClientAbort, Executor, LocationConfig};
 use super::events::Event;
 use super::id::RequestId;
 use super::input::{Input, InputError, Read};
-use super::output::{Closed, End, FilePart, Output};
+use super::output::{Closed, End, FilePart, Output, Overflow, Rest};
 use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
 use super::tasks::Task;
 use super::worker::Worker;
@@ -173,7 +173,10 @@ impl Exchange {
     /// Event loop: nobody waits for the response any more.
     pub(crate) fn set_gone(self: &Arc<Self>, why: Gone) {
         let told = self.callbacks.set_gone(why);
-        let cancelled = why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;
+        // Inline, the application does not run while the event loop hears of its client.
+        let cancelled = why == Gone::Client
+            && self.location.client_abort == ClientAbort::Cancel
+            && !self.is_inline();
         if (told || cancelled) && matches!(self.progress(), Progress::Running(_)) {
             self.worker.tasks.push(Task::Gone(Arc::clone(self)));
         }
@@ -239,7 +242,7 @@ impl Exchange {
         end: Option<End>,
         detached: impl FnOnce(&mut (dyn FnMut() + Send)),
     ) -> Result<Option<io::Error>, Closed> {
-        let announce = || self.worker.events.push(Event::Output(self.id));
+        let announce = || self.announce();
         let Some(rest) = self.output.push(head, block, end, announce)? else {
             return Ok(None);
         };
@@ -255,7 +258,7 @@ impl Exchange {
 
     /// Thread: sends a 103 (Early Hints).
     pub(crate) fn send_hints(&self, fields: Vec<Field>) {
-        self.output.push_hints(fields, || self.worker.events.push(Event::Output(self.id)));
+        self.output.push_hints(fields, || self.announce());
     }
 
     /// Thread: sends a part of a file. Never waits.
@@ -265,14 +268,59 @@ impl Exchange {
         part: FilePart,
         end: Option<End>,
     ) -> Result<(), Closed> {
-        let announce = || self.worker.events.push(Event::Output(self.id));
-        self.output.push_file(head, part, end, announce)
+        self.output.push_file(head, part, end, || self.announce())
     }
 
     /// Thread: the response has ended. Never waits.
     pub(crate) fn end(&self, head: Option<ResponseHead>, end: End) -> Result<(), Closed> {
-        let announce = || self.worker.events.push(Event::Output(self.id));
-        self.output.push(head, Bytes::new(), Some(end), announce).map(drop)
+        self.output.push(head, Bytes::new(), Some(end), || self.announce()).map(drop)
+    }
+
+    /// Does the event loop run the application itself?
+    pub(crate) fn is_inline(&self) -> bool {
+        self.location.executor == Executor::Inline
+    }
+
+    /// The event loop, inline: sends what there is room for; the rest comes back, for
+    /// [`send_rest`](Self::send_rest) or [`spill`](Self::spill).
+    pub(crate) fn send_inline(
+        &self,
+        head: Option<ResponseHead>,
+        block: Bytes,
+        end: Option<End>,
+    ) -> Result<Option<Rest>, Closed> {
+        match self.output.push(head, block, end, || ())? {
+            Some(rest) => self.output.push_some(rest),
+            None => Ok(None),
+        }
+    }
+
+    /// The event loop, inline: sends what there is room for by now.
+    pub(crate) fn send_rest(&self, rest: Rest) -> Result<Option<Rest>, Closed> {
+        self.output.push_some(rest)
+    }
+
+    /// The event loop, inline: puts what has no room in memory into the temporary file.
+    pub(crate) fn spill(&self, rest: Rest) -> Result<(), Overflow> {
+        self.output.push_spilling(rest)
+    }
+
+    /// The event loop, inline: the application is left in the middle, until the client has taken more.
+    pub(crate) fn suspend(&self) {
+        self.client_wait.begin(self.worker.now());
+    }
+
+    /// The event loop, inline: goes on with the application.
+    pub(crate) fn resume(&self) {
+        self.client_wait.end(self.worker.now());
+    }
+
+    /// Tells the event loop that there is something to take. Where it runs the application itself, it looks
+    /// afterwards without that.
+    fn announce(&self) {
+        if !self.is_inline() || self.phase.load(Ordering::Relaxed) != RUNNING {
+            self.worker.events.push(Event::Output(self.id));
+        }
     }
 
     /// Thread: up to `max` bytes of the request's body.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{
-    AppConfig, Buffering, ClientAbort, Debug, LocationConfig, PoolConfig, PythonConfig,
+    AppConfig, Buffering, ClientAbort, Debug, Executor, LocationConfig, PoolConfig, PythonConfig,
     WorkerConfig,
 };
 use super::events::Level;
@@ -61,7 +61,7 @@ pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
     let location = LocationConfig {
         id: 0,
         app: 0,
-        pool: 0,
+        executor: Executor::Threads(0),
         script_name: None,
         timeout: None,
         client_abort: ClientAbort::Notify,

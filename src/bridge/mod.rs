@@ -12,6 +12,7 @@
 //! | [`Pool`](pool::Pool) | `queue`, `wake`, `forget`, `close` | `take`, `rest` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
+//! | [`Inline`](inline::Inline) | all; it is then a Python thread as well | |
 //!
 //! The event loop never waits here: every lock is held for a few instructions, never while a file is
 //! written, a log line is formatted or the other side is called. Only the calls named `*_blocking`,
@@ -27,6 +28,7 @@ pub(crate) mod exchange;
 mod fixture;
 pub(crate) mod gate;
 pub(crate) mod id;
+pub(crate) mod inline;
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod pool;

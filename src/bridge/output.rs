@@ -79,7 +79,17 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
-/// What did not fit; for [`Output::push_blocking`].
+/// Why something that was written inline was not taken.
+#[derive(Debug)]
+pub(crate) enum Overflow {
+    Closed,
+    /// There is no temporary file for it (`wsgi_buffering off`), or that is full.
+    NoRoom,
+    /// The temporary file cannot be written.
+    File(io::Error),
+}
+
+/// What did not fit; for [`Output::push_blocking`], or inline for [`Output::push_some`].
 #[derive(Debug)]
 pub(crate) struct Rest {
     block: Bytes,
@@ -288,6 +298,43 @@ impl Output {
             }
         }
         Ok(failure)
+    }
+
+    /// The event loop, inline: adds as much of what [`push`](Self::push) gave back as there is room for in
+    /// memory; the rest comes back. Nothing is copied: the application's block lives on in the rest.
+    pub(crate) fn push_some(&self, rest: Rest) -> Result<Option<Rest>, Closed> {
+        let Rest { mut block, end } = rest;
+        let mut state = self.open()?;
+        while !block.is_empty() {
+            match state.way(block.len()) {
+                Way::Memory(size) => state.add_memory(block.split_to(size)),
+                Way::File(_) | Way::Wait => return Ok(Some(Rest { block, end })),
+            }
+        }
+        state.end = end.or(state.end);
+        Ok(None)
+    }
+
+    /// The event loop, inline: adds what [`push`](Self::push) gave back, by way of memory and file.
+    pub(crate) fn push_spilling(&self, rest: Rest) -> Result<(), Overflow> {
+        // The client takes nothing while the event loop is here.
+        lock(&self.state).stalled = true;
+        let Rest { mut block, end } = rest;
+        while !block.is_empty() {
+            let way = self.open().map_err(|Closed| Overflow::Closed)?.way(block.len());
+            match way {
+                Way::Memory(size) => lock(&self.state).add_memory(block.split_to(size)),
+                Way::File(size) => {
+                    self.spill(&block.slice(..size), || ()).map_err(Overflow::File)?;
+                    drop(block.split_to(size));
+                }
+                Way::Wait => return Err(Overflow::NoRoom),
+            }
+        }
+        if end.is_some() {
+            lock(&self.state).end = end;
+        }
+        Ok(())
     }
 
     /// Event loop: moves what is here into `batch`.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::exchange::Job;
+use super::inline::Suspended;
 use super::pool::Pool;
 use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
 
@@ -13,6 +14,8 @@ pub(crate) enum Task {
     LogStack(Job),
     /// The client of this request is gone: call whom it has asked to, and stop it where it is to be.
     Gone(Job),
+    /// Bring a response of the executor `inline` to its end, now that the worker exits.
+    Resume(Box<dyn Suspended>),
     /// Attach once, so that references dropped by the event loop are given back.
     Collect,
     /// Try again to start the first thread of this pool.
@@ -56,7 +59,7 @@ impl Tasks {
                 Task::Collect if std::mem::replace(&mut queue.collect, true) => return,
                 Task::LogStack(_) if queue.stacks == STACKS => return,
                 Task::LogStack(_) => queue.stacks += 1,
-                Task::Gone(_) | Task::Collect | Task::Grow(_) | Task::Stop => {}
+                Task::Gone(_) | Task::Resume(_) | Task::Collect | Task::Grow(_) | Task::Stop => {}
             }
             queue.tasks.push_back(task);
         }
@@ -84,7 +87,7 @@ impl Tasks {
                 match task {
                     Task::Collect => queue.collect = false,
                     Task::LogStack(_) => queue.stacks -= 1,
-                    Task::Gone(_) | Task::Grow(_) | Task::Stop => {}
+                    Task::Gone(_) | Task::Resume(_) | Task::Grow(_) | Task::Stop => {}
                 }
                 return task;
             }
@@ -109,6 +112,7 @@ mod tests {
             Task::LogStack(_) => Some('L'),
             Task::Collect => Some('C'),
             Task::Gone(_) => Some('G'),
+            Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
             Task::Stop => None,
         })

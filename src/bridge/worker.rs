@@ -1,13 +1,14 @@
 //! All that the two worlds of one worker process share.
 
 use std::io;
-use std::sync::{Condvar as StdCondvar, Mutex as StdMutex, PoisonError};
+use std::sync::{Condvar as StdCondvar, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::config::WorkerConfig;
-use super::events::Events;
+use super::config::{Executor, WorkerConfig};
+use super::events::{Event, Events};
 use super::exchange::{Job, milliseconds};
 use super::gate::{Gate, Passage};
+use super::inline::Inline;
 use super::pool::Pool;
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use super::tasks::{Task, Tasks};
@@ -21,6 +22,8 @@ pub(crate) struct Worker {
     /// One per application.
     pub(crate) gates: Vec<Gate>,
     pub(crate) tasks: Tasks,
+    /// The executor `inline`, from when Python is there.
+    inline: OnceLock<Box<dyn Inline>>,
     /// The interpreter did not start.
     broken: AtomicBool,
     /// Requests with something left to do after their response.
@@ -37,6 +40,18 @@ pub(crate) enum Stopped {
     /// `atexit` has run; threads are left that would crash on a finalised interpreter.
     ThreadsLeft,
 }
+
+/// What became of a request that was submitted.
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    /// It waits for its application, or for a thread.
+    Queued,
+    /// It is to be run now, by [`Worker::inline`].
+    Inline(Job),
+}
+
+/// Beyond so many no request waits for the import of its application, where that is to run inline.
+const INLINE_QUEUE: usize = 1024;
 
 /// Why a request was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +72,7 @@ impl Worker {
             pools,
             gates,
             tasks: Tasks::new(),
+            inline: OnceLock::new(),
             broken: AtomicBool::new(false),
             follow_ups: AtomicU64::new(0),
             stopped: StdMutex::new(None),
@@ -71,20 +87,45 @@ impl Worker {
 
     /// Event loop: sends a request on its way to a thread; [`wake`](Self::wake) must follow, once for
     /// all that have been submitted in the same turn of the loop.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), Refusal> {
+    pub(crate) fn submit(&self, job: Job) -> Result<Submitted, Refusal> {
         if self.broken.load(Ordering::Acquire) {
             return Err(Refusal::Broken);
         }
         let location = Arc::clone(&job.location);
-        let (Some(pool), Some(gate)) =
-            (self.pools.get(location.pool), self.gates.get(location.app))
-        else {
-            return Err(Refusal::Broken);
+        let Some(gate) = self.gates.get(location.app) else { return Err(Refusal::Broken) };
+        let (pool, limit) = match location.executor {
+            Executor::Inline => (None, INLINE_QUEUE),
+            Executor::Threads(pool) => {
+                let Some(pool) = self.pools.get(pool) else { return Err(Refusal::Broken) };
+                (Some(pool), pool.config.max_queue + pool.config.threads)
+            }
         };
-        match gate.pass(job, pool.config.max_queue + pool.config.threads) {
-            Passage::Through(job) => pool.queue(job).map_err(|_| Refusal::QueueFull),
-            Passage::Waits => Ok(()),
-            Passage::Full => Err(Refusal::QueueFull),
+        match (gate.pass(job, limit), pool) {
+            (Passage::Through(job), Some(pool)) => match pool.queue(job) {
+                Ok(()) => Ok(Submitted::Queued),
+                Err(_) => Err(Refusal::QueueFull),
+            },
+            (Passage::Through(job), None) => Ok(Submitted::Inline(job)),
+            (Passage::Waits, _) => Ok(Submitted::Queued),
+            (Passage::Full, _) => Err(Refusal::QueueFull),
+        }
+    }
+
+    /// Python's main thread, before it opens a gate: how the event loop calls Python.
+    pub(crate) fn set_inline(&self, inline: Box<dyn Inline>) {
+        // There is one main thread, which comes by once.
+        let _first = self.inline.set(inline);
+    }
+
+    /// Event loop: Python, where it has started.
+    pub(crate) fn inline(&self) -> Option<&dyn Inline> {
+        self.inline.get().map(|inline| &**inline)
+    }
+
+    fn pool_of(&self, job: &Job) -> Option<&Arc<Pool>> {
+        match job.location.executor {
+            Executor::Threads(pool) => self.pools.get(pool),
+            Executor::Inline => None,
         }
     }
 
@@ -100,7 +141,7 @@ impl Worker {
         if let Some(gate) = self.gates.get(job.location.app) {
             gate.forget(job.id);
         }
-        if let Some(pool) = self.pools.get(job.location.pool) {
+        if let Some(pool) = self.pool_of(job) {
             pool.forget(job.id);
         }
     }
@@ -111,12 +152,14 @@ impl Worker {
     pub(crate) fn open_gate(&self, app: usize) -> Vec<Job> {
         let mut refused = Vec::new();
         for job in self.gates.get(app).map(Gate::open).unwrap_or_default() {
-            let taken = self
-                .pools
-                .get(job.location.pool)
-                .is_some_and(|pool| pool.submit(Arc::clone(&job)).is_ok());
-            if !taken {
-                refused.push(job);
+            match job.location.executor {
+                Executor::Inline => self.events.push(Event::Run(job)),
+                Executor::Threads(_) => {
+                    let pool = self.pool_of(&job);
+                    if !pool.is_some_and(|pool| pool.submit(Arc::clone(&job)).is_ok()) {
+                        refused.push(job);
+                    }
+                }
             }
         }
         refused
@@ -144,10 +187,12 @@ impl Worker {
         self.follow_ups.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Event loop: sends a request to its pool once more, for what comes after its response.
+    /// Event loop: sends a request to its executor once more, for what comes after its response.
     pub(super) fn submit_follow_up(&self, job: Job) {
-        if let Some(pool) = self.pools.get(job.location.pool) {
-            pool.submit_again(job);
+        match self.pool_of(&job) {
+            Some(pool) => pool.submit_again(job),
+            // Not at once: nginx is in the middle of freeing the request.
+            None => self.events.push(Event::Run(job)),
         }
     }
 
@@ -199,6 +244,10 @@ mod tests {
     use crate::bridge::fixture::{jobs, pool_config, worker, worker_of};
     use crate::bridge::pool::{Next, Turn};
 
+    fn refusal(worker: &Worker, job: Job) -> Option<Refusal> {
+        worker.submit(job).err()
+    }
+
     /// What a thread of the only pool finds.
     fn taken(worker: &Worker) -> Option<Job> {
         match worker.pools[0].take(&mut Turn::default()) {
@@ -229,9 +278,9 @@ mod tests {
         let [first, second, third, fourth] = jobs(&worker);
         worker.submit(first.clone()).unwrap();
         worker.submit(second).unwrap();
-        assert_eq!(worker.submit(third), Err(Refusal::QueueFull));
+        assert_eq!(refusal(&worker, third), Some(Refusal::QueueFull));
         assert!(worker.open_gate(0).is_empty());
-        assert_eq!(worker.submit(fourth.clone()), Err(Refusal::QueueFull));
+        assert_eq!(refusal(&worker, fourth.clone()), Some(Refusal::QueueFull));
         worker.forget(&first);
         worker.submit(fourth).unwrap();
     }
@@ -244,7 +293,7 @@ mod tests {
         worker.stop();
         let refused = worker.open_gate(0);
         assert!(matches!(&refused[..], [job] if job.id == first.id));
-        assert_eq!(worker.submit(second), Err(Refusal::QueueFull));
+        assert_eq!(refusal(&worker, second), Some(Refusal::QueueFull));
         assert!(matches!(worker.tasks.next(), Task::Stop));
     }
 
@@ -255,7 +304,7 @@ mod tests {
         worker.submit(first.clone()).unwrap();
         let waiting = worker.set_broken();
         assert!(matches!(&waiting[..], [job] if job.id == first.id));
-        assert_eq!(worker.submit(second), Err(Refusal::Broken));
+        assert_eq!(refusal(&worker, second), Some(Refusal::Broken));
     }
 
     #[test]

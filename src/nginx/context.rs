@@ -17,6 +17,7 @@ use super::sys::{self, HTTP_2};
 use crate::bridge::config::{ClientAbort, LocationConfig};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
+use crate::bridge::inline::Suspended;
 use crate::bridge::output::{Batch, Block};
 
 /// Lives on the heap, and ends in two steps. nginx's cleanup of the main request detaches it from its
@@ -40,6 +41,10 @@ pub(crate) struct Context {
     pub(super) timer: ngx_event_t,
     pub(super) body: Body,
     pub(super) head_sent: bool,
+    /// Inline: the application, in the middle of its response.
+    pub(super) suspended: Option<Box<dyn Suspended>>,
+    /// Posted where the response goes on in the event loop's next turn.
+    pub(super) next_turn: ngx_event_t,
     /// nginx has got the request back.
     pub(super) finished: bool,
     pub(super) batch: Batch,
@@ -109,6 +114,8 @@ impl Context {
                 timer: std::mem::zeroed(),
                 body: Body::Buffered,
                 head_sent: false,
+                suspended: None,
+                next_turn: std::mem::zeroed(),
                 finished: false,
                 batch: Batch::default(),
                 free: ptr::null_mut(),
@@ -120,6 +127,9 @@ impl Context {
             (*context).timer.data = context.cast();
             (*context).timer.handler = Some(entry::timer);
             (*context).timer.log = (*(*r).connection).log;
+            (*context).next_turn.data = context.cast();
+            (*context).next_turn.handler = Some(entry::next_turn);
+            (*context).next_turn.log = (*(*r).connection).log;
             (*pool_cleanup).data = context.cast::<c_void>();
             (*pool_cleanup).handler = Some(entry::pool_cleanup);
             (*cleanup).data = context.cast::<c_void>();

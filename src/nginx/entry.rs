@@ -13,7 +13,7 @@ use nginx_sys::{
 use super::conf::{self, LocConf, MainConf};
 use super::context::Context;
 use super::sys::{self, CONF_ERROR, CONF_OK, EventThread};
-use super::{body, directives, finalize, handler, output, process, wake};
+use super::{body, directives, finalize, handler, inline, output, process, wake};
 use crate::bridge::input::InputError;
 
 /// What `wsgi_app` puts in a location.
@@ -141,8 +141,17 @@ pub(super) unsafe extern "C" fn writable(r: *mut ngx_http_request_t) {
 pub(super) unsafe extern "C" fn timer(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of a context's timer, which is deleted before the context.
     unsafe {
-        of_request(handler::context_of_timer(event), |token, context| {
+        of_request(handler::context_of_event(event), |token, context| {
             finalize::from_outside(token, context, |context| finalize::expired(token, context));
+        });
+    }
+}
+
+pub(super) unsafe extern "C" fn next_turn(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of a context's event, which is taken back before the context ends.
+    unsafe {
+        of_request(handler::context_of_event(event), |token, context| {
+            finalize::from_outside(token, context, |context| inline::go_on(token, context));
         });
     }
 }

@@ -7,6 +7,7 @@ use nginx_sys::{
 };
 
 use super::context::{Body, Context};
+use super::entry;
 use super::handler;
 use super::log;
 use super::output;
@@ -94,6 +95,7 @@ pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: Inpu
     unsafe {
         (*context).finished = true;
         sys::delete_timer(&raw mut (*context).timer);
+        sys::delete_posted_event(&raw mut (*context).next_turn);
         if let Some(id) = (*context).id.take() {
             process::remove(token, id);
         }
@@ -103,6 +105,9 @@ pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: Inpu
             }
             exchange.close(why);
             (*context).ended = Some(exchange);
+        }
+        if let Some(suspended) = (*context).suspended.take() {
+            process::end(token, suspended);
         }
     }
 }
@@ -154,14 +159,17 @@ pub(super) unsafe fn from_outside(
     }
 }
 
-/// Arms the timer of a request that has just been submitted.
+/// Sets a request in flight up for what may happen to it before its response is complete: its client
+/// leaves, or can take more; it is too late.
 ///
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn arm(_token: EventThread, context: *mut Context) {
+pub(super) unsafe fn watch_over(_token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe {
+        (*context).watch();
+        (*(*context).request).write_event_handler = Some(entry::writable);
         // Before either limit there is nothing to decide; the thread may have started at once.
         let first = limit((*context).timeout).min((*context).queue_timeout);
         ngx_add_timer(&raw mut (*context).timer, first);
@@ -219,13 +227,19 @@ unsafe fn timed_out(token: EventThread, context: *mut Context) {
     unsafe {
         let Some(exchange) = (*context).exchange.clone() else { return };
         let text = format!(
-            "pywsgi: application \"{}\" timed out after {} ms (wsgi_timeout); its thread goes on, its \
-             stack follows",
+            "pywsgi: application \"{}\" timed out after {} ms (wsgi_timeout); {}",
             target(&exchange.worker, &(*context).location),
             (*context).timeout,
+            if exchange.is_inline() {
+                "its iteration ends"
+            } else {
+                "its thread goes on, its stack follows"
+            },
         );
         log::write((*(*(*context).request).connection).log, log::ERR, &text);
-        exchange.worker.tasks.push(Task::LogStack(exchange.clone()));
+        if !exchange.is_inline() {
+            exchange.worker.tasks.push(Task::LogStack(exchange.clone()));
+        }
         exchange.set_gone(Gone::Answered);
         if (*context).head_sent {
             output::cut(token, context);

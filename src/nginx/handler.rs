@@ -11,6 +11,7 @@ use super::conf::LocConf;
 use super::context::{Body, Context};
 use super::entry;
 use super::finalize;
+use super::inline;
 use super::log;
 use super::module::ngx_http_pywsgi_module;
 use super::process;
@@ -19,7 +20,7 @@ use super::response;
 use super::sys::{self, EventThread};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::input::{Input, InputError};
-use crate::bridge::worker::Refusal;
+use crate::bridge::worker::{Refusal, Submitted};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 pub(super) const SERVICE_UNAVAILABLE: isize = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as isize;
@@ -140,13 +141,15 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
         (*context).id = Some(id);
         (*context).exchange = Some(Arc::clone(&exchange));
         (*context).submitted = worker.now();
-        (*context).watch();
-        (*r).write_event_handler = Some(entry::writable);
         match worker.submit(exchange) {
-            Ok(()) => {
+            Ok(Submitted::Queued) => {
                 process.wake_later(token);
-                finalize::arm(token, context);
+                finalize::watch_over(token, context);
                 true
+            }
+            Ok(Submitted::Inline(job)) => {
+                inline::run(token, context, &job);
+                process::is_in_flight(token, id)
             }
             Err(refusal) => {
                 refuse(token, context, refusal);
@@ -193,12 +196,12 @@ pub(super) unsafe fn unavailable(token: EventThread, context: *mut Context) {
     }
 }
 
-/// The context that a timer belongs to.
+/// The context that an event belongs to.
 ///
 /// # Safety
 ///
-/// `event` is the timer of a [`Context`] that lives.
-pub(super) unsafe fn context_of_timer(event: *mut ngx_event_t) -> *mut Context {
+/// `event` is one of a [`Context`] that lives.
+pub(super) unsafe fn context_of_event(event: *mut ngx_event_t) -> *mut Context {
     // SAFETY: `Context::create` set it.
     unsafe { (*event).data.cast() }
 }

@@ -10,6 +10,7 @@ mod early_hints;
 mod entry;
 mod finalize;
 mod handler;
+mod inline;
 mod log;
 mod module;
 mod output;

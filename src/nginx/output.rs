@@ -22,6 +22,7 @@ use super::context::{Body, Context, SentFile};
 use super::early_hints;
 use super::finalize;
 use super::handler;
+use super::inline;
 use super::log;
 use super::module::ngx_http_pywsgi_module;
 use super::response;
@@ -364,7 +365,12 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
             finalize::lose(token, context, sys::ERROR);
             return;
         }
-        if settle(token, context) {
+        if !settle(token, context) {
+            return;
+        }
+        if (*context).suspended.is_some() {
+            inline::go_on(token, context);
+        } else {
             pump(token, context);
         }
     }

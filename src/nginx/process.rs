@@ -18,7 +18,9 @@ use super::sys::{self, EventThread};
 use super::wake;
 use crate::bridge::events::Event;
 use crate::bridge::id::{RequestId, Table};
+use crate::bridge::inline::Suspended;
 use crate::bridge::input::InputError;
+use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
 
 /// What the event loop's side of a worker has. Made once, and kept until the process ends.
@@ -28,6 +30,7 @@ pub(crate) struct Process {
     table: RefCell<Table<*mut Context>>,
     batch: Cell<Vec<Event>>,
     connection: Cell<*mut ngx_connection_t>,
+    stopping: Cell<bool>,
     /// Posted by the first request that is submitted in a turn of the event loop, and dealt with at the
     /// turn's end.
     submitted: UnsafeCell<ngx_event_t>,
@@ -67,6 +70,13 @@ pub(super) fn is_in_flight(token: EventThread, id: RequestId) -> bool {
     current(token).is_some_and(|process| process.find(id).is_some())
 }
 
+/// Brings a response of the executor `inline`, whose request is gone, to its end.
+pub(super) fn end(token: EventThread, suspended: Box<dyn Suspended>) {
+    if let Some(process) = current(token) {
+        process.end(suspended);
+    }
+}
+
 pub(super) fn remove(token: EventThread, id: RequestId) {
     if let Some(process) = current(token) {
         process.table.borrow_mut().remove(id);
@@ -98,6 +108,22 @@ impl Process {
             (*event).log = self.log();
             sys::post_event(event);
         }
+    }
+
+    /// Brings a response whose request is gone to its end: the application may have something to close.
+    pub(super) fn end(&self, suspended: Box<dyn Suspended>) {
+        if self.stopping.get() {
+            // The event loop waits for Python no more.
+            self.worker.tasks.push(Task::Resume(suspended));
+        } else {
+            // Not at once: nginx may be in the middle of freeing the request.
+            self.worker.events.push(Event::Resume(suspended));
+        }
+    }
+
+    /// Is the process about to end?
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     /// The context of a request in flight.
@@ -231,6 +257,7 @@ unsafe fn start_python(
             table: RefCell::new(Table::new()),
             batch: Cell::default(),
             connection: Cell::new(connection),
+            stopping: Cell::new(false),
             submitted: UnsafeCell::new(std::mem::zeroed()),
             drain: UnsafeCell::new(std::mem::zeroed()),
             drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
@@ -262,6 +289,7 @@ unsafe fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
 /// nginx's `exit_process`.
 pub(super) unsafe fn stop(token: EventThread) {
     let Some(process) = current(token) else { return };
+    process.stopping.set(true);
     // nginx no longer serves these; the threads notice.
     let contexts = process.table.borrow().values();
     for context in contexts {

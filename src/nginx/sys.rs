@@ -7,8 +7,8 @@ use std::ptr;
 use nginx_sys::{
     NGX_LOG_ERR, ngx_chain_t, ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t,
     ngx_http_core_module, ngx_http_log_ctx_t, ngx_http_request_t, ngx_int_t, ngx_log_t,
-    ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_posted_events, ngx_queue_insert_before, ngx_str_t,
-    ngx_uint_t,
+    ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_posted_events, ngx_posted_next_events,
+    ngx_queue_insert_before, ngx_queue_remove, ngx_str_t, ngx_uint_t,
 };
 
 use super::log;
@@ -107,6 +107,36 @@ pub(super) unsafe fn post_event(event: *mut ngx_event_t) {
             (*event).set_posted(1);
             // At the queue's end.
             ngx_queue_insert_before(&raw mut ngx_posted_events, &raw mut (*event).queue);
+        }
+    }
+}
+
+/// `ngx_post_event`, to the queue of the next turn, before which new events are looked for.
+///
+/// # Safety
+///
+/// As for [`post_event`].
+pub(super) unsafe fn post_next_event(event: *mut ngx_event_t) {
+    // SAFETY: as for `post_event`.
+    unsafe {
+        if (*event).posted() == 0 {
+            (*event).set_posted(1);
+            ngx_queue_insert_before(&raw mut ngx_posted_next_events, &raw mut (*event).queue);
+        }
+    }
+}
+
+/// `ngx_delete_posted_event`, where it is posted.
+///
+/// # Safety
+///
+/// As for [`post_event`].
+pub(super) unsafe fn delete_posted_event(event: *mut ngx_event_t) {
+    // SAFETY: a posted event is in a queue.
+    unsafe {
+        if (*event).posted() != 0 {
+            (*event).set_posted(0);
+            ngx_queue_remove(&raw mut (*event).queue);
         }
     }
 }

@@ -7,11 +7,13 @@ use nginx_sys::{
 use super::body;
 use super::entry;
 use super::finalize;
+use super::inline;
 use super::log;
 use super::output;
 use super::process::Process;
 use super::sys::{self, EventThread};
 use crate::bridge::events::{Event, LogLine};
+use crate::bridge::exchange::Job;
 use crate::http::head::RequestHead;
 
 /// Makes an nginx connection of the bell.
@@ -90,10 +92,37 @@ pub(super) fn deal(token: EventThread, process: &Process) {
                     };
                 }
             }
+            Event::Run(job) => run(token, process, &job),
+            Event::Resume(suspended) => {
+                let left = if process.is_stopping() { Some(suspended) } else { suspended.resume() };
+                // Where the application is not to know that its client is gone it goes on, a block in each
+                // turn.
+                if let Some(suspended) = left {
+                    process.end(suspended);
+                }
+            }
             Event::Log(line) => write(token, process, &line),
         }
     }
     process.give_batch_back(batch);
+}
+
+/// A request for the executor `inline`: its application has been imported, or it has something to be done
+/// after its response.
+fn run(token: EventThread, process: &Process, job: &Job) {
+    match process.find(job.id) {
+        // SAFETY: the table holds contexts of requests in flight alone.
+        Some(context) => unsafe {
+            finalize::from_outside(token, context, |context| inline::run(token, context, job));
+        },
+        None if !process.is_stopping() => {
+            if let Some(inline) = process.worker().inline() {
+                let rest = inline.run(job);
+                debug_assert!(rest.is_none(), "the response is over");
+            }
+        }
+        None => {}
+    }
 }
 
 fn write(_token: EventThread, process: &Process, line: &LogLine) {

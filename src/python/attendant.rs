@@ -16,6 +16,7 @@ use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
+use crate::bridge::inline::Suspended;
 use crate::bridge::tasks::Task;
 
 /// Starts the attendant; `None` where that fails, and is in the log.
@@ -57,9 +58,18 @@ fn attend(runtime: &Arc<Runtime>, task: Task) {
         Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
         Task::Gone(job) => gone(runtime, job),
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
+        Task::Resume(response) => finish(response),
         // PyO3 gives back what was dropped meanwhile as a thread attaches.
         Task::Collect => Python::attach(|_| ()),
         Task::Stop => {}
+    }
+}
+
+/// Ends a response whose pipe is closed.
+fn finish(response: Box<dyn Suspended>) {
+    let mut left = Some(response);
+    while let Some(response) = left {
+        left = response.resume();
     }
 }
 

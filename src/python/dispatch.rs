@@ -8,36 +8,58 @@ use super::attendant;
 use super::fork;
 use super::logging;
 use super::runtime::Runtime;
-use super::wsgi;
+use super::wsgi::{self, Rest};
 use crate::bridge::callbacks::Callback;
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::output::End;
 
-/// Runs the application for `job`. Whatever happens, the job has an end afterwards.
-pub(super) fn run(py: Python<'_>, runtime: &Runtime, job: &Job, ident: u64) {
+/// Runs the application for `job`. Whatever happens, the job has an end afterwards, or, for the executor
+/// `inline` alone, a rest to go on with. `ident` is `threading.get_ident()` of a pool's thread.
+pub(super) fn run(py: Python<'_>, runtime: &Runtime, job: &Job, ident: u64) -> Option<Rest> {
     if job.is_done() {
         logging::enter(job);
         follow_up(py, runtime, job, job.take_after());
         logging::leave(py, runtime);
-        return;
+        return None;
     }
     if !job.start(ident) {
-        return;
+        return None;
     }
+    on_behalf(py, runtime, job, ident, || call(py, runtime, job))
+}
+
+/// Goes on with the response of an application that was left in its middle.
+pub(super) fn go_on(py: Python<'_>, runtime: &Runtime, job: &Job, rest: Rest) -> Option<Rest> {
+    // Nobody interrupts an application that runs inline.
+    on_behalf(py, runtime, job, 0, || rest.go_on(py, runtime))
+}
+
+/// Runs a part of the application, the last one where no rest comes back.
+fn on_behalf(
+    py: Python<'_>,
+    runtime: &Runtime,
+    job: &Job,
+    ident: u64,
+    act: impl FnOnce() -> Option<Rest>,
+) -> Option<Rest> {
     logging::enter(job);
-    let ran = catch_unwind(AssertUnwindSafe(|| call(py, runtime, job)));
+    let ran = catch_unwind(AssertUnwindSafe(act));
     if fork::is_child() {
         fork::leave(py, runtime, None);
     }
-    if ran.is_err() {
+    let rest = ran.unwrap_or_else(|_| {
         logging::write(py, Level::Alert, "pywsgi panicked in a Python thread; the request is lost");
         fail(job);
+        None
+    });
+    if rest.is_none() {
+        let after = job.done();
+        attendant::calm(py, job, ident);
+        follow_up(py, runtime, job, after);
     }
-    let after = job.done();
-    attendant::calm(py, job, ident);
-    follow_up(py, runtime, job, after);
     logging::leave(py, runtime);
+    rest
 }
 
 /// Does what is left to do after the response.
@@ -62,10 +84,10 @@ pub(super) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callba
     }
 }
 
-fn call(py: Python<'_>, runtime: &Runtime, job: &Job) {
+fn call(py: Python<'_>, runtime: &Runtime, job: &Job) -> Option<Rest> {
     let Some(app) = runtime.apps.get(job.location.app) else {
         fail(job);
-        return;
+        return None;
     };
     match app.callable(py, runtime) {
         Some(callable) => wsgi::call(py, runtime, app, callable, job),

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::attendant;
 use super::fork;
 use super::imports;
+use super::inline::EventLoop;
 use super::interp::{self, Interpreter};
 use super::logging;
 use super::runtime::Runtime;
@@ -53,6 +54,7 @@ fn run(worker: &Arc<Worker>) {
             return;
         }
     };
+    worker.set_inline(EventLoop::new(&runtime));
     for pool in &worker.pools {
         if pool.grow() {
             threads::spawn(&runtime, pool);

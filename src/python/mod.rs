@@ -5,6 +5,7 @@ mod attendant;
 mod dispatch;
 mod fork;
 mod imports;
+mod inline;
 mod interp;
 mod logging;
 mod main_thread;

@@ -89,7 +89,8 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                     if grow {
                         spawn(&runtime, pool);
                     }
-                    dispatch::run(py, &runtime, &job, ident);
+                    let rest = dispatch::run(py, &runtime, &job, ident);
+                    debug_assert!(rest.is_none(), "only inline is anything left");
                     // Its memory is given back before the thread rests.
                     drop(job);
                 }

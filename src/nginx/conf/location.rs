@@ -16,11 +16,14 @@ use nginx_sys::{
 
 use super::main::{DEFAULT_POOL, MainConf};
 use super::{ConfError, Place, core_loc_conf, main_conf, out_of_memory};
-use crate::bridge::config::{AppConfig, Buffering, ClientAbort, Debug, LocationConfig};
+use crate::bridge::config::{AppConfig, Buffering, ClientAbort, Debug, Executor, LocationConfig};
 use crate::http::header::HeaderKind;
 use crate::http::names::Names;
 use crate::nginx::entry;
 use crate::nginx::sys::{self, CONF_UNSET, CONF_UNSET_MSEC, CONF_UNSET_SIZE};
+
+/// `wsgi_thread_pool inline`: the event loop's own thread.
+const INLINE: &str = "inline";
 
 /// What `wsgi_app` says.
 #[derive(Clone, Debug)]
@@ -231,17 +234,19 @@ impl LocConf {
         let callables = callables.unwrap_or_else(|| vec!["application".into(), "app".into()]);
         let app = main.add_app(AppConfig { target, callables }, place);
         let name = self.pool.as_ref().map_or(DEFAULT_POOL, |(name, _)| name);
-        let pool = main.pools.iter().position(|pool| pool.name == name).ok_or_else(|| {
-            let place = self.pool.as_ref().map_or(place, |(_, place)| place);
-            let known: Vec<_> = main.pools.iter().map(|pool| pool.name.as_str()).collect();
-            ConfError(format!(
-                "wsgi_thread_pool \"{name}\" is not defined; write python_thread_pool {name} \
-                 threads=N; in http, or use one of: {} in {}:{}",
-                known.join(", "),
-                place.file,
-                place.line
-            ))
-        })?;
+        let place = self.pool.as_ref().map_or(place, |(_, place)| place);
+        let executor = if name == INLINE {
+            if self.request_buffering == 0 {
+                return Err(ConfError(format!(
+                    "wsgi_thread_pool inline and wsgi_request_buffering off exclude each other: the event \
+                     loop cannot wait for a request's body in {}:{}",
+                    place.file, place.line
+                )));
+            }
+            Executor::Inline
+        } else {
+            Executor::Threads(pool_named(main, name, place)?)
+        };
         let mut params = Vec::new();
         self.request_params.clear();
         for param in self.params.iter().flatten() {
@@ -256,7 +261,7 @@ impl LocConf {
         let location = LocationConfig {
             id: main.next_location(),
             app,
-            pool,
+            executor,
             script_name: self.script_name.clone().flatten(),
             timeout: (self.timeout > 0).then(|| Duration::from_millis(self.timeout as u64)),
             client_abort: self.client_abort.unwrap_or(ClientAbort::Notify),
@@ -275,6 +280,20 @@ impl LocConf {
         self.location = Some(Arc::new(location));
         Ok(())
     }
+}
+
+/// The index of the `python_thread_pool` of that name.
+fn pool_named(main: &MainConf, name: &str, place: &Place) -> Result<usize, ConfError> {
+    main.pools.iter().position(|pool| pool.name == name).ok_or_else(|| {
+        let known: Vec<_> = main.pools.iter().map(|pool| pool.name.as_str()).collect();
+        ConfError(format!(
+            "wsgi_thread_pool \"{name}\" is not defined; write python_thread_pool {name} threads=N; in \
+             http, or use one of: {}, {INLINE} in {}:{}",
+            known.join(", "),
+            place.file,
+            place.line
+        ))
+    })
 }
 
 fn inherit<T: Clone>(own: &mut Option<T>, previous: &Option<T>) {

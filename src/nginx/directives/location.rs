@@ -200,9 +200,6 @@ fn compile<C>(directive: &Directive<'_, C>) -> Result<*mut ngx_http_complex_valu
 setter!(wsgi_thread_pool, LocConf, |directive| {
     directive.once(&directive.conf.pool)?;
     let name = directive.text(1)?.to_owned();
-    if name == "inline" {
-        return Err(directive.error("\"inline\" is reserved; this version has thread pools alone"));
-    }
     // SAFETY: nginx is reading.
     let place = unsafe { conf::place(directive.cf) };
     directive.conf.pool = Some((name, place));

@@ -9,7 +9,7 @@ use super::early_hints::EarlyHints;
 use super::file_wrapper::FileWrapper;
 use super::input::Input;
 use super::request::Request;
-use crate::bridge::config::LocationConfig;
+use crate::bridge::config::{Executor, LocationConfig};
 use crate::bridge::exchange::Job;
 use crate::http::environ::{self, HeaderKey};
 use crate::http::path;
@@ -25,7 +25,12 @@ pub(in crate::python) fn template<'py>(
     location: &LocationConfig,
 ) -> PyResult<Bound<'py, PyDict>> {
     let environ = PyDict::new(py);
-    let threads = runtime.worker.config.pools.get(location.pool).map_or(1, |pool| pool.threads);
+    let threads = match location.executor {
+        Executor::Threads(pool) => {
+            runtime.worker.config.pools.get(pool).map_or(1, |pool| pool.threads)
+        }
+        Executor::Inline => 1,
+    };
     environ.set_item(intern!(py, "wsgi.version"), (1, 0))?;
     environ.set_item(intern!(py, "wsgi.errors"), &runtime.errors)?;
     environ.set_item(intern!(py, "wsgi.multithread"), threads > 1)?;

@@ -21,11 +21,19 @@ use super::logging;
 use super::runtime::Runtime;
 use crate::bridge::config::Debug;
 use crate::bridge::exchange::Job;
+pub(super) use output::Rest;
 use response::Response;
 use start_response::StartResponse;
 
-/// Calls `callable` for `job` and sends its response. Faults are in the log.
-pub(super) fn call(py: Python<'_>, runtime: &Runtime, app: &App, callable: &Py<PyAny>, job: &Job) {
+/// Calls `callable` for `job` and sends its response; inline, what is left of it comes back. Faults are in
+/// the log.
+pub(super) fn call(
+    py: Python<'_>,
+    runtime: &Runtime,
+    app: &App,
+    callable: &Py<PyAny>,
+    job: &Job,
+) -> Option<Rest> {
     let response = Arc::new(Response::new(job));
     let prepared = environ::make(py, runtime, app, job).and_then(|environ| {
         let start_response = Bound::new(py, StartResponse(Arc::clone(&response)))?;
@@ -41,24 +49,25 @@ pub(super) fn call(py: Python<'_>, runtime: &Runtime, app: &App, callable: &Py<P
             let what = format!("application \"{}\" cannot be called", app.target);
             logging::exception(py, runtime, &what, &error);
             dispatch::fail(job);
-            return;
+            return None;
         }
     };
     if !job.enter_application() {
         dispatch::fail(job);
-        return;
+        return None;
     }
     let result = callable.call1((environ, start_response));
     if fork::is_child() {
         fork::leave(py, runtime, result.err().as_ref());
     }
-    output::respond(py, runtime, app, &response, result);
+    output::respond(py, runtime, app, response, result)
 }
 
 /// Answers a request whose application could not be imported.
-pub(super) fn refuse(py: Python<'_>, runtime: &Runtime, app: &App, job: &Job) {
-    let response = Response::new(job);
+pub(super) fn refuse(py: Python<'_>, runtime: &Runtime, app: &App, job: &Job) -> Option<Rest> {
+    let response = Arc::new(Response::new(job));
     if !debug::show(py, runtime, job, &response, &app.failure()) {
         response.fail();
     }
+    Rest::of(response)
 }

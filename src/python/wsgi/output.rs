@@ -1,10 +1,12 @@
 //! The response's body: what the application has returned, block by block (PEP 3333, "Specification
 //! Details", "Handling the Content-Length Header", "Buffering and Streaming").
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
 use super::debug;
 use super::file_wrapper::FileWrapper;
@@ -48,38 +50,46 @@ impl From<Unsent> for Fault {
     }
 }
 
-/// Sends what the application has returned, and calls `close()`, once, on every way out.
+/// Sends what the application has returned, and calls `close()`, once, on every way out. Inline, what is
+/// left of the response comes back.
 pub(super) fn respond(
     py: Python<'_>,
     runtime: &Runtime,
     app: &App,
-    response: &Response,
+    response: Arc<Response>,
     result: PyResult<Bound<'_, PyAny>>,
-) {
-    let (sent, iterable) = match result {
-        Ok(iterable) => (send_all(py, runtime, app, response, &iterable), Some(iterable)),
+) -> Option<Rest> {
+    let (begun, iterable) = match result {
+        Ok(iterable) => (begin(py, runtime, app, &response, &iterable), Some(iterable.unbind())),
         Err(error) => (Err(Fault::Raised(error)), None),
     };
-    let closes = match sent {
-        Ok(closes) => closes,
-        Err(fault) => {
-            let shown = say(py, runtime, app, fault)
-                .is_some_and(|report| debug::show(py, runtime, response.job(), response, &report));
-            if !shown {
-                response.fail();
-            }
-            Closes::Now
-        }
-    };
-    if let Some(name) = response.take_dropped() {
-        app.say_hop_by_hop(py, &name);
+    let rest = Rest { response, iterable, blocks: None };
+    match begun {
+        Ok(Begun::Blocks(blocks)) => Rest { blocks: Some(blocks), ..rest }.send(py, runtime, app),
+        Ok(Begun::Sent(closes)) => rest.end(py, runtime, app, Ok(closes)),
+        Err(fault) => rest.end(py, runtime, app, Err(fault)),
     }
-    if let Some(iterable) = iterable {
-        match closes {
-            Closes::Now => close(py, runtime, app, &iterable),
-            Closes::After => close_after(py, response, &iterable),
-        }
-    }
+}
+
+/// A response in the middle of its iteration.
+pub(in crate::python) struct Rest {
+    response: Arc<Response>,
+    /// What the application has returned, until it is closed.
+    iterable: Option<Py<PyAny>>,
+    blocks: Option<Blocks>,
+}
+
+/// The blocks that are still to come.
+struct Blocks {
+    iterator: Py<PyIterator>,
+    /// Where all of them are there already: their length.
+    total: Option<u64>,
+}
+
+/// How far a response has come as its iteration begins.
+enum Begun {
+    Sent(Closes),
+    Blocks(Blocks),
 }
 
 /// When what the application has returned is to be closed.
@@ -89,70 +99,144 @@ enum Closes {
     After,
 }
 
-fn send_all(
+/// How far [`Rest::send_blocks`] has come.
+enum Flow {
+    /// Inline: the client is to take what there is first.
+    Suspended,
+    Complete,
+}
+
+impl Rest {
+    /// What is left of a response that has nothing more to iterate over.
+    pub(super) fn of(response: Arc<Response>) -> Option<Self> {
+        response.has_rest().then_some(Self { response, iterable: None, blocks: None })
+    }
+
+    /// Goes on where the response was left.
+    pub(in crate::python) fn go_on(self, py: Python<'_>, runtime: &Runtime) -> Option<Self> {
+        let app = runtime.apps.get(self.response.job().location.app)?;
+        self.send(py, runtime, app)
+    }
+
+    fn send(mut self, py: Python<'_>, runtime: &Runtime, app: &App) -> Option<Self> {
+        match self.send_blocks(py, app) {
+            Ok(Flow::Suspended) => Some(self),
+            Ok(Flow::Complete) => self.end(py, runtime, app, Ok(Closes::Now)),
+            Err(fault) => self.end(py, runtime, app, Err(fault)),
+        }
+    }
+
+    fn send_blocks(&mut self, py: Python<'_>, app: &App) -> Result<Flow, Fault> {
+        let response = &*self.response;
+        if !response.send_rest()? {
+            return Ok(Flow::Suspended);
+        }
+        let Some(Blocks { iterator, total }) = &self.blocks else { return Ok(Flow::Complete) };
+        // A list is all there, and is sent as one; what else it is that the application makes its blocks of,
+        // each is on its way before the next one is asked for.
+        let suspends = response.job().is_inline() && total.is_none();
+        if suspends && response.is_abandoned() {
+            return Err(Fault::Gone);
+        }
+        for block in iterator.bind(py).clone() {
+            let block = block?;
+            let bytes = bytes_of(&block)?;
+            if bytes.as_bytes().is_empty() {
+                // It is how an application waits for something: nobody else would tell it.
+                if response.is_abandoned() {
+                    return Err(Fault::Gone);
+                }
+            } else {
+                match send_block(py, app, response, bytes, *total, false)? {
+                    // A body that nobody wants is not asked for; one block too many was one too many.
+                    Sent::Cut => break,
+                    Sent::Complete if response.sends_no_body() => break,
+                    Sent::Complete | Sent::More => {}
+                }
+            }
+            if suspends || response.has_rest() {
+                return Ok(Flow::Suspended);
+            }
+        }
+        self.blocks = None;
+        finish(response)?;
+        Ok(Flow::Complete)
+    }
+
+    /// Nothing more comes of the application: says what was wrong, and closes what it has returned. A page
+    /// that shows it may have a rest of its own.
+    fn end(
+        self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        app: &App,
+        sent: Result<Closes, Fault>,
+    ) -> Option<Self> {
+        let Self { response, iterable, .. } = self;
+        let closes = match sent {
+            Ok(closes) => closes,
+            Err(fault) => {
+                let shown = say(py, runtime, app, fault).is_some_and(|report| {
+                    debug::show(py, runtime, response.job(), &response, &report)
+                });
+                if !shown {
+                    response.fail();
+                }
+                Closes::Now
+            }
+        };
+        if let Some(name) = response.take_dropped() {
+            app.say_hop_by_hop(py, &name);
+        }
+        if let Some(iterable) = iterable {
+            match closes {
+                Closes::Now => close(py, runtime, app, iterable.bind(py)),
+                Closes::After => close_after(py, &response, iterable.bind(py)),
+            }
+        }
+        Self::of(response)
+    }
+}
+
+fn begin(
     py: Python<'_>,
     runtime: &Runtime,
     app: &App,
     response: &Response,
     iterable: &Bound<'_, PyAny>,
-) -> Result<Closes, Fault> {
-    if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>() {
+) -> Result<Begun, Fault> {
+    // The whole body is known: its length is Content-Length, if the application has not said one.
+    let total = if let Ok(list) = iterable.cast_exact::<PyList>() {
+        if list.len() == 1 {
+            send_one(py, app, response, &list.get_item(0)?)?;
+            return Ok(Begun::Sent(Closes::Now));
+        }
+        total(list.iter())
+    } else if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
+        if tuple.len() == 1 {
+            send_one(py, app, response, &tuple.get_item(0)?)?;
+            return Ok(Begun::Sent(Closes::Now));
+        }
+        total(tuple.iter())
+    } else if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>() {
         if let Some(part) = wrapper.get().part(py, runtime)? {
             if !response.is_called() {
                 return Err(not_started());
             }
             say_cut(py, app, response.send_file(part)?);
             finish(response)?;
-            return Ok(Closes::After);
+            return Ok(Begun::Sent(Closes::After));
         }
-    }
-    send_blocks(py, app, response, iterable).map(|()| Closes::Now)
-}
-
-fn send_blocks(
-    py: Python<'_>,
-    app: &App,
-    response: &Response,
-    iterable: &Bound<'_, PyAny>,
-) -> Result<(), Fault> {
-    if iterable.is_none() {
+        None
+    } else if iterable.is_none() {
         return Err(Fault::Broken(
             "returned None; it must return an iterable of bytes (PEP 3333, \"Specification Details\")"
                 .to_owned(),
         ));
-    }
-    // The whole body is known: its length is Content-Length, if the application has not said one.
-    let total = if let Ok(list) = iterable.cast_exact::<PyList>() {
-        if list.len() == 1 {
-            return send_one(py, app, response, &list.get_item(0)?);
-        }
-        total(list.iter())
-    } else if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
-        if tuple.len() == 1 {
-            return send_one(py, app, response, &tuple.get_item(0)?);
-        }
-        total(tuple.iter())
     } else {
         None
     };
-    for block in iterable.try_iter()? {
-        let block = block?;
-        let bytes = bytes_of(&block)?;
-        if bytes.as_bytes().is_empty() {
-            // It is how an application waits for something: nobody else would tell it.
-            if response.is_abandoned() {
-                return Err(Fault::Gone);
-            }
-            continue;
-        }
-        match send_block(py, app, response, bytes, total, false)? {
-            // A body that nobody wants is not asked for; one block too many was one too many.
-            Sent::Cut => break,
-            Sent::Complete if response.sends_no_body() => break,
-            Sent::Complete | Sent::More => {}
-        }
-    }
-    finish(response)
+    Ok(Begun::Blocks(Blocks { iterator: iterable.try_iter()?.unbind(), total }))
 }
 
 /// The common response: one block.
@@ -263,6 +347,10 @@ pub(super) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
 }
 
 fn close(py: Python<'_>, runtime: &Runtime, app: &App, iterable: &Bound<'_, PyAny>) {
+    // These have no `close`; to ask them for one would cost an AttributeError.
+    if iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyTuple>() {
+        return;
+    }
     let closed = match iterable.getattr_opt(intern!(py, "close")) {
         Ok(None) => return,
         Ok(Some(close)) => close.call0(),

@@ -12,7 +12,7 @@ use crate::bridge::callbacks::{Callback, Gone};
 use crate::bridge::config::ClientAbort;
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
-use crate::bridge::output::{Closed, End, FilePart};
+use crate::bridge::output::{Closed, End, FilePart, Overflow, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
 use crate::http::response::ResponseHead;
 use crate::python::{fork, logging};
@@ -45,6 +45,8 @@ struct State {
     /// A thread sends, and may wait for the client.
     sending: bool,
     dropped: Option<String>,
+    /// Inline: what the pipe had no room for.
+    rest: Option<Rest>,
     /// Trailers may come when the last byte has gone: the response ends with the iteration alone.
     trailers: bool,
 }
@@ -142,6 +144,16 @@ impl Response {
                 None => return Ok(self.nothing_more(block.len())),
             };
         let block = if size < block.len() { block.slice(..size) } else { block };
+        if self.job.is_inline() {
+            let rest = self.job.send_inline(head, block, end);
+            let mut state = self.state();
+            state.sending = false;
+            state.rest = match rest {
+                Err(Closed) if self.is_ignored() => None,
+                rest => rest?,
+            };
+            return Ok(outcome);
+        }
         let sent = self.job.send(head, block, end, |wait| py.detach(wait));
         self.state().sending = false;
         let sent = match sent {
@@ -157,6 +169,37 @@ impl Response {
             logging::write(py, Level::Error, &text);
         }
         Ok(outcome)
+    }
+
+    /// Inline: is there something for which the pipe had no room?
+    pub(super) fn has_rest(&self) -> bool {
+        self.job.is_inline() && self.state().rest.is_some()
+    }
+
+    /// Inline: sends what the pipe had no room for; false where it still has none.
+    pub(super) fn send_rest(&self) -> Result<bool, Unsent> {
+        if !self.job.is_inline() {
+            return Ok(true);
+        }
+        let Some(rest) = self.state().rest.take() else { return Ok(true) };
+        match self.job.send_rest(rest) {
+            Ok(None) => Ok(true),
+            Ok(rest) => {
+                self.state().rest = rest;
+                Ok(false)
+            }
+            Err(Closed) if self.is_ignored() => Ok(true),
+            Err(Closed) => Err(Unsent::Gone),
+        }
+    }
+
+    /// Inline: puts what the pipe had no room for into the temporary file.
+    pub(super) fn spill(&self) -> Result<(), Overflow> {
+        let rest = self.state().rest.take();
+        match rest.map_or(Ok(()), |rest| self.job.spill(rest)) {
+            Err(Overflow::Closed) if self.is_ignored() => Ok(()),
+            spilled => spilled,
+        }
     }
 
     /// Sends a part of a file as the rest of the body. Never waits.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
@@ -11,6 +11,7 @@ use super::input;
 use super::output::share;
 use super::response::{Response, Start, Unsent};
 use crate::bridge::input::InputError;
+use crate::bridge::output::Overflow;
 use crate::http::header::{self, Field, HeaderError, HeaderKind};
 use crate::http::response::ResponseHead;
 use crate::http::status;
@@ -63,12 +64,27 @@ impl Write {
             return Ok(());
         }
         match response.send(py, share(data), None, false) {
+            Ok(_) if response.has_rest() => response.spill().map_err(overflow),
             Ok(_) => Ok(()),
             Err(Unsent::Gone) => Err(input::os_error(InputError::Answered)),
             Err(Unsent::Busy) => Err(PyRuntimeError::new_err(
                 "another thread sends this response at this moment, and waits for the client",
             )),
         }
+    }
+}
+
+/// Inline, `write()` cannot be left in its middle: what has no room has none.
+fn overflow(overflow: Overflow) -> PyErr {
+    match overflow {
+        Overflow::Closed => input::os_error(InputError::Answered),
+        Overflow::NoRoom => PyOSError::new_err(
+            "write() was given more than waits for a client inline (wsgi_buffer_size and, with \
+             wsgi_buffering on, wsgi_max_temp_file_size)",
+        ),
+        Overflow::File(error) => PyOSError::new_err(format!(
+            "the temporary file for the response cannot be written (wsgi_temp_path): {error}"
+        )),
     }
 }
 

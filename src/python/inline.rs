@@ -1,0 +1,93 @@
+//! The executor `inline`: the event loop's thread as a Python thread, for as long as an application runs.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::dispatch;
+use super::runtime::Runtime;
+use super::wsgi;
+use crate::bridge::exchange::Job;
+use crate::bridge::inline::{Inline, Suspended};
+
+/// How the event loop calls Python. The runtime is the main thread's to end.
+pub(super) struct EventLoop {
+    runtime: Weak<Runtime>,
+}
+
+impl EventLoop {
+    pub(super) fn new(runtime: &Arc<Runtime>) -> Box<Self> {
+        Box::new(Self { runtime: Arc::downgrade(runtime) })
+    }
+}
+
+impl fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventLoop")
+    }
+}
+
+impl Inline for EventLoop {
+    fn run(&self, job: &Job) -> Option<Box<dyn Suspended>> {
+        keep_thread_state();
+        Python::attach(|py| {
+            let Some(runtime) = self.runtime.upgrade() else {
+                dispatch::fail(job);
+                return None;
+            };
+            let suspended = dispatch::run(py, &runtime, job, 0);
+            suspended.map(|rest| Response::suspend(&self.runtime, job, rest))
+        })
+    }
+}
+
+/// A response in the middle of its iteration.
+struct Response {
+    runtime: Weak<Runtime>,
+    job: Job,
+    rest: wsgi::Rest,
+}
+
+impl Response {
+    fn suspend(runtime: &Weak<Runtime>, job: &Job, rest: wsgi::Rest) -> Box<dyn Suspended> {
+        job.suspend();
+        Box::new(Self { runtime: Weak::clone(runtime), job: Arc::clone(job), rest })
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").field("id", &self.job.id).finish_non_exhaustive()
+    }
+}
+
+impl Suspended for Response {
+    fn resume(self: Box<Self>) -> Option<Box<dyn Suspended>> {
+        Python::attach(|py| {
+            let Self { runtime, job, rest } = *self;
+            job.resume();
+            // Where Python has ended there is nothing left to end.
+            let alive = runtime.upgrade()?;
+            let suspended = dispatch::go_on(py, &alive, &job, rest);
+            suspended.map(|rest| Self::suspend(&runtime, &job, rest))
+        })
+    }
+}
+
+/// Gives the thread a Python thread state that it keeps (and with it what applications bind to their
+/// thread): attaching then only takes the GIL.
+fn keep_thread_state() {
+    thread_local! {
+        static KEPT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+    if !KEPT.replace(true) {
+        // SAFETY: the interpreter has started, for there is a runtime. What is ensured here is never
+        // released: the state is left to the interpreter's end.
+        unsafe {
+            ffi::PyGILState_Ensure();
+            ffi::PyEval_SaveThread();
+        }
+    }
+}
