@@ -51,6 +51,48 @@ pub(crate) const KNOWN: &[(&[u8], &str)] = &[
     (b"x-requested-with", "HTTP_X_REQUESTED_WITH"),
 ];
 
+/// Is the value of this one of [`KNOWN`] often that of the last request as well? Those that tell clients or
+/// requests apart are not, and those that are secret are nothing to keep.
+pub(crate) fn is_often_the_same(index: usize) -> bool {
+    const DIFFER: [&[u8]; 19] = [
+        b"authorization",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"keep-alive",
+        b"range",
+        b"referer",
+        b"traceparent",
+        b"upgrade",
+        b"via",
+        b"x-csrftoken",
+        b"x-forwarded-for",
+        b"x-real-ip",
+        b"x-request-id",
+    ];
+    const SAME: [bool; KNOWN.len()] = {
+        let mut same = [true; KNOWN.len()];
+        let mut index = 0;
+        while index < KNOWN.len() {
+            let mut other = 0;
+            while other < DIFFER.len() {
+                if name_hash_of(KNOWN[index].0) == name_hash_of(DIFFER[other]) {
+                    same[index] = false;
+                }
+                other += 1;
+            }
+            index += 1;
+        }
+        same
+    };
+    SAME.get(index).copied().unwrap_or_default()
+}
+
 /// An environ key made of a header's name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeaderKey<'a> {

@@ -65,6 +65,23 @@ impl RequestHead {
         Span { start, end: self.text.len() as u32 }
     }
 
+    /// Writes `number` into the head, in decimal digits.
+    pub(crate) fn put_number(&mut self, mut number: u64) -> Span {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            if let Some(digit) = digits.get_mut(at) {
+                *digit = b'0' + (number % 10) as u8;
+            }
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.put(digits.get(at..).unwrap_or_default())
+    }
+
     pub(crate) fn push_field(&mut self, name: &[u8], value: &[u8]) {
         let hash = name_hash(name);
         let field = Field { name: self.put(name), value: self.put(value), hash };
@@ -87,5 +104,19 @@ impl RequestHead {
 
     pub(crate) fn params(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.params.iter().map(|&(name, value)| (self.get(name), self.get(value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_in_decimal() {
+        let mut head = RequestHead::with_capacity(0, 0);
+        for number in [0, 7, 10, 80, 65_535, u64::MAX] {
+            let span = head.put_number(number);
+            assert_eq!(head.get(span), number.to_string().as_bytes());
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::conf::{LocConf, ParamValue};
 use super::early_hints;
 use super::sys::{self, EventThread, HTTP_2};
 use crate::http::authority;
-use crate::http::head::RequestHead;
+use crate::http::head::{RequestHead, Span};
 use crate::http::path;
 
 /// Room for what a common request has beside its target and its headers.
@@ -90,7 +90,7 @@ pub(super) unsafe fn snapshot(
     // SAFETY: a client's connection has an address.
     let port = unsafe { ngx_inet_get_port(connection.sockaddr) };
     if port != 0 {
-        head.remote_port = head.put(port.to_string().as_bytes());
+        head.remote_port = head.put_number(u64::from(port));
     }
     head.takes_hints = early_hints::can_be_sent(request);
     head.connection = connection.number;
@@ -139,22 +139,39 @@ unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
     let configured = unsafe { sys::bytes(server.server_name) };
     // SAFETY: as above.
     let host = unsafe { sys::bytes(request.headers_in.server) };
-    let mut buffer = [0; ADDRESS];
-    let mut address = ngx_str_t { len: buffer.len(), data: buffer.as_mut_ptr() };
-    // SAFETY: nginx writes at most len bytes of the buffer, and finds the address once per connection.
-    let (local, port) = unsafe {
-        let found =
-            ngx_connection_local_sockaddr(request.connection, &raw mut address, 0) == sys::OK;
-        let local = if found { sys::bytes(address) } else { &[] };
-        (local, ngx_inet_get_port((*request.connection).local_sockaddr))
+    let name = [configured, host].into_iter().find(|name| is_name(name));
+    head.server_name = match name {
+        Some(name) => head.put(name),
+        // SAFETY: the caller's.
+        None => unsafe { put_local_address(head, request) },
     };
-    let name = [configured, host, local].into_iter().find(|name| is_name(name));
-    head.server_name = head.put(name.unwrap_or(b"localhost"));
+    // SAFETY: nginx finds the address once per connection; where it cannot, there is none to read.
+    let port = unsafe {
+        let found = ngx_connection_local_sockaddr(request.connection, ptr::null_mut(), 0);
+        let local = (*request.connection).local_sockaddr;
+        if found == sys::OK { ngx_inet_get_port(local) } else { 0 }
+    };
     head.server_port = match (port, head.https) {
         (0, false) => head.put(b"80"),
         (0, true) => head.put(b"443"),
-        (port, _) => head.put(port.to_string().as_bytes()),
+        (port, _) => head.put_number(u64::from(port)),
     };
+}
+
+/// The address that the connection was made to, as text.
+///
+/// # Safety
+///
+/// `request` is a live one.
+unsafe fn put_local_address(head: &mut RequestHead, request: &ngx_http_request_t) -> Span {
+    let mut buffer = [0; ADDRESS];
+    let mut address = ngx_str_t { len: buffer.len(), data: buffer.as_mut_ptr() };
+    // SAFETY: nginx writes at most len bytes of the buffer, and says how many.
+    let local = unsafe {
+        let found = ngx_connection_local_sockaddr(request.connection, &raw mut address, 0);
+        if found == sys::OK { sys::bytes(address) } else { &[] }
+    };
+    head.put(if is_name(local) { local } else { b"localhost" })
 }
 
 /// Not `_`, a wildcard or a regex (`server_name`'s other forms).

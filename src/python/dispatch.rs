@@ -8,7 +8,7 @@ use super::attendant;
 use super::fork;
 use super::logging;
 use super::runtime::Runtime;
-use super::wsgi::{self, Rest};
+use super::wsgi::{self, Kit, Rest};
 use crate::bridge::callbacks::Callback;
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
@@ -16,7 +16,13 @@ use crate::bridge::output::End;
 
 /// Runs the application for `job`. Whatever happens, the job has an end afterwards, or, for the executor
 /// `inline` alone, a rest to go on with. `ident` is `threading.get_ident()` of a pool's thread.
-pub(super) fn run(py: Python<'_>, runtime: &Runtime, job: &Job, ident: u64) -> Option<Rest> {
+pub(super) fn run(
+    py: Python<'_>,
+    runtime: &Runtime,
+    job: &Job,
+    ident: u64,
+    kit: &mut Kit,
+) -> Option<Rest> {
     if job.is_done() {
         logging::enter(job);
         follow_up(py, runtime, job, job.take_after());
@@ -26,7 +32,9 @@ pub(super) fn run(py: Python<'_>, runtime: &Runtime, job: &Job, ident: u64) -> O
     if !job.start(ident) {
         return None;
     }
-    on_behalf(py, runtime, job, ident, || call(py, runtime, job))
+    let rest = on_behalf(py, runtime, job, ident, || call(py, runtime, job, kit));
+    kit.release(py);
+    rest
 }
 
 /// Goes on with the response of an application that was left in its middle.
@@ -84,13 +92,13 @@ pub(super) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callba
     }
 }
 
-fn call(py: Python<'_>, runtime: &Runtime, job: &Job) -> Option<Rest> {
+fn call(py: Python<'_>, runtime: &Runtime, job: &Job, kit: &mut Kit) -> Option<Rest> {
     let Some(app) = runtime.apps.get(job.location.app) else {
         fail(job);
         return None;
     };
     match app.callable(py, runtime) {
-        Some(callable) => wsgi::call(py, runtime, app, callable, job),
+        Some(callable) => wsgi::call(py, runtime, app, callable, job, kit),
         None => wsgi::refuse(py, runtime, app, job),
     }
 }

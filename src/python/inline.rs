@@ -1,25 +1,26 @@
 //! The executor `inline`: the event loop's thread as a Python thread, for as long as an application runs.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::dispatch;
 use super::runtime::Runtime;
-use super::wsgi;
+use super::wsgi::{self, Kit};
 use crate::bridge::exchange::Job;
 use crate::bridge::inline::{Inline, Suspended};
 
 /// How the event loop calls Python. The runtime is the main thread's to end.
 pub(super) struct EventLoop {
     runtime: Weak<Runtime>,
+    kit: Mutex<Kit>,
 }
 
 impl EventLoop {
     pub(super) fn new(runtime: &Arc<Runtime>) -> Box<Self> {
-        Box::new(Self { runtime: Arc::downgrade(runtime) })
+        Box::new(Self { runtime: Arc::downgrade(runtime), kit: Mutex::new(Kit::new()) })
     }
 }
 
@@ -37,7 +38,9 @@ impl Inline for EventLoop {
                 dispatch::fail(job);
                 return None;
             };
-            let suspended = dispatch::run(py, &runtime, job, 0);
+            // Nobody else has it: there is one event loop.
+            let mut kit = self.kit.lock().unwrap_or_else(PoisonError::into_inner);
+            let suspended = dispatch::run(py, &runtime, job, 0, &mut kit);
             suspended.map(|rest| Response::suspend(&self.runtime, job, rest))
         })
     }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::dispatch;
 use super::main_thread::STACK;
 use super::runtime::Runtime;
+use super::wsgi::Kit;
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::pool::{Next, Pool, Seat, Turn};
 use crate::bridge::tasks::Tasks;
@@ -83,13 +84,14 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
         // The thread keeps its Python thread state, and what the application has bound to it
         // (threading.local), until it ends.
         let ident = thread_ident(py);
+        let mut kit = Kit::new();
         loop {
             match pool.take(&mut membership.turn) {
                 Next::Run { job, grow } => {
                     if grow {
                         spawn(&runtime, pool);
                     }
-                    let rest = dispatch::run(py, &runtime, &job, ident);
+                    let rest = dispatch::run(py, &runtime, &job, ident, &mut kit);
                     debug_assert!(rest.is_none(), "only inline is anything left");
                     // Its memory is given back before the thread rests.
                     drop(job);
@@ -105,7 +107,7 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
             }
         }
         // Before the interpreter ends.
-        drop(runtime);
+        drop((runtime, kit));
     });
 }
 

@@ -1,14 +1,13 @@
 //! environ: the dict of a request (PEP 3333, "environ Variables").
 
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::early_hints::EarlyHints;
 use super::file_wrapper::FileWrapper;
-use super::input::Input;
-use super::request::Request;
+use super::kit::{Kit, Place};
+use super::native;
 use crate::bridge::config::{Executor, LocationConfig};
 use crate::bridge::exchange::Job;
 use crate::http::environ::{self, HeaderKey};
@@ -18,7 +17,11 @@ use crate::python::runtime::Runtime;
 
 const SERVER_SOFTWARE: &str = concat!("pywsgi/", env!("CARGO_PKG_VERSION"));
 
-/// What all requests of a location share.
+/// What the template says of each request.
+const METHOD: &str = "GET";
+const PROTOCOL: &str = "HTTP/1.1";
+
+/// What all requests of a location share, and what most have in common: [`make`] sets what differs.
 pub(in crate::python) fn template<'py>(
     py: Python<'py>,
     runtime: &Runtime,
@@ -42,6 +45,26 @@ pub(in crate::python) fn template<'py>(
     }
     environ.set_item(intern!(py, "SERVER_SOFTWARE"), SERVER_SOFTWARE)?;
     environ.set_item(intern!(py, "SCRIPT_NAME"), "")?;
+    environ.set_item(intern!(py, "REQUEST_METHOD"), METHOD)?;
+    environ.set_item(intern!(py, "QUERY_STRING"), "")?;
+    environ.set_item(intern!(py, "SERVER_PROTOCOL"), PROTOCOL)?;
+    environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "http"))?;
+    environ.set_item(intern!(py, "REQUEST_SCHEME"), intern!(py, "http"))?;
+    // Every request has these: they are here so that a copy of the dict has room for them.
+    let own = [
+        intern!(py, "PATH_INFO"),
+        intern!(py, "REQUEST_URI"),
+        intern!(py, "RAW_URI"),
+        intern!(py, "SERVER_NAME"),
+        intern!(py, "SERVER_PORT"),
+        intern!(py, "REMOTE_ADDR"),
+        intern!(py, "REMOTE_PORT"),
+        intern!(py, "wsgi.input"),
+        intern!(py, "pywsgi.request"),
+    ];
+    for key in own {
+        environ.set_item(key, py.None())?;
+    }
     Ok(environ)
 }
 
@@ -51,13 +74,19 @@ pub(super) fn make<'py>(
     runtime: &Runtime,
     app: &App,
     job: &Job,
+    kit: &mut Kit,
 ) -> PyResult<Bound<'py, PyDict>> {
     let head = &job.head;
     let environ = runtime.environ(py, &job.location)?;
-    let set = |key: &Bound<'py, PyString>, value: &[u8]| environ.set_item(key, native(py, value)?);
+    let set = |key: &Bound<'py, PyString>, value: &[u8]| {
+        environ.set_item(key, native::decode(py, value)?)
+    };
 
-    set(intern!(py, "REQUEST_METHOD"), head.get(head.method))?;
+    if head.get(head.method) != METHOD.as_bytes() {
+        set(intern!(py, "REQUEST_METHOD"), head.get(head.method))?;
+    }
     let path = head.get(head.path);
+    let target = native::decode(py, head.get(head.target))?;
     let mounted = job.location.script_name.as_deref().map(|name| (name, path::mount(name, path)));
     match mounted {
         Some((_, Some(mounted))) => {
@@ -68,16 +97,27 @@ pub(super) fn make<'py>(
             app.say_not_mounted(py, path, script_name);
             set(intern!(py, "PATH_INFO"), path)?;
         }
+        // Most targets are a path, and nothing more.
+        None if path == head.get(head.target) => {
+            environ.set_item(intern!(py, "PATH_INFO"), &target)?;
+        }
         None => set(intern!(py, "PATH_INFO"), path)?,
     }
-    set(intern!(py, "QUERY_STRING"), head.get(head.query))?;
-    let target = native(py, head.get(head.target))?;
+    if !head.get(head.query).is_empty() {
+        set(intern!(py, "QUERY_STRING"), head.get(head.query))?;
+    }
     environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
     environ.set_item(intern!(py, "RAW_URI"), target)?;
-    set(intern!(py, "SERVER_PROTOCOL"), head.get(head.protocol))?;
-    set(intern!(py, "SERVER_NAME"), head.get(head.server_name))?;
-    set(intern!(py, "SERVER_PORT"), head.get(head.server_port))?;
-    set(intern!(py, "REMOTE_ADDR"), head.get(head.remote_addr))?;
+    if head.get(head.protocol) != PROTOCOL.as_bytes() {
+        set(intern!(py, "SERVER_PROTOCOL"), head.get(head.protocol))?;
+    }
+    for (key, value, place) in [
+        (intern!(py, "SERVER_NAME"), head.server_name, Place::ServerName),
+        (intern!(py, "SERVER_PORT"), head.server_port, Place::ServerPort),
+        (intern!(py, "REMOTE_ADDR"), head.remote_addr, Place::RemoteAddr),
+    ] {
+        environ.set_item(key, kit.memo.decode(py, place.index(), head.get(value))?)?;
+    }
     set(intern!(py, "REMOTE_PORT"), head.get(head.remote_port))?;
     if let Some(length) = head.content_length {
         set(intern!(py, "CONTENT_LENGTH"), length.to_string().as_bytes())?;
@@ -88,15 +128,21 @@ pub(super) fn make<'py>(
 
     let mut failed = Ok(());
     environ::headers(head, |key, value| {
-        let result = native(py, &value).and_then(|value| match key {
+        let result = match key {
             HeaderKey::Known(index) => match runtime.header_keys.get(index) {
-                Some(key) => environ.set_item(key, value),
+                Some(key) if environ::is_often_the_same(index) => kit
+                    .memo
+                    .decode(py, index, &value)
+                    .and_then(|value| environ.set_item(key, value)),
+                Some(key) => {
+                    native::decode(py, &value).and_then(|value| environ.set_item(key, value))
+                }
                 None => Ok(()),
             },
-            HeaderKey::Other(name) => {
-                environ.set_item(native(py, &environ::variable_name(name))?, value)
-            }
-        });
+            HeaderKey::Other(name) => native::decode(py, &value).and_then(|value| {
+                environ.set_item(native::decode(py, &environ::variable_name(name))?, value)
+            }),
+        };
         if result.is_err() {
             failed = result;
         }
@@ -105,41 +151,38 @@ pub(super) fn make<'py>(
     if let Some(content_type) = environ::content_type(head) {
         set(intern!(py, "CONTENT_TYPE"), content_type)?;
     }
-
-    // Last, so that they override what the client has sent, as uwsgi_param does.
-    let mut https = head.https;
-    let constant = job.location.params.iter().map(|(name, value)| (&**name, &**value));
-    for (name, value) in constant.chain(head.params()) {
-        if name == b"HTTPS" {
-            https = value.eq_ignore_ascii_case(b"on") || value == b"1";
-        }
-        environ.set_item(native(py, name)?, native(py, value)?)?;
-    }
-    let scheme = if https { intern!(py, "https") } else { intern!(py, "http") };
-    let (url_scheme, request_scheme) =
-        (intern!(py, "wsgi.url_scheme"), intern!(py, "REQUEST_SCHEME"));
-    for key in [url_scheme, request_scheme] {
-        if !environ.contains(key)? {
-            environ.set_item(key, scheme)?;
-        }
-    }
-    environ.set_item(intern!(py, "wsgi.input"), Bound::new(py, Input::new(job))?)?;
+    params(py, &environ, job)?;
+    environ.set_item(intern!(py, "wsgi.input"), kit.input(py, job)?)?;
     if head.takes_hints && job.location.early_hints {
         environ.set_item(intern!(py, "wsgi.early_hints"), Bound::new(py, EarlyHints::new(job))?)?;
     }
-    environ.set_item(intern!(py, "pywsgi.request"), Bound::new(py, Request::new(job))?)?;
+    environ.set_item(intern!(py, "pywsgi.request"), kit.request(py, job)?)?;
     Ok(environ)
 }
 
-/// A native string: each byte becomes the code point of its number (PEP 3333, "A Note On String Types").
-fn native<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: attached; the bytes are readable for their length, and a new reference comes back.
-    unsafe {
-        let text = ffi::PyUnicode_DecodeLatin1(
-            bytes.as_ptr().cast(),
-            bytes.len() as ffi::Py_ssize_t,
-            std::ptr::null(),
-        );
-        Bound::from_owned_ptr_or_err(py, text)
+/// The `wsgi_param`s, which come last, so that they override what the client has sent, as uwsgi_param does;
+/// and the scheme, which HTTPS among them decides.
+fn params<'py>(py: Python<'py>, environ: &Bound<'py, PyDict>, job: &Job) -> PyResult<()> {
+    let head = &job.head;
+    let (url_scheme, request_scheme) =
+        (intern!(py, "wsgi.url_scheme"), intern!(py, "REQUEST_SCHEME"));
+    let (mut https, mut set) = (head.https, [false; 2]);
+    let constant = job.location.params.iter().map(|(name, value)| (&**name, &**value));
+    for (name, value) in constant.chain(head.params()) {
+        match name {
+            b"HTTPS" => https = value.eq_ignore_ascii_case(b"on") || value == b"1",
+            b"wsgi.url_scheme" => set[0] = true,
+            b"REQUEST_SCHEME" => set[1] = true,
+            _ => {}
+        }
+        environ.set_item(native::decode(py, name)?, native::decode(py, value)?)?;
     }
+    if https {
+        for (key, set) in [url_scheme, request_scheme].into_iter().zip(set) {
+            if !set {
+                environ.set_item(key, intern!(py, "https"))?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -22,7 +22,8 @@ const BLOCK: usize = 64 * 1024;
 /// OSError and never looks like an end.
 #[pyclass(module = "pywsgi")]
 pub(super) struct Input {
-    job: Job,
+    /// None once the request is over and nobody has kept this object.
+    job: Option<Job>,
     /// Read from the pipe and not yet taken.
     pending: Bytes,
     failed: Option<InputError>,
@@ -30,7 +31,17 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn new(job: &Job) -> Self {
-        Self { job: Arc::clone(job), pending: Bytes::new(), failed: None }
+        Self { job: Some(Arc::clone(job)), pending: Bytes::new(), failed: None }
+    }
+
+    /// Is the body of `job` from here on.
+    pub(super) fn begin(&mut self, job: &Job) {
+        *self = Self::new(job);
+    }
+
+    /// Is nobody's any more.
+    pub(super) fn end(&mut self) {
+        *self = Self { job: None, pending: Bytes::new(), failed: None };
     }
 
     /// Makes `pending` hold something; false at the body's end.
@@ -44,7 +55,8 @@ impl Input {
         if let Some(error) = self.failed {
             return Err(os_error(error));
         }
-        match self.job.read(BLOCK, |wait| py.detach(wait)) {
+        let Some(job) = &self.job else { return Ok(false) };
+        match job.read(BLOCK, |wait| py.detach(wait)) {
             Ok(Read::Data(bytes)) => {
                 self.pending = bytes;
                 Ok(true)

@@ -5,6 +5,8 @@ mod early_hints;
 pub(super) mod environ;
 mod file_wrapper;
 mod input;
+mod kit;
+mod native;
 mod output;
 mod request;
 mod response;
@@ -21,9 +23,9 @@ use super::logging;
 use super::runtime::Runtime;
 use crate::bridge::config::Debug;
 use crate::bridge::exchange::Job;
+pub(super) use kit::Kit;
 pub(super) use output::Rest;
 use response::Response;
-use start_response::StartResponse;
 
 /// Calls `callable` for `job` and sends its response; inline, what is left of it comes back. Faults are in
 /// the log.
@@ -33,10 +35,11 @@ pub(super) fn call(
     app: &App,
     callable: &Py<PyAny>,
     job: &Job,
+    kit: &mut Kit,
 ) -> Option<Rest> {
     let response = Arc::new(Response::new(job));
-    let prepared = environ::make(py, runtime, app, job).and_then(|environ| {
-        let start_response = Bound::new(py, StartResponse(Arc::clone(&response)))?;
+    let prepared = environ::make(py, runtime, app, job, kit).and_then(|environ| {
+        let start_response = kit.start_response(py, &response)?;
         let callable = match job.location.debug {
             Debug::Validate => app.validated(py, callable)?,
             Debug::Off | Debug::Traceback => callable,

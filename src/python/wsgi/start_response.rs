@@ -1,13 +1,14 @@
 //! `start_response` and `write` (PEP 3333, "The start_response() Callable").
 
-use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyAssertionError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use super::input;
+use super::native;
 use super::output::share;
 use super::response::{Response, Start, Unsent};
 use crate::bridge::input::InputError;
@@ -20,20 +21,63 @@ use crate::http::status;
 /// a field of 2 MB: nginx says that at its level `crit` (`ngx_http_v2_header_filter`).
 const MAX_HEAD: usize = 1 << 20;
 
-/// `start_response` of one request.
+/// `start_response` of one request, and the `write` that it returns. Both are methods of it: CPython calls a
+/// method without a tuple of its arguments.
 #[pyclass(frozen, module = "pywsgi", name = "start_response")]
-pub(super) struct StartResponse(pub(super) Arc<Response>);
+pub(super) struct StartResponse(Mutex<Bindings>);
+
+#[derive(Default)]
+struct Bindings {
+    response: Option<Arc<Response>>,
+    /// The method `write`, as long as the request lasts: it refers to this object.
+    write: Option<Py<PyAny>>,
+}
+
+impl StartResponse {
+    pub(super) fn new() -> Self {
+        Self(Mutex::default())
+    }
+
+    /// Belongs to `response` from here on.
+    pub(super) fn begin(&self, py: Python<'_>, response: &Arc<Response>, write: &Py<PyAny>) {
+        *self.bindings() =
+            Bindings { response: Some(Arc::clone(response)), write: Some(write.clone_ref(py)) };
+    }
+
+    /// The request is over. Who has kept it has a `start_response` that is of no use any more.
+    pub(super) fn forget_write(&self) {
+        // Not under the lock: it may be the last reference.
+        let write = self.bindings().write.take();
+        drop(write);
+    }
+
+    /// Belongs to no response any more.
+    pub(super) fn end(&self) {
+        self.bindings().response = None;
+    }
+
+    fn response(&self) -> PyResult<Arc<Response>> {
+        let response = self.bindings().response.clone();
+        response
+            .ok_or_else(|| PyRuntimeError::new_err("the request of this start_response is over"))
+    }
+
+    fn bindings(&self) -> MutexGuard<'_, Bindings> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[pymethods]
 impl StartResponse {
     #[pyo3(signature = (status, headers, exc_info=None))]
-    fn __call__(
-        &self,
-        status: &Bound<'_, PyAny>,
-        headers: &Bound<'_, PyAny>,
-        exc_info: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Write> {
-        let Self(response) = self;
+    fn start_response<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let response = slf.get().response()?;
         match exc_info {
             Some(exc_info) if response.head_sent() => return Err(raised(exc_info)?),
             None if response.is_called() => {
@@ -45,18 +89,15 @@ impl StartResponse {
             _ => {}
         }
         response.start(parse(status, headers)?);
-        Ok(Write(Arc::clone(response)))
+        let write = slf.get().bindings().write.as_ref().map(|write| write.clone_ref(py));
+        match write {
+            Some(write) => Ok(write.into_bound(py)),
+            None => slf.getattr(intern!(py, "write")),
+        }
     }
-}
 
-/// What `start_response` returns.
-#[pyclass(frozen, module = "pywsgi", name = "write")]
-pub(super) struct Write(Arc<Response>);
-
-#[pymethods]
-impl Write {
-    fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Self(response) = self;
+    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let response = self.response()?;
         let data = data.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("write() takes bytes, not {}", type_name(data)))
         })?;
@@ -91,7 +132,7 @@ fn overflow(overflow: Overflow) -> PyErr {
 /// What the application gives to `start_response`, by the rules of PEP 3333 and HTTP.
 fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Start> {
     let line = text(status, "start_response's status")?;
-    let parsed = status::parse(&line).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let parsed = status::parse(line).map_err(|error| PyValueError::new_err(error.to_string()))?;
     let list = headers.cast_exact::<PyList>().map_err(|_| {
         PyTypeError::new_err(format!(
             "start_response's headers must be a list, not {} (PEP 3333: \"type(response_headers) is \
@@ -110,7 +151,7 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
                 type_name(&field)
             )));
         };
-        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
+        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
         let name = text(&name, "a header's name")?;
         let value = text(&value, "a header's value")?;
         size += name.len() + value.len();
@@ -119,7 +160,7 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
                 "start_response's headers are longer than {MAX_HEAD} bytes in all"
             )));
         }
-        add(&mut start, &name, &value).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        add(&mut start, name, value).map_err(|error| PyValueError::new_err(error.to_string()))?;
     }
     Ok(start)
 }
@@ -171,38 +212,25 @@ pub(super) fn fields(pairs: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<Field
                 "{what}'s fields are longer than {MAX_HEAD} bytes in all"
             )));
         }
-        fields.push((name.into_owned(), header::trim(&value).to_vec()));
+        fields.push((name.to_vec(), header::trim(value).to_vec()));
     }
     Ok(fields)
 }
 
 /// The latin-1 bytes of a `str`.
-fn text<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Cow<'py, [u8]>> {
+fn text<'a>(value: &'a Bound<'_, PyAny>, what: &str) -> PyResult<&'a [u8]> {
     let text = value.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!(
             "{what} must be a str, not {} (PEP 3333, \"A Note On String Types\")",
             type_name(value)
         ))
     })?;
-    latin1(text, what)
-}
-
-fn latin1<'py>(text: &Bound<'py, PyString>, what: &str) -> PyResult<Cow<'py, [u8]>> {
-    let utf8 = text.to_cow();
-    if let Ok(utf8) = &utf8 {
-        if utf8.is_ascii() {
-            return Ok(Cow::Owned(utf8.as_bytes().to_vec()));
-        }
-        let bytes: Option<Vec<u8>> =
-            utf8.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-        if let Some(bytes) = bytes {
-            return Ok(Cow::Owned(bytes));
-        }
-    }
-    let shown = text.repr().map(|repr| repr.to_string()).unwrap_or_default();
-    Err(PyValueError::new_err(format!(
-        "{what} holds a character outside latin-1: {shown} (PEP 3333, \"A Note On String Types\")"
-    )))
+    native::encode(text).ok_or_else(|| {
+        let shown = text.repr().map(|repr| repr.to_string()).unwrap_or_default();
+        PyValueError::new_err(format!(
+            "{what} holds a character outside latin-1: {shown} (PEP 3333, \"A Note On String Types\")"
+        ))
+    })
 }
 
 pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
