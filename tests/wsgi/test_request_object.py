@@ -316,7 +316,18 @@ def test_a_reload_waits_no_longer_than_python_drain_timeout(start, nginx):
     client.close()
     nginx.wait_recorded("begun")
     nginx.quit()
-    assert nginx.wait_log("the worker exits before what 1 requests have asked for")
+    assert nginx.wait_log("exits before what 1 request has asked for after its response ")
+    assert nginx.recorded("after") == []
+
+
+def test_several_requests_that_are_not_waited_for_are_counted(start, nginx):
+    client = start(http="python_drain_timeout 500ms; python_finalize on timeout=500ms;")
+    for _ in range(2):
+        assert client.get("/?do=slow_after").text == "xxx"
+    client.close()
+    nginx.wait_recorded("begun", 2)
+    nginx.quit()
+    assert nginx.wait_log("what 2 requests have asked for after their responses ")
     assert nginx.recorded("after") == []
 
 
