@@ -118,15 +118,13 @@ impl Exchange {
 
     /// Thread: to be called when the response is over. Comes back where that is so already.
     pub(crate) fn after(&self, callback: Callback) -> Option<Callback> {
-        match self.callbacks.after(callback) {
-            Ok(first) => {
-                if first {
-                    self.worker.begin_follow_up();
-                }
-                None
-            }
-            Err(callback) => Some(callback),
+        // Before anybody can have it: who takes it may be done with it at once.
+        self.worker.begin_follow_up();
+        let added = self.callbacks.after(callback);
+        if !matches!(added, Ok(true)) {
+            self.worker.end_follow_up();
         }
+        added.err()
     }
 
     /// A Python thread: what is to be called now that the client is gone.
