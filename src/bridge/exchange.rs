@@ -18,7 +18,7 @@ use super::config::{ClientAbort, Executor, LocationConfig};
 use super::events::Event;
 use super::id::RequestId;
 use super::input::{Input, InputError, Read};
-use super::output::{Closed, End, FilePart, Output, Overflow, Rest};
+use super::output::{Closed, End, FilePart, Output, Overflow, Rest, TooManyHints};
 use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
 use super::tasks::Task;
 use super::worker::Worker;
@@ -255,8 +255,8 @@ impl Exchange {
     }
 
     /// Thread: sends a 103 (Early Hints).
-    pub(crate) fn send_hints(&self, fields: Vec<Field>) {
-        self.output.push_hints(fields, || self.announce());
+    pub(crate) fn send_hints(&self, fields: Vec<Field>) -> Result<(), TooManyHints> {
+        self.output.push_hints(fields, || self.announce())
     }
 
     /// Thread: sends a part of a file. Never waits.
