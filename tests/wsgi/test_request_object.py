@@ -438,6 +438,50 @@ def test_an_interrupt_hits_its_own_request_alone(abort, nginx):
     assert "[error]" not in nginx.error_log()
 
 
+def test_an_interrupt_that_comes_too_late_is_taken_back(nginx):
+    """Once the client has the first block, no bytecode of the request is left to be interrupted:
+    the iterators are C's, and the last of them waits until the interrupt has been set.
+    """
+    app = nginx.app(
+        "late",
+        """
+        import itertools
+        import threading
+
+        from testkit import record
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            if environ["PATH_INFO"] == "/next":
+                return [b"untouched"]
+            lock = threading.Lock()
+            lock.acquire()
+
+            # Called when the thread has been interrupted.
+            @environ["pywsgi.request"].on_disconnect
+            def left():
+                record("left")
+                lock.release()
+
+            return itertools.chain([b"first"], iter(lock.acquire, True))
+        """,
+    )
+    nginx.start(
+        f"wsgi_app {app}; wsgi_client_abort cancel;",
+        http="python_thread_pool default threads=1;",
+    )
+    client = nginx.client()
+    for number in range(1, 4):
+        with nginx.connect() as connection:
+            connection.get("/")
+            assert connection.until(b"first") is not None
+            connection.reset()
+        nginx.wait_recorded("left", number)
+        response = client.get("/next")
+        assert (response.status_code, response.text) == (200, "untouched")
+    assert "ClientDisconnected" not in nginx.error_log()
+
+
 def test_cancel_leaves_an_import_alone(nginx):
     path = nginx.app("late", "raise ImportError('not yet')")
     nginx.start(f"wsgi_app {path};\nwsgi_client_abort cancel;")
