@@ -32,6 +32,8 @@ SOURCE = """
             error = ValueError("two\\nlines")
             error.add_note("a note")
             raise error
+        if query == "long":
+            raise ValueError("x" * 3_000_000)
         if query == "status":
             start_response("200", [("Content-Type", "text/plain")])
         if query == "started":
@@ -108,6 +110,15 @@ def test_notes_are_shown_and_the_heading_is_the_exception(start):
     text = client.get("/?noted", headers={"Accept": "text/html"}).text
     assert "<h1>ValueError: two</h1>" in text
     assert "ValueError: two\nlines\na note</pre>" in text
+
+
+def test_a_message_of_megabytes_is_cut(start):
+    client = start("wsgi_debug traceback;")
+    response = client.get("/?long", headers={"Accept": "text/html"})
+    assert response.status_code == 500
+    assert "ValueError: xxx" in response.text
+    assert "characters are left out]" in response.text
+    assert len(response.content) < 100_000
 
 
 def test_who_wants_no_html_gets_text(start):
