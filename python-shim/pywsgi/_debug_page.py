@@ -33,6 +33,12 @@ _FOOTER = (
     "It is not for a site that others can reach."
 )
 
+# Characters of a report, of a line of it, and of the heading: as many as somebody looks at. With
+# all that an exception can say, it is a page that no browser shows.
+_REPORT = 200_000
+_LINE = 4_000
+_TITLE = 500
+
 # How `traceback` begins one, and what it puts before the lines that follow.
 _TRACEBACKS = {
     "Traceback (most recent call last):": "",
@@ -46,11 +52,14 @@ def page(report: str, request: str, wants_html: bool) -> tuple[str, bytes]:
     `request` is the method and the target, and nothing else of the request is shown: its headers
     may be a session's secrets.
     """
+    title = _cut(_title(report), _TITLE)
+    report = _cut("\n".join(_cut(line, _LINE) for line in report.split("\n")), _REPORT)
+    request = _cut(request, _LINE)
     if not wants_html:
         text = f"{request}\n\n{report}\n\n{_FOOTER}\n"
         return "text/plain; charset=utf-8", _encoded(text)
     text = _PAGE.format(
-        title=html.escape(_title(report)),
+        title=html.escape(title),
         request=html.escape(request),
         report=html.escape(report),
         footer=html.escape(_FOOTER),
@@ -72,6 +81,18 @@ def _title(report: str) -> str:
     texts = (line.removeprefix(margin) for line in lines[start + 1 :])
     # Frames, their source and the marks below it are indented.
     return next((text for text in texts if not text.startswith("  ")), "Error")
+
+
+def _cut(text: str, limit: int) -> str:
+    """`text`, without its middle where it is too long.
+
+    A traceback begins with where it was raised, and ends with what was raised last.
+    """
+    left_out = len(text) - limit
+    if left_out <= 0:
+        return text
+    half = limit // 2
+    return f"{text[:half]} [{left_out} characters are left out] {text[-half:]}"
 
 
 def _encoded(text: str) -> bytes:

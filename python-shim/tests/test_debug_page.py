@@ -60,6 +60,43 @@ def test_a_report_without_an_exception_is_a_page() -> None:
 
 FRAME = '  File "app.py", line 3, in application\n    fails()\n'
 BEGIN = f"Traceback (most recent call last):\n{FRAME}"
+LONG = 3_000_000
+
+
+@pytest.mark.parametrize("wants_html", [True, False])
+@pytest.mark.parametrize(
+    "message",
+    ["x" * LONG, "x\n" * (LONG // 2), "'" * LONG, "\U0001f40d" * LONG, " ".join(["word"] * LONG)],
+)
+def test_a_message_of_any_length_is_a_page_that_a_browser_can_show(
+    message: str, wants_html: bool
+) -> None:
+    report = f"{BEGIN}ValueError: {message}\nthe last note\n"
+    text = page(report, f"GET /{'a' * LONG}", wants_html)[1].decode()
+    assert len(text.encode()) < 2_000_000
+    assert re.search(r"\[\d+ characters are left out\]", text)
+    text = html.unescape(text)
+    # What comes before it and what comes after it is there.
+    assert BEGIN + "ValueError: " in text
+    assert "\nthe last note\n" in text.replace("</pre>", "\n")
+
+
+def test_what_is_left_out_is_counted() -> None:
+    text = page("a" * 10_000 + "b" * 10_000, "GET /", False)[1].decode()
+    found = re.search(r"(a+) \[(\d+) characters are left out\] (b+)\n", text)
+    assert found
+    assert len(found[1]) == len(found[3])
+    assert len(found[1]) + int(found[2]) + len(found[3]) == 20_000
+
+
+def test_a_cause_with_a_long_message_hides_no_effect() -> None:
+    report = (
+        f"{BEGIN}KeyError: {'x' * LONG}\n\nDuring handling of the above exception, another "
+        f"exception occurred:\n\n{BEGIN}LookupError: effect\n"
+    )
+    text = page(report, "GET /", True)[1].decode()
+    assert "<h1>LookupError: effect</h1>" in text
+    assert "KeyError: xxx" in text
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ use super::config::{ClientAbort, Executor, LocationConfig};
 use super::events::Event;
 use super::id::RequestId;
 use super::input::{Input, InputError, Read};
-use super::output::{Closed, End, FilePart, Output, Overflow, Rest};
+use super::output::{Closed, End, FilePart, Output, Overflow, Rest, TooManyHints};
 use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
 use super::tasks::Task;
 use super::worker::Worker;
@@ -118,15 +118,13 @@ impl Exchange {
 
     /// Thread: to be called when the response is over. Comes back where that is so already.
     pub(crate) fn after(&self, callback: Callback) -> Option<Callback> {
-        match self.callbacks.after(callback) {
-            Ok(first) => {
-                if first {
-                    self.worker.begin_follow_up();
-                }
-                None
-            }
-            Err(callback) => Some(callback),
+        // Before anybody can have it: who takes it may be done with it at once.
+        self.worker.begin_follow_up();
+        let added = self.callbacks.after(callback);
+        if !matches!(added, Ok(true)) {
+            self.worker.end_follow_up();
         }
+        added.err()
     }
 
     /// A Python thread: what is to be called now that the client is gone.
@@ -257,8 +255,8 @@ impl Exchange {
     }
 
     /// Thread: sends a 103 (Early Hints).
-    pub(crate) fn send_hints(&self, fields: Vec<Field>) {
-        self.output.push_hints(fields, || self.announce());
+    pub(crate) fn send_hints(&self, fields: Vec<Field>) -> Result<(), TooManyHints> {
+        self.output.push_hints(fields, || self.announce())
     }
 
     /// Thread: sends a part of a file. Never waits.

@@ -89,6 +89,15 @@ pub(crate) enum Overflow {
     File(io::Error),
 }
 
+/// The early hints of a request are longer than [`MAX_HINTS`] in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the early hints of this request are longer than {MAX_HINTS} bytes in all")]
+pub(crate) struct TooManyHints;
+
+/// Bytes of all early hints of a request, each field counted as HTTP/2 counts it (RFC 9113, section
+/// 6.5.2): names, values, and 32 bytes. Until a client takes them they wait in memory, as no block does.
+pub(crate) const MAX_HINTS: usize = 1 << 20;
+
 /// What did not fit; for [`Output::push_blocking`], or inline for [`Output::push_some`].
 #[derive(Debug)]
 pub(crate) struct Rest {
@@ -128,6 +137,8 @@ pub(crate) struct Output {
 struct State {
     buffering: Buffering,
     hints: Vec<Vec<Field>>,
+    /// Bytes of all hints, of those that the event loop has taken as well.
+    hints_size: usize,
     head: Option<ResponseHead>,
     /// There has been a head.
     started: bool,
@@ -152,6 +163,7 @@ impl Output {
         let state = State {
             buffering,
             hints: Vec::new(),
+            hints_size: 0,
             head: None,
             started: false,
             blocks: VecDeque::new(),
@@ -176,18 +188,28 @@ impl Output {
     }
 
     /// Thread: adds a 103 (Early Hints). One that comes after the head is nobody's any more.
-    pub(crate) fn push_hints(&self, fields: Vec<Field>, announce: impl Fn()) {
+    pub(crate) fn push_hints(
+        &self,
+        fields: Vec<Field>,
+        announce: impl Fn(),
+    ) -> Result<(), TooManyHints> {
+        let size: usize = fields.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
         let news = {
             let mut state = lock(&self.state);
             if state.closed || state.started {
-                return;
+                return Ok(());
             }
+            if size > MAX_HINTS - state.hints_size {
+                return Err(TooManyHints);
+            }
+            state.hints_size += size;
             state.hints.push(fields);
             state.announces()
         };
         if news {
             announce();
         }
+        Ok(())
     }
 
     /// Thread: sets what follows the body. It goes with the next part of the response, the end at last.

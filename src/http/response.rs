@@ -59,7 +59,7 @@ impl ResponseHead {
         self.content_length = length;
     }
 
-    /// The body is a file, or a part of one.
+    /// All of the body is in a file, or in a part of one.
     pub(crate) fn set_file(&mut self) {
         self.file = true;
     }

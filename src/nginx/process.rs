@@ -299,9 +299,12 @@ pub(super) unsafe fn stop(token: EventThread) {
     let worker = &process.worker;
     let undone = worker.follow_ups();
     if undone > 0 {
+        let who = match undone {
+            1 => "1 request has asked for after its response".to_owned(),
+            _ => format!("{undone} requests have asked for after their responses"),
+        };
         let text = format!(
-            "pywsgi: the worker exits before what {undone} requests have asked for after their response \
-             (after_response, a file's close) has been done"
+            "pywsgi: the worker exits before what {who} (after_response, a file's close) has been done"
         );
         // SAFETY: the cycle's log is there until the process ends.
         unsafe { log::write(process.log(), log::WARN, &text) };

@@ -1,7 +1,7 @@
 //! The applications of a worker: each is imported once, and again only after a failure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::prelude::*;
 
@@ -20,9 +20,7 @@ pub(super) struct App {
     validated: OnceLock<Py<PyAny>>,
     /// The traceback of the last import, where that has failed.
     failure: Mutex<String>,
-    /// A thread imports it now.
-    importing: Mutex<bool>,
-    imported: Condvar,
+    import: Import,
     hop_by_hop_said: AtomicBool,
     mount_said: AtomicBool,
 }
@@ -37,8 +35,7 @@ impl App {
             callable: OnceLock::new(),
             validated: OnceLock::new(),
             failure: Mutex::default(),
-            importing: Mutex::new(false),
-            imported: Condvar::new(),
+            import: Import::default(),
             hop_by_hop_said: AtomicBool::new(false),
             mount_said: AtomicBool::new(false),
         })
@@ -87,8 +84,14 @@ impl App {
         if let Some(callable) = self.callable.get() {
             return Some(callable);
         }
-        if !self.begin_import(py) {
+        let Some(importing) = self.import.begin() else {
+            // Detached: the importing thread needs the interpreter.
+            py.detach(|| self.import.wait());
             return self.callable.get();
+        };
+        // Another thread may have done so meanwhile.
+        if let Some(callable) = self.callable.get() {
+            return Some(callable);
         }
         let changed = self
             .loader
@@ -98,34 +101,12 @@ impl App {
         if changed {
             self.load(py, runtime);
         }
-        *self.importing.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.imported.notify_all();
+        drop(importing);
         if self.callable.get().is_none() && !changed {
             let text = format!("application \"{}\" was not imported, see above", self.target);
             logging::write(py, Level::Error, &text);
         }
         self.callable.get()
-    }
-
-    /// This thread is to import; false where another one has done so meanwhile.
-    fn begin_import(&self, py: Python<'_>) -> bool {
-        let mut importing = self.importing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*importing {
-            *importing = true;
-            return self.callable.get().is_none() || {
-                *importing = false;
-                false
-            };
-        }
-        drop(importing);
-        // Detached: the importing thread needs the interpreter.
-        py.detach(|| {
-            let mut importing = self.importing.lock().unwrap_or_else(PoisonError::into_inner);
-            while *importing {
-                importing = self.imported.wait(importing).unwrap_or_else(PoisonError::into_inner);
-            }
-        });
-        false
     }
 
     /// Says once that a hop-by-hop header was dropped.
@@ -152,5 +133,79 @@ impl App {
             );
             logging::write(py, Level::Warn, &text);
         }
+    }
+}
+
+/// Who imports an application: one thread at a time.
+#[derive(Default)]
+struct Import {
+    running: Mutex<bool>,
+    ended: Condvar,
+}
+
+impl Import {
+    /// Nobody else imports until what this gives is dropped; `None` where another thread does.
+    fn begin(&self) -> Option<Importing<'_>> {
+        let already = std::mem::replace(&mut *self.running(), true);
+        (!already).then(|| Importing(self))
+    }
+
+    /// Waits until nobody imports.
+    fn wait(&self) {
+        let mut running = self.running();
+        while *running {
+            running = self.ended.wait(running).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, bool> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// This thread imports. It ends with a panic as well: the other threads would wait for ever.
+struct Importing<'a>(&'a Import);
+
+impl Drop for Importing<'_> {
+    fn drop(&mut self) {
+        let Self(import) = *self;
+        *import.running() = false;
+        import.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn one_thread_imports_and_the_others_wait() {
+        let import = Import::default();
+        let importing = import.begin().unwrap();
+        assert!(import.begin().is_none());
+        assert!(import.begin().is_none(), "who is refused ends nothing");
+        thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                import.wait();
+                import.begin().is_some()
+            });
+            drop(importing);
+            assert!(other.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn an_import_that_panics_is_over() {
+        let import = Import::default();
+        let panicked = panic::catch_unwind(|| {
+            let _importing = import.begin().unwrap();
+            panic!("in the import");
+        });
+        assert!(panicked.is_err());
+        import.wait();
+        assert!(import.begin().is_some());
     }
 }

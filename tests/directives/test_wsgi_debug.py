@@ -32,6 +32,8 @@ SOURCE = """
             error = ValueError("two\\nlines")
             error.add_note("a note")
             raise error
+        if query == "long":
+            raise ValueError("x" * 3_000_000)
         if query == "status":
             start_response("200", [("Content-Type", "text/plain")])
         if query == "started":
@@ -108,6 +110,15 @@ def test_notes_are_shown_and_the_heading_is_the_exception(start):
     text = client.get("/?noted", headers={"Accept": "text/html"}).text
     assert "<h1>ValueError: two</h1>" in text
     assert "ValueError: two\nlines\na note</pre>" in text
+
+
+def test_a_message_of_megabytes_is_cut(start):
+    client = start("wsgi_debug traceback;")
+    response = client.get("/?long", headers={"Accept": "text/html"})
+    assert response.status_code == 500
+    assert "ValueError: xxx" in response.text
+    assert "characters are left out]" in response.text
+    assert len(response.content) < 100_000
 
 
 def test_who_wants_no_html_gets_text(start):
@@ -246,6 +257,57 @@ def test_validate_leaves_a_good_application_alone(start, nginx):
     assert (listed.headers["Content-Length"], listed.text) == ("6", "onetwo")
     ranged = client.get("/?file", headers={"Range": "bytes=0-5"})
     assert (ranged.status_code, len(ranged.content)) == (206, 6)
+
+
+FLASK = """
+    from flask import Flask, Response, request
+
+    application = Flask(__name__)
+
+    @application.get("/")
+    def none():
+        return "", 204
+
+    @application.get("/fresh")
+    def fresh():
+        answer = Response("text")
+        answer.set_etag("one")
+        return answer.make_conditional(request)
+"""
+DJANGO = """
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+    from django.http import HttpResponse
+    from django.urls import path
+
+    settings.configure(
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF=__name__,
+        # The second one gives every response its length, this one too.
+        MIDDLEWARE=[
+            "django.middleware.http.ConditionalGetMiddleware",
+            "django.middleware.common.CommonMiddleware",
+        ],
+    )
+    urlpatterns = [
+        path("", lambda request: HttpResponse(status=204)),
+        path("fresh", lambda request: HttpResponse("text", headers={"ETag": '"one"'})),
+    ]
+    application = get_wsgi_application()
+"""
+
+
+@pytest.mark.parametrize("source", [FLASK, DJANGO], ids=["flask", "django"])
+def test_validate_takes_what_frameworks_answer_without_content(nginx, source):
+    app = nginx.app("framework", source)
+    nginx.start(f"wsgi_app {app}; wsgi_debug validate;")
+    client = nginx.client()
+    none = client.get("/")
+    assert (none.status_code, none.content) == (204, b""), none.text
+    assert "Content-Length" not in none.headers
+    assert client.get("/fresh").text == "text"
+    unchanged = client.get("/fresh", headers={"If-None-Match": '"one"'})
+    assert (unchanged.status_code, unchanged.content) == (304, b""), unchanged.text
 
 
 def test_validate_also_shows_other_faults(start):

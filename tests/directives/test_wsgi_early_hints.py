@@ -27,6 +27,13 @@ SOURCE = """
             hints([("Link", "a\\r\\nSet-Cookie: b")])
         if query == "length":
             hints([("Content-Length", "5")])
+        if query == "endless":
+            try:
+                for number in range(100_000):
+                    hints([("X-Number", str(number).rjust(960, "0"))])
+            except ValueError as error:
+                record("refused", f"{number} {error}")
+                raise
         if query == "late":
             start_response("200 OK", [("Content-Type", "text/plain")])(b"begun ")
             hints(LINKS)
@@ -118,6 +125,16 @@ if CAN:
         start()
         assert ask(nginx, query).startswith(b"HTTP/1.1 500 ")
         assert nginx.wait_log(what)
+
+    def test_hints_without_end_are_refused(start, nginx):
+        start()
+        answer = ask(nginx, "endless")
+        # Each counts as 8 + 960 + 32 bytes.
+        assert nginx.recorded("refused") == [
+            "1048 the early hints of this request are longer than 1048576 bytes in all"
+        ]
+        assert answer.count(b"HTTP/1.1 103 ") == 1048
+        assert b"HTTP/1.1 500 " in answer
 
     @pytest.mark.parametrize(("condition", "sent"), [("1", True), ("0", False), ('""', False)])
     def test_the_conditions_of_early_hints_decide(start, nginx, condition, sent):

@@ -278,6 +278,24 @@ def test_a_file_shorter_than_its_content_length_is_seen_as_such(start, nginx):
     )
 
 
+@pytest.mark.parametrize("directive", ["", "wsgi_force_ranges on;"])
+@pytest.mark.parametrize("wanted", ["0-9,{beyond}-", "{beyond}-,0-9", "0-9,20-29", "{beyond}-"])
+def test_ranges_of_a_file_shorter_than_its_content_length(start, nginx, directive, wanted):
+    """nginx says at its level alert where several ranges do not lie in one buffer."""
+    start(directive)
+    fields = f"Host: a\r\nRange: bytes={wanted.format(beyond=SIZE + 100)}\r\n"
+    request = f"GET /?Content-Length={SIZE + 1000} HTTP/1.1\r\n{fields}\r\n"
+    answer = nginx.raw(request.encode(), timeout=60)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if directive and "," not in wanted:
+        # One range alone can be cut out of what comes, and in that one there is nothing.
+        assert (b"200 OK" in head, body) == (False, b"")
+    else:
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert CONTENT.startswith(body)
+    assert nginx.wait_log(f"ended its body after {SIZE} bytes")
+
+
 def test_what_was_written_before_comes_before(start):
     client = start()
     assert client.get("/?write=before").content == b"before" + CONTENT

@@ -316,7 +316,18 @@ def test_a_reload_waits_no_longer_than_python_drain_timeout(start, nginx):
     client.close()
     nginx.wait_recorded("begun")
     nginx.quit()
-    assert nginx.wait_log("the worker exits before what 1 requests have asked for")
+    assert nginx.wait_log("exits before what 1 request has asked for after its response ")
+    assert nginx.recorded("after") == []
+
+
+def test_several_requests_that_are_not_waited_for_are_counted(start, nginx):
+    client = start(http="python_drain_timeout 500ms; python_finalize on timeout=500ms;")
+    for _ in range(2):
+        assert client.get("/?do=slow_after").text == "xxx"
+    client.close()
+    nginx.wait_recorded("begun", 2)
+    nginx.quit()
+    assert nginx.wait_log("what 2 requests have asked for after their responses ")
     assert nginx.recorded("after") == []
 
 
@@ -425,6 +436,50 @@ def test_an_interrupt_hits_its_own_request_alone(abort, nginx):
             connection.get("/?wait")
         assert len(client.get("/").content) == 10000
     assert "[error]" not in nginx.error_log()
+
+
+def test_an_interrupt_that_comes_too_late_is_taken_back(nginx):
+    """Once the client has the first block, no bytecode of the request is left to be interrupted:
+    the iterators are C's, and the last of them waits until the interrupt has been set.
+    """
+    app = nginx.app(
+        "late",
+        """
+        import itertools
+        import threading
+
+        from testkit import record
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            if environ["PATH_INFO"] == "/next":
+                return [b"untouched"]
+            lock = threading.Lock()
+            lock.acquire()
+
+            # Called when the thread has been interrupted.
+            @environ["pywsgi.request"].on_disconnect
+            def left():
+                record("left")
+                lock.release()
+
+            return itertools.chain([b"first"], iter(lock.acquire, True))
+        """,
+    )
+    nginx.start(
+        f"wsgi_app {app}; wsgi_client_abort cancel;",
+        http="python_thread_pool default threads=1;",
+    )
+    client = nginx.client()
+    for number in range(1, 4):
+        with nginx.connect() as connection:
+            connection.get("/")
+            assert connection.until(b"first") is not None
+            connection.reset()
+        nginx.wait_recorded("left", number)
+        response = client.get("/next")
+        assert (response.status_code, response.text) == (200, "untouched")
+    assert "ClientDisconnected" not in nginx.error_log()
 
 
 def test_cancel_leaves_an_import_alone(nginx):

@@ -26,6 +26,31 @@ fn either_the_thread_or_the_event_loop_has_it() {
 }
 
 #[test]
+fn what_comes_after_a_response_is_counted_before_it_can_be_done() {
+    check(3, || {
+        let worker = worker(1, 0);
+        let [job] = jobs(&worker);
+        assert!(job.start(7));
+        // A thread of the application's own asks while the request's thread leaves.
+        let asking = {
+            let job = Arc::clone(&job);
+            thread::spawn(move || job.after(Callback::new(|| ())).is_some())
+        };
+        job.over();
+        let after = job.done();
+        let taken = !after.is_empty();
+        after.into_iter().for_each(Callback::call);
+        if taken {
+            job.followed_up();
+            assert_eq!(worker.follow_ups(), 0);
+        }
+        let refused = asking.join().unwrap();
+        assert!(refused != taken, "one of them calls it, and not both");
+        assert_eq!(worker.follow_ups(), 0);
+    });
+}
+
+#[test]
 fn no_wait_is_left_out() {
     check(3, || {
         let wait = Arc::new(ClientWait::default());

@@ -138,6 +138,41 @@ fn a_head_goes_though_its_block_has_no_room() {
     assert!(batch.head.is_some() && batch.blocks.is_empty());
 }
 
+/// A hint that counts as `size` bytes.
+fn hint(size: usize) -> Vec<Field> {
+    vec![(b"Link".to_vec(), vec![b'x'; size - 36])]
+}
+
+#[test]
+fn hints_are_bounded_in_all_whether_taken_or_not() {
+    let output = Output::new(buffered(9, 0));
+    let push = |fields| output.push_hints(fields, || ());
+    assert_eq!(push(hint(MAX_HINTS + 1)), Err(TooManyHints));
+    assert_eq!(push(hint(MAX_HINTS - 100)), Ok(()));
+    assert_eq!(push(hint(101)), Err(TooManyHints));
+    let mut batch = Batch::default();
+    output.take(&mut batch);
+    assert_eq!(batch.hints.len(), 1, "what was refused is not there");
+    assert_eq!(push(hint(101)), Err(TooManyHints));
+    assert_eq!(push(hint(100)), Ok(()));
+    // The smallest there is.
+    assert_eq!(push(vec![(b"a".to_vec(), Vec::new())]), Err(TooManyHints));
+}
+
+#[test]
+fn hints_that_are_nobody_s_are_not_counted() {
+    let late = Output::new(buffered(9, 0));
+    assert!(late.push(Some(head()), Bytes::new(), None, || ()).unwrap().is_none());
+    let closed = Output::new(buffered(9, 0));
+    assert!(!closed.close());
+    for output in [late, closed] {
+        assert_eq!(output.push_hints(hint(MAX_HINTS + 1), || panic!("announced")), Ok(()));
+        let mut batch = Batch::default();
+        output.take(&mut batch);
+        assert!(batch.hints.is_empty());
+    }
+}
+
 #[test]
 fn what_is_taken_adds_to_a_batch() {
     let output = Output::new(buffered(9, 0));

@@ -37,7 +37,7 @@ impl EarlyHints {
             }
         }
         if !fields.is_empty() {
-            job.send_hints(fields);
+            job.send_hints(fields).map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
         Ok(())
     }

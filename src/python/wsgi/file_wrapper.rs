@@ -1,7 +1,8 @@
 //! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a file goes to nginx as a
 //! file, everything else is read block by block.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
@@ -67,14 +68,16 @@ impl FileWrapper {
         let Ok(metadata) = file.metadata() else { return Ok(None) };
         let end = metadata.len();
         // What has no length there, as the files of /proc, or a wrong one, as those of /sys, is read.
-        let sendable = metadata.is_file() && end > start && !in_sysfs(&file);
+        let sendable = metadata.is_file() && end > start && !in_sysfs(&file, &metadata);
         Ok(sendable.then(|| FilePart { file: Arc::new(file), start, end }))
     }
 }
 
-/// Every attribute in sysfs says that it is as long as a page, however little it holds.
-fn in_sysfs(file: &File) -> bool {
-    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == SYSFS_MAGIC)
+/// Every attribute in sysfs says that it is as long as a page, however little it holds. It takes no block
+/// of a disk: only such a file's system is asked for, which is a round trip where it is on another machine.
+fn in_sysfs(file: &File, metadata: &Metadata) -> bool {
+    metadata.blocks() == 0
+        && rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == SYSFS_MAGIC)
 }
 
 /// linux/magic.h; see statfs(2).

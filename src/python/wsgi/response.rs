@@ -247,7 +247,12 @@ impl Response {
             return Err(Unsent::Busy);
         }
         let mut head = self.take_head(&mut state, total);
-        if let Some(head) = head.as_mut().filter(|_| file) {
+        // One that ends before its Content-Length is not the whole body: nginx must not look for several
+        // ranges in it (`ngx_http_range_test_overlapped`).
+        let whole = |head: &&mut ResponseHead| {
+            head.content_length().is_none_or(|length| length <= len as u64)
+        };
+        if let Some(head) = head.as_mut().filter(|_| file).filter(whole) {
             head.set_file();
         }
         let trailers = state.trailers;

@@ -1,0 +1,27 @@
+"""`wsgi_debug validate`: what an application does with `wsgi.input` and `wsgi.errors`."""
+
+# The applications here are written as applications are: without types.
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+from validated import refused
+
+
+def test_the_streams():
+    def closes_input(environ, start_response):
+        environ["wsgi.input"].close()
+
+    def closes_errors(environ, start_response):
+        environ["wsgi.errors"].close()
+
+    def reads(environ, start_response):
+        environ["wsgi.input"].read(1, 2)
+
+    def logs(environ, start_response):
+        environ["wsgi.errors"].write(b"bytes")
+
+    refused(closes_input, "the application closes wsgi.input", "close()")
+    refused(closes_errors, "the application closes wsgi.errors", "close()")
+    refused(reads, "wsgi.input.read() was called with 2 arguments", "read(1, 2)")
+    refused(logs, "wsgi.errors.write() was given bytes", "write(b")
