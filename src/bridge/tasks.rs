@@ -191,7 +191,7 @@ mod model {
                     loop {
                         match tasks.next() {
                             Task::Collect => collected = dropped.load(Ordering::Relaxed),
-                            Task::LogStack(_) | Task::Gone(_) | Task::Grow(_) => {
+                            Task::LogStack(_) | Task::Gone(_) | Task::Resume(_) | Task::Grow(_) => {
                                 panic!("nobody asked for it")
                             }
                             Task::Stop => return collected,

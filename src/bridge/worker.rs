@@ -156,7 +156,7 @@ impl Worker {
                 Executor::Inline => self.events.push(Event::Run(job)),
                 Executor::Threads(_) => {
                     let pool = self.pool_of(&job);
-                    if !pool.is_some_and(|pool| pool.submit(Arc::clone(&job)).is_ok()) {
+                    if pool.is_none_or(|pool| pool.submit(Arc::clone(&job)).is_err()) {
                         refused.push(job);
                     }
                 }

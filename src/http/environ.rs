@@ -54,6 +54,12 @@ pub(crate) const KNOWN: &[(&[u8], &str)] = &[
 /// Is the value of this one of [`KNOWN`] often that of the last request as well? Those that tell clients or
 /// requests apart are not, and those that are secret are nothing to keep.
 pub(crate) fn is_often_the_same(index: usize) -> bool {
+    const SAME: [bool; KNOWN.len()] = same();
+    SAME.get(index).copied().unwrap_or_default()
+}
+
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+const fn same() -> [bool; KNOWN.len()] {
     const DIFFER: [&[u8]; 19] = [
         b"authorization",
         b"cookie",
@@ -75,22 +81,19 @@ pub(crate) fn is_often_the_same(index: usize) -> bool {
         b"x-real-ip",
         b"x-request-id",
     ];
-    const SAME: [bool; KNOWN.len()] = {
-        let mut same = [true; KNOWN.len()];
-        let mut index = 0;
-        while index < KNOWN.len() {
-            let mut other = 0;
-            while other < DIFFER.len() {
-                if name_hash_of(KNOWN[index].0) == name_hash_of(DIFFER[other]) {
-                    same[index] = false;
-                }
-                other += 1;
+    let mut same = [true; KNOWN.len()];
+    let mut index = 0;
+    while index < KNOWN.len() {
+        let mut other = 0;
+        while other < DIFFER.len() {
+            if name_hash_of(KNOWN[index].0) == name_hash_of(DIFFER[other]) {
+                same[index] = false;
             }
-            index += 1;
+            other += 1;
         }
-        same
-    };
-    SAME.get(index).copied().unwrap_or_default()
+        index += 1;
+    }
+    same
 }
 
 /// An environ key made of a header's name.
@@ -293,6 +296,18 @@ mod tests {
             assert_eq!(key(name, name_hash(name)), HeaderKey::Known(index));
             assert_eq!(variable_name(name), variable.as_bytes());
         }
+    }
+
+    #[test]
+    fn what_is_secret_is_not_kept() {
+        let kept = |name: &[u8]| {
+            let index = KNOWN.iter().position(|(known, _)| *known == name).unwrap();
+            is_often_the_same(index)
+        };
+        assert!(kept(b"host") && kept(b"user-agent") && kept(b"accept-encoding"));
+        assert!(!kept(b"cookie") && !kept(b"authorization") && !kept(b"x-csrftoken"));
+        assert_eq!((0..KNOWN.len()).filter(|&index| !is_often_the_same(index)).count(), 19);
+        assert!(!is_often_the_same(KNOWN.len()));
     }
 
     #[test]
