@@ -72,7 +72,7 @@ impl Exchange {
         worker: Arc<Worker>,
         input: Input,
     ) -> Self {
-        let output = Output::new(location.buffering.clone());
+        let output = Output::new(location.buffering.clone(), Arc::clone(&worker.loans));
         Self {
             id,
             head,

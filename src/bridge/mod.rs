@@ -30,6 +30,7 @@ pub(crate) mod gate;
 pub(crate) mod id;
 pub(crate) mod inline;
 pub(crate) mod input;
+pub(crate) mod loan;
 pub(crate) mod output;
 pub(crate) mod pool;
 pub(crate) mod spill;

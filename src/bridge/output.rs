@@ -11,6 +11,9 @@
 //! order of the blocks is the order of the response. With buffering off, or beyond the file's limit,
 //! the thread waits for the client.
 //!
+//! A block larger than the limit of memory is taken as it is where there is room at all, as long as the worker
+//! has not too many of these ([`Loans`]).
+//!
 //! A place in a file is written once: sendfile(2) sends from the file's pages, so what the client has
 //! by the kernel's word may still be read from them. When the client has all of a file, the next block
 //! begins a new one.
@@ -25,6 +28,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::config::Buffering;
+use super::loan::{Loan, Loans};
 use super::spill;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 use crate::http::header::Field;
@@ -129,6 +133,7 @@ impl Batch {
 #[derive(Debug)]
 pub(crate) struct Output {
     state: Mutex<State>,
+    loans: Arc<Loans>,
     /// For the thread: there is room, the client stalled, or the pipe is closed.
     changed: Condvar,
 }
@@ -159,7 +164,7 @@ struct State {
 }
 
 impl Output {
-    pub(crate) fn new(buffering: Buffering) -> Self {
+    pub(crate) fn new(buffering: Buffering, loans: Arc<Loans>) -> Self {
         let state = State {
             buffering,
             hints: Vec::new(),
@@ -179,7 +184,7 @@ impl Output {
             closed: false,
             waiting: false,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state), loans, changed: Condvar::new() }
     }
 
     /// Thread: overrides `wsgi_buffering` for this response (`X-Accel-Buffering`).
@@ -235,6 +240,10 @@ impl Output {
                 state.add_memory(block);
                 state.end = end.or(state.end);
                 (None, news && state.announces())
+            } else if let Some(loan) = state.borrow(block.len(), &self.loans) {
+                state.add_memory(loan.of(block));
+                state.end = end.or(state.end);
+                (None, state.announces())
             } else {
                 (Some(Rest { block, end }), news && state.announces())
             }
@@ -461,6 +470,10 @@ impl Output {
     }
 }
 
+/// All large blocks that wait in a worker are together no longer than so many times `wsgi_buffer_size`: no
+/// longer than what nginx's default of connections (`worker_connections`) may have waiting in any case.
+const LARGE_BLOCKS: u64 = 1024;
+
 /// Bytes written to a file at once: between two pieces an abort is noticed.
 const PIECE: usize = 1 << 20;
 
@@ -508,6 +521,14 @@ impl State {
             0 => Way::Wait,
             room => Way::File(len.min(PIECE).min(usize::try_from(room).unwrap_or(PIECE))),
         }
+    }
+
+    /// May a block of this size, for which there is no room, be taken as it is?
+    fn borrow(&self, len: usize, loans: &Arc<Loans>) -> Option<Loan> {
+        let Buffering { enabled, memory, .. } = self.buffering;
+        let takes = enabled && len > memory && self.memory < memory && self.file_pending == 0;
+        let limit = (memory as u64).saturating_mul(LARGE_BLOCKS);
+        takes.then(|| loans.take(len as u64, limit)).flatten()
     }
 
     fn set_head(&mut self, head: Option<ResponseHead>) {

@@ -9,6 +9,7 @@ use super::events::{Event, Events};
 use super::exchange::{Job, milliseconds};
 use super::gate::{Gate, Passage};
 use super::inline::Inline;
+use super::loan::Loans;
 use super::pool::Pool;
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use super::tasks::{Task, Tasks};
@@ -22,6 +23,7 @@ pub(crate) struct Worker {
     /// One per application.
     pub(crate) gates: Vec<Gate>,
     pub(crate) tasks: Tasks,
+    pub(super) loans: Arc<Loans>,
     /// The executor `inline`, from when Python is there.
     inline: OnceLock<Box<dyn Inline>>,
     /// The interpreter did not start.
@@ -72,6 +74,7 @@ impl Worker {
             pools,
             gates,
             tasks: Tasks::new(),
+            loans: Loans::new(),
             inline: OnceLock::new(),
             broken: AtomicBool::new(false),
             follow_ups: AtomicU64::new(0),

@@ -5,6 +5,11 @@ use loom::thread;
 use super::*;
 use crate::bridge::fixture::{buffered, check, unbuffered};
 
+/// Where large blocks find no loan.
+fn new_output(buffering: Buffering) -> Output {
+    Output::new(buffering, Loans::used_up())
+}
+
 /// What the event loop hears of the announcements.
 #[derive(Default)]
 struct Ear {
@@ -83,7 +88,7 @@ fn runs(
     blocks: &'static [&'static str],
 ) {
     check(preemptions, move || {
-        let output = Arc::new(Output::new(buffering.clone()));
+        let output = Arc::new(new_output(buffering.clone()));
         let ear = Arc::new(Ear::default());
         let thread = {
             let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
@@ -117,7 +122,7 @@ fn by_way_of_the_file_every_block_arrives_in_order() {
 #[test]
 fn closing_wakes_a_thread_that_waits() {
     check(3, || {
-        let output = Arc::new(Output::new(unbuffered(2)));
+        let output = Arc::new(new_output(unbuffered(2)));
         let ear = Arc::new(Ear::default());
         let thread = {
             let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
@@ -132,7 +137,7 @@ fn closing_wakes_a_thread_that_waits() {
 #[test]
 fn a_thread_learns_that_the_client_stalls() {
     check(2, || {
-        let output = Arc::new(Output::new(buffered(2, 9)));
+        let output = Arc::new(new_output(buffered(2, 9)));
         let ear = Arc::new(Ear::default());
         let thread = {
             let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));

@@ -8,6 +8,11 @@ use std::time::Duration;
 use super::*;
 use crate::bridge::fixture::{buffered, unbuffered, until};
 
+/// Where large blocks find no loan.
+fn new_output(buffering: Buffering) -> Output {
+    Output::new(buffering, Loans::used_up())
+}
+
 type Pushed = Result<Option<io::Error>, Closed>;
 
 fn bytes(text: &str) -> Bytes {
@@ -97,8 +102,32 @@ fn owned(len: usize, gone: &Arc<AtomicUsize>) -> Bytes {
 }
 
 #[test]
+fn a_large_block_is_lent_while_that_may_be() {
+    let loans = Loans::new();
+    // 4,096 bytes in all.
+    let output = || Output::new(buffered(4, 0), Arc::clone(&loans));
+    let large = |size| Bytes::from(vec![b'x'; size]);
+    let (first, second) = (output(), output());
+    assert!(first.push(None, bytes("abc"), None, || ()).unwrap().is_none());
+    assert!(first.push(None, large(3000), None, || ()).unwrap().is_none());
+    // One at a time in a pipe, and no more in all.
+    assert!(first.push(None, large(5), None, || ()).unwrap().is_some());
+    assert!(second.push(None, large(2000), None, || ()).unwrap().is_some());
+    let mut batch = Batch::default();
+    first.take(&mut batch);
+    assert_eq!(batch.blocks.iter().map(|block| text_of(block).len()).sum::<usize>(), 3003);
+    drop(batch);
+    first.drained(3003, 0, false);
+    assert!(second.push(None, large(2000), Some(End::Complete), || ()).unwrap().is_none());
+    second.take(&mut Batch::default());
+    // What the client has taken is given back; what has a place is not lent.
+    assert!(first.push(None, bytes("abcd"), None, || ()).unwrap().is_none());
+    assert!(loans.take(4096, 4096).is_some());
+}
+
+#[test]
 fn a_batch_is_announced_once() {
-    let output = Output::new(buffered(9, 0));
+    let output = new_output(buffered(9, 0));
     let announced = Cell::new(0);
     let announce = || announced.set(announced.get() + 1);
     let push = |head, text, end| {
@@ -125,7 +154,7 @@ fn a_batch_is_announced_once() {
 
 #[test]
 fn a_head_goes_though_its_block_has_no_room() {
-    let output = Output::new(buffered(4, 0));
+    let output = new_output(buffered(4, 0));
     let announced = Cell::new(0);
     let announce = || announced.set(announced.get() + 1);
     assert!(push(&output, "abcd"));
@@ -145,7 +174,7 @@ fn hint(size: usize) -> Vec<Field> {
 
 #[test]
 fn hints_are_bounded_in_all_whether_taken_or_not() {
-    let output = Output::new(buffered(9, 0));
+    let output = new_output(buffered(9, 0));
     let push = |fields| output.push_hints(fields, || ());
     assert_eq!(push(hint(MAX_HINTS + 1)), Err(TooManyHints));
     assert_eq!(push(hint(MAX_HINTS - 100)), Ok(()));
@@ -161,9 +190,9 @@ fn hints_are_bounded_in_all_whether_taken_or_not() {
 
 #[test]
 fn hints_that_are_nobody_s_are_not_counted() {
-    let late = Output::new(buffered(9, 0));
+    let late = new_output(buffered(9, 0));
     assert!(late.push(Some(head()), Bytes::new(), None, || ()).unwrap().is_none());
-    let closed = Output::new(buffered(9, 0));
+    let closed = new_output(buffered(9, 0));
     assert!(!closed.close());
     for output in [late, closed] {
         assert_eq!(output.push_hints(hint(MAX_HINTS + 1), || panic!("announced")), Ok(()));
@@ -175,7 +204,7 @@ fn hints_that_are_nobody_s_are_not_counted() {
 
 #[test]
 fn what_is_taken_adds_to_a_batch() {
-    let output = Output::new(buffered(9, 0));
+    let output = new_output(buffered(9, 0));
     let mut batch = Batch::default();
     output.push(Some(head()), bytes("a"), None, || ()).unwrap();
     output.take(&mut batch);
@@ -188,7 +217,7 @@ fn what_is_taken_adds_to_a_batch() {
 
 #[test]
 fn an_end_stays_whatever_comes_after_it() {
-    let output = Output::new(buffered(9, 0));
+    let output = new_output(buffered(9, 0));
     output.push(None, bytes("a"), Some(End::Complete), || ()).unwrap();
     assert!(push(&output, "late"));
     assert_eq!(take_end(&output), Some(End::Complete));
@@ -197,7 +226,7 @@ fn an_end_stays_whatever_comes_after_it() {
 
 #[test]
 fn order_holds_through_memory_and_file_and_back() {
-    let output = Output::new(buffered(8, 99));
+    let output = new_output(buffered(8, 99));
     assert!(push(&output, "abcdefgh"));
     assert_eq!(take(&output), ["m:abcdefgh"]);
     output.drained(2, 0, true);
@@ -219,7 +248,7 @@ fn order_holds_through_memory_and_file_and_back() {
 
 #[test]
 fn a_place_in_a_file_is_written_once() {
-    let output = Output::new(buffered(4, 99));
+    let output = new_output(buffered(4, 99));
     let mut files = Vec::new();
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
@@ -248,7 +277,7 @@ fn a_place_in_a_file_is_written_once() {
 
 #[test]
 fn a_file_of_the_application_s_waits_for_nothing() {
-    let output = Output::new(buffered(4, 99));
+    let output = new_output(buffered(4, 99));
     let file = Arc::new(spill::open(&std::env::temp_dir()).unwrap());
     spill::write(&file, b"0123456789", 0).unwrap();
     assert!(push(&output, "abcd"));
@@ -270,7 +299,7 @@ fn a_file_of_the_application_s_waits_for_nothing() {
 
 #[test]
 fn a_full_memory_is_waited_for_until_the_client_stalls() {
-    let output = Arc::new(Output::new(buffered(4, 99)));
+    let output = Arc::new(new_output(buffered(4, 99)));
     assert!(push(&output, "abcd"));
     let thread = spawn(&output, "efg", None);
     assert_waits(&output, &thread);
@@ -292,7 +321,7 @@ fn a_full_memory_is_waited_for_until_the_client_stalls() {
 
 #[test]
 fn memory_is_not_filled_in_crumbs() {
-    let output = Arc::new(Output::new(buffered(8, 0)));
+    let output = Arc::new(new_output(buffered(8, 0)));
     assert!(push(&output, "abcdefg"));
     let thread = spawn(&output, "hijk", None);
     assert_waits(&output, &thread);
@@ -310,7 +339,7 @@ fn memory_is_not_filled_in_crumbs() {
 
 #[test]
 fn beyond_the_limit_of_the_file_the_thread_waits() {
-    let output = Arc::new(Output::new(buffered(4, 6)));
+    let output = Arc::new(new_output(buffered(4, 6)));
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
     let thread = spawn(&output, "efghijklmn", Some(End::Complete));
@@ -330,7 +359,7 @@ fn beyond_the_limit_of_the_file_the_thread_waits() {
 
 #[test]
 fn without_a_file_the_thread_waits_for_a_client_that_stalls() {
-    let output = Arc::new(Output::new(buffered(4, 0)));
+    let output = Arc::new(new_output(buffered(4, 0)));
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
     let thread = spawn(&output, "ef", None);
@@ -342,7 +371,7 @@ fn without_a_file_the_thread_waits_for_a_client_that_stalls() {
 
 #[test]
 fn a_block_larger_than_memory_goes_through_it_by_copies() {
-    let output = Arc::new(Output::new(buffered(8, 0)));
+    let output = Arc::new(new_output(buffered(8, 0)));
     let gone = Arc::new(AtomicUsize::new(0));
     let thread = {
         let (output, block) = (Arc::clone(&output), owned(100, &gone));
@@ -368,7 +397,7 @@ fn a_block_larger_than_memory_goes_through_it_by_copies() {
 #[test]
 fn a_block_that_fits_is_not_copied() {
     for buffering in [buffered(8, 0), unbuffered(8)] {
-        let output = Arc::new(Output::new(buffering));
+        let output = Arc::new(new_output(buffering));
         for wait in [false, true] {
             let gone = Arc::new(AtomicUsize::new(0));
             if wait {
@@ -392,7 +421,7 @@ fn a_block_that_fits_is_not_copied() {
 
 #[test]
 fn what_goes_to_the_file_is_in_pieces() {
-    let output = Output::new(buffered(4, u64::MAX));
+    let output = new_output(buffered(4, u64::MAX));
     assert!(push(&output, "abcd"));
     take(&output);
     output.drained(0, 0, true);
@@ -405,7 +434,7 @@ fn what_goes_to_the_file_is_in_pieces() {
 
 #[test]
 fn without_buffering_the_thread_waits_for_the_client() {
-    let output = Arc::new(Output::new(Buffering { enabled: false, ..buffered(4, 99) }));
+    let output = Arc::new(new_output(Buffering { enabled: false, ..buffered(4, 99) }));
     // A block goes whole where there is any room.
     assert!(push(&output, "abc"));
     assert!(push(&output, "defghi"));
@@ -422,7 +451,7 @@ fn without_buffering_the_thread_waits_for_the_client() {
 
 #[test]
 fn an_application_may_override_buffering() {
-    let output = Arc::new(Output::new(buffered(4, 99)));
+    let output = Arc::new(new_output(buffered(4, 99)));
     output.set_buffering(false);
     assert!(push(&output, "abcdef"));
     output.drained(0, 0, true);
@@ -431,7 +460,7 @@ fn an_application_may_override_buffering() {
     output.close();
     assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
 
-    let output = Output::new(Buffering { enabled: false, ..buffered(4, 99) });
+    let output = new_output(Buffering { enabled: false, ..buffered(4, 99) });
     output.set_buffering(true);
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
@@ -441,7 +470,7 @@ fn an_application_may_override_buffering() {
 
 #[test]
 fn an_end_comes_after_the_rest() {
-    let output = Arc::new(Output::new(buffered(4, 0)));
+    let output = Arc::new(new_output(buffered(4, 0)));
     assert!(push(&output, "abcd"));
     let thread = spawn(&output, "ef", Some(End::Failed));
     assert_waits(&output, &thread);
@@ -453,7 +482,7 @@ fn an_end_comes_after_the_rest() {
     assert_eq!((batch.blocks.len(), batch.end), (1, Some(End::Failed)));
 
     // Nothing with an end needs no room.
-    let output = Output::new(buffered(4, 99));
+    let output = new_output(buffered(4, 99));
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
     send(&output, bytes("ef"), None).unwrap();
@@ -463,7 +492,7 @@ fn an_end_comes_after_the_rest() {
 
 #[test]
 fn a_closed_pipe_takes_nothing_and_holds_nothing() {
-    let output = Arc::new(Output::new(buffered(8, 0)));
+    let output = Arc::new(new_output(buffered(8, 0)));
     let gone = Arc::new(AtomicUsize::new(0));
     send(&output, owned(8, &gone), None).unwrap();
     let thread = spawn(&output, "ef", Some(End::Complete));
@@ -482,7 +511,7 @@ fn a_closed_pipe_takes_nothing_and_holds_nothing() {
 #[test]
 fn a_pipe_closed_between_push_and_wait_is_noticed() {
     for stalled in [false, true] {
-        let output = Output::new(buffered(4, 99));
+        let output = new_output(buffered(4, 99));
         assert!(push(&output, "abcd"));
         output.drained(0, 0, stalled);
         let rest = output.push(None, bytes("ef"), None, || ()).unwrap().unwrap();
@@ -494,7 +523,7 @@ fn a_pipe_closed_between_push_and_wait_is_noticed() {
 #[test]
 fn without_the_file_a_response_goes_on() {
     let directory = Path::new("/nonexistent/pywsgi").to_path_buf();
-    let output = Arc::new(Output::new(Buffering { directory, ..buffered(4, 99) }));
+    let output = Arc::new(new_output(Buffering { directory, ..buffered(4, 99) }));
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
     let thread = spawn(&output, "ef", Some(End::Complete));
