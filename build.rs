@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
     // `python_home` is checked against this version while the configuration is read.
+    pyo3_build_config::use_pyo3_cfgs();
     let python = pyo3_build_config::get();
     println!("cargo:rustc-env=PYWSGI_PYTHON_VERSION={}", python.version());
     if let Some(executable) = python.executable() {

@@ -21,10 +21,10 @@ class Layer:
 
 
 LAYERS = {
-    "http": Layer(frozenset({"http"}), frozenset({"thiserror"}), unsafe=False),
+    "http": Layer(frozenset({"http"}), frozenset({"smallvec", "thiserror"}), unsafe=False),
     "bridge": Layer(
         frozenset({"http", "bridge"}),
-        frozenset({"bytes", "loom", "rustix", "thiserror"}),
+        frozenset({"bytes", "loom", "rustix", "smallvec", "thiserror"}),
         unsafe=False,
     ),
     "nginx": Layer(

@@ -11,7 +11,7 @@
 //!   ([`Callbacks`]) is run when nginx has let go of the request as well.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::callbacks::{Callback, Callbacks, Gone};
 use super::config::{ClientAbort, Executor, LocationConfig};
@@ -380,11 +380,6 @@ impl ClientWait {
         let total = self.total.load(Ordering::Relaxed);
         if since == 0 { total } else { total + now.saturating_sub(since) }
     }
-}
-
-/// Milliseconds since `epoch`.
-pub(crate) fn milliseconds(epoch: Instant) -> u64 {
-    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -21,11 +21,11 @@
 //! A file of the application's own (`wsgi.file_wrapper`) takes neither memory nor room on the disk, so it
 //! waits for nothing.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::config::Buffering;
 use super::loan::{Loan, Loans};
@@ -113,20 +113,26 @@ pub(crate) struct Rest {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) head: Option<ResponseHead>,
-    pub(crate) blocks: VecDeque<Block>,
+    pub(crate) blocks: Vec<Block>,
     /// What is to go out before the head, each as a 103 (Early Hints).
     pub(crate) hints: Vec<Vec<Field>>,
     /// With the head: trailers were set before it.
     pub(crate) expects_trailers: bool,
-    /// What follows the body, as far as it is known.
+    /// With the end: what follows the body.
     pub(crate) trailers: Vec<Field>,
     pub(crate) end: Option<End>,
 }
 
 impl Batch {
-    /// Does dropping it give back what somebody else owns?
-    pub(crate) fn has_shared(&self) -> bool {
-        self.blocks.iter().any(Block::is_shared)
+    /// Makes it empty, for the next one. True where that has given back what somebody else owns.
+    pub(crate) fn clear(&mut self) -> bool {
+        let shared = self.blocks.iter().any(Block::is_shared);
+        self.head = None;
+        self.blocks.clear();
+        self.hints.clear();
+        self.trailers.clear();
+        self.end = None;
+        shared
     }
 }
 
@@ -147,7 +153,7 @@ struct State {
     head: Option<ResponseHead>,
     /// There has been a head.
     started: bool,
-    blocks: VecDeque<Block>,
+    blocks: SmallVec<[Block; 1]>,
     expects_trailers: bool,
     trailers: Vec<Field>,
     end: Option<End>,
@@ -171,7 +177,7 @@ impl Output {
             hints_size: 0,
             head: None,
             started: false,
-            blocks: VecDeque::new(),
+            blocks: SmallVec::new(),
             expects_trailers: false,
             trailers: Vec::new(),
             end: None,
@@ -265,7 +271,7 @@ impl Output {
         let news = {
             let mut state = self.open()?;
             state.set_head(head);
-            state.blocks.push_back(Block::File(part));
+            state.blocks.push(Block::File(part));
             state.end = end.or(state.end);
             state.announces()
         };
@@ -377,11 +383,11 @@ impl Output {
             batch.head = Some(head);
             batch.expects_trailers = state.expects_trailers;
         }
-        batch.blocks.append(&mut state.blocks);
-        if !state.trailers.is_empty() {
+        batch.blocks.extend(state.blocks.drain(..));
+        if let Some(end) = state.end.take() {
+            batch.end = Some(end);
             batch.trailers = std::mem::take(&mut state.trailers);
         }
-        batch.end = state.end.take().or(batch.end);
     }
 
     /// Event loop: the client has `memory` and `file` bytes more; it can take no more now (`stalled`).
@@ -460,7 +466,7 @@ impl Output {
             return Ok(());
         }
         state.file_pending += len;
-        state.blocks.push_back(Block::Spilled(FilePart { file, start, end }));
+        state.blocks.push(Block::Spilled(FilePart { file, start, end }));
         let news = state.announces();
         drop(state);
         if news {
@@ -542,7 +548,7 @@ impl State {
     fn add_memory(&mut self, block: Bytes) {
         if !block.is_empty() {
             self.memory += block.len();
-            self.blocks.push_back(Block::Memory(block));
+            self.blocks.push(Block::Memory(block));
         }
     }
 

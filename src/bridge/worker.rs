@@ -4,9 +4,11 @@ use std::io;
 use std::sync::{Condvar as StdCondvar, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
 use super::config::{Executor, WorkerConfig};
 use super::events::{Event, Events};
-use super::exchange::{Job, milliseconds};
+use super::exchange::Job;
 use super::gate::{Gate, Passage};
 use super::inline::Inline;
 use super::loan::Loans;
@@ -16,7 +18,6 @@ use super::tasks::{Task, Tasks};
 
 #[derive(Debug)]
 pub(crate) struct Worker {
-    epoch: Instant,
     pub(crate) config: WorkerConfig,
     pub(crate) events: Events,
     pub(crate) pools: Vec<Arc<Pool>>,
@@ -68,7 +69,6 @@ impl Worker {
         let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         Ok(Self {
-            epoch: Instant::now(),
             config,
             events: Events::new()?,
             pools,
@@ -83,9 +83,11 @@ impl Worker {
         })
     }
 
-    /// Milliseconds since this worker began.
+    /// Milliseconds on the worker's clock: the one that nginx has for its timers (`ngx_monotonic_time`), which
+    /// is exact to some milliseconds, and cheap.
     pub(crate) fn now(&self) -> u64 {
-        milliseconds(self.epoch)
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::MonotonicCoarse);
+        tv_sec as u64 * 1000 + tv_nsec as u64 / 1_000_000
     }
 
     /// Event loop: sends a request on its way to a thread; [`wake`](Self::wake) must follow, once for
@@ -94,9 +96,9 @@ impl Worker {
         if self.broken.load(Ordering::Acquire) {
             return Err(Refusal::Broken);
         }
-        let location = Arc::clone(&job.location);
-        let Some(gate) = self.gates.get(location.app) else { return Err(Refusal::Broken) };
-        let (pool, limit) = match location.executor {
+        let (app, executor) = (job.location.app, job.location.executor);
+        let Some(gate) = self.gates.get(app) else { return Err(Refusal::Broken) };
+        let (pool, limit) = match executor {
             Executor::Inline => (None, INLINE_QUEUE),
             Executor::Threads(pool) => {
                 let Some(pool) = self.pools.get(pool) else { return Err(Refusal::Broken) };

@@ -1,5 +1,7 @@
 //! The head of a request as an owned snapshot: what crosses from the event loop to a Python thread.
 
+use smallvec::SmallVec;
+
 use super::environ::name_hash;
 
 /// A piece of a [`RequestHead`]'s text.
@@ -17,12 +19,15 @@ pub(crate) struct Field {
     pub(crate) hash: u32,
 }
 
+/// As many header fields as a browser sends; more take an allocation of their own.
+const COMMON_FIELDS: usize = 16;
+
 /// The head of a request. All text lies in one buffer, so that taking the snapshot is one
 /// allocation and one copy; the spans say what is where.
 #[derive(Debug, Default)]
 pub(crate) struct RequestHead {
     text: Vec<u8>,
-    fields: Vec<Field>,
+    fields: SmallVec<[Field; COMMON_FIELDS]>,
     params: Vec<(Span, Span)>,
     pub(crate) method: Span,
     /// The decoded, normalized path (nginx's `$uri`).
@@ -53,7 +58,7 @@ impl RequestHead {
     pub(crate) fn with_capacity(text: usize, fields: usize) -> Self {
         Self {
             text: Vec::with_capacity(text),
-            fields: Vec::with_capacity(fields),
+            fields: SmallVec::with_capacity(fields),
             ..Self::default()
         }
     }

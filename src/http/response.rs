@@ -1,5 +1,7 @@
 //! The head of a response as it crosses the wall.
 
+use smallvec::SmallVec;
+
 use super::header::{HeaderError, HeaderKind, parse_content_length};
 
 /// The head of a response: one block of bytes with the reason phrase and the fields one after
@@ -11,8 +13,8 @@ pub(crate) struct ResponseHead {
     content_length: Option<u64>,
     file: bool,
     bytes: Vec<u8>,
-    reason_end: usize,
-    spans: Vec<Span>,
+    reason_end: u32,
+    spans: SmallVec<[Span; TYPICAL_FIELDS]>,
 }
 
 impl ResponseHead {
@@ -23,9 +25,9 @@ impl ResponseHead {
             code,
             content_length: None,
             file: false,
-            reason_end: bytes.len(),
+            reason_end: bytes.len() as u32,
             bytes,
-            spans: Vec::with_capacity(TYPICAL_FIELDS),
+            spans: SmallVec::new(),
         }
     }
 
@@ -37,9 +39,9 @@ impl ResponseHead {
             return;
         }
         self.bytes.extend_from_slice(name);
-        let name_end = self.bytes.len();
+        let name_end = self.bytes.len() as u32;
         self.bytes.extend_from_slice(value);
-        self.spans.push(Span { kind, name_end, value_end: self.bytes.len() });
+        self.spans.push(Span { kind, name_end, value_end: self.bytes.len() as u32 });
     }
 
     /// Reads a Content-Length field of the application's. The same number twice is let through,
@@ -73,7 +75,7 @@ impl ResponseHead {
     }
 
     pub(crate) fn reason(&self) -> &[u8] {
-        self.bytes.get(..self.reason_end).unwrap_or_default()
+        self.bytes.get(..self.reason_end as usize).unwrap_or_default()
     }
 
     pub(crate) fn content_length(&self) -> Option<u64> {
@@ -83,8 +85,9 @@ impl ResponseHead {
     /// The fields as (kind, name, value), in the order in which they were added.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (HeaderKind, &[u8], &[u8])> {
         self.spans.iter().scan(self.reason_end, |start, span| {
-            let name = self.bytes.get(*start..span.name_end)?;
-            let value = self.bytes.get(span.name_end..span.value_end)?;
+            let name_end = span.name_end as usize;
+            let name = self.bytes.get(*start as usize..name_end)?;
+            let value = self.bytes.get(name_end..span.value_end as usize)?;
             *start = span.value_end;
             Some((span.kind, name, value))
         })
@@ -95,8 +98,8 @@ impl ResponseHead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     kind: HeaderKind,
-    name_end: usize,
-    value_end: usize,
+    name_end: u32,
+    value_end: u32,
 }
 
 /// What a framework's usual response needs, so that it is built without growing.

@@ -18,7 +18,7 @@ use crate::bridge::config::{ClientAbort, LocationConfig};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
 use crate::bridge::inline::Suspended;
-use crate::bridge::output::{Batch, Block};
+use crate::bridge::output::Block;
 
 /// Lives on the heap, and ends in two steps. nginx's cleanup of the main request detaches it from its
 /// thread ([`entry::cleanup`]): `ngx_http_terminate_request` runs that at once, while HTTP/2 or an nginx
@@ -47,7 +47,6 @@ pub(crate) struct Context {
     pub(super) next_turn: ngx_event_t,
     /// nginx has got the request back.
     pub(super) finished: bool,
-    pub(super) batch: Batch,
     /// nginx's chains of buffers: to be used again, and not sent yet.
     pub(super) free: *mut ngx_chain_t,
     pub(super) busy: *mut ngx_chain_t,
@@ -117,7 +116,6 @@ impl Context {
                 suspended: None,
                 next_turn: std::mem::zeroed(),
                 finished: false,
-                batch: Batch::default(),
                 free: ptr::null_mut(),
                 busy: ptr::null_mut(),
                 held: VecDeque::new(),

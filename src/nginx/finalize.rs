@@ -126,8 +126,7 @@ pub(super) unsafe fn release(token: EventThread, context: *mut Context) {
     if let Some(exchange) = context.ended.take() {
         exchange.over();
     }
-    // The batch has blocks where nginx refused them.
-    let shared = context.held.iter().any(Block::is_shared) || context.batch.has_shared();
+    let shared = context.held.iter().any(Block::is_shared);
     drop(context);
     if let Some(process) = process::current(token).filter(|_| shared) {
         process.worker().collect();

@@ -25,6 +25,7 @@ use super::handler;
 use super::inline;
 use super::log;
 use super::module::ngx_http_pywsgi_module;
+use super::process;
 use super::response;
 use super::sys::{self, EventThread, HTTP_2};
 use crate::bridge::output::{Batch, Block, End, FilePart};
@@ -46,20 +47,18 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
             return;
         }
         let Some(exchange) = (*context).exchange.clone() else { return };
-        let mut batch = std::mem::take(&mut (*context).batch);
+        let mut batch = process::take_output(token);
         exchange.output.take(&mut batch);
         let sent = send(token, context, &mut batch);
-        let end = batch.end.take();
+        let end = batch.end;
+        // It has blocks still where nginx has refused them.
+        if batch.clear() {
+            exchange.worker.collect();
+        }
+        process::give_output_back(token, batch);
         if matches!(sent, Sent::Elsewhere) {
-            let shared = batch.has_shared();
-            drop(batch);
-            if shared {
-                exchange.worker.collect();
-            }
             return;
         }
-        // Kept for its memory.
-        (*context).batch = batch;
         match (sent, end) {
             (Sent::Refused(sys::ERROR), _) => {
                 finalize::lose(token, context, sys::ERROR);
@@ -240,21 +239,20 @@ unsafe fn output(context: *mut Context, mut out: *mut ngx_chain_t) -> isize {
             busy += 1;
             link = (*link).next;
         }
-        let held = &mut (*context).held;
-        let done: Vec<Block> = held.drain(..held.len().saturating_sub(busy)).collect();
-        let stalled = busy > 0;
-        release(context, done, stalled);
+        release(context, (*context).held.len().saturating_sub(busy), busy > 0);
         rc
     }
 }
 
-/// Lets go of what nginx no longer reads.
-unsafe fn release(context: *mut Context, done: Vec<Block>, stalled: bool) {
-    // SAFETY: the caller's.
-    let Some(exchange) = (unsafe { &(*context).exchange }) else { return };
-    let (mut memory, mut spilled, mut any_file) = (0, 0, false);
-    for held in &done {
-        match held {
+/// Lets go of the first `count` blocks, which nginx no longer reads.
+unsafe fn release(context: *mut Context, count: usize, stalled: bool) {
+    // SAFETY: the caller's; the two are fields of their own.
+    let (exchange, held) = unsafe { (&(*context).exchange, &mut (*context).held) };
+    let Some(exchange) = exchange else { return };
+    let (mut memory, mut spilled, mut any_file, mut shared) = (0, 0, false, false);
+    for block in held.drain(..count) {
+        shared |= block.is_shared();
+        match block {
             Block::Memory(bytes) => memory += bytes.len(),
             Block::Spilled(part) => {
                 spilled += part.len();
@@ -268,8 +266,6 @@ unsafe fn release(context: *mut Context, done: Vec<Block>, stalled: bool) {
         unsafe { close_files(context) };
     }
     exchange.output.drained(memory, spilled, stalled);
-    let shared = done.iter().any(Block::is_shared);
-    drop(done);
     if shared {
         exchange.worker.collect();
     }

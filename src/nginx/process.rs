@@ -20,6 +20,7 @@ use crate::bridge::events::Event;
 use crate::bridge::id::{RequestId, Table};
 use crate::bridge::inline::Suspended;
 use crate::bridge::input::InputError;
+use crate::bridge::output::Batch;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
 
@@ -29,6 +30,7 @@ pub(crate) struct Process {
     configuration: usize,
     table: RefCell<Table<*mut Context>>,
     batch: Cell<Vec<Event>>,
+    output: Cell<Batch>,
     connection: Cell<*mut ngx_connection_t>,
     stopping: Cell<bool>,
     /// Posted by the first request that is submitted in a turn of the event loop, and dealt with at the
@@ -68,6 +70,17 @@ pub(super) fn running(token: EventThread, configuration: usize) -> Option<&'stat
 
 pub(super) fn is_in_flight(token: EventThread, id: RequestId) -> bool {
     current(token).is_some_and(|process| process.find(id).is_some())
+}
+
+/// An empty batch, with memory from the last one.
+pub(super) fn take_output(token: EventThread) -> Batch {
+    current(token).map(|process| process.output.take()).unwrap_or_default()
+}
+
+pub(super) fn give_output_back(token: EventThread, batch: Batch) {
+    if let Some(process) = current(token) {
+        process.output.set(batch);
+    }
 }
 
 /// Brings a response of the executor `inline`, whose request is gone, to its end.
@@ -256,6 +269,7 @@ unsafe fn start_python(
             configuration: main.configuration,
             table: RefCell::new(Table::new()),
             batch: Cell::default(),
+            output: Cell::default(),
             connection: Cell::new(connection),
             stopping: Cell::new(false),
             submitted: UnsafeCell::new(std::mem::zeroed()),

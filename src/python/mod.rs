@@ -1,6 +1,7 @@
 //! Python's side: the interpreter of a worker, its threads, and what PEP 3333 asks of a server.
 
 mod app;
+mod attached;
 mod attendant;
 mod dispatch;
 mod fork;

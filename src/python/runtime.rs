@@ -1,15 +1,12 @@
 //! What every thread of a worker needs of Python, made once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyList, PyString};
 
 use super::app::App;
 use super::shim;
-use super::wsgi::environ;
-use crate::bridge::config::LocationConfig;
 use crate::bridge::worker::Worker;
 use crate::http;
 
@@ -28,8 +25,6 @@ pub(super) struct Runtime {
     pub(super) real_file: Py<PyAny>,
     /// The environ keys of [`http::environ::KNOWN`], interned.
     pub(super) header_keys: Vec<Py<PyString>>,
-    /// What all requests of a location share of environ.
-    templates: Mutex<HashMap<usize, Py<PyDict>>>,
 }
 
 impl Runtime {
@@ -66,29 +61,6 @@ impl Runtime {
             real_file: shim::function(py, "pywsgi._files", "real_file")?.unbind(),
             exit: shim::function(py, "pywsgi._exit", "run")?.unbind(),
             header_keys,
-            templates: Mutex::new(HashMap::new()),
         })
-    }
-
-    /// A new dict with what all requests of a location share.
-    pub(super) fn environ<'py>(
-        &self,
-        py: Python<'py>,
-        location: &LocationConfig,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let known = {
-            let templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-            templates.get(&location.id).map(|template| template.clone_ref(py))
-        };
-        let template = match known {
-            Some(template) => template,
-            None => {
-                // Made outside the lock: Python may switch threads in here.
-                let template = environ::template(py, self, location)?.unbind();
-                let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-                templates.entry(location.id).or_insert(template).clone_ref(py)
-            }
-        };
-        template.bind(py).copy()
     }
 }

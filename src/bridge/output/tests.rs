@@ -384,7 +384,7 @@ fn a_block_larger_than_memory_goes_through_it_by_copies() {
         most = most.max(lock(&output.state).memory);
         let known = batch.blocks.len();
         output.take(&mut batch);
-        let more: usize = batch.blocks.range(known..).map(|block| text_of(block).len()).sum();
+        let more: usize = batch.blocks[known..].iter().map(|block| text_of(block).len()).sum();
         total += more;
         output.drained(more, 0, false);
     }

@@ -21,7 +21,7 @@ pub(super) fn show(
     response: &Response,
     report: &str,
 ) -> bool {
-    if job.location.debug == Debug::Off || response.head_sent() {
+    if job.location.debug == Debug::Off || response.head_sent(py) {
         return false;
     }
     let (media_type, body) = match page(py, job, report) {
@@ -34,7 +34,7 @@ pub(super) fn show(
     let mut head = ResponseHead::new(500, b"Internal Server Error");
     head.push(HeaderKind::ContentType, b"Content-Type", media_type.as_bytes());
     head.push(HeaderKind::CacheControl, b"Cache-Control", b"no-store");
-    response.start(Start { head, buffering: None, trailers: false, dropped: None });
+    response.start(py, Start { head, buffering: None, trailers: false, dropped: None });
     let total = Some(body.len() as u64);
     response.send(py, Bytes::from(body), total, true).is_ok()
 }

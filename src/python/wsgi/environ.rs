@@ -22,7 +22,7 @@ const METHOD: &str = "GET";
 const PROTOCOL: &str = "HTTP/1.1";
 
 /// What all requests of a location share, and what most have in common: [`make`] sets what differs.
-pub(in crate::python) fn template<'py>(
+pub(super) fn template<'py>(
     py: Python<'py>,
     runtime: &Runtime,
     location: &LocationConfig,
@@ -77,7 +77,7 @@ pub(super) fn make<'py>(
     kit: &mut Kit,
 ) -> PyResult<Bound<'py, PyDict>> {
     let head = &job.head;
-    let environ = runtime.environ(py, &job.location)?;
+    let environ = kit.environ(py, runtime, &job.location)?;
     let set = |key: &Bound<'py, PyString>, value: &[u8]| {
         environ.set_item(key, native::decode(py, value)?)
     };

@@ -6,19 +6,25 @@ use std::sync::Arc;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
+use super::environ;
 use super::input::Input;
 use super::native::Memo;
 use super::request::Request;
 use super::response::Response;
 use super::start_response::StartResponse;
+use crate::bridge::config::LocationConfig;
 use crate::bridge::exchange::Job;
 use crate::http::environ::KNOWN;
+use crate::python::runtime::Runtime;
 
 pub(in crate::python) struct Kit {
     start_response: Option<Started>,
     input: Option<Py<Input>>,
     request: Option<Py<Request>>,
+    /// What all requests of a location share of environ, by the location's id.
+    templates: Vec<Option<Py<PyDict>>>,
     pub(super) memo: Memo,
 }
 
@@ -51,8 +57,32 @@ impl Kit {
             start_response: None,
             input: None,
             request: None,
+            templates: Vec::new(),
             memo: Memo::new(Place::Count.index()),
         }
+    }
+
+    /// A new dict with what all requests of a location share of environ.
+    pub(super) fn environ<'py>(
+        &mut self,
+        py: Python<'py>,
+        runtime: &Runtime,
+        location: &LocationConfig,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        if self.templates.len() <= location.id {
+            self.templates.resize_with(location.id + 1, || None);
+        }
+        let template = match self.templates.get(location.id) {
+            Some(Some(template)) => template.bind(py).clone(),
+            _ => {
+                let template = environ::template(py, runtime, location)?;
+                if let Some(place) = self.templates.get_mut(location.id) {
+                    *place = Some(template.clone().unbind());
+                }
+                template
+            }
+        };
+        template.copy()
     }
 
     /// `start_response` for `response`.
@@ -98,7 +128,7 @@ impl Kit {
     ) -> PyResult<Bound<'py, Request>> {
         let request = match self.request.take() {
             Some(request) => {
-                request.get().begin(job);
+                request.get().begin(py, job);
                 request
             }
             None => Py::new(py, Request::new(job))?,
@@ -112,13 +142,13 @@ impl Kit {
     pub(in crate::python) fn release(&mut self, py: Python<'_>) {
         if let Some(started) = &self.start_response {
             let object = started.object.get();
-            object.forget_write();
+            object.forget_write(py);
             // Its methods refer to it.
             let alone = count(py, &started.object) == 3
                 && count(py, &started.start_response) == 1
                 && count(py, &started.write) == 1;
             if alone {
-                object.end();
+                object.end(py);
             } else {
                 self.start_response = None;
             }
@@ -128,7 +158,7 @@ impl Kit {
             _ => self.input = None,
         }
         match &self.request {
-            Some(request) if count(py, request) == 1 => request.get().end(),
+            Some(request) if count(py, request) == 1 => request.get().end(py),
             _ => self.request = None,
         }
     }

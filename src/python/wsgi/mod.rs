@@ -2,7 +2,7 @@
 
 mod debug;
 mod early_hints;
-pub(super) mod environ;
+mod environ;
 mod file_wrapper;
 mod input;
 mod kit;
@@ -70,7 +70,7 @@ pub(super) fn call(
 pub(super) fn refuse(py: Python<'_>, runtime: &Runtime, app: &App, job: &Job) -> Option<Rest> {
     let response = Arc::new(Response::new(job));
     if !debug::show(py, runtime, job, &response, &app.failure()) {
-        response.fail();
+        response.fail(py);
     }
-    Rest::of(response)
+    Rest::of(py, response)
 }

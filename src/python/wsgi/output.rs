@@ -41,6 +41,10 @@ impl From<Unsent> for Fault {
     fn from(unsent: Unsent) -> Self {
         match unsent {
             Unsent::Gone => Self::Gone,
+            Unsent::NotStarted => Self::Broken(
+                "did not call start_response before its body (PEP 3333, \"The start_response() Callable\")"
+                    .to_owned(),
+            ),
             Unsent::Busy => Self::Broken(
                 "sends its response from two threads at once: write() of another thread waits for the \
                  client"
@@ -108,8 +112,8 @@ enum Flow {
 
 impl Rest {
     /// What is left of a response that has nothing more to iterate over.
-    pub(super) fn of(response: Arc<Response>) -> Option<Self> {
-        response.has_rest().then_some(Self { response, iterable: None, blocks: None })
+    pub(super) fn of(py: Python<'_>, response: Arc<Response>) -> Option<Self> {
+        response.has_rest(py).then_some(Self { response, iterable: None, blocks: None })
     }
 
     /// Goes on where the response was left.
@@ -128,14 +132,14 @@ impl Rest {
 
     fn send_blocks(&mut self, py: Python<'_>, app: &App) -> Result<Flow, Fault> {
         let response = &*self.response;
-        if !response.send_rest()? {
+        if !response.send_rest(py)? {
             return Ok(Flow::Suspended);
         }
         let Some(Blocks { iterator, total }) = &self.blocks else { return Ok(Flow::Complete) };
         // A list is all there, and is sent as one; what else it is that the application makes its blocks of,
         // each is on its way before the next one is asked for.
         let suspends = response.job().is_inline() && total.is_none();
-        if suspends && response.is_abandoned() {
+        if suspends && response.is_abandoned(py) {
             return Err(Fault::Gone);
         }
         for block in iterator.bind(py).clone() {
@@ -143,23 +147,23 @@ impl Rest {
             let bytes = bytes_of(&block)?;
             if bytes.as_bytes().is_empty() {
                 // It is how an application waits for something: nobody else would tell it.
-                if response.is_abandoned() {
+                if response.is_abandoned(py) {
                     return Err(Fault::Gone);
                 }
             } else {
                 match send_block(py, app, response, bytes, *total, false)? {
                     // A body that nobody wants is not asked for; one block too many was one too many.
                     Sent::Cut => break,
-                    Sent::Complete if response.sends_no_body() => break,
+                    Sent::Complete if response.sends_no_body(py) => break,
                     Sent::Complete | Sent::More => {}
                 }
             }
-            if suspends || response.has_rest() {
+            if suspends || response.has_rest(py) {
                 return Ok(Flow::Suspended);
             }
         }
         self.blocks = None;
-        finish(response)?;
+        finish(py, response)?;
         Ok(Flow::Complete)
     }
 
@@ -180,12 +184,12 @@ impl Rest {
                     debug::show(py, runtime, response.job(), &response, &report)
                 });
                 if !shown {
-                    response.fail();
+                    response.fail(py);
                 }
                 Closes::Now
             }
         };
-        if let Some(name) = response.take_dropped() {
+        if let Some(name) = response.take_dropped(py) {
             app.say_hop_by_hop(py, &name);
         }
         if let Some(iterable) = iterable {
@@ -194,7 +198,7 @@ impl Rest {
                 Closes::After => close_after(py, &response, iterable.bind(py)),
             }
         }
-        Self::of(response)
+        Self::of(py, response)
     }
 }
 
@@ -220,11 +224,8 @@ fn begin(
         total(tuple.iter())
     } else if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>() {
         if let Some(part) = wrapper.get().part(py, runtime)? {
-            if !response.is_called() {
-                return Err(not_started());
-            }
-            say_cut(py, app, response.send_file(part)?);
-            finish(response)?;
+            say_cut(py, app, response.send_file(py, part)?);
+            finish(py, response)?;
             return Ok(Begun::Sent(Closes::After));
         }
         None
@@ -251,7 +252,7 @@ fn send_one(
         let total = Some(bytes.as_bytes().len() as u64);
         send_block(py, app, response, bytes, total, true)?;
     }
-    finish(response)
+    finish(py, response)
 }
 
 fn send_block(
@@ -262,11 +263,6 @@ fn send_block(
     total: Option<u64>,
     last: bool,
 ) -> Result<Sent, Fault> {
-    if !response.is_called() {
-        return Err(not_started());
-    }
-    // Where write() was used before, the length of what is returned is not that of the body.
-    let total = total.filter(|_| !response.head_sent());
     let sent = response.send(py, share(bytes), total, last)?;
     say_cut(py, app, sent);
     Ok(sent)
@@ -282,24 +278,14 @@ fn say_cut(py: Python<'_>, app: &App, sent: Sent) {
     }
 }
 
-fn finish(response: &Response) -> Result<(), Fault> {
-    if !response.is_called() {
-        return Err(not_started());
-    }
-    match response.finish()? {
+fn finish(py: Python<'_>, response: &Response) -> Result<(), Fault> {
+    match response.finish(py)? {
         Ok(()) => Ok(()),
         Err(ShortBody { total, sent }) => Err(Fault::Broken(format!(
             "ended its body after {sent} bytes, but its Content-Length is {total} (PEP 3333, \"Handling \
              the Content-Length Header\")"
         ))),
     }
-}
-
-fn not_started() -> Fault {
-    Fault::Broken(
-        "did not call start_response before its body (PEP 3333, \"The start_response() Callable\")"
-            .to_owned(),
-    )
 }
 
 /// The bytes of a list or tuple; `None` where it holds something else, which its iteration will find.

@@ -1,9 +1,10 @@
 //! The response of one request, as far as it has come: what `start_response` has set, and what has gone.
 //!
-//! Several threads may hold it: `write()` can be called from any. The lock is held for a few instructions,
-//! never while Python runs or a client is waited for; `sending` says that one of them waits.
+//! Several threads may hold it: `write()` can be called from any. Its state is not borrowed while Python runs or
+//! a client is waited for; `sending` says that one of them waits.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cell::RefMut;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
@@ -15,11 +16,12 @@ use crate::bridge::exchange::Job;
 use crate::bridge::output::{Closed, End, FilePart, Overflow, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
 use crate::http::response::ResponseHead;
+use crate::python::attached::Attached;
 use crate::python::{fork, logging};
 
 pub(super) struct Response {
     job: Job,
-    state: Mutex<State>,
+    state: Attached<State>,
 }
 
 /// What the application has given to `start_response`.
@@ -78,6 +80,8 @@ pub(super) enum Unsent {
     Gone,
     /// Another thread sends at this moment.
     Busy,
+    /// `start_response` has not been called.
+    NotStarted,
 }
 
 impl From<Closed> for Unsent {
@@ -88,37 +92,38 @@ impl From<Closed> for Unsent {
 
 impl Response {
     pub(super) fn new(job: &Job) -> Self {
-        Self { job: Arc::clone(job), state: Mutex::default() }
+        Self { job: Arc::clone(job), state: Attached::default() }
     }
 
     pub(super) fn job(&self) -> &Job {
         &self.job
     }
 
-    pub(super) fn is_called(&self) -> bool {
-        self.state().called
+    pub(super) fn is_called(&self, py: Python<'_>) -> bool {
+        self.state(py).called
     }
 
-    pub(super) fn head_sent(&self) -> bool {
-        self.state().framing.is_some()
+    pub(super) fn head_sent(&self, py: Python<'_>) -> bool {
+        self.state(py).framing.is_some()
     }
 
     /// Sets the head, or replaces one that has not gone.
-    pub(super) fn start(&self, start: Start) {
-        let mut state = self.state();
+    pub(super) fn start(&self, py: Python<'_>, start: Start) {
+        let mut state = self.state(py);
         state.called = true;
         state.start = Some(start);
     }
 
-    pub(super) fn take_dropped(&self) -> Option<String> {
-        let mut state = self.state();
+    /// The first hop-by-hop header that was dropped.
+    pub(super) fn take_dropped(&self, py: Python<'_>) -> Option<String> {
+        let mut state = self.state(py);
         let held_back = state.start.as_mut().and_then(|start| start.dropped.take());
         state.dropped.take().or(held_back)
     }
 
     /// Only the head is to be sent, whatever the application yields.
-    pub(super) fn sends_no_body(&self) -> bool {
-        let state = self.state();
+    pub(super) fn sends_no_body(&self, py: Python<'_>) -> bool {
+        let state = self.state(py);
         match (&state.framing, &state.start) {
             (Some(framing), _) => matches!(framing, Framing::NoBody),
             (None, Some(start)) => {
@@ -139,14 +144,14 @@ impl Response {
         last: bool,
     ) -> Result<Sent, Unsent> {
         let Step { head, size, end, sent: outcome } =
-            match self.step(block.len(), total, last, false)? {
+            match self.step(py, block.len(), total, last, false)? {
                 Some(step) => step,
-                None => return Ok(self.nothing_more(block.len())),
+                None => return Ok(self.nothing_more(py, block.len())),
             };
         let block = if size < block.len() { block.slice(..size) } else { block };
         if self.job.is_inline() {
             let rest = self.job.send_inline(head, block, end);
-            let mut state = self.state();
+            let mut state = self.state(py);
             state.sending = false;
             state.rest = match rest {
                 Err(Closed) if self.is_ignored() => None,
@@ -155,7 +160,7 @@ impl Response {
             return Ok(outcome);
         }
         let sent = self.job.send(head, block, end, |wait| py.detach(wait));
-        self.state().sending = false;
+        self.state(py).sending = false;
         let sent = match sent {
             Err(Closed) if self.is_ignored() => return Ok(outcome),
             sent => sent?,
@@ -172,20 +177,20 @@ impl Response {
     }
 
     /// Inline: is there something for which the pipe had no room?
-    pub(super) fn has_rest(&self) -> bool {
-        self.job.is_inline() && self.state().rest.is_some()
+    pub(super) fn has_rest(&self, py: Python<'_>) -> bool {
+        self.job.is_inline() && self.state(py).rest.is_some()
     }
 
     /// Inline: sends what the pipe had no room for; false where it still has none.
-    pub(super) fn send_rest(&self) -> Result<bool, Unsent> {
+    pub(super) fn send_rest(&self, py: Python<'_>) -> Result<bool, Unsent> {
         if !self.job.is_inline() {
             return Ok(true);
         }
-        let Some(rest) = self.state().rest.take() else { return Ok(true) };
+        let Some(rest) = self.state(py).rest.take() else { return Ok(true) };
         match self.job.send_rest(rest) {
             Ok(None) => Ok(true),
             Ok(rest) => {
-                self.state().rest = rest;
+                self.state(py).rest = rest;
                 Ok(false)
             }
             Err(Closed) if self.is_ignored() => Ok(true),
@@ -194,8 +199,8 @@ impl Response {
     }
 
     /// Inline: puts what the pipe had no room for into the temporary file.
-    pub(super) fn spill(&self) -> Result<(), Overflow> {
-        let rest = self.state().rest.take();
+    pub(super) fn spill(&self, py: Python<'_>) -> Result<(), Overflow> {
+        let rest = self.state(py).rest.take();
         match rest.map_or(Ok(()), |rest| self.job.spill(rest)) {
             Err(Overflow::Closed) if self.is_ignored() => Ok(()),
             spilled => spilled,
@@ -203,11 +208,11 @@ impl Response {
     }
 
     /// Sends a part of a file as the rest of the body. Never waits.
-    pub(super) fn send_file(&self, part: FilePart) -> Result<Sent, Unsent> {
+    pub(super) fn send_file(&self, py: Python<'_>, part: FilePart) -> Result<Sent, Unsent> {
         let len = usize::try_from(part.len()).unwrap_or(usize::MAX);
-        let total = (!self.head_sent()).then_some(part.len());
-        let Some(Step { head, size, end, sent }) = self.step(len, total, true, true)? else {
-            return Ok(self.nothing_more(len));
+        let total = Some(part.len());
+        let Some(Step { head, size, end, sent }) = self.step(py, len, total, true, true)? else {
+            return Ok(self.nothing_more(py, len));
         };
         let part = FilePart { end: part.start + size as u64, ..part };
         let pushed = match (part.len(), end) {
@@ -215,7 +220,7 @@ impl Response {
             (0, Some(end)) => self.job.end(head, end),
             _ => self.job.send_file(head, part, end),
         };
-        self.state().sending = false;
+        self.state(py).sending = false;
         match pushed {
             Err(Closed) if !self.is_ignored() => Err(Unsent::Gone),
             _ => Ok(sent),
@@ -231,6 +236,7 @@ impl Response {
     /// where the response has all of its body already.
     fn step(
         &self,
+        py: Python<'_>,
         len: usize,
         total: Option<u64>,
         last: bool,
@@ -239,7 +245,7 @@ impl Response {
         if fork::is_child() {
             return Err(Unsent::Gone);
         }
-        let mut state = self.state();
+        let mut state = self.state(py);
         if state.ended {
             return Ok(None);
         }
@@ -256,7 +262,7 @@ impl Response {
             head.set_file();
         }
         let trailers = state.trailers;
-        let Some(framing) = &mut state.framing else { return Err(Unsent::Gone) };
+        let Some(framing) = &mut state.framing else { return Err(Unsent::NotStarted) };
         let size = framing.take(len);
         let cut = size < len && !matches!(framing, Framing::NoBody);
         let complete = framing.complete() || (last && framing.finish().is_ok());
@@ -272,14 +278,14 @@ impl Response {
     }
 
     /// What becomes of a block when the response has ended.
-    fn nothing_more(&self, len: usize) -> Sent {
-        let cut = len > 0 && !matches!(self.state().framing, Some(Framing::NoBody));
+    fn nothing_more(&self, py: Python<'_>, len: usize) -> Sent {
+        let cut = len > 0 && !matches!(self.state(py).framing, Some(Framing::NoBody));
         if cut { Sent::Cut } else { Sent::Complete }
     }
 
     /// Does nobody wait for what is still to come?
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.job.output.is_closed() && !self.is_ignored() && !self.state().ended
+    pub(super) fn is_abandoned(&self, py: Python<'_>) -> bool {
+        self.job.output.is_closed() && !self.is_ignored() && !self.state(py).ended
     }
 
     /// Does the application run on as if its client were there (`wsgi_client_abort ignore`)?
@@ -289,8 +295,8 @@ impl Response {
     }
 
     /// The application has yielded all. The inner error says by how much the body is short.
-    pub(super) fn finish(&self) -> Result<Result<(), ShortBody>, Unsent> {
-        let mut state = self.state();
+    pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), ShortBody>, Unsent> {
+        let mut state = self.state(py);
         if state.ended {
             return Ok(Ok(()));
         }
@@ -299,6 +305,9 @@ impl Response {
         }
         // Where the head is still here, not a byte has come.
         let head = self.take_head(&mut state, Some(0));
+        if state.framing.is_none() {
+            return Err(Unsent::NotStarted);
+        }
         state.ended = true;
         let short = state.framing.as_ref().map_or(Ok(()), Framing::finish);
         drop(state);
@@ -310,8 +319,8 @@ impl Response {
     }
 
     /// The response ends as one that failed.
-    pub(super) fn fail(&self) {
-        if !std::mem::replace(&mut self.state().ended, true) {
+    pub(super) fn fail(&self, py: Python<'_>) {
+        if !std::mem::replace(&mut self.state(py).ended, true) {
             // A request that has ended meanwhile wants no answer.
             let _gone = self.job.end(None, End::Failed);
         }
@@ -334,7 +343,7 @@ impl Response {
         Some(head)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state<'a>(&'a self, py: Python<'a>) -> RefMut<'a, State> {
+        self.state.borrow(py)
     }
 }

@@ -1,6 +1,6 @@
 //! `start_response` and `write` (PEP 3333, "The start_response() Callable").
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyAssertionError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -16,6 +16,7 @@ use crate::bridge::output::Overflow;
 use crate::http::header::{self, Field, HeaderError, HeaderKind};
 use crate::http::response::ResponseHead;
 use crate::http::status;
+use crate::python::attached::Attached;
 
 /// Bytes of a response's headers, or of its trailers, names and values in all. No client takes as much, and HTTP/2 cannot send
 /// a field of 2 MB: nginx says that at its level `crit` (`ngx_http_v2_header_filter`).
@@ -24,7 +25,7 @@ const MAX_HEAD: usize = 1 << 20;
 /// `start_response` of one request, and the `write` that it returns. Both are methods of it: CPython calls a
 /// method without a tuple of its arguments.
 #[pyclass(frozen, module = "pywsgi", name = "start_response")]
-pub(super) struct StartResponse(Mutex<Bindings>);
+pub(super) struct StartResponse(Attached<Bindings>);
 
 #[derive(Default)]
 struct Bindings {
@@ -35,35 +36,33 @@ struct Bindings {
 
 impl StartResponse {
     pub(super) fn new() -> Self {
-        Self(Mutex::default())
+        Self(Attached::default())
     }
 
     /// Belongs to `response` from here on.
     pub(super) fn begin(&self, py: Python<'_>, response: &Arc<Response>, write: &Py<PyAny>) {
-        *self.bindings() =
+        let bindings =
             Bindings { response: Some(Arc::clone(response)), write: Some(write.clone_ref(py)) };
+        let before = std::mem::replace(&mut *self.0.borrow(py), bindings);
+        drop(before);
     }
 
     /// The request is over. Who has kept it has a `start_response` that is of no use any more.
-    pub(super) fn forget_write(&self) {
-        // Not under the lock: it may be the last reference.
-        let write = self.bindings().write.take();
+    pub(super) fn forget_write(&self, py: Python<'_>) {
+        // Not while it is borrowed: it may be the last reference.
+        let write = self.0.borrow(py).write.take();
         drop(write);
     }
 
     /// Belongs to no response any more.
-    pub(super) fn end(&self) {
-        self.bindings().response = None;
+    pub(super) fn end(&self, py: Python<'_>) {
+        self.0.borrow(py).response = None;
     }
 
-    fn response(&self) -> PyResult<Arc<Response>> {
-        let response = self.bindings().response.clone();
+    fn response(&self, py: Python<'_>) -> PyResult<Arc<Response>> {
+        let response = self.0.borrow(py).response.clone();
         response
             .ok_or_else(|| PyRuntimeError::new_err("the request of this start_response is over"))
-    }
-
-    fn bindings(&self) -> MutexGuard<'_, Bindings> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,10 +76,10 @@ impl StartResponse {
         exc_info: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let response = slf.get().response()?;
+        let response = slf.get().response(py)?;
         match exc_info {
-            Some(exc_info) if response.head_sent() => return Err(raised(exc_info)?),
-            None if response.is_called() => {
+            Some(exc_info) if response.head_sent(py) => return Err(raised(exc_info)?),
+            None if response.is_called(py) => {
                 return Err(PyAssertionError::new_err(
                     "start_response was called a second time without exc_info (PEP 3333, \"The \
                      start_response() Callable\")",
@@ -88,8 +87,8 @@ impl StartResponse {
             }
             _ => {}
         }
-        response.start(parse(status, headers)?);
-        let write = slf.get().bindings().write.as_ref().map(|write| write.clone_ref(py));
+        response.start(py, parse(status, headers)?);
+        let write = slf.get().0.borrow(py).write.as_ref().map(|write| write.clone_ref(py));
         match write {
             Some(write) => Ok(write.into_bound(py)),
             None => slf.getattr(intern!(py, "write")),
@@ -97,17 +96,20 @@ impl StartResponse {
     }
 
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let response = self.response()?;
+        let response = self.response(py)?;
         let data = data.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("write() takes bytes, not {}", type_name(data)))
         })?;
-        if data.as_bytes().is_empty() || response.sends_no_body() {
+        if data.as_bytes().is_empty() || response.sends_no_body(py) {
             return Ok(());
         }
         match response.send(py, share(data), None, false) {
-            Ok(_) if response.has_rest() => response.spill().map_err(overflow),
+            Ok(_) if response.has_rest(py) => response.spill(py).map_err(overflow),
             Ok(_) => Ok(()),
             Err(Unsent::Gone) => Err(input::os_error(InputError::Answered)),
+            Err(Unsent::NotStarted) => Err(PyAssertionError::new_err(
+                "write() was called before start_response (PEP 3333, \"The write() Callable\")",
+            )),
             Err(Unsent::Busy) => Err(PyRuntimeError::new_err(
                 "another thread sends this response at this moment, and waits for the client",
             )),
