@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Megabytes of one process."""
+
+    # Each page divided by the number of processes that have it.
+    pss: float
+    # The pages that no other process has.
+    private: float
+    rss: float
 
 
 def processes(session: int) -> list[int]:
@@ -30,13 +42,10 @@ def cpu_time(sessions: list[int]) -> int:
     return total
 
 
-def memory(sessions: list[int]) -> int:
-    """Bytes of memory, each shared page divided among those who share it (PSS)."""
-    total = 0
-    for session in sessions:
-        for pid in processes(session):
-            with contextlib.suppress(OSError):
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1]) * 1024
-    return total
+def memory(pid: int) -> Memory:
+    kilobytes: dict[str, int] = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, _, value = line.partition(":")
+        kilobytes[name] = int(value.split()[0])
+    private = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    return Memory(kilobytes["Pss"] / 1024, private / 1024, kilobytes["Rss"] / 1024)
