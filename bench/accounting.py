@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,18 @@ def cpu_time(sessions: list[int]) -> int:
                 with contextlib.suppress(OSError):
                     total += int(schedstat.read_text().split()[0])
     return total
+
+
+def used_by_all() -> float:
+    """Seconds of processor time of all processes of the machine, since it started."""
+    user, nice, system = Path("/proc/stat").read_text().split()[1:4]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def used_by_bench() -> float:
+    """Seconds of processor time of this process, and of all that it and they have waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def memory(pid: int) -> Memory:

@@ -23,9 +23,10 @@ import isolation
 import memory
 import starts
 import turns
+from accounting import used_by_all, used_by_bench
 from chart import chart
 from figures import Section
-from place import APPS, Place, Run, StartError
+from place import APPS, Run
 from report import markdown, targets
 from servers import FLOOR, OURS, SERVERS, Server
 from targets import outcomes
@@ -42,11 +43,15 @@ def main() -> None:
     for server in arguments.servers:
         if server not in servers:
             print(f"{server.name}: not installed, left out")
+    begin = time.monotonic(), used_by_all(), used_by_bench()
     with tempfile.TemporaryDirectory(prefix="pywsgi-bench-") as name:
         run = prepare(Path(name), arguments)
         apart = measure_apart(run, servers, arguments)
-        sections = measure_works(run, servers, arguments) + apart
-    report(sections, arguments)
+        rounds, seconds = arguments.rounds, arguments.seconds
+        sections = turns.measure(arguments.works, servers, run, rounds, seconds) + apart
+    wall = (time.monotonic() - begin[0]) * len(os.sched_getaffinity(0))
+    others = used_by_all() - begin[1] - (used_by_bench() - begin[2])
+    report(sections, arguments, max(0.0, others / wall))
 
 
 def parse() -> argparse.Namespace:
@@ -71,7 +76,7 @@ def parse() -> argparse.Namespace:
         help=f"what is measured beside the works, with ; between; of {', '.join(APART)}",
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of each server in each round")
+    parser.add_argument("--seconds", type=int, default=2, help="of each server in each round")
     parser.add_argument("--name", default="latest", help="of the files in results/")
     return parser.parse_args()
 
@@ -108,38 +113,21 @@ def measure_apart(run: Run, servers: list[Server], arguments: argparse.Namespace
             sections.append(starts.measure(run, servers, min(rounds, 3)))
         elif what == "isolation":
             # A percentile wants more requests than a median.
-            sections.append(isolation.measure(run, rounds, 3 * seconds))
+            sections.append(isolation.measure(run, rounds, 4 * seconds))
         else:
             sections.append(idle.measure(run, rounds, seconds))
     return sections
 
 
-def measure_works(run: Run, servers: list[Server], arguments: argparse.Namespace) -> list[Section]:
-    places: dict[Server, Place] = {}
-    dead: dict[Server, str] = {}
-    try:
-        for server in servers if arguments.works else []:
-            try:
-                places[server] = server.start(run)
-            except StartError as error:
-                dead[server] = f"does not start: {error}"
-                print(f"{server.name}: {dead[server]}", flush=True)
-        return turns.measure(
-            arguments.works, places, dead, arguments.rounds, arguments.seconds, run.folder
-        )
-    finally:
-        for place in places.values():
-            place.stop()
-
-
-def report(sections: list[Section], arguments: argparse.Namespace) -> None:
+def report(sections: list[Section], arguments: argparse.Namespace, others: float) -> None:
     found = outcomes(sections)
     about = [
         f"{time.strftime('%Y-%m-%d')}, {machine()}; Python {platform.python_version()}, "
         f"nginx {nginx_version(arguments.nginx)}, one worker. {arguments.rounds} rounds of "
         f"{arguments.seconds} s, the servers in turn; medians. CPU is the time that all processes "
         "and threads of a server have had of the processors, per request; `to ours` is the ratio "
-        f"to {OURS.name}; spread is how far the rounds lie apart. wrk asks, on one thread.",
+        f"to {OURS.name}; spread is how far the rounds lie apart. wrk asks, on one thread. "
+        f"Meanwhile, {others:.0%} of the processors went to processes that are none of the bench.",
     ]
     text = markdown(sections, found, OURS.name, about)
     RESULTS.mkdir(exist_ok=True)

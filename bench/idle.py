@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 
 from figures import Cell, Section
-from place import Place, Run, StartError, removed_after
+from place import Place, Run, StartError, stopped_after
 from servers import FLOOR, OURS, Server
 from turns import one_round
 from works import WORKS
@@ -40,7 +40,7 @@ def _one_server(
     server: Server, run: Run, without: Cell, with_them: Cell, rounds: int, seconds: int
 ) -> None:
     load = WORKS["hello"]
-    with removed_after(server.start(run)) as place:
+    with stopped_after(server.start(run, connections=NUMBER + SPARE)) as place:
         for _ in range(rounds):
             one_round(place, without, load, seconds, run.folder)
             with ExitStack() as stack:

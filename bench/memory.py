@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from accounting import memory, processes
 from figures import Cell, Section
-from place import Place, Run, StartError, removed_after
+from place import Place, Run, StartError, stopped_after
 from servers import GUNICORN, OURS
 
 TITLE = "memory of a worker with Django"
@@ -30,7 +30,7 @@ def measure(run: Run, rounds: int) -> Section:
             cell = section.rows[server.name]
             if not cell.failed:
                 try:
-                    with removed_after(server.start(run, app="shop", path="/django")) as place:
+                    with stopped_after(server.start(run, app="shop", path="/django")) as place:
                         _after_requests(place, cell)
                 except (StartError, OSError) as error:
                     cell.failed = str(error)

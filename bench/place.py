@@ -26,7 +26,7 @@ worker_processes 1;
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log error;
-events {{ worker_connections 8192; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     sendfile on;
@@ -84,6 +84,8 @@ class Place:
     port: int
     # The module of the application.
     app: str = "work"
+    # How many an nginx may have; each takes some memory from the start.
+    connections: int = 1024
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -97,6 +99,9 @@ class Place:
     @property
     def sessions(self) -> list[int]:
         return [process.pid for process in self.processes]
+
+    def is_up(self) -> bool:
+        return all(process.poll() is None for process in self.processes)
 
     def workers(self) -> list[int]:
         """The processes that its first command has started."""
@@ -131,6 +136,7 @@ class Place:
                 folder=self.folder,
                 static=self.run.static,
                 port=self.port,
+                connections=self.connections,
                 http=http,
                 paths=paths,
                 location=location,
@@ -176,7 +182,7 @@ class Place:
 
 
 @contextmanager
-def removed_after(place: Place) -> Iterator[Place]:
+def stopped_after(place: Place) -> Iterator[Place]:
     """A place whose server is stopped at the end, whatever happens."""
     try:
         yield place

@@ -22,7 +22,8 @@ def targets(outcomes: list[Outcome]) -> list[str]:
     for outcome in outcomes:
         target = outcome.target
         if outcome.ratio is None:
-            cells = ["", "", "", outcome.why, f"{target.at_most}", outcome.verdict]
+            why = _in_a_cell(outcome.why)
+            cells = ["", "", "", "", f"{target.at_most}", f"{outcome.verdict}: {why}"]
         else:
             text = QUANTITIES[target.quantity].text
             named = f" ({outcome.other})" if outcome.other != target.other else ""
@@ -44,7 +45,7 @@ def table(section: Section, of: str) -> list[str]:
     lines = [f"## {section.title}", ""]
     if section.note:
         lines += [section.note, ""]
-    lines.append(f"| server | {headings[0]} | to ours | spread | {' | '.join(headings[1:])} |")
+    lines.append(f"| {' | '.join(['server', headings[0], 'to ours', 'spread', *headings[1:]])} |")
     lines.append(f"|---|{'---:|' * (len(headings) + 2)}")
     reference = section.rows[of].median(first) if of in section.rows else None
     for server, cell in sorted(section.rows.items(), key=lambda row: _order(row[1], first)):

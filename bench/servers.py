@@ -24,12 +24,14 @@ class Server:
     # Where it has no application: what it serves instead at the paths of the works.
     paths: dict[str, str] = field(default_factory=dict, compare=False)
 
-    def start(self, run: Run, *, app: str = "work", path: str = "/hello") -> Place:
+    def start(
+        self, run: Run, *, app: str = "work", path: str = "/hello", connections: int = 1024
+    ) -> Place:
         """Starts it and waits for its first answer; StartError where there is none."""
         folder = run.folder / f"{self.name}-{app}".replace(" ", "-").replace(",", "")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        place = Place(run, folder, free_port(), app)
+        place = Place(run, folder, free_port(), app, connections)
         try:
             self.launch(place)
             place.wait(path)

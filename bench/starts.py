@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from figures import Cell, Section
-from place import Run, StartError, removed_after
+from place import Run, StartError, stopped_after
 from servers import Server
 
 TITLE = "from start to the first answer"
@@ -26,7 +26,7 @@ def measure(run: Run, servers: list[Server], rounds: int) -> Section:
 def _once(server: Server, run: Run, cell: Cell) -> None:
     begin = time.monotonic()
     try:
-        with removed_after(server.start(run)):
+        with stopped_after(server.start(run)):
             cell.add(start=time.monotonic() - begin)
     except StartError as error:
         cell.failed = f"does not start: {error}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from accounting import cpu_time
 from figures import BUSY, Cell, Section
 from load import LoadError, check, run, sends_at_once
-from place import Place
+from place import Place, Run, StartError
 from servers import Server
 from works import YIELDS, Load
 
@@ -16,46 +16,59 @@ QUANTITIES = ["cpu", "rate", "p50", "p99", "generator"]
 
 
 def measure(
-    works: dict[str, Load],
-    places: dict[Server, Place],
-    dead: dict[Server, str],
-    rounds: int,
-    seconds: int,
-    folder: Path,
+    works: dict[str, Load], servers: list[Server], run: Run, rounds: int, seconds: int
 ) -> list[Section]:
-    """A section of each work; the servers in `dead` have their reason in it."""
+    """A section of each work. A server that has not started, or has failed, has why in its row."""
     sections = []
-    for work, load in works.items():
-        section = Section(work, list(QUANTITIES))
-        asked = [server for server in (*places, *dead) if _is_asked(server, load)]
-        section.rows = {server.name: Cell(failed=dead.get(server, "")) for server in asked}
-        first_look(section, {server: places[server] for server in asked if server in places}, load)
-        for number in range(rounds):
-            # Each round begins with another server, so that none has the warmest machine.
-            for server in asked[number % len(asked) :] + asked[: number % len(asked)]:
-                cell = section.rows[server.name]
-                if not cell.failed:
-                    one_round(places[server], cell, _load_of(server, load), seconds, folder)
-        for name, cell in section.rows.items():
-            said = ", ".join(f"{figure:.1f}" for figure in cell.rounds.get("cpu", []))
-            print(f"{work} | {name}: {cell.failed or said}", flush=True)
-        section.note = _note_of(section)
-        sections.append(section)
+    places: dict[Server, Place] = {}
+    try:
+        for work, load in works.items():
+            section = Section(work, [*QUANTITIES, "at_once"] if work == YIELDS else QUANTITIES)
+            asked = [server for server in servers if _is_asked(server, load)]
+            section.rows = {server.name: Cell() for server in asked}
+            for server in asked:
+                _keep_up(server, places, section.rows[server.name], run)
+            for server in asked:
+                if not section.rows[server.name].failed:
+                    first_look(section, server, places[server], load)
+            for number in range(rounds):
+                # Each round begins with another server, so that none has the warmest machine.
+                for server in asked[number % len(asked) :] + asked[: number % len(asked)]:
+                    cell = section.rows[server.name]
+                    if not cell.failed:
+                        asks = _load_of(server, load)
+                        one_round(places[server], cell, asks, seconds, run.folder)
+            section.note = _note_of(section)
+            sections.append(section)
+            _say(section)
+    finally:
+        for place in places.values():
+            place.stop()
     return sections
 
 
-def first_look(section: Section, places: dict[Server, Place], load: Load) -> None:
-    """One request to each, which must have the right answer; it imports what is imported late."""
-    if section.title == YIELDS:
-        section.quantities.append("at_once")
-    for server, place in places.items():
-        cell = section.rows[server.name]
-        try:
-            check(place.url, _load_of(server, load))
-            if section.title == YIELDS:
-                cell.add(at_once=sends_at_once(place.port))
-        except (LoadError, OSError) as error:
-            cell.failed = _last_line(error)
+def _keep_up(server: Server, places: dict[Server, Place], cell: Cell, run: Run) -> None:
+    """Starts it where it is not up: the work before may have ended it."""
+    place = places.get(server)
+    if place and place.is_up():
+        return
+    if place:
+        place.stop()
+    try:
+        places[server] = server.start(run)
+    except StartError as error:
+        cell.failed = f"does not start: {error}"
+
+
+def first_look(section: Section, server: Server, place: Place, load: Load) -> None:
+    """One request, which must have the right answer; it imports what is imported late."""
+    cell = section.rows[server.name]
+    try:
+        check(place.url, _load_of(server, load))
+        if section.title == YIELDS:
+            cell.add(at_once=sends_at_once(place.port))
+    except (LoadError, OSError) as error:
+        cell.failed = _last_line(error)
 
 
 def one_round(place: Place, cell: Cell, load: Load, seconds: int, folder: Path) -> None:
@@ -80,6 +93,12 @@ def _is_asked(server: Server, load: Load) -> bool:
 
 def _load_of(server: Server, load: Load) -> Load:
     return replace(load, path=server.paths.get(load.path, load.path))
+
+
+def _say(section: Section) -> None:
+    for name, cell in section.rows.items():
+        figures = ", ".join(f"{figure:.1f}" for figure in cell.rounds.get("cpu", []))
+        print(f"{section.title} | {name}: {cell.failed or figures}", flush=True)
 
 
 def _note_of(section: Section) -> str:
