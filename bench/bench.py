@@ -1,6 +1,6 @@
 """Measures the module beside its peers, in one run.
 
-    python bench.py --module MODULE.so --nginx /usr/sbin/nginx [--works "hello;100 yields"]
+    python bench.py --module MODULE.so --nginx /usr/sbin/nginx [--quick] [--works "hello;100 yields"]
 
 Machines are noisy, so what counts is the ratio of processor time per request within one run: the
 servers take turns, for several rounds, and each figure is the median of its rounds.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,45 @@ from works import TEN_MB, WORKS
 
 RESULTS = Path(__file__).resolve().parent / "results"
 # What is measured beside the works, in this order: memory while no other server runs.
-APART = ("memory", "start", "isolation", "idle")
+APART = ["memory", "start", "isolation", "idle"]
+ALL_SERVERS = {server.name: server for server in SERVERS}
+
+FULL: dict[str, Any] = {
+    "name": "latest",
+    "works": list(WORKS),
+    "servers": list(ALL_SERVERS),
+    "apart": APART,
+    "rounds": 5,
+    "seconds": 2,
+}
+# The targets that a hello decides, and their servers.
+QUICK: dict[str, Any] = {
+    "name": "quick",
+    "works": ["hello", "hello, 1 connection", "20 headers each way"],
+    "servers": [
+        name
+        for name in ALL_SERVERS
+        if name not in ("mod_wsgi daemon", "gunicorn gthread", "waitress", "cheroot")
+    ],
+    "apart": [],
+    "rounds": 4,
+    "seconds": 1,
+}
 
 
 def main() -> None:
     arguments = parse()
-    servers = [server for server in arguments.servers if server.installed()]
-    for server in arguments.servers:
-        if server not in servers:
-            print(f"{server.name}: not installed, left out")
+    servers = [ALL_SERVERS[name] for name in arguments.servers if ALL_SERVERS[name].installed()]
+    for name in arguments.servers:
+        if ALL_SERVERS[name] not in servers:
+            print(f"{name}: not installed, left out")
     begin = time.monotonic(), used_by_all(), used_by_bench()
     with tempfile.TemporaryDirectory(prefix="pywsgi-bench-") as name:
         run = prepare(Path(name), arguments)
         apart = measure_apart(run, servers, arguments)
+        works = {name: WORKS[name] for name in arguments.works}
         rounds, seconds = arguments.rounds, arguments.seconds
-        sections = turns.measure(arguments.works, servers, run, rounds, seconds) + apart
+        sections = turns.measure(works, servers, run, rounds, seconds) + apart
     wall = (time.monotonic() - begin[0]) * len(os.sched_getaffinity(0))
     others = used_by_all() - begin[1] - (used_by_bench() - begin[2])
     report(sections, arguments, max(0.0, others / wall))
@@ -58,35 +83,26 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--module", type=Path, required=True)
     parser.add_argument("--nginx", default="/usr/sbin/nginx")
-    by_name = "by name, with ; between"
-    parser.add_argument(
-        "--works", type=lambda text: _some(text, WORKS), default=WORKS, help=by_name
-    )
-    all_servers = {server.name: server for server in SERVERS}
-    parser.add_argument(
-        "--servers",
-        type=lambda text: list(_some(text, all_servers).values()),
-        default=SERVERS,
-        help=by_name,
-    )
-    parser.add_argument(
-        "--apart",
-        type=lambda text: list(_some(text, dict.fromkeys(APART))),
-        default=list(APART),
-        help=f"what is measured beside the works, with ; between; of {', '.join(APART)}",
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of each server in each round")
-    parser.add_argument("--name", default="latest", help="of the files in results/")
+    parser.add_argument("--quick", action="store_true", help="hello alone, for a first look")
+    for option, there in (("--works", WORKS), ("--servers", ALL_SERVERS), ("--apart", APART)):
+        parser.add_argument(
+            option,
+            type=lambda text, there=there: _some(text, there),
+            help=f"by name, with ; between, of: {'; '.join(there)}",
+        )
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=int, help="of each server in each round")
+    parser.add_argument("--name", help="of the files in results/")
+    parser.set_defaults(**(QUICK if "--quick" in sys.argv else FULL))
     return parser.parse_args()
 
 
-def _some(text: str, of: dict[str, Any]) -> dict[str, Any]:
+def _some(text: str, there: Iterable[str]) -> list[str]:
     names = [name for name in text.split(";") if name]
     for name in names:
-        if name not in of:
-            raise argparse.ArgumentTypeError(f"no {name!r}; there are: {'; '.join(of)}")
-    return {name: of[name] for name in names}
+        if name not in there:
+            raise argparse.ArgumentTypeError(f"there is no {name!r}")
+    return names
 
 
 def prepare(folder: Path, arguments: argparse.Namespace) -> Run:

@@ -24,6 +24,7 @@ NGINX = """\
 user {user};
 worker_processes 1;
 daemon off;
+master_process {master};
 pid {folder}/nginx.pid;
 error_log {folder}/error.log error;
 events {{ worker_connections {connections}; }}
@@ -86,6 +87,8 @@ class Place:
     app: str = "work"
     # How many an nginx may have; each takes some memory from the start.
     connections: int = 1024
+    # A command that nginx is to run under, in one process.
+    under: tuple[str, ...] = ()
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -136,13 +139,15 @@ class Place:
                 folder=self.folder,
                 static=self.run.static,
                 port=self.port,
+                master="off" if self.under else "on",
                 connections=self.connections,
                 http=http,
                 paths=paths,
                 location=location,
             )
         )
-        self.spawn(self.run.nginx, "-e", self.folder / "error.log", "-c", configuration)
+        nginx = (self.run.nginx, "-e", self.folder / "error.log", "-c", configuration)
+        self.spawn(*self.under, *nginx)
 
     def wait(self, path: str) -> None:
         """Waits for the first right answer."""
