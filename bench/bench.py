@@ -1,6 +1,6 @@
 """Measures the module beside its peers, in one run.
 
-    python bench.py --module MODULE.so --nginx /usr/sbin/nginx [--quick] [--works "hello;100 yields"]
+    python bench.py --module MODULE.so --nginx /usr/sbin/nginx [--quick] [--works "hello;…"]
 
 Machines are noisy, so what counts is the ratio of processor time per request within one run: the
 servers take turns, for several rounds, and each figure is the median of its rounds.
@@ -169,8 +169,9 @@ def machine() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     ]
+    release = ".".join(platform.release().split(".")[:2])
     kind = models[0] if models else platform.machine()
-    return f"{len(os.sched_getaffinity(0))} cores of {kind}, Linux {platform.release()}"
+    return f"{len(os.sched_getaffinity(0))} cores of {kind}, Linux {release}"
 
 
 def nginx_version(nginx: str) -> str:
