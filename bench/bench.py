@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,8 @@ QUICK: dict[str, Any] = {
 
 def main() -> None:
     arguments = parse()
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not installed (apt-get install wrk)")
     servers = [ALL_SERVERS[name] for name in arguments.servers if ALL_SERVERS[name].installed()]
     for name in arguments.servers:
         if ALL_SERVERS[name] not in servers:
