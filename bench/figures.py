@@ -56,6 +56,8 @@ QUANTITIES = {
     "generator": Quantity("wrk busy", "{:.0%}".format),
     # Whether a client has a block before the application makes the next.
     "at_once": Quantity("sends each block at once", lambda figure: "yes" if figure else "no"),
+    # Of nginx's event loop, per request.
+    "waited": Quantity("waited for a processor, ms", "{:.3f}".format),
     "start": Quantity("s to the first answer", "{:.2f}".format),
     "pss": Quantity("worker's PSS, MB", "{:.1f}".format),
     "private": Quantity("private to it, MB", "{:.1f}".format),

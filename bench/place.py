@@ -106,9 +106,9 @@ class Place:
     def is_up(self) -> bool:
         return all(process.poll() is None for process in self.processes)
 
-    def workers(self) -> list[int]:
-        """The processes that its first command has started."""
-        leader = self.processes[0].pid
+    def workers(self, command: int = 0) -> list[int]:
+        """The processes that a command of its has started."""
+        leader = self.processes[command].pid
         return [pid for pid in processes(leader) if pid != leader]
 
     def spawn(self, *command: str | Path) -> None:
