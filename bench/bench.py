@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def parse() -> argparse.Namespace:
     for option, there in (("--works", WORKS), ("--servers", ALL_SERVERS), ("--apart", APART)):
         parser.add_argument(
             option,
-            type=lambda text, there=there: _some(text, there),
+            type=partial(_some, there=list(there)),
             help=f"by name, with ; between, of: {'; '.join(there)}",
         )
     parser.add_argument("--rounds", type=int)
@@ -100,7 +100,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _some(text: str, there: Iterable[str]) -> list[str]:
+def _some(text: str, there: list[str]) -> list[str]:
     names = [name for name in text.split(";") if name]
     for name in names:
         if name not in there:
