@@ -36,6 +36,8 @@ PORT ?= 8080
 VENV ?= $(if $(filter $(abspath examples/guestbook/wsgi.py),$(abspath $(APP))),$(RUN_DIR)/venv)
 ## PYTEST_ARGS: for `make test`: handed to the pytest that drives nginx
 PYTEST_ARGS ?=
+## BENCH_ARGS: for `make bench`, `make bench-quick`, `make profile`: handed to bench.py or profile.py
+BENCH_ARGS ?=
 ## TRIXIE_ROOT: for `make test-trixie`: where that root is (default: target/trixie)
 TRIXIE_ROOT ?= $(TARGET_DIR)/trixie
 ## DESTDIR: for `make install`: a directory to install below
@@ -200,22 +202,31 @@ $(LINT_VENV)/.installed: .ci/requirements.txt
 	@touch $@
 
 BENCH_VENV := $(TARGET_DIR)/bench-venv
-BENCH = cd bench && $(BENCH_VENV)/bin/python bench.py --module "$(MODULE)" --nginx "$(NGINX)"
+IN_BENCH = cd bench && $(BENCH_VENV)/bin/python
+BENCH_OPTIONS = --module "$(MODULE)" --nginx "$(NGINX)" $(BENCH_ARGS)
 
 .PHONY: bench
-bench: module bench-deps ## Measure the module beside its peers (bench/README.md)
-	$(BENCH)
+bench: module bench-deps ## Measure the module beside its peers, in 40 minutes (BENCH_ARGS=…)
+	$(IN_BENCH) bench.py $(BENCH_OPTIONS)
 
 .PHONY: bench-quick
-bench-quick: module bench-deps ## The same, for a first look: three works, under three minutes
-	$(BENCH) --name quick --rounds 2 --seconds 2 --works "hello;a file of 10 MB by wsgi.file_wrapper;a POST of 10 KB"
+bench-quick: module bench-deps ## The same in under three minutes: hello alone, for a first look
+	$(IN_BENCH) bench.py --quick $(BENCH_OPTIONS)
 
+.PHONY: profile
+profile: module bench-deps ## Print where a request's instructions and time go (callgrind, perf; BENCH_ARGS=…)
+	@.ci/deps valgrind
+	$(IN_BENCH) profile.py $(BENCH_OPTIONS)
+
+# Peers that are Debian's are left out where they cannot be installed; wrk and libev (bjoern is built
+# from C with it) cannot be done without.
 .PHONY: bench-deps
-bench-deps: $(BENCH_VENV)/.installed
+bench-deps: ## Install the peers that the bench measures
+	@.ci/deps libev-dev wrk
+	@.ci/deps apache2-bin libapache2-mod-wsgi-py3 uwsgi uwsgi-plugin-python3 || echo 'The bench leaves those out.' >&2
+	@$(MAKE) --no-print-directory $(BENCH_VENV)/.installed
 
-# bjoern and fastwsgi are built from C, with libev.
 $(BENCH_VENV)/.installed: bench/requirements.txt
-	@.ci/deps libev-dev uwsgi uwsgi-plugin-python3 wrk
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Megabytes of one process."""
+
+    # Each page divided by the number of processes that have it.
+    pss: float
+    # The pages that no other process has.
+    private: float
+    rss: float
 
 
 def processes(session: int) -> list[int]:
@@ -30,13 +44,22 @@ def cpu_time(sessions: list[int]) -> int:
     return total
 
 
-def memory(sessions: list[int]) -> int:
-    """Bytes of memory, each shared page divided among those who share it (PSS)."""
-    total = 0
-    for session in sessions:
-        for pid in processes(session):
-            with contextlib.suppress(OSError):
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1]) * 1024
-    return total
+def used_by_all() -> float:
+    """Seconds of processor time of all processes of the machine, since it started."""
+    user, nice, system = Path("/proc/stat").read_text().split()[1:4]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def used_by_bench() -> float:
+    """Seconds of processor time of this process, and of all that it and they have waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def memory(pid: int) -> Memory:
+    kilobytes: dict[str, int] = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, _, value = line.partition(":")
+        kilobytes[name] = int(value.split()[0])
+    private = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    return Memory(kilobytes["Pss"] / 1024, private / 1024, kilobytes["Rss"] / 1024)

@@ -1,6 +1,6 @@
 """Measures the module beside its peers, in one run.
 
-    python bench/bench.py --module MODULE.so --nginx /usr/sbin/nginx [--quick] [--works hello,file]
+    python bench.py --module MODULE.so --nginx /usr/sbin/nginx [--quick] [--works "hello;…"]
 
 Machines are noisy, so what counts is the ratio of processor time per request within one run: the
 servers take turns, for several rounds, and each figure is the median of its rounds.
@@ -9,141 +9,177 @@ servers take turns, for several rounds, and each figure is the median of its rou
 from __future__ import annotations
 
 import argparse
+import os
 import platform
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from accounting import cpu_time
-from load import Load, LoadError, Result, run
-from report import Cell, Table, chart, markdown
-from servers import SERVERS, Place, Server, free_port
+import idle
+import isolation
+import memory
+import starts
+import turns
+from accounting import used_by_all, used_by_bench
+from chart import chart
+from figures import Section
+from place import APPS, Run
+from report import markdown, targets
+from servers import FLOOR, OURS, SERVERS, Server
+from targets import outcomes
+from works import TEN_MB, WORKS
 
 RESULTS = Path(__file__).resolve().parent / "results"
-OURS = "pywsgi, 8 threads"
-FLOOR = "return 200"
+# What is measured beside the works, in this order: memory while no other server runs.
+APART = ["memory", "start", "isolation", "idle"]
+ALL_SERVERS = {server.name: server for server in SERVERS}
 
-WORKS = {
-    "hello": Load("/hello"),
-    "hello, 1 connection": Load("/hello", connections=1),
-    "hello, 128 connections": Load("/hello", connections=128),
-    "20 headers each way": Load("/headers", headers=20),
-    "Flask, JSON": Load("/json/10"),
-    "a response of 100 KB": Load("/large"),
-    "a response of 10 MB": Load("/huge"),
-    "a file of 10 MB by wsgi.file_wrapper": Load("/file"),
-    "a POST of 10 KB": Load("/upload", body=10_000),
-    "a POST of 10 MB": Load("/upload", connections=4, body=10_000_000),
-    "100 yields": Load("/yields"),
-    "10 ms of sleep, 64 connections": Load("/sleeps", connections=64),
+FULL: dict[str, Any] = {
+    "name": "latest",
+    "works": list(WORKS),
+    "servers": list(ALL_SERVERS),
+    "apart": APART,
+    "rounds": 5,
+    "seconds": 2,
 }
-# Beyond this part of a processor it is the generator that is measured, not the server.
-BUSY = 0.95
+# The targets that a hello decides, and their servers.
+QUICK: dict[str, Any] = {
+    "name": "quick",
+    "works": ["hello", "hello, 1 connection", "20 headers each way"],
+    "servers": [
+        name
+        for name in ALL_SERVERS
+        if name not in ("mod_wsgi daemon", "gunicorn gthread", "waitress", "cheroot")
+    ],
+    "apart": [],
+    "rounds": 4,
+    "seconds": 1,
+}
 
 
 def main() -> None:
     arguments = parse()
-    works = {name: WORKS[name] for name in arguments.works or WORKS}
-    servers = [server for server in SERVERS if server.installed()]
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not installed (apt-get install wrk)")
+    servers = [ALL_SERVERS[name] for name in arguments.servers if ALL_SERVERS[name].installed()]
+    for name in arguments.servers:
+        if ALL_SERVERS[name] not in servers:
+            print(f"{name}: not installed, left out")
+    begin = time.monotonic(), used_by_all(), used_by_bench()
     with tempfile.TemporaryDirectory(prefix="pywsgi-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        file = folder / "file"
-        file.write_bytes(b"x" * 10_000_000)
-        places = {server.name: start(server, folder, file, arguments) for server in servers}
-        try:
-            table = measure(places, works, arguments.rounds, arguments.seconds, folder)
-        finally:
-            for place in places.values():
-                place.stop()
-    report(table, arguments)
+        run = prepare(Path(name), arguments)
+        apart = measure_apart(run, servers, arguments)
+        works = {name: WORKS[name] for name in arguments.works}
+        rounds, seconds = arguments.rounds, arguments.seconds
+        sections = turns.measure(works, servers, run, rounds, seconds) + apart
+    wall = (time.monotonic() - begin[0]) * len(os.sched_getaffinity(0))
+    others = used_by_all() - begin[1] - (used_by_bench() - begin[2])
+    report(sections, arguments, max(0.0, others / wall))
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--module", type=Path, required=True)
     parser.add_argument("--nginx", default="/usr/sbin/nginx")
-    parser.add_argument(
-        "--works", type=lambda text: text.split(";"), help="by name, with ; between"
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--name", default="latest")
+    parser.add_argument("--quick", action="store_true", help="hello alone, for a first look")
+    for option, there in (("--works", WORKS), ("--servers", ALL_SERVERS), ("--apart", APART)):
+        parser.add_argument(
+            option,
+            type=partial(_some, there=list(there)),
+            help=f"by name, with ; between, of: {'; '.join(there)}",
+        )
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=int, help="of each server in each round")
+    parser.add_argument("--name", help="of the files in results/")
+    parser.set_defaults(**(QUICK if "--quick" in sys.argv else FULL))
     return parser.parse_args()
 
 
-def start(server: Server, folder: Path, file: Path, arguments: argparse.Namespace) -> Place:
-    own = folder / server.name.replace(" ", "-").replace(",", "")
-    own.mkdir()
-    place = Place(own, free_port(), file, arguments.module.resolve(), arguments.nginx)
-    server.start(place)
-    seconds = place.wait()
-    print(f"{server.name}: the first answer after {seconds:.2f} s", flush=True)
-    return place
+def _some(text: str, there: list[str]) -> list[str]:
+    names = [name for name in text.split(";") if name]
+    for name in names:
+        if name not in there:
+            raise argparse.ArgumentTypeError(f"there is no {name!r}")
+    return names
 
 
-def measure(
-    places: dict[str, Place], works: dict[str, Load], rounds: int, seconds: int, folder: Path
-) -> Table:
-    table: Table = {}
-    for work, load in works.items():
-        table[work] = {name: Cell([], [], [], []) for name in places if _asked(name, load)}
-        for number in range(rounds):
-            # Each round begins with another server, so that none has the warmest machine.
-            names = list(table[work])
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                cell = table[work][name]
-                if not cell.failed:
-                    table[work][name] = once(places[name], cell, load, seconds, folder)
-        for name, cell in table[work].items():
-            print(f"{work} | {name}: {cell.failed or cell.cpu}", flush=True)
-    return table
+def prepare(folder: Path, arguments: argparse.Namespace) -> Run:
+    """The run's folder, with all that the applications and the servers serve."""
+    # Apache's worker is another user.
+    folder.chmod(0o755)
+    run = Run(folder, arguments.module.resolve(), arguments.nginx)
+    run.static.mkdir()
+    run.file.write_bytes(b"x" * TEN_MB)
+    environment = {**os.environ, **run.environment()}
+    subprocess.run([sys.executable, APPS / "shop.py"], env=environment, check=True)
+    run.database.chmod(0o644)
+    return run
 
 
-def _asked(name: str, load: Load) -> bool:
-    return name != FLOOR or load.path == "/hello"
+def measure_apart(run: Run, servers: list[Server], arguments: argparse.Namespace) -> list[Section]:
+    sections = []
+    rounds, seconds = arguments.rounds, arguments.seconds
+    for what in [name for name in APART if name in arguments.apart]:
+        print(f"{what} …", flush=True)
+        if what == "memory":
+            sections.append(memory.measure(run, min(rounds, 3)))
+        elif what == "start":
+            sections.append(starts.measure(run, servers, min(rounds, 3)))
+        elif what == "isolation":
+            # A percentile wants more requests than a median.
+            sections.append(isolation.measure(run, rounds, 4 * seconds))
+        else:
+            sections.append(idle.measure(run, rounds, seconds))
+    return sections
 
 
-def once(place: Place, cell: Cell, load: Load, seconds: int, folder: Path) -> Cell:
-    """One round of one server, added to what it has."""
-    sessions = [process.pid for process in place.processes]
-    before = cpu_time(sessions)
-    try:
-        result = run(place.url, load, seconds, folder)
-    except LoadError as error:
-        return Cell([], [], [], [], failed=str(error).strip().splitlines()[-1])
-    if result.generator > BUSY:
-        print(f"note: wrk was busy for {result.generator:.0%} of its time at {load.path}")
-    spent = cpu_time(sessions) - before
-    return Cell(
-        [*cell.cpu, spent / result.requests / 1000],
-        [*cell.rate, _rate(result)],
-        [*cell.p50, result.p50],
-        [*cell.p99, result.p99],
-    )
-
-
-def _rate(result: Result) -> float:
-    return result.requests / result.seconds
-
-
-def report(table: Table, arguments: argparse.Namespace) -> None:
-    version = subprocess.run([arguments.nginx, "-v"], capture_output=True, text=True).stderr
+def report(sections: list[Section], arguments: argparse.Namespace, others: float) -> None:
+    found = outcomes(sections)
     about = [
-        f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, "
-        f"{version.partition('nginx version: ')[2].strip()}; {arguments.rounds} rounds of "
-        f"{arguments.seconds} s, the servers in turn; medians. CPU is the time that all threads "
-        "of a server have had of the processors, per request; "
-        f'"to ours" is its ratio to {OURS}.',
+        f"{time.strftime('%Y-%m-%d')}, {machine()}; Python {platform.python_version()}, "
+        f"nginx {nginx_version(arguments.nginx)}, one worker. {arguments.rounds} rounds of "
+        f"{arguments.seconds} s, the servers in turn; medians. CPU is the time that all processes "
+        "and threads of a server have had of the processors, per request; `to ours` is the ratio "
+        f"to {OURS.name}; spread is how far the rounds lie apart. wrk asks, on one thread. "
+        f"Meanwhile, {others:.0%} of the processors went to processes that are none of the bench.",
     ]
-    text = markdown(table, OURS, about)
+    text = markdown(sections, found, OURS.name, about)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{arguments.name}.md").write_text(text)
-    work = next(iter(table))
-    picture = chart(table[work], f"CPU time per request, µs: {work}", "pywsgi")
-    (RESULTS / f"{arguments.name}.svg").write_text(picture)
+    hello = next((section for section in sections if section.title == "hello"), None)
+    if hello:
+        title = "Processor time per request of a hello world, in µs"
+        below = (
+            f"Keep-alive, 16 connections, {machine()}, {time.strftime('%Y-%m-%d')}. "
+            f"In brackets: to nginx's own return 200."
+        )
+        picture = chart(hello, title, below, "pywsgi", FLOOR.name)
+        (RESULTS / f"{arguments.name}.svg").write_text(picture)
     print(text)
+    print("\n".join(targets(found)))
+    print(f"\nWritten to bench/results/{arguments.name}.md")
+
+
+def machine() -> str:
+    """What kind of machine this is."""
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    release = ".".join(platform.release().split(".")[:2])
+    kind = models[0] if models else platform.machine()
+    return f"{len(os.sched_getaffinity(0))} cores of {kind}, Linux {release}"
+
+
+def nginx_version(nginx: str) -> str:
+    said = subprocess.run([nginx, "-v"], capture_output=True, text=True).stderr
+    return said.partition("nginx/")[2].strip()
 
 
 if __name__ == "__main__":

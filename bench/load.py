@@ -1,25 +1,21 @@
-"""The load: wrk, and what it says."""
+"""The load: wrk, and what it says; and one request by hand, which must have the right answer."""
 
 from __future__ import annotations
 
 import re
+import resource
+import socket
 import subprocess
+import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+
+from works import Load
 
 
 class LoadError(Exception):
     """wrk failed, or the server answered something else than it should."""
-
-
-@dataclass(frozen=True)
-class Load:
-    """What wrk is to ask for."""
-
-    path: str
-    connections: int = 16
-    headers: int = 0
-    body: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,12 +29,41 @@ class Result:
     generator: float
 
 
+def check(url: str, load: Load) -> None:
+    """Asks once; LoadError where that is not the answer that every server should give."""
+    request = urllib.request.Request(url + load.path, data=b"x" * load.body or None)
+    for name, value in _headers(load):
+        request.add_header(name, value)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            size = len(response.read())
+    except Exception as error:
+        raise LoadError(f"{load.path}: {type(error).__name__}: {error}") from error
+    if size != load.size if load.size is not None else not size:
+        raise LoadError(f"{load.path}: an answer of {size} bytes, not of {load.size}")
+
+
+def sends_at_once(port: int) -> bool:
+    """Whether the first block of /trickle comes before the application makes the second."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"GET /trickle HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+        answer, first = b"", 0.0
+        while block := client.recv(65536):
+            answer += block
+            if not first and b"first" in answer:
+                first = time.monotonic()
+            if b"second" in answer:
+                # The application sleeps 0.3 s between the two.
+                return time.monotonic() - first > 0.15
+    raise LoadError(f"/trickle: {answer[:100]!r}")
+
+
 def run(url: str, load: Load, seconds: int, folder: Path) -> Result:
     """Asks for `seconds` seconds; LoadError where an answer is no 200 or a connection fails."""
     command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "30s"]
     command += ["--latency"]
-    for number in range(load.headers):
-        command += ["-H", f"X-Request-Field-{number}: a value of some length"]
+    for name, value in _headers(load):
+        command += ["-H", f"{name}: {value}"]
     if load.body:
         script = folder / f"post-{load.body}.lua"
         script.write_text(
@@ -46,26 +71,36 @@ def run(url: str, load: Load, seconds: int, folder: Path) -> Result:
             'wrk.headers["Content-Type"] = "application/octet-stream"\n'
         )
         command += ["-s", str(script)]
-    timed = subprocess.run(
-        ["/usr/bin/env", "bash", "-c", 'TIMEFORMAT="%U %S"; time "$@"', "wrk"]
-        + [*command, url + load.path],
-        capture_output=True,
-        text=True,
-    )
-    text = timed.stdout
+    before = _children_time()
+    done = subprocess.run([*command, url + load.path], capture_output=True, text=True)
+    busy = _children_time() - before
+    text = done.stdout
     wrong = re.search(r"(Non-2xx or 3xx responses|Socket errors): .*", text)
     found = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m),", text)
-    if timed.returncode or wrong or not found:
-        raise LoadError(f"{load.path}: {wrong[0] if wrong else text + timed.stderr}")
+    if done.returncode or wrong or not found:
+        raise LoadError(f"{load.path}: {wrong[0] if wrong else text + done.stderr}")
+    if not int(found[1]):
+        raise LoadError(f"{load.path}: no answer in {seconds} s")
     wall = float(found[2]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[found[3]]
-    user, system = map(float, timed.stderr.split()[-2:])
     return Result(
         requests=int(found[1]),
         seconds=wall,
         p50=_latency(text, "50%"),
         p99=_latency(text, "99%"),
-        generator=(user + system) / wall,
+        generator=busy / wall,
     )
+
+
+def _headers(load: Load) -> list[tuple[str, str]]:
+    return [
+        (f"X-Request-Field-{number}", "a value of some length") for number in range(load.headers)
+    ]
+
+
+def _children_time() -> float:
+    """Seconds of processor time of the commands that this process has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _latency(text: str, percentile: str) -> float:

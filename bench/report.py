@@ -1,78 +1,83 @@
-"""The bench's table and chart, as Markdown and SVG."""
+"""A run as Markdown: the targets on top, then a table for each section."""
 
 from __future__ import annotations
 
-import html
-from dataclasses import dataclass
-from statistics import median
+from figures import BUSY, QUANTITIES, Cell, Section
+from targets import Outcome
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One server at one work: a figure of each round."""
-
-    # Microseconds of processor time per request.
-    cpu: list[float]
-    rate: list[float]
-    p50: list[float]
-    p99: list[float]
-    # Why there is none.
-    failed: str = ""
-
-    def spread(self) -> float:
-        """How far the rounds lie apart, as a part of their median."""
-        return (max(self.cpu) - min(self.cpu)) / median(self.cpu) if self.cpu else 0.0
-
-
-Table = dict[str, dict[str, Cell]]
-
-
-def markdown(table: Table, of: str, about: list[str]) -> str:
-    """Every work with its servers; the ratios are those to the server `of`."""
+def markdown(sections: list[Section], outcomes: list[Outcome], of: str, about: list[str]) -> str:
+    """The ratios of the sections are those to the server `of`."""
     lines = ["# Benchmark", "", *about, ""]
-    for work, row in table.items():
-        reference = row.get(of)
-        lines += [f"## {work}", ""]
-        lines += ["| server | CPU µs/request | to ours | spread | requests/s | p50 ms | p99 ms |"]
-        lines += ["|---|---:|---:|---:|---:|---:|---:|"]
-        for server, cell in sorted(row.items(), key=lambda item: _cost(item[1])):
-            if cell.failed:
-                lines.append(f"| {server} | {cell.failed} | | | | | |")
-                continue
-            ratio = ""
-            if reference and reference.cpu:
-                ratio = f"{median(cell.cpu) / median(reference.cpu):.2f}"
-            lines.append(
-                f"| {server} | {median(cell.cpu):.1f} | {ratio} | {cell.spread():.0%} "
-                f"| {median(cell.rate):.0f} | {median(cell.p50):.2f} | {median(cell.p99):.2f} |"
-            )
-        lines.append("")
+    lines += [*targets(outcomes), ""]
+    for section in sections:
+        lines += [*table(section, of), ""]
     return "\n".join(lines)
 
 
-def chart(row: dict[str, Cell], title: str, ours: str) -> str:
-    """Bars of processor time per request, the least first."""
-    bars = sorted((item for item in row.items() if item[1].cpu), key=lambda item: _cost(item[1]))
-    longest = max((median(cell.cpu) for _, cell in bars), default=1.0)
-    height = 44 + 26 * len(bars)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {height}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="14">',
-        f"<title>{html.escape(title)}</title>",
-        f'<rect width="760" height="{height}" fill="#fff"/>',
-        f'<text x="10" y="24" font-weight="600">{html.escape(title)}</text>',
-    ]
-    for number, (server, cell) in enumerate(bars):
-        y = 40 + 26 * number
-        width = max(2.0, 440 * median(cell.cpu) / longest)
-        colour = "#1b7f4b" if server.startswith(ours) else "#8a94a6"
-        parts += [
-            f'<text x="150" y="{y + 14}" text-anchor="end">{html.escape(server)}</text>',
-            f'<rect x="160" y="{y}" width="{width:.0f}" height="18" rx="2" fill="{colour}"/>',
-            f'<text x="{166 + width:.0f}" y="{y + 14}">{median(cell.cpu):.1f}</text>',
+def targets(outcomes: list[Outcome]) -> list[str]:
+    lines = ["## Targets", ""]
+    lines += ["| figure | ours | against | ratio | in the rounds | at most | |"]
+    lines += ["|---|---:|---:|---:|---:|---:|---|"]
+    for outcome in outcomes:
+        target = outcome.target
+        if outcome.ratio is None:
+            why = _in_a_cell(outcome.why)
+            cells = ["", "", "", "", f"{target.at_most}", f"{outcome.verdict}: {why}"]
+        else:
+            text = QUANTITIES[target.quantity].text
+            named = f" ({outcome.other})" if outcome.other != target.other else ""
+            cells = [
+                text(outcome.ours_figure),
+                text(outcome.other_figure) + named,
+                f"{outcome.ratio:.2f}",
+                f"{outcome.least:.2f} to {outcome.greatest:.2f}",
+                f"{target.at_most}",
+                f"**{outcome.verdict}**" if outcome.verdict == "short" else outcome.verdict,
+            ]
+        lines.append(f"| {' | '.join([target.name, *cells])} |")
+    return lines
+
+
+def table(section: Section, of: str) -> list[str]:
+    first = section.quantities[0]
+    headings = [QUANTITIES[quantity].heading for quantity in section.quantities]
+    lines = [f"## {section.title}", ""]
+    if section.note:
+        lines += [section.note, ""]
+    lines.append(f"| {' | '.join(['server', headings[0], 'to ours', 'spread', *headings[1:]])} |")
+    lines.append(f"|---|{'---:|' * (len(headings) + 2)}")
+    reference = section.rows[of].median(first) if of in section.rows else None
+    for server, cell in sorted(section.rows.items(), key=lambda row: _order(row[1], first)):
+        figure = cell.median(first)
+        if figure is None:
+            empty = " |" * (len(headings) + 1)
+            lines.append(f"| {server} | failed: {_in_a_cell(cell.failed)} |{empty}")
+            continue
+        cells = [
+            server,
+            QUANTITIES[first].text(figure),
+            f"{figure / reference:.2f}" if reference else "",
+            f"{cell.spread(first):.0%}",
         ]
-    return "\n".join([*parts, "</svg>", ""])
+        cells += [_text(cell, quantity) for quantity in section.quantities[1:]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
-def _cost(cell: Cell) -> float:
-    return median(cell.cpu) if cell.cpu else float("inf")
+def _text(cell: Cell, quantity: str) -> str:
+    figure = cell.median(quantity)
+    if figure is None:
+        return ""
+    mark = " †" if quantity == "generator" and figure > BUSY else ""
+    return QUANTITIES[quantity].text(figure) + mark
+
+
+def _in_a_cell(text: str) -> str:
+    """A message that could otherwise end its cell."""
+    return text.replace("|", "\\|").replace("\n", " ")[:160]
+
+
+def _order(cell: Cell, quantity: str) -> float:
+    figure = cell.median(quantity)
+    return figure if figure is not None else float("inf")

@@ -69,6 +69,29 @@ def yields(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return (b"a block of a hundred bytes ".ljust(100, b".") for _ in range(100))
 
 
+def trickle(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", PLAIN)
+    yield b"first"
+    time.sleep(0.3)
+    yield b"second"
+
+
+def busy(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Some tens of milliseconds of nothing but Python, which holds the GIL."""
+    total = 0
+    for number in range(1_000_000):
+        total += number * number
+    return hello(environ, start_response)
+
+
+def django(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    # Imported by the first request for it: what it takes is no part of a start without it.
+    from shop import application
+
+    answer: Iterable[bytes] = application(environ, start_response)
+    return answer
+
+
 def sleeps(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     time.sleep(0.01)
     return hello(environ, start_response)
@@ -82,7 +105,10 @@ WORK: dict[str, Callable[[Environ, StartResponse], Iterable[bytes]]] = {
     "/file": file,
     "/upload": upload,
     "/yields": yields,
+    "/trickle": trickle,
+    "/busy": busy,
     "/sleeps": sleeps,
+    "/django": django,
 }
 
 

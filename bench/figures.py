@@ -1,0 +1,68 @@
+"""What a run has found: sections of servers, each with a figure of every round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+
+@dataclass
+class Cell:
+    """One server at one work: each quantity, one figure per round."""
+
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+    # Why there is none.
+    failed: str = ""
+
+    def add(self, **figures: float) -> None:
+        for quantity, figure in figures.items():
+            self.rounds.setdefault(quantity, []).append(figure)
+
+    def median(self, quantity: str) -> float | None:
+        found = self.rounds.get(quantity)
+        return median(found) if found and not self.failed else None
+
+    def spread(self, quantity: str) -> float:
+        """How far the rounds lie apart, as a part of their median."""
+        found = self.rounds[quantity]
+        middle = median(found)
+        return (max(found) - min(found)) / middle if middle else 0.0
+
+
+@dataclass
+class Section:
+    """One table: a row for each server. The first quantity orders the rows."""
+
+    title: str
+    quantities: list[str]
+    rows: dict[str, Cell] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    heading: str
+    text: Callable[[float], str]
+
+
+QUANTITIES = {
+    # Of processor time, of all processes and threads of the server.
+    "cpu": Quantity("CPU µs/request", "{:.1f}".format),
+    "rate": Quantity("requests/s", "{:.0f}".format),
+    "p50": Quantity("p50 ms", "{:.3f}".format),
+    "p99": Quantity("p99 ms", "{:.3f}".format),
+    # The part of one processor that the load generator took.
+    "generator": Quantity("wrk busy", "{:.0%}".format),
+    # Whether a client has a block before the application makes the next.
+    "at_once": Quantity("sends each block at once", lambda figure: "yes" if figure else "no"),
+    # Of nginx's event loop, per request.
+    "waited": Quantity("waited for a processor, ms", "{:.3f}".format),
+    "start": Quantity("s to the first answer", "{:.2f}".format),
+    "pss": Quantity("worker's PSS, MB", "{:.1f}".format),
+    "private": Quantity("private to it, MB", "{:.1f}".format),
+    "rss": Quantity("its RSS, MB", "{:.1f}".format),
+    "others": Quantity("the master's PSS, MB", "{:.1f}".format),
+}
+# Beyond this part of a processor it is the generator that is measured, not the server.
+BUSY = 0.95

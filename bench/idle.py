@@ -1,0 +1,77 @@
+"""What thousands of idle connections add to the cost of the busy ones."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from contextlib import ExitStack
+
+from figures import Cell, Section
+from place import Place, Run, StartError, stopped_after
+from servers import FLOOR, OURS, Server
+from turns import one_round
+from works import WORKS
+
+TITLE = "5,000 idle connections beside 16 busy ones"
+NUMBER = 5000
+IDLE = "{}, 5,000 idle"
+NONE_IDLE = "{}, none idle"
+# Beside the idle ones: wrk's and a process's own.
+SPARE = 1000
+
+
+def measure(run: Run, rounds: int, seconds: int) -> Section:
+    """hello with and without them, by turns; nginx alone beside, which says what they cost any."""
+    section = Section(TITLE, ["cpu", "rate", "p50", "p99", "generator"])
+    for server in (FLOOR, OURS):
+        without, with_them = Cell(), Cell()
+        section.rows[NONE_IDLE.format(server.name)] = without
+        section.rows[IDLE.format(server.name)] = with_them
+        try:
+            _allow_connections()
+            _one_server(server, run, without, with_them, rounds, seconds)
+        except (StartError, OSError, ValueError) as error:
+            without.failed = with_them.failed = str(error)
+    return section
+
+
+def _one_server(
+    server: Server, run: Run, without: Cell, with_them: Cell, rounds: int, seconds: int
+) -> None:
+    load = WORKS["hello"]
+    with stopped_after(server.start(run, connections=NUMBER + SPARE)) as place:
+        for _ in range(rounds):
+            one_round(place, without, load, seconds, run.folder)
+            with ExitStack() as stack:
+                for _ in range(NUMBER):
+                    stack.enter_context(_kept_alive(place))
+                one_round(place, with_them, load, seconds, run.folder)
+            # The server sees them go before the next round begins.
+            time.sleep(0.5)
+
+
+def _kept_alive(place: Place) -> socket.socket:
+    """A connection that has had an answer, and stays."""
+    client = socket.create_connection(("127.0.0.1", place.port), timeout=30)
+    client.sendall(b"GET /hello HTTP/1.1\r\nHost: bench\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"Hello, World!\n"):
+        block = client.recv(4096)
+        if not block:
+            raise OSError(f"an idle connection was closed: {answer[:100]!r}")
+        answer += block
+    return client
+
+
+def _allow_connections() -> None:
+    """Raises the limit of open files, which the servers that are started from now on inherit."""
+    wanted = NUMBER + SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        # Root may; for others it is a ValueError that says so.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    else:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

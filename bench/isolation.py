@@ -1,0 +1,131 @@
+"""What a static file of the same worker waits while every Python thread is busy computing."""
+
+from __future__ import annotations
+
+import gc
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import quantiles
+
+from figures import Cell, Section
+from place import Place, Run, StartError, stopped_after
+from servers import NGINX_GUNICORN, OURS, Server
+
+TITLE = "a static file while all Python threads compute"
+BUSY_THREADS = "{}, all computing"
+FREE_THREADS = "{}, all idle"
+# One connection, one request after the other at this pace: the client must not be what fills the
+# processor that the computing leaves.
+PACE = 250
+THREADS = 8
+
+
+def measure(run: Run, rounds: int, seconds: int) -> Section:
+    """Idle and busy by turns. nginx + gunicorn beside: what two processes on this machine do."""
+    section = Section(TITLE, ["p99", "p50", "waited"])
+    section.note = (
+        f"One client asks for a file of 1 KB {PACE} times a second. Computing: {THREADS} "
+        "connections, each asking for some tens of milliseconds of nothing but Python."
+    )
+    for server in (OURS, NGINX_GUNICORN):
+        free, busy = Cell(), Cell()
+        section.rows[FREE_THREADS.format(server.name)] = free
+        section.rows[BUSY_THREADS.format(server.name)] = busy
+        try:
+            _one_server(server, run, free, busy, rounds, seconds)
+        except (StartError, OSError) as error:
+            free.failed = busy.failed = str(error)
+    return section
+
+
+def _one_server(
+    server: Server, run: Run, free: Cell, busy: Cell, rounds: int, seconds: int
+) -> None:
+    (run.static / "small").write_bytes(b"x" * 1000)
+    with stopped_after(server.start(run)) as place:
+        for _ in range(rounds):
+            free.add(**_one_round(place, seconds))
+            with _computing(place):
+                busy.add(**_one_round(place, seconds))
+
+
+def _one_round(place: Place, seconds: int) -> dict[str, float]:
+    # nginx is what was started last; its worker's first thread is the event loop.
+    event_loop = str(place.workers(-1)[0])
+    before = _waited(event_loop)
+    latencies = _latencies(place, seconds)
+    return _figures(latencies, _waited(event_loop) - before)
+
+
+@contextmanager
+def _computing(place: Place) -> Iterator[None]:
+    """wrk keeps every Python thread busy, and takes next to no processor time itself."""
+    command = ["wrk", "-t1", f"-c{THREADS}", "-d600s", "--timeout", "30s", f"{place.url}/busy"]
+    asking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        # All threads have begun.
+        time.sleep(1)
+        yield
+        # wrk's sign to stop and to say what there was.
+        asking.send_signal(signal.SIGINT)
+        said = asking.communicate(timeout=30)[0]
+        if (
+            "Socket errors" in said
+            or "Non-2xx" in said
+            or not re.search(r"[1-9]\d* requests", said)
+        ):
+            raise OSError(f"/busy: {said}")
+    finally:
+        if asking.poll() is None:
+            asking.kill()
+            asking.wait()
+
+
+def _latencies(place: Place, seconds: int) -> list[float]:
+    """Milliseconds of each request."""
+    found = []
+    request = b"GET /static/small HTTP/1.1\r\nHost: bench\r\n\r\n"
+    gc.disable()
+    try:
+        with socket.create_connection(("127.0.0.1", place.port), timeout=30) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            begin = time.perf_counter()
+            for number in range(PACE * seconds):
+                # A late one delays none of those after it.
+                time.sleep(max(0.0, begin + number / PACE - time.perf_counter()))
+                waited = _waited("thread-self")
+                sent = time.perf_counter()
+                client.sendall(request)
+                answer = client.recv(65536)
+                while not answer.endswith(b"x" * 1000):
+                    block = client.recv(65536)
+                    if not block:
+                        raise OSError(f"the connection was closed: {answer[:100]!r}")
+                    answer += block
+                answered = time.perf_counter()
+                # A client on another machine would not have waited for a processor of this one.
+                own = _waited("thread-self") - waited
+                found.append((answered - sent - own) * 1000)
+    finally:
+        gc.enable()
+    return found
+
+
+def _waited(thread: str) -> float:
+    """Seconds that a thread has been ready to run, and without a processor."""
+    return int(Path(f"/proc/{thread}/schedstat").read_text().split()[1]) / 1e9
+
+
+def _figures(latencies: list[float], waited: float) -> dict[str, float]:
+    percentiles = quantiles(latencies, n=100)
+    return {
+        "p50": percentiles[49],
+        "p99": percentiles[98],
+        "waited": waited * 1000 / len(latencies),
+    }

@@ -1,0 +1,202 @@
+"""Where a server runs: its folder, its port, its processes, and an nginx in front or around."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accounting import processes
+
+APPS = Path(__file__).resolve().parent / "apps"
+
+# As Debian's nginx.conf has it, but for what keeps a connection or a body from being served.
+NGINX = """\
+{load}
+user {user};
+worker_processes 1;
+daemon off;
+master_process {master};
+pid {folder}/nginx.pid;
+error_log {folder}/error.log error;
+events {{ worker_connections {connections}; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    client_max_body_size 0;
+    client_body_buffer_size 1m;
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+    {http}
+    {paths}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ {location} }}
+        location /static/ {{ alias {static}/; }}
+    }}
+}}
+"""
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+class StartError(Exception):
+    """A server that does not start, with the last that it said."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all servers of a run have in common."""
+
+    folder: Path
+    module: Path
+    nginx: str
+
+    @property
+    def static(self) -> Path:
+        return self.folder / "static"
+
+    @property
+    def file(self) -> Path:
+        """The file that /file and /static/file answer with."""
+        return self.static / "file"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "articles.sqlite3"
+
+    def environment(self) -> dict[str, str]:
+        """What the applications read."""
+        return {"BENCH_FILE": str(self.file), "BENCH_DATABASE": str(self.database)}
+
+
+@dataclass
+class Place:
+    run: Run
+    folder: Path
+    port: int
+    # The module of the application.
+    app: str = "work"
+    # How many an nginx may have; each takes some memory from the start.
+    connections: int = 1024
+    # A command that nginx is to run under, in one process.
+    under: tuple[str, ...] = ()
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "socket"
+
+    @property
+    def sessions(self) -> list[int]:
+        return [process.pid for process in self.processes]
+
+    def is_up(self) -> bool:
+        return all(process.poll() is None for process in self.processes)
+
+    def workers(self, command: int = 0) -> list[int]:
+        """The processes that a command of its has started."""
+        leader = self.processes[command].pid
+        return [pid for pid in processes(leader) if pid != leader]
+
+    def spawn(self, *command: str | Path) -> None:
+        """Starts a command in a session of its own, by which its costs are found."""
+        environment = {**os.environ, **self.run.environment(), "PYTHONPATH": str(APPS)}
+        with open(self.folder / "output", "ab") as output:
+            self.processes.append(
+                subprocess.Popen(
+                    [str(word) for word in command],
+                    cwd=self.folder,
+                    env=environment,
+                    start_new_session=True,
+                    stdout=output,
+                    stderr=output,
+                )
+            )
+
+    def nginx_with(self, location: str, *, http: str = "", module: bool = False) -> None:
+        """Starts an nginx whose location / is that."""
+        paths = "".join(f"{name}_temp_path {self.folder}/{name};\n" for name in TEMPORARY)
+        if module:
+            paths += f"wsgi_temp_path {self.folder}/wsgi;\n"
+        configuration = self.folder / "nginx.conf"
+        configuration.write_text(
+            NGINX.format(
+                load=f"load_module {self.run.module};" if module else "",
+                user="root" if os.geteuid() == 0 else "nobody",
+                folder=self.folder,
+                static=self.run.static,
+                port=self.port,
+                master="off" if self.under else "on",
+                connections=self.connections,
+                http=http,
+                paths=paths,
+                location=location,
+            )
+        )
+        nginx = (self.run.nginx, "-e", self.folder / "error.log", "-c", configuration)
+        self.spawn(*self.under, *nginx)
+
+    def wait(self, path: str) -> None:
+        """Waits for the first right answer."""
+        begin = time.monotonic()
+        while True:
+            for process in self.processes:
+                if process.poll() is not None:
+                    raise StartError(self._last_said() or f"ended with {process.returncode}")
+            try:
+                urllib.request.urlopen(self.url + path, timeout=5).read()
+                return
+            except OSError as error:
+                if time.monotonic() - begin > 60:
+                    raise StartError(f"no answer in a minute: {error}") from error
+                time.sleep(0.005)
+
+    def _last_said(self) -> str:
+        """The last line of its logs, without the time and the machine's paths."""
+        logs = [self.folder / name for name in ("error.log", "output")]
+        said = [log.read_text(errors="replace") for log in logs if log.exists()]
+        lines = [line for line in "\n".join(said).splitlines() if line.strip()]
+        emergencies = [line for line in lines if "[emerg]" in line]
+        last = (emergencies or lines or [""])[-1].strip()
+        return last.replace(str(self.folder), "").replace(str(self.run.folder), "")
+
+    def stop(self) -> None:
+        for process in self.processes:
+            # The session's group: gunicorn's and Granian's workers are in it as well.
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+
+
+@contextmanager
+def stopped_after(place: Place) -> Iterator[Place]:
+    """A place whose server is stopped at the end, whatever happens."""
+    try:
+        yield place
+    finally:
+        place.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

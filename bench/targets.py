@@ -1,0 +1,152 @@
+"""What the figures must be, as ratios within one run, and whether they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from figures import Cell, Section
+from idle import IDLE, NONE_IDLE
+from idle import TITLE as IDLE_CONNECTIONS
+from isolation import BUSY_THREADS, FREE_THREADS
+from isolation import TITLE as ISOLATION
+from memory import TITLE as MEMORY
+from servers import FLOOR, GUNICORN, INLINE, NGINX_GUNICORN, ONE_THREAD, OURS
+from works import YIELDS
+
+# Instead of a server's name: of all peers the one with the least; and of those that send each
+# block before the application makes the next.
+BEST = "the best peer"
+BEST_AT_ONCE = "the best peer that sends each at once"
+NOT_PEERS = {server.name for server in (FLOOR, OURS, ONE_THREAD, INLINE)}
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    ours: str
+    other: str
+    work: str
+    at_most: float
+    quantity: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    target: Target
+    # Which server the other is, where the target leaves that open.
+    other: str = ""
+    ours_figure: float = 0.0
+    other_figure: float = 0.0
+    # Of the medians, and the least and the greatest within a round.
+    ratio: float | None = None
+    least: float = 0.0
+    greatest: float = 0.0
+    # Why there is no ratio.
+    why: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.ratio is None:
+            return "not measured"
+        return "pass" if self.ratio <= self.target.at_most else "short"
+
+
+TARGETS = [
+    Target("threads against nginx's `return 200`", OURS.name, FLOOR.name, "hello", 1.6),
+    Target("inline against nginx's `return 200`", INLINE.name, FLOOR.name, "hello", 1.25),
+    Target("a pool of 8 against a pool of 1", OURS.name, ONE_THREAD.name, "hello", 1.1),
+    Target("threads against granian", OURS.name, "granian", "hello", 0.5),
+    Target("threads against nginx + uWSGI", OURS.name, "nginx + uWSGI", "hello", 0.35),
+    Target("threads against nginx + gunicorn", OURS.name, NGINX_GUNICORN.name, "hello", 0.1),
+    Target("threads against mod_wsgi embedded", OURS.name, "mod_wsgi embedded", "hello", 0.2),
+    Target("inline against fastwsgi", INLINE.name, "fastwsgi", "hello", 1.0),
+    Target("inline against bjoern", INLINE.name, "bjoern", "hello", 1.0),
+    Target(
+        "20 headers each way, threads against granian",
+        OURS.name,
+        "granian",
+        "20 headers each way",
+        0.5,
+    ),
+    Target("10 MB response", OURS.name, BEST, "a response of 10 MB", 1.0),
+    Target("10 MB upload", OURS.name, BEST, "a POST of 10 MB", 1.0),
+    Target(
+        "`wsgi.file_wrapper` of 10 MB against nginx serving the file",
+        OURS.name,
+        FLOOR.name,
+        "a file of 10 MB by wsgi.file_wrapper",
+        1.1,
+    ),
+    Target("100 yields", OURS.name, BEST_AT_ONCE, YIELDS, 1.0),
+    Target(
+        "static p99, all Python threads busy against idle",
+        BUSY_THREADS.format(OURS.name),
+        FREE_THREADS.format(OURS.name),
+        ISOLATION,
+        1.5,
+        "p99",
+    ),
+    Target(
+        "5,000 idle connections beside, against none",
+        IDLE.format(OURS.name),
+        NONE_IDLE.format(OURS.name),
+        IDLE_CONNECTIONS,
+        1.15,
+    ),
+    Target("Django worker's PSS", OURS.name, GUNICORN.name, MEMORY, 1.0, "pss"),
+    Target(
+        "p50 at 1 connection, threads against granian",
+        OURS.name,
+        "granian",
+        "hello, 1 connection",
+        1.0,
+        "p50",
+    ),
+]
+
+
+def outcomes(sections: Iterable[Section], targets: Iterable[Target] = TARGETS) -> list[Outcome]:
+    by_title = {section.title: section for section in sections}
+    return [_outcome(target, by_title.get(target.work)) for target in targets]
+
+
+def _outcome(target: Target, section: Section | None) -> Outcome:
+    if section is None:
+        return Outcome(target, why="this run has not asked for it")
+    other = target.other
+    if other in (BEST, BEST_AT_ONCE):
+        other = _best(section, target) or other
+    for name in (target.ours, other):
+        cell = section.rows.get(name)
+        if cell is None or cell.median(target.quantity) is None:
+            return Outcome(target, other, why=f"{name}: {cell.failed if cell else 'not there'}")
+    ours, theirs = section.rows[target.ours], section.rows[other]
+    ours_figure, other_figure = ours.median(target.quantity), theirs.median(target.quantity)
+    assert ours_figure is not None and other_figure is not None
+    by_round = _by_round(ours, theirs, target.quantity)
+    return Outcome(
+        target,
+        other,
+        ours_figure,
+        other_figure,
+        ours_figure / other_figure,
+        min(by_round),
+        max(by_round),
+    )
+
+
+def _by_round(ours: Cell, theirs: Cell, quantity: str) -> list[float]:
+    pairs = zip(ours.rounds[quantity], theirs.rounds[quantity], strict=True)
+    return [ours_figure / other_figure for ours_figure, other_figure in pairs]
+
+
+def _best(section: Section, target: Target) -> str | None:
+    found = {
+        name: figure
+        for name, cell in section.rows.items()
+        if name not in NOT_PEERS
+        and (figure := cell.median(target.quantity)) is not None
+        and (target.other != BEST_AT_ONCE or cell.median("at_once"))
+    }
+    return min(found, key=lambda name: found[name]) if found else None
