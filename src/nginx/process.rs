@@ -54,6 +54,9 @@ static PROCESS: Slot = Slot(UnsafeCell::new(None));
 /// Default of `python_drain_timeout` where `worker_shutdown_timeout` is not set either.
 const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
 
+/// The event loop's slice of a processor in nanoseconds, the shortest there is.
+const SLICE_NS: u64 = 100_000;
+
 /// How often `hold` comes by, in milliseconds.
 const HOLD: ngx_msec_t = 20;
 
@@ -278,7 +281,29 @@ unsafe fn start_python(
             hold: UnsafeCell::new(std::mem::zeroed()),
         }));
         *PROCESS.0.get() = Some(process);
-        with_signals_blocked(|| crate::start_python(worker))
+        with_signals_blocked(|| crate::start_python(worker))?;
+        ask_for_short_slices();
+        Ok(())
+    }
+}
+
+/// The event loop needs a processor for short whiles and at once, Python's threads for long ones: where they
+/// share one, Linux (from 6.12 on, sched(7)) has the thread with the shorter slice go first. Asked for after
+/// Python's threads have been started, for they inherit it; older kernels know no slices, and do nothing.
+fn ask_for_short_slices() {
+    // SAFETY: plain system calls; the structure is this function's own, and says how long it is.
+    unsafe {
+        let mut attributes: libc::sched_attr = std::mem::zeroed();
+        let size = size_of::<libc::sched_attr>() as u32;
+        if libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) != 0
+            || attributes.sched_policy != libc::SCHED_OTHER as u32
+        {
+            // It has been given another policy, which is not to be touched.
+            return;
+        }
+        attributes.sched_runtime = SLICE_NS;
+        // A kernel that refuses leaves everything as it is.
+        let _refused = libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
     }
 }
 
