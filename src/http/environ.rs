@@ -101,8 +101,8 @@ const fn same() -> [bool; KNOWN.len()] {
 pub(crate) enum HeaderKey<'a> {
     /// An index into [`KNOWN`].
     Known(usize),
-    /// The header's name as sent; [`variable_name`] makes the key.
-    Other(&'a [u8]),
+    /// The header's name as sent, with its [`name_hash`]; [`variable_name`] makes the key.
+    Other(&'a [u8], u32),
 }
 
 /// Hands each HTTP_* variable of a request to `sink`, once per key.
@@ -121,6 +121,10 @@ pub(crate) fn headers<'h>(
     for (at, field) in fields.iter().enumerate() {
         let name = head.get(field.name);
         if left_out(name) {
+            continue;
+        }
+        if !head.may_repeat() {
+            sink(key(name, field.hash), Cow::Borrowed(head.get(field.value)));
             continue;
         }
         let (before, rest) = fields.split_at(at);
@@ -158,9 +162,22 @@ pub(crate) fn variable_name(name: &[u8]) -> Vec<u8> {
 
 /// A hash that two header names share when they have the same environ key (FNV-1a).
 pub(crate) fn name_hash(name: &[u8]) -> u32 {
+    const FOLDED: [u8; 256] = folded();
     name.iter().fold(0x811c_9dc5, |hash, &byte| {
-        (hash ^ u32::from(fold(byte).to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+        let folded = FOLDED.get(usize::from(byte)).copied().unwrap_or_default();
+        (hash ^ u32::from(folded)).wrapping_mul(0x0100_0193)
     })
+}
+
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+const fn folded() -> [u8; 256] {
+    let mut folded = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        folded[byte] = fold(byte as u8).to_ascii_lowercase();
+        byte += 1;
+    }
+    folded
 }
 
 fn left_out(name: &[u8]) -> bool {
@@ -178,7 +195,7 @@ fn key(name: &[u8], hash: u32) -> HeaderKey<'_> {
         Some(index) if KNOWN.get(index).is_some_and(|(known, _)| same_key(known, name)) => {
             HeaderKey::Known(index)
         }
-        _ => HeaderKey::Other(name),
+        _ => HeaderKey::Other(name, hash),
     }
 }
 
@@ -269,7 +286,7 @@ mod tests {
         headers(&head, |key, value| {
             let key = match key {
                 HeaderKey::Known(index) => KNOWN[index].1.to_owned(),
-                HeaderKey::Other(name) => String::from_utf8(variable_name(name)).unwrap(),
+                HeaderKey::Other(name, _) => String::from_utf8(variable_name(name)).unwrap(),
             };
             found.push((key, String::from_utf8(value.into_owned()).unwrap()));
         });

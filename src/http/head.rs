@@ -28,6 +28,7 @@ const COMMON_FIELDS: usize = 16;
 pub(crate) struct RequestHead {
     text: Vec<u8>,
     fields: SmallVec<[Field; COMMON_FIELDS]>,
+    may_repeat: bool,
     params: Vec<(Span, Span)>,
     pub(crate) method: Span,
     /// The decoded, normalized path (nginx's `$uri`).
@@ -89,6 +90,7 @@ impl RequestHead {
 
     pub(crate) fn push_field(&mut self, name: &[u8], value: &[u8]) {
         let hash = name_hash(name);
+        self.may_repeat |= self.fields.iter().any(|field| field.hash == hash);
         let field = Field { name: self.put(name), value: self.put(value), hash };
         self.fields.push(field);
     }
@@ -105,6 +107,11 @@ impl RequestHead {
 
     pub(crate) fn fields(&self) -> &[Field] {
         &self.fields
+    }
+
+    /// Are there two fields whose names may have the same environ key?
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.may_repeat
     }
 
     pub(crate) fn params(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

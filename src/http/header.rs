@@ -149,6 +149,10 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), HeaderError> {
 /// space around it is let through: [`trim`] takes it off.
 pub(crate) fn check_value(name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
     let illegal = |byte: u8| byte.is_ascii_control() && byte != b'\t';
+    // Without a way out of the loop the compiler looks at many bytes at once.
+    if !value.iter().fold(false, |found, &byte| found | illegal(byte)) {
+        return Ok(());
+    }
     match value.iter().enumerate().find(|&(_, &byte)| illegal(byte)) {
         None => Ok(()),
         Some((position, &byte)) => {
@@ -223,7 +227,25 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
 }
 
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const TOKEN: [bool; 256] = token();
+    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+const fn token() -> [bool; 256] {
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut token = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        token[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        token[others[at] as usize] = true;
+        at += 1;
+    }
+    token
 }
 
 const QUOTED_BYTES: usize = 80;

@@ -19,7 +19,13 @@ pub(crate) struct ResponseHead {
 
 impl ResponseHead {
     pub(crate) fn new(code: u16, reason: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(TYPICAL_BYTES.max(reason.len()));
+        Self::with_capacity(code, reason, TYPICAL_FIELDS)
+    }
+
+    /// An empty head with room for so many fields of the usual length.
+    pub(crate) fn with_capacity(code: u16, reason: &[u8], fields: usize) -> Self {
+        let size = fields.min(MANY_FIELDS) * TYPICAL_FIELD;
+        let mut bytes = Vec::with_capacity(size.max(reason.len()));
         bytes.extend_from_slice(reason);
         Self {
             code,
@@ -103,7 +109,9 @@ struct Span {
 }
 
 /// What a framework's usual response needs, so that it is built without growing.
-const TYPICAL_BYTES: usize = 256;
+const TYPICAL_FIELD: usize = 40;
+/// What an application only says it has takes no more memory than so many fields.
+const MANY_FIELDS: usize = 64;
 const TYPICAL_FIELDS: usize = 8;
 
 #[cfg(test)]

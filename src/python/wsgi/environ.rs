@@ -139,9 +139,8 @@ pub(super) fn make<'py>(
                 }
                 None => Ok(()),
             },
-            HeaderKey::Other(name) => native::decode(py, &value).and_then(|value| {
-                environ.set_item(native::decode(py, &environ::variable_name(name))?, value)
-            }),
+            HeaderKey::Other(name, hash) => native::decode(py, &value)
+                .and_then(|value| environ.set_item(kit.keys.get(py, name, hash)?, value)),
         };
         if result.is_err() {
             failed = result;

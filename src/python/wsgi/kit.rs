@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use super::environ;
 use super::input::Input;
-use super::native::Memo;
+use super::native::{Keys, Memo};
 use super::request::Request;
 use super::response::Response;
 use super::start_response::StartResponse;
@@ -26,6 +26,7 @@ pub(in crate::python) struct Kit {
     /// What all requests of a location share of environ, by the location's id.
     templates: Vec<Option<Py<PyDict>>>,
     pub(super) memo: Memo,
+    pub(super) keys: Keys,
 }
 
 /// `start_response` and `write` are methods of one object: a method is called without a tuple of its
@@ -59,6 +60,7 @@ impl Kit {
             request: None,
             templates: Vec::new(),
             memo: Memo::new(Place::Count.index()),
+            keys: Keys::new(),
         }
     }
 

@@ -5,6 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::types::string::PyStringData;
 
+use crate::http::environ::variable_name;
+
 /// `bytes` as a `str`.
 pub(super) fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
     // SAFETY: attached; the bytes are readable for their length, and a new reference to a str comes back.
@@ -63,5 +65,47 @@ impl Memo {
         let text = decode(py, bytes)?;
         *place = Some(Value { bytes: bytes.into(), text: text.clone().unbind() });
         Ok(text)
+    }
+}
+
+/// The environ keys of header names that are not among the known ones: those of the last requests, each in the
+/// place of its name's hash.
+pub(super) struct Keys {
+    keys: [Option<Key>; KEYS],
+}
+
+struct Key {
+    name: Box<[u8]>,
+    key: Py<PyString>,
+}
+
+const KEYS: usize = 1 << KEYS_BITS;
+const KEYS_BITS: u32 = 8;
+
+impl Keys {
+    pub(super) fn new() -> Self {
+        Self { keys: [const { None }; KEYS] }
+    }
+
+    /// The key of a header's `name`, whose [`name_hash`](crate::http::environ::name_hash) that is.
+    pub(super) fn get<'py>(
+        &mut self,
+        py: Python<'py>,
+        name: &[u8],
+        hash: u32,
+    ) -> PyResult<Bound<'py, PyString>> {
+        // Fibonacci hashing: names that differ in a last digit do not share places.
+        let place = hash.wrapping_mul(0x9e37_79b1) >> (u32::BITS - KEYS_BITS);
+        let place = self.keys.get_mut(place as usize).filter(|_| name.len() <= LONGEST);
+        if let Some(Some(key)) = place.as_deref() {
+            if *key.name == *name {
+                return Ok(key.key.bind(py).clone());
+            }
+        }
+        let key = decode(py, &variable_name(name))?;
+        if let Some(place) = place {
+            *place = Some(Key { name: name.into(), key: key.clone().unbind() });
+        }
+        Ok(key)
     }
 }

@@ -142,7 +142,7 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
             type_name(headers)
         ))
     })?;
-    let head = ResponseHead::new(parsed.code, parsed.reason);
+    let head = ResponseHead::with_capacity(parsed.code, parsed.reason, list.len());
     let mut start = Start { head, buffering: None, trailers: false, dropped: None };
     let mut size = 0;
     for field in list.iter() {
