@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use super::sync::{Arc, Condvar, Mutex, lock, wait};
@@ -18,7 +18,10 @@ use super::sync::{Arc, Condvar, Mutex, lock, wait};
 pub(crate) const LIMIT: usize = 128 * 1024;
 
 /// Bytes read from a temporary file at once.
-const FILE_BLOCK: usize = 64 * 1024;
+const FILE_BLOCK: usize = 256 * 1024;
+
+/// Buffers that are kept for what comes next: one is filled while the other is read.
+const SPARE: usize = 2;
 
 /// A part of the request's body.
 #[derive(Debug)]
@@ -75,6 +78,7 @@ struct State {
     /// The event loop does not read until it is asked.
     idle: bool,
     waiting: bool,
+    spare: Vec<BytesMut>,
 }
 
 impl Input {
@@ -94,7 +98,7 @@ impl Input {
     }
 
     fn new(segments: VecDeque<Segment>, end: Option<Result<(), InputError>>, idle: bool) -> Self {
-        let state = State { segments, held: 0, end, idle, waiting: false };
+        let state = State { segments, held: 0, end, idle, waiting: false, spare: Vec::new() };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -142,6 +146,25 @@ impl Input {
         }
     }
 
+    /// An empty buffer for the next part, with the memory of one that has been read.
+    pub(crate) fn buffer(&self) -> BytesMut {
+        let mut buffer = lock(&self.state).spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
+    /// Thread: has done with what [`read`](Self::read) has given. Its memory is used again where nobody
+    /// else refers to it.
+    pub(crate) fn give_back(&self, bytes: Bytes) {
+        let Ok(buffer) = bytes.try_into_mut() else { return };
+        let mut state = lock(&self.state);
+        if state.end.is_none() || !state.segments.is_empty() {
+            if state.spare.len() < SPARE {
+                state.spare.push(buffer);
+            }
+        }
+    }
+
     /// Event loop: adds a part; false where it is to stop until it is asked again.
     pub(crate) fn push(&self, bytes: Bytes) -> bool {
         let mut state = lock(&self.state);
@@ -173,14 +196,15 @@ impl Input {
     /// nginx wrote this file; one that is short is a fault of the disk, and what follows is not to be
     /// taken for the body.
     fn read_file(&self, file: &File, offset: u64, size: usize) -> Result<Read, InputError> {
-        let mut bytes = vec![0; size];
+        let mut bytes = self.buffer();
+        bytes.resize(size, 0);
         if file.read_exact_at(&mut bytes, offset).is_err() {
             let mut state = lock(&self.state);
             state.segments.clear();
             state.end = Some(Err(InputError::File));
             return Err(InputError::File);
         }
-        Ok(Read::Data(bytes.into()))
+        Ok(Read::Data(bytes.freeze()))
     }
 
     fn wake(&self, state: &State) {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::ptr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_read_client_request_body,
     ngx_http_read_unbuffered_request_body, ngx_http_request_t,
@@ -198,7 +198,7 @@ unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
                     return;
                 }
             }
-            let (bytes, any) = take_bufs(r);
+            let (bytes, any) = take_bufs(r, exchange.input.buffer());
             let room = bytes.is_empty() || exchange.input.push(bytes);
             if (*r).reading_body() == 0 {
                 mark_taken(r);
@@ -241,14 +241,13 @@ unsafe fn refused(token: EventThread, context: *mut Context, rc: isize) {
     }
 }
 
-/// Takes what nginx has read as one block; and says whether nginx had any buffer.
-unsafe fn take_bufs(r: *mut ngx_http_request_t) -> (Bytes, bool) {
+/// Takes what nginx has read as one block, in the memory of `bytes`; and says whether nginx had any buffer.
+unsafe fn take_bufs(r: *mut ngx_http_request_t, mut bytes: BytesMut) -> (Bytes, bool) {
     // SAFETY: the callers'; the links are of the request's pool and nobody else's once taken out.
     unsafe {
         let body = &mut *(*r).request_body;
         let mut link: *mut ngx_chain_t = std::mem::replace(&mut body.bufs, ptr::null_mut());
         let any = !link.is_null();
-        let mut bytes = Vec::new();
         while !link.is_null() {
             let next = (*link).next;
             let buffer = &mut *(*link).buf;
@@ -257,7 +256,7 @@ unsafe fn take_bufs(r: *mut ngx_http_request_t) -> (Bytes, bool) {
             sys::free_chain((*r).pool, link);
             link = next;
         }
-        (bytes.into(), any)
+        (bytes.freeze(), any)
     }
 }
 

@@ -196,3 +196,26 @@ fn a_thread_waits_for_the_next_part() {
     input.end();
     assert_eq!(thread.join().unwrap(), (Bytes::from_static(b"ab"), Bytes::new()));
 }
+
+#[test]
+fn memory_that_has_been_read_is_used_again() {
+    let input = Input::streamed(false);
+    let fresh = || input.buffer().capacity() == 0;
+    assert!(fresh());
+    assert!(input.push(Bytes::from(vec![b'x'; 5000])));
+    let mut read = bytes(input.read(9999, || ()));
+    // As long as somebody refers to it, it is not.
+    let part = read.split_to(1000);
+    input.give_back(read);
+    assert!(fresh());
+    input.give_back(part);
+    let mut again = input.buffer();
+    assert!(again.is_empty());
+    let place = again.as_ptr();
+    again.extend_from_slice(&[b'z'; 5000]);
+    assert_eq!((again.as_ptr(), again.as_ref()), (place, [b'z'; 5000].as_slice()));
+    // Nor when nothing more is to come.
+    input.end();
+    input.give_back(again.freeze());
+    assert!(fresh());
+}

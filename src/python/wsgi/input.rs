@@ -1,10 +1,12 @@
 //! `wsgi.input` (PEP 3333, "Input and Error Streams").
 
+use std::ptr;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use pyo3::create_exception;
 use pyo3::exceptions::PyOSError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -16,7 +18,7 @@ use crate::python::fork;
 create_exception!(pywsgi, ClientGone, PyOSError);
 
 /// Bytes asked of the pipe at once.
-const BLOCK: usize = 64 * 1024;
+const BLOCK: usize = 256 * 1024;
 
 /// The request's body. It ends by itself (`wsgi.input_terminated`); one that was cut short raises
 /// OSError and never looks like an end.
@@ -98,20 +100,33 @@ impl Input {
                 break;
             }
         }
-        match parts.as_slice() {
-            [part] => Ok(PyBytes::new(py, part)),
-            parts => {
-                let len = parts.iter().map(Bytes::len).sum();
-                PyBytes::new_with(py, len, |mut target| {
-                    for part in parts {
-                        let (head, tail) = target.split_at_mut(part.len());
-                        part.as_ref().copy_to_slice(head);
-                        target = tail;
-                    }
-                    Ok(())
-                })
+        let taken = match parts.as_slice() {
+            [part] => PyBytes::new(py, part),
+            parts => joined(py, parts)?,
+        };
+        if let Some(job) = &self.job {
+            for part in parts {
+                job.input.give_back(part);
             }
         }
+        Ok(taken)
+    }
+}
+
+/// The parts one after another.
+fn joined<'py>(py: Python<'py>, parts: &[Bytes]) -> PyResult<Bound<'py, PyBytes>> {
+    let len: usize = parts.iter().map(Bytes::len).sum();
+    // SAFETY: attached; a new object comes back, or null. Its bytes are nobody else's yet, and each is written
+    // before anybody sees them.
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), len as ffi::Py_ssize_t);
+        let object = Bound::from_owned_ptr_or_err(py, object)?;
+        let mut target = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
+        for part in parts {
+            ptr::copy_nonoverlapping(part.as_ptr(), target, part.len());
+            target = target.add(part.len());
+        }
+        Ok(object.cast_into_unchecked())
     }
 }
 
