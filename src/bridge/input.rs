@@ -158,10 +158,9 @@ impl Input {
     pub(crate) fn give_back(&self, bytes: Bytes) {
         let Ok(buffer) = bytes.try_into_mut() else { return };
         let mut state = lock(&self.state);
-        if state.end.is_none() || !state.segments.is_empty() {
-            if state.spare.len() < SPARE {
-                state.spare.push(buffer);
-            }
+        let more = state.end.is_none() || !state.segments.is_empty();
+        if more && state.spare.len() < SPARE {
+            state.spare.push(buffer);
         }
     }
 

@@ -9,7 +9,7 @@
 //! | [`Callbacks`](callbacks::Callbacks) | `set_gone`, `set_over` | all else |
 //! | [`Output`](output::Output) | `take`, `drained`, `close` | `push`, `push_blocking` |
 //! | [`Input`](input::Input) | `push`, `end`, `fail` | `read`, `read_blocking` |
-//! | [`Pool`](pool::Pool) | `queue`, `wake`, `forget`, `close` | `take`, `rest` |
+//! | [`Pool`](pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `rest` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](inline::Inline) | all; it is then a Python thread as well | |

@@ -6,9 +6,14 @@
 //! standing by to the next idle thread, if there is a further job. A thread that ends a request takes
 //! the next one itself and keeps the GIL.
 //!
+//! Where the jobs are *quick*, even that one is too many: it is woken, and waits for the GIL, only to find
+//! the queue empty. While a thread takes one quick job after the other nobody stands by, and the event loop
+//! looks every millisecond ([`Pool::look`]) whether it still does: a job that blocks after many that did not
+//! keeps those behind it waiting for two milliseconds at most.
+//!
 //! What always holds, outside the lock and but for jobs that the event loop has queued in this turn
-//! ([`Pool::wake`] is called at its end): where a job waits, a thread stands by, or no thread is idle
-//! (all are busy, and each looks here when it is done).
+//! ([`Pool::look`] is called at its end): where a job waits, a thread stands by, or no thread is idle
+//! (all are busy, and each looks here when it is done), or the event loop is to look again.
 //!
 //! Idle threads are woken last in, first out: those at the bottom stay cold, and keep no database
 //! connection busy. A thread that takes a job and leaves nobody idle behind makes one more, up to the
@@ -40,14 +45,29 @@ struct State<J> {
     threads: usize,
     /// Threads that run a job.
     busy: usize,
+    /// How many jobs in a row, up to the last that has ended, were quick.
+    quick: u32,
+    /// How many jobs have been taken, and how many had been when the event loop looked last.
+    taken: u64,
+    seen: u64,
+    /// The event loop is going to look again.
+    looked_after: bool,
     closed: bool,
 }
+
+/// A job is quick that takes no longer: waking another thread for the next one takes about a tenth of it.
+const QUICK: Duration = Duration::from_micros(100);
+
+/// So many quick jobs in a row make it likely that the next one is.
+const QUICK_JOBS: u32 = 16;
 
 /// What the pool has on one of its threads.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     stands_by: bool,
     runs: bool,
+    /// When it took the job that it runs.
+    since: Option<Instant>,
 }
 
 /// Where one thread sleeps.
@@ -80,21 +100,38 @@ impl<J> Pool<J> {
             stands_by: false,
             threads: 0,
             busy: 0,
+            quick: 0,
+            taken: 0,
+            seen: 0,
+            looked_after: false,
             closed: false,
         };
         Self { config, state: Mutex::new(state), ended: Condvar::new() }
     }
 
-    /// Event loop: queues a job; [`wake`](Self::wake) must follow. Jobs for which a thread is free do not
+    /// Event loop: queues a job; [`look`](Self::look) must follow. Jobs for which a thread is free do not
     /// count against `max_queue`.
     pub(crate) fn queue(&self, job: J) -> Result<(), Refused> {
         self.add(&mut lock(&self.state), job)
     }
 
-    /// Event loop: wakes a thread for what has been queued, where that is needed.
-    pub(crate) fn wake(&self) {
-        let seat = lock(&self.state).next_to_stand_by();
+    /// Event loop: wakes a thread for jobs that wait and for which nobody is awake. True where it is to look
+    /// again in a millisecond.
+    #[must_use]
+    pub(crate) fn look(&self) -> bool {
+        let (seat, again) = {
+            let mut state = lock(&self.state);
+            let goes_on = state.busy > 0 && state.is_quick() && state.taken != state.seen;
+            state.seen = state.taken;
+            let seat = if goes_on { None } else { state.next_to_stand_by() };
+            // Who stands by takes one job, and leaves the others to nobody where they are quick.
+            let left = state.queue.len().saturating_sub(usize::from(state.stands_by));
+            let nobody = !state.stands_by || state.is_quick();
+            state.looked_after = left > 0 && nobody && !state.idle.is_empty();
+            (seat, state.looked_after)
+        };
         Seat::wake(seat);
+        again
     }
 
     /// Queues a job and wakes a thread for it.
@@ -155,8 +192,13 @@ impl<J> Pool<J> {
 
     /// Thread, attached: the next job.
     pub(crate) fn take(&self, turn: &mut Turn) -> Next<J> {
+        let now = now();
         let (next, seat) = {
             let mut state = lock(&self.state);
+            if let Some(since) = turn.since.take() {
+                let quick = now.is_some_and(|now| now.duration_since(since) < QUICK);
+                state.quick = if quick { state.quick.saturating_add(1) } else { 0 };
+            }
             if std::mem::take(&mut turn.stands_by) {
                 state.stands_by = false;
             }
@@ -169,12 +211,15 @@ impl<J> Pool<J> {
             let Some(job) = state.queue.pop_front() else {
                 return Next::Rest;
             };
-            let seat = state.next_to_stand_by();
+            state.taken += 1;
+            let leaves = state.is_quick() && state.looked_after;
+            let seat = if leaves { None } else { state.next_to_stand_by() };
             let alone = state.idle.is_empty() && !state.stands_by;
             let grow = alone && state.threads < self.config.threads;
             state.threads += usize::from(grow);
             state.busy += 1;
             turn.runs = true;
+            turn.since = now;
             (Next::Run { job, grow }, seat)
         };
         Seat::wake(seat);
@@ -240,7 +285,17 @@ impl Pool {
     }
 }
 
+/// The time; none in the models, whose steps take no time.
+fn now() -> Option<Instant> {
+    cfg!(not(feature = "loom")).then(Instant::now)
+}
+
 impl<J> State<J> {
+    /// Is the next job likely to be quick?
+    fn is_quick(&self) -> bool {
+        self.quick >= QUICK_JOBS
+    }
+
     /// Restores what always holds after the queue or `stands_by` changed; the seat is to be woken
     /// outside the lock.
     fn next_to_stand_by(&mut self) -> Option<Arc<Seat>> {

@@ -134,11 +134,11 @@ impl Worker {
         }
     }
 
-    /// Event loop: wakes threads for what has been submitted.
-    pub(crate) fn wake(&self) {
-        for pool in &self.pools {
-            pool.wake();
-        }
+    /// Event loop: wakes threads for what has been submitted. True where it is to call this again in a
+    /// millisecond.
+    #[must_use]
+    pub(crate) fn wake(&self) -> bool {
+        self.pools.iter().fold(false, |again, pool| again | pool.look())
     }
 
     /// Event loop: a request no longer waits for a thread.

@@ -199,7 +199,7 @@ pub(super) unsafe extern "C" fn submitted(event: *mut ngx_event_t) {
             || (),
             |token| {
                 if let Some(process) = process::current(token) {
-                    process.worker().wake();
+                    process.wake(token);
                 }
             },
         );

@@ -36,6 +36,8 @@ pub(crate) struct Process {
     /// Posted by the first request that is submitted in a turn of the event loop, and dealt with at the
     /// turn's end.
     submitted: UnsafeCell<ngx_event_t>,
+    /// Comes by as long as requests wait behind one that is expected to be quick.
+    look: UnsafeCell<ngx_event_t>,
     /// Runs out when the worker exits and requests still have not ended.
     drain: UnsafeCell<ngx_event_t>,
     drain_timeout: ngx_msec_t,
@@ -56,6 +58,9 @@ const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
 
 /// The event loop's slice of a processor in nanoseconds, the shortest there is.
 const SLICE_NS: u64 = 100_000;
+
+/// When `look` comes by, in milliseconds.
+const LOOK: ngx_msec_t = 1;
 
 /// How often `hold` comes by, in milliseconds.
 const HOLD: ngx_msec_t = 20;
@@ -123,6 +128,23 @@ impl Process {
             (*event).handler = Some(entry::submitted);
             (*event).log = self.log();
             sys::post_event(event);
+        }
+    }
+
+    /// Wakes threads for the requests that wait, where they are needed.
+    pub(super) fn wake(&self, _token: EventThread) {
+        if !self.worker.wake() {
+            return;
+        }
+        // SAFETY: the event is the process's own, and touched on this thread alone.
+        unsafe {
+            let event = self.look.get();
+            if (*event).timer_set() == 0 {
+                (*event).handler = Some(entry::submitted);
+                (*event).log = self.log();
+                (*event).data = event.cast();
+                ngx_add_timer(event, LOOK);
+            }
         }
     }
 
@@ -276,6 +298,7 @@ unsafe fn start_python(
             connection: Cell::new(connection),
             stopping: Cell::new(false),
             submitted: UnsafeCell::new(std::mem::zeroed()),
+            look: UnsafeCell::new(std::mem::zeroed()),
             drain: UnsafeCell::new(std::mem::zeroed()),
             drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
             hold: UnsafeCell::new(std::mem::zeroed()),

@@ -143,8 +143,50 @@ fn jobs_that_are_queued_together_all_run() {
         observed.woken.store(false, Ordering::SeqCst);
         observed.pool.queue(1).unwrap();
         observed.pool.queue(2).unwrap();
-        observed.pool.wake();
+        assert!(!observed.pool.look());
         observed.woken.store(true, Ordering::SeqCst);
+        observed.wait_ran(2);
+        assert!(observed.close().is_empty());
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        observed.ended(VecDeque::new(), &[1, 2]);
+    });
+}
+
+/// Quick jobs, of which the first waits for the second: the event loop finds out.
+#[test]
+fn a_job_that_is_quick_no_more_holds_up_nobody() {
+    check(2, || {
+        let observed = Observed::new(2);
+        lock(&observed.pool.state).quick = QUICK_JOBS;
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                assert!(observed.pool.grow());
+                let own = Arc::clone(&observed);
+                thread::spawn(move || {
+                    let (seat, mut turn) = (Seat::new(), Turn::default());
+                    loop {
+                        match own.pool.take(&mut turn) {
+                            Next::Run { job, .. } => {
+                                lock(&own.ran).push(job);
+                                own.ran_more.notify_all();
+                                if job == 1 {
+                                    own.wait_ran(2);
+                                }
+                            }
+                            Next::Rest => own.pool.rest(&seat, &mut turn),
+                            Next::End => break,
+                        }
+                    }
+                })
+            })
+            .collect();
+        observed.pool.queue(1).unwrap();
+        observed.pool.queue(2).unwrap();
+        while observed.pool.look() {
+            thread::yield_now();
+        }
         observed.wait_ran(2);
         assert!(observed.close().is_empty());
         for thread in threads {

@@ -356,3 +356,53 @@ fn a_request_is_taken_out_of_the_queue() {
     assert_eq!(run(pool.take(&mut turn)).0.id, second.id);
     assert!(is_rest(&pool.take(&mut turn)));
 }
+
+#[test]
+fn nobody_stands_by_for_quick_jobs_until_one_blocks() {
+    let pool: TestPool = pool(2, 9);
+    resting(&pool, 2);
+    lock(&pool.state).quick = QUICK_JOBS;
+    let held: Vec<_> = (0..3)
+        .map(|_| {
+            let (started, is_started) = channel();
+            let (hold, release) = channel();
+            pool.queue(Held { started, release }).unwrap();
+            (is_started, hold)
+        })
+        .collect();
+    let mut held = held.into_iter();
+    let (first, hold) = held.next().unwrap();
+    assert!(pool.look(), "two of them wait behind the one that it has woken a thread for");
+    first.recv().unwrap();
+    // That one was taken since; it may be quick.
+    assert!(pool.look());
+    assert_eq!(idle(&pool), 1);
+    // It is not; and now nobody is left to be woken.
+    assert!(!pool.look());
+    let (second, hold_second) = held.next().unwrap();
+    second.recv().unwrap();
+    assert!(!pool.look());
+    drop((hold, hold_second));
+    let (third, hold) = held.next().unwrap();
+    third.recv().unwrap();
+    drop(hold);
+    end(&pool);
+}
+
+#[test]
+fn a_job_that_was_not_quick_has_somebody_stand_by_again() {
+    let pool = pool(2, 9);
+    let mut turn = Turn::default();
+    lock(&pool.state).quick = QUICK_JOBS;
+    pool.submit(1).unwrap();
+    run(pool.take(&mut turn));
+    turn.since = Instant::now().checked_sub(QUICK * 2);
+    assert!(is_rest(&pool.take(&mut turn)));
+    assert_eq!(lock(&pool.state).quick, 0);
+    for job in 0..2 {
+        pool.submit(job).unwrap();
+        run(pool.take(&mut turn));
+        turn.since = Instant::now().checked_add(QUICK);
+    }
+    assert_eq!(lock(&pool.state).quick, 1);
+}
