@@ -439,3 +439,30 @@ def test_a_first_thread_that_cannot_be_started_is_tried_again(nginx, background)
     assert answer.result(60).text == "at last"
     nginx.wait_log('python_thread_pool "large" has a thread now')
     assert len(nginx.log_lines("cannot be started")) == 1
+
+
+def test_a_request_that_blocks_after_many_quick_ones_holds_up_nobody(nginx):
+    """While requests are quick no second thread stands by; the event loop must see that one is not."""
+    source = """
+        from testkit import gate
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Length", "2")])
+            if environ["QUERY_STRING"]:
+                gate(environ["QUERY_STRING"])
+            return [b"ok"]
+    """
+    nginx.start(f"wsgi_app {nginx.app('app', source)};")
+    connections = [nginx.connect() for _ in range(6)]
+    request = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
+    for number in range(10):
+        for connection in connections * 4:
+            connection.send(request % b"")
+            assert connection.response().body == b"ok"
+        name = f"gate{number}"
+        connections[0].send(request % f"?{name}".encode())
+        for connection in connections[1:]:
+            connection.send(request % b"")
+        assert {connection.response().body for connection in connections[1:]} == {b"ok"}
+        nginx.open_gate(name)
+        assert connections[0].response().body == b"ok"
