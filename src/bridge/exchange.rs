@@ -171,10 +171,12 @@ impl Exchange {
     /// Event loop: nobody waits for the response any more.
     pub(crate) fn set_gone(self: &Arc<Self>, why: Gone) {
         let told = self.callbacks.set_gone(why);
-        // Inline, the application does not run while the event loop hears of its client.
-        let cancelled = why == Gone::Client
-            && self.location.client_abort == ClientAbort::Cancel
-            && !self.is_inline();
+        if self.is_inline() {
+            // The application does not run while the event loop hears of its client: it is told when it is
+            // gone on with.
+            return;
+        }
+        let cancelled = why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;
         if (told || cancelled) && matches!(self.progress(), Progress::Running(_)) {
             self.worker.tasks.push(Task::Gone(Arc::clone(self)));
         }
