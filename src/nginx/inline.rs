@@ -23,7 +23,7 @@ pub(super) unsafe fn run(token: EventThread, context: *mut Context, job: &Job) {
         // SAFETY: the caller's.
         return unsafe { finalize::finish(token, context, sys::ERROR) };
     };
-    let suspended = inline.run(job);
+    let suspended = job.worker.events.while_busy(|| inline.run(job));
     // SAFETY: the caller's; Python has not touched the request, and nginx has not been called meanwhile.
     unsafe {
         (*context).suspended = suspended;
@@ -46,13 +46,14 @@ pub(super) unsafe fn go_on(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's; after each call into nginx it is looked for anew.
     unsafe {
         let Some(id) = (*context).id else { return };
+        let Some(exchange) = (*context).exchange.clone() else { return };
         for _ in 0..BLOCKS {
             if !(*context).busy.is_null() {
                 // The write handler comes by.
                 return;
             }
             let Some(suspended) = (*context).suspended.take() else { return };
-            (*context).suspended = suspended.resume();
+            (*context).suspended = exchange.worker.events.while_busy(|| suspended.resume());
             output::pump(token, context);
             if !process::is_in_flight(token, id) {
                 return;
