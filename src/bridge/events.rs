@@ -210,7 +210,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::bridge::fixture::ids;
+    use crate::bridge::fixture::{ids, until};
 
     fn line(text: &str) -> LogLine {
         LogLine { level: Level::Info, request: None, text: text.into() }
@@ -292,6 +292,43 @@ mod tests {
         assert_eq!(events.bell.rings(), 1);
         let batch = taken(&events);
         assert!(matches!(&batch[..], [Event::Log(line)] if line.text == "waited"), "{batch:?}");
+    }
+
+    #[test]
+    fn nobody_waits_while_the_event_loop_is_in_an_application() {
+        let events = Arc::new(Events::new().unwrap());
+        let full = fill(&events, 4096);
+        let writer = {
+            let events = Arc::clone(&events);
+            thread::spawn(move || events.log(line("waited")))
+        };
+        until(|| lock(&events.queue).waiting);
+        events.while_busy(|| {
+            assert!(events.is_busy());
+            writer.join().unwrap();
+            events.try_log(line("its own")).unwrap();
+            events.log(line("another's"));
+        });
+        assert!(!events.is_busy());
+        assert_eq!(events.try_log(line("no more")).unwrap_err().text, "no more");
+        let batch = taken(&events);
+        let texts: Vec<_> = batch[full..]
+            .iter()
+            .map(|event| match event {
+                Event::Log(line) => line.text.as_str(),
+                event => panic!("{event:?}"),
+            })
+            .collect();
+        assert_eq!(texts, ["waited", "its own", "another's"]);
+    }
+
+    #[test]
+    fn the_log_of_a_call_is_bounded() {
+        let events = Events::new().unwrap();
+        let each = 4096 + size_of::<Event>();
+        events.while_busy(|| assert_eq!(fill(&events, 4096), BUSY_LOG_LIMIT / each + 1));
+        taken(&events);
+        assert_eq!(fill(&events, 4096), LOG_LIMIT / each + 1);
     }
 
     #[test]
