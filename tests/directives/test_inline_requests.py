@@ -30,6 +30,13 @@ SOURCE = """
         start_response("200 OK", [*headers, ("Content-Length", str(len(path) + len(body)))])
         return [path.encode() + body]
 """
+ENDS_IN_A_COMMAND = """
+    TEXT = {text!r}.encode()
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return (TEXT[at : at + {size}] for at in range(0, len(TEXT), {size}))
+"""
 SERVER = """
     location = /guarded {{ auth_request /judge; {app} }}
     location = /judge {{ internal; {app} }}
@@ -96,6 +103,30 @@ def test_a_page_of_several_parts(nginx, start, http2):
         sizes = {"a": 1, "b": 20, "c": 0, "d": 3, "e": 40}
         expected = "".join(name + name * 50_000 * count for name, count in sizes.items())
         assert text == expected
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('<!--# echo var="none" -->', "(none)"),
+        ('ab<!--# set var="x" value="y" --><!--# echo var="x" -->', "aby"),
+        ('<!--# include virtual="/part?p-1" -->', "p" * 50_000),
+        ('a<!--# include virtual="/part?p-20" -->b', "a" + "p" * 1_000_000 + "b"),
+    ],
+)
+def test_a_page_that_ends_in_a_command(nginx, text, expected, size):
+    """SSI holds its block until more comes: the client is not what the page waits for."""
+    page = nginx.app("page", ENDS_IN_A_COMMAND.format(text=text, size=size))
+    nginx.start(
+        server=f"""
+        location /page {{ ssi on; wsgi_app {page}; }}
+        location /part {{ wsgi_app {nginx.app("app", SOURCE)}; }}
+        """,
+        http="wsgi_thread_pool inline;",
+    )
+    for _ in range(2):
+        assert nginx.client().get("/page").text == expected
 
 
 def test_a_client_that_leaves_a_page_of_several_parts(nginx, start):

@@ -651,3 +651,24 @@ fn inline_a_file_that_cannot_be_made_is_an_error_of_what_is_written() {
     assert!(matches!(write(&output, "efgh", None), Err(Overflow::File(_))));
     assert_eq!(take(&output), ["m:abcd"]);
 }
+
+#[test]
+fn inline_there_is_room_where_something_of_a_rest_is_taken() {
+    for buffering in [buffered(8, 99), unbuffered(8)] {
+        let output = new_output(buffering);
+        assert!(output.has_room());
+        write(&output, "abcdef", None).unwrap();
+        assert!(output.has_room());
+        let rest = push_some(&output, "ghijklmn", None);
+        assert!(!output.has_room());
+        drop(take(&output));
+        output.drained(14, 0, false);
+        assert!(output.has_room());
+        assert!(rest.is_none_or(|rest| output.push_some(rest).unwrap().is_none()));
+    }
+    let output = new_output(buffered(8, 99));
+    write(&output, "abcdefghijkl", None).unwrap();
+    assert!(!output.has_room(), "a part is in the file");
+    output.close();
+    assert!(output.has_room(), "it is told so");
+}
