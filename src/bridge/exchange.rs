@@ -127,8 +127,12 @@ impl Exchange {
         added.err()
     }
 
-    /// A Python thread: what is to be called now that the client is gone.
+    /// A Python thread: what is to be called now that the client is gone; nobody where that is not to matter
+    /// (`wsgi_client_abort ignore`).
     pub(crate) fn take_on_gone(&self) -> Vec<Callback> {
+        if self.location.client_abort == ClientAbort::Ignore && self.gone() == Some(Gone::Client) {
+            return Vec::new();
+        }
         self.callbacks.take_on_gone()
     }
 

@@ -169,13 +169,13 @@ def test_the_application_is_told_of_a_client_that_leaves(start, nginx, stalled, 
 def test_ignore_lets_the_application_run_to_its_end(start, nginx, stalled):
     """A block in each turn of the event loop, which serves others meanwhile."""
     client = start("wsgi_client_abort ignore;")
-    stalled().reset()
+    stalled("told").reset()
     for _ in range(5):
         assert client.get("/?quick").text == "quick"
     nginx.wait_recorded("all of them")
     assert nginx.wait_recorded("closed") == ["-"]
     assert nginx.wait_recorded("after")
-    assert nginx.recorded("stopped") == []
+    assert nginx.recorded("told") == nginx.recorded("stopped") == []
 
 
 def test_nobody_is_told_of_a_client_that_stays(start, nginx):

@@ -401,6 +401,8 @@ ABORT = """
         except BaseException as error:
             record("raised", f"{type(error).__module__}.{type(error).__name__}")
             raise
+        if query in ("time", "blocks"):
+            environ["pywsgi.request"].on_disconnect(lambda: record("told"))
         if query == "time":
             time.sleep(0.3)
             record("late", environ["pywsgi.request"].disconnected)
@@ -552,6 +554,7 @@ def test_ignore_lets_the_application_run_to_its_end(abort, nginx):
     connection.reset()
     assert nginx.wait_recorded("end") == ["of the blocks"]
     nginx.wait_recorded("closed")
+    assert nginx.recorded("told") == []
 
 
 def test_ignore_tells_nobody(abort, nginx):
@@ -562,6 +565,7 @@ def test_ignore_tells_nobody(abort, nginx):
     connection.close()
     assert nginx.wait_recorded("late") == ["False"]
     assert nginx.wait_recorded("end") == ["of the blocks"]
+    assert nginx.recorded("told") == []
 
 
 def test_a_wrong_word_is_refused(nginx):
