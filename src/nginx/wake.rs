@@ -97,7 +97,7 @@ pub(super) fn deal(token: EventThread, process: &Process) {
                 let left = if process.is_stopping() {
                     Some(suspended)
                 } else {
-                    process.worker().events.while_busy(|| suspended.resume())
+                    inline::call(token, process.worker(), || suspended.resume())
                 };
                 // Where the application is not to know that its client is gone it goes on, a block in each
                 // turn.
@@ -120,8 +120,8 @@ fn run(token: EventThread, process: &Process, job: &Job) {
             finalize::from_outside(token, context, |context| inline::run(token, context, job));
         },
         None if !process.is_stopping() => {
-            if let Some(inline) = process.worker().inline() {
-                let rest = process.worker().events.while_busy(|| inline.run(job));
+            if let Some(python) = process.worker().inline() {
+                let rest = inline::call(token, process.worker(), || python.run(job));
                 debug_assert!(rest.is_none(), "the response is over");
             }
         }

@@ -33,7 +33,7 @@ impl fmt::Debug for EventLoop {
 
 impl Inline for EventLoop {
     fn run(&self, job: &Job) -> Option<Box<dyn Suspended>> {
-        keep_thread_state();
+        keep_thread_state(job.worker.config.python.umask);
         Python::attach(|py| {
             let Some(runtime) = self.runtime.upgrade() else {
                 dispatch::fail(job);
@@ -90,12 +90,15 @@ pub(super) fn has_thread_state() -> bool {
 }
 
 /// Gives the thread a Python thread state that it keeps (and with it what applications bind to their
-/// thread): attaching then only takes the GIL.
-fn keep_thread_state() {
+/// thread): attaching then only takes the GIL. And Python's umask, for nginx's own as a daemon is 0
+/// (`ngx_daemon`): what an application makes is not for everybody to write. To change it for each call alone
+/// would be two system calls, and leave the threads out that an application starts.
+fn keep_thread_state(umask: u32) {
     if !KEPT.swap(true, Ordering::Relaxed) {
-        // SAFETY: the interpreter has started, for there is a runtime. What is ensured here is never
-        // released: the state is left to the interpreter's end.
+        // SAFETY: a plain system call; and the interpreter has started, for there is a runtime. What is
+        // ensured here is never released: the state is left to the interpreter's end.
         unsafe {
+            libc::umask(umask);
             ffi::PyGILState_Ensure();
             ffi::PyEval_SaveThread();
         }

@@ -6,6 +6,7 @@ import hashlib
 import re
 
 import pytest
+from rawhttp import wait_for
 
 WHO = """
     import os
@@ -312,6 +313,25 @@ def test_a_child_that_the_application_forks_ends_with_its_call(start, nginx):
     assert len(nginx.recorded("raises")) == len(nginx.recorded("returns")) == 1
     assert nginx.workers() == [worker]
     assert client.get("/?leaves").text == "from the parent"
+
+
+def test_nginx_s_clock_has_seen_the_call(start, nginx):
+    client = start(
+        """
+        import time
+
+        def application(environ, start_response):
+            time.sleep(0.3)
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"late"]
+        """,
+        "access_log logs/times.log times;",
+        http="log_format times $request_time;",
+    )
+    assert client.get("/").text == "late"
+    log = nginx.root / "logs" / "times.log"
+    wait_for(lambda: log.read_text(), what="the access log")
+    assert float(log.read_text()) >= 0.3
 
 
 # Mistakes
