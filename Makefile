@@ -142,7 +142,7 @@ $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 
 
 .PHONY: test
-test: test-deps test-rust test-shim test-nginx ## Run every test: the Rust units, the shim's, and a real nginx's
+test: test-deps test-rust test-shim test-nginx test-inline ## Run every test: the Rust units, the shim's, and a real nginx's
 
 .PHONY: test-trixie
 test-trixie: ## Run every test on Debian 13, in a root that debootstrap makes (as root; TRIXIE_ROOT=…)
@@ -161,6 +161,14 @@ test-shim: $(TEST_VENV)/.installed ## Run the unit tests of the Python that trav
 test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real nginx (PYTEST_ARGS=…)
 	cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") \
 	  PYWSGI_MODULE="$(MODULE)" $(TEST_VENV)/bin/python -m pytest $(patsubst tests/%,%,$(PYTEST_ARGS))
+
+.PHONY: test-inline
+test-inline: module $(TEST_VENV)/.installed ## Run those of WSGI again, the event loop running the applications (wsgi_thread_pool inline)
+	cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") PYWSGI_EXECUTOR=inline \
+	  PYWSGI_MODULE="$(MODULE)" $(TEST_VENV)/bin/python -m pytest $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
+
+# What speaks of WSGI and of applications rather than of threads.
+INLINE_TESTS := wsgi frameworks peers nginx
 
 $(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements.txt)
 	$(PYTHON) -m venv $(TEST_VENV)

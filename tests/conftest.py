@@ -1,11 +1,15 @@
-"""The `nginx` fixture: a server of its own for each test, whose log must be clean at the end."""
+"""The `nginx` fixture: a server of its own for each test, whose log must be clean at the end.
+
+And the marker `threads`, for `make test-inline`: what cannot be so where the event loop itself runs
+the application.
+"""
 
 from __future__ import annotations
 
 import shutil
 
 import pytest
-from harness import Nginx, temporary_root
+from harness import EXECUTOR, Nginx, temporary_root
 
 
 @pytest.fixture
@@ -17,6 +21,21 @@ def nginx(request):
     faults = server.close()
     if faults:
         pytest.fail("nginx's error log or exit:\n" + "\n".join(faults), pytrace=False)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out, under another executor, the tests that say why they are about threads."""
+    about_threads = []
+    for item in items:
+        for mark in item.iter_markers("threads"):
+            if len(mark.args) != 1 or not isinstance(mark.args[0], str):
+                raise pytest.UsageError(f"{item.nodeid}: threads(reason) is without its reason")
+            about_threads.append(item)
+            break
+    if EXECUTOR == "threads" or not about_threads:
+        return
+    config.hook.pytest_deselected(items=about_threads)
+    items[:] = [item for item in items if item not in set(about_threads)]
 
 
 @pytest.hookimpl(wrapper=True)

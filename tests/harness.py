@@ -36,6 +36,9 @@ NGINX_VERSION = tuple(map(int, re.findall(r"nginx/(\d+)\.(\d+)\.(\d+)", _ABOUT)[
 HAS_HTTP3 = "--with-http_v3_module" in _ABOUT
 MODULE = Path(os.environ.get("PYWSGI_MODULE", PROJECT / "target/release/ngx_http_pywsgi_module.so"))
 TESTKIT = PROJECT / "tests" / "apps" / "testkit.py"
+# Who runs the applications of those tests that do not say it themselves: "threads", the module's
+# default, or "inline", the event loop (`make test-inline`).
+EXECUTOR = os.environ.get("PYWSGI_EXECUTOR", "threads")
 
 # What no test may find in the error log, whatever else it asserts.
 FATAL = re.compile(r"\[(?:alert|crit|emerg)\]|open socket|AddressSanitizer|LeakSanitizer|panicked")
@@ -63,6 +66,7 @@ http {{
     scgi_temp_path tmp/scgi;
     {python_home}
     {wsgi_temp_path}
+    {executor}
 {http}
     server {{
         listen 127.0.0.1:{port} {listen};
@@ -171,6 +175,7 @@ class Nginx:
             wsgi_temp_path="wsgi_temp_path tmp/wsgi;"
             if module and "wsgi_temp_path" not in location + server + http
             else "",
+            executor=_executor(http) if module else "",
             http=_block(http, 4),
             port=self.port,
             listen=listen,
@@ -433,6 +438,21 @@ def _title(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("latin-1")
     except OSError:
         return ""
+
+
+def _executor(http: str) -> str:
+    """The directive by which `http` runs under `EXECUTOR`; none where it speaks of pools itself."""
+    if EXECUTOR == "threads" or re.search(r"\b(?:python|wsgi)_thread_pool\b", _top_level(http)):
+        return ""
+    return f"wsgi_thread_pool {EXECUTOR};"
+
+
+def _top_level(text: str) -> str:
+    """What stands outside of all blocks."""
+    before = None
+    while text != before:
+        before, text = text, re.sub(r"\{[^{}]*\}", ";", text)
+    return text
 
 
 def _block(text: str, indent: int) -> str:

@@ -72,6 +72,8 @@ pub(crate) struct Events {
     queue: Mutex<Queue>,
     /// The log has room again.
     room: Condvar,
+    /// The event loop is in an application itself, and takes nothing meanwhile.
+    busy: AtomicBool,
     rung: AtomicBool,
     bell: Bell,
 }
@@ -80,6 +82,8 @@ pub(crate) struct Events {
 struct Queue {
     events: Vec<Event>,
     log_bytes: usize,
+    /// A thread waits for room.
+    waiting: bool,
     closed: bool,
 }
 
@@ -87,11 +91,16 @@ struct Queue {
 /// writes a batch at one go, so it is not to be long.
 const LOG_LIMIT: usize = 128 * 1024;
 
+/// The same while the event loop is in an application: waiting for it might last for ever, for the
+/// application may in turn wait for the thread that writes.
+const BUSY_LOG_LIMIT: usize = 64 * LOG_LIMIT;
+
 impl Events {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             queue: Mutex::new(Queue::default()),
             room: Condvar::new(),
+            busy: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             bell: Bell::new()?,
         })
@@ -113,7 +122,8 @@ impl Events {
     pub(crate) fn try_log(&self, line: LogLine) -> Result<(), LogLine> {
         {
             let mut queue = lock(&self.queue);
-            if queue.log_bytes > LOG_LIMIT && !queue.closed {
+            let limit = if self.is_busy() { BUSY_LOG_LIMIT } else { LOG_LIMIT };
+            if queue.log_bytes > limit && !queue.closed {
                 return Err(line);
             }
             queue.add_log(line);
@@ -122,16 +132,39 @@ impl Events {
         Ok(())
     }
 
-    /// Adds a log line, waiting for room. Not for the event loop's thread.
+    /// Adds a log line, waiting for room; not while the event loop is in an application. Not for the event
+    /// loop's thread.
     pub(crate) fn log(&self, line: LogLine) {
         {
             let mut queue = lock(&self.queue);
-            while queue.log_bytes > LOG_LIMIT && !queue.closed {
+            while queue.log_bytes > LOG_LIMIT && !queue.closed && !self.is_busy() {
+                queue.waiting = true;
                 queue = wait(&self.room, queue);
             }
             queue.add_log(line);
         }
         self.ring();
+    }
+
+    /// Event loop: is in an application while `act` runs. Nobody waits for it meanwhile.
+    pub(crate) fn while_busy<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.busy.store(true, Ordering::SeqCst);
+        self.release_waiting();
+        let result = act();
+        self.busy.store(false, Ordering::SeqCst);
+        result
+    }
+
+    /// Is the event loop in an application?
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst)
+    }
+
+    fn release_waiting(&self) {
+        let mut queue = lock(&self.queue);
+        if std::mem::take(&mut queue.waiting) {
+            self.room.notify_all();
+        }
     }
 
     /// Moves all messages into `batch`.
@@ -140,7 +173,7 @@ impl Events {
         // A store would do; in loom only a swap is known to come after the swap of the ring just heard.
         self.rung.swap(false, Ordering::SeqCst);
         let mut queue = lock(&self.queue);
-        if queue.log_bytes > LOG_LIMIT {
+        if std::mem::take(&mut queue.waiting) {
             self.room.notify_all();
         }
         queue.log_bytes = 0;
@@ -177,7 +210,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::bridge::fixture::ids;
+    use crate::bridge::fixture::{ids, until};
 
     fn line(text: &str) -> LogLine {
         LogLine { level: Level::Info, request: None, text: text.into() }
@@ -259,6 +292,43 @@ mod tests {
         assert_eq!(events.bell.rings(), 1);
         let batch = taken(&events);
         assert!(matches!(&batch[..], [Event::Log(line)] if line.text == "waited"), "{batch:?}");
+    }
+
+    #[test]
+    fn nobody_waits_while_the_event_loop_is_in_an_application() {
+        let events = Arc::new(Events::new().unwrap());
+        let full = fill(&events, 4096);
+        let writer = {
+            let events = Arc::clone(&events);
+            thread::spawn(move || events.log(line("waited")))
+        };
+        until(|| lock(&events.queue).waiting);
+        events.while_busy(|| {
+            assert!(events.is_busy());
+            writer.join().unwrap();
+            events.try_log(line("its own")).unwrap();
+            events.log(line("another's"));
+        });
+        assert!(!events.is_busy());
+        assert_eq!(events.try_log(line("no more")).unwrap_err().text, "no more");
+        let batch = taken(&events);
+        let texts: Vec<_> = batch[full..]
+            .iter()
+            .map(|event| match event {
+                Event::Log(line) => line.text.as_str(),
+                event => panic!("{event:?}"),
+            })
+            .collect();
+        assert_eq!(texts, ["waited", "its own", "another's"]);
+    }
+
+    #[test]
+    fn the_log_of_a_call_is_bounded() {
+        let events = Events::new().unwrap();
+        let each = 4096 + size_of::<Event>();
+        events.while_busy(|| assert_eq!(fill(&events, 4096), BUSY_LOG_LIMIT / each + 1));
+        taken(&events);
+        assert_eq!(fill(&events, 4096), LOG_LIMIT / each + 1);
     }
 
     #[test]

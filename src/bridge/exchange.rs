@@ -127,8 +127,12 @@ impl Exchange {
         added.err()
     }
 
-    /// A Python thread: what is to be called now that the client is gone.
+    /// A Python thread: what is to be called now that the client is gone; nobody where that is not to matter
+    /// (`wsgi_client_abort ignore`).
     pub(crate) fn take_on_gone(&self) -> Vec<Callback> {
+        if self.location.client_abort == ClientAbort::Ignore && self.gone() == Some(Gone::Client) {
+            return Vec::new();
+        }
         self.callbacks.take_on_gone()
     }
 
@@ -171,10 +175,12 @@ impl Exchange {
     /// Event loop: nobody waits for the response any more.
     pub(crate) fn set_gone(self: &Arc<Self>, why: Gone) {
         let told = self.callbacks.set_gone(why);
-        // Inline, the application does not run while the event loop hears of its client.
-        let cancelled = why == Gone::Client
-            && self.location.client_abort == ClientAbort::Cancel
-            && !self.is_inline();
+        if self.is_inline() {
+            // The application does not run while the event loop hears of its client: it is told when it is
+            // gone on with.
+            return;
+        }
+        let cancelled = why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;
         if (told || cancelled) && matches!(self.progress(), Progress::Running(_)) {
             self.worker.tasks.push(Task::Gone(Arc::clone(self)));
         }

@@ -58,10 +58,14 @@ pub(super) fn ids<const N: usize>() -> [RequestId; N] {
 
 /// A request of `worker` for its only application.
 pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
+    job_for(Executor::Threads(0), worker, id, input)
+}
+
+fn job_for(executor: Executor, worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
     let location = LocationConfig {
         id: 0,
         app: 0,
-        executor: Executor::Threads(0),
+        executor,
         script_name: None,
         timeout: None,
         client_abort: ClientAbort::Notify,
@@ -79,6 +83,12 @@ pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
 /// `N` requests without a body.
 pub(super) fn jobs<const N: usize>(worker: &Arc<Worker>) -> [Job; N] {
     ids().map(|id| job(worker, id, Input::buffered([].into())))
+}
+
+/// The same for the executor `inline`.
+#[cfg(not(feature = "loom"))]
+pub(super) fn inline_jobs<const N: usize>(worker: &Arc<Worker>) -> [Job; N] {
+    ids().map(|id| job_for(Executor::Inline, worker, id, Input::buffered([].into())))
 }
 
 /// Waits until another thread has come so far.

@@ -374,6 +374,14 @@ impl Output {
         Ok(())
     }
 
+    /// The event loop, inline: would [`push_some`](Self::push_some) take something of whatever comes?
+    pub(crate) fn has_room(&self) -> bool {
+        let state = lock(&self.state);
+        let limit = state.buffering.memory;
+        let least = if state.buffering.enabled { limit / 4 } else { 1 };
+        state.closed || (state.file_pending == 0 && state.memory + least <= limit)
+    }
+
     /// Event loop: moves what is here into `batch`.
     pub(crate) fn take(&self, batch: &mut Batch) {
         let mut state = lock(&self.state);

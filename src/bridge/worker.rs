@@ -246,7 +246,8 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::bridge::fixture::{jobs, pool_config, worker, worker_of};
+    use crate::bridge::fixture::{inline_jobs, jobs, pool_config, worker, worker_of};
+    use crate::bridge::id::RequestId;
     use crate::bridge::pool::{Next, Turn};
 
     fn refusal(worker: &Worker, job: Job) -> Option<Refusal> {
@@ -288,6 +289,73 @@ mod tests {
         assert_eq!(refusal(&worker, fourth.clone()), Some(Refusal::QueueFull));
         worker.forget(&first);
         worker.submit(fourth).unwrap();
+    }
+
+    /// The requests that the event loop is to run now.
+    fn to_run(worker: &Worker) -> Vec<RequestId> {
+        let mut batch = Vec::new();
+        worker.events.take(&mut batch);
+        let ids = batch.iter().map(|event| match event {
+            Event::Run(job) => job.id,
+            event => panic!("{event:?}"),
+        });
+        ids.collect()
+    }
+
+    #[test]
+    fn inline_requests_come_back_to_the_event_loop() {
+        let worker = worker(1, 9);
+        let [first, second, third] = inline_jobs(&worker);
+        assert!(matches!(worker.submit(first.clone()), Ok(Submitted::Queued)));
+        assert!(matches!(worker.submit(second.clone()), Ok(Submitted::Queued)));
+        worker.forget(&first);
+        assert!(to_run(&worker).is_empty(), "their application is not there");
+        assert!(worker.open_gate(0).is_empty());
+        assert_eq!(to_run(&worker), [second.id]);
+        // From now on there is nothing to wait for.
+        let submitted = worker.submit(third.clone());
+        assert!(matches!(submitted, Ok(Submitted::Inline(job)) if job.id == third.id));
+        assert!(to_run(&worker).is_empty());
+        worker.submit_follow_up(third.clone());
+        assert_eq!(to_run(&worker), [third.id]);
+        assert!(taken(&worker).is_none(), "no thread has anything to do with it");
+    }
+
+    #[test]
+    fn inline_requests_need_no_pool() {
+        let worker = worker_of(Vec::new());
+        let [first, second] = inline_jobs(&worker);
+        worker.submit(first.clone()).unwrap();
+        assert!(worker.open_gate(0).is_empty());
+        assert_eq!(to_run(&worker), [first.id]);
+        worker.stop();
+        assert!(matches!(worker.submit(second), Ok(Submitted::Inline(_))));
+    }
+
+    #[test]
+    fn so_many_inline_requests_wait_for_their_application() {
+        let worker = worker(1, 0);
+        let jobs = inline_jobs::<{ INLINE_QUEUE + 1 }>(&worker);
+        let (last, waiting) = jobs.split_last().unwrap();
+        for job in waiting {
+            worker.submit(job.clone()).unwrap();
+        }
+        assert_eq!(refusal(&worker, last.clone()), Some(Refusal::QueueFull));
+        worker.forget(&jobs[0]);
+        worker.submit(last.clone()).unwrap();
+        assert!(worker.open_gate(0).is_empty());
+        assert!(to_run(&worker).into_iter().eq(jobs[1..].iter().map(|job| job.id)));
+    }
+
+    #[test]
+    fn a_broken_worker_gives_back_inline_requests_as_well() {
+        let worker = worker(1, 9);
+        let [first, second] = inline_jobs(&worker);
+        worker.submit(first.clone()).unwrap();
+        let waiting = worker.set_broken();
+        assert!(matches!(&waiting[..], [job] if job.id == first.id));
+        assert_eq!(refusal(&worker, second), Some(Refusal::Broken));
+        assert!(to_run(&worker).is_empty());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::process;
 use super::request;
 use super::response;
 use super::sys::{self, EventThread};
+use crate::bridge::config::Executor;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::input::{Input, InputError};
 use crate::bridge::worker::{Refusal, Submitted};
@@ -163,7 +164,11 @@ unsafe fn refuse(token: EventThread, context: *mut Context, refusal: Refusal) {
     // SAFETY: the caller's: a live request.
     unsafe {
         let r = (*context).request;
+        let location = Arc::clone(&(*context).location);
         let text = match refusal {
+            Refusal::QueueFull if location.executor == Executor::Inline => {
+                "pywsgi: too many requests wait for the import of their application (wsgi_thread_pool inline)"
+            }
             Refusal::QueueFull => {
                 "pywsgi: the queue of the thread pool is full (python_thread_pool max_queue)"
             }

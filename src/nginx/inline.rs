@@ -1,12 +1,16 @@
 //! The executor `inline`: the event loop runs the application, and goes on with its response whenever the
 //! client has taken what there is.
 
+use std::cell::Cell;
+
 use super::context::Context;
 use super::finalize;
 use super::output;
 use super::process;
 use super::sys::{self, EventThread};
 use crate::bridge::exchange::Job;
+use crate::bridge::output::Output;
+use crate::bridge::worker::Worker;
 
 /// Blocks of one response that are sent in one turn of the event loop: others want their turn, too.
 const BLOCKS: usize = 16;
@@ -23,7 +27,7 @@ pub(super) unsafe fn run(token: EventThread, context: *mut Context, job: &Job) {
         // SAFETY: the caller's.
         return unsafe { finalize::finish(token, context, sys::ERROR) };
     };
-    let suspended = inline.run(job);
+    let suspended = call(token, &job.worker, || inline.run(job));
     // SAFETY: the caller's; Python has not touched the request, and nginx has not been called meanwhile.
     unsafe {
         (*context).suspended = suspended;
@@ -46,20 +50,61 @@ pub(super) unsafe fn go_on(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's; after each call into nginx it is looked for anew.
     unsafe {
         let Some(id) = (*context).id else { return };
+        let Some(exchange) = (*context).exchange.clone() else { return };
         for _ in 0..BLOCKS {
-            if !(*context).busy.is_null() {
+            if waits(context, &exchange.output) {
                 // The write handler comes by.
                 return;
             }
             let Some(suspended) = (*context).suspended.take() else { return };
-            (*context).suspended = suspended.resume();
+            (*context).suspended = call(token, &exchange.worker, || suspended.resume());
             output::pump(token, context);
             if !process::is_in_flight(token, id) {
                 return;
             }
         }
-        if (*context).suspended.is_some() && (*context).busy.is_null() {
+        if (*context).suspended.is_some() && !waits(context, &exchange.output) {
             sys::post_next_event(&raw mut (*context).next_turn);
         }
     }
+}
+
+/// Is the response to wait: for its client, or for another request of the same page? What a filter holds for
+/// reasons of its own, such as SSI a command that nothing has followed yet, it gives out when more comes.
+unsafe fn waits(context: *mut Context, output: &Output) -> bool {
+    // SAFETY: the caller's: a request in flight.
+    unsafe {
+        if (*context).busy.is_null() {
+            return false;
+        }
+        let r = (*context).request;
+        let event = (*(*r).connection).write;
+        (*event).ready() == 0 || (*event).delayed() != 0 || (*r).aio() != 0 || !output.has_room()
+    }
+}
+
+/// Calls Python. Nobody else does the event loop's work meanwhile: who logs does not wait for it, and
+/// nginx's clock, by which requests and timers are measured, is set where it is late afterwards.
+pub(super) fn call<T>(_token: EventThread, worker: &Worker, act: impl FnOnce() -> T) -> T {
+    thread_local! {
+        static UPDATED: Cell<Option<libc::timespec>> = const { Cell::new(None) };
+    }
+    let result = worker.events.while_busy(act);
+    let now = tick();
+    if UPDATED
+        .replace(Some(now))
+        .is_none_or(|last| (last.tv_sec, last.tv_nsec) != (now.tv_sec, now.tv_nsec))
+    {
+        // SAFETY: on the event loop's thread, as the token proves.
+        unsafe { nginx_sys::ngx_time_update() };
+    }
+    result
+}
+
+/// The kernel's clock, which goes on by some milliseconds at a time, and which costs next to nothing.
+fn tick() -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it fills in `now`; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    now
 }

@@ -358,6 +358,8 @@ pub(super) unsafe fn stop(token: EventThread) {
         // SAFETY: contexts in the table are of requests that nginx has not freed.
         unsafe { finalize::detach(token, context, InputError::Answered) };
     }
+    // What has been put off goes to the attendant, before it is told to end.
+    wake::deal(token, process);
     let worker = &process.worker;
     let undone = worker.follow_ups();
     if undone > 0 {

@@ -94,7 +94,11 @@ pub(super) fn deal(token: EventThread, process: &Process) {
             }
             Event::Run(job) => run(token, process, &job),
             Event::Resume(suspended) => {
-                let left = if process.is_stopping() { Some(suspended) } else { suspended.resume() };
+                let left = if process.is_stopping() {
+                    Some(suspended)
+                } else {
+                    inline::call(token, process.worker(), || suspended.resume())
+                };
                 // Where the application is not to know that its client is gone it goes on, a block in each
                 // turn.
                 if let Some(suspended) = left {
@@ -116,8 +120,8 @@ fn run(token: EventThread, process: &Process, job: &Job) {
             finalize::from_outside(token, context, |context| inline::run(token, context, job));
         },
         None if !process.is_stopping() => {
-            if let Some(inline) = process.worker().inline() {
-                let rest = inline.run(job);
+            if let Some(python) = process.worker().inline() {
+                let rest = inline::call(token, process.worker(), || python.run(job));
                 debug_assert!(rest.is_none(), "the response is over");
             }
         }

@@ -40,7 +40,12 @@ pub(super) fn run(
 /// Goes on with the response of an application that was left in its middle.
 pub(super) fn go_on(py: Python<'_>, runtime: &Runtime, job: &Job, rest: Rest) -> Option<Rest> {
     // Nobody interrupts an application that runs inline.
-    on_behalf(py, runtime, job, 0, || rest.go_on(py, runtime))
+    on_behalf(py, runtime, job, 0, || {
+        if job.gone().is_some() {
+            call_back(py, runtime, job.take_on_gone());
+        }
+        rest.go_on(py, runtime)
+    })
 }
 
 /// Runs a part of the application, the last one where no rest comes back.

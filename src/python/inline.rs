@@ -1,6 +1,7 @@
 //! The executor `inline`: the event loop's thread as a Python thread, for as long as an application runs.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pyo3::ffi;
@@ -32,7 +33,7 @@ impl fmt::Debug for EventLoop {
 
 impl Inline for EventLoop {
     fn run(&self, job: &Job) -> Option<Box<dyn Suspended>> {
-        keep_thread_state();
+        keep_thread_state(job.worker.config.python.umask);
         Python::attach(|py| {
             let Some(runtime) = self.runtime.upgrade() else {
                 dispatch::fail(job);
@@ -79,16 +80,25 @@ impl Suspended for Response {
     }
 }
 
+/// The event loop's thread has a Python thread state. It comes with its first request, and stays.
+static KEPT: AtomicBool = AtomicBool::new(false);
+
+/// Does the event loop's thread count among Python's? Its state is freed by the interpreter's end
+/// (`_PyThreadState_DeleteExcept`): from then on the event loop does not call Python.
+pub(super) fn has_thread_state() -> bool {
+    KEPT.load(Ordering::Relaxed)
+}
+
 /// Gives the thread a Python thread state that it keeps (and with it what applications bind to their
-/// thread): attaching then only takes the GIL.
-fn keep_thread_state() {
-    thread_local! {
-        static KEPT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    }
-    if !KEPT.replace(true) {
-        // SAFETY: the interpreter has started, for there is a runtime. What is ensured here is never
-        // released: the state is left to the interpreter's end.
+/// thread): attaching then only takes the GIL. And Python's umask, for nginx's own as a daemon is 0
+/// (`ngx_daemon`): what an application makes is not for everybody to write. To change it for each call alone
+/// would be two system calls, and leave the threads out that an application starts.
+fn keep_thread_state(umask: u32) {
+    if !KEPT.swap(true, Ordering::Relaxed) {
+        // SAFETY: a plain system call; and the interpreter has started, for there is a runtime. What is
+        // ensured here is never released: the state is left to the interpreter's end.
         unsafe {
+            libc::umask(umask);
             ffi::PyGILState_Ensure();
             ffi::PyEval_SaveThread();
         }

@@ -57,8 +57,8 @@ fn write_line(py: Python<'_>, level: Level, text: String) {
     let Some(worker) = WORKER.get() else { return };
     let line = LogLine { level, request: REQUEST.with_borrow(Option::clone), text };
     if let Err(line) = worker.events.try_log(line) {
-        if line.request.as_ref().is_some_and(|job| job.is_inline()) {
-            // Nobody makes room while the event loop's own thread is here.
+        if worker.events.is_busy() {
+            // Nobody makes room meanwhile.
             eprintln!("[{level:?}] {}: {}", std::process::id(), line.text);
             return;
         }

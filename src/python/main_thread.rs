@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::attendant;
 use super::fork;
 use super::imports;
-use super::inline::EventLoop;
+use super::inline::{self, EventLoop};
 use super::interp::{self, Interpreter};
 use super::logging;
 use super::runtime::Runtime;
@@ -110,7 +110,7 @@ fn end(worker: &Worker, interpreter: Interpreter, runtime: Arc<Runtime>) {
             logging::exception(py, &runtime, "atexit", &error);
         }
         drop(runtime);
-        interp::threads(py) == 1
+        interp::threads(py) == 1 + usize::from(inline::has_thread_state())
     });
     if ended && alone {
         if !interpreter.finalize() {

@@ -9,7 +9,12 @@ import pytest
 KEY = {"Authorization": "Bearer let-me-in"}
 
 
-@pytest.fixture(params=["on", "off"], ids=["buffered", "unbuffered"])
+STREAMS = pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
+
+
+@pytest.fixture(
+    params=[pytest.param("on", id="buffered"), pytest.param("off", id="unbuffered", marks=STREAMS)]
+)
 def files(request, nginx, deploy):
     """The store of files, with request bodies that are complete at the start and that stream."""
     place = deploy("falcon_files")

@@ -76,6 +76,7 @@ def test_a_thread_that_ends_is_waited_for(nginx, leaving):
     assert notes(nginx) == ["thread", "atexit"]
 
 
+@pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 def test_quit_finishes_what_runs(nginx, gate, background):
     held = gate()
     nginx.start(f"wsgi_app {held.app};", workers=2)
@@ -90,6 +91,7 @@ def test_quit_finishes_what_runs(nginx, gate, background):
     wait_for(lambda: not nginx.is_running(), what="nginx's end")
 
 
+@pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 def test_quit_takes_no_new_connection(nginx, gate, background):
     held = gate()
     nginx.start(f"wsgi_app {held.app};")
@@ -103,6 +105,7 @@ def test_quit_takes_no_new_connection(nginx, gate, background):
     assert answer.result().status_code == 200
 
 
+@pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 def test_stop_while_a_request_runs(nginx, gate):
     held = gate()
     nginx.start(f"wsgi_app {held.app};")

@@ -178,6 +178,7 @@ def test_error_page_for_a_413(nginx, page):
             assert connection.rest() == b""
 
 
+@pytest.mark.threads("inline nobody can answer for the event loop while it is in a call")
 def test_a_late_application_is_504_and_its_page_another_application(nginx, pair, wire):
     pair.start(
         server="""
@@ -193,6 +194,7 @@ def test_a_late_application_is_504_and_its_page_another_application(nginx, pair,
     nginx.open_gate("gate")
 
 
+@pytest.mark.threads("inline nobody can answer for the event loop while it is in a call")
 def test_a_late_application_is_504(nginx, pair, wire):
     pair.start("APP; wsgi_timeout 500ms; uwsgi_read_timeout 500ms;")
     line = wire(pair)

@@ -105,6 +105,7 @@ def test_request_body_and_length(nginx, pair, wire, size):
     assert f'"request_body":"{body if size < 16384 else ""}"' in ours[0]
 
 
+@pytest.mark.threads("the application waits, in a call, for another request to be sent")
 def test_request_time_is_the_application_s(nginx, pair, wire):
     pair.start(f"APP; {LOG}", http=FORMAT)
     line = wire(pair)
@@ -123,6 +124,7 @@ def test_request_time_is_the_application_s(nginx, pair, wire):
         assert float(logged(nginx, port, 1, "time")[0]) >= 0.5
 
 
+@pytest.mark.threads("inline the event loop sees no client leave while it is in a call")
 def test_a_client_that_leaves_is_499(nginx, pair, wire):
     pair.start(f"APP; {LOG}", http=FORMAT)
     line = wire(pair)

@@ -145,6 +145,7 @@ def test_limit_req_with_a_delay(nginx, app, size):
     assert time.monotonic() - begun > 0.9
 
 
+@pytest.mark.threads("one request waits, in a call, for what becomes of others")
 @pytest.mark.parametrize("http2", [False, True])
 def test_limit_conn(nginx, app, http2):
     nginx.start(

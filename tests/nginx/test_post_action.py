@@ -93,6 +93,7 @@ def test_after_a_whole_response(nginx, logged, http2):
     assert len(nginx.recorded("after-called")) == 1
 
 
+@pytest.mark.threads("inline the event loop sees no client leave while it is in a call")
 def test_to_a_location_that_is_not_ours(nginx):
     app = nginx.app("app", SOURCE)
     nginx.start(

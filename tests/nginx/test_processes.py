@@ -84,6 +84,7 @@ def test_a_single_process(nginx, app, way):
     getattr(nginx, way)(timeout=30)
 
 
+@pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 @pytest.mark.parametrize("way", ["quit", "stop"])
 def test_a_single_process_and_a_stuck_request(nginx, gate, way):
     # ngx_single_process_cycle() leaves at once whatever runs: nginx's own requests are cut as well.
@@ -158,6 +159,7 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 def test_the_binary_is_upgraded_while_requests_run(nginx, daemon, gate, background):
     """USR2: a second master from the same configuration; QUIT to the first one."""
     held = gate()

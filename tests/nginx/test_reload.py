@@ -8,6 +8,7 @@ import threading
 import time
 
 import httpx
+import pytest
 from rawhttp import wait_for
 
 SLOW_IMPORT = """
@@ -142,6 +143,7 @@ def test_the_new_code_serves(nginx):
     assert nginx.client().get("/").text == "two "
 
 
+@pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 def test_a_response_that_runs_ends_in_the_old_worker(nginx, gate, background):
     held = gate()
     nginx.start(f"wsgi_app {held.app};", workers=1)

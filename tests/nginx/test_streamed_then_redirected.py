@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.threads(
+    "wsgi_request_buffering off needs a thread that waits for the body"
+)
+
 SOURCE = """
     import io
 

@@ -71,6 +71,7 @@ def test_a_reload_keeps_it(daemon, nginx):
     assert nginx.client().get("/").text == "0o640 0o640"
 
 
+@pytest.mark.threads("the event loop's thread has one umask, and one current directory")
 def test_an_application_changes_its_own_alone(nginx):
     nginx.start(f"wsgi_app {nginx.app('umask', SOURCE)};")
     client = nginx.client()

@@ -99,6 +99,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.threads("some probes wait, in a call, for their client to leave")
 def test_no_worker_dies_during_the_probes(nginx, serve):
     serve()
     workers = nginx.workers()

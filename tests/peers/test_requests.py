@@ -14,7 +14,11 @@ UPLOAD = b"first line\nsecond line\r\n\nthe last, without an end"
 CHUNKED = b"b\r\nfirst line\n\r\n" + b"%x\r\n%b\r\n" % (len(UPLOAD) - 11, UPLOAD[11:]) + b"0\r\n"
 LINES = ["first line\n", "second line\r\n", "\n", "the last, without an end"]
 
-buffering = pytest.mark.parametrize("location", ["", STREAMED], ids=["buffered", "streamed"])
+streams = pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
+buffering = pytest.mark.parametrize(
+    "location",
+    [pytest.param("", id="buffered"), pytest.param(STREAMED, id="streamed", marks=streams)],
+)
 
 
 def environ(nginx, headers: str | bytes = "", target: str = "/seen") -> dict[str, str]:
@@ -96,6 +100,7 @@ def test_transfer_encoding_hidden_when_dechunked(nginx, serve, location):
     assert "HTTP_TRANSFER_ENCODING" not in seen
 
 
+@streams
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_app_can_read_body_before_it_is_complete(nginx, serve, framing):
     serve(STREAMED)
@@ -114,6 +119,7 @@ def test_app_can_read_body_before_it_is_complete(nginx, serve, framing):
     assert connection.response().body == b"rest"
 
 
+@streams
 def test_expect_100_continue_answered_on_first_read(nginx, serve):
     serve(STREAMED)
     connection = nginx.connect()
@@ -130,6 +136,7 @@ def test_expect_100_continue_answered_on_first_read(nginx, serve):
     assert connection.response().status == 200
 
 
+@streams
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize(
     "upload",

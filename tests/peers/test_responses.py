@@ -16,7 +16,7 @@ def refused(nginx, probe, name: str) -> None:
     assert response.complete
     assert response.get("X-Evil") is None
     assert b"accepted" not in response.body
-    assert nginx.log_lines("[error]")
+    nginx.wait_log("[error]")
     assert probe("hello").body == b"hello"
 
 
@@ -41,6 +41,7 @@ def test_exc_info_after_headers_sent_reraises_the_original(nginx, probe):
     assert nginx.wait_recorded("exc_info") == ["True"]
 
 
+@pytest.mark.threads("inline what write() is given goes out when the call returns")
 def test_write_callable(nginx, serve):
     serve()
     connection = nginx.connect()
@@ -84,7 +85,7 @@ def test_app_returns_none(nginx, probe):
 
 def test_exception_before_output(nginx, probe):
     refused(nginx, probe, "exception")
-    assert nginx.log_lines("LookupError: before any output")
+    nginx.wait_log("LookupError: before any output")
 
 
 def test_exception_in_mid_stream_leaves_chunked_unterminated(nginx, probe):
@@ -112,6 +113,9 @@ def test_generator_exit_soon_after_client_disconnect(nginx, serve, how):
     assert nginx.wait_recorded("endless") == ["GeneratorExit"]
 
 
+@pytest.mark.threads(
+    "the application waits, in a call, for what the event loop is to notice meanwhile"
+)
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_app_learns_of_disconnect_before_it_writes(nginx, serve, how):
     serve()

@@ -12,6 +12,9 @@ import pytest
 from rawhttp import wait_for
 
 buffering = pytest.mark.parametrize("buffering", ["on", "off"])
+into_a_file = pytest.mark.threads(
+    "inline the iteration stands still until the client has taken what there was: no file"
+)
 
 # 20 MB that can be checked, and a count of how far the iterator has got.
 BIG = """
@@ -171,6 +174,7 @@ def test_a_client_that_does_not_read_holds_no_thread(nginx, serve):
         assert slow.response().body == b"quick"
 
 
+@into_a_file
 def test_what_the_client_cannot_take_waits_in_an_unlinked_file(nginx, serve):
     serve(BIG, "wsgi_buffering on; wsgi_buffer_size 64k;")
     (worker,) = nginx.workers()
@@ -193,6 +197,7 @@ FILE_TRANSPORTS = {
 }
 
 
+@into_a_file
 @pytest.mark.parametrize("directives", FILE_TRANSPORTS.values(), ids=FILE_TRANSPORTS.keys())
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 def test_what_was_in_a_file_arrives_whole(nginx, serve, directives, tls):
@@ -225,6 +230,7 @@ def test_what_was_in_a_file_arrives_whole_through_gzip(nginx, serve, http2):
         assert hashlib.sha256(response.content).digest() == big_digest()
 
 
+@into_a_file
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_the_file_is_given_back_when_the_client_goes_away(nginx, serve, how):
     serve(BIG, "wsgi_buffering on; wsgi_buffer_size 64k;")
@@ -281,7 +287,9 @@ def test_a_thread_that_waits_for_its_client_learns_that_it_is_gone(nginx, serve,
     assert not nginx.log_lines("[error]")
 
 
-@pytest.mark.parametrize(("directive", "header"), [("on", "no"), ("off", "yes")])
+@pytest.mark.parametrize(
+    ("directive", "header"), [("on", "no"), pytest.param("off", "yes", marks=into_a_file)]
+)
 def test_x_accel_buffering_decides_for_one_response(nginx, serve, directive, header):
     serve(BIG, f"wsgi_buffering {directive}; wsgi_buffer_size 64k;")
     client = nginx.client()

@@ -264,6 +264,9 @@ def test_a_log_from_close_has_the_request_s_context(nginx, serve):
     assert REQUEST in nginx.wait_log("token-close")
 
 
+@pytest.mark.threads(
+    "one of its applications writes for ever in one call: inline nothing is sent meanwhile"
+)
 def test_a_client_that_goes_away_is_no_error(nginx, serve):
     serve(
         """

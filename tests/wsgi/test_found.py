@@ -149,6 +149,7 @@ def test_send_timeout_is_not_for_output_that_waits_for_a_subrequest(nginx):
     assert nginx.client().get("/page.html").text == "slow-stream"
 
 
+@pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
 def test_an_error_of_the_application_after_its_client_has_gone_is_an_error(nginx, serve):
     """Only the OSError of the read itself is the client's doing."""
     source = """\
@@ -229,6 +230,9 @@ def is_deleted(descriptor: Path) -> bool:
     return False
 
 
+@pytest.mark.threads(
+    "inline the iteration stands still until the client has taken what there was: no file"
+)
 def test_a_long_response_keeps_no_old_file_open(nginx):
     app = nginx.app(
         "bursts",

@@ -44,7 +44,8 @@ OPERATIONS = """
         return [body]
 """
 
-buffering = pytest.mark.parametrize("buffering", ["on", "off"])
+streaming = pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
+buffering = pytest.mark.parametrize("buffering", ["on", pytest.param("off", marks=streaming)])
 
 
 def directive(buffering: str) -> str:
@@ -296,6 +297,7 @@ def test_bytes_are_there_as_soon_as_they_have_arrived(nginx, serve, buffering):
     assert nginx.recorded("read") == ["line", "12345", "6789012345"]
 
 
+@streaming
 def test_100_continue_is_sent_at_the_first_read(nginx, serve):
     serve(
         """
@@ -323,6 +325,7 @@ def test_100_continue_is_sent_at_the_first_read(nginx, serve):
         assert (response.status, response.body) == (200, b"body")
 
 
+@streaming
 def test_no_100_continue_for_an_application_that_does_not_read(nginx, serve):
     serve(
         """
@@ -391,6 +394,7 @@ PARTIAL = {
 }
 
 
+@streaming
 @pytest.mark.parametrize("how", ["close", "reset", "shutdown"])
 @pytest.mark.parametrize("partial", PARTIAL.values(), ids=PARTIAL.keys())
 def test_an_upload_cut_short_raises_oserror(nginx, serve, partial, how):
@@ -420,6 +424,7 @@ def test_an_upload_cut_short_is_never_called_while_buffering(nginx, serve, parti
     assert not nginx.log_lines("[error]")
 
 
+@streaming
 def test_a_malformed_chunk_raises_oserror(nginx, serve):
     serve(CUT_SHORT, directive("off"))
     with nginx.connect() as connection:
@@ -431,6 +436,7 @@ def test_a_malformed_chunk_raises_oserror(nginx, serve):
         assert nginx.wait_recorded("end")[0].endswith(" True")
 
 
+@streaming
 def test_an_upload_beyond_the_limit_while_streaming(nginx, serve):
     serve(CUT_SHORT, f"{directive('off')} client_max_body_size 1k;")
     nginx.allow_log(r"client intended to send too large")
@@ -453,6 +459,7 @@ def test_a_declared_length_beyond_the_limit_never_reaches_the_application(nginx,
     assert not nginx.recorded("called")
 
 
+@streaming
 def test_a_client_that_stops_sending_is_a_timeout(nginx, serve):
     serve(CUT_SHORT, f"{directive('off')} client_body_timeout 1s;")
     with nginx.connect() as connection:

@@ -108,6 +108,7 @@ def test_the_same_answers(transport):
         assert client.request("GET", "/stream").content == STREAMED
 
 
+@pytest.mark.threads("one request waits, in a call, for the others")
 def test_http_2_multiplexes(nginx):
     path = nginx.app(
         "gated",
@@ -166,6 +167,7 @@ def test_a_cancelled_http_2_stream_leaves_the_connection_usable(nginx):
             assert connection.response(connection.request("/")).body == b"fine"
 
 
+@pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
 def test_a_cancelled_http_2_upload(nginx):
     path = nginx.app(
         "upload",
@@ -260,7 +262,18 @@ GATEKEEPER = """
 
 
 @pytest.mark.parametrize("behind", ["wsgi", "static"])
-@pytest.mark.parametrize("buffering", ["on", "off"])
+@pytest.mark.parametrize(
+    "buffering",
+    [
+        "on",
+        pytest.param(
+            "off",
+            marks=pytest.mark.threads(
+                "wsgi_request_buffering off needs a thread that waits for the body"
+            ),
+        ),
+    ],
+)
 def test_auth_request(nginx, behind, buffering):
     gatekeeper, mirror = nginx.app("gatekeeper", GATEKEEPER), nginx.app("mirror", MIRROR)
     nginx.page("index.html", "the page\n")

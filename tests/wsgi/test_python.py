@@ -323,6 +323,7 @@ return refused, signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, None)
     assert client.get("/").text == "(True, True)"
 
 
+@pytest.mark.threads("that is what threads are for")
 def test_one_sleeping_request_does_not_hold_the_others(nginx, run):
     run(
         """
@@ -399,6 +400,7 @@ def leave():
     assert nginx.log_lines("token-raised")
 
 
+@pytest.mark.threads("inline the event loop hears of a reload after the call that it is in")
 def test_running_requests_finish_before_a_worker_leaves(nginx, run):
     run(
         """

@@ -9,6 +9,10 @@ import httpx
 import pytest
 from rawhttp import wait_for
 
+in_a_call = pytest.mark.threads(
+    "the application waits, in a call, for what the event loop is to notice meanwhile"
+)
+
 # ?do=NAME chooses what the application does.
 SOURCE = """
     import os
@@ -140,6 +144,7 @@ def start(nginx):
     return begin
 
 
+@in_a_call
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_the_application_is_told_while_it_runs(start, nginx, how):
     start()
@@ -152,6 +157,7 @@ def test_the_application_is_told_while_it_runs(start, nginx, how):
     assert nginx.recorded("entered") == ["False"]
 
 
+@in_a_call
 def test_the_application_can_look(start, nginx):
     start()
     with nginx.connect() as connection:
@@ -160,6 +166,7 @@ def test_the_application_can_look(start, nginx):
     nginx.wait_recorded("seen")
 
 
+@in_a_call
 def test_over_http2_and_tls(start, nginx):
     start(listen="ssl http2", server=nginx.tls())
     with nginx.client(tls=True, http2=True, timeout=3) as client, pytest.raises(httpx.ReadTimeout):
@@ -167,6 +174,7 @@ def test_over_http2_and_tls(start, nginx):
     nginx.wait_recorded("seen")
 
 
+@in_a_call
 def test_a_running_query_is_cancelled(start, nginx):
     start()
     with nginx.connect() as connection:
@@ -175,6 +183,7 @@ def test_a_running_query_is_cancelled(start, nginx):
     assert nginx.wait_recorded("query") == ["interrupted"]
 
 
+@in_a_call
 def test_who_asks_late_is_told_at_once_and_by_itself(start, nginx):
     start()
     with nginx.connect() as connection:
@@ -184,6 +193,7 @@ def test_who_asks_late_is_told_at_once_and_by_itself(start, nginx):
     assert told == own
 
 
+@in_a_call
 def test_a_callback_that_raises_is_in_the_log_and_the_next_is_called(start, nginx):
     start()
     with nginx.connect() as connection:
@@ -195,6 +205,7 @@ def test_a_callback_that_raises_is_in_the_log_and_the_next_is_called(start, ngin
     assert "on_disconnect's callback raised" in nginx.error_log()
 
 
+@in_a_call
 def test_a_child_that_a_callback_forks_ends_with_it(start, nginx):
     start()
     connection = nginx.connect()
@@ -215,6 +226,7 @@ def test_a_client_that_stays_disturbs_nobody(start, nginx):
     assert nginx.recorded("told") == []
 
 
+@in_a_call
 def test_a_timeout_tells_the_application_too(start, nginx):
     client = start("wsgi_timeout 200ms;")
     assert client.get("/?do=told").status_code == 504
@@ -278,6 +290,7 @@ def test_the_connection_is_free_while_it_runs(start, nginx):
         assert nginx.wait_recorded("after") == ["work"]
 
 
+@pytest.mark.threads("inline the event loop hears of a reload after the callback that it is in")
 def test_a_reload_waits_for_it(start, nginx):
     client = start()
     (before,) = nginx.workers()
@@ -294,6 +307,7 @@ def test_a_reload_waits_for_it(start, nginx):
     assert "the worker exits before" not in nginx.error_log()
 
 
+@pytest.mark.threads("inline the event loop hears of a reload after the callback that it is in")
 def test_a_reload_waits_for_it_where_the_upload_ended_later(start, nginx):
     start()
     (before,) = nginx.workers()
@@ -310,6 +324,7 @@ def test_a_reload_waits_for_it_where_the_upload_ended_later(start, nginx):
     assert "the worker exits before" not in nginx.error_log()
 
 
+@pytest.mark.threads("inline the event loop hears of a reload after the callback that it is in")
 def test_a_reload_waits_no_longer_than_python_drain_timeout(start, nginx):
     client = start(http="python_drain_timeout 500ms; python_finalize on timeout=500ms;")
     assert client.get("/?do=slow_after").text == "xxx"
@@ -320,6 +335,7 @@ def test_a_reload_waits_no_longer_than_python_drain_timeout(start, nginx):
     assert nginx.recorded("after") == []
 
 
+@pytest.mark.threads("inline the event loop hears of a quit after the callback that it is in")
 def test_several_requests_that_are_not_waited_for_are_counted(start, nginx):
     client = start(http="python_drain_timeout 500ms; python_finalize on timeout=500ms;")
     for _ in range(2):
@@ -385,6 +401,8 @@ ABORT = """
         except BaseException as error:
             record("raised", f"{type(error).__module__}.{type(error).__name__}")
             raise
+        if query in ("time", "blocks"):
+            environ["pywsgi.request"].on_disconnect(lambda: record("told"))
         if query == "time":
             time.sleep(0.3)
             record("late", environ["pywsgi.request"].disconnected)
@@ -482,6 +500,9 @@ def test_an_interrupt_that_comes_too_late_is_taken_back(nginx):
     assert "ClientDisconnected" not in nginx.error_log()
 
 
+@pytest.mark.threads(
+    "inline the event loop is in the import that it tries anew, and sees no client leave"
+)
 def test_cancel_leaves_an_import_alone(nginx):
     path = nginx.app("late", "raise ImportError('not yet')")
     nginx.start(f"wsgi_app {path};\nwsgi_client_abort cancel;")
@@ -533,6 +554,7 @@ def test_ignore_lets_the_application_run_to_its_end(abort, nginx):
     connection.reset()
     assert nginx.wait_recorded("end") == ["of the blocks"]
     nginx.wait_recorded("closed")
+    assert nginx.recorded("told") == []
 
 
 def test_ignore_tells_nobody(abort, nginx):
@@ -543,6 +565,7 @@ def test_ignore_tells_nobody(abort, nginx):
     connection.close()
     assert nginx.wait_recorded("late") == ["False"]
     assert nginx.wait_recorded("end") == ["of the blocks"]
+    assert nginx.recorded("told") == []
 
 
 def test_a_wrong_word_is_refused(nginx):
@@ -553,6 +576,7 @@ def test_a_wrong_word_is_refused(nginx):
     assert wanted in result.stderr
 
 
+@in_a_call
 def test_what_is_raised_from_a_client_that_has_gone_is_said_at_info(nginx):
     app = nginx.app(
         "chained",

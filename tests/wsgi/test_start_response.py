@@ -201,6 +201,7 @@ def test_non_empty_block_before_start_response(fetch, serve):
     assert b"too early" not in response.body
 
 
+@pytest.mark.threads("inline what write() is given goes out when the call returns")
 def test_write_goes_out_at_once_and_in_order(nginx, serve):
     serve(
         """

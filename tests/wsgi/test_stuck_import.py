@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 
+
+@pytest.mark.threads("inline nobody can answer for the event loop while it is in a call")
 def test_another_application_s_stack_is_logged(nginx):
     endless = nginx.app("endless", "import threading\n\nthreading.Event().wait()\n")
     slow = nginx.app(

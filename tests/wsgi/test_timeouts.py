@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+in_a_call = pytest.mark.threads("inline nobody can answer for the event loop while it is in a call")
+
 # Generous: on time means "the event loop answered", not a benchmark of this machine.
 LATE = 15.0
 
@@ -169,6 +171,7 @@ STUCK = """
 END_QUICKLY = "python_drain_timeout 1s; python_finalize on timeout=1s;"
 
 
+@in_a_call
 @pytest.mark.parametrize(
     ("path", "function"), [("/sleep", "stuck_in_c"), ("/loop", "stuck_in_python")]
 )
@@ -220,6 +223,7 @@ def test_many_stuck_requests(nginx, serve):
         assert connection.response().status == 504
 
 
+@in_a_call
 def test_beyond_the_head_the_connection_is_cut(nginx, serve):
     serve(STUCK, "wsgi_timeout 1s;", http=END_QUICKLY)
     with nginx.connect() as connection:
@@ -261,6 +265,7 @@ def test_time_in_the_queue_does_not_count(nginx, serve):
         assert connection.response().body == b"/sibling"
 
 
+@pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
 def test_the_clock_stands_still_while_the_client_sends(nginx, serve):
     serve(
         """
@@ -301,6 +306,7 @@ def test_the_clock_stands_still_while_the_client_does_not_read(nginx, serve):
         assert size == 65536 * 320
 
 
+@in_a_call
 def test_a_deadline_in_a_subrequest(nginx, serve):
     nginx.page("index.html", "page\n")
     path = nginx.app("app", STUCK)
@@ -312,6 +318,7 @@ def test_a_deadline_in_a_subrequest(nginx, serve):
     assert nginx.client(timeout=LATE).get("/").status_code == 500
 
 
+@in_a_call
 def test_a_deadline_while_a_thread_holds_the_interpreter_for_long(nginx, serve):
     """A call in C that never gives the GIL back: the event loop answers all the same."""
     serve(

@@ -45,6 +45,10 @@ impl From<Unsent> for Fault {
                 "did not call start_response before its body (PEP 3333, \"The start_response() Callable\")"
                     .to_owned(),
             ),
+            Unsent::Broken => Self::Broken(
+                "goes on with its response, of which a write() that raised is missing; the connection is cut"
+                    .to_owned(),
+            ),
             Unsent::Busy => Self::Broken(
                 "sends its response from two threads at once: write() of another thread waits for the \
                  client"

@@ -49,6 +49,8 @@ struct State {
     dropped: Option<String>,
     /// Inline: what the pipe had no room for.
     rest: Option<Rest>,
+    /// Inline: a part of a block is lost, and with it the whole.
+    broken: bool,
     /// Trailers may come when the last byte has gone: the response ends with the iteration alone.
     trailers: bool,
 }
@@ -82,6 +84,8 @@ pub(super) enum Unsent {
     Busy,
     /// `start_response` has not been called.
     NotStarted,
+    /// Something of the body is missing already ([`Response::spill`]).
+    Broken,
 }
 
 impl From<Closed> for Unsent {
@@ -198,13 +202,22 @@ impl Response {
         }
     }
 
-    /// Inline: puts what the pipe had no room for into the temporary file.
+    /// Inline: puts what the pipe had no room for into the temporary file. Where that fails the response can
+    /// no longer be whole, whatever the application makes of it.
     pub(super) fn spill(&self, py: Python<'_>) -> Result<(), Overflow> {
         let rest = self.state(py).rest.take();
-        match rest.map_or(Ok(()), |rest| self.job.spill(rest)) {
-            Err(Overflow::Closed) if self.is_ignored() => Ok(()),
-            spilled => spilled,
+        let spilled = rest.map_or(Ok(()), |rest| self.job.spill(rest));
+        match spilled {
+            Err(Overflow::Closed) if self.is_ignored() => return Ok(()),
+            Err(Overflow::NoRoom | Overflow::File(_)) => {
+                let mut state = self.state(py);
+                state.broken = true;
+                // The end was to come with the block.
+                state.ended = false;
+            }
+            Err(Overflow::Closed) | Ok(()) => {}
         }
+        spilled
     }
 
     /// Sends a part of a file as the rest of the body. Never waits.
@@ -248,6 +261,9 @@ impl Response {
         let mut state = self.state(py);
         if state.ended {
             return Ok(None);
+        }
+        if state.broken {
+            return Err(Unsent::Broken);
         }
         if state.sending {
             return Err(Unsent::Busy);
@@ -299,6 +315,9 @@ impl Response {
         let mut state = self.state(py);
         if state.ended {
             return Ok(Ok(()));
+        }
+        if state.broken {
+            return Err(Unsent::Broken);
         }
         if state.sending {
             return Err(Unsent::Busy);

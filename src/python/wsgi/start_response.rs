@@ -110,6 +110,7 @@ impl StartResponse {
             Err(Unsent::NotStarted) => Err(PyAssertionError::new_err(
                 "write() was called before start_response (PEP 3333, \"The write() Callable\")",
             )),
+            Err(Unsent::Broken) => Err(overflow(Overflow::NoRoom)),
             Err(Unsent::Busy) => Err(PyRuntimeError::new_err(
                 "another thread sends this response at this moment, and waits for the client",
             )),
