@@ -167,8 +167,8 @@ test-inline: module $(TEST_VENV)/.installed ## Run those of WSGI again, the even
 	cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") PYWSGI_EXECUTOR=inline \
 	  PYWSGI_MODULE="$(MODULE)" $(TEST_VENV)/bin/python -m pytest $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
 
-# What speaks of WSGI and of applications rather than of threads.
-INLINE_TESTS := wsgi frameworks peers nginx
+# The suite of WSGI; those of frameworks, peers and nginx pass as well (PYTEST_ARGS=…).
+INLINE_TESTS := wsgi
 
 $(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements.txt)
 	$(PYTHON) -m venv $(TEST_VENV)
