@@ -7,10 +7,10 @@
 //!
 //! | folder | may name | runs on | unsafe |
 //! |---|---|---|---|
-//! | `http` | std | anywhere | forbidden |
+//! | `http` | std, `thiserror`, `smallvec` | anywhere | forbidden |
 //! | `bridge` | std, `http` | anywhere | forbidden |
 //! | `nginx` | `nginx_sys`, `http`, `bridge` | the event loop's thread | with its `SAFETY` |
-//! | `python` | `pyo3`, `http`, `bridge` | Python's threads | where CPython's C API is called |
+//! | `python` | `pyo3`, `http`, `bridge` | Python's threads; inline, the event loop's | where CPython's C API is called |
 //!
 //! `nginx` and `python` do not name each other; the one call that joins them is [`start_python`].
 

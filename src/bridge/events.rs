@@ -148,11 +148,19 @@ impl Events {
 
     /// Event loop: is in an application while `act` runs. Nobody waits for it meanwhile.
     pub(crate) fn while_busy<T>(&self, act: impl FnOnce() -> T) -> T {
+        struct Busy<'e>(&'e AtomicBool);
+
+        // A panic of `act` ends it as well.
+        impl Drop for Busy<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::SeqCst);
+            }
+        }
+
         self.busy.store(true, Ordering::SeqCst);
+        let _busy = Busy(&self.busy);
         self.release_waiting();
-        let result = act();
-        self.busy.store(false, Ordering::SeqCst);
-        result
+        act()
     }
 
     /// Is the event loop in an application?

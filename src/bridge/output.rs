@@ -485,8 +485,9 @@ impl Output {
 }
 
 /// All large blocks that wait in a worker are together no longer than so many times `wsgi_buffer_size`: no
-/// longer than what nginx's default of connections (`worker_connections`) may have waiting in any case.
-const LARGE_BLOCKS: u64 = 1024;
+/// longer than what as many connections as nginx has by default (`worker_connections`) may have waiting in
+/// their pipes in any case.
+const LARGE_BLOCKS: u64 = 512;
 
 /// Bytes written to a file at once: between two pieces an abort is noticed.
 const PIECE: usize = 1 << 20;

@@ -9,7 +9,7 @@
 //! Where the jobs are *quick*, even that one is too many: it is woken, and waits for the GIL, only to find
 //! the queue empty. While a thread takes one quick job after the other nobody stands by, and the event loop
 //! looks every millisecond ([`Pool::look`]) whether it still does: a job that blocks after many that did not
-//! keeps those behind it waiting for two milliseconds at most.
+//! keeps those behind it waiting for two milliseconds, if the event loop itself is not held up (inline).
 //!
 //! What always holds, outside the lock and but for jobs that the event loop has queued in this turn
 //! ([`Pool::look`] is called at its end): where a job waits, a thread stands by, or no thread is idle

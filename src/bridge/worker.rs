@@ -29,6 +29,7 @@ pub(crate) struct Worker {
     inline: OnceLock<Box<dyn Inline>>,
     /// The interpreter did not start.
     broken: AtomicBool,
+    stopping: AtomicBool,
     /// Requests with something left to do after their response.
     follow_ups: AtomicU64,
     stopped: StdMutex<Option<Stopped>>,
@@ -77,6 +78,7 @@ impl Worker {
             loans: Loans::new(),
             inline: OnceLock::new(),
             broken: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             follow_ups: AtomicU64::new(0),
             stopped: StdMutex::new(None),
             stop_changed: StdCondvar::new(),
@@ -205,6 +207,15 @@ impl Worker {
     /// back.
     pub(crate) fn collect(&self) {
         self.tasks.push(Task::Collect);
+    }
+
+    /// Event loop: the worker is about to end.
+    pub(crate) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Event loop: asks Python to end.

@@ -22,6 +22,9 @@ pub(crate) struct Field {
 /// As many header fields as a browser sends; more take an allocation of their own.
 const COMMON_FIELDS: usize = 16;
 
+/// More are not compared with each other as they come.
+const MANY_FIELDS: usize = 64;
+
 /// The head of a request. All text lies in one buffer, so that taking the snapshot is one
 /// allocation and one copy; the spans say what is where.
 #[derive(Debug, Default)]
@@ -90,7 +93,10 @@ impl RequestHead {
 
     pub(crate) fn push_field(&mut self, name: &[u8], value: &[u8]) {
         let hash = name_hash(name);
-        self.may_repeat |= self.fields.iter().any(|field| field.hash == hash);
+        // On the event loop: of many fields the thread is to find out.
+        self.may_repeat = self.may_repeat
+            || self.fields.len() >= MANY_FIELDS
+            || self.fields.iter().any(|field| field.hash == hash);
         let field = Field { name: self.put(name), value: self.put(value), hash };
         self.fields.push(field);
     }

@@ -32,7 +32,6 @@ pub(crate) struct Process {
     batch: Cell<Vec<Event>>,
     output: Cell<Batch>,
     connection: Cell<*mut ngx_connection_t>,
-    stopping: Cell<bool>,
     /// Posted by the first request that is submitted in a turn of the event loop, and dealt with at the
     /// turn's end.
     submitted: UnsafeCell<ngx_event_t>,
@@ -150,7 +149,7 @@ impl Process {
 
     /// Brings a response whose request is gone to its end: the application may have something to close.
     pub(super) fn end(&self, suspended: Box<dyn Suspended>) {
-        if self.stopping.get() {
+        if self.worker.is_stopping() {
             // The event loop waits for Python no more.
             self.worker.tasks.push(Task::Resume(suspended));
         } else {
@@ -161,7 +160,7 @@ impl Process {
 
     /// Is the process about to end?
     pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.get()
+        self.worker.is_stopping()
     }
 
     /// The context of a request in flight.
@@ -296,7 +295,6 @@ unsafe fn start_python(
             batch: Cell::default(),
             output: Cell::default(),
             connection: Cell::new(connection),
-            stopping: Cell::new(false),
             submitted: UnsafeCell::new(std::mem::zeroed()),
             look: UnsafeCell::new(std::mem::zeroed()),
             drain: UnsafeCell::new(std::mem::zeroed()),
@@ -351,7 +349,7 @@ unsafe fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
 /// nginx's `exit_process`.
 pub(super) unsafe fn stop(token: EventThread) {
     let Some(process) = current(token) else { return };
-    process.stopping.set(true);
+    process.worker.set_stopping();
     // nginx no longer serves these; the threads notice.
     let contexts = process.table.borrow().values();
     for context in contexts {

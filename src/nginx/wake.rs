@@ -66,10 +66,14 @@ pub(super) unsafe fn rung(
     deal(token, process);
 }
 
+/// Applications that are called inline in one turn of the event loop, of requests that have waited.
+const CALLS: usize = 16;
+
 /// Deals with all that waits.
 pub(super) fn deal(token: EventThread, process: &Process) {
     let mut batch = process.take_batch();
     process.worker().events.take(&mut batch);
+    let mut calls = 0;
     for event in batch.drain(..) {
         match event {
             Event::Output(id) => {
@@ -92,7 +96,12 @@ pub(super) fn deal(token: EventThread, process: &Process) {
                     };
                 }
             }
-            Event::Run(job) => run(token, process, &job),
+            // Those that have waited for an import may be many: others want their turn, too.
+            Event::Run(job) if calls == CALLS => process.worker().events.push(Event::Run(job)),
+            Event::Run(job) => {
+                calls += 1;
+                run(token, process, &job);
+            }
             Event::Resume(suspended) => {
                 let left = if process.is_stopping() {
                     Some(suspended)

@@ -1,6 +1,7 @@
 //! Python's lines for nginx's error log, with the request that the calling thread runs.
 
 use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
@@ -50,8 +51,7 @@ pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
 
 fn write_line(py: Python<'_>, level: Level, text: String) {
     if fork::is_child() {
-        // nginx's error log is the standard error of its processes.
-        eprintln!("[{level:?}] forked child {}: {text}", std::process::id());
+        write_directly(&format!("[{level:?}] forked child {}: {text}", std::process::id()));
         return;
     }
     let Some(worker) = WORKER.get() else { return };
@@ -59,11 +59,17 @@ fn write_line(py: Python<'_>, level: Level, text: String) {
     if let Err(line) = worker.events.try_log(line) {
         if worker.events.is_busy() {
             // Nobody makes room meanwhile.
-            eprintln!("[{level:?}] {}: {}", std::process::id(), line.text);
+            write_directly(&format!("[{level:?}] {}: {}", std::process::id(), line.text));
             return;
         }
         py.detach(|| worker.events.log(line));
     }
+}
+
+/// Writes to the standard error of nginx's processes, which is its error log.
+fn write_directly(text: &str) {
+    // Where that cannot be written there is nobody left to be told.
+    let _lost = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Logs an exception with its traceback, and gives that back.

@@ -320,3 +320,101 @@ def test_a_client_s_time_does_not_count(nginx):
         assert response.complete
         assert len(response.body) == TOTAL == BLOCK * len(EXPECTED)
     assert not nginx.log_lines("wsgi_timeout")
+
+
+def test_a_second_writer_waits_for_nothing_and_loses_nothing(nginx):
+    """A part of a block waits for room: what another thread writes then must not take its place."""
+    source = """
+        import threading
+        from testkit import gate, record
+
+        def application(environ, start_response):
+            if environ["PATH_INFO"] == "/quick":
+                start_response("200 OK", [("Content-Length", "2")])
+                return [b"ok"]
+            write = start_response("200 OK", [("Content-Length", "4800000")])
+
+            def other():
+                gate("go")
+                try:
+                    write(b"W" * 1000)
+                    record("written", "taken")
+                except RuntimeError as error:
+                    record("written", error)
+
+            threading.Thread(target=other).start()
+            return [b"x" * 150_000] * 32
+    """
+    nginx.start(
+        f"wsgi_app {nginx.app('app', source)}; wsgi_thread_pool inline;", listen=Flow.LISTEN
+    )
+    with nginx.connect() as slow:
+        slow.get("/")
+        assert slow.head().status == 200
+        # The application has been left: it is for its client to take more.
+        assert nginx.client().get("/quick").text == "ok"
+        nginx.open_gate("go")
+        assert "another thread sends this response" in nginx.wait_recorded("written")[0]
+        assert slow.take(4_800_000) == b"x" * 4_800_000
+
+
+def test_a_body_that_is_too_long_is_cut_where_its_length_ends(nginx):
+    """With a trailer to come the end is not that of the last block, part of which has no room."""
+    nginx.allow_log("sends more bytes than its Content-Length")
+    source = """
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Length", "399000"), ("Trailer", "X-Sum")])
+            return [b"x" * 200_000, b"x" * 200_000]
+    """
+    nginx.start(f"wsgi_app {nginx.app('app', source)}; wsgi_thread_pool inline;")
+    with nginx.connect() as connection:
+        for _ in range(2):
+            connection.get("/")
+            assert connection.response().body == b"x" * 399_000
+
+
+def test_one_block_shorter_than_its_length_is_cut(nginx):
+    nginx.allow_log("ended its body after 9000000 bytes")
+    source = """
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Length", "9000001")])
+            return [b"x" * 9_000_000]
+    """
+    nginx.start(
+        f"wsgi_app {nginx.app('app', source)}; wsgi_thread_pool inline; wsgi_buffer_size 4k;"
+    )
+    with nginx.connect() as connection:
+        connection.get("/")
+        assert connection.head().status == 200
+        assert len(connection.rest()) == 9_000_000
+
+
+def test_many_requests_that_waited_for_the_import_leave_others_their_turn(nginx):
+    """All of them run at once would keep a static file waiting for all of them."""
+    source = """
+        import time
+        from testkit import gate, record
+
+        gate("import")
+
+        def application(environ, start_response):
+            time.sleep(0.02)
+            record("ran")
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+    """
+    nginx.page("file.txt", "static")
+    nginx.start(
+        f"wsgi_app {nginx.app('app', source)}; wsgi_thread_pool inline;",
+        server="location = /file.txt { }",
+    )
+    connections = [nginx.connect() for _ in range(200)]
+    for connection in connections:
+        connection.get("/")
+    client = nginx.client()
+    assert client.get("/file.txt").text == "static"
+    nginx.open_gate("import")
+    nginx.wait_recorded("ran")
+    assert client.get("/file.txt").text == "static"
+    assert len(nginx.recorded("ran")) < 200
+    assert {connection.response().body for connection in connections} == {b"ok"}

@@ -104,25 +104,25 @@ fn owned(len: usize, gone: &Arc<AtomicUsize>) -> Bytes {
 #[test]
 fn a_large_block_is_lent_while_that_may_be() {
     let loans = Loans::new();
-    // 4,096 bytes in all.
+    // 2,048 bytes in all.
     let output = || Output::new(buffered(4, 0), Arc::clone(&loans));
     let large = |size| Bytes::from(vec![b'x'; size]);
     let (first, second) = (output(), output());
     assert!(first.push(None, bytes("abc"), None, || ()).unwrap().is_none());
-    assert!(first.push(None, large(3000), None, || ()).unwrap().is_none());
+    assert!(first.push(None, large(1500), None, || ()).unwrap().is_none());
     // One at a time in a pipe, and no more in all.
     assert!(first.push(None, large(5), None, || ()).unwrap().is_some());
-    assert!(second.push(None, large(2000), None, || ()).unwrap().is_some());
+    assert!(second.push(None, large(1000), None, || ()).unwrap().is_some());
     let mut batch = Batch::default();
     first.take(&mut batch);
-    assert_eq!(batch.blocks.iter().map(|block| text_of(block).len()).sum::<usize>(), 3003);
+    assert_eq!(batch.blocks.iter().map(|block| text_of(block).len()).sum::<usize>(), 1503);
     drop(batch);
-    first.drained(3003, 0, false);
-    assert!(second.push(None, large(2000), Some(End::Complete), || ()).unwrap().is_none());
+    first.drained(1503, 0, false);
+    assert!(second.push(None, large(1000), Some(End::Complete), || ()).unwrap().is_none());
     second.take(&mut Batch::default());
     // What the client has taken is given back; what has a place is not lent.
     assert!(first.push(None, bytes("abcd"), None, || ()).unwrap().is_none());
-    assert!(loans.take(4096, 4096).is_some());
+    assert!(loans.take(2048, 2048).is_some());
 }
 
 #[test]

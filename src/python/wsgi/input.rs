@@ -104,7 +104,8 @@ impl Input {
             [part] => PyBytes::new(py, part),
             parts => joined(py, parts)?,
         };
-        if let Some(job) = &self.job {
+        // A child has a copy of the pipe, and perhaps of its lock, held.
+        if let Some(job) = self.job.as_ref().filter(|_| !fork::is_child()) {
             for part in parts {
                 job.input.give_back(part);
             }

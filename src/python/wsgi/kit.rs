@@ -1,5 +1,5 @@
-//! What a thread takes for one request and uses again for the next: the objects that nobody else has kept,
-//! and the values that both have in common.
+//! What a thread takes for one request and uses again for the next: the objects to which nobody else has a
+//! reference (a weak one does not count: it sees the object live on), and the values that both have in common.
 
 use std::sync::Arc;
 

@@ -139,7 +139,10 @@ impl Rest {
         if !response.send_rest(py)? {
             return Ok(Flow::Suspended);
         }
-        let Some(Blocks { iterator, total }) = &self.blocks else { return Ok(Flow::Complete) };
+        let Some(Blocks { iterator, total }) = &self.blocks else {
+            finish(py, response)?;
+            return Ok(Flow::Complete);
+        };
         // A list is all there, and is sent as one; what else it is that the application makes its blocks of,
         // each is on its way before the next one is asked for.
         let suspends = response.job().is_inline() && total.is_none();
@@ -167,7 +170,10 @@ impl Rest {
             }
         }
         self.blocks = None;
-        finish(py, response)?;
+        if self.response.has_rest(py) {
+            return Ok(Flow::Suspended);
+        }
+        finish(py, &self.response)?;
         Ok(Flow::Complete)
     }
 
@@ -255,6 +261,10 @@ fn send_one(
     if !bytes.as_bytes().is_empty() {
         let total = Some(bytes.as_bytes().len() as u64);
         send_block(py, app, response, bytes, total, true)?;
+    }
+    if response.has_rest(py) {
+        // It is finished when that has gone.
+        return Ok(());
     }
     finish(py, response)
 }

@@ -80,7 +80,7 @@ struct Step {
 pub(super) enum Unsent {
     /// The client is gone, or has been answered.
     Gone,
-    /// Another thread sends at this moment.
+    /// Another thread sends at this moment; inline, what was sent before has no room yet.
     Busy,
     /// `start_response` has not been called.
     NotStarted,
@@ -265,7 +265,7 @@ impl Response {
         if state.broken {
             return Err(Unsent::Broken);
         }
-        if state.sending {
+        if state.sending || state.rest.is_some() {
             return Err(Unsent::Busy);
         }
         let mut head = self.take_head(&mut state, total);
@@ -308,6 +308,8 @@ impl Response {
     fn is_ignored(&self) -> bool {
         self.job.location.client_abort == ClientAbort::Ignore
             && self.job.gone() == Some(Gone::Client)
+            // Inline, at the worker's exit nobody has the time to see it through.
+            && !(self.job.is_inline() && self.job.worker.is_stopping())
     }
 
     /// The application has yielded all. The inner error says by how much the body is short.
@@ -319,7 +321,7 @@ impl Response {
         if state.broken {
             return Err(Unsent::Broken);
         }
-        if state.sending {
+        if state.sending || state.rest.is_some() {
             return Err(Unsent::Busy);
         }
         // Where the head is still here, not a byte has come.
