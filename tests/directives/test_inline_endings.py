@@ -252,3 +252,31 @@ def test_python_is_finalised_at_the_worker_s_end(nginx, way):
     assert nginx.recorded("atexit") == ["-"]
     assert nginx.recorded("finalised") == ["-"]
     assert nginx.log_lines("exited with code 0")
+
+
+def test_an_endless_response_that_ignores_its_client_ends_with_the_worker(nginx):
+    source = """
+        import atexit
+        from testkit import Blocks, record
+
+        atexit.register(record, "atexit")
+
+        def endless():
+            while True:
+                yield b"x" * 1000
+
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return Blocks(endless())
+    """
+    nginx.start(
+        f"wsgi_app {nginx.app('app', source)}; wsgi_thread_pool inline; wsgi_client_abort ignore;",
+        http="python_finalize on timeout=20s;",
+    )
+    with nginx.connect() as connection:
+        connection.get("/")
+        assert connection.head().status == 200
+    # The client has left, and the application is not told.
+    nginx.quit()
+    assert nginx.recorded("atexit") == ["-"]
+    assert nginx.recorded("closed") == ["-"]
