@@ -442,7 +442,7 @@ def test_a_first_thread_that_cannot_be_started_is_tried_again(nginx, background)
 
 
 def test_a_request_that_blocks_after_many_quick_ones_holds_up_nobody(nginx):
-    """While requests are quick no second thread stands by; the event loop must see that one is not."""
+    """While requests are quick nobody stands by; the event loop must see that one is not."""
     source = """
         from testkit import gate
 
