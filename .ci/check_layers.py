@@ -1,8 +1,8 @@
 """Checks that each of the four folders of src/ names only what it may.
 
 http knows std and two small crates; bridge knows http and what threads need; nginx and python know
-both of these and never each other. Only lib.rs names all four. In http and bridge nothing is unsafe.
-Prints what breaks that, as file:line, and ends with 1.
+both of these and never each other. Only lib.rs names all four. In http and bridge nothing is
+unsafe. Prints what breaks that, as file:line, and ends with 1.
 """
 
 import re
