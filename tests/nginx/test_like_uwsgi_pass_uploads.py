@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -51,7 +52,12 @@ def post(body: bytes, *, path: str = "/", method: str = "POST", chunk: int = 0) 
 
 
 def kept_files(nginx) -> list[bytes]:
-    return [path.read_bytes() for path in (nginx.root / "tmp" / "body").iterdir()]
+    found = []
+    for path in (nginx.root / "tmp" / "body").iterdir():
+        # nginx may remove it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            found.append(path.read_bytes())
+    return found
 
 
 def calls(nginx, port: int) -> int:
