@@ -1,6 +1,7 @@
 //! What the configuration says that a Python thread needs to know.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::events::Level;
@@ -108,5 +109,5 @@ pub(crate) struct Buffering {
     /// `wsgi_max_temp_file_size`, bytes; 0 means no file.
     pub(crate) file: u64,
     /// `wsgi_temp_path`
-    pub(crate) directory: PathBuf,
+    pub(crate) directory: Arc<Path>,
 }

@@ -20,11 +20,11 @@ pub(super) fn pool_config(threads: usize, max_queue: usize) -> PoolConfig {
 
 /// No buffering: as much as `memory` at once, and no file.
 pub(super) fn unbuffered(memory: usize) -> Buffering {
-    Buffering { enabled: false, memory, file: 0, directory: std::env::temp_dir() }
+    Buffering { enabled: false, memory, file: 0, directory: std::env::temp_dir().into() }
 }
 
 pub(super) fn buffered(memory: usize, file: u64) -> Buffering {
-    Buffering { enabled: true, memory, file, directory: std::env::temp_dir() }
+    Buffering { enabled: true, memory, file, directory: std::env::temp_dir().into() }
 }
 
 /// One application, one pool.

@@ -5,14 +5,31 @@
 //! gone on with when the client has taken what there was.
 
 use std::fmt;
+use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use super::exchange::Job;
 
 /// Python, as the event loop calls it. No call waits for a client.
 pub(crate) trait Inline: fmt::Debug + Send + Sync {
-    /// Runs the application for a job that waits; for one that is done, what is left to do after its
-    /// response. What is left of a response comes back.
-    fn run(&self, job: &Job) -> Option<Box<dyn Suspended>>;
+    /// Runs the application for each job that waits; for one that is done, what is left to do after its
+    /// response. It comes back after `limit`, or where there is no job left, and has run one at least.
+    fn run(&self, jobs: &mut dyn Iterator<Item = Job>, limit: Duration, ran: &mut Calls);
+}
+
+/// Requests whose applications are called in one turn of the event loop: others want their turn, too.
+pub(crate) const CALLS: usize = 16;
+
+/// What a turn of the event loop has run.
+pub(crate) type Calls = SmallVec<[Ran; CALLS]>;
+
+/// A job that [`Inline::run`] has run.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) job: Job,
+    /// What is left of its response.
+    pub(crate) suspended: Option<Box<dyn Suspended>>,
 }
 
 /// A response in the middle of its iteration.

@@ -119,17 +119,17 @@ pub(crate) fn headers<'h>(
 ) {
     let fields = head.fields();
     for (at, field) in fields.iter().enumerate() {
-        let name = head.get(field.name);
+        let name = head.get(field.name());
         if left_out(name) {
             continue;
         }
         if !head.may_repeat() {
-            sink(key(name, field.hash), Cow::Borrowed(head.get(field.value)));
+            sink(key(name, field.hash), Cow::Borrowed(head.get(field.value())));
             continue;
         }
         let (before, rest) = fields.split_at(at);
         let same =
-            |other: &&Field| other.hash == field.hash && same_key(head.get(other.name), name);
+            |other: &&Field| other.hash == field.hash && same_key(head.get(other.name()), name);
         if before.iter().any(|other| same(&other)) {
             continue;
         }
@@ -137,7 +137,7 @@ pub(crate) fn headers<'h>(
         let value = if after.iter().any(|other| same(&other)) {
             Cow::Owned(join(head, name, rest.iter().filter(same)))
         } else {
-            Cow::Borrowed(head.get(field.value))
+            Cow::Borrowed(head.get(field.value()))
         };
         sink(key(name, field.hash), value);
     }
@@ -147,9 +147,9 @@ pub(crate) fn headers<'h>(
 pub(crate) fn content_type(head: &RequestHead) -> Option<&[u8]> {
     let hash = const { name_hash_of(b"content-type") };
     let is_it = |field: &&Field| {
-        field.hash == hash && head.get(field.name).eq_ignore_ascii_case(b"content-type")
+        field.hash == hash && head.get(field.name()).eq_ignore_ascii_case(b"content-type")
     };
-    head.fields().iter().find(is_it).map(|field| head.get(field.value))
+    head.fields().iter().find(is_it).map(|field| head.get(field.value()))
 }
 
 /// The environ key of a header: `HTTP_`, upper case, `-` as `_`.
@@ -260,7 +260,7 @@ fn join<'a>(
     name: &[u8],
     fields: impl Iterator<Item = &'a Field> + Clone,
 ) -> Vec<u8> {
-    let plain = |field: &&Field| !head.get(field.name).contains(&b'_');
+    let plain = |field: &&Field| !head.get(field.name()).contains(&b'_');
     let any_plain = fields.clone().any(|field| plain(&field));
     let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b", " };
     let mut joined = Vec::new();
@@ -268,7 +268,7 @@ fn join<'a>(
         if at > 0 {
             joined.extend_from_slice(separator);
         }
-        joined.extend_from_slice(head.get(field.value));
+        joined.extend_from_slice(head.get(field.value()));
     }
     joined
 }

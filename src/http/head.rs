@@ -11,12 +11,24 @@ pub(crate) struct Span {
     end: u32,
 }
 
-/// One header field as the client sent it, with the hash of its environ key.
+/// One header field as the client sent it; its value follows its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
-    pub(crate) name: Span,
-    pub(crate) value: Span,
+    start: u32,
+    name_end: u32,
+    value_end: u32,
+    /// The hash of its environ key.
     pub(crate) hash: u32,
+}
+
+impl Field {
+    pub(crate) fn name(&self) -> Span {
+        Span { start: self.start, end: self.name_end }
+    }
+
+    pub(crate) fn value(&self) -> Span {
+        Span { start: self.name_end, end: self.value_end }
+    }
 }
 
 /// As many header fields as a browser sends; more take an allocation of their own.
@@ -97,8 +109,9 @@ impl RequestHead {
         self.may_repeat = self.may_repeat
             || self.fields.len() >= MANY_FIELDS
             || self.fields.iter().any(|field| field.hash == hash);
-        let field = Field { name: self.put(name), value: self.put(value), hash };
-        self.fields.push(field);
+        let Span { start, end: name_end } = self.put(name);
+        let value_end = self.put(value).end;
+        self.fields.push(Field { start, name_end, value_end, hash });
     }
 
     /// A `wsgi_param` whose value depends on the request.

@@ -9,6 +9,7 @@ use thiserror::Error;
 /// The fields that are more than a name and a value: those that nginx's filters read from a slot
 /// of their own, those that speak of this connection alone, and those that speak to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum HeaderKind {
     ContentType,
     ContentLength,
@@ -28,15 +29,45 @@ pub(crate) enum HeaderKind {
     AccelExpires,
     AccelLimitRate,
     AccelRedirect,
-    /// The connection is nginx's: PEP 3333, "Other HTTP Features", forbids an application to send
-    /// these.
     /// Says that trailer fields follow the body.
     Trailer,
+    /// The connection is nginx's: PEP 3333, "Other HTTP Features", forbids an application to send
+    /// these.
     HopByHop,
     Other,
 }
 
 impl HeaderKind {
+    /// All of them, each at the place of its number.
+    const ALL: [Self; 21] = [
+        Self::ContentType,
+        Self::ContentLength,
+        Self::LastModified,
+        Self::ETag,
+        Self::Location,
+        Self::ContentEncoding,
+        Self::Date,
+        Self::Server,
+        Self::WwwAuthenticate,
+        Self::AcceptRanges,
+        Self::Expires,
+        Self::CacheControl,
+        Self::Link,
+        Self::AccelBuffering,
+        Self::AccelCharset,
+        Self::AccelExpires,
+        Self::AccelLimitRate,
+        Self::AccelRedirect,
+        Self::Trailer,
+        Self::HopByHop,
+        Self::Other,
+    ];
+
+    /// The kind with that number (`kind as u8`).
+    pub(super) fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
     /// One of the headers by which an application tells nginx something (`X-Accel-…`).
     pub(crate) fn is_accel(self) -> bool {
         matches!(
@@ -273,6 +304,15 @@ mod tests {
         "Transfer-Encoding",
         "Upgrade",
     ];
+
+    #[test]
+    fn every_kind_has_its_number() {
+        for (number, kind) in (0..).zip(HeaderKind::ALL) {
+            assert_eq!(kind as u8, number);
+            assert_eq!(HeaderKind::of_number(number), Some(kind));
+        }
+        assert_eq!(HeaderKind::of_number(HeaderKind::Other as u8 + 1), None);
+    }
 
     #[test]
     fn kinds() {

@@ -1,12 +1,10 @@
 //! The head of a response as it crosses the wall.
 
-use smallvec::SmallVec;
-
 use super::header::{HeaderError, HeaderKind, parse_content_length};
 
 /// The head of a response: one block of bytes with the reason phrase and the fields one after
-/// another, and where each of them ends. Content-Length stands apart, as a number, and what is
-/// hop-by-hop has no place in it.
+/// another, each after its kind and its two lengths. It is handed on several times on its way, and so is
+/// small itself. Content-Length stands apart, as a number, and what is hop-by-hop has no place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     code: u16,
@@ -14,7 +12,6 @@ pub(crate) struct ResponseHead {
     file: bool,
     bytes: Vec<u8>,
     reason_end: u32,
-    spans: SmallVec<[Span; TYPICAL_FIELDS]>,
 }
 
 impl ResponseHead {
@@ -27,14 +24,7 @@ impl ResponseHead {
         let size = fields.min(MANY_FIELDS) * TYPICAL_FIELD;
         let mut bytes = Vec::with_capacity(size.max(reason.len()));
         bytes.extend_from_slice(reason);
-        Self {
-            code,
-            content_length: None,
-            file: false,
-            reason_end: bytes.len() as u32,
-            bytes,
-            spans: SmallVec::new(),
-        }
+        Self { code, content_length: None, file: false, reason_end: bytes.len() as u32, bytes }
     }
 
     /// Adds a field that [`check_name`](super::header::check_name) and [`check_value`](super::header::check_value) have let through. A Content-Length
@@ -44,10 +34,11 @@ impl ResponseHead {
         if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
             return;
         }
+        self.bytes.push(kind as u8);
+        self.bytes.extend_from_slice(&(name.len() as u32).to_ne_bytes());
+        self.bytes.extend_from_slice(&(value.len() as u32).to_ne_bytes());
         self.bytes.extend_from_slice(name);
-        let name_end = self.bytes.len() as u32;
         self.bytes.extend_from_slice(value);
-        self.spans.push(Span { kind, name_end, value_end: self.bytes.len() as u32 });
     }
 
     /// Reads a Content-Length field of the application's. The same number twice is let through,
@@ -90,26 +81,21 @@ impl ResponseHead {
 
     /// The fields as (kind, name, value), in the order in which they were added.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (HeaderKind, &[u8], &[u8])> {
-        self.spans.iter().scan(self.reason_end, |start, span| {
-            let name_end = span.name_end as usize;
-            let name = self.bytes.get(*start as usize..name_end)?;
-            let value = self.bytes.get(name_end..span.value_end as usize)?;
-            *start = span.value_end;
-            Some((span.kind, name, value))
+        let mut rest = self.bytes.get(self.reason_end as usize..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (&kind, after) = rest.split_first()?;
+            let (name_len, after) = after.split_first_chunk()?;
+            let (value_len, after) = after.split_first_chunk()?;
+            let (name, after) = after.split_at_checked(u32::from_ne_bytes(*name_len) as usize)?;
+            let (value, after) = after.split_at_checked(u32::from_ne_bytes(*value_len) as usize)?;
+            rest = after;
+            Some((HeaderKind::of_number(kind)?, name, value))
         })
     }
 }
 
-/// Where a field ends in the block; it begins where the one before it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    kind: HeaderKind,
-    name_end: u32,
-    value_end: u32,
-}
-
 /// What a framework's usual response needs, so that it is built without growing.
-const TYPICAL_FIELD: usize = 40;
+const TYPICAL_FIELD: usize = 50;
 /// What an application only says it has takes no more memory than so many fields.
 const MANY_FIELDS: usize = 64;
 const TYPICAL_FIELDS: usize = 8;

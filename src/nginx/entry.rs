@@ -206,6 +206,28 @@ pub(super) unsafe extern "C" fn submitted(event: *mut ngx_event_t) {
     }
 }
 
+pub(super) unsafe extern "C" fn called(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the process's own event.
+    unsafe {
+        let give_up = || {
+            sys::guard(
+                ptr::null_mut(),
+                || (),
+                |token| {
+                    if let Some(process) = process::current(token) {
+                        process.give_up_called(token);
+                    }
+                },
+            );
+        };
+        sys::guard((*event).log, give_up, |token| {
+            if let Some(process) = process::current(token) {
+                inline::run(token, process);
+            }
+        });
+    }
+}
+
 pub(super) unsafe extern "C" fn drained(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the process's drain timer.
     unsafe {

@@ -11,7 +11,6 @@ use super::conf::LocConf;
 use super::context::{Body, Context};
 use super::entry;
 use super::finalize;
-use super::inline;
 use super::log;
 use super::module::ngx_http_pywsgi_module;
 use super::process;
@@ -149,8 +148,8 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
                 true
             }
             Ok(Submitted::Inline(job)) => {
-                inline::run(token, context, &job);
-                process::is_in_flight(token, id)
+                process.call_later(token, job);
+                true
             }
             Err(refusal) => {
                 refuse(token, context, refusal);

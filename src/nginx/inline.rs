@@ -2,37 +2,65 @@
 //! client has taken what there is.
 
 use std::cell::Cell;
+use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use super::context::Context;
 use super::finalize;
 use super::output;
-use super::process;
+use super::process::{self, Process};
 use super::sys::{self, EventThread};
-use crate::bridge::exchange::Job;
+use crate::bridge::id::RequestId;
+use crate::bridge::inline::Ran;
 use crate::bridge::output::Output;
 use crate::bridge::worker::Worker;
 
 /// Blocks of one response that are sent in one turn of the event loop: others want their turn, too.
 const BLOCKS: usize = 16;
 
-/// Runs the application for a request that has just been submitted, or waited for its application's
-/// import.
+/// For so long at most one application after the other is called before the first of their responses is
+/// sent. Quick ones gain by it: neither Python's code nor the kernel's has to be fetched anew for each.
+const TOGETHER: Duration = Duration::from_micros(100);
+
+/// Runs the applications for requests that have been submitted, or that have something to be done after
+/// their response.
+pub(super) fn run(token: EventThread, process: &Process) {
+    let worker = process.worker();
+    let mut jobs = process.take_calls(token).into_iter();
+    let Some(inline) = worker.inline() else {
+        // There is one from before the first gate opens.
+        return;
+    };
+    let mut ran = SmallVec::new();
+    while jobs.len() > 0 {
+        call(token, worker, || inline.run(&mut jobs, TOGETHER, &mut ran));
+        for Ran { job, suspended } in ran.drain(..) {
+            match (process.find(job.id), suspended) {
+                // SAFETY: the table holds contexts of requests in flight alone.
+                (Some(context), suspended) => unsafe {
+                    finalize::from_outside(token, context, |context| {
+                        (*context).suspended = suspended;
+                        begin(token, context, job.id);
+                    });
+                },
+                (None, Some(suspended)) => process.end(suspended),
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+/// Sends what a request's application has said by now.
 ///
 /// # Safety
 ///
-/// `context` is one of a request in flight, whose job that is.
-pub(super) unsafe fn run(token: EventThread, context: *mut Context, job: &Job) {
-    let Some(inline) = job.worker.inline() else {
-        // There is one from before the first gate opens.
-        // SAFETY: the caller's.
-        return unsafe { finalize::finish(token, context, sys::ERROR) };
-    };
-    let suspended = call(token, &job.worker, || inline.run(job));
-    // SAFETY: the caller's; Python has not touched the request, and nginx has not been called meanwhile.
+/// `context` is one of a request in flight, with that id.
+unsafe fn begin(token: EventThread, context: *mut Context, id: RequestId) {
+    // SAFETY: the caller's.
     unsafe {
-        (*context).suspended = suspended;
         output::pump(token, context);
-        if !process::is_in_flight(token, job.id) {
+        if !process::is_in_flight(token, id) {
             return;
         }
         // The client has not got all of it: from now on it is a request in flight like others.

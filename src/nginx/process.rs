@@ -1,6 +1,7 @@
 //! A worker process: Python's start in `init_process`, its end in `exit_process`.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use nginx_sys::{
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_add_timer, ngx_close_connection, ngx_connection_t,
     ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_process,
 };
+use smallvec::SmallVec;
 
 use super::conf::{self, MainConf};
 use super::context::Context;
@@ -17,8 +19,9 @@ use super::log;
 use super::sys::{self, EventThread};
 use super::wake;
 use crate::bridge::events::Event;
+use crate::bridge::exchange::Job;
 use crate::bridge::id::{RequestId, Table};
-use crate::bridge::inline::Suspended;
+use crate::bridge::inline::{CALLS, Suspended};
 use crate::bridge::input::InputError;
 use crate::bridge::output::Batch;
 use crate::bridge::tasks::Task;
@@ -30,11 +33,14 @@ pub(crate) struct Process {
     configuration: usize,
     table: RefCell<Table<*mut Context>>,
     batch: Cell<Vec<Event>>,
-    output: Cell<Batch>,
+    output: Cell<Option<Box<Batch>>>,
     connection: Cell<*mut ngx_connection_t>,
     /// Posted by the first request that is submitted in a turn of the event loop, and dealt with at the
     /// turn's end.
     submitted: UnsafeCell<ngx_event_t>,
+    /// Requests for the executor `inline`, whose applications are called at the turn's end.
+    calls: RefCell<VecDeque<Job>>,
+    called: UnsafeCell<ngx_event_t>,
     /// Comes by as long as requests wait behind one that is expected to be quick.
     look: UnsafeCell<ngx_event_t>,
     /// Runs out when the worker exits and requests still have not ended.
@@ -80,13 +86,13 @@ pub(super) fn is_in_flight(token: EventThread, id: RequestId) -> bool {
 }
 
 /// An empty batch, with memory from the last one.
-pub(super) fn take_output(token: EventThread) -> Batch {
-    current(token).map(|process| process.output.take()).unwrap_or_default()
+pub(super) fn take_output(token: EventThread) -> Box<Batch> {
+    current(token).and_then(|process| process.output.take()).unwrap_or_default()
 }
 
-pub(super) fn give_output_back(token: EventThread, batch: Batch) {
+pub(super) fn give_output_back(token: EventThread, batch: Box<Batch>) {
     if let Some(process) = current(token) {
-        process.output.set(batch);
+        process.output.set(Some(batch));
     }
 }
 
@@ -128,6 +134,30 @@ impl Process {
             (*event).log = self.log();
             sys::post_event(event);
         }
+    }
+
+    /// The application is to be called for a request, at the end of this turn of the event loop.
+    pub(super) fn call_later(&self, _token: EventThread, job: Job) {
+        self.calls.borrow_mut().push_back(job);
+        // SAFETY: the event is the process's own, and touched on this thread alone.
+        unsafe {
+            let event = self.called.get();
+            (*event).handler = Some(entry::called);
+            (*event).log = self.log();
+            sys::post_event(event);
+        }
+    }
+
+    /// The requests that are to be called in this turn. Those that are too many come in the next.
+    pub(super) fn take_calls(&self, _token: EventThread) -> SmallVec<[Job; CALLS]> {
+        let mut calls = self.calls.borrow_mut();
+        let count = calls.len().min(CALLS);
+        let taken = calls.drain(..count).collect();
+        if !calls.is_empty() {
+            // SAFETY: the event is the process's own, and touched on this thread alone.
+            unsafe { sys::post_next_event(self.called.get()) };
+        }
+        taken
     }
 
     /// Wakes threads for the requests that wait, where they are needed.
@@ -210,6 +240,30 @@ impl Process {
             (*event).data = event.cast();
             ngx_add_timer(event, HOLD);
         }
+    }
+
+    /// The turn's calls have ended in a panic: ends the requests whose turn it was. Nobody else would, for
+    /// they have no timer yet.
+    pub(super) fn give_up_called(&self, token: EventThread) {
+        let contexts = self.table.borrow().values();
+        for context in contexts {
+            // SAFETY: as in `give_up`.
+            unsafe {
+                let still_there = self.table.borrow().values().contains(&context);
+                if still_there && (*context).timer.timer_set() == 0 && !self.waits(context) {
+                    finalize::from_outside(token, context, |context| {
+                        finalize::finish(token, context, sys::ERROR);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Is a request's application to be called in a later turn?
+    unsafe fn waits(&self, context: *mut Context) -> bool {
+        // SAFETY: the caller's: the context lives.
+        let id = unsafe { (*context).id };
+        self.calls.borrow().iter().any(|job| Some(job.id) == id)
     }
 
     /// `python_drain_timeout` is over.
@@ -296,6 +350,8 @@ unsafe fn start_python(
             output: Cell::default(),
             connection: Cell::new(connection),
             submitted: UnsafeCell::new(std::mem::zeroed()),
+            calls: RefCell::default(),
+            called: UnsafeCell::new(std::mem::zeroed()),
             look: UnsafeCell::new(std::mem::zeroed()),
             drain: UnsafeCell::new(std::mem::zeroed()),
             drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),

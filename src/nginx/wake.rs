@@ -13,7 +13,6 @@ use super::output;
 use super::process::Process;
 use super::sys::{self, EventThread};
 use crate::bridge::events::{Event, LogLine};
-use crate::bridge::exchange::Job;
 use crate::http::head::RequestHead;
 
 /// Makes an nginx connection of the bell.
@@ -66,14 +65,10 @@ pub(super) unsafe fn rung(
     deal(token, process);
 }
 
-/// Applications that are called inline in one turn of the event loop, of requests that have waited.
-const CALLS: usize = 16;
-
 /// Deals with all that waits.
 pub(super) fn deal(token: EventThread, process: &Process) {
     let mut batch = process.take_batch();
     process.worker().events.take(&mut batch);
-    let mut calls = 0;
     for event in batch.drain(..) {
         match event {
             Event::Output(id) => {
@@ -96,12 +91,9 @@ pub(super) fn deal(token: EventThread, process: &Process) {
                     };
                 }
             }
-            // Those that have waited for an import may be many: others want their turn, too.
-            Event::Run(job) if calls == CALLS => process.worker().events.push(Event::Run(job)),
-            Event::Run(job) => {
-                calls += 1;
-                run(token, process, &job);
-            }
+            // At the worker's exit nobody has the time for it.
+            Event::Run(_) if process.is_stopping() => {}
+            Event::Run(job) => process.call_later(token, job),
             Event::Resume(suspended) => {
                 let left = if process.is_stopping() {
                     Some(suspended)
@@ -118,24 +110,6 @@ pub(super) fn deal(token: EventThread, process: &Process) {
         }
     }
     process.give_batch_back(batch);
-}
-
-/// A request for the executor `inline`: its application has been imported, or it has something to be done
-/// after its response.
-fn run(token: EventThread, process: &Process, job: &Job) {
-    match process.find(job.id) {
-        // SAFETY: the table holds contexts of requests in flight alone.
-        Some(context) => unsafe {
-            finalize::from_outside(token, context, |context| inline::run(token, context, job));
-        },
-        None if !process.is_stopping() => {
-            if let Some(python) = process.worker().inline() {
-                let rest = inline::call(token, process.worker(), || python.run(job));
-                debug_assert!(rest.is_none(), "the response is over");
-            }
-        }
-        None => {}
-    }
 }
 
 fn write(_token: EventThread, process: &Process, line: &LogLine) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -11,7 +12,7 @@ use super::dispatch;
 use super::runtime::Runtime;
 use super::wsgi::{self, Kit};
 use crate::bridge::exchange::Job;
-use crate::bridge::inline::{Inline, Suspended};
+use crate::bridge::inline::{Calls, Inline, Ran, Suspended};
 
 /// How the event loop calls Python. The runtime is the main thread's to end.
 pub(super) struct EventLoop {
@@ -32,18 +33,28 @@ impl fmt::Debug for EventLoop {
 }
 
 impl Inline for EventLoop {
-    fn run(&self, job: &Job) -> Option<Box<dyn Suspended>> {
-        keep_thread_state(job.worker.config.python.umask);
+    fn run(&self, jobs: &mut dyn Iterator<Item = Job>, limit: Duration, ran: &mut Calls) {
+        let Some(runtime) = self.runtime.upgrade() else {
+            ran.extend(jobs.map(|job| {
+                dispatch::fail(&job);
+                Ran { job, suspended: None }
+            }));
+            return;
+        };
+        keep_thread_state(runtime.worker.config.python.umask);
         Python::attach(|py| {
-            let Some(runtime) = self.runtime.upgrade() else {
-                dispatch::fail(job);
-                return None;
-            };
             // Nobody else has it: there is one event loop.
             let mut kit = self.kit.lock().unwrap_or_else(PoisonError::into_inner);
-            let suspended = dispatch::run(py, &runtime, job, 0, &mut kit);
-            suspended.map(|rest| Response::suspend(&self.runtime, job, rest))
-        })
+            let begin = Instant::now();
+            for job in jobs {
+                let rest = dispatch::run(py, &runtime, &job, 0, &mut kit);
+                let suspended = rest.map(|rest| Response::suspend(&self.runtime, &job, rest));
+                ran.push(Ran { job, suspended });
+                if begin.elapsed() >= limit {
+                    break;
+                }
+            }
+        });
     }
 }
 

@@ -522,7 +522,7 @@ fn a_pipe_closed_between_push_and_wait_is_noticed() {
 
 #[test]
 fn without_the_file_a_response_goes_on() {
-    let directory = Path::new("/nonexistent/pywsgi").to_path_buf();
+    let directory = Path::new("/nonexistent/pywsgi").into();
     let output = Arc::new(new_output(Buffering { directory, ..buffered(4, 99) }));
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
@@ -645,7 +645,7 @@ fn inline_what_is_written_to_a_closed_pipe_is_refused() {
 
 #[test]
 fn inline_a_file_that_cannot_be_made_is_an_error_of_what_is_written() {
-    let directory = Path::new("/nowhere/at/all").to_path_buf();
+    let directory = Path::new("/nowhere/at/all").into();
     let output = new_output(Buffering { directory, ..buffered(4, 99) });
     write(&output, "abcd", None).unwrap();
     assert!(matches!(write(&output, "efgh", None), Err(Overflow::File(_))));

@@ -274,7 +274,7 @@ impl LocConf {
                 enabled: self.buffering != 0,
                 memory: self.buffer_size,
                 file: self.max_temp_file_size as u64,
-                directory: Path::new(std::ffi::OsStr::from_bytes(directory)).to_path_buf(),
+                directory: Path::new(std::ffi::OsStr::from_bytes(directory)).into(),
             },
         };
         self.location = Some(Arc::new(location));

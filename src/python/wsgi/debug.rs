@@ -47,8 +47,11 @@ fn page(py: Python<'_>, job: &Job, report: &str) -> PyResult<(String, Vec<u8>)> 
         head.get(head.target).escape_ascii()
     );
     let wants_html = head.fields().iter().any(|field| {
-        head.get(field.name).eq_ignore_ascii_case(b"accept")
-            && head.get(field.value).windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"))
+        head.get(field.name()).eq_ignore_ascii_case(b"accept")
+            && head
+                .get(field.value())
+                .windows(9)
+                .any(|part| part.eq_ignore_ascii_case(b"text/html"))
     });
     shim::function(py, "pywsgi._debug_page", "page")?
         .call1((report, request, wants_html))?

@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyString};
 
 use super::early_hints::EarlyHints;
 use super::file_wrapper::FileWrapper;
-use super::kit::{Kit, Place};
+use super::kit::{Common, Kit};
 use super::native;
 use crate::bridge::config::{Executor, LocationConfig};
 use crate::bridge::exchange::Job;
@@ -111,12 +111,12 @@ pub(super) fn make<'py>(
     if head.get(head.protocol) != PROTOCOL.as_bytes() {
         set(intern!(py, "SERVER_PROTOCOL"), head.get(head.protocol))?;
     }
-    for (key, value, place) in [
-        (intern!(py, "SERVER_NAME"), head.server_name, Place::ServerName),
-        (intern!(py, "SERVER_PORT"), head.server_port, Place::ServerPort),
-        (intern!(py, "REMOTE_ADDR"), head.remote_addr, Place::RemoteAddr),
+    for (common, key, value) in [
+        (Common::ServerName, intern!(py, "SERVER_NAME"), head.server_name),
+        (Common::ServerPort, intern!(py, "SERVER_PORT"), head.server_port),
+        (Common::RemoteAddr, intern!(py, "REMOTE_ADDR"), head.remote_addr),
     ] {
-        environ.set_item(key, kit.memo.decode(py, place.index(), head.get(value))?)?;
+        kit.set_common(&environ, common, key, head.get(value))?;
     }
     set(intern!(py, "REMOTE_PORT"), head.get(head.remote_port))?;
     if let Some(length) = head.content_length {
@@ -151,11 +151,10 @@ pub(super) fn make<'py>(
         set(intern!(py, "CONTENT_TYPE"), content_type)?;
     }
     params(py, &environ, job)?;
-    environ.set_item(intern!(py, "wsgi.input"), kit.input(py, job)?)?;
+    kit.set_own(&environ, job)?;
     if head.takes_hints && job.location.early_hints {
         environ.set_item(intern!(py, "wsgi.early_hints"), Bound::new(py, EarlyHints::new(job))?)?;
     }
-    environ.set_item(intern!(py, "pywsgi.request"), kit.request(py, job)?)?;
     Ok(environ)
 }
 

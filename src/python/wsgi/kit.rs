@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::environ;
 use super::input::Input;
@@ -21,12 +22,31 @@ use crate::python::runtime::Runtime;
 
 pub(in crate::python) struct Kit {
     start_response: Option<Started>,
-    input: Option<Py<Input>>,
-    request: Option<Py<Request>>,
-    /// What all requests of a location share of environ, by the location's id.
-    templates: Vec<Option<Py<PyDict>>>,
+    /// One per location, by its id.
+    templates: Vec<Option<Template>>,
+    /// The location whose request the thread has now.
+    location: usize,
     pub(super) memo: Memo,
     pub(super) keys: Keys,
+}
+
+/// What requests of a location share of environ, as far as the last one knew: a request's own begins as a copy
+/// of it, and what is in it already need not be set.
+struct Template {
+    environ: Py<PyDict>,
+    commons: [Option<Py<PyString>>; Common::Count as usize],
+    /// `environ` has a reference to these as well.
+    input: Option<Py<Input>>,
+    request: Option<Py<Request>>,
+}
+
+/// Variables that requests of a location often have in common, and that all of them have.
+#[derive(Clone, Copy)]
+pub(super) enum Common {
+    ServerName,
+    ServerPort,
+    RemoteAddr,
+    Count,
 }
 
 /// `start_response` and `write` are methods of one object: a method is called without a tuple of its
@@ -37,17 +57,9 @@ struct Started {
     write: Py<PyAny>,
 }
 
-/// Places in [`Kit::memo`] after those of [`KNOWN`].
-#[derive(Clone, Copy)]
-pub(super) enum Place {
-    ServerName,
-    ServerPort,
-    RemoteAddr,
-    Count,
-}
-
-impl Place {
-    pub(super) fn index(self) -> usize {
+impl Common {
+    /// The place in [`Kit::memo`], after those of [`KNOWN`].
+    fn place(self) -> usize {
         KNOWN.len() + self as usize
     }
 }
@@ -56,35 +68,57 @@ impl Kit {
     pub(in crate::python) fn new() -> Self {
         Self {
             start_response: None,
-            input: None,
-            request: None,
             templates: Vec::new(),
-            memo: Memo::new(Place::Count.index()),
+            location: 0,
+            memo: Memo::new(Common::Count.place()),
             keys: Keys::new(),
         }
     }
 
-    /// A new dict with what all requests of a location share of environ.
+    /// A new dict with what all requests of a location share of environ, and with what the last one had.
     pub(super) fn environ<'py>(
         &mut self,
         py: Python<'py>,
         runtime: &Runtime,
         location: &LocationConfig,
     ) -> PyResult<Bound<'py, PyDict>> {
+        self.location = location.id;
         if self.templates.len() <= location.id {
             self.templates.resize_with(location.id + 1, || None);
         }
-        let template = match self.templates.get(location.id) {
-            Some(Some(template)) => template.bind(py).clone(),
-            _ => {
-                let template = environ::template(py, runtime, location)?;
-                if let Some(place) = self.templates.get_mut(location.id) {
-                    *place = Some(template.clone().unbind());
-                }
-                template
+        if let Some(place @ None) = self.templates.get_mut(location.id) {
+            let environ = environ::template(py, runtime, location)?.unbind();
+            let commons = [const { None }; Common::Count as usize];
+            *place = Some(Template { environ, commons, input: None, request: None });
+        }
+        self.template()?.environ.bind(py).copy()
+    }
+
+    /// The template of the request's location: [`environ`](Self::environ) has seen to it that there is one.
+    fn template(&mut self) -> PyResult<&mut Template> {
+        let template = self.templates.get_mut(self.location).and_then(Option::as_mut);
+        template.ok_or_else(|| PyRuntimeError::new_err("no environ has been begun"))
+    }
+
+    /// Sets a variable in a copy of the template: at `key`, to `bytes`.
+    pub(super) fn set_common<'py>(
+        &mut self,
+        environ: &Bound<'py, PyDict>,
+        common: Common,
+        key: &Bound<'py, PyString>,
+        bytes: &[u8],
+    ) -> PyResult<()> {
+        let py = environ.py();
+        let value = self.memo.decode(py, common.place(), bytes)?;
+        let template = self.template()?;
+        if let Some(place) = template.commons.get_mut(common as usize) {
+            if place.as_ref().is_some_and(|last| last.is(&value)) {
+                return Ok(());
             }
-        };
-        template.copy()
+            template.environ.bind(py).set_item(key, &value)?;
+            *place = Some(value.clone().unbind());
+        }
+        environ.set_item(key, value)
     }
 
     /// `start_response` for `response`.
@@ -108,36 +142,32 @@ impl Kit {
         Ok(start_response)
     }
 
-    /// `wsgi.input` of `job`.
-    pub(super) fn input<'py>(&mut self, py: Python<'py>, job: &Job) -> PyResult<Bound<'py, Input>> {
-        let input = match self.input.take() {
-            Some(input) => {
-                input.borrow_mut(py).begin(job);
-                input
+    /// Sets `wsgi.input` and `pywsgi.request` in a copy of the template: those of `job`.
+    pub(super) fn set_own<'py>(&mut self, environ: &Bound<'py, PyDict>, job: &Job) -> PyResult<()> {
+        let py = environ.py();
+        let template = self.template()?;
+        let shared = template.environ.bind(py);
+        match &template.input {
+            Some(input) => input.borrow_mut(py).begin(job),
+            None => {
+                let input = Py::new(py, Input::new(job))?;
+                for environ in [shared, environ] {
+                    environ.set_item(intern!(py, "wsgi.input"), &input)?;
+                }
+                template.input = Some(input);
             }
-            None => Py::new(py, Input::new(job))?,
-        };
-        let bound = input.bind(py).clone();
-        self.input = Some(input);
-        Ok(bound)
-    }
-
-    /// `pywsgi.request` of `job`.
-    pub(super) fn request<'py>(
-        &mut self,
-        py: Python<'py>,
-        job: &Job,
-    ) -> PyResult<Bound<'py, Request>> {
-        let request = match self.request.take() {
-            Some(request) => {
-                request.get().begin(py, job);
-                request
+        }
+        match &template.request {
+            Some(request) => request.get().begin(py, job),
+            None => {
+                let request = Py::new(py, Request::new(job))?;
+                for environ in [shared, environ] {
+                    environ.set_item(intern!(py, "pywsgi.request"), &request)?;
+                }
+                template.request = Some(request);
             }
-            None => Py::new(py, Request::new(job))?,
-        };
-        let bound = request.bind(py).clone();
-        self.request = Some(request);
-        Ok(bound)
+        }
+        Ok(())
     }
 
     /// The application has been left: keeps what nobody else has, and lets it forget its request.
@@ -155,15 +185,29 @@ impl Kit {
                 self.start_response = None;
             }
         }
-        match &self.input {
-            Some(input) if count(py, input) == 1 => input.borrow_mut(py).end(),
-            _ => self.input = None,
+        let Some(Some(template)) = self.templates.get_mut(self.location) else { return };
+        match &template.input {
+            // The template's dict, and this.
+            Some(input) if count(py, input) == 2 => input.borrow_mut(py).end(),
+            _ => {
+                template.input = None;
+                forget(py, &template.environ, intern!(py, "wsgi.input"));
+            }
         }
-        match &self.request {
-            Some(request) if count(py, request) == 1 => request.get().end(py),
-            _ => self.request = None,
+        match &template.request {
+            Some(request) if count(py, request) == 2 => request.get().end(py),
+            _ => {
+                template.request = None;
+                forget(py, &template.environ, intern!(py, "pywsgi.request"));
+            }
         }
     }
+}
+
+/// Takes a request's object out of its location's template; its place stays.
+fn forget(py: Python<'_>, environ: &Py<PyDict>, key: &Bound<'_, PyString>) {
+    // The place is there, so that this needs no memory.
+    let _set = environ.bind(py).set_item(key, py.None());
 }
 
 /// How many hold the object. The GIL is held, so that nobody becomes one more meanwhile.
