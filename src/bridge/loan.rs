@@ -4,40 +4,67 @@
 //! to send it, and holds the thread for that long; so it is taken whole, by reference. How much of that a
 //! worker may do is bounded: with many slow clients the pipes' own ways, memory and file, are left.
 
+//!
+//! One block may go to many clients, as a page that the application keeps: it is in memory once, and counts
+//! once.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use bytes::Bytes;
 
-use super::sync::{Arc, AtomicU64, Ordering};
+use super::sync::{Arc, Mutex, lock};
 
 /// The large blocks that wait in one worker.
 #[derive(Debug)]
 pub(crate) struct Loans {
-    bytes: AtomicU64,
+    lent: Mutex<Lent>,
 }
+
+#[derive(Debug, Default)]
+struct Lent {
+    /// Bytes of all blocks.
+    bytes: u64,
+    /// How often each is lent.
+    times: HashMap<Place, u64>,
+}
+
+/// Where a block lies, and how long it is. As long as it is lent nothing else lies there.
+type Place = (usize, usize);
 
 /// One large block; its bytes count until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Loan {
     loans: Arc<Loans>,
-    bytes: u64,
+    place: Place,
 }
 
 impl Loans {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicU64::new(0) })
+        Arc::new(Self { lent: Mutex::new(Lent::default()) })
     }
 
     /// None is given any more.
     #[cfg(test)]
     pub(crate) fn used_up() -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicU64::new(u64::MAX / 2) })
+        let lent = Lent { bytes: u64::MAX, ..Lent::default() };
+        Arc::new(Self { lent: Mutex::new(lent) })
     }
 
-    /// Takes a block of `bytes` bytes; `None` where all of them would be more than `limit`.
-    pub(crate) fn take(self: &Arc<Self>, bytes: u64, limit: u64) -> Option<Loan> {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Whatever becomes of it, what was added is taken off again.
-        let loan = Loan { loans: Arc::clone(self), bytes };
-        (before.saturating_add(bytes) <= limit).then_some(loan)
+    /// Takes a block; `None` where the bytes of all of them would be more than `limit`.
+    pub(crate) fn take(self: &Arc<Self>, block: &Bytes, limit: u64) -> Option<Loan> {
+        let place = (block.as_ptr().addr(), block.len());
+        let mut lent = lock(&self.lent);
+        let all = lent.bytes.saturating_add(block.len() as u64);
+        match lent.times.entry(place) {
+            Entry::Occupied(mut times) => *times.get_mut() += 1,
+            Entry::Vacant(_) if all > limit => return None,
+            Entry::Vacant(times) => {
+                times.insert(1);
+                lent.bytes = all;
+            }
+        }
+        Some(Loan { loans: Arc::clone(self), place })
     }
 }
 
@@ -61,7 +88,14 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.loans.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        let mut lent = lock(&self.loans.lent);
+        if let Entry::Occupied(mut times) = lent.times.entry(self.place) {
+            *times.get_mut() -= 1;
+            if *times.get() == 0 {
+                times.remove();
+                lent.bytes = lent.bytes.saturating_sub(self.place.1 as u64);
+            }
+        }
     }
 }
 
@@ -70,18 +104,42 @@ impl Drop for Loan {
 mod tests {
     use super::*;
 
+    fn block(len: usize) -> Bytes {
+        Bytes::from(vec![b'x'; len])
+    }
+
+    fn is_empty(loans: &Loans) -> bool {
+        let lent = lock(&loans.lent);
+        lent.bytes == 0 && lent.times.is_empty()
+    }
+
     #[test]
     fn loans_are_bounded_in_bytes() {
         let loans = Loans::new();
-        let first = loans.take(60, 100);
+        let blocks = [60, 41, 40, 61].map(block);
+        let first = loans.take(&blocks[0], 100);
         assert!(first.is_some());
-        assert!(loans.take(41, 100).is_none());
-        let second = loans.take(40, 100);
+        assert!(loans.take(&blocks[1], 100).is_none());
+        let second = loans.take(&blocks[2], 100);
         assert!(second.is_some());
-        drop(first.map(|first| first.of(Bytes::from_static(b"a block"))));
-        assert!(loans.take(61, 100).is_none());
-        assert!(loans.take(60, 100).is_some());
+        drop(first.map(|first| first.of(blocks[0].clone())));
+        assert!(loans.take(&blocks[3], 100).is_none());
+        assert!(loans.take(&blocks[0], 100).is_some());
         drop(second);
-        assert_eq!(loans.bytes.load(Ordering::Relaxed), 0);
+        assert!(is_empty(&loans));
+    }
+
+    #[test]
+    fn a_block_counts_once_however_often_it_is_lent() {
+        let loans = Loans::new();
+        let (page, other) = (block(60), block(41));
+        let mut clients: Vec<_> = (0..9).map(|_| loans.take(&page, 100).unwrap()).collect();
+        assert!(loans.take(&other, 100).is_none());
+        assert!(loans.take(&page.slice(..41), 100).is_none(), "it may outlive the page");
+        clients.truncate(1);
+        assert!(loans.take(&other, 100).is_none());
+        drop(clients);
+        assert!(loans.take(&other, 100).is_some());
+        assert!(is_empty(&loans));
     }
 }

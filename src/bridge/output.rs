@@ -246,7 +246,7 @@ impl Output {
                 state.add_memory(block);
                 state.end = end.or(state.end);
                 (None, news && state.announces())
-            } else if let Some(loan) = state.borrow(block.len(), &self.loans) {
+            } else if let Some(loan) = state.borrow(&block, &self.loans) {
                 state.add_memory(loan.of(block));
                 state.end = end.or(state.end);
                 (None, state.announces())
@@ -538,12 +538,13 @@ impl State {
         }
     }
 
-    /// May a block of this size, for which there is no room, be taken as it is?
-    fn borrow(&self, len: usize, loans: &Arc<Loans>) -> Option<Loan> {
+    /// May a block, for which there is no room, be taken as it is?
+    fn borrow(&self, block: &Bytes, loans: &Arc<Loans>) -> Option<Loan> {
         let Buffering { enabled, memory, .. } = self.buffering;
-        let takes = enabled && len > memory && self.memory < memory && self.file_pending == 0;
+        let takes =
+            enabled && block.len() > memory && self.memory < memory && self.file_pending == 0;
         let limit = (memory as u64).saturating_mul(LARGE_BLOCKS);
-        takes.then(|| loans.take(len as u64, limit)).flatten()
+        takes.then(|| loans.take(block, limit)).flatten()
     }
 
     fn set_head(&mut self, head: Option<ResponseHead>) {
