@@ -104,7 +104,7 @@ def _children_time() -> float:
 
 
 def _latency(text: str, percentile: str) -> float:
-    found = re.search(rf"^\s+{percentile}\s+([\d.]+)(us|ms|s|m)$", text, re.M)
+    found = re.search(rf"^\s+{percentile}\s+([\d.]+)(us|ms|s|m)\s*$", text, re.M)
     if not found:
         raise LoadError(f"wrk says no {percentile}: {text}")
     return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}[found[2]]
