@@ -339,7 +339,9 @@ impl Exchange {
             read => return Ok(read),
         }
         let mut result = Ok(Read::End);
-        detached(&mut || result = self.waiting(|| self.input.read_blocking(max, ask)));
+        detached(&mut || {
+            result = self.waiting(|| self.input.read_blocking(max, ask, &self.worker.buffers))
+        });
         result
     }
 

@@ -21,7 +21,10 @@ pub(crate) trait Inline: fmt::Debug + Send + Sync {
 /// Requests whose applications are called in one turn of the event loop: others want their turn, too.
 pub(crate) const CALLS: usize = 16;
 
-/// What a turn of the event loop has run.
+/// What a turn of the event loop is to run.
+pub(crate) type Jobs = SmallVec<[Job; CALLS]>;
+
+/// What it has run.
 pub(crate) type Calls = SmallVec<[Ran; CALLS]>;
 
 /// A job that [`Inline::run`] has run.

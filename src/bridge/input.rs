@@ -7,21 +7,17 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use thiserror::Error;
 
+use super::buffers::{BLOCK, Buffers};
 use super::sync::{Arc, Condvar, Mutex, lock, wait};
 
 /// Bytes of a streamed body that wait for the thread.
 pub(crate) const LIMIT: usize = 128 * 1024;
-
-/// Bytes read from a temporary file at once.
-const FILE_BLOCK: usize = 256 * 1024;
-
-/// Buffers that are kept for what comes next: one is filled while the other is read.
-const SPARE: usize = 2;
 
 /// A part of the request's body.
 #[derive(Debug)]
@@ -78,7 +74,6 @@ struct State {
     /// The event loop does not read until it is asked.
     idle: bool,
     waiting: bool,
-    spare: Vec<BytesMut>,
 }
 
 impl Input {
@@ -98,7 +93,7 @@ impl Input {
     }
 
     fn new(segments: VecDeque<Segment>, end: Option<Result<(), InputError>>, idle: bool) -> Self {
-        let state = State { segments, held: 0, end, idle, waiting: false, spare: Vec::new() };
+        let state = State { segments, held: 0, end, idle, waiting: false };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -115,18 +110,23 @@ impl Input {
     }
 
     /// Thread, detached: up to `max` bytes; never [`Read::Wait`].
-    pub(crate) fn read_blocking(&self, max: usize, ask: impl Fn()) -> Result<Read, InputError> {
+    pub(crate) fn read_blocking(
+        &self,
+        max: usize,
+        ask: impl Fn(),
+        buffers: &Buffers,
+    ) -> Result<Read, InputError> {
         let mut state = lock(&self.state);
         loop {
             if let Some(Segment::File { file, start, end }) = state.segments.front_mut() {
-                let size = (*end - *start).min(max.clamp(1, FILE_BLOCK) as u64);
+                let size = (*end - *start).min(max.clamp(1, BLOCK) as u64);
                 let (file, offset) = (Arc::clone(file), *start);
                 *start += size;
                 if *start == *end {
                     state.segments.pop_front();
                 }
                 drop(state);
-                return self.read_file(&file, offset, size as usize);
+                return self.read_file(&file, offset, size as usize, buffers.take(BLOCK));
             }
             let (read, asks) = (state.next(max.max(1)), state.asks());
             if asks {
@@ -146,25 +146,8 @@ impl Input {
         }
     }
 
-    /// An empty buffer for the next part, with the memory of one that has been read.
-    pub(crate) fn buffer(&self) -> BytesMut {
-        let mut buffer = lock(&self.state).spare.pop().unwrap_or_default();
-        buffer.clear();
-        buffer
-    }
-
-    /// Thread: has done with what [`read`](Self::read) has given. Its memory is used again where nobody
-    /// else refers to it.
-    pub(crate) fn give_back(&self, bytes: Bytes) {
-        let Ok(buffer) = bytes.try_into_mut() else { return };
-        let mut state = lock(&self.state);
-        let more = state.end.is_none() || !state.segments.is_empty();
-        if more && state.spare.len() < SPARE {
-            state.spare.push(buffer);
-        }
-    }
-
-    /// Event loop: adds a part; false where it is to stop until it is asked again.
+    /// Event loop: adds a part; false where it is to stop until it is asked again. As long as it is not, the
+    /// thread learns of it by [`notify`](Self::notify) alone.
     pub(crate) fn push(&self, bytes: Bytes) -> bool {
         let mut state = lock(&self.state);
         if bytes.is_empty() {
@@ -173,8 +156,16 @@ impl Input {
         state.held += bytes.len();
         state.segments.push_back(Segment::Memory(bytes));
         state.idle = state.held >= LIMIT;
-        self.wake(&state);
+        if state.idle {
+            self.wake(&state);
+        }
         !state.idle
+    }
+
+    /// Event loop: the client has no more for now. The thread goes on with all that has come, and is not woken
+    /// for each part of it.
+    pub(crate) fn notify(&self) {
+        self.wake(&lock(&self.state));
     }
 
     /// Event loop: the body is complete.
@@ -194,16 +185,29 @@ impl Input {
 
     /// nginx wrote this file; one that is short is a fault of the disk, and what follows is not to be
     /// taken for the body.
-    fn read_file(&self, file: &File, offset: u64, size: usize) -> Result<Read, InputError> {
-        let mut bytes = self.buffer();
-        bytes.resize(size, 0);
-        if file.read_exact_at(&mut bytes, offset).is_err() {
-            let mut state = lock(&self.state);
-            state.segments.clear();
-            state.end = Some(Err(InputError::File));
-            return Err(InputError::File);
+    fn read_file(
+        &self,
+        file: &File,
+        offset: u64,
+        size: usize,
+        mut bytes: Vec<u8>,
+    ) -> Result<Read, InputError> {
+        while bytes.len() < size {
+            let at = offset + bytes.len() as u64;
+            // What the buffer has room for beyond `size` is there for the next read as well.
+            match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
+                Ok(1..) => {}
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(_) => {
+                    let mut state = lock(&self.state);
+                    state.segments.clear();
+                    state.end = Some(Err(InputError::File));
+                    return Err(InputError::File);
+                }
+            }
         }
-        Ok(Read::Data(bytes.freeze()))
+        bytes.truncate(size);
+        Ok(Read::Data(Bytes::from(bytes)))
     }
 
     fn wake(&self, state: &State) {

@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod buffers;
 pub(crate) mod callbacks;
 pub(crate) mod config;
 pub(crate) mod events;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use super::buffers::Buffers;
 use super::config::{Executor, WorkerConfig};
 use super::events::{Event, Events};
 use super::exchange::Job;
@@ -25,6 +26,7 @@ pub(crate) struct Worker {
     pub(crate) gates: Vec<Gate>,
     pub(crate) tasks: Tasks,
     pub(super) loans: Arc<Loans>,
+    pub(crate) buffers: Buffers,
     /// The executor `inline`, from when Python is there.
     inline: OnceLock<Box<dyn Inline>>,
     /// The interpreter did not start.
@@ -76,6 +78,7 @@ impl Worker {
             gates,
             tasks: Tasks::new(),
             loans: Loans::new(),
+            buffers: Buffers::new(),
             inline: OnceLock::new(),
             broken: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::ptr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_read_client_request_body,
     ngx_http_read_unbuffered_request_body, ngx_http_request_t,
@@ -17,9 +17,13 @@ use super::entry;
 use super::finalize;
 use super::log;
 use super::process;
-use super::sys::{self, EventThread};
+use super::sys::{self, EventThread, HTTP_2};
+use crate::bridge::buffers::Buffers;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::input::{InputError, Segment};
+
+/// Bytes that are read at once at the least; where `client_body_buffer_size` is more, as many as that.
+const LEAST: usize = 64 * 1024;
 
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 
@@ -187,18 +191,17 @@ unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
         let Some(exchange) = (*context).exchange.clone() else { return };
         let r = (*context).request;
         loop {
-            if read {
-                let rc = ngx_http_read_unbuffered_request_body(r);
-                if rc >= sys::SPECIAL_RESPONSE {
-                    refused(token, context, rc);
-                    return;
+            let (bytes, any) = if read {
+                match read_into(r, &exchange.worker.buffers) {
+                    Ok(part) => part,
+                    Err(rc) => {
+                        refused(token, context, rc);
+                        return;
+                    }
                 }
-                if rc == sys::ERROR {
-                    refused(token, context, sys::ERROR);
-                    return;
-                }
-            }
-            let (bytes, any) = take_bufs(r, exchange.input.buffer());
+            } else {
+                take_bufs(r)
+            };
             let room = bytes.is_empty() || exchange.input.push(bytes);
             if (*r).reading_body() == 0 {
                 mark_taken(r);
@@ -215,6 +218,7 @@ unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
                 return;
             }
             if read && !any {
+                exchange.input.notify();
                 (*r).read_event_handler = Some(entry::body_readable);
                 return;
             }
@@ -241,8 +245,96 @@ unsafe fn refused(token: EventThread, context: *mut Context, rc: isize) {
     }
 }
 
-/// Takes what nginx has read as one block, in the memory of `bytes`; and says whether nginx had any buffer.
-unsafe fn take_bufs(r: *mut ngx_http_request_t, mut bytes: BytesMut) -> (Bytes, bool) {
+/// Reads on, at best straight into `memory`; the next block, and whether nginx had any buffer, or nginx's
+/// code where it refuses the body.
+unsafe fn read_into(r: *mut ngx_http_request_t, buffers: &Buffers) -> Result<(Bytes, bool), isize> {
+    // SAFETY: the callers'. nginx reads to where its buffer ends, and its own memory is put back before
+    // anybody else sees the buffer.
+    unsafe {
+        let buffer = (*(*r).request_body).buf;
+        // HTTP/2 and 3 have read the body before; and what nginx has not looked at yet must stay.
+        let lends =
+            (*r).http_version < HTTP_2 && !buffer.is_null() && (*buffer).pos == (*buffer).last;
+        if !lends {
+            let rc = ngx_http_read_unbuffered_request_body(r);
+            let part = take_bufs(r);
+            return if refuses(rc) { Err(rc) } else { Ok(part) };
+        }
+        let (start, end) = ((*buffer).start, (*buffer).end);
+        let mut memory = buffers.take((end.addr() - start.addr()).max(LEAST));
+        let own = memory.as_mut_ptr();
+        set_memory(buffer, own, own.add(memory.capacity()));
+        let rc = ngx_http_read_unbuffered_request_body(r);
+        let filled = (*buffer).last.addr() - own.addr();
+        let part = take_lent(r, memory, filled, buffers);
+        set_memory(buffer, start, end);
+        if refuses(rc) { Err(rc) } else { Ok(part) }
+    }
+}
+
+/// Is that nginx's word that it wants no more of the body?
+fn refuses(rc: isize) -> bool {
+    rc >= sys::SPECIAL_RESPONSE || rc == sys::ERROR
+}
+
+/// Gives nginx's buffer other memory, all of it free.
+unsafe fn set_memory(buffer: *mut ngx_buf_t, start: *mut u8, end: *mut u8) {
+    // SAFETY: the callers': nothing in the buffer is to be kept.
+    unsafe {
+        (*buffer).start = start;
+        (*buffer).pos = start;
+        (*buffer).last = start;
+        (*buffer).end = end;
+    }
+}
+
+/// What nginx has read into the first `filled` bytes of `memory`. Where that is the body itself, as with
+/// Content-Length, it is the block, if it is not small; chunks are copied out of their framing.
+unsafe fn take_lent(
+    r: *mut ngx_http_request_t,
+    mut memory: Vec<u8>,
+    filled: usize,
+    buffers: &Buffers,
+) -> (Bytes, bool) {
+    // SAFETY: the callers'; nginx has written so many bytes, and all parts lie in them.
+    unsafe {
+        let mut link = (*(*r).request_body).bufs;
+        let mut next = memory.as_ptr();
+        while let Some(part) = link.as_ref() {
+            if !ptr::eq((*part.buf).pos, next) {
+                break;
+            }
+            next = (*part.buf).last;
+            link = part.next;
+        }
+        let whole = link.is_null() && next.addr() - memory.as_ptr().addr() == filled;
+        // A slow client's few bytes would keep a whole buffer until they are read.
+        if whole && filled >= memory.capacity() / 4 {
+            memory.set_len(filled);
+            return (Bytes::from(memory), drop_bufs(r));
+        }
+        let part = take_bufs(r);
+        buffers.keep(memory);
+        part
+    }
+}
+
+/// Copies what nginx has read into one block; and says whether nginx had any buffer.
+unsafe fn take_bufs(r: *mut ngx_http_request_t) -> (Bytes, bool) {
+    // SAFETY: the callers'.
+    unsafe {
+        let mut bytes = Vec::new();
+        let mut link = (*(*r).request_body).bufs;
+        while let Some(part) = link.as_ref() {
+            bytes.extend_from_slice(memory(&*part.buf));
+            link = part.next;
+        }
+        (Bytes::from(bytes), drop_bufs(r))
+    }
+}
+
+/// Has nginx's buffers be used up; says whether there was any.
+unsafe fn drop_bufs(r: *mut ngx_http_request_t) -> bool {
     // SAFETY: the callers'; the links are of the request's pool and nobody else's once taken out.
     unsafe {
         let body = &mut *(*r).request_body;
@@ -251,12 +343,11 @@ unsafe fn take_bufs(r: *mut ngx_http_request_t, mut bytes: BytesMut) -> (Bytes, 
         while !link.is_null() {
             let next = (*link).next;
             let buffer = &mut *(*link).buf;
-            bytes.extend_from_slice(memory(buffer));
             buffer.pos = buffer.last;
             sys::free_chain((*r).pool, link);
             link = next;
         }
-        (bytes.freeze(), any)
+        any
     }
 }
 

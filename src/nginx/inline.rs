@@ -4,15 +4,13 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::context::Context;
 use super::finalize;
 use super::output;
 use super::process::{self, Process};
 use super::sys::{self, EventThread};
 use crate::bridge::id::RequestId;
-use crate::bridge::inline::Ran;
+use crate::bridge::inline::{Calls, Ran};
 use crate::bridge::output::Output;
 use crate::bridge::worker::Worker;
 
@@ -32,7 +30,7 @@ pub(super) fn run(token: EventThread, process: &Process) {
         // There is one from before the first gate opens.
         return;
     };
-    let mut ran = SmallVec::new();
+    let mut ran = Calls::new();
     while jobs.len() > 0 {
         call(token, worker, || inline.run(&mut jobs, TOGETHER, &mut ran));
         for Ran { job, suspended } in ran.drain(..) {

@@ -9,7 +9,6 @@ use nginx_sys::{
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_add_timer, ngx_close_connection, ngx_connection_t,
     ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_process,
 };
-use smallvec::SmallVec;
 
 use super::conf::{self, MainConf};
 use super::context::Context;
@@ -21,7 +20,7 @@ use super::wake;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Job;
 use crate::bridge::id::{RequestId, Table};
-use crate::bridge::inline::{CALLS, Suspended};
+use crate::bridge::inline::{CALLS, Jobs, Suspended};
 use crate::bridge::input::InputError;
 use crate::bridge::output::Batch;
 use crate::bridge::tasks::Task;
@@ -149,7 +148,7 @@ impl Process {
     }
 
     /// The requests that are to be called in this turn. Those that are too many come in the next.
-    pub(super) fn take_calls(&self, _token: EventThread) -> SmallVec<[Job; CALLS]> {
+    pub(super) fn take_calls(&self, _token: EventThread) -> Jobs {
         let mut calls = self.calls.borrow_mut();
         let count = calls.len().min(CALLS);
         let taken = calls.drain(..count).collect();

@@ -154,6 +154,7 @@ fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
     });
     assert!(matches!(asked[..], [Event::ReadBody(told)] if told == id));
     job.input.push("body".into());
+    job.input.notify();
     assert!(matches!(thread.join().unwrap(), Ok(Read::Data(bytes)) if bytes == "body"));
 }
 
@@ -164,6 +165,7 @@ fn what_need_not_wait_is_not_detached() {
     let job = job(&worker, id, Input::streamed(false));
     assert!(job.start(7));
     job.input.push("ab".into());
+    job.input.notify();
     assert!(matches!(job.read(9, not_detached), Ok(Read::Data(_))));
     job.input.end();
     assert!(matches!(job.read(9, not_detached), Ok(Read::End)));

@@ -32,7 +32,7 @@ fn read_all(input: &Input, ear: &Ear) -> Result<usize, InputError> {
     let mut total = 0;
     loop {
         let read = match input.read(LIMIT, || ear.ask())? {
-            Read::Wait => input.read_blocking(LIMIT, || ear.ask())?,
+            Read::Wait => input.read_blocking(LIMIT, || ear.ask(), &Buffers::new())?,
             read => read,
         };
         match read {
@@ -74,6 +74,7 @@ fn a_thread_that_waits_sees_each_part_and_the_end() {
             thread::spawn(move || read_all(&input, &ear))
         };
         input.push(Bytes::from_static(b"ab"));
+        input.notify();
         input.push(Bytes::from_static(b"cd"));
         input.end();
         assert_eq!(thread.join().unwrap(), Ok(4));
@@ -99,10 +100,11 @@ fn what_comes_between_the_question_and_the_wait_is_seen() {
         let (input, ear) = (Arc::new(Input::streamed(true)), Arc::new(Ear::default()));
         let thread = {
             let (input, ear) = (Arc::clone(&input), Arc::clone(&ear));
-            thread::spawn(move || input.read_blocking(LIMIT, || ear.ask()))
+            thread::spawn(move || input.read_blocking(LIMIT, || ear.ask(), &Buffers::new()))
         };
         ear.wait();
         assert!(input.push(Bytes::from_static(b"ab")));
+        input.notify();
         assert!(matches!(thread.join().unwrap(), Ok(Read::Data(bytes)) if bytes == "ab"));
     });
 }

@@ -10,15 +10,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::bridge::buffers::BLOCK;
 use crate::bridge::exchange::Job;
 use crate::bridge::input::{InputError, Read};
 use crate::python::fork;
 
 // The OSError of an exchange with a client that is gone: who does not catch it is not called to account.
 create_exception!(pywsgi, ClientGone, PyOSError);
-
-/// Bytes asked of the pipe at once.
-const BLOCK: usize = 256 * 1024;
 
 /// The request's body. It ends by itself (`wsgi.input_terminated`); one that was cut short raises
 /// OSError and never looks like an end.
@@ -107,7 +105,7 @@ impl Input {
         // A child has a copy of the pipe, and perhaps of its lock, held.
         if let Some(job) = self.job.as_ref().filter(|_| !fork::is_child()) {
             for part in parts {
-                job.input.give_back(part);
+                job.worker.buffers.give_back(part);
             }
         }
         Ok(taken)
