@@ -21,7 +21,7 @@ class Server:
     installed: Callable[[], bool] = lambda: True
     # Of the applications that it serves: only works of the same interface are asked of it.
     interface: str = "wsgi"
-    # Where it has no application: what it serves instead at the paths of the works.
+    # Where it serves some of the works alone: what it serves at their paths.
     paths: dict[str, str] = field(default_factory=dict, compare=False)
 
     def start(
@@ -41,7 +41,7 @@ class Server:
         return place
 
 
-def _pywsgi(threads: int, *, pool: str = "default") -> Callable[[Place], None]:
+def _pywsgi(threads: int, *, pool: str = "default", more: str = "") -> Callable[[Place], None]:
     def launch(place: Place) -> None:
         environment = place.run.environment().items()
         http = (
@@ -49,7 +49,7 @@ def _pywsgi(threads: int, *, pool: str = "default") -> Callable[[Place], None]:
             f"python_env {' '.join(f'{name}={value}' for name, value in environment)};"
             f"python_thread_pool default threads={threads};"
         )
-        location = f"wsgi_app {place.app}:application; wsgi_thread_pool {pool};"
+        location = f"wsgi_app {place.app}:application; wsgi_thread_pool {pool}; {more}"
         place.nginx_with(location, http=http, module=True)
 
     return launch
@@ -112,6 +112,12 @@ def _granian(place: Place) -> None:
 FLOOR = Server("nginx alone", _nginx, paths={"/hello": "/hello", "/file": "/static/file"})
 OURS = Server("pywsgi, 8 threads", _pywsgi(8))
 ONE_THREAD = Server("pywsgi, 1 thread", _pywsgi(1))
+# As all of the peers but nginx's do: the application reads a body while it comes.
+STREAMED = Server(
+    "pywsgi, request buffering off",
+    _pywsgi(8, more="wsgi_request_buffering off;"),
+    paths={"/upload": "/upload"},
+)
 INLINE = Server("pywsgi, inline", _pywsgi(8, pool="inline"))
 GUNICORN = Server(
     "gunicorn gthread",
@@ -124,6 +130,7 @@ SERVERS = [
     OURS,
     ONE_THREAD,
     INLINE,
+    STREAMED,
     Server("nginx + uWSGI", _nginx_uwsgi, lambda: shutil.which("uwsgi") is not None),
     NGINX_GUNICORN,
     Server("mod_wsgi embedded", apache.embedded, apache.installed),

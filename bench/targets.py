@@ -11,14 +11,14 @@ from idle import TITLE as IDLE_CONNECTIONS
 from isolation import BUSY_THREADS, FREE_THREADS
 from isolation import TITLE as ISOLATION
 from memory import TITLE as MEMORY
-from servers import FLOOR, GUNICORN, INLINE, NGINX_GUNICORN, ONE_THREAD, OURS
+from servers import FLOOR, GUNICORN, INLINE, NGINX_GUNICORN, ONE_THREAD, OURS, STREAMED
 from works import YIELDS
 
 # Instead of a server's name: of all peers the one with the least; and of those that send each
 # block before the application makes the next.
 BEST = "the best peer"
 BEST_AT_ONCE = "the best peer that sends each at once"
-NOT_PEERS = {server.name for server in (FLOOR, OURS, ONE_THREAD, INLINE)}
+NOT_PEERS = {server.name for server in (FLOOR, OURS, ONE_THREAD, INLINE, STREAMED)}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ TARGETS = [
         0.5,
     ),
     Target("10 MB response", OURS.name, BEST, "a response of 10 MB", 1.0),
-    Target("10 MB upload", OURS.name, BEST, "a POST of 10 MB", 1.0),
+    Target("10 MB upload, by way of nginx's file", OURS.name, BEST, "a POST of 10 MB", 1.0),
+    Target("10 MB upload, read as it comes", STREAMED.name, BEST, "a POST of 10 MB", 1.0),
     Target(
         "`wsgi.file_wrapper` of 10 MB against nginx serving the file",
         OURS.name,
