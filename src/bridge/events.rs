@@ -1,8 +1,9 @@
-//! What Python's threads tell the event loop, and the bell that is rung once per batch.
+//! What Python's threads tell the event loop, and the bell that wakes it.
 //!
-//! `rung` is true from a push that rang the bell until the event loop takes the batch. The event loop
-//! clears it before it takes the queue, so a message pushed after that rings again; one pushed before
-//! is in the batch. At worst the loop wakes for nothing; a message is never left lying.
+//! `awake` is true from a push that rang the bell, or from when the event loop had something to do by itself,
+//! until the event loop [`rest`](Events::rest)s: who pushes meanwhile need not ring, for it takes what there is
+//! before that. It clears `awake` and then looks at the queue, so a message pushed after that rings again, and
+//! one pushed before is seen. At worst the loop wakes for nothing; a message is never left lying.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -74,7 +75,7 @@ pub(crate) struct Events {
     room: Condvar,
     /// The event loop is in an application itself, and takes nothing meanwhile.
     busy: AtomicBool,
-    rung: AtomicBool,
+    awake: AtomicBool,
     bell: Bell,
 }
 
@@ -101,7 +102,7 @@ impl Events {
             queue: Mutex::new(Queue::default()),
             room: Condvar::new(),
             busy: AtomicBool::new(false),
-            rung: AtomicBool::new(false),
+            awake: AtomicBool::new(false),
             bell: Bell::new()?,
         })
     }
@@ -175,11 +176,43 @@ impl Events {
         }
     }
 
-    /// Moves all messages into `batch`.
-    pub(crate) fn take(&self, batch: &mut Vec<Event>) {
+    /// Event loop: the bell has been heard. It is awake now.
+    pub(crate) fn hush(&self) {
         self.bell.hush();
-        // A store would do; in loom only a swap is known to come after the swap of the ring just heard.
-        self.rung.swap(false, Ordering::SeqCst);
+        self.stay_awake();
+    }
+
+    /// Event loop: is awake by itself. It takes what is pushed from now on without being rung for, until it
+    /// rests.
+    pub(crate) fn stay_awake(&self) {
+        self.awake.swap(true, Ordering::SeqCst);
+    }
+
+    /// Event loop: rests, so that the next push rings; unless there is something to take, which it says: true
+    /// where it has to stay awake.
+    #[must_use]
+    pub(crate) fn rest(&self) -> bool {
+        // A store would do; in loom only a swap is known to come after the swap of a push before.
+        self.awake.swap(false, Ordering::SeqCst);
+        let more = !self.is_empty();
+        if more {
+            self.stay_awake();
+        }
+        more
+    }
+
+    /// Is there nothing to take?
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.queue).events.is_empty()
+    }
+
+    /// Event loop: has itself woken in its next turn.
+    pub(crate) fn ring_again(&self) {
+        self.bell.ring();
+    }
+
+    /// Event loop: moves all messages into `batch`.
+    pub(crate) fn take(&self, batch: &mut Vec<Event>) {
         let mut queue = lock(&self.queue);
         if std::mem::take(&mut queue.waiting) {
             self.room.notify_all();
@@ -195,7 +228,7 @@ impl Events {
     }
 
     fn ring(&self) {
-        if !self.rung.swap(true, Ordering::SeqCst) {
+        if !self.awake.swap(true, Ordering::SeqCst) {
             self.bell.ring();
         }
     }
@@ -224,9 +257,12 @@ mod tests {
         LogLine { level: Level::Info, request: None, text: text.into() }
     }
 
+    /// A turn of the event loop, which has heard the bell.
     fn taken(events: &Events) -> Vec<Event> {
         let mut batch = Vec::new();
+        events.hush();
         events.take(&mut batch);
+        assert!(!events.rest());
         batch
     }
 
@@ -268,6 +304,27 @@ mod tests {
         events.log(line("a line"));
         taken(&events);
         assert_eq!(events.bell.rings(), 0);
+    }
+
+    #[test]
+    fn nobody_rings_while_the_event_loop_is_awake() {
+        let events = Events::new().unwrap();
+        let [id] = ids();
+        events.stay_awake();
+        assert!(events.is_empty());
+        events.push(Event::Output(id));
+        assert!(!events.is_empty());
+        assert!(events.rest(), "it has to look before it rests");
+        events.push(Event::Output(id));
+        assert_eq!(events.bell.rings(), 0);
+        let mut batch = Vec::new();
+        events.take(&mut batch);
+        assert_eq!(batch.len(), 2);
+        assert!(!events.rest());
+        events.push(Event::Output(id));
+        assert_eq!(events.bell.rings(), 1);
+        events.ring_again();
+        assert_eq!(events.bell.rings(), 1);
     }
 
     #[test]
@@ -381,8 +438,14 @@ mod model {
         let (mut batch, mut batches) = (Vec::new(), 0);
         while batch.len() < count {
             events.bell.wait();
-            events.take(&mut batch);
-            batches += 1;
+            events.hush();
+            loop {
+                events.take(&mut batch);
+                batches += 1;
+                if !events.rest() {
+                    break;
+                }
+            }
             assert!(events.bell.rings() <= batches + 1, "one ring per batch");
         }
         assert_eq!(batch.len(), count);
@@ -406,6 +469,34 @@ mod model {
             for thread in threads {
                 thread.join().unwrap();
             }
+        });
+    }
+
+    #[test]
+    fn what_is_pushed_while_the_event_loop_is_awake_is_taken_or_rung_for() {
+        check(3, || {
+            let events = Arc::new(Events::new().unwrap());
+            let thread = {
+                let events = Arc::clone(&events);
+                let [id] = ids();
+                thread::spawn(move || {
+                    events.push(Event::Output(id));
+                    events.push(Event::ReadBody(id));
+                })
+            };
+            let mut batch = Vec::new();
+            events.stay_awake();
+            loop {
+                events.take(&mut batch);
+                if !events.rest() {
+                    break;
+                }
+            }
+            let left = 2 - batch.len();
+            if left > 0 {
+                take(&events, left);
+            }
+            thread.join().unwrap();
         });
     }
 

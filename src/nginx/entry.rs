@@ -191,7 +191,22 @@ pub(super) unsafe extern "C" fn wake(event: *mut ngx_event_t) {
     }
 }
 
-pub(super) unsafe extern "C" fn submitted(event: *mut ngx_event_t) {
+pub(super) unsafe extern "C" fn turn_end(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the process's own event.
+    unsafe {
+        sys::guard(
+            (*event).log,
+            || (),
+            |token| {
+                if let Some(process) = process::current(token) {
+                    process.end_turn(token);
+                }
+            },
+        );
+    }
+}
+
+pub(super) unsafe extern "C" fn look(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the process's own event.
     unsafe {
         sys::guard(

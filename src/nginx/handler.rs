@@ -143,7 +143,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
         (*context).submitted = worker.now();
         match worker.submit(exchange) {
             Ok(Submitted::Queued) => {
-                process.wake_later(token);
+                process.end_turn_later(token);
                 finalize::watch_over(token, context);
                 true
             }

@@ -34,9 +34,8 @@ pub(crate) struct Process {
     batch: Cell<Vec<Event>>,
     output: Cell<Option<Box<Batch>>>,
     connection: Cell<*mut ngx_connection_t>,
-    /// Posted by the first request that is submitted in a turn of the event loop, and dealt with at the
-    /// turn's end.
-    submitted: UnsafeCell<ngx_event_t>,
+    /// Posted by the first in a turn of the event loop that has something to be done at its end.
+    turn_end: UnsafeCell<ngx_event_t>,
     /// Requests for the executor `inline`, whose applications are called at the turn's end.
     calls: RefCell<VecDeque<Job>>,
     called: UnsafeCell<ngx_event_t>,
@@ -62,6 +61,9 @@ const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
 
 /// The event loop's slice of a processor in nanoseconds, the shortest there is.
 const SLICE_NS: u64 = 100_000;
+
+/// So often at the end of a turn the event loop deals with what has come meanwhile.
+const ROUNDS: usize = 4;
 
 /// When `look` comes by, in milliseconds.
 const LOOK: ngx_msec_t = 1;
@@ -123,16 +125,34 @@ impl Process {
         id
     }
 
-    /// A request has been submitted: threads are woken for it at the end of this turn of the event loop,
-    /// once for all of the turn's requests.
-    pub(super) fn wake_later(&self, _token: EventThread) {
+    /// Something is to be done at the end of this turn of the event loop, once for all of the turn's requests:
+    /// threads are woken for what has been submitted, and what they have sent by then is dealt with. Until
+    /// then nobody rings.
+    pub(super) fn end_turn_later(&self, _token: EventThread) {
         // SAFETY: the event is the process's own, and touched on this thread alone.
         unsafe {
-            let event = self.submitted.get();
-            (*event).handler = Some(entry::submitted);
-            (*event).log = self.log();
-            sys::post_event(event);
+            let event = self.turn_end.get();
+            if (*event).posted() == 0 {
+                self.worker.events.stay_awake();
+                (*event).handler = Some(entry::turn_end);
+                (*event).log = self.log();
+                sys::post_event(event);
+            }
         }
+    }
+
+    /// The turn's end.
+    pub(super) fn end_turn(&self, token: EventThread) {
+        self.wake(token);
+        let events = &self.worker.events;
+        for _ in 0..ROUNDS {
+            wake::deal(token, self);
+            if !events.rest() {
+                return;
+            }
+        }
+        // The others want their turn, too.
+        events.ring_again();
     }
 
     /// The application is to be called for a request, at the end of this turn of the event loop.
@@ -168,7 +188,7 @@ impl Process {
         unsafe {
             let event = self.look.get();
             if (*event).timer_set() == 0 {
-                (*event).handler = Some(entry::submitted);
+                (*event).handler = Some(entry::look);
                 (*event).log = self.log();
                 (*event).data = event.cast();
                 ngx_add_timer(event, LOOK);
@@ -348,7 +368,7 @@ unsafe fn start_python(
             batch: Cell::default(),
             output: Cell::default(),
             connection: Cell::new(connection),
-            submitted: UnsafeCell::new(std::mem::zeroed()),
+            turn_end: UnsafeCell::new(std::mem::zeroed()),
             calls: RefCell::default(),
             called: UnsafeCell::new(std::mem::zeroed()),
             look: UnsafeCell::new(std::mem::zeroed()),

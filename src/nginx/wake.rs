@@ -62,7 +62,8 @@ pub(super) unsafe fn rung(
             process.drain(token);
         }
     }
-    deal(token, process);
+    process.worker().events.hush();
+    process.end_turn_later(token);
 }
 
 /// Deals with all that waits.
