@@ -15,7 +15,7 @@ from statistics import quantiles
 
 from figures import Cell, Section
 from place import Place, Run, StartError, stopped_after
-from servers import NGINX_GUNICORN, OURS, Server
+from servers import FIRST, NGINX_GUNICORN, OURS, Server
 
 TITLE = "a static file while all Python threads compute"
 BUSY_THREADS = "{}, all computing"
@@ -33,7 +33,9 @@ def measure(run: Run, rounds: int, seconds: int) -> Section:
         f"One client asks for a file of 1 KB {PACE} times a second. Computing: {THREADS} "
         "connections, each asking for some tens of milliseconds of nothing but Python."
     )
-    for server in (OURS, NGINX_GUNICORN):
+    for server in (OURS, FIRST, NGINX_GUNICORN):
+        if not server.installed():
+            continue
         free, busy = Cell(), Cell()
         section.rows[FREE_THREADS.format(server.name)] = free
         section.rows[BUSY_THREADS.format(server.name)] = busy

@@ -21,6 +21,7 @@ APPS = Path(__file__).resolve().parent / "apps"
 # As Debian's nginx.conf has it, but for what keeps a connection or a body from being served.
 NGINX = """\
 {load}
+{main}
 user {user};
 worker_processes 1;
 daemon off;
@@ -126,7 +127,9 @@ class Place:
                 )
             )
 
-    def nginx_with(self, location: str, *, http: str = "", module: bool = False) -> None:
+    def nginx_with(
+        self, location: str, *, main: str = "", http: str = "", module: bool = False
+    ) -> None:
         """Starts an nginx whose location / is that."""
         paths = "".join(f"{name}_temp_path {self.folder}/{name};\n" for name in TEMPORARY)
         if module:
@@ -134,6 +137,7 @@ class Place:
         configuration = self.folder / "nginx.conf"
         configuration.write_text(
             NGINX.format(
+                main=main,
                 load=f"load_module {self.run.module};" if module else "",
                 user="root" if os.geteuid() == 0 else "nobody",
                 folder=self.folder,

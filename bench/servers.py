@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -41,7 +42,9 @@ class Server:
         return place
 
 
-def _pywsgi(threads: int, *, pool: str = "default", more: str = "") -> Callable[[Place], None]:
+def _pywsgi(
+    threads: int, *, pool: str = "default", more: str = "", main: str = ""
+) -> Callable[[Place], None]:
     def launch(place: Place) -> None:
         environment = place.run.environment().items()
         http = (
@@ -50,7 +53,7 @@ def _pywsgi(threads: int, *, pool: str = "default", more: str = "") -> Callable[
             f"python_thread_pool default threads={threads};"
         )
         location = f"wsgi_app {place.app}:application; wsgi_thread_pool {pool}; {more}"
-        place.nginx_with(location, http=http, module=True)
+        place.nginx_with(location, main=main, http=http, module=True)
 
     return launch
 
@@ -117,6 +120,12 @@ STREAMED = Server(
     "pywsgi, request buffering off",
     _pywsgi(8, more="wsgi_request_buffering off;"),
     paths={"/upload": "/upload"},
+)
+# Only root may ask for that.
+FIRST = Server(
+    "pywsgi, worker_priority -10",
+    _pywsgi(8, main="worker_priority -10;"),
+    lambda: os.geteuid() == 0,
 )
 INLINE = Server("pywsgi, inline", _pywsgi(8, pool="inline"))
 GUNICORN = Server(

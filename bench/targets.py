@@ -11,7 +11,7 @@ from idle import TITLE as IDLE_CONNECTIONS
 from isolation import BUSY_THREADS, FREE_THREADS
 from isolation import TITLE as ISOLATION
 from memory import TITLE as MEMORY
-from servers import FLOOR, GUNICORN, INLINE, NGINX_GUNICORN, ONE_THREAD, OURS, STREAMED
+from servers import FIRST, FLOOR, GUNICORN, INLINE, NGINX_GUNICORN, ONE_THREAD, OURS, STREAMED
 from works import YIELDS
 
 # Instead of a server's name: of all peers the one with the least; and of those that send each
@@ -84,6 +84,14 @@ TARGETS = [
         "static p99, all Python threads busy against idle",
         BUSY_THREADS.format(OURS.name),
         FREE_THREADS.format(OURS.name),
+        ISOLATION,
+        1.5,
+        "p99",
+    ),
+    Target(
+        "static p99 with worker_priority -10, busy against idle",
+        BUSY_THREADS.format(FIRST.name),
+        FREE_THREADS.format(FIRST.name),
         ISOLATION,
         1.5,
         "p99",

@@ -37,6 +37,7 @@ fn run(worker: &Arc<Worker>) {
         let text = format!("the umask of nginx cannot be kept from Python's threads: {error}");
         worker.events.log(LogLine { level: Level::Warn, request: None, text });
     }
+    give_up_priority();
     let interpreter = match Interpreter::start(&worker.config.python) {
         Ok(interpreter) => interpreter,
         Err(what) => {
@@ -81,6 +82,21 @@ fn set_umask(umask: u32) -> io::Result<()> {
         libc::umask(umask);
     }
     Ok(())
+}
+
+/// A `worker_priority` above the usual one (nice below 0) is for the event loop, which needs a processor for
+/// short whiles and at once; applications compute as they would in a server of their own. The threads that
+/// this one starts inherit it.
+fn give_up_priority() {
+    // SAFETY: plain system calls, about the calling thread alone (setpriority(2), "C library/kernel
+    // differences").
+    unsafe {
+        let thread = libc::gettid() as libc::id_t;
+        if libc::getpriority(libc::PRIO_PROCESS, thread) < 0 {
+            // To lower one's own priority is always allowed.
+            libc::setpriority(libc::PRIO_PROCESS, thread, 0);
+        }
+    }
 }
 
 /// Python did not start: nginx goes on without it, and its requests are answered.
