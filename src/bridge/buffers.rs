@@ -8,8 +8,11 @@ use super::sync::{Mutex, lock};
 /// Bytes of a request body that are read from a file, or asked for, at once.
 pub(crate) const BLOCK: usize = 256 * 1024;
 
-/// So many bytes are kept by a worker.
+/// So many bytes are kept by a worker, in buffers that are no larger than [`LARGEST`].
 const SPARE: usize = 32 * BLOCK;
+
+/// Bytes of a buffer that is still kept.
+const LARGEST: usize = 5 * BLOCK;
 
 /// The buffers of a worker that nobody uses now.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl Buffers {
         let mut spare = lock(&self.spare);
         let kept: usize = spare.iter().map(Vec::capacity).sum();
         // What is small is as cheap anew.
-        if buffer.capacity() >= BLOCK && kept + buffer.capacity() <= SPARE {
+        if (BLOCK..=LARGEST).contains(&buffer.capacity()) && kept + buffer.capacity() <= SPARE {
             spare.push(buffer);
         }
     }
@@ -82,7 +85,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let buffers = Buffers::new();
         buffers.give_back(Bytes::from_static(b"nobody's to use"));
-        for size in [9, SPARE + 1] {
+        for size in [9, LARGEST + 1] {
             buffers.give_back(Bytes::from(vec![b'x'; size]));
         }
         assert!(kept(&buffers).is_empty());

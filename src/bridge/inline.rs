@@ -14,7 +14,9 @@ use super::exchange::Job;
 /// Python, as the event loop calls it. No call waits for a client.
 pub(crate) trait Inline: fmt::Debug + Send + Sync {
     /// Runs the application for each job that waits; for one that is done, what is left to do after its
-    /// response. It comes back after `limit`, or where there is no job left, and has run one at least.
+    /// response. It comes back when it has run one at least: where the next call may be slow, after `limit`,
+    /// and where there is no job left. Quick ones gain by being run together: neither Python's code nor the
+    /// kernel's has to be fetched into the processor's caches anew for each.
     fn run(&self, jobs: &mut dyn Iterator<Item = Job>, limit: Duration, ran: &mut Calls);
 }
 

@@ -119,14 +119,17 @@ impl Input {
         let mut state = lock(&self.state);
         loop {
             if let Some(Segment::File { file, start, end }) = state.segments.front_mut() {
-                let size = (*end - *start).min(max.clamp(1, BLOCK) as u64);
+                let buffer = buffers.take(BLOCK);
+                // As much as the buffer has room for, where that is what is wanted.
+                let most = if max < BLOCK { max.max(1) } else { buffer.capacity() };
+                let size = (*end - *start).min(most as u64);
                 let (file, offset) = (Arc::clone(file), *start);
                 *start += size;
                 if *start == *end {
                     state.segments.pop_front();
                 }
                 drop(state);
-                return self.read_file(&file, offset, size as usize, buffers.take(BLOCK));
+                return self.read_file(&file, offset, size as usize, buffer);
             }
             let (read, asks) = (state.next(max.max(1)), state.asks());
             if asks {
@@ -194,7 +197,7 @@ impl Input {
     ) -> Result<Read, InputError> {
         while bytes.len() < size {
             let at = offset + bytes.len() as u64;
-            // What the buffer has room for beyond `size` is there for the next read as well.
+            // Where it is less than the buffer has room for, it is the last of the file, or a small part.
             match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
                 Ok(1..) => {}
                 Err(Errno::INTR) => {}

@@ -56,10 +56,10 @@ struct State<J> {
 }
 
 /// A job is quick that takes no longer: waking another thread for the next one takes about a tenth of it.
-const QUICK: Duration = Duration::from_micros(100);
+pub(crate) const QUICK: Duration = Duration::from_micros(100);
 
 /// So many quick jobs in a row make it likely that the next one is.
-const QUICK_JOBS: u32 = 16;
+pub(crate) const QUICK_JOBS: u32 = 16;
 
 /// What the pool has on one of its threads.
 #[derive(Debug, Default)]

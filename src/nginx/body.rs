@@ -192,7 +192,7 @@ unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
         let r = (*context).request;
         loop {
             let (bytes, any) = if read {
-                match read_into(r, &exchange.worker.buffers) {
+                match read_into(context, &exchange.worker.buffers) {
                     Ok(part) => part,
                     Err(rc) => {
                         refused(token, context, rc);
@@ -245,17 +245,17 @@ unsafe fn refused(token: EventThread, context: *mut Context, rc: isize) {
     }
 }
 
-/// Reads on, at best straight into `memory`; the next block, and whether nginx had any buffer, or nginx's
-/// code where it refuses the body.
-unsafe fn read_into(r: *mut ngx_http_request_t, buffers: &Buffers) -> Result<(Bytes, bool), isize> {
+/// Reads on, at best straight into one of `buffers`; the next block, and whether nginx had any buffer, or
+/// nginx's code where it refuses the body.
+unsafe fn read_into(context: *mut Context, buffers: &Buffers) -> Result<(Bytes, bool), isize> {
     // SAFETY: the callers'. nginx reads to where its buffer ends, and its own memory is put back before
-    // anybody else sees the buffer.
+    // anybody else sees the buffer, but where something in it is still to be read: then it stays with the
+    // request.
     unsafe {
+        let r = (*context).request;
         let buffer = (*(*r).request_body).buf;
         // HTTP/2 and 3 have read the body before; and what nginx has not looked at yet must stay.
-        let lends =
-            (*r).http_version < HTTP_2 && !buffer.is_null() && (*buffer).pos == (*buffer).last;
-        if !lends {
+        if (*r).http_version >= HTTP_2 || buffer.is_null() || holds_any(r) {
             let rc = ngx_http_read_unbuffered_request_body(r);
             let part = take_bufs(r);
             return if refuses(rc) { Err(rc) } else { Ok(part) };
@@ -266,8 +266,16 @@ unsafe fn read_into(r: *mut ngx_http_request_t, buffers: &Buffers) -> Result<(By
         set_memory(buffer, own, own.add(memory.capacity()));
         let rc = ngx_http_read_unbuffered_request_body(r);
         let filled = (*buffer).last.addr() - own.addr();
-        let part = take_lent(r, memory, filled, buffers);
-        set_memory(buffer, start, end);
+        let part = match take_lent(r, &mut memory, filled) {
+            Some(block) => (block, true),
+            None => take_bufs(r),
+        };
+        if holds_any(r) {
+            (*context).lent.push(memory);
+        } else {
+            set_memory(buffer, start, end);
+            buffers.keep(memory);
+        }
         if refuses(rc) { Err(rc) } else { Ok(part) }
     }
 }
@@ -288,34 +296,48 @@ unsafe fn set_memory(buffer: *mut ngx_buf_t, start: *mut u8, end: *mut u8) {
     }
 }
 
-/// What nginx has read into the first `filled` bytes of `memory`. Where that is the body itself, as with
-/// Content-Length, it is the block, if it is not small; chunks are copied out of their framing.
+/// Is something in nginx's buffer still to be read, or held back by a filter (`filter_need_buffering`)?
+unsafe fn holds_any(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: the callers'; the links are nginx's.
+    unsafe {
+        let body = &*(*r).request_body;
+        let mut link = body.busy;
+        while let Some(part) = link.as_ref() {
+            if (*part.buf).pos != (*part.buf).last {
+                return true;
+            }
+            link = part.next;
+        }
+        (*body.buf).pos != (*body.buf).last
+    }
+}
+
+/// What nginx has read into the first `filled` bytes of `memory`, with `memory` itself. None where that is not
+/// the body as it is, as with chunks, which are copied out of their framing; nor where it is small, for a slow
+/// client's few bytes would keep a whole buffer until they are read.
 unsafe fn take_lent(
     r: *mut ngx_http_request_t,
-    mut memory: Vec<u8>,
+    memory: &mut Vec<u8>,
     filled: usize,
-    buffers: &Buffers,
-) -> (Bytes, bool) {
+) -> Option<Bytes> {
     // SAFETY: the callers'; nginx has written so many bytes, and all parts lie in them.
     unsafe {
         let mut link = (*(*r).request_body).bufs;
         let mut next = memory.as_ptr();
         while let Some(part) = link.as_ref() {
             if !ptr::eq((*part.buf).pos, next) {
-                break;
+                return None;
             }
             next = (*part.buf).last;
             link = part.next;
         }
-        let whole = link.is_null() && next.addr() - memory.as_ptr().addr() == filled;
-        // A slow client's few bytes would keep a whole buffer until they are read.
-        if whole && filled >= memory.capacity() / 4 {
-            memory.set_len(filled);
-            return (Bytes::from(memory), drop_bufs(r));
+        let whole = next.addr() - memory.as_ptr().addr() == filled;
+        if !whole || filled < memory.capacity() / 4 {
+            return None;
         }
-        let part = take_bufs(r);
-        buffers.keep(memory);
-        part
+        memory.set_len(filled);
+        drop_bufs(r);
+        Some(Bytes::from(std::mem::take(memory)))
     }
 }
 

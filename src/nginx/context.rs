@@ -40,6 +40,8 @@ pub(crate) struct Context {
     /// Armed from the submit to the end: a draining worker stays for it.
     pub(super) timer: ngx_event_t,
     pub(super) body: Body,
+    /// Memory that a filter of another module's still reads the request's body from.
+    pub(super) lent: Vec<Vec<u8>>,
     pub(super) head_sent: bool,
     /// Inline: the application, in the middle of its response.
     pub(super) suspended: Option<Box<dyn Suspended>>,
@@ -112,6 +114,7 @@ impl Context {
                 submitted: 0,
                 timer: std::mem::zeroed(),
                 body: Body::Buffered,
+                lent: Vec::new(),
                 head_sent: false,
                 suspended: None,
                 next_turn: std::mem::zeroed(),

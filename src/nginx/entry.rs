@@ -12,6 +12,7 @@ use nginx_sys::{
 
 use super::conf::{self, LocConf, MainConf};
 use super::context::Context;
+use super::process::Process;
 use super::sys::{self, CONF_ERROR, CONF_OK, EventThread};
 use super::{body, directives, finalize, handler, inline, output, process, wake};
 use crate::bridge::input::InputError;
@@ -179,103 +180,67 @@ pub(super) unsafe extern "C" fn pool_cleanup(data: *mut c_void) {
 pub(super) unsafe extern "C" fn wake(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the connection that wake::listen made.
     unsafe {
-        sys::guard(
-            (*event).log,
-            || (),
-            |token| {
-                if let Some(process) = process::current(token) {
-                    wake::rung(token, (*event).data.cast::<ngx_connection_t>(), process);
-                }
-            },
-        );
+        of_process(event, |token, process| {
+            wake::rung(token, (*event).data.cast::<ngx_connection_t>(), process);
+        });
     }
 }
 
 pub(super) unsafe extern "C" fn turn_end(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the process's own event.
-    unsafe {
-        sys::guard(
-            (*event).log,
-            || (),
-            |token| {
-                if let Some(process) = process::current(token) {
-                    process.end_turn(token);
-                }
-            },
-        );
-    }
+    unsafe { of_process(event, |token, process| process.end_turn(token)) }
 }
 
 pub(super) unsafe extern "C" fn look(event: *mut ngx_event_t) {
-    // SAFETY: nginx calls the handler of the process's own event.
-    unsafe {
-        sys::guard(
-            (*event).log,
-            || (),
-            |token| {
-                if let Some(process) = process::current(token) {
-                    process.wake(token);
-                }
-            },
-        );
-    }
+    // SAFETY: nginx calls the handler of the process's own timer.
+    unsafe { of_process(event, |token, process| process.wake(token)) }
 }
 
 pub(super) unsafe extern "C" fn called(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the process's own event.
+    unsafe { of_process(event, inline::run) }
+}
+
+pub(super) unsafe extern "C" fn drained(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the process's drain timer.
+    unsafe { of_process(event, |token, process| process.give_up(token)) }
+}
+
+pub(super) unsafe extern "C" fn hold(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the process's own timer.
+    unsafe { of_process(event, |token, process| process.hold(token)) }
+}
+
+/// Runs what nginx has called for the process, if it runs Python. After a panic the event loop is rung for
+/// once more, for it may have been about to rest.
+unsafe fn of_process(event: *mut ngx_event_t, act: impl FnOnce(EventThread, &'static Process)) {
+    // SAFETY: the callers': the event is the module's own, and has a log.
     unsafe {
-        let give_up = || {
+        let ring = || {
             sys::guard(
                 ptr::null_mut(),
                 || (),
                 |token| {
                     if let Some(process) = process::current(token) {
-                        process.give_up_called(token);
+                        process.worker().events.ring_again();
                     }
                 },
             );
         };
-        sys::guard((*event).log, give_up, |token| {
+        sys::guard((*event).log, ring, |token| {
             if let Some(process) = process::current(token) {
-                inline::run(token, process);
+                act(token, process);
             }
         });
     }
 }
 
-pub(super) unsafe extern "C" fn drained(event: *mut ngx_event_t) {
-    // SAFETY: nginx calls the handler of the process's drain timer.
-    unsafe {
-        sys::guard(
-            (*event).log,
-            || (),
-            |token| {
-                if let Some(process) = process::current(token) {
-                    process.give_up(token);
-                }
-            },
-        );
-    }
-}
-
-pub(super) unsafe extern "C" fn hold(event: *mut ngx_event_t) {
-    // SAFETY: nginx calls the handler of the process's own timer.
-    unsafe {
-        sys::guard(
-            (*event).log,
-            || (),
-            |token| {
-                if let Some(process) = process::current(token) {
-                    process.hold(token);
-                }
-            },
-        );
-    }
-}
-
 /// Runs what nginx has called for a request, if this module has it. A panic ends that request, if nginx does
 /// not have it back already: then nothing of it may be looked at any more, and its id is unknown.
-unsafe fn of_request(context: *mut Context, act: impl FnOnce(EventThread, *mut Context)) {
+pub(super) unsafe fn of_request(
+    context: *mut Context,
+    act: impl FnOnce(EventThread, *mut Context),
+) {
     // SAFETY: the callers': the context, if there is one, lives now. One without an id has not been submitted, and where it
     // is not in the end either, it is given back by the last thing that is done.
     unsafe {

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::context::Context;
+use super::entry;
 use super::finalize;
 use super::output;
 use super::process::{self, Process};
@@ -18,7 +19,7 @@ use crate::bridge::worker::Worker;
 const BLOCKS: usize = 16;
 
 /// For so long at most one application after the other is called before the first of their responses is
-/// sent. Quick ones gain by it: neither Python's code nor the kernel's has to be fetched anew for each.
+/// sent.
 const TOGETHER: Duration = Duration::from_micros(100);
 
 /// Runs the applications for requests that have been submitted, or that have something to be done after
@@ -33,17 +34,21 @@ pub(super) fn run(token: EventThread, process: &Process) {
     let mut ran = Calls::new();
     while jobs.len() > 0 {
         call(token, worker, || inline.run(&mut jobs, TOGETHER, &mut ran));
-        for Ran { job, suspended } in ran.drain(..) {
-            match (process.find(job.id), suspended) {
+        for Ran { job, mut suspended } in ran.drain(..) {
+            if let Some(context) = process.find(job.id) {
                 // SAFETY: the table holds contexts of requests in flight alone.
-                (Some(context), suspended) => unsafe {
-                    finalize::from_outside(token, context, |context| {
-                        (*context).suspended = suspended;
-                        begin(token, context, job.id);
+                unsafe {
+                    entry::of_request(context, |token, context| {
+                        finalize::from_outside(token, context, |context| {
+                            (*context).suspended = suspended.take();
+                            begin(token, context, job.id);
+                        });
                     });
-                },
-                (None, Some(suspended)) => process.end(suspended),
-                (None, None) => {}
+                }
+            }
+            // Where nginx has the request no more.
+            if let Some(suspended) = suspended {
+                process.end(suspended);
             }
         }
     }

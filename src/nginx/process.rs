@@ -261,30 +261,6 @@ impl Process {
         }
     }
 
-    /// The turn's calls have ended in a panic: ends the requests whose turn it was. Nobody else would, for
-    /// they have no timer yet.
-    pub(super) fn give_up_called(&self, token: EventThread) {
-        let contexts = self.table.borrow().values();
-        for context in contexts {
-            // SAFETY: as in `give_up`.
-            unsafe {
-                let still_there = self.table.borrow().values().contains(&context);
-                if still_there && (*context).timer.timer_set() == 0 && !self.waits(context) {
-                    finalize::from_outside(token, context, |context| {
-                        finalize::finish(token, context, sys::ERROR);
-                    });
-                }
-            }
-        }
-    }
-
-    /// Is a request's application to be called in a later turn?
-    unsafe fn waits(&self, context: *mut Context) -> bool {
-        // SAFETY: the caller's: the context lives.
-        let id = unsafe { (*context).id };
-        self.calls.borrow().iter().any(|job| Some(job.id) == id)
-    }
-
     /// `python_drain_timeout` is over.
     pub(super) fn give_up(&self, token: EventThread) {
         // SAFETY: the event is the process's own; all zeros are an event without a timer.

@@ -55,14 +55,17 @@ pub(super) unsafe fn rung(
     connection: *mut ngx_connection_t,
     process: &Process,
 ) {
+    process.worker().events.hush();
     // SAFETY: the caller's.
     unsafe {
         if (*connection).close() != 0 {
             (*connection).set_close(0);
             process.drain(token);
+            // It is not one of the turn's events: nginx may wait for the next ones at once.
+            process.end_turn(token);
+            return;
         }
     }
-    process.worker().events.hush();
     process.end_turn_later(token);
 }
 

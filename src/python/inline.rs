@@ -1,7 +1,8 @@
 //! The executor `inline`: the event loop's thread as a Python thread, for as long as an application runs.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -9,26 +10,54 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::dispatch;
+use super::logging;
 use super::runtime::Runtime;
 use super::wsgi::{self, Kit};
+use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::inline::{Calls, Inline, Ran, Suspended};
+use crate::bridge::pool::{QUICK, QUICK_JOBS};
 
 /// How the event loop calls Python. The runtime is the main thread's to end.
 pub(super) struct EventLoop {
     runtime: Weak<Runtime>,
     kit: Mutex<Kit>,
+    /// How many calls in a row, up to the last, were quick.
+    quick: AtomicU32,
 }
 
 impl EventLoop {
     pub(super) fn new(runtime: &Arc<Runtime>) -> Box<Self> {
-        Box::new(Self { runtime: Arc::downgrade(runtime), kit: Mutex::new(Kit::new()) })
+        Box::new(Self {
+            runtime: Arc::downgrade(runtime),
+            kit: Mutex::new(Kit::new()),
+            quick: AtomicU32::new(0),
+        })
     }
 }
 
 impl fmt::Debug for EventLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EventLoop")
+    }
+}
+
+impl EventLoop {
+    /// Runs a job. Whatever happens, others are not to suffer from it.
+    fn run_one(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        job: &Job,
+        kit: &mut Kit,
+    ) -> Option<Box<dyn Suspended>> {
+        let run = AssertUnwindSafe(|| dispatch::run(py, runtime, job, 0, kit));
+        let rest = catch_unwind(run).unwrap_or_else(|_| {
+            logging::write(py, Level::Alert, "pywsgi panicked on the event loop, after a request");
+            dispatch::fail(job);
+            None
+        });
+        rest.map(|rest| Response::suspend(&self.runtime, job, rest))
     }
 }
 
@@ -46,13 +75,18 @@ impl Inline for EventLoop {
             // Nobody else has it: there is one event loop.
             let mut kit = self.kit.lock().unwrap_or_else(PoisonError::into_inner);
             let begin = Instant::now();
+            let mut since = begin;
             for job in jobs {
-                let rest = dispatch::run(py, &runtime, &job, 0, &mut kit);
-                let suspended = rest.map(|rest| Response::suspend(&self.runtime, &job, rest));
+                let suspended = self.run_one(py, &runtime, &job, &mut kit);
                 ran.push(Ran { job, suspended });
-                if begin.elapsed() >= limit {
+                let now = Instant::now();
+                let before = self.quick.load(Ordering::Relaxed);
+                let quick = if now - since < QUICK { before.saturating_add(1) } else { 0 };
+                self.quick.store(quick, Ordering::Relaxed);
+                if quick < QUICK_JOBS || now - begin >= limit {
                     break;
                 }
+                since = now;
             }
         });
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from rawhttp2 import Http2
 
@@ -191,3 +194,34 @@ def test_all_of_it_runs_on_one_thread(nginx, start):
     for path in ("/", "/part?x-3", "/page?a-1", "/send?/other", "/missing"):
         assert client.get(path).headers["X-Thread"] == str(worker)
     assert client.get("/pooled").headers["X-Thread"] != str(worker)
+
+
+def test_a_slow_call_holds_up_no_response_that_is_there(nginx):
+    """Only after many quick calls is the next one begun before their responses are sent."""
+    app = nginx.app(
+        "together",
+        """
+        from testkit import gate
+
+        def application(environ, start_response):
+            if environ["PATH_INFO"] == "/slow":
+                gate("first")
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"here"]
+        """,
+    )
+    nginx.start(f"wsgi_app {app}; wsgi_thread_pool inline;")
+    first, second = nginx.connect(), nginx.connect()
+    for connection in first, second:
+        connection.get("/")
+        assert connection.response().body == b"here"
+    [worker] = nginx.workers()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        first.get("/")
+        second.get("/slow")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert first.response().body == b"here"
+    nginx.open_gate("first")
+    assert second.response().body == b"here"

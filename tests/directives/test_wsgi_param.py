@@ -142,3 +142,5 @@ def test_mistakes(refused, environ):
     wrong("A b sometimes", "sometimes|if_not_empty")
     wrong("A $", "variable")
     wrong("'' b", "wsgi_param")
+    for name in ["wsgi.input", "pywsgi.request"]:
+        wrong(f"{name} b", name, "request's own")

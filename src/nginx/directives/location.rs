@@ -154,6 +154,10 @@ setter!(wsgi_param, LocConf, |directive| {
     if name.is_empty() {
         return Err(directive.error("has an empty name"));
     }
+    if matches!(&*name, b"wsgi.input" | b"pywsgi.request") {
+        let text = format!("sets {}, which is an object of the request's own", directive.lossy(1));
+        return Err(directive.error(text));
+    }
     let if_not_empty = match directive.bytes(3) {
         b"" => false,
         b"if_not_empty" => true,
