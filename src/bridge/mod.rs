@@ -35,6 +35,7 @@ pub(crate) mod loan;
 pub(crate) mod output;
 pub(crate) mod pool;
 pub(crate) mod spill;
+pub(crate) mod streak;
 mod sync;
 pub(crate) mod tasks;
 mod wake;

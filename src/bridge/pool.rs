@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use super::config::PoolConfig;
 use super::exchange::Job;
 use super::id::RequestId;
+use super::streak::Streak;
 use super::sync::{Arc, Condvar, Mutex, lock, wait};
 
 /// A pool; `J` is [`Job`] outside the tests.
@@ -45,8 +46,7 @@ struct State<J> {
     threads: usize,
     /// Threads that run a job.
     busy: usize,
-    /// How many jobs in a row, up to the last that has ended, were quick.
-    quick: u32,
+    streak: Streak,
     /// How many jobs have been taken, and how many had been when the event loop looked last.
     taken: u64,
     seen: u64,
@@ -54,12 +54,6 @@ struct State<J> {
     looked_after: bool,
     closed: bool,
 }
-
-/// A job is quick that takes no longer: waking another thread for the next one takes about a tenth of it.
-pub(crate) const QUICK: Duration = Duration::from_micros(100);
-
-/// So many quick jobs in a row make it likely that the next one is.
-pub(crate) const QUICK_JOBS: u32 = 16;
 
 /// What the pool has on one of its threads.
 #[derive(Debug, Default)]
@@ -100,7 +94,7 @@ impl<J> Pool<J> {
             stands_by: false,
             threads: 0,
             busy: 0,
-            quick: 0,
+            streak: Streak::default(),
             taken: 0,
             seen: 0,
             looked_after: false,
@@ -121,12 +115,12 @@ impl<J> Pool<J> {
     pub(crate) fn look(&self) -> bool {
         let (seat, again) = {
             let mut state = lock(&self.state);
-            let goes_on = state.busy > 0 && state.is_quick() && state.taken != state.seen;
+            let goes_on = state.busy > 0 && state.streak.is_quick() && state.taken != state.seen;
             state.seen = state.taken;
             let seat = if goes_on { None } else { state.next_to_stand_by() };
             // Who stands by takes one job, and leaves the others to nobody where they are quick.
             let left = state.queue.len().saturating_sub(usize::from(state.stands_by));
-            let nobody = !state.stands_by || state.is_quick();
+            let nobody = !state.stands_by || state.streak.is_quick();
             state.looked_after = left > 0 && nobody && !state.idle.is_empty();
             (seat, state.looked_after)
         };
@@ -195,9 +189,8 @@ impl<J> Pool<J> {
         let now = now();
         let (next, seat) = {
             let mut state = lock(&self.state);
-            if let Some(since) = turn.since.take() {
-                let quick = now.is_some_and(|now| now.duration_since(since) < QUICK);
-                state.quick = if quick { state.quick.saturating_add(1) } else { 0 };
+            if let (Some(since), Some(now)) = (turn.since.take(), now) {
+                state.streak.add(now.duration_since(since));
             }
             if std::mem::take(&mut turn.stands_by) {
                 state.stands_by = false;
@@ -212,7 +205,7 @@ impl<J> Pool<J> {
                 return Next::Rest;
             };
             state.taken += 1;
-            let leaves = state.is_quick() && state.looked_after;
+            let leaves = state.streak.is_quick() && state.looked_after;
             let seat = if leaves { None } else { state.next_to_stand_by() };
             let alone = state.idle.is_empty() && !state.stands_by;
             let grow = alone && state.threads < self.config.threads;
@@ -291,11 +284,6 @@ fn now() -> Option<Instant> {
 }
 
 impl<J> State<J> {
-    /// Is the next job likely to be quick?
-    fn is_quick(&self) -> bool {
-        self.quick >= QUICK_JOBS
-    }
-
     /// Restores what always holds after the queue or `stands_by` changed; the seat is to be woken
     /// outside the lock.
     fn next_to_stand_by(&mut self) -> Option<Arc<Seat>> {

@@ -267,15 +267,21 @@ unsafe fn read_into(context: *mut Context, buffers: &Buffers) -> Result<(Bytes, 
         let rc = ngx_http_read_unbuffered_request_body(r);
         let filled = (*buffer).last.addr() - own.addr();
         let part = match take_lent(r, &mut memory, filled) {
-            Some(block) => (block, true),
-            None => take_bufs(r),
+            Some(block) => {
+                set_memory(buffer, start, end);
+                (block, true)
+            }
+            None => {
+                let part = take_bufs(r);
+                if holds_any(r) {
+                    (*context).lent.push(memory);
+                } else {
+                    set_memory(buffer, start, end);
+                    buffers.keep(memory);
+                }
+                part
+            }
         };
-        if holds_any(r) {
-            (*context).lent.push(memory);
-        } else {
-            set_memory(buffer, start, end);
-            buffers.keep(memory);
-        }
         if refuses(rc) { Err(rc) } else { Ok(part) }
     }
 }

@@ -29,6 +29,14 @@ pub(super) fn run(token: EventThread, process: &Process) {
     let mut jobs = process.take_calls(token).into_iter();
     let Some(inline) = worker.inline() else {
         // There is one from before the first gate opens.
+        for context in jobs.filter_map(|job| process.find(job.id)) {
+            // SAFETY: the table holds contexts of requests in flight alone.
+            unsafe {
+                finalize::from_outside(token, context, |context| {
+                    finalize::finish(token, context, sys::ERROR);
+                });
+            }
+        }
         return;
     };
     let mut ran = Calls::new();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,22 +16,25 @@ use super::wsgi::{self, Kit};
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::inline::{Calls, Inline, Ran, Suspended};
-use crate::bridge::pool::{QUICK, QUICK_JOBS};
+use crate::bridge::streak::Streak;
 
 /// How the event loop calls Python. The runtime is the main thread's to end.
 pub(super) struct EventLoop {
     runtime: Weak<Runtime>,
-    kit: Mutex<Kit>,
-    /// How many calls in a row, up to the last, were quick.
-    quick: AtomicU32,
+    own: Mutex<Own>,
+}
+
+/// What one call leaves for the next.
+struct Own {
+    kit: Kit,
+    streak: Streak,
 }
 
 impl EventLoop {
     pub(super) fn new(runtime: &Arc<Runtime>) -> Box<Self> {
         Box::new(Self {
             runtime: Arc::downgrade(runtime),
-            kit: Mutex::new(Kit::new()),
-            quick: AtomicU32::new(0),
+            own: Mutex::new(Own { kit: Kit::new(), streak: Streak::default() }),
         })
     }
 }
@@ -73,17 +76,16 @@ impl Inline for EventLoop {
         keep_thread_state(runtime.worker.config.python.umask);
         Python::attach(|py| {
             // Nobody else has it: there is one event loop.
-            let mut kit = self.kit.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            let Own { kit, streak } = &mut *own;
             let begin = Instant::now();
             let mut since = begin;
             for job in jobs {
-                let suspended = self.run_one(py, &runtime, &job, &mut kit);
+                let suspended = self.run_one(py, &runtime, &job, kit);
                 ran.push(Ran { job, suspended });
                 let now = Instant::now();
-                let before = self.quick.load(Ordering::Relaxed);
-                let quick = if now - since < QUICK { before.saturating_add(1) } else { 0 };
-                self.quick.store(quick, Ordering::Relaxed);
-                if quick < QUICK_JOBS || now - begin >= limit {
+                streak.add(now - since);
+                if !streak.is_quick() || now - begin >= limit {
                     break;
                 }
                 since = now;

@@ -159,7 +159,7 @@ fn jobs_that_are_queued_together_all_run() {
 fn a_job_that_is_quick_no_more_holds_up_nobody() {
     check(2, || {
         let observed = Observed::new(2);
-        lock(&observed.pool.state).quick = QUICK_JOBS;
+        lock(&observed.pool.state).streak = Streak::long();
         let threads: Vec<_> = (0..2)
             .map(|_| {
                 assert!(observed.pool.grow());

@@ -4,6 +4,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 
 use super::*;
 use crate::bridge::fixture::{jobs, pool_config, until, worker};
+use crate::bridge::streak::QUICK;
 
 /// A job that says which thread runs it, and holds it until `release` is dropped.
 struct Held {
@@ -361,7 +362,7 @@ fn a_request_is_taken_out_of_the_queue() {
 fn nobody_stands_by_for_quick_jobs_until_one_blocks() {
     let pool: TestPool = pool(2, 9);
     resting(&pool, 2);
-    lock(&pool.state).quick = QUICK_JOBS;
+    lock(&pool.state).streak = Streak::long();
     let held: Vec<_> = (0..3)
         .map(|_| {
             let (started, is_started) = channel();
@@ -393,16 +394,16 @@ fn nobody_stands_by_for_quick_jobs_until_one_blocks() {
 fn a_job_that_was_not_quick_has_somebody_stand_by_again() {
     let pool = pool(2, 9);
     let mut turn = Turn::default();
-    lock(&pool.state).quick = QUICK_JOBS;
+    lock(&pool.state).streak = Streak::long();
     pool.submit(1).unwrap();
     run(pool.take(&mut turn));
     turn.since = Instant::now().checked_sub(QUICK * 2);
     assert!(is_rest(&pool.take(&mut turn)));
-    assert_eq!(lock(&pool.state).quick, 0);
+    assert_eq!(lock(&pool.state).streak, Streak::of(0));
     for job in 0..2 {
         pool.submit(job).unwrap();
         run(pool.take(&mut turn));
         turn.since = Instant::now().checked_add(QUICK);
     }
-    assert_eq!(lock(&pool.state).quick, 1);
+    assert_eq!(lock(&pool.state).streak, Streak::of(1));
 }
