@@ -260,7 +260,8 @@ class _Errors:
 
 def _check_status(status: Any) -> int:
     _check_native(status, "status")
-    if not re.fullmatch(r"[1-9][0-9]{2} [^\x00-\x1f\x7f]*[^\x00-\x20\x7f]", status):
+    # The message may be empty (RFC 9112, 4).
+    if not _STATUS.fullmatch(status):
         _refuse(
             f"status is {_shown(status)}",
             f'{_START}: "a string of the form "999 Message here"", without white space around it '
@@ -281,6 +282,7 @@ def _check_headers(headers: Any, code: int) -> int | None:
         )
     length = None
     has_type = False
+    names = set()
     for field in headers:
         if type(field) is not tuple or len(field) != 2:
             _refuse(
@@ -292,6 +294,13 @@ def _check_headers(headers: Any, code: int) -> int | None:
         _check_native(value, f"the value of header {name!r}")
         _check_field(name, value)
         lower = name.lower()
+        if lower in _SINGLE and lower in names:
+            _refuse(
+                f"header {name!r} is there twice",
+                'RFC 9110, 5.3: a sender "MUST NOT generate multiple field lines with the same '
+                'name" unless the field is a list',
+            )
+        names.add(lower)
         has_type |= lower == "content-type"
         if lower == "content-length":
             length = int(value) if value.isascii() and value.isdigit() else None
@@ -404,6 +413,7 @@ _STREAMS = 'PEP 3333, "Input and Error Streams"'
 _STRINGS = 'PEP 3333, "A Note On String Types"'
 # A token of HTTP that does not end in punctuation.
 _NAME = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]*[0-9A-Za-z]")
+_STATUS = re.compile(r"[1-9][0-9]{2} ([^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # A 204's Content-Type, and Django's length of 0 for it, are the frameworks' own, and let through.
 _NO_BODY = {
@@ -411,6 +421,24 @@ _NO_BODY = {
     'metadata" such as this',
     ("content-length", 204): 'RFC 9110, 8.6: the server "MUST NOT" send it in such a response',
 }
+# Of these nginx sends the first.
+_SINGLE = frozenset(
+    (
+        "accept-ranges",
+        "content-type",
+        "date",
+        "etag",
+        "expires",
+        "last-modified",
+        "location",
+        "server",
+        "x-accel-buffering",
+        "x-accel-charset",
+        "x-accel-expires",
+        "x-accel-limit-rate",
+        "x-accel-redirect",
+    )
+)
 _HOP_BY_HOP = frozenset(
     (
         "connection",

@@ -27,7 +27,9 @@ def test_start_response_may_be_replaced_with_exc_info():
     ("status", "what"),
     [
         ("200", "status is str '200'"),
-        ("200 ", "status is str '200 '"),
+        ("200  ", "status is str '200  '"),
+        ("200  OK", "status is str '200  OK'"),
+        ("200 OK ", "status is str '200 OK '"),
         ("OK", "status is str 'OK'"),
         ("099 Low", "status is str '099 Low'"),
         ("200 OK\r\n", r"status is str '200 OK\r\n'"),
@@ -43,6 +45,42 @@ def test_status(status, what):
         return []
 
     refused(bad, what, "start_response(status")
+
+
+def test_an_empty_reason_phrase():
+    """RFC 9112, 4: the phrase may be empty, the space before it may not be left out."""
+
+    def good(environ, start_response):
+        start_response("200 ", [PLAIN])
+        return [b"x"]
+
+    def bad(environ, start_response):
+        start_response("200", [PLAIN])
+        return [b"x"]
+
+    assert run(good) == [b"x"]
+    refused(bad, 'PEP 3333, "The start_response() Callable"', 'start_response("200"')
+
+
+@pytest.mark.parametrize(
+    "name", ["Content-Type", "ETag", "Last-Modified", "Location", "Date", "Server", "Expires"]
+)
+def test_what_may_stand_only_once(name):
+    def bad(environ, start_response):
+        start_response("200 OK", [(name, "a"), ("X", "1"), (name.upper(), "b")])
+        return [b"x"]
+
+    refused(bad, f"header {name.upper()!r} is there twice (RFC 9110, 5.3", "start_response(")
+
+
+def test_what_may_stand_more_than_once():
+    names = ["Set-Cookie", "Link", "Vary", "WWW-Authenticate", "Cache-Control", "X-Own"]
+
+    def good(environ, start_response):
+        start_response("200 OK", [PLAIN, *((name, "a") for name in names * 2)])
+        return [b"x"]
+
+    assert run(good) == [b"x"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 //! The HTTP_* variables of environ (PEP 3333, "environ Variables"; RFC 3875, 4.1.18).
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use super::head::{Field, RequestHead};
 
@@ -117,29 +119,82 @@ pub(crate) fn headers<'h>(
     head: &'h RequestHead,
     mut sink: impl FnMut(HeaderKey<'h>, Cow<'h, [u8]>),
 ) {
-    let fields = head.fields();
-    for (at, field) in fields.iter().enumerate() {
+    if !head.may_repeat() {
+        for field in head.fields() {
+            let name = head.get(field.name());
+            if !left_out(name) {
+                sink(key(name, field.hash), Cow::Borrowed(head.get(field.value())));
+            }
+        }
+        return;
+    }
+    let links = links(head);
+    for (at, field) in head.fields().iter().enumerate() {
+        let Some(Link { first: true, next }) = links.get(at) else { continue };
         let name = head.get(field.name());
-        if left_out(name) {
-            continue;
-        }
-        if !head.may_repeat() {
-            sink(key(name, field.hash), Cow::Borrowed(head.get(field.value())));
-            continue;
-        }
-        let (before, rest) = fields.split_at(at);
-        let same =
-            |other: &&Field| other.hash == field.hash && same_key(head.get(other.name()), name);
-        if before.iter().any(|other| same(&other)) {
-            continue;
-        }
-        let after = rest.get(1..).unwrap_or_default();
-        let value = if after.iter().any(|other| same(&other)) {
-            Cow::Owned(join(head, name, rest.iter().filter(same)))
+        let value = if next.is_some() {
+            let chain = std::iter::successors(Some(at), |at| links.get(*at)?.next);
+            Cow::Owned(join(head, name, chain.filter_map(|at| head.fields().get(at))))
         } else {
             Cow::Borrowed(head.get(field.value()))
         };
         sink(key(name, field.hash), value);
+    }
+}
+
+/// What a field has to do with those of the same environ key.
+#[derive(Clone, Copy, Default)]
+struct Link {
+    /// None of them comes before it.
+    first: bool,
+    next: Option<usize>,
+}
+
+/// The links of all fields but those that are left out. It takes time in proportion to the head's size,
+/// whatever names a client has made up: std's hash has a secret key, which `name_hash` has not.
+fn links(head: &RequestHead) -> Vec<Link> {
+    let mut links = vec![Link::default(); head.fields().len()];
+    let mut last: HashMap<Key<'_>, usize> = HashMap::with_capacity(links.len());
+    for (at, field) in head.fields().iter().enumerate() {
+        let name = head.get(field.name());
+        if left_out(name) {
+            continue;
+        }
+        let before = last.insert(Key(name), at);
+        match before.and_then(|before| links.get_mut(before)) {
+            Some(before) => before.next = Some(at),
+            None => {
+                if let Some(link) = links.get_mut(at) {
+                    link.first = true;
+                }
+            }
+        }
+    }
+    links
+}
+
+/// A header's name as what its environ key tells of it.
+struct Key<'h>(&'h [u8]);
+
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        same_key(self.0, other.0)
+    }
+}
+
+impl Eq for Key<'_> {}
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Handed over in blocks: std's hash is slow with single bytes.
+        let mut block = [0; 64];
+        for part in self.0.chunks(block.len()) {
+            for (folded, &byte) in block.iter_mut().zip(part) {
+                *folded = fold(byte).to_ascii_lowercase();
+            }
+            state.write(block.get(..part.len()).unwrap_or_default());
+        }
+        state.write_usize(self.0.len());
     }
 }
 
@@ -251,6 +306,8 @@ const fn fold(byte: u8) -> u8 {
 }
 
 fn same_key(one: &[u8], other: &[u8]) -> bool {
+    #[cfg(test)]
+    tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
     one.len() == other.len()
         && one.iter().zip(other).all(|(&a, &b)| fold(a).eq_ignore_ascii_case(&fold(b)))
 }
@@ -275,7 +332,15 @@ fn join<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::collections::HashSet;
+
     use super::*;
+
+    thread_local! {
+        /// How often two names have been compared.
+        pub(super) static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn variables(fields: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut head = RequestHead::with_capacity(64, 4);
@@ -358,5 +423,70 @@ mod tests {
             expect(&fields, &[("HTTP_X_UNDER", "good")]);
         }
         expect(&[("X_Under", "1"), ("X_Under", "2")], &[("HTTP_X_UNDER", "1, 2")]);
+    }
+
+    /// Heads such as fit into nginx's largest buffers: what is compared must grow with the number of fields, and
+    /// not with its square.
+    #[test]
+    fn many_fields_are_joined_in_linear_time() {
+        let same = same_hash();
+        let names: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
+            ("one name", Box::new(|_| "a".to_owned())),
+            ("names that differ", Box::new(|number| format!("x{number}"))),
+            ("names in turn", Box::new(|number| format!("x{}", number % 100))),
+            ("hyphens and underscores", Box::new(|number| ["a-b", "a_b"][number % 2].to_owned())),
+            ("names of one hash", Box::new(move |number| same[number % same.len()].clone())),
+        ];
+        for (what, name) in &names {
+            for count in [3_000, 6_000] {
+                let mut head = RequestHead::with_capacity(1 << 17, count);
+                for number in 0..count {
+                    head.push_field(name(number).as_bytes(), b"v");
+                }
+                assert!(head.may_repeat(), "{what}");
+                COMPARED.set(0);
+                let (mut keys, mut bytes) = (0, 0);
+                headers(&head, |_, value| {
+                    keys += 1;
+                    bytes += value.len();
+                });
+                // Where some are left out, their values are.
+                assert!(keys > 0 && bytes >= count / 2, "{what}: {keys} keys, {bytes} bytes");
+                // With the one before, with the known one, and with a few that share a part of its secret hash.
+                let compared = COMPARED.get();
+                assert!(compared <= 3 * count, "{what}: {compared} of {count}");
+            }
+        }
+    }
+
+    /// Names that `name_hash`, which anybody can compute, does not tell apart: two endings of one hash, and behind
+    /// each of them two again.
+    fn same_hash() -> Vec<String> {
+        let endings = [
+            ["1aa9", "25054"],
+            ["4598b", "868b8"],
+            ["97d8f", "c0f98"],
+            ["fc5ef", "14a7b0"],
+            ["1a498b", "1e78b8"],
+            ["2088eb", "243938"],
+        ];
+        endings.iter().fold(vec![String::new()], |names, endings| {
+            let longer = |name: String| endings.map(|ending| format!("{name}{ending}"));
+            names.into_iter().flat_map(longer).collect()
+        })
+    }
+
+    #[test]
+    fn names_of_one_hash_are_different_variables() {
+        let names = same_hash();
+        assert_eq!(names.len(), 64);
+        let hashes: HashSet<u32> = names.iter().map(|name| name_hash(name.as_bytes())).collect();
+        assert_eq!(hashes.len(), 1);
+        let mut fields: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "1")).collect();
+        fields.push((&names[7], "2"));
+        let found = variables(&fields);
+        assert_eq!(found.len(), 64);
+        assert_eq!(found[7].1, "1, 2");
+        assert_eq!(found.iter().filter(|(_, value)| value == "1").count(), 63);
     }
 }

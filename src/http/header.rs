@@ -68,6 +68,24 @@ impl HeaderKind {
         Self::ALL.get(usize::from(number)).copied()
     }
 
+    /// Can it stand only once in a response? A second one of these contradicts the first (RFC 9110,
+    /// section 5.3). nginx leaves it out when it comes from an upstream (`ngx_http_upstream_process_header_line`,
+    /// since 1.23).
+    pub(crate) fn is_single(self) -> bool {
+        self.is_accel()
+            || matches!(
+                self,
+                Self::ContentType
+                    | Self::LastModified
+                    | Self::ETag
+                    | Self::Location
+                    | Self::Date
+                    | Self::Server
+                    | Self::AcceptRanges
+                    | Self::Expires
+            )
+    }
+
     /// One of the headers by which an application tells nginx something (`X-Accel-…`).
     pub(crate) fn is_accel(self) -> bool {
         matches!(

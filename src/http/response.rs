@@ -1,17 +1,49 @@
 //! The head of a response as it crosses the wall.
 
-use super::header::{HeaderError, HeaderKind, parse_content_length};
+use thiserror::Error;
+
+use super::header::{HeaderError, HeaderKind, parse_content_length, quoted};
 
 /// The head of a response: one block of bytes with the reason phrase and the fields one after
 /// another, each after its kind and its two lengths. It is handed on several times on its way, and so is
 /// small itself. Content-Length stands apart, as a number, and what is hop-by-hop has no place in it.
+/// A field that can stand only once ([`HeaderKind::is_single`]) is in it only once: nginx has one place
+/// for each of these, and its filters change what that place names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     code: u16,
-    content_length: Option<u64>,
     file: bool,
-    bytes: Vec<u8>,
     reason_end: u32,
+    /// A bit for each [`HeaderKind`] that has come.
+    kinds: u32,
+    /// [`NO_LENGTH`] where there is none.
+    content_length: u64,
+    bytes: Vec<u8>,
+}
+
+/// A field of the application's that is not sent: what the log says it has done.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Dropped {
+    #[error(
+        "sets the header {0}, which is nginx's (PEP 3333, \"Other HTTP Features\": no hop-by-hop headers); \
+         such headers are dropped"
+    )]
+    HopByHop(String),
+    #[error(
+        "sets the header {0} twice in one response (RFC 9110, section 5.3: only a list may come in several \
+         fields); the first one is sent, the others are dropped"
+    )]
+    Repeated(String),
+}
+
+impl Dropped {
+    pub(crate) fn hop_by_hop(name: &[u8]) -> Self {
+        Self::HopByHop(quoted(name))
+    }
+
+    pub(crate) fn repeated(name: &[u8]) -> Self {
+        Self::Repeated(quoted(name))
+    }
 }
 
 impl ResponseHead {
@@ -24,38 +56,46 @@ impl ResponseHead {
         let size = fields.min(MANY_FIELDS) * TYPICAL_FIELD;
         let mut bytes = Vec::with_capacity(size.max(reason.len()));
         bytes.extend_from_slice(reason);
-        Self { code, content_length: None, file: false, reason_end: bytes.len() as u32, bytes }
+        let reason_end = bytes.len() as u32;
+        Self { code, file: false, reason_end, kinds: 0, content_length: NO_LENGTH, bytes }
     }
 
     /// Adds a field that [`check_name`](super::header::check_name) and [`check_value`](super::header::check_value) have let through. A Content-Length
     /// belongs to [`add_content_length`](Self::add_content_length) and a hop-by-hop field is not
-    /// for the application to send: neither is added.
-    pub(crate) fn push(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) {
+    /// for the application to send: neither is added. Nor is a second field of a kind that can stand only
+    /// once: then it gives false.
+    pub(crate) fn push(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> bool {
         if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
-            return;
+            return true;
         }
+        let bit = 1 << kind as u32;
+        if self.kinds & bit != 0 && kind.is_single() {
+            return false;
+        }
+        self.kinds |= bit;
         self.bytes.push(kind as u8);
         self.bytes.extend_from_slice(&(name.len() as u32).to_ne_bytes());
         self.bytes.extend_from_slice(&(value.len() as u32).to_ne_bytes());
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
+        true
     }
 
     /// Reads a Content-Length field of the application's. The same number twice is let through,
     /// two numbers are not: one of them would cut the body in the wrong place.
     pub(crate) fn add_content_length(&mut self, value: &[u8]) -> Result<(), HeaderError> {
         let second = parse_content_length(value)?;
-        match self.content_length {
+        match self.content_length() {
             Some(first) if first != second => Err(HeaderError::LengthsDiffer { first, second }),
             _ => {
-                self.content_length = Some(second);
+                self.content_length = second;
                 Ok(())
             }
         }
     }
 
     pub(crate) fn set_content_length(&mut self, length: Option<u64>) {
-        self.content_length = length;
+        self.content_length = length.unwrap_or(NO_LENGTH);
     }
 
     /// All of the body is in a file, or in a part of one.
@@ -76,7 +116,7 @@ impl ResponseHead {
     }
 
     pub(crate) fn content_length(&self) -> Option<u64> {
-        self.content_length
+        (self.content_length != NO_LENGTH).then_some(self.content_length)
     }
 
     /// The fields as (kind, name, value), in the order in which they were added.
@@ -94,6 +134,8 @@ impl ResponseHead {
     }
 }
 
+/// No length is as large: [`parse_content_length`] lets through what `off_t` holds.
+const NO_LENGTH: u64 = u64::MAX;
 /// What a framework's usual response needs, so that it is built without growing.
 const TYPICAL_FIELD: usize = 50;
 /// What an application only says it has takes no more memory than so many fields.
@@ -145,6 +187,47 @@ mod tests {
         head.push(HeaderKind::HopByHop, b"Connection", b"close");
         assert_eq!(head.fields().count(), 0);
         assert_eq!(head.content_length(), None);
+    }
+
+    #[test]
+    fn a_field_that_can_stand_only_once_is_the_first() {
+        use HeaderKind::*;
+
+        let table = [
+            (ContentType, true),
+            (LastModified, true),
+            (ETag, true),
+            (Location, true),
+            (Date, true),
+            (Server, true),
+            (AcceptRanges, true),
+            (Expires, true),
+            (AccelBuffering, true),
+            (AccelCharset, true),
+            (AccelExpires, true),
+            (AccelLimitRate, true),
+            (AccelRedirect, true),
+            (ContentEncoding, false),
+            (WwwAuthenticate, false),
+            (CacheControl, false),
+            (Link, false),
+            (Trailer, false),
+            (Other, false),
+        ];
+        for (kind, single) in table {
+            let mut head = ResponseHead::new(200, b"OK");
+            assert!(head.push(kind, b"X", b"first"));
+            assert!(head.push(Other, b"Set-Cookie", b"a=1"));
+            assert_eq!(head.push(kind, b"x", b"second"), !single, "{kind:?}");
+            let values = head.fields().filter(|field| field.0 == kind && field.2 != b"a=1");
+            assert_eq!(values.count(), if single { 1 } else { 2 }, "{kind:?}");
+            assert_eq!(head.fields().next(), Some((kind, &b"X"[..], &b"first"[..])));
+        }
+    }
+
+    #[test]
+    fn it_is_small() {
+        assert!(size_of::<ResponseHead>() <= 48);
     }
 
     #[test]

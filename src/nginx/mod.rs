@@ -8,6 +8,7 @@ mod context;
 mod directives;
 mod early_hints;
 mod entry;
+mod field_lists;
 mod finalize;
 mod handler;
 mod inline;

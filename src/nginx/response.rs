@@ -9,6 +9,7 @@ use nginx_sys::{
 };
 
 use super::conf::LocConf;
+use super::field_lists::Lists;
 use super::sys::{self, CONF_UNSET, EventThread};
 use crate::http::header::{Field, HeaderKind};
 use crate::http::response::ResponseHead;
@@ -247,25 +248,29 @@ unsafe fn fields(
     unsafe {
         let size = head.fields().map(|(_, name, value)| name.len() + value.len()).sum();
         let mut texts = Texts::new((*r).pool, size)?;
+        let mut lists = Lists::default();
         for (kind, name, value) in head.fields() {
             let value = texts.put(value);
             if wanted(kind, name, value) {
-                add(r, kind, texts.put(name), value)?;
+                add(r, &mut lists, kind, texts.put(name), value)?;
             }
         }
         Some(())
     }
 }
 
-/// Adds one field, and sets nginx's own field for it.
+/// Adds one field, and sets nginx's own field for it. Of a kind that can stand only once there is only one
+/// ([`ResponseHead`]).
 unsafe fn add(
     r: *mut ngx_http_request_t,
+    lists: &mut Lists,
     kind: HeaderKind,
     name: ngx_str_t,
     value: ngx_str_t,
 ) -> Option<()> {
     // SAFETY: the caller's; the list is the request's own, texts are in its pool.
     unsafe {
+        let pool = (*r).pool;
         let out = &mut (*r).headers_out;
         if kind == HeaderKind::ContentType {
             set_content_type(out, value);
@@ -280,63 +285,30 @@ unsafe fn add(
             HeaderKind::ETag => out.etag = field,
             // A relative one stays as it is (ngx_http_upstream_rewrite_location).
             HeaderKind::Location if !sys::bytes(value).starts_with(b"/") => out.location = field,
-            HeaderKind::ContentEncoding => out.content_encoding = field,
+            // The last coding is the one that gunzip can take off. An empty field is none.
+            HeaderKind::ContentEncoding if value.len > 0 => out.content_encoding = field,
             HeaderKind::Date => out.date = field,
             HeaderKind::Server => out.server = field,
-            HeaderKind::WwwAuthenticate => out.www_authenticate = field,
             HeaderKind::AcceptRanges => out.accept_ranges = field,
             HeaderKind::Expires => out.expires = field,
+            // What `auth_request` passes on: all of them; before 1.23 it takes one, as of an upstream the first.
+            #[cfg(nginx_1_23)]
+            HeaderKind::WwwAuthenticate => {
+                lists.www_authenticate.append(pool, &raw mut out.www_authenticate, field)?;
+            }
+            #[cfg(not(nginx_1_23))]
+            HeaderKind::WwwAuthenticate if out.www_authenticate.is_null() => {
+                out.www_authenticate = field;
+            }
             // `expires` replaces what it finds there, `http2_push_preload` pushes it.
-            HeaderKind::CacheControl => append((*r).pool, &raw mut out.cache_control, field)?,
-            HeaderKind::Link => append((*r).pool, &raw mut out.link, field)?,
+            HeaderKind::CacheControl => {
+                lists.cache_control.append(pool, &raw mut out.cache_control, field)?;
+            }
+            HeaderKind::Link => lists.link.append(pool, &raw mut out.link, field)?,
             _ => {}
         }
         Some(())
     }
-}
-
-/// Adds a field that may come several times to nginx's own list of these, which is an array of pointers
-/// before 1.23.
-///
-/// # Safety
-///
-/// All three are of one live request.
-#[cfg(not(nginx_1_23))]
-unsafe fn append(
-    pool: *mut ngx_pool_t,
-    fields: *mut nginx_sys::ngx_array_t,
-    field: *mut ngx_table_elt_t,
-) -> Option<()> {
-    // SAFETY: the caller's; an element of the array is a pointer.
-    unsafe {
-        if (*fields).elts.is_null() {
-            let size = size_of::<*mut ngx_table_elt_t>();
-            *fields = *nginx_sys::ngx_array_create(pool, 2, size).as_ref()?;
-        }
-        *nginx_sys::ngx_array_push(fields).cast::<*mut ngx_table_elt_t>().as_mut()? = field;
-    }
-    Some(())
-}
-
-/// Adds a field that may come several times at the end of nginx's own list of these.
-///
-/// # Safety
-///
-/// All three are of one live request.
-#[cfg(nginx_1_23)]
-unsafe fn append(
-    _pool: *mut ngx_pool_t,
-    mut fields: *mut *mut ngx_table_elt_t,
-    field: *mut ngx_table_elt_t,
-) -> Option<()> {
-    // SAFETY: the caller's; the list ends with null.
-    unsafe {
-        while !(*fields).is_null() {
-            fields = &raw mut (**fields).next;
-        }
-        *fields = field;
-    }
-    Some(())
 }
 
 /// As `ngx_http_upstream_copy_content_type`: the charset is a field of its own, for the charset filter.

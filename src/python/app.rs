@@ -10,6 +10,7 @@ use super::runtime::Runtime;
 use super::shim;
 use crate::bridge::config::AppConfig;
 use crate::bridge::events::Level;
+use crate::http::response::Dropped;
 
 pub(super) struct App {
     pub(super) target: String,
@@ -22,6 +23,7 @@ pub(super) struct App {
     failure: Mutex<String>,
     import: Import,
     hop_by_hop_said: AtomicBool,
+    repeated_said: AtomicBool,
     mount_said: AtomicBool,
 }
 
@@ -37,6 +39,7 @@ impl App {
             failure: Mutex::default(),
             import: Import::default(),
             hop_by_hop_said: AtomicBool::new(false),
+            repeated_said: AtomicBool::new(false),
             mount_said: AtomicBool::new(false),
         })
     }
@@ -109,14 +112,14 @@ impl App {
         self.callable.get()
     }
 
-    /// Says once that a hop-by-hop header was dropped.
-    pub(super) fn say_hop_by_hop(&self, py: Python<'_>, name: &str) {
-        if !self.hop_by_hop_said.swap(true, Ordering::Relaxed) {
-            let text = format!(
-                "application \"{}\" sets the header \"{name}\", which is nginx's (PEP 3333, \"Other HTTP \
-                 Features\": no hop-by-hop headers); such headers are dropped, and this is said once",
-                self.target
-            );
+    /// Says once for each reason that a header is not sent.
+    pub(super) fn say_dropped(&self, py: Python<'_>, dropped: &Dropped) {
+        let said = match dropped {
+            Dropped::HopByHop(_) => &self.hop_by_hop_said,
+            Dropped::Repeated(_) => &self.repeated_said,
+        };
+        if !said.swap(true, Ordering::Relaxed) {
+            let text = format!("application \"{}\" {dropped}, and this is said once", self.target);
             logging::write(py, Level::Warn, &text);
         }
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from harness import NGINX_VERSION
 
 # Answers with what it was asked, one line for each key of environ that is there.
 SOURCE = """
@@ -31,6 +32,9 @@ JUDGE = """
                    ("Cache-Control", "no-store")]
         if code == "401":
             headers.append(("WWW-Authenticate", 'Basic realm="judge"'))
+            if environ["REQUEST_URI"].startswith("/many"):
+                headers.insert(0, ("WWW-Authenticate", "Negotiate"))
+                headers.append(("WWW-Authenticate", "Bearer"))
         start_response(f"{code} Judged", headers)
         return [b"a body that nobody reads"]
 """
@@ -99,6 +103,16 @@ def test_auth_request_refuses(nginx, judged, http2):
         assert "www-authenticate" not in forbidden.headers
         assert "403 Forbidden" in forbidden.text
     assert said(client.get("/x"))["REQUEST_METHOD"] == "GET"
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_auth_request_passes_on_every_challenge(nginx, judged, http2):
+    """Before 1.23 nginx passes on one; as of an upstream, it is the first."""
+    client = judged(http2=http2)
+    response = client.get("/many?code=401")
+    every = ["Negotiate", 'Basic realm="judge"', "Bearer"]
+    expected = every if NGINX_VERSION >= (1, 23, 0) else every[:1]
+    assert response.headers.get_list("www-authenticate") == expected
 
 
 @pytest.mark.parametrize("code", ["302", "404", "500", "503"])

@@ -186,6 +186,27 @@ def test_repeated_headers_are_joined(nginx, show):
     assert environ["HTTP_X_FORWARDED_FOR"] == "10.0.0.1, 10.0.0.2"
 
 
+def test_as_many_repeated_headers_as_fit_are_joined(nginx, show):
+    show(server="large_client_header_buffers 4 32k; underscores_in_headers on;")
+    names = {
+        "one name": lambda number: "a",
+        "a hundred names": lambda number: f"x{number % 100}",
+        "two spellings": lambda number: ["a-b", "A-B"][number % 2],
+        "an underscore": lambda number: ["a-b", "a_b"][number % 2],
+    }
+    for what, name in names.items():
+        count = 900  # nginx takes no more than 1000, since 1.29.8 and where that was taken over.
+        fields = [(name(number), str(number)) for number in range(count)]
+        lines = "".join(f"{name}:{value}\r\n" for name, value in fields)
+        environ = ask(nginx, f"GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n")
+        expected: dict[str, list[str]] = {}
+        for key, value in fields:
+            if "_" not in key:
+                expected.setdefault(f"HTTP_{key.upper().replace('-', '_')}", []).append(value)
+        found = {key: environ[key] for key in expected}
+        assert found == {key: ", ".join(values) for key, values in expected.items()}, what
+
+
 def test_cookies_of_http2_are_joined(nginx, show):
     show(listen="ssl http2", server=nginx.tls())
     client = nginx.client(tls=True, http2=True)

@@ -10,8 +10,6 @@ OK = '"200 OK", [("Content-Type", "text/plain")]'
 
 # Faults that are known before the head has gone: the answer is a 500.
 BAD_HEADS = {
-    "no reason": '"200", []',
-    "empty reason": '"200 ", []',
     "empty status": '"", []',
     "no number": '"OK", []',
     "letters": '"2x0 OK", []',

@@ -341,6 +341,74 @@ def test_status_line_is_kept(fetch, serve, status):
     assert response.body == b"body of it"
 
 
+@pytest.mark.parametrize("status", ["200 ", "200", "200   ", "404 ", "404", "299", "999 "])
+def test_an_empty_reason_phrase(nginx, fetch, serve, status):
+    """What Django makes of `reason=""`, and a view of an upstream's status line without a phrase.
+
+    RFC 9112, 4: the phrase may be empty, and the space before it is there all the same.
+    """
+    serve(
+        f"""
+        def application(environ, start_response):
+            start_response({status!r}, {TEXT})
+            return [b"body of it"]
+        """
+    )
+    code = status[:3].encode()
+    for version in (b"HTTP/1.1", b"HTTP/1.0"):
+        whole = nginx.raw(b"GET / " + version + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+        # nginx answers HTTP/1.0 in HTTP/1.1, as RFC 9110, 2.5, has it.
+        assert whole.startswith(b"HTTP/1.1 " + code + b" \r\n"), whole
+        assert whole.endswith(b"\r\n\r\nbody of it")
+
+
+def test_an_empty_reason_phrase_of_http2(nginx, serve):
+    serve(
+        f"""
+        def application(environ, start_response):
+            start_response(environ["QUERY_STRING"].replace("+", " "), {TEXT})
+            return [b"body of it"]
+        """,
+        listen="ssl http2",
+        server=nginx.tls(),
+    )
+    client = nginx.client(tls=True, http2=True)
+    for status in ("200", "200+", "418"):
+        response = client.get(f"/?{status}")
+        assert (response.http_version, response.status_code) == ("HTTP/2", int(status[:3]))
+        assert response.content == b"body of it"
+
+
+@pytest.mark.parametrize("status", ["200  OK", "200 OK ", "200   OK  "])
+def test_white_space_around_the_reason_phrase_is_taken_off(nginx, serve, status):
+    serve(
+        f"""
+        def application(environ, start_response):
+            start_response({status!r}, {TEXT})
+            return [b"body of it"]
+        """
+    )
+    whole = nginx.raw(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert whole.startswith(b"HTTP/1.1 200 OK\r\n"), whole
+
+
+def test_filters_change_a_response_without_a_reason_phrase(nginx, serve, fetch):
+    """nginx's own line follows where a filter has made another status of it."""
+    serve(
+        """
+        def application(environ, start_response):
+            headers = [("Content-Type", "text/plain"), ("ETag", '"a"'), ("Content-Length", "10")]
+            start_response("200 ", headers)
+            return [b"0123456789"]
+        """,
+        "wsgi_force_ranges on;",
+    )
+    response = fetch('GET / HTTP/1.1\r\nHost: x\r\nIf-None-Match: "a"\r\n\r\n')
+    assert (response.status, response.reason) == (304, "Not Modified")
+    response = fetch("GET / HTTP/1.1\r\nHost: x\r\nRange: bytes=2-4\r\n\r\n")
+    assert (response.status, response.reason, response.body) == (206, "Partial Content", b"234")
+
+
 def test_no_content_type_is_invented(fetch, serve):
     serve(
         """

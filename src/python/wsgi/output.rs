@@ -199,8 +199,8 @@ impl Rest {
                 Closes::Now
             }
         };
-        if let Some(name) = response.take_dropped(py) {
-            app.say_hop_by_hop(py, &name);
+        if let Some(dropped) = response.take_dropped(py) {
+            app.say_dropped(py, &dropped);
         }
         if let Some(iterable) = iterable {
             match closes {

@@ -15,7 +15,7 @@ use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::output::{Closed, End, FilePart, Overflow, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
-use crate::http::response::ResponseHead;
+use crate::http::response::{Dropped, ResponseHead};
 use crate::python::attached::Attached;
 use crate::python::{fork, logging};
 
@@ -31,8 +31,8 @@ pub(super) struct Start {
     pub(super) buffering: Option<bool>,
     /// `Trailer`
     pub(super) trailers: bool,
-    /// The first hop-by-hop header that was dropped.
-    pub(super) dropped: Option<String>,
+    /// The first header that is not sent.
+    pub(super) dropped: Option<Dropped>,
 }
 
 #[derive(Default)]
@@ -46,7 +46,7 @@ struct State {
     ended: bool,
     /// A thread sends, and may wait for the client.
     sending: bool,
-    dropped: Option<String>,
+    dropped: Option<Dropped>,
     /// Inline: what the pipe had no room for.
     rest: Option<Rest>,
     /// Inline: a part of a block is lost, and with it the whole.
@@ -118,8 +118,8 @@ impl Response {
         state.start = Some(start);
     }
 
-    /// The first hop-by-hop header that was dropped.
-    pub(super) fn take_dropped(&self, py: Python<'_>) -> Option<String> {
+    /// The first header that is not sent.
+    pub(super) fn take_dropped(&self, py: Python<'_>) -> Option<Dropped> {
         let mut state = self.state(py);
         let held_back = state.start.as_mut().and_then(|start| start.dropped.take());
         state.dropped.take().or(held_back)

@@ -14,7 +14,7 @@ use super::response::{Response, Start, Unsent};
 use crate::bridge::input::InputError;
 use crate::bridge::output::Overflow;
 use crate::http::header::{self, Field, HeaderError, HeaderKind};
-use crate::http::response::ResponseHead;
+use crate::http::response::{Dropped, ResponseHead};
 use crate::http::status;
 use crate::python::attached::Attached;
 
@@ -172,25 +172,25 @@ fn add(start: &mut Start, name: &[u8], value: &[u8]) -> Result<(), HeaderError> 
     header::check_name(name)?;
     header::check_value(name, value)?;
     let value = header::trim(value);
-    match header::classify(name) {
+    let kind = header::classify(name);
+    match kind {
         HeaderKind::ContentLength => return start.head.add_content_length(value),
         HeaderKind::HopByHop => {
-            start.dropped.get_or_insert_with(|| String::from_utf8_lossy(name).into_owned());
+            start.dropped.get_or_insert_with(|| Dropped::hop_by_hop(name));
+            return Ok(());
         }
-        HeaderKind::Trailer => {
-            start.trailers = true;
-            start.head.push(HeaderKind::Trailer, name, value);
-        }
+        _ => {}
+    }
+    if !start.head.push(kind, name, value) {
+        start.dropped.get_or_insert_with(|| Dropped::repeated(name));
+        return Ok(());
+    }
+    match (kind, value) {
+        (HeaderKind::Trailer, _) => start.trailers = true,
         // Whether it is obeyed, and whether the client gets it, is the location's to say.
-        kind @ HeaderKind::AccelBuffering => {
-            match value {
-                b"no" => start.buffering = Some(false),
-                b"yes" => start.buffering = Some(true),
-                _ => {}
-            }
-            start.head.push(kind, name, value);
-        }
-        kind => start.head.push(kind, name, value),
+        (HeaderKind::AccelBuffering, b"no") => start.buffering = Some(false),
+        (HeaderKind::AccelBuffering, b"yes") => start.buffering = Some(true),
+        _ => {}
     }
     Ok(())
 }

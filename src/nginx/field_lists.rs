@@ -1,0 +1,89 @@
+//! nginx's own lists of those response fields that may come several times, while they are added to.
+
+#[cfg(nginx_1_23)]
+use std::ptr;
+
+use nginx_sys::{ngx_pool_t, ngx_table_elt_t};
+
+/// One for each list of `headers_out` that a response has.
+#[derive(Default)]
+pub(super) struct Lists {
+    #[cfg(nginx_1_23)]
+    pub(super) www_authenticate: List,
+    pub(super) cache_control: List,
+    pub(super) link: List,
+}
+
+#[cfg(nginx_1_23)]
+type Fields = *mut ngx_table_elt_t;
+
+/// Where the next field of a list goes. The list is walked once and not for each field: an application may
+/// send a hundred thousand of one kind.
+#[cfg(nginx_1_23)]
+pub(super) struct List {
+    end: *mut Fields,
+}
+
+#[cfg(nginx_1_23)]
+impl Default for List {
+    fn default() -> Self {
+        Self { end: ptr::null_mut() }
+    }
+}
+
+#[cfg(nginx_1_23)]
+impl List {
+    /// Adds a field at the end of the list that begins at `fields`.
+    ///
+    /// # Safety
+    ///
+    /// All are of one live request; `fields` is the same each time, and nobody else changes the list meanwhile.
+    pub(super) unsafe fn append(
+        &mut self,
+        _pool: *mut ngx_pool_t,
+        fields: *mut Fields,
+        field: *mut ngx_table_elt_t,
+    ) -> Option<()> {
+        if self.end.is_null() {
+            self.end = fields;
+        }
+        // SAFETY: the caller's; the list ends with null, and a field of nginx's list stays where it is.
+        unsafe {
+            while !(*self.end).is_null() {
+                self.end = &raw mut (**self.end).next;
+            }
+            *self.end = field;
+        }
+        Some(())
+    }
+}
+
+/// Before 1.23 a list is an array of pointers, which knows its end.
+#[cfg(not(nginx_1_23))]
+#[derive(Default)]
+pub(super) struct List;
+
+#[cfg(not(nginx_1_23))]
+impl List {
+    /// Adds a field at the end of the array.
+    ///
+    /// # Safety
+    ///
+    /// All are of one live request.
+    pub(super) unsafe fn append(
+        &mut self,
+        pool: *mut ngx_pool_t,
+        fields: *mut nginx_sys::ngx_array_t,
+        field: *mut ngx_table_elt_t,
+    ) -> Option<()> {
+        // SAFETY: the caller's; an element of the array is a pointer.
+        unsafe {
+            if (*fields).elts.is_null() {
+                let size = size_of::<*mut ngx_table_elt_t>();
+                *fields = *nginx_sys::ngx_array_create(pool, 2, size).as_ref()?;
+            }
+            *nginx_sys::ngx_array_push(fields).cast::<*mut ngx_table_elt_t>().as_mut()? = field;
+        }
+        Some(())
+    }
+}
