@@ -429,8 +429,9 @@ mod tests {
     /// not with its square.
     #[test]
     fn many_fields_are_joined_in_linear_time() {
+        type Name = Box<dyn Fn(usize) -> String>;
         let same = same_hash();
-        let names: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
+        let names: Vec<(&str, Name)> = vec![
             ("one name", Box::new(|_| "a".to_owned())),
             ("names that differ", Box::new(|number| format!("x{number}"))),
             ("names in turn", Box::new(|number| format!("x{}", number % 100))),
