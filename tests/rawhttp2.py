@@ -8,6 +8,7 @@ import ssl
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 
 
 class Stream:
@@ -27,18 +28,24 @@ class Stream:
 
 
 class Http2:
-    """A connection over TLS; each request is a stream of its own, and none waits for another."""
+    """A connection; each request is a stream of its own, and none waits for another.
 
-    def __init__(self, port: int, timeout: float = 60.0) -> None:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        plain = socket.create_connection(("127.0.0.1", port), timeout)
-        self.sock = context.wrap_socket(plain, server_hostname="localhost")
-        assert self.sock.selected_alpn_protocol() == "h2"
+    plain: without TLS, by prior knowledge (h2c).
+    window: bytes of each stream that the server may send before the client has read any.
+    """
+
+    def __init__(
+        self, port: int, timeout: float = 60.0, *, plain: bool = False, window: int | None = None
+    ) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout)
+        self.scheme = "http" if plain else "https"
+        if not plain:
+            self.sock = _tls(self.sock)
         config = h2.config.H2Configuration(header_encoding="utf-8")
         self.state = h2.connection.H2Connection(config)
+        if window is not None:
+            own = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+            self.state.local_settings = h2.settings.Settings(client=True, initial_values=own)
         self.state.initiate_connection()
         self.streams: dict[int, Stream] = {}
         self._flush()
@@ -52,11 +59,19 @@ class Http2:
     def close(self) -> None:
         self.sock.close()
 
-    def request(self, path: str, *, method: str = "GET", end: bool = True) -> int:
+    def request(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        end: bool = True,
+        fields: dict[str, str] | None = None,
+    ) -> int:
         """Begins a request and returns its stream's number; `end`: it has no body."""
         stream = self.state.get_next_available_stream_id()
-        headers = [(":method", method), (":scheme", "https"), (":authority", "localhost")]
-        self.state.send_headers(stream, [*headers, (":path", path)], end_stream=end)
+        headers = [(":method", method), (":scheme", self.scheme), (":authority", "localhost")]
+        headers += [(":path", path), *(fields or {}).items()]
+        self.state.send_headers(stream, headers, end_stream=end)
         self.streams[stream] = Stream()
         self._flush()
         return stream
@@ -105,3 +120,13 @@ class Http2:
         data = self.state.data_to_send()
         if data:
             self.sock.sendall(data)
+
+
+def _tls(plain: socket.socket) -> ssl.SSLSocket:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    sock = context.wrap_socket(plain, server_hostname="localhost")
+    assert sock.selected_alpn_protocol() == "h2"
+    return sock

@@ -16,13 +16,14 @@
 //!
 //! A place in a file is written once: sendfile(2) sends from the file's pages, so what the client has
 //! by the kernel's word may still be read from them. When the client has all of a file, the next block
-//! begins a new one.
+//! begins a new one. At most [`FILES`] of them are open at once; beyond that the thread waits.
 //!
 //! A file of the application's own (`wsgi.file_wrapper`) takes neither memory nor room on the disk, so it
 //! waits for nothing.
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -162,6 +163,10 @@ struct State {
     /// Bytes of the file that the client does not have yet.
     file_pending: u64,
     file_end: u64,
+    /// Temporary files that the event loop has not closed.
+    files: usize,
+    /// The thread is writing to the file.
+    spilling: bool,
     /// The event loop has been told and has not taken yet.
     announced: bool,
     stalled: bool,
@@ -185,6 +190,8 @@ impl Output {
             file: None,
             file_pending: 0,
             file_end: 0,
+            files: 0,
+            spilling: false,
             announced: false,
             stalled: false,
             closed: false,
@@ -398,12 +405,23 @@ impl Output {
         }
     }
 
-    /// Event loop: the client has `memory` and `file` bytes more; it can take no more now (`stalled`).
-    pub(crate) fn drained(&self, memory: usize, file: u64, stalled: bool) {
+    /// Event loop: `memory` and `file` bytes are not nginx's any more; the client can take no more now
+    /// (`stalled`). True if nothing will be added to the last temporary file.
+    pub(crate) fn drained(&self, memory: usize, file: u64, stalled: bool) -> bool {
         let mut state = lock(&self.state);
         state.memory = state.memory.saturating_sub(memory);
         state.file_pending = state.file_pending.saturating_sub(file);
         state.stalled = stalled;
+        if state.waiting {
+            self.changed.notify_one();
+        }
+        state.file_pending == 0 && !state.spilling
+    }
+
+    /// Event loop: has closed so many temporary files.
+    pub(crate) fn files_closed(&self, count: usize) {
+        let mut state = lock(&self.state);
+        state.files = state.files.saturating_sub(count);
         if state.waiting {
             self.changed.notify_one();
         }
@@ -458,25 +476,15 @@ impl Output {
                 state.file = None;
                 state.file_end = 0;
             }
+            state.spilling = true;
             (state.file.clone(), state.file_end, state.buffering.directory.clone())
         };
-        let file = match file {
-            Some(file) => file,
-            None => Arc::new(spill::open(&directory)?),
+        let written = write(file, piece, start, &directory);
+        let news = {
+            let mut state = lock(&self.state);
+            state.spilling = false;
+            state.spilled(written?, start, start + piece.len() as u64)
         };
-        spill::write(&file, piece, start)?;
-        let len = piece.len() as u64;
-        let end = start + len;
-        let mut state = lock(&self.state);
-        state.file = Some(Arc::clone(&file));
-        state.file_end = end;
-        if state.closed {
-            return Ok(());
-        }
-        state.file_pending += len;
-        state.blocks.push(Block::Spilled(FilePart { file, start, end }));
-        let news = state.announces();
-        drop(state);
         if news {
             announce();
         }
@@ -484,10 +492,29 @@ impl Output {
     }
 }
 
+/// Writes `piece` at `start` of the file, or of a new one.
+fn write(
+    file: Option<Arc<File>>,
+    piece: &Bytes,
+    start: u64,
+    directory: &Path,
+) -> io::Result<Arc<File>> {
+    let file = match file {
+        Some(file) => file,
+        None => Arc::new(spill::open(directory)?),
+    };
+    spill::write(&file, piece, start)?;
+    Ok(file)
+}
+
 /// All large blocks that wait in a worker are together no longer than so many times `wsgi_buffer_size`: no
 /// longer than what as many connections as nginx has by default (`worker_connections`) may have waiting in
 /// their pipes in any case.
 const LARGE_BLOCKS: u64 = 512;
+
+/// Temporary files of one response that are open at once. Each is closed when nothing can be sent from it any
+/// more, which takes longer than for the client to have it (`nginx/files.rs`).
+const FILES: usize = 8;
 
 /// Bytes written to a file at once: between two pieces an abort is noticed.
 const PIECE: usize = 1 << 20;
@@ -527,7 +554,7 @@ impl State {
             if room >= len.min(self.buffering.memory / 4).max(1) {
                 return Way::Memory(len.min(room));
             }
-            if !self.stalled {
+            if !self.stalled || self.files == FILES {
                 return Way::Wait;
             }
         }
@@ -560,6 +587,19 @@ impl State {
             self.memory += block.len();
             self.blocks.push(Block::Memory(block));
         }
+    }
+
+    /// So much of the file has been written; is the event loop to be told?
+    fn spilled(&mut self, file: Arc<File>, start: u64, end: u64) -> bool {
+        self.file = Some(Arc::clone(&file));
+        self.file_end = end;
+        if self.closed {
+            return false;
+        }
+        self.files += usize::from(start == 0);
+        self.file_pending += end - start;
+        self.blocks.push(Block::Spilled(FilePart { file, start, end }));
+        self.announces()
     }
 
     /// Is the event loop to be told? Once per batch.

@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::fs::File;
 use std::ptr;
 use std::sync::Arc;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_event_t, ngx_file_t, ngx_http_block_reading, ngx_http_cleanup_add,
-    ngx_http_request_t, ngx_http_test_reading, ngx_msec_t, ngx_pool_cleanup_add,
+    ngx_chain_t, ngx_event_t, ngx_http_block_reading, ngx_http_cleanup_add, ngx_http_request_t,
+    ngx_http_test_reading, ngx_msec_t, ngx_pool_cleanup_add,
 };
 
 use super::entry;
+use super::files::Files;
 use super::module::ngx_http_pywsgi_module;
 use super::sys::{self, HTTP_2};
 use crate::bridge::config::{ClientAbort, LocationConfig};
@@ -54,18 +54,7 @@ pub(crate) struct Context {
     pub(super) busy: *mut ngx_chain_t,
     /// What the buffers of `busy` point into, in their order.
     pub(super) held: VecDeque<Block>,
-    /// The files that `held` has blocks of.
-    pub(super) files: Vec<SentFile>,
-    /// Of files that are done.
-    pub(super) spare_files: Vec<*mut ngx_file_t>,
-}
-
-/// A file that nginx sends from, as nginx sees it.
-pub(super) struct SentFile {
-    pub(super) of: Arc<File>,
-    /// Opened once more, for `directio`.
-    pub(super) _direct: Option<File>,
-    pub(super) nginxs: *mut ngx_file_t,
+    pub(super) files: Files,
 }
 
 /// Where the request's body is.
@@ -122,8 +111,7 @@ impl Context {
                 free: ptr::null_mut(),
                 busy: ptr::null_mut(),
                 held: VecDeque::new(),
-                files: Vec::new(),
-                spare_files: Vec::new(),
+                files: Files::default(),
             }));
             (*context).timer.data = context.cast();
             (*context).timer.handler = Some(entry::timer);

@@ -9,6 +9,7 @@ mod directives;
 mod early_hints;
 mod entry;
 mod field_lists;
+mod files;
 mod finalize;
 mod handler;
 mod inline;

@@ -1,23 +1,19 @@
 //! The response's way out: from the pipe through nginx's filters to the client, and back the news of
 //! what the client has.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use nginx_sys::{
-    NGX_OPEN_FILE_DIRECTIO_OFF, ngx_buf_t, ngx_buf_tag_t, ngx_chain_get_free_buf, ngx_chain_t,
-    ngx_chain_update_chains, ngx_directio_on, ngx_file_t, ngx_handle_write_event,
-    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_pcalloc,
+    ngx_buf_t, ngx_buf_tag_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains,
+    ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
 };
 use rustix::fd::BorrowedFd;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::accel;
 use super::conf::LocConf;
-use super::context::{Body, Context, SentFile};
+use super::context::{Body, Context};
 #[cfg(nginx_1_29)]
 use super::early_hints;
 use super::finalize;
@@ -28,7 +24,7 @@ use super::module::ngx_http_pywsgi_module;
 use super::process;
 use super::response;
 use super::sys::{self, EventThread, HTTP_2};
-use crate::bridge::output::{Batch, Block, End, FilePart};
+use crate::bridge::output::{Batch, Block, End};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
@@ -174,7 +170,7 @@ unsafe fn chain(context: *mut Context, batch: &mut Batch, last: bool) -> Option<
                 }
                 Block::Spilled(part) | Block::File(part) => {
                     let spilled = matches!(block, Block::Spilled(_));
-                    (*buffer).file = nginx_file(context, part, spilled)?;
+                    (*buffer).file = (*context).files.of(r, part, spilled)?;
                     (*buffer).file_pos = part.start as nginx_sys::off_t;
                     (*buffer).file_last = part.end as nginx_sys::off_t;
                     (*buffer).set_in_file(1);
@@ -244,28 +240,31 @@ unsafe fn output(context: *mut Context, mut out: *mut ngx_chain_t) -> isize {
     }
 }
 
-/// Lets go of the first `count` blocks, which nginx no longer reads.
+/// Lets go of the first `count` blocks, which nginx no longer reads; their files live on ([`Files`]).
+///
+/// [`Files`]: super::files::Files
 unsafe fn release(context: *mut Context, count: usize, stalled: bool) {
-    // SAFETY: the caller's; the two are fields of their own.
-    let (exchange, held) = unsafe { (&(*context).exchange, &mut (*context).held) };
+    // SAFETY: the caller's; the three are fields of their own.
+    let (exchange, held, files) =
+        unsafe { (&(*context).exchange, &mut (*context).held, &mut (*context).files) };
     let Some(exchange) = exchange else { return };
-    let (mut memory, mut spilled, mut any_file, mut shared) = (0, 0, false, false);
+    let (mut memory, mut spilled, mut shared) = (0, 0, false);
     for block in held.drain(..count) {
         shared |= block.is_shared();
         match block {
             Block::Memory(bytes) => memory += bytes.len(),
-            Block::Spilled(part) => {
-                spilled += part.len();
-                any_file = true;
-            }
-            Block::File(_) => any_file = true,
+            Block::Spilled(part) => spilled += part.len(),
+            Block::File(_) => {}
         }
     }
-    if any_file {
+    let all = exchange.output.drained(memory, spilled, stalled);
+    if !files.is_empty() {
         // SAFETY: the caller's.
-        unsafe { close_files(context) };
+        let closed = unsafe { files.close_sent((*context).request, held.iter(), all) };
+        if closed > 0 {
+            exchange.output.files_closed(closed);
+        }
     }
-    exchange.output.drained(memory, spilled, stalled);
     if shared {
         exchange.worker.collect();
     }
@@ -395,78 +394,6 @@ pub(super) unsafe fn cut(token: EventThread, context: *mut Context) {
         }
         finalize::finish(token, context, sys::ERROR);
     }
-}
-
-/// Closes the files of which no block is held: nginx has sent all of them.
-unsafe fn close_files(context: *mut Context) {
-    // SAFETY: the caller's; the three are fields of their own.
-    let (files, spare, held) =
-        unsafe { (&mut (*context).files, &mut (*context).spare_files, &(*context).held) };
-    files.retain(|sent| {
-        let busy = held.iter().any(|block| match block {
-            Block::Spilled(part) | Block::File(part) => Arc::ptr_eq(&part.file, &sent.of),
-            Block::Memory(_) => false,
-        });
-        if !busy {
-            spare.push(sent.nginxs);
-        }
-        busy
-    });
-}
-
-/// The file of a block as nginx sees it.
-unsafe fn nginx_file(
-    context: *mut Context,
-    part: &FilePart,
-    spilled: bool,
-) -> Option<*mut ngx_file_t> {
-    // SAFETY: the caller's; the descriptor is held by the context.
-    unsafe {
-        let files = &mut (*context).files;
-        if let Some(last) = files.last() {
-            if Arc::ptr_eq(&last.of, &part.file) {
-                return Some(last.nginxs);
-            }
-        }
-        let r: *mut ngx_http_request_t = (*context).request;
-        let nginxs = match (*context).spare_files.pop() {
-            Some(spare) => spare,
-            None => ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>(),
-        };
-        if nginxs.is_null() {
-            return None;
-        }
-        ptr::write_bytes(nginxs, 0, 1);
-        let direct = if spilled { None } else { direct(r, &part.file) };
-        (*nginxs).fd = direct.as_ref().unwrap_or(&part.file).as_raw_fd();
-        (*nginxs).name = if spilled {
-            sys::string(c"wsgi temporary file")
-        } else {
-            sys::string(c"file of wsgi.file_wrapper")
-        };
-        (*nginxs).log = (*(*r).connection).log;
-        (*nginxs).set_directio(u32::from(direct.is_some()));
-        files.push(SentFile { of: Arc::clone(&part.file), _direct: direct, nginxs });
-        Some(nginxs)
-    }
-}
-
-/// The application's file opened once more, where `directio` is for it: O_DIRECT belongs to the open file,
-/// and would be set for the application as well. Where it cannot be had the file is sent without.
-unsafe fn direct(r: *mut ngx_http_request_t, file: &File) -> Option<File> {
-    // SAFETY: the caller's: a live request.
-    let from = unsafe { sys::core_loc_conf(r) }.directio;
-    if from == NGX_OPEN_FILE_DIRECTIO_OFF as nginx_sys::off_t {
-        return None;
-    }
-    let size = file.metadata().ok()?.len();
-    if size < from as u64 {
-        return None;
-    }
-    let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    // SAFETY: the descriptor is open, and this function's own.
-    let set = unsafe { ngx_directio_on(again.as_raw_fd()) };
-    (set == 0).then_some(again)
 }
 
 fn tag() -> ngx_buf_tag_t {

@@ -247,6 +247,27 @@ fn order_holds_through_memory_and_file_and_back() {
 }
 
 #[test]
+fn so_many_temporary_files_are_open_and_the_thread_waits_for_one_to_close() {
+    let output = Arc::new(new_output(buffered(4, 99)));
+    assert!(push(&output, "abcd"));
+    assert!(output.drained(0, 0, true));
+    for _ in 0..FILES {
+        send(&output, bytes("efgh"), None).unwrap();
+        assert!(!output.drained(0, 0, true), "the file is in use");
+        assert!(output.drained(0, 4, true));
+    }
+    assert_eq!(take(&output).len(), 1 + FILES);
+    let thread = {
+        let output = Arc::clone(&output);
+        thread::spawn(move || send(&output, bytes("ijkl"), None))
+    };
+    until(|| lock(&output.state).waiting);
+    output.files_closed(1);
+    thread.join().unwrap().unwrap();
+    assert_eq!(take(&output), ["f:ijkl"]);
+}
+
+#[test]
 fn a_place_in_a_file_is_written_once() {
     let output = new_output(buffered(4, 99));
     let mut files = Vec::new();

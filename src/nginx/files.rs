@@ -1,0 +1,172 @@
+//! The files that nginx may send a request's response from.
+//!
+//! nginx's filters copy buffers: a copy names the same `ngx_file_t` as the buffer it was made from, and is sent
+//! later than that buffer is used up (`ngx_output_chain_copy_buf`, `ngx_http_sub_body_filter`,
+//! `ngx_http_v2_send_chain`). So a descriptor is not closed when its buffer is done: the number would soon be
+//! another file's, and that file would be sent. A descriptor lives as long as the request's pool, which nginx
+//! destroys when nothing of the request can be sent any more. It is closed earlier only if no filter holds
+//! anything and nothing that waits in `r->out` names the file. The response's pipe
+//! ([`Output`](crate::bridge::output::Output)) bounds their number.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::sync::Arc;
+
+use nginx_sys::{
+    NGX_HTTP_WRITE_BUFFERED, NGX_OPEN_FILE_DIRECTIO_OFF, ngx_chain_t, ngx_directio_on, ngx_file_t,
+    ngx_http_request_t, ngx_pcalloc,
+};
+
+use super::sys;
+use crate::bridge::output::{Block, FilePart};
+
+/// Owned by the request's [`Context`](super::context::Context), which is freed with the request's pool.
+#[derive(Default)]
+pub(super) struct Files {
+    open: Vec<Sent>,
+    /// Of files that are closed; nothing names them any more.
+    spare: Vec<*mut ngx_file_t>,
+}
+
+/// A file as nginx sees it.
+struct Sent {
+    of: Arc<File>,
+    /// It is the response's temporary file.
+    spilled: bool,
+    /// Opened once more, for `directio`.
+    _direct: Option<File>,
+    nginxs: *mut ngx_file_t,
+}
+
+impl Files {
+    /// The file of `part`; `spilled`: it is the response's temporary file.
+    ///
+    /// # Safety
+    ///
+    /// `r` is the live request whose files these are.
+    pub(super) unsafe fn of(
+        &mut self,
+        r: *mut ngx_http_request_t,
+        part: &FilePart,
+        spilled: bool,
+    ) -> Option<*mut ngx_file_t> {
+        if let Some(sent) = self.open.iter().rev().find(|sent| Arc::ptr_eq(&sent.of, &part.file)) {
+            return Some(sent.nginxs);
+        }
+        // SAFETY: the caller's; all zeros are a good ngx_file_t, and the descriptor is held by `open`.
+        unsafe {
+            let nginxs = match self.spare.pop() {
+                Some(spare) => spare,
+                None => ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>(),
+            };
+            if nginxs.is_null() {
+                return None;
+            }
+            ptr::write_bytes(nginxs, 0, 1);
+            let direct = if spilled { None } else { direct(r, &part.file) };
+            (*nginxs).fd = direct.as_ref().unwrap_or(&part.file).as_raw_fd();
+            (*nginxs).name = if spilled {
+                sys::string(c"wsgi temporary file")
+            } else {
+                sys::string(c"file of wsgi.file_wrapper")
+            };
+            (*nginxs).log = (*(*r).connection).log;
+            (*nginxs).set_directio(u32::from(direct.is_some()));
+            self.open.push(Sent { of: Arc::clone(&part.file), spilled, _direct: direct, nginxs });
+            Some(nginxs)
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Closes the files that nothing is sent from any more, neither by a block that is still `held` nor by a
+    /// copy of a buffer. Unless `all`, more of the response may come in the last temporary file, which stays
+    /// open. Says how many temporary files were closed.
+    ///
+    /// # Safety
+    ///
+    /// `r` is the live request whose files these are.
+    pub(super) unsafe fn close_sent<'b>(
+        &mut self,
+        r: *mut ngx_http_request_t,
+        held: impl Iterator<Item = &'b Block> + Clone,
+        all: bool,
+    ) -> usize {
+        // SAFETY: the caller's.
+        if unsafe { filters_hold_any(r) } {
+            return 0;
+        }
+        let last = self.open.iter().rev().find(|sent| sent.spilled && !all).map(|sent| sent.nginxs);
+        let spare = &mut self.spare;
+        let mut closed = 0;
+        self.open.retain(|sent| {
+            let is_held = held.clone().any(|block| match block {
+                Block::Spilled(part) | Block::File(part) => Arc::ptr_eq(&part.file, &sent.of),
+                Block::Memory(_) => false,
+            });
+            // SAFETY: the caller's.
+            if is_held || last == Some(sent.nginxs) || unsafe { is_named((*r).out, sent.nginxs) } {
+                return true;
+            }
+            spare.push(sent.nginxs);
+            closed += usize::from(sent.spilled);
+            false
+        });
+        closed
+    }
+}
+
+/// May a filter hold a buffer that this module cannot see? All that nginx ships say so by these bits, or would be
+/// finalized with their buffers unsent (`ngx_http_finalize_request`). What a subrequest has sent may wait for
+/// its turn in any request above it (`ngx_http_postpone_filter`).
+unsafe fn filters_hold_any(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: the caller's.
+    unsafe {
+        let request = &*r;
+        let connection = &*request.connection;
+        let others = !NGX_HTTP_WRITE_BUFFERED;
+        r != request.main
+            || !request.postponed.is_null()
+            || request.aio() != 0
+            || request.blocked() != 0
+            || request.buffered() != 0
+            || connection.buffered() & others != 0
+    }
+}
+
+/// Does a buffer of the chain that waits to be written name the file?
+unsafe fn is_named(chain: *mut ngx_chain_t, file: *mut ngx_file_t) -> bool {
+    let mut link = chain;
+    // SAFETY: the caller's: the links and their buffers are of the request's pool.
+    unsafe {
+        while let Some(part) = link.as_ref() {
+            let buffer = &*part.buf;
+            if buffer.in_file() != 0 && ptr::eq(buffer.file, file) {
+                return true;
+            }
+            link = part.next;
+        }
+    }
+    false
+}
+
+/// The application's file opened once more, where `directio` is for it: O_DIRECT belongs to the open file,
+/// and would be set for the application as well. Where it cannot be had the file is sent without.
+unsafe fn direct(r: *mut ngx_http_request_t, file: &File) -> Option<File> {
+    // SAFETY: the caller's: a live request.
+    let from = unsafe { sys::core_loc_conf(r) }.directio;
+    if from == NGX_OPEN_FILE_DIRECTIO_OFF as nginx_sys::off_t {
+        return None;
+    }
+    let size = file.metadata().ok()?.len();
+    if size < from as u64 {
+        return None;
+    }
+    let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    // SAFETY: the descriptor is open, and this function's own.
+    let set = unsafe { ngx_directio_on(again.as_raw_fd()) };
+    (set == 0).then_some(again)
+}
