@@ -3,6 +3,7 @@
 mod accel;
 mod access;
 mod body;
+mod children;
 mod conf;
 mod context;
 mod directives;

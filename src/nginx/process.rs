@@ -10,6 +10,7 @@ use nginx_sys::{
     ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_process,
 };
 
+use super::children;
 use super::conf::{self, MainConf};
 use super::context::Context;
 use super::entry;
@@ -302,6 +303,7 @@ pub(super) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
         // nginx's handler calls waitpid(-1) in workers too, and would take the exit codes of
         // subprocess (ngx_process_get_status).
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        children::keep_sockets_from(cycle);
         set_environment(main);
         if let Err(error) = start_python(token, cycle, main) {
             // Not an error of init_process: a worker that exits with 2 is never started again, and

@@ -1,0 +1,84 @@
+//! What a child of the application must not hold: nginx's sockets. A copy in a child keeps a connection open that
+//! nginx has closed, and a port bound after nginx has ended.
+//!
+//! A child that runs another program (`os.system`, `posix_spawn`, `subprocess`) loses what closes on exec: the
+//! listening sockets from the worker's start on, a connection from its first request to an application on. A
+//! child that goes on in Python (`os.fork`, `multiprocessing`) closes all of nginx's sockets as it begins.
+
+use std::os::fd::RawFd;
+
+use nginx_sys::{ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_http_request_t, ngx_listening_t};
+
+/// In a worker, before Python starts.
+///
+/// # Safety
+///
+/// In `init_process`, with that worker's cycle.
+pub(super) unsafe fn keep_sockets_from(cycle: *mut ngx_cycle_t) {
+    // SAFETY: the caller's; the array has nelts listening sockets. A worker's descriptor table is its own: a new
+    // binary still inherits the master's sockets.
+    unsafe {
+        let listening = &(*cycle).listening;
+        let sockets = listening.elts.cast::<ngx_listening_t>();
+        for at in 0..listening.nelts {
+            close_on_exec((*sockets.add(at)).fd);
+        }
+        // Fails only without memory, and then no child is made either.
+        let _registered = libc::pthread_atfork(None, None, Some(in_child));
+    }
+}
+
+/// A connection's first request to an application. (Streams of HTTP/2 have their connection's descriptor.)
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub(super) unsafe fn keep_connection_from(r: *mut ngx_http_request_t) {
+    // SAFETY: the caller's.
+    let connection = unsafe { &*(*r).connection };
+    if connection.requests <= 1 || connection.shared() != 0 {
+        close_on_exec(connection.fd);
+    }
+}
+
+fn close_on_exec(fd: RawFd) {
+    if fd >= 0 {
+        // SAFETY: a plain system call; a descriptor that is not open any more is refused.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// The child of fork(2), which has one thread and a copy of nginx's memory. A connection that nginx was just
+/// opening or closing may be missed: its number is not in the table then.
+extern "C" fn in_child() {
+    // SAFETY: nobody changes the child's copy; close and fstat are async-signal-safe.
+    unsafe {
+        let cycle = ngx_cycle;
+        if cycle.is_null() {
+            return;
+        }
+        let listening = &(*cycle).listening;
+        let sockets = listening.elts.cast::<ngx_listening_t>();
+        for at in 0..listening.nelts {
+            close_socket((*sockets.add(at)).fd);
+        }
+        let connections: *mut ngx_connection_t = (*cycle).connections;
+        for at in 0..(*cycle).connection_n {
+            close_socket((*connections.add(at)).fd);
+        }
+    }
+}
+
+/// Closes what is a socket: the event loop's bell, an eventfd, stays.
+unsafe fn close_socket(fd: RawFd) {
+    // SAFETY: the caller's: a descriptor of nginx's, in a child; the structure is this function's own.
+    unsafe {
+        let mut status: libc::stat = std::mem::zeroed();
+        if fd >= 0
+            && libc::fstat(fd, &raw mut status) == 0
+            && status.st_mode & libc::S_IFMT == libc::S_IFSOCK
+        {
+            libc::close(fd);
+        }
+    }
+}

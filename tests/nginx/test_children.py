@@ -1,0 +1,111 @@
+"""Children of an application hold no connection and no listening socket of nginx's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+import pytest
+from rawhttp import wait_for
+
+SOURCE = """
+    import multiprocessing, os, subprocess, time
+    from testkit import record
+
+    SLEEP = ["/bin/sleep", "120"]
+
+    def forked():
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(120)
+            os._exit(0)
+        return pid
+
+    def multiprocessed():
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(120,))
+        process.start()
+        return process.pid
+
+    WAYS = {
+        "system": lambda: os.system(f"{' '.join(SLEEP)} & echo $! >{DATA}/system"),
+        "spawn": lambda: os.posix_spawn(SLEEP[0], SLEEP, os.environ),
+        "popen": lambda: subprocess.Popen(SLEEP, close_fds=False).pid,
+        "fork": forked,
+        "multiprocessing": multiprocessed,
+    }
+
+    def application(environ, start_response):
+        way = environ["QUERY_STRING"]
+        if way:
+            pid = WAYS[way]()
+            if way == "system":
+                pid = open(f"{DATA}/system").read().strip()
+            record("child", pid)
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+        return [b"ok"]
+"""
+
+WAYS = ["system", "spawn", "popen", "fork", "multiprocessing"]
+# An inline application is called by the event loop, whose children these are just as well.
+EXECUTORS = ["default", "inline"]
+
+
+@pytest.fixture
+def start(nginx):
+    """Starts nginx; the children that applications have made and recorded are ended."""
+
+    def begin(executor: str) -> None:
+        source = f"    DATA = {str(nginx.data)!r}\n{SOURCE}"
+        path = nginx.app("children", source)
+        nginx.start(f"wsgi_app {path}; wsgi_thread_pool {executor};", http="keepalive_timeout 1s;")
+
+    yield begin
+    for pid in nginx.recorded("child"):
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def check_child(nginx) -> None:
+    """The child is alive."""
+    (pid,) = nginx.wait_recorded("child")
+    os.kill(int(pid), 0)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("way", WAYS)
+def test_connections_end_while_the_child_lives(nginx, start, way, executor):
+    start(executor)
+    with nginx.connect() as idle, nginx.connect() as own:
+        idle.get("/")
+        assert idle.response().body == b"ok"
+        own.get(f"/?{way}", close=True)
+        assert own.response().body == b"ok"
+        # Neither the connection that has made the child, nor one that was open beside it.
+        assert own.rest() == b""
+        assert idle.rest() == b""
+        check_child(nginx)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_port_is_free_after_nginx_has_ended(nginx, start, way, executor):
+    start(executor)
+    with nginx.connect() as connection:
+        connection.get(f"/?{way}", close=True)
+        assert connection.response().body == b"ok"
+    # At once: multiprocessing waits for its children at a worker's exit.
+    for pid in [nginx.master, *nginx.workers()]:
+        os.kill(pid, signal.SIGKILL)
+
+    def is_free() -> bool:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", nginx.port))
+                probe.listen()
+            except OSError:
+                return False
+            return True
+
+    wait_for(is_free, what="a port that nobody listens on")
+    check_child(nginx)
