@@ -34,7 +34,10 @@ fn run(worker: &Arc<Worker>) {
     logging::connect(worker);
     fork::watch();
     if let Err(error) = set_umask(worker.config.python.umask) {
-        let text = format!("the umask of nginx cannot be kept from Python's threads: {error}");
+        let text = format!(
+            "the umask and the current directory of Python's threads are the whole worker's, nginx's as well: \
+             unshare(CLONE_FS) failed: {error}"
+        );
         worker.events.log(LogLine { level: Level::Warn, request: None, text });
     }
     give_up_priority();
@@ -72,16 +75,16 @@ fn run(worker: &Arc<Worker>) {
 }
 
 /// Gives Python's threads a umask and a current directory of their own, apart from the event loop's: nginx's
-/// umask is 0, for it sets the mode of each file it makes. The threads that this one starts share them.
+/// umask is 0, for it sets the mode of each file it makes. The threads that this one starts share them. A container
+/// may refuse that; then the umask is set for the whole worker, so that no file is made for everybody to write.
 fn set_umask(umask: u32) -> io::Result<()> {
     // SAFETY: plain system calls; what is unshared is the umask, the current and the root directory.
     unsafe {
-        if libc::unshare(libc::CLONE_FS) != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let unshared = libc::unshare(libc::CLONE_FS);
+        let error = io::Error::last_os_error();
         libc::umask(umask);
+        if unshared == 0 { Ok(()) } else { Err(error) }
     }
-    Ok(())
 }
 
 /// A `worker_priority` above the usual one (nice below 0) is for the event loop, which needs a processor for

@@ -79,3 +79,14 @@ def test_an_application_changes_its_own_alone(nginx):
     assert client.get("/").text == "0o660 0o660"
     (worker,) = nginx.workers()
     assert os.readlink(f"/proc/{worker}/cwd") == os.readlink(f"/proc/{os.getpid()}/cwd")
+
+
+def test_a_container_may_refuse_a_umask_of_its_own(nginx, daemon, monkeypatch):
+    library = nginx.root / "refuse.so"
+    source = "#include <errno.h>\nint unshare(int flags) { errno = EPERM; return -1; }\n"
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
+    subprocess.run(command, input=source, text=True, check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    assert daemon(0o022).get("/").text == "0o644 0o644"
+    nginx.wait_log("unshare(CLONE_FS) failed")
+    assert len(nginx.log_lines("unshare(CLONE_FS) failed")) == 1
