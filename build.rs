@@ -19,22 +19,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rustc-env=PYWSGI_PYTHON_EXECUTABLE={executable}");
     }
 
-    // nginx-sys says which nginx its bindings are of. From 1.23 on a header that may come several times
+    // nginx-bindings says which nginx its bindings are of. From 1.23 on a header that may come several times
     // is a linked list.
     println!("cargo:rerun-if-env-changed=DEP_NGINX_VERSION_NUMBER");
     println!("cargo:rustc-check-cfg=cfg(nginx_1_23, nginx_1_29)");
     let nginx: u32 = env::var("DEP_NGINX_VERSION_NUMBER")?.parse()?;
     if nginx >= 1_023_000 {
         println!("cargo:rustc-cfg=nginx_1_23");
-    }
-    // Since then a field of two bytes stands before the flags of ngx_http_request_t, and bindgen puts the
-    // flags elsewhere than the C compiler does: the module would set others than it means.
-    if nginx >= 1_029_003 {
-        return Err(
-            "nginx 1.29.3 and later cannot be built for yet: the bindings that nginx-sys makes \
-                    misplace the bit fields of ngx_http_request_t; use nginx up to 1.29.2, or 1.28"
-                .into(),
-        );
     }
     // It can send 103 Early Hints.
     if nginx >= 1_029_000 {

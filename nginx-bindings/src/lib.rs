@@ -1,0 +1,192 @@
+//! nginx's C interface, as far as the module uses it: `build/surface.rs` lists what that is, and `build/check.rs`
+//! compares it with what the C compiler makes of nginx's headers. The rest is what nginx has as macros and
+//! inline functions.
+
+mod bindings {
+    #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, unnecessary_transmutes)]
+    #![allow(dead_code, unsafe_op_in_unsafe_fn, unused_imports)]
+    #![allow(clippy::all, clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
+    include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
+}
+
+use std::mem::offset_of;
+use std::ptr;
+
+pub use self::bindings::*;
+
+/// `NGX_HTTP_MAIN_CONF_OFFSET`.
+pub const NGX_HTTP_MAIN_CONF_OFFSET: usize = offset_of!(ngx_http_conf_ctx_t, main_conf);
+
+/// `NGX_HTTP_LOC_CONF_OFFSET`.
+pub const NGX_HTTP_LOC_CONF_OFFSET: usize = offset_of!(ngx_http_conf_ctx_t, loc_conf);
+
+impl ngx_str_t {
+    /// `ngx_null_string`.
+    pub const fn empty() -> Self {
+        Self { len: 0, data: ptr::null_mut() }
+    }
+}
+
+impl ngx_array_t {
+    /// Its elements.
+    ///
+    /// # Safety
+    ///
+    /// The array is initialised and holds elements of type `T`; nothing changes it while the slice is used.
+    pub unsafe fn as_slice<T>(&self) -> &[T] {
+        if self.nelts == 0 {
+            return &[];
+        }
+        // SAFETY: the caller's.
+        unsafe { std::slice::from_raw_parts(self.elts.cast(), self.nelts) }
+    }
+}
+
+impl ngx_command_t {
+    /// `ngx_null_command`, which ends a table of directives.
+    pub const fn empty() -> Self {
+        Self {
+            name: ngx_str_t::empty(),
+            type_: 0,
+            set: None,
+            conf: 0,
+            offset: 0,
+            post: ptr::null_mut(),
+        }
+    }
+}
+
+impl ngx_module_t {
+    /// `NGX_MODULE_V1` and `NGX_MODULE_V1_PADDING`: a module of this nginx, without anything of its own yet.
+    pub const fn default() -> Self {
+        Self {
+            ctx_index: ngx_uint_t::MAX,
+            index: ngx_uint_t::MAX,
+            name: ptr::null_mut(),
+            spare0: 0,
+            spare1: 0,
+            version: nginx_version as ngx_uint_t,
+            signature: PYWSGI_NGINX_SIGNATURE.as_ptr(),
+            ctx: ptr::null_mut(),
+            commands: ptr::null_mut(),
+            type_: 0,
+            init_master: None,
+            init_module: None,
+            init_process: None,
+            init_thread: None,
+            exit_thread: None,
+            exit_process: None,
+            exit_master: None,
+            spare_hook0: 0,
+            spare_hook1: 0,
+            spare_hook2: 0,
+            spare_hook3: 0,
+            spare_hook4: 0,
+            spare_hook5: 0,
+            spare_hook6: 0,
+            spare_hook7: 0,
+        }
+    }
+}
+
+/// `ngx_event_add_timer`: calls the event's handler after `timer` milliseconds, unless it is deleted before. A
+/// timer that is set already stays as it is if the difference is below `NGX_TIMER_LAZY_DELAY`.
+///
+/// # Safety
+///
+/// On nginx's thread; `event` is valid until its timer has run or been deleted.
+#[inline]
+pub unsafe fn ngx_add_timer(event: *mut ngx_event_t, timer: ngx_msec_t) {
+    // SAFETY: the caller's; a node whose timer_set is 1 is in the tree.
+    unsafe {
+        let key = ngx_current_msec.wrapping_add(timer);
+        if (*event).timer_set() != 0 {
+            // ngx_msec_int_t is signed there: nginx's clock may wrap.
+            let difference = key.wrapping_sub((*event).timer.key) as isize;
+            if difference.unsigned_abs() < NGX_TIMER_LAZY_DELAY as usize {
+                return;
+            }
+            ngx_del_timer(event);
+        }
+        (*event).timer.key = key;
+        ngx_rbtree_insert(&raw mut ngx_event_timer_rbtree, &raw mut (*event).timer);
+        (*event).set_timer_set(1);
+    }
+}
+
+/// `ngx_event_del_timer`.
+///
+/// # Safety
+///
+/// On nginx's thread; the event's timer is set.
+#[inline]
+pub unsafe fn ngx_del_timer(event: *mut ngx_event_t) {
+    // SAFETY: the caller's. NGX_DEBUG's nginx looks at the pointers afterwards.
+    unsafe {
+        ngx_rbtree_delete(&raw mut ngx_event_timer_rbtree, &raw mut (*event).timer);
+        (*event).timer.left = ptr::null_mut();
+        (*event).timer.right = ptr::null_mut();
+        (*event).timer.parent = ptr::null_mut();
+        (*event).set_timer_set(0);
+    }
+}
+
+/// `ngx_queue_insert_before`: `node` becomes the one before `queue`; before the head that is the last.
+///
+/// # Safety
+///
+/// `queue` is in a queue, `node` is in none.
+#[inline]
+pub unsafe fn ngx_queue_insert_before(queue: *mut ngx_queue_t, node: *mut ngx_queue_t) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*node).prev = (*queue).prev;
+        (*(*node).prev).next = node;
+        (*node).next = queue;
+        (*queue).prev = node;
+    }
+}
+
+/// `ngx_queue_remove`.
+///
+/// # Safety
+///
+/// `node` is in a queue.
+#[inline]
+pub unsafe fn ngx_queue_remove(node: *mut ngx_queue_t) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*(*node).next).prev = (*node).prev;
+        (*(*node).prev).next = (*node).next;
+        (*node).prev = ptr::null_mut();
+        (*node).next = ptr::null_mut();
+    }
+}
+
+/// `ngx_list_init`: makes `list` an empty one whose parts take `count` elements of `size` bytes.
+///
+/// # Safety
+///
+/// `list` may be written, `pool` is valid.
+#[inline]
+pub unsafe fn ngx_list_init(
+    list: *mut ngx_list_t,
+    pool: *mut ngx_pool_t,
+    count: ngx_uint_t,
+    size: usize,
+) -> ngx_int_t {
+    // SAFETY: the caller's; the first part is in the list itself.
+    unsafe {
+        (*list).part.elts = ngx_palloc(pool, count * size);
+        if (*list).part.elts.is_null() {
+            return NGX_ERROR as ngx_int_t;
+        }
+        (*list).part.nelts = 0;
+        (*list).part.next = ptr::null_mut();
+        (*list).last = &raw mut (*list).part;
+        (*list).size = size;
+        (*list).nalloc = count;
+        (*list).pool = pool;
+        NGX_OK as ngx_int_t
+    }
+}
