@@ -14,8 +14,9 @@ import sysconfig
 import time
 import traceback
 from collections.abc import Iterator
+from types import ModuleType
 
-from pywsgi._target import Target
+from pywsgi._target import LoadError, Target
 
 Signature = tuple[int, int, int]
 
@@ -52,6 +53,14 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         group = getattr(each, "exceptions", ())
         if isinstance(group, tuple):
             pending += [inner for inner in group if isinstance(inner, BaseException)]
+
+
+def is_of_the_files_alone(error: BaseException) -> bool:
+    """Whether another attempt with the same files must fail again. Else the reason may lie outside:
+    a database that does not answer, a folder that cannot be read."""
+    if isinstance(error, LoadError):
+        return error.__cause__ is None and error.__context__ is None
+    return isinstance(error, SyntaxError)
 
 
 def files_of(error: BaseException) -> Iterator[str]:
@@ -115,6 +124,19 @@ def directory_of(target: Target) -> str | None:
 
 def is_under(directory: str | None, file: str) -> bool:
     return directory is not None and file.startswith(os.path.join(directory, ""))
+
+
+def namespace_of(module: ModuleType) -> list[str]:
+    """The folders of a namespace package (PEP 420), which has no file; of another module, none."""
+    folders = getattr(module, "__path__", ())
+    is_namespace = getattr(module, "__file__", None) is None
+    return [str(folder) for folder in folders] if is_namespace else []
+
+
+def places_of(module: ModuleType) -> list[str]:
+    """The module's file, or the folders of a namespace package."""
+    file = getattr(module, "__file__", None)
+    return [file] if isinstance(file, str) else namespace_of(module)
 
 
 def is_installed(file: str) -> bool:

@@ -2,12 +2,13 @@
 try.
 
 An application that does not import must cost nothing but its own locations: `load()` remembers the
-files that the failure concerns, `changed()` says whether one of them differs, and the next `load()`
-begins by forgetting the modules that the failed attempt had left behind.
+files that the failure concerns, `changed()` says whether one of them differs, `may_pass` whether
+another attempt may succeed although none does, and the next `load()` begins by forgetting the
+modules that the failed attempt had left behind.
 
-`load()` runs on Python's main thread first, and after a failure on the thread of the request that
-tries again; never twice at a time for one application. Several applications share one interpreter,
-and may share modules: one that is broken must not take modules away from one that runs.
+`load()` runs on Python's main thread, or on one beside if that is busy; never twice at a time for
+one application. Several applications share one interpreter, and may share modules: one that is
+broken must not take modules away from one that runs.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ from pywsgi._failure import (
     drop_doubtful_bytecode,
     files_of,
     is_installed,
+    is_of_the_files_alone,
     is_under,
+    namespace_of,
+    places_of,
     signature,
 )
 from pywsgi._importing import finder, import_file
@@ -43,14 +47,22 @@ from pywsgi._target import LoadError, Reference, Target
 class Application:
     """One target of `wsgi_app`, and the names that are tried where it names no callable."""
 
-    def __init__(self, target: str, callables: Sequence[str] = ("application", "app")) -> None:
+    def __init__(
+        self,
+        target: str,
+        callables: Sequence[str] = ("application", "app"),
+        has_home: bool = False,
+    ) -> None:
         self._target = target
+        self._has_home = has_home
         self._callables = tuple(callables)
         self._directory: str | None = None
         # What the last failure concerns: its files, and the modules that it has left behind.
         self._watched: dict[str, Signature | None] = {}
         self._left_behind: dict[str, ModuleType] = {}
         self._module = ""
+        # Whether the last failure may pass without a change of its files.
+        self.may_pass = False
 
     @property
     def name(self) -> str:
@@ -146,22 +158,25 @@ class Application:
     # After a failure.
 
     def _remember(self, error: BaseException, imported: Sequence[str], started: int) -> None:
+        self.may_pass = not is_of_the_files_alone(error)
         files = {file for each in chain(error) for file in files_of(each)}
         target = Target.split(self._target)
         files.update([target.place] if target.is_file else candidates(target.place))
         self._left_behind = {}
         for name in imported:
             module = sys.modules.get(name)
+            if module is None:
+                continue
             file = getattr(module, "__file__", None)
-            if (
-                module is not None
-                and isinstance(file, str)
-                and not file.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
-                and not is_installed(file)
-                and (is_under(self._directory, file) or file in files)
-            ):
+            if isinstance(file, str):
+                own = is_under(self._directory, file) or file in files
+                native = file.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
+                if own and not native and not is_installed(file):
+                    self._left_behind[name] = module
+                    files.add(file)
+            elif any(not is_installed(folder) for folder in namespace_of(module)):
+                # What was taken for a namespace package may be a package that could not be read.
                 self._left_behind[name] = module
-                files.add(file)
         for file in files:
             if is_under(self._directory, file):
                 drop_doubtful_bytecode(file)
@@ -188,7 +203,7 @@ class Application:
             name: module
             for name, module in self._left_behind.items()
             if (name == self._module != other._module)
-            or not is_under(other._directory, module.__file__ or "")
+            or not any(is_under(other._directory, file) for file in places_of(module))
         }
 
     def _advice(self, error: BaseException) -> str:

@@ -53,6 +53,8 @@ pub(crate) struct Exchange {
     /// The thread has entered the application, and may be interrupted.
     entered: AtomicBool,
     cancelled: AtomicBool,
+    /// It has waited for an import of its application.
+    waited: AtomicBool,
 }
 
 /// What a request is doing, for the event loop's timer.
@@ -87,7 +89,18 @@ impl Exchange {
             callbacks: Callbacks::default(),
             entered: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
+            waited: AtomicBool::new(false),
         }
+    }
+
+    /// Who imports: the request has waited for that at its [`Gate`](super::gate::Gate).
+    pub(super) fn set_waited(&self) {
+        self.waited.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the request waited for an import? It does so once: another attempt is a later request's.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.waited.load(Ordering::Relaxed)
     }
 
     /// Thread: takes the request on; false where it has expired.

@@ -1,17 +1,26 @@
-//! Where an application's requests wait until it has been imported for the first time.
+//! Where an application's requests wait while it is imported.
 //!
 //! They wait here and not in a pool, so that a slow import holds no thread, and no request of another
 //! application.
+//!
+//! The gate is `SHUT` until the first import has ended: all wait. While an import that has failed is tried
+//! again it is `SHUT` or `AJAR`: then the request that began the attempt waits, and others go on to be
+//! answered 500 at once.
 
 use super::exchange::Job;
 use super::id::RequestId;
-use super::sync::{AtomicBool, Mutex, Ordering, lock};
+use super::sync::{AtomicU8, Mutex, Ordering, lock};
 
 #[derive(Debug)]
 pub(crate) struct Gate {
-    open: AtomicBool,
+    /// Written under the lock of `waiting`.
+    state: AtomicU8,
     waiting: Mutex<Vec<Job>>,
 }
+
+const SHUT: u8 = 0;
+const OPEN: u8 = 1;
+const AJAR: u8 = 2;
 
 /// What became of a request at the gate.
 #[derive(Debug)]
@@ -24,22 +33,22 @@ pub(crate) enum Passage {
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { open: AtomicBool::new(false), waiting: Mutex::new(Vec::new()) }
+        Self { state: AtomicU8::new(SHUT), waiting: Mutex::new(Vec::new()) }
     }
 
-    /// Has the application been imported, or failed to be?
+    /// Is nobody importing the application? It has been imported, or has failed to be.
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) == OPEN
     }
 
     /// Event loop: lets a request through, or keeps it; at most `limit` wait.
     pub(crate) fn pass(&self, job: Job, limit: usize) -> Passage {
-        if self.open.load(Ordering::Acquire) {
+        if self.state.load(Ordering::Acquire) != SHUT {
             return Passage::Through(job);
         }
         let mut waiting = lock(&self.waiting);
         // Opened in between: `open` stores under the lock.
-        if self.open.load(Ordering::Acquire) {
+        if self.state.load(Ordering::Acquire) != SHUT {
             return Passage::Through(job);
         }
         if waiting.len() >= limit {
@@ -49,17 +58,36 @@ impl Gate {
         Passage::Waits
     }
 
-    /// Python's main thread: the application has been imported, or has failed to; either way requests
-    /// go on. Gives back those that waited.
+    /// Who imports: the application has been imported, or has failed to; either way requests go on. Gives
+    /// back those that waited.
     pub(crate) fn open(&self) -> Vec<Job> {
         let mut waiting = lock(&self.waiting);
-        self.open.store(true, Ordering::Release);
+        self.state.store(OPEN, Ordering::Release);
         std::mem::take(&mut *waiting)
+    }
+
+    /// Who runs `job`: its application will be imported once more, and [`open`](Self::open) will follow.
+    /// `job` waits for that, and so do those that come meanwhile, if `shut`.
+    pub(crate) fn close(&self, job: Job, shut: bool) {
+        let mut waiting = lock(&self.waiting);
+        self.state.store(if shut { SHUT } else { AJAR }, Ordering::Release);
+        waiting.push(job);
+    }
+
+    /// Who runs `job`: it waits as well, for it had gone through before the gate was closed. False where
+    /// the gate is open again.
+    pub(crate) fn wait(&self, job: &Job) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let waits = !self.is_open();
+        if waits {
+            waiting.push(Job::clone(job));
+        }
+        waits
     }
 
     /// Event loop: a request no longer waits.
     pub(crate) fn forget(&self, id: RequestId) {
-        if self.open.load(Ordering::Acquire) {
+        if self.is_open() {
             return;
         }
         lock(&self.waiting).retain(|job| job.id != id);
@@ -97,6 +125,33 @@ mod tests {
         assert!(matches!(gate.pass(third.clone(), 1), Passage::Waits));
         assert_eq!(waiting(&gate), [third.id]);
         gate.forget(third.id);
+    }
+
+    #[test]
+    fn while_it_is_ajar_only_who_began_waits() {
+        let gate = Gate::new();
+        let [first, second, third] = jobs(&worker(1, 0));
+        assert!(waiting(&gate).is_empty());
+        gate.close(first.clone(), false);
+        assert!(matches!(gate.pass(second, 9), Passage::Through(_)));
+        assert_eq!(waiting(&gate), [first.id]);
+        gate.close(first.clone(), false);
+        gate.forget(first.id);
+        assert!(waiting(&gate).is_empty());
+        assert!(!gate.wait(&third), "nobody would open it again");
+    }
+
+    #[test]
+    fn it_is_shut_again_for_all() {
+        let gate = Gate::new();
+        let [first, second, third] = jobs(&worker(1, 0));
+        assert!(waiting(&gate).is_empty());
+        gate.close(first.clone(), true);
+        assert!(gate.wait(&second));
+        assert!(matches!(gate.pass(third.clone(), 2), Passage::Full));
+        assert!(matches!(gate.pass(third.clone(), 3), Passage::Waits));
+        assert_eq!(waiting(&gate), [first.id, second.id, third.id]);
+        assert!(matches!(gate.pass(third, 0), Passage::Through(_)));
     }
 }
 

@@ -156,12 +156,13 @@ impl Worker {
         }
     }
 
-    /// Python's main thread: application `app` is ready for its requests. Gives back those that found
-    /// the queue of their pool full meanwhile.
+    /// Who imports application `app`: it is ready for its requests. Gives back those that found the queue of
+    /// their pool full meanwhile.
     #[must_use]
     pub(crate) fn open_gate(&self, app: usize) -> Vec<Job> {
         let mut refused = Vec::new();
         for job in self.gates.get(app).map(Gate::open).unwrap_or_default() {
+            job.set_waited();
             match job.location.executor {
                 Executor::Inline => self.events.push(Event::Run(job)),
                 Executor::Threads(_) => {
@@ -173,6 +174,19 @@ impl Worker {
             }
         }
         refused
+    }
+
+    /// Who runs `job`: application `app` will be imported once more, and `job` waits for that, and so do
+    /// those that come meanwhile, if `shut`.
+    pub(crate) fn close_gate(&self, app: usize, job: &Job, shut: bool) {
+        if let Some(gate) = self.gates.get(app) {
+            gate.close(Arc::clone(job), shut);
+        }
+    }
+
+    /// Who runs `job`: it waits as well. False where the gate is open again.
+    pub(crate) fn wait_at_gate(&self, app: usize, job: &Job) -> bool {
+        self.gates.get(app).is_some_and(|gate| gate.wait(job))
     }
 
     /// Python's main thread: the interpreter did not start. Gives back the requests that waited.

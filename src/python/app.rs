@@ -1,71 +1,256 @@
 //! The applications of a worker: each is imported once, and again only after a failure.
+//!
+//! A failed import is tried again by the next request after a file that it concerns has changed, or after a
+//! pause, because its cause may lie elsewhere: a database that did not answer. [`imports`] does it, on
+//! another thread than the request's, one attempt at a time for an application. The request that begins the
+//! attempt waits for it at the [gate](crate::bridge::gate). After a change the others wait as well, for what
+//! they would be told is no longer true; after a pause they are answered 500 at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use pyo3::prelude::*;
 
+use super::attempts::{Attempts, Happened};
+use super::imports;
 use super::logging;
 use super::runtime::Runtime;
 use super::shim;
 use crate::bridge::config::AppConfig;
 use crate::bridge::events::Level;
+use crate::bridge::exchange::Job;
 use crate::http::response::Dropped;
 
 pub(super) struct App {
     pub(super) target: String,
+    /// Its place among the applications.
+    at: usize,
     /// `pywsgi._loader.Application`
     loader: Py<PyAny>,
     callable: OnceLock<Py<PyAny>>,
     /// The same, checked by `wsgi_debug validate`.
     validated: OnceLock<Py<PyAny>>,
-    /// The traceback of the last import, where that has failed.
-    failure: Mutex<String>,
-    import: Import,
+    failure: Mutex<Failure>,
     hop_by_hop_said: AtomicBool,
     repeated_said: AtomicBool,
     mount_said: AtomicBool,
 }
 
+/// What is known of the imports that have failed.
+#[derive(Default)]
+struct Failure {
+    /// The traceback of the last one.
+    report: String,
+    /// The traceback that is in the log.
+    said: String,
+    attempts: Attempts,
+    /// Another attempt is on its way.
+    running: Option<Why>,
+}
+
+/// Why a failed import is tried again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// A file that it concerns has changed.
+    Changed,
+    /// The pause is over.
+    Due,
+}
+
+/// What becomes of a request at its application.
+pub(super) enum Admission<'a> {
+    Ready(&'a Py<PyAny>),
+    /// The application is imported once more; the request comes again after that.
+    Waits,
+    /// The application could not be imported.
+    Refused,
+}
+
 impl App {
-    pub(super) fn new(py: Python<'_>, config: &AppConfig) -> PyResult<Self> {
-        let loader = shim::function(py, "pywsgi._loader", "Application")?
-            .call1((&config.target, &config.callables))?;
+    pub(super) fn new(
+        py: Python<'_>,
+        at: usize,
+        config: &AppConfig,
+        has_home: bool,
+    ) -> PyResult<Self> {
+        let loader = shim::function(py, "pywsgi._loader", "Application")?.call1((
+            &config.target,
+            &config.callables,
+            has_home,
+        ))?;
         Ok(Self {
             target: config.target.clone(),
+            at,
             loader: loader.unbind(),
             callable: OnceLock::new(),
             validated: OnceLock::new(),
             failure: Mutex::default(),
-            import: Import::default(),
             hop_by_hop_said: AtomicBool::new(false),
             repeated_said: AtomicBool::new(false),
             mount_said: AtomicBool::new(false),
         })
     }
 
-    /// Imports it for the first time; a failure is in the log.
+    /// Imports it, on the one thread that does so now; a failure is in the log. The gate is to be opened
+    /// after that.
     pub(super) fn load(&self, py: Python<'_>, runtime: &Runtime) {
+        let began = Instant::now();
         match self.loader.call_method0(py, "load") {
             Ok(callable) => {
                 // Only one thread imports at a time.
                 let _first = self.callable.set(callable);
+                self.say_imported(py, began);
             }
-            Err(error) => {
-                let what = format!(
-                    "application \"{}\" cannot be imported; its locations answer 500 until one of the \
-                     files concerned has changed",
-                    self.target
-                );
-                let report = logging::exception(py, runtime, &what, &error);
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = report;
+            Err(error) => self.fail(py, runtime, began, &error),
+        }
+        self.failure().running = None;
+    }
+
+    /// The import has panicked, or there is no thread for it.
+    pub(super) fn lose(&self, what: &str) {
+        let now = Instant::now();
+        let mut failure = self.failure();
+        what.clone_into(&mut failure.report);
+        what.clone_into(&mut failure.said);
+        failure.attempts.fail(now, now, true);
+        failure.attempts.say(now);
+        failure.running = None;
+    }
+
+    fn say_imported(&self, py: Python<'_>, began: Instant) {
+        let seconds = seconds(began);
+        let (failed, refused) = {
+            let failure = self.failure();
+            (failure.attempts.failed(), failure.attempts.refused())
+        };
+        let text = match failed {
+            0 => format!("application \"{}\" imported in {seconds} s", self.target),
+            _ => format!(
+                "application \"{}\" imported in {seconds} s, after {failed} failed attempts and {refused} \
+                 requests that were answered 500",
+                self.target
+            ),
+        };
+        logging::write(py, Level::Notice, &text);
+    }
+
+    fn fail(&self, py: Python<'_>, runtime: &Runtime, began: Instant, error: &PyErr) {
+        let report = logging::traceback(py, runtime, error);
+        // Where the loader itself is broken, better too often than never.
+        let passing = self.loader.getattr(py, "may_pass").and_then(|passing| passing.is_truthy(py));
+        let passing = passing.unwrap_or(true);
+        let first = {
+            let now = Instant::now();
+            let mut failure = self.failure();
+            failure.report.clone_from(&report);
+            if failure.running == Some(Why::Changed) {
+                failure.attempts.renew();
             }
+            failure.attempts.fail(began, now, passing);
+            // A further attempt after a pause is said by `refuse`, once a minute.
+            let first = failure.running != Some(Why::Due);
+            if first {
+                failure.said.clone_from(&report);
+                failure.attempts.say(now);
+            }
+            first
+        };
+        if first {
+            let pause = if passing { ", or after a pause of some seconds" } else { "" };
+            let what = format!(
+                "application \"{}\" cannot be imported; its locations answer 500, and the next request after \
+                 one of the files concerned has changed{pause} tries again",
+                self.target
+            );
+            logging::write(py, Level::Error, &what);
+            logging::write(py, Level::Error, &report);
         }
     }
 
     /// Why it could not be imported.
-    pub(super) fn failure(&self) -> String {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn report(&self) -> String {
+        self.failure().report.clone()
+    }
+
+    /// The callable for `job`, unless its import has failed and is tried again, or not.
+    pub(super) fn admit(&self, py: Python<'_>, runtime: &Runtime, job: &Job) -> Admission<'_> {
+        match self.callable.get() {
+            Some(callable) => Admission::Ready(callable),
+            None => self.try_again(py, runtime, job),
+        }
+    }
+
+    #[cold]
+    fn try_again(&self, py: Python<'_>, runtime: &Runtime, job: &Job) -> Admission<'_> {
+        let running = self.failure().running;
+        let why = match running {
+            Some(Why::Due) => None,
+            Some(Why::Changed) => Some(Why::Changed),
+            None if job.has_waited() => None,
+            None if self.has_changed(py) => Some(Why::Changed),
+            None => self.failure().attempts.is_due(Instant::now()).then_some(Why::Due),
+        };
+        let Some(why) = why else { return self.refuse(py) };
+        let begins = {
+            let mut failure = self.failure();
+            // Under the lock: who imports takes `running` back before it opens the gate.
+            match failure.running {
+                // It has ended meanwhile.
+                None if running.is_some() || self.callable.get().is_some() => false,
+                None => {
+                    failure.running = Some(why);
+                    runtime.worker.close_gate(self.at, job, why == Why::Changed);
+                    true
+                }
+                Some(_) if runtime.worker.wait_at_gate(self.at, job) => return Admission::Waits,
+                Some(_) => false,
+            }
+        };
+        if begins {
+            imports::import_again(runtime, self.at);
+            return Admission::Waits;
+        }
+        match self.callable.get() {
+            Some(callable) => Admission::Ready(callable),
+            None => self.refuse(py),
+        }
+    }
+
+    fn has_changed(&self, py: Python<'_>) -> bool {
+        self.loader
+            .call_method0(py, "changed")
+            .and_then(|changed| changed.is_truthy(py))
+            .unwrap_or(true)
+    }
+
+    /// A request is answered 500. That is said once a minute.
+    fn refuse(&self, py: Python<'_>) -> Admission<'_> {
+        let (happened, report, said_before) = {
+            let mut failure = self.failure();
+            let Some(happened) = failure.attempts.refuse(Instant::now()) else {
+                return Admission::Refused;
+            };
+            let report = failure.report.clone();
+            let said_before = std::mem::replace(&mut failure.said, report.clone()) == report;
+            (happened, report, said_before)
+        };
+        let Happened { requests, attempts, seconds } = happened;
+        let text = format!(
+            "application \"{}\" still cannot be imported: in the last {seconds} s {requests} requests were \
+             answered 500, and {attempts} further attempts have failed; the last one with: {}",
+            self.target,
+            report.lines().last().unwrap_or_default(),
+        );
+        logging::write(py, Level::Error, &text);
+        if !said_before {
+            logging::write(py, Level::Error, &report);
+        }
+        Admission::Refused
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `callable` within the checks of `wsgi_debug validate`.
@@ -80,36 +265,6 @@ impl App {
         let validator = shim::function(py, "pywsgi._validate", "validator")?;
         let validated = validator.call1((callable,))?.unbind();
         Ok(self.validated.get_or_init(|| validated))
-    }
-
-    /// The callable; after a failed import it is tried again where a file concerned has changed.
-    pub(super) fn callable(&self, py: Python<'_>, runtime: &Runtime) -> Option<&Py<PyAny>> {
-        if let Some(callable) = self.callable.get() {
-            return Some(callable);
-        }
-        let Some(importing) = self.import.begin() else {
-            // Detached: the importing thread needs the interpreter.
-            py.detach(|| self.import.wait());
-            return self.callable.get();
-        };
-        // Another thread may have done so meanwhile.
-        if let Some(callable) = self.callable.get() {
-            return Some(callable);
-        }
-        let changed = self
-            .loader
-            .call_method0(py, "changed")
-            .and_then(|changed| changed.is_truthy(py))
-            .unwrap_or(true);
-        if changed {
-            self.load(py, runtime);
-        }
-        drop(importing);
-        if self.callable.get().is_none() && !changed {
-            let text = format!("application \"{}\" was not imported, see above", self.target);
-            logging::write(py, Level::Error, &text);
-        }
-        self.callable.get()
     }
 
     /// Says once for each reason that a header is not sent.
@@ -139,76 +294,8 @@ impl App {
     }
 }
 
-/// Who imports an application: one thread at a time.
-#[derive(Default)]
-struct Import {
-    running: Mutex<bool>,
-    ended: Condvar,
-}
-
-impl Import {
-    /// Nobody else imports until what this gives is dropped; `None` where another thread does.
-    fn begin(&self) -> Option<Importing<'_>> {
-        let already = std::mem::replace(&mut *self.running(), true);
-        (!already).then(|| Importing(self))
-    }
-
-    /// Waits until nobody imports.
-    fn wait(&self) {
-        let mut running = self.running();
-        while *running {
-            running = self.ended.wait(running).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn running(&self) -> MutexGuard<'_, bool> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// This thread imports. It ends with a panic as well: the other threads would wait for ever.
-struct Importing<'a>(&'a Import);
-
-impl Drop for Importing<'_> {
-    fn drop(&mut self) {
-        let Self(import) = *self;
-        *import.running() = false;
-        import.ended.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::panic;
-    use std::thread;
-
-    use super::*;
-
-    #[test]
-    fn one_thread_imports_and_the_others_wait() {
-        let import = Import::default();
-        let importing = import.begin().unwrap();
-        assert!(import.begin().is_none());
-        assert!(import.begin().is_none(), "who is refused ends nothing");
-        thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                import.wait();
-                import.begin().is_some()
-            });
-            drop(importing);
-            assert!(other.join().unwrap());
-        });
-    }
-
-    #[test]
-    fn an_import_that_panics_is_over() {
-        let import = Import::default();
-        let panicked = panic::catch_unwind(|| {
-            let _importing = import.begin().unwrap();
-            panic!("in the import");
-        });
-        assert!(panicked.is_err());
-        import.wait();
-        assert!(import.begin().is_some());
-    }
+/// The seconds since then, to two digits.
+fn seconds(began: Instant) -> String {
+    let seconds = began.elapsed().as_secs_f64();
+    if seconds < 1.0 { format!("{seconds:.2}") } else { format!("{seconds:.1}") }
 }

@@ -44,6 +44,7 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
     loop {
         let task = runtime.worker.tasks.next();
         if matches!(task, Task::Stop) {
+            runtime.imports.end();
             return;
         }
         if catch_unwind(AssertUnwindSafe(|| attend(runtime, task))).is_err() {

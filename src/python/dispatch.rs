@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
 
+use super::app::Admission;
 use super::attendant;
 use super::fork;
 use super::logging;
@@ -14,8 +15,8 @@ use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::output::End;
 
-/// Runs the application for `job`. Whatever happens, the job has an end afterwards, or, for the executor
-/// `inline` alone, a rest to go on with. `ident` is `threading.get_ident()` of a pool's thread.
+/// Runs the application for `job`. Whatever happens, the job has an end afterwards, or waits for its
+/// application's import, or, for the executor `inline` alone, has a rest to go on with. `ident` is `threading.get_ident()` of a pool's thread.
 pub(super) fn run(
     py: Python<'_>,
     runtime: &Runtime,
@@ -29,10 +30,22 @@ pub(super) fn run(
         logging::leave(py, runtime);
         return None;
     }
+    let Some(app) = runtime.apps.get(job.location.app) else {
+        fail(job);
+        return None;
+    };
+    let callable = match app.admit(py, runtime, job) {
+        Admission::Ready(callable) => Some(callable),
+        Admission::Refused => None,
+        Admission::Waits => return None,
+    };
     if !job.start(ident) {
         return None;
     }
-    let rest = on_behalf(py, runtime, job, ident, || call(py, runtime, job, kit));
+    let rest = on_behalf(py, runtime, job, ident, || match callable {
+        Some(callable) => wsgi::call(py, runtime, app, callable, job, kit),
+        None => wsgi::refuse(py, runtime, app, job),
+    });
     kit.release(py);
     rest
 }
@@ -94,17 +107,6 @@ pub(super) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callba
         if ran.is_err() {
             logging::write(py, Level::Alert, "pywsgi panicked in a Python thread, in a callback");
         }
-    }
-}
-
-fn call(py: Python<'_>, runtime: &Runtime, job: &Job, kit: &mut Kit) -> Option<Rest> {
-    let Some(app) = runtime.apps.get(job.location.app) else {
-        fail(job);
-        return None;
-    };
-    match app.callable(py, runtime) {
-        Some(callable) => wsgi::call(py, runtime, app, callable, job, kit),
-        None => wsgi::refuse(py, runtime, app, job),
     }
 }
 

@@ -1,13 +1,16 @@
-//! The applications' first imports: one after another on Python's main thread, where libraries that insist
-//! on it find it. One that takes long, or never ends, holds up only itself: the others are then imported
-//! on threads beside.
+//! The applications' imports: one after another on Python's main thread, where libraries that insist on it
+//! find it. One that takes long, or never ends, holds up only itself: the others are then imported on
+//! threads beside.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 
+use super::fork;
 use super::main_thread::STACK;
 use super::runtime::Runtime;
 use crate::bridge::events::{Level, LogLine};
@@ -16,8 +19,26 @@ use crate::bridge::output::End;
 /// How long an import may hold up those behind it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What the main thread does after the first imports: those that are tried again.
+#[derive(Default)]
+pub(super) struct Imports {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    runtime: OnceLock<Weak<Runtime>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    apps: VecDeque<usize>,
+    /// The main thread has nothing to do.
+    idle: bool,
+    ended: bool,
+}
+
 /// Imports all applications; comes back when this thread has none left to do.
 pub(super) fn run(runtime: &Arc<Runtime>) {
+    // There is one main thread, which comes by once.
+    let _first = runtime.imports.runtime.set(Arc::downgrade(runtime));
     let next = Arc::new(AtomicUsize::new(0));
     if runtime.apps.len() > 1 {
         let (own_runtime, own_next) = (Arc::clone(runtime), Arc::clone(&next));
@@ -26,15 +47,98 @@ pub(super) fn run(runtime: &Arc<Runtime>) {
     import_rest(runtime, &next);
 }
 
+/// Main thread: imports what is tried again, until [`Imports::end`].
+pub(super) fn serve(runtime: &Runtime) {
+    while let Some(at) = runtime.imports.next() {
+        import(runtime, at);
+    }
+}
+
+/// Any thread, even the event loop's: has application `at`, whose gate is closed, imported once more. On the
+/// main thread, unless that is busy with another import.
+pub(super) fn import_again(runtime: &Runtime, at: usize) {
+    if runtime.imports.give_to_main(at) {
+        return;
+    }
+    let own_runtime = runtime.imports.runtime.get().and_then(Weak::upgrade);
+    let started = own_runtime.is_some_and(|own| beside(runtime, move || import(&own, at)));
+    if !started {
+        if let Some(app) = runtime.apps.get(at) {
+            app.lose("there was no thread for another attempt to import the application");
+        }
+        open_gate(runtime, at);
+    }
+}
+
+impl Imports {
+    /// The worker ends.
+    pub(super) fn end(&self) {
+        self.queue().ended = true;
+        self.changed.notify_one();
+    }
+
+    fn give_to_main(&self, at: usize) -> bool {
+        let mut queue = self.queue();
+        let idle = std::mem::take(&mut queue.idle);
+        if idle {
+            queue.apps.push_back(at);
+            self.changed.notify_one();
+        }
+        idle
+    }
+
+    fn next(&self) -> Option<usize> {
+        let mut queue = self.queue();
+        loop {
+            if queue.ended {
+                return None;
+            }
+            if let Some(at) = queue.apps.pop_front() {
+                return Some(at);
+            }
+            queue.idle = true;
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn import_rest(runtime: &Runtime, next: &AtomicUsize) {
     loop {
         let at = next.fetch_add(1, Ordering::Relaxed);
-        let Some(app) = runtime.apps.get(at) else { return };
-        Python::attach(|py| app.load(py, runtime));
-        for job in runtime.worker.open_gate(at) {
-            // A request that has ended meanwhile wants no answer.
-            let _gone = job.end(None, End::Refused);
+        if at >= runtime.apps.len() {
+            return;
         }
+        import(runtime, at);
+    }
+}
+
+/// Imports one application. Whatever happens, its requests go on afterwards.
+fn import(runtime: &Runtime, at: usize) {
+    let Some(app) = runtime.apps.get(at) else { return };
+    let load = || {
+        Python::attach(|py| {
+            app.load(py, runtime);
+            if fork::is_child() {
+                fork::leave(py, runtime, None);
+            }
+        });
+    };
+    if catch_unwind(AssertUnwindSafe(load)).is_err() {
+        let text = format!("pywsgi panicked in the import of application \"{}\"", app.target);
+        app.lose(&text);
+        runtime.worker.events.log(LogLine { level: Level::Alert, request: None, text });
+    }
+    open_gate(runtime, at);
+}
+
+fn open_gate(runtime: &Runtime, at: usize) {
+    for job in runtime.worker.open_gate(at) {
+        // A request that has ended meanwhile wants no answer.
+        let _gone = job.end(None, End::Refused);
     }
 }
 
@@ -52,10 +156,12 @@ fn help(runtime: &Arc<Runtime>, next: &Arc<AtomicUsize>) {
     }
 }
 
-fn beside(runtime: &Runtime, work: impl FnOnce() + Send + 'static) {
+/// Starts a thread; false where that fails, and is in the log.
+fn beside(runtime: &Runtime, work: impl FnOnce() + Send + 'static) -> bool {
     let builder = std::thread::Builder::new().name("pywsgi-import".to_owned()).stack_size(STACK);
-    if let Err(error) = builder.spawn(work) {
-        let text = format!("a thread for the applications' imports cannot be started: {error}");
-        runtime.worker.events.log(LogLine { level: Level::Alert, request: None, text });
-    }
+    let Err(error) = builder.spawn(work) else { return true };
+    let text = format!("a thread for the applications' imports cannot be started: {error}");
+    // Not waited for: it may be the event loop that asks.
+    let _full = runtime.worker.events.try_log(LogLine { level: Level::Alert, request: None, text });
+    false
 }

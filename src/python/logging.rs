@@ -85,14 +85,19 @@ pub(super) fn exception_at(
     what: &str,
     error: &PyErr,
 ) -> String {
+    let report = traceback(py, runtime, error);
     write(py, level, what);
-    // `into_value` gives the exception its traceback, which CPython keeps apart before 3.12.
-    let report = match runtime.format_exception.call1(py, (error.clone_ref(py).into_value(py),)) {
-        Ok(text) => text.to_string(),
-        Err(_) => error.to_string(),
-    };
     write(py, level, &report);
     report
+}
+
+/// An exception with its traceback, as Python prints it.
+pub(super) fn traceback(py: Python<'_>, runtime: &Runtime, error: &PyErr) -> String {
+    // `into_value` gives the exception its traceback, which CPython keeps apart before 3.12.
+    match runtime.format_exception.call1(py, (error.clone_ref(py).into_value(py),)) {
+        Ok(text) => text.to_string(),
+        Err(_) => error.to_string(),
+    }
 }
 
 /// The built-in module that the shim logs with.

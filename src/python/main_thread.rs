@@ -68,7 +68,10 @@ fn run(worker: &Arc<Worker>) {
     imports::run(&runtime);
     match attendant {
         // A panic is in the log of the panicking thread; the end is the same.
-        Some(attendant) => drop(attendant.join()),
+        Some(attendant) => {
+            imports::serve(&runtime);
+            drop(attendant.join());
+        }
         None => attendant::serve(&runtime),
     }
     end(worker, interpreter, runtime);

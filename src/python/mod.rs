@@ -2,6 +2,7 @@
 
 mod app;
 mod attached;
+mod attempts;
 mod attendant;
 mod dispatch;
 mod fork;

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use super::app::App;
+use super::imports::Imports;
 use super::shim;
 use crate::bridge::worker::Worker;
 use crate::http;
@@ -14,6 +15,7 @@ pub(super) struct Runtime {
     pub(super) worker: Arc<Worker>,
     /// In the order of the configuration's applications.
     pub(super) apps: Vec<App>,
+    pub(super) imports: Imports,
     /// `wsgi.errors`
     pub(super) errors: Py<PyAny>,
     pub(super) format_exception: Py<PyAny>,
@@ -45,7 +47,8 @@ impl Runtime {
             .config
             .apps
             .iter()
-            .map(|config| App::new(py, config))
+            .enumerate()
+            .map(|(at, config)| App::new(py, at, config, python.home.is_some()))
             .collect::<PyResult<Vec<_>>>()?;
         let header_keys = http::environ::KNOWN
             .iter()
@@ -54,6 +57,7 @@ impl Runtime {
         Ok(Self {
             worker: Arc::clone(worker),
             apps,
+            imports: Imports::default(),
             errors: errors.unbind(),
             format_exception: shim::function(py, "pywsgi._stacks", "format_exception")?.unbind(),
             format_stack: shim::function(py, "pywsgi._stacks", "format_stack")?.unbind(),

@@ -245,7 +245,7 @@ def test_it_is_not_imported_again_while_nothing_has_changed(nginx):
         """
         from testkit import record
         record("imported")
-        raise ValueError("not today")
+        application = "no application"
         """,
     )
     nginx.start(f"wsgi_app {path};")

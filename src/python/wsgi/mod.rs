@@ -69,7 +69,7 @@ pub(super) fn call(
 /// Answers a request whose application could not be imported.
 pub(super) fn refuse(py: Python<'_>, runtime: &Runtime, app: &App, job: &Job) -> Option<Rest> {
     let response = Arc::new(Response::new(job));
-    if !debug::show(py, runtime, job, &response, &app.failure()) {
+    if !debug::show(py, runtime, job, &response, &app.report()) {
         response.fail(py);
     }
     Rest::of(py, response)
