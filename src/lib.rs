@@ -30,5 +30,5 @@ use std::{io, sync::Arc};
 /// Starts Python's threads in a worker process.
 #[cfg(not(feature = "loom"))]
 fn start_python(worker: Arc<bridge::worker::Worker>) -> io::Result<()> {
-    python::start(worker)
+    python::start(&worker)
 }

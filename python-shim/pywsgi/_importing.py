@@ -12,7 +12,9 @@ import keyword
 import os
 import re
 import sys
-import threading
+
+# An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
+from _thread import get_ident
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -37,16 +39,16 @@ class Finder:
         something at the same time) begins to import meanwhile."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
-        names = self._recording[threading.get_ident()] = []
+        names = self._recording[get_ident()] = []
         try:
             yield names
         finally:
-            del self._recording[threading.get_ident()]
+            del self._recording[get_ident()]
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        names = self._recording.get(threading.get_ident())
+        names = self._recording.get(get_ident())
         if names is not None:
             names.append(name)
         file = self.files.get(name)

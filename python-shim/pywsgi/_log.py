@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -111,15 +112,22 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff
 
 
 def _nobody() -> None:
-    """Outside nginx there are no requests whose end would finish a line."""
+    """Outside nginx there are neither requests nor threads of a pool."""
 
 
 _sink: Callable[[int, str], None]
 # Says that the calling thread has begun a line: at its request's end LogStream.release() is called.
 unfinished: Callable[[], None]
+# The last line of a worker that ends now: to its standard error, with what the calling thread does.
+log_last: Callable[[str], None]
+# Has Python's main thread look whether a signal's handler is to run.
+wake_main: Callable[[], None]
+# Has the pools' threads look at the hooks of `threading`.
+hooks_changed: Callable[[], None]
 try:
+    from _pywsgi import hooks_changed, log_last, unfinished, wake_main
     from _pywsgi import log as _sink
-    from _pywsgi import unfinished
 except ImportError:  # Outside nginx: an application that is being developed or tested.
     _sink = _to_standard_error
-    unfinished = _nobody
+    log_last = functools.partial(_to_standard_error, ERROR)
+    unfinished = wake_main = hooks_changed = _nobody

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-import threading
 import traceback
+from _thread import get_ident
 from types import FrameType
 
 
@@ -28,7 +28,7 @@ def format_stack(ident: int) -> str:
     """Where the thread of that identity is in Python right now, or "" if it runs no Python."""
     try:
         frame: FrameType | None = sys._current_frames().get(ident)
-        if frame is not None and ident == threading.get_ident():
+        if frame is not None and ident == get_ident():
             frame = frame.f_back  # Not this function.
         if frame is None:
             return ""

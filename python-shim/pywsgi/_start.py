@@ -8,19 +8,25 @@ here, in the one place that changes anything in the modules of the standard libr
 from __future__ import annotations
 
 import _posixsubprocess
+import faulthandler
 import functools
 import operator
 import os
+import posix
 import signal
 import site
 import sys
 import threading
 import types
+
+# An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
+from _thread import get_ident
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pywsgi._log import ERROR, WARN, log, log_by_descriptor, printable
+from pywsgi._log import ERROR, WARN, log, log_by_descriptor, log_last, printable, wake_main
 from pywsgi._streams import LogStream
+from pywsgi._threads import watch_hooks
 
 
 def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Sequence[str]) -> None:
@@ -33,6 +39,7 @@ def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Seque
     _guard_exit(worker)
     _guard_signals(worker)
     _free_children_of_the_signal_mask()
+    watch_hooks()
 
 
 def errors_stream() -> LogStream:
@@ -83,36 +90,76 @@ def _guard_exit(worker: int) -> None:
     @functools.wraps(leave)
     def guarded(status: int) -> Any:
         status = operator.index(status)
-        if status & 0xFF == _NEVER_AGAIN and os.getpid() == worker:
-            # The event loop would not come to writing it.
-            log_by_descriptor()
-            log(
-                ERROR,
-                f"os._exit({status}) was called: exit code 2 would keep nginx from starting this"
-                " worker again, so that it exits with 1 instead",
-            )
-            status = 1
+        if getpid() == worker:
+            what = f"os._exit({status}) was called"
+            if status & 0xFF == _NEVER_AGAIN:
+                status = 1
+                log_last(
+                    f"{what}: exit code 2 would keep nginx from starting this worker again, so that"
+                    " it exits with 1 instead"
+                )
+            else:
+                log_last(f"{what}: it ends this worker")
         leave(status)
 
-    os._exit = guarded
+    getpid = os.getpid
+    os._exit = posix._exit = guarded
 
 
 def _guard_signals(worker: int) -> None:
     """nginx learns by signal that a worker is to quit: a handler of Python's in that place would
-    keep it from ever exiting, and SIGPIPE's default would end it with the first aborted client."""
-    set_handler = signal.signal
+    keep it from ever exiting, and SIGPIPE's default would end it with the first aborted client.
+    All other signals are the application's; their handlers run on Python's main thread, as ever."""
+    set_handler, getpid, main = signal.signal, os.getpid, get_ident()
+
+    def is_nginxs(signalnum: int) -> bool:
+        return signalnum in _NGINX_SIGNALS and getpid() == worker
+
+    def ignored(call: str, signalnum: int) -> None:
+        name = signal.Signals(signalnum).name
+        log(WARN, printable(f"{call} is ignored: in a worker {name} is nginx's signal"))
 
     @functools.wraps(set_handler)
     def guarded(signalnum: int, handler: Any, /) -> Any:
-        free = os.getpid() != worker or signalnum not in _NGINX_SIGNALS
         # On other threads Python itself refuses.
-        if free or threading.current_thread() is not threading.main_thread():
+        if not is_nginxs(signalnum) or get_ident() != main:
             return set_handler(signalnum, handler)
         name = signal.Signals(signalnum).name
-        log(WARN, printable(f"signal.signal({name}, {handler!r}) is ignored: it is nginx's signal"))
+        ignored(f"signal.signal({name}, {handler!r})", signalnum)
         return signal.getsignal(signalnum)
 
     signal.signal = guarded  # type: ignore[assignment]
+
+    # The timer whose signal SIGALRM is: nginx's own `timer_resolution` has it.
+    set_timer, set_alarm = signal.setitimer, signal.alarm
+
+    @functools.wraps(set_timer)
+    def guarded_timer(which: int, seconds: float, interval: float = 0.0, /) -> tuple[float, float]:
+        if which == signal.ITIMER_REAL and is_nginxs(signal.SIGALRM):
+            ignored(f"signal.setitimer(ITIMER_REAL, {seconds!r})", signal.SIGALRM)
+            return (0.0, 0.0)
+        return set_timer(which, seconds, interval)
+
+    @functools.wraps(set_alarm)
+    def guarded_alarm(seconds: int, /) -> int:
+        if is_nginxs(signal.SIGALRM):
+            ignored(f"signal.alarm({seconds!r})", signal.SIGALRM)
+            return 0
+        return set_alarm(seconds)
+
+    signal.setitimer = guarded_timer
+    signal.alarm = guarded_alarm
+
+    register = faulthandler.register
+
+    @functools.wraps(register)
+    def guarded_register(signum: int, *args: Any, **kwargs: Any) -> None:
+        if is_nginxs(signum):
+            ignored(f"faulthandler.register({signal.Signals(signum).name})", signum)
+        else:
+            register(signum, *args, **kwargs)
+
+    faulthandler.register = guarded_register
 
     def in_forked_child() -> None:
         for signalnum in _NGINX_SIGNALS - {signal.SIGPIPE}:
@@ -121,10 +168,11 @@ def _guard_signals(worker: int) -> None:
         log_by_descriptor()
         # Up to Python 3.12 threading._shutdown(), which multiprocessing calls as a child ends,
         # fails where a thread has forked that threading did not start.
-        thread: Any = threading.main_thread()
+        thread: Any = main_thread()
         if getattr(thread, "_tstate_lock", thread) is None:
             thread._set_tstate_lock()
 
+    main_thread = threading.main_thread
     # nginx's handlers would go on in the child, and do nothing there but set a flag.
     os.register_at_fork(after_in_child=in_forked_child)
 
@@ -142,23 +190,22 @@ def _free_children_of_the_signal_mask() -> None:
     os.posix_spawn = _unblocked(os.posix_spawn)
     os.posix_spawnp = _unblocked(os.posix_spawnp)
     os.system = _unblocked(os.system)
-    # Left at its default, SIGCHLD is dropped as it is sent, but not where the thread that has
-    # started the child blocks it: then it interrupts the event loop's epoll_wait(). The threads
-    # that this one starts inherit its mask.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
 def _unblocked(start_child: Callable[..., Any]) -> Any:
     # Meanwhile this thread could take a signal that is meant for nginx; Linux gives one that is
     # sent to the process to its first thread, the event loop's, which blocks none
-    # (complete_signal()).
+    # (complete_signal()). One of the application's that it takes is for Python's main thread.
+    set_mask = signal.pthread_sigmask
+
     @functools.wraps(start_child)
     def call(*args: Any, **kwargs: Any) -> Any:
-        blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        blocked = set_mask(signal.SIG_SETMASK, ())
         try:
             return start_child(*args, **kwargs)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            set_mask(signal.SIG_SETMASK, blocked)
+            wake_main()
 
     return call
 
@@ -166,7 +213,8 @@ def _unblocked(start_child: Callable[..., Any]) -> Any:
 # ngx_process.c: the code after which a worker is not started again.
 _NEVER_AGAIN = 2
 
-# Those that nginx handles or ignores in a worker, but for SIGCHLD, which the module gives back.
+# Those that nginx handles or ignores in a worker, but for SIGCHLD, which the module gives back; and
+# the one by which the module wakes Python's main thread.
 _NGINX_SIGNALS = frozenset(
     {
         signal.SIGHUP,
@@ -179,6 +227,7 @@ _NGINX_SIGNALS = frozenset(
         signal.SIGALRM,
         signal.SIGIO,
         signal.SIGPIPE,
+        signal.SIGRTMAX,
     }
 )
 

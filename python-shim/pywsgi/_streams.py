@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
-import threading
+from _thread import _local
 from typing import TYPE_CHECKING, Any
 
 from pywsgi._log import log, printable, unfinished
@@ -195,7 +195,7 @@ class _Line:
             log(level, printable(line[start : start + _LONGEST]))
 
 
-class _Unfinished(threading.local):
+class _Unfinished(_local):
     """The unfinished lines of a thread, by stream."""
 
     def __init__(self) -> None:

@@ -19,7 +19,10 @@ LINES: list[tuple[int, str]] = []
 
 _pywsgi = types.ModuleType("_pywsgi")
 vars(_pywsgi)["log"] = lambda level, line: LINES.append((level, line))
+vars(_pywsgi)["log_last"] = lambda line: LINES.append((4, line))
 vars(_pywsgi)["unfinished"] = lambda: None
+vars(_pywsgi)["wake_main"] = lambda: None
+vars(_pywsgi)["hooks_changed"] = lambda: None
 sys.modules["_pywsgi"] = _pywsgi
 
 Embedded = Callable[[str], "list[str]"]

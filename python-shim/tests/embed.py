@@ -22,6 +22,7 @@ MODULES = (
     "_failure",
     "_loader",
     "_stacks",
+    "_threads",
     "_start",
     "_request",
     "_callbacks",
@@ -42,7 +43,10 @@ def give_log(file: str) -> None:
 
     module = types.ModuleType("_pywsgi")
     vars(module)["log"] = log
+    vars(module)["log_last"] = lambda line: log(4, line)
     vars(module)["unfinished"] = lambda: None
+    vars(module)["wake_main"] = lambda: None
+    vars(module)["hooks_changed"] = lambda: None
     sys.modules["_pywsgi"] = module
 
 

@@ -22,6 +22,8 @@ pub(crate) struct PythonConfig {
     pub(crate) executable: Option<PathBuf>,
     /// The file mode creation mask (umask(2)) of Python's threads.
     pub(crate) umask: u32,
+    /// The signals that nginx leaves to applications.
+    pub(crate) signals: Vec<i32>,
     pub(crate) stdout_level: Level,
     pub(crate) stderr_level: Level,
     pub(crate) finalize: bool,

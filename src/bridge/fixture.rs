@@ -40,6 +40,7 @@ pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
             path: Vec::new(),
             executable: None,
             umask: 0o022,
+            signals: Vec::new(),
             stdout_level: Level::Info,
             stderr_level: Level::Warn,
             finalize: true,

@@ -33,6 +33,7 @@ pub(crate) mod inline;
 pub(crate) mod input;
 pub(crate) mod loan;
 pub(crate) mod output;
+pub(crate) mod panics;
 pub(crate) mod pool;
 pub(crate) mod spill;
 pub(crate) mod streak;

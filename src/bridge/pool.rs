@@ -53,6 +53,10 @@ struct State<J> {
     /// The event loop is going to look again.
     looked_after: bool,
     closed: bool,
+    /// The last thread could not be started: no other is tried before this.
+    not_before: Option<Instant>,
+    /// The system refuses it threads.
+    short: bool,
 }
 
 /// What the pool has on one of its threads.
@@ -86,6 +90,18 @@ pub(crate) enum Next<J = Job> {
 #[derive(Debug)]
 pub(crate) struct Refused;
 
+/// A thread could not be started.
+#[derive(Debug)]
+pub(crate) struct NotStarted {
+    /// It is the first time since one could.
+    pub(crate) first: bool,
+    /// The pool has none now, and nobody looks for what is queued.
+    pub(crate) none_left: bool,
+}
+
+/// For so long no thread is tried after one could not be started.
+const AGAIN: Duration = Duration::from_secs(1);
+
 impl<J> Pool<J> {
     pub(crate) fn new(config: PoolConfig) -> Self {
         let state = State {
@@ -99,6 +115,8 @@ impl<J> Pool<J> {
             seen: 0,
             looked_after: false,
             closed: false,
+            not_before: None,
+            short: false,
         };
         Self { config, state: Mutex::new(state), ended: Condvar::new() }
     }
@@ -169,8 +187,28 @@ impl<J> Pool<J> {
         may
     }
 
-    /// A thread that was counted could not be started, or has ended in another way than by
-    /// [`Next::End`]. True where the pool has none now, and nobody will look for what waits.
+    /// A thread that was counted has been started. True where one could not be before.
+    pub(crate) fn started(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.not_before = None;
+        std::mem::take(&mut state.short)
+    }
+
+    /// A thread that was counted could not be started. One is tried again when a job is taken, after a
+    /// second; but by the caller where there is no thread left to take one.
+    pub(crate) fn cannot_start(&self) -> NotStarted {
+        let mut state = lock(&self.state);
+        state.threads -= 1;
+        state.not_before = now().map(|now| now + AGAIN);
+        let none_left = state.threads == 0 && !state.closed;
+        let first = !std::mem::replace(&mut state.short, true);
+        drop(state);
+        self.ended.notify_all();
+        NotStarted { first, none_left }
+    }
+
+    /// A thread has ended in another way than by [`Next::End`]. True where the pool has none now, and nobody
+    /// will look for what waits.
     pub(crate) fn shrink(&self, turn: &Turn) -> bool {
         let (seat, none_left) = {
             let mut state = lock(&self.state);
@@ -208,7 +246,8 @@ impl<J> Pool<J> {
             let leaves = state.streak.is_quick() && state.looked_after;
             let seat = if leaves { None } else { state.next_to_stand_by() };
             let alone = state.idle.is_empty() && !state.stands_by;
-            let grow = alone && state.threads < self.config.threads;
+            let may = state.not_before.is_none_or(|at| now.is_some_and(|now| now >= at));
+            let grow = alone && may && state.threads < self.config.threads;
             state.threads += usize::from(grow);
             state.busy += 1;
             turn.runs = true;

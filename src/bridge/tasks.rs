@@ -24,6 +24,16 @@ pub(crate) enum Task {
     Stop,
 }
 
+impl Task {
+    /// The request that it is about.
+    pub(crate) fn request(&self) -> Option<&Job> {
+        match self {
+            Task::LogStack(job) | Task::Gone(job) => Some(job),
+            Task::Resume(_) | Task::Collect | Task::Grow(_) | Task::Stop => None,
+        }
+    }
+}
+
 /// The queue to the attendant.
 #[derive(Debug)]
 pub(crate) struct Tasks {

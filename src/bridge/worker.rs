@@ -13,7 +13,7 @@ use super::exchange::Job;
 use super::gate::{Gate, Passage};
 use super::inline::Inline;
 use super::loan::Loans;
-use super::pool::Pool;
+use super::pool::{Pool, Refused};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use super::tasks::{Task, Tasks};
 
@@ -29,8 +29,10 @@ pub(crate) struct Worker {
     pub(crate) buffers: Buffers,
     /// The executor `inline`, from when Python is there.
     inline: OnceLock<Box<dyn Inline>>,
-    /// The interpreter did not start.
+    /// The interpreter did not start, or its main thread has not been started yet.
     broken: AtomicBool,
+    /// Python's main thread could not be started yet.
+    missing: AtomicBool,
     stopping: AtomicBool,
     /// Requests with something left to do after their response.
     follow_ups: AtomicU64,
@@ -81,6 +83,7 @@ impl Worker {
             buffers: Buffers::new(),
             inline: OnceLock::new(),
             broken: AtomicBool::new(false),
+            missing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             follow_ups: AtomicU64::new(0),
             stopped: StdMutex::new(None),
@@ -113,7 +116,7 @@ impl Worker {
         match (gate.pass(job, limit), pool) {
             (Passage::Through(job), Some(pool)) => match pool.queue(job) {
                 Ok(()) => Ok(Submitted::Queued),
-                Err(_) => Err(Refusal::QueueFull),
+                Err(Refused) => Err(Refusal::QueueFull),
             },
             (Passage::Through(job), None) => Ok(Submitted::Inline(job)),
             (Passage::Waits, _) => Ok(Submitted::Queued),
@@ -196,6 +199,17 @@ impl Worker {
         let mut waiting: Vec<Job> = self.gates.iter().flat_map(Gate::open).collect();
         waiting.extend(self.pools.iter().flat_map(|pool| pool.close()));
         waiting
+    }
+
+    /// Event loop: Python's main thread cannot be started, or now has been; requests are refused meanwhile.
+    /// Says what was so before.
+    pub(crate) fn set_missing(&self, missing: bool) -> bool {
+        self.broken.store(missing, Ordering::Release);
+        self.missing.swap(missing, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        self.missing.load(Ordering::Acquire)
     }
 
     /// Requests whose `after_response` callbacks have not all been called yet.
@@ -384,6 +398,39 @@ mod tests {
         assert!(matches!(&waiting[..], [job] if job.id == first.id));
         assert_eq!(refusal(&worker, second), Some(Refusal::Broken));
         assert!(to_run(&worker).is_empty());
+    }
+
+    #[test]
+    fn without_its_main_thread_a_worker_refuses_at_once_and_its_gates_stay_shut() {
+        let worker = worker(1, 9);
+        let [first, second] = jobs(&worker);
+        assert!(!worker.set_missing(true));
+        assert_eq!(refusal(&worker, first), Some(Refusal::Broken));
+        assert!(worker.is_missing() && worker.set_missing(true));
+        assert!(worker.set_missing(false) && !worker.is_missing());
+        worker.submit(second.clone()).unwrap();
+        assert!(taken(&worker).is_none(), "its application has not been imported");
+        assert!(worker.open_gate(0).is_empty());
+        assert!(taken(&worker).is_some_and(|job| job.id == second.id));
+    }
+
+    #[test]
+    fn what_waits_in_a_pool_without_a_thread_is_taken_by_the_first_that_starts() {
+        let worker = worker(1, 9);
+        let [first, second] = jobs(&worker);
+        assert!(worker.open_gate(0).is_empty());
+        worker.submit(first.clone()).unwrap();
+        assert!(worker.pools[0].grow());
+        let failed = worker.pools[0].cannot_start();
+        assert!(failed.first && failed.none_left);
+        worker.submit(second.clone()).unwrap();
+        assert!(worker.pools[0].grow());
+        assert!(!worker.pools[0].cannot_start().first);
+        assert!(worker.pools[0].grow());
+        assert!(worker.pools[0].started());
+        for job in [first, second] {
+            assert!(taken(&worker).is_some_and(|taken| taken.id == job.id));
+        }
     }
 
     #[test]

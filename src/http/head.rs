@@ -124,6 +124,19 @@ impl RequestHead {
         self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
+    /// What nginx's log says of a request (`ngx_http_log_error_handler`).
+    pub(crate) fn context(&self) -> String {
+        let text = |span| self.get(span).escape_ascii();
+        format!(
+            "client: {}, server: {}, request: \"{} {} {}\"",
+            text(self.remote_addr),
+            text(self.server_name),
+            text(self.method),
+            text(self.target),
+            text(self.protocol),
+        )
+    }
+
     pub(crate) fn fields(&self) -> &[Field] {
         &self.fields
     }

@@ -15,7 +15,9 @@ use super::context::Context;
 use super::process::Process;
 use super::sys::{self, CONF_ERROR, CONF_OK, EventThread};
 use super::{body, directives, finalize, handler, inline, output, process, wake};
+use crate::bridge::id::RequestId;
 use crate::bridge::input::InputError;
+use crate::bridge::panics::Panicked;
 
 /// What `wsgi_app` puts in a location.
 pub(super) const CONTENT_HANDLER: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t =
@@ -113,7 +115,7 @@ pub(super) unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int
 
 pub(super) unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     // SAFETY: nginx ends a process.
-    unsafe { sys::guard((*cycle).log, || (), |token| process::stop(token)) }
+    unsafe { sys::guard((*cycle).log, process::leave_python, |token| process::stop(token)) }
 }
 
 unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
@@ -206,6 +208,11 @@ pub(super) unsafe extern "C" fn drained(event: *mut ngx_event_t) {
     unsafe { of_process(event, |token, process| process.give_up(token)) }
 }
 
+pub(super) unsafe extern "C" fn start_again(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls the handler of the process's own timer.
+    unsafe { of_process(event, |token, process| process.start_python(token)) }
+}
+
 pub(super) unsafe extern "C" fn hold(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of the process's own timer.
     unsafe { of_process(event, |token, process| process.hold(token)) }
@@ -262,6 +269,28 @@ pub(super) unsafe fn of_request(
         };
         sys::guard(log_of((*context).request), give_up, |token| act(token, context));
     }
+}
+
+/// After a panic while a message of a Python thread was dealt with: logs it, and ends the request that the
+/// message is about, if there is one.
+pub(super) fn end_after_panic(
+    token: EventThread,
+    process: &Process,
+    id: Option<RequestId>,
+    panicked: &Panicked,
+) {
+    let context = id.and_then(|id| process.find(id));
+    // SAFETY: the table holds contexts of requests in flight alone.
+    unsafe {
+        let log = context.map_or(ptr::null_mut(), |context| log_of((*context).request));
+        sys::say_panic(log, panicked);
+        if let Some(context) = context {
+            // Should ending it panic as well, it is left to nginx's timers.
+            let end = |token| finalize::finish(token, context, sys::ERROR);
+            sys::guard(log, || (), end);
+        }
+    }
+    let _on_this_thread = token;
 }
 
 unsafe fn log_of(r: *mut ngx_http_request_t) -> *mut ngx_log_t {

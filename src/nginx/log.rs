@@ -1,8 +1,8 @@
 //! Lines for nginx's error log.
 
 use nginx_sys::{
-    NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_WARN, ngx_log_error_core, ngx_log_t,
-    ngx_uint_t,
+    NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_log_error_core,
+    ngx_log_t, ngx_uint_t,
 };
 
 use crate::bridge::events::Level;
@@ -10,6 +10,7 @@ use crate::bridge::events::Level;
 pub(super) const ALERT: ngx_uint_t = NGX_LOG_ALERT as ngx_uint_t;
 pub(super) const ERR: ngx_uint_t = NGX_LOG_ERR as ngx_uint_t;
 pub(super) const WARN: ngx_uint_t = NGX_LOG_WARN as ngx_uint_t;
+pub(super) const NOTICE: ngx_uint_t = NGX_LOG_NOTICE as ngx_uint_t;
 pub(super) const INFO: ngx_uint_t = NGX_LOG_INFO as ngx_uint_t;
 
 /// nginx cuts a line at `NGX_MAX_ERROR_STR` (2048), and its own prefix and the request's context want

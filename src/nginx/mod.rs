@@ -21,6 +21,7 @@ mod process;
 mod python_home;
 mod request;
 mod response;
+mod signals;
 mod sys;
 mod target;
 mod wake;

@@ -16,6 +16,7 @@ use super::context::Context;
 use super::entry;
 use super::finalize;
 use super::log;
+use super::signals;
 use super::sys::{self, EventThread};
 use super::wake;
 use crate::bridge::events::Event;
@@ -24,6 +25,7 @@ use crate::bridge::id::{RequestId, Table};
 use crate::bridge::inline::{CALLS, Jobs, Suspended};
 use crate::bridge::input::InputError;
 use crate::bridge::output::Batch;
+use crate::bridge::panics;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
 
@@ -47,6 +49,10 @@ pub(crate) struct Process {
     drain_timeout: ngx_msec_t,
     /// Comes by while the worker exits, as long as something is left to do after a response.
     hold: UnsafeCell<ngx_event_t>,
+    /// Fires when Python's main thread, which could not be started, is tried again; and in how long the time
+    /// after that.
+    start: UnsafeCell<ngx_event_t>,
+    start_delay: Cell<ngx_msec_t>,
 }
 
 /// The one [`Process`].
@@ -71,6 +77,10 @@ const LOOK: ngx_msec_t = 1;
 
 /// How often `hold` comes by, in milliseconds.
 const HOLD: ngx_msec_t = 20;
+
+/// When a main thread of Python's that cannot be started is tried again, at first and at most, in milliseconds.
+const START_AGAIN: ngx_msec_t = 1000;
+const START_AGAIN_AT_MOST: ngx_msec_t = 16_000;
 
 /// The process's state, if it runs Python.
 pub(super) fn current(_token: EventThread) -> Option<&'static Process> {
@@ -231,6 +241,46 @@ impl Process {
         unsafe { (*ngx_cycle).log }
     }
 
+    /// Starts Python's main thread. Where that fails (RLIMIT_NPROC, a cgroup's `pids.max`) requests for
+    /// applications are answered 500 at once, and it is tried again.
+    pub(super) fn start_python(&self, token: EventThread) {
+        let start = || crate::start_python(Arc::clone(&self.worker));
+        let started = signals::with_those_of_threads_blocked(start);
+        let delay = self.start_delay.get();
+        let Err(error) = started else {
+            if self.worker.set_missing(false) {
+                let text = "pywsgi: Python's main thread has been started now";
+                // SAFETY: the cycle's log is there.
+                unsafe { log::write(self.log(), log::NOTICE, text) };
+            }
+            signals::leave_to_python();
+            ask_for_short_slices();
+            return;
+        };
+        if !self.worker.set_missing(true) {
+            let text = format!(
+                "pywsgi: Python's main thread cannot be started: {error}; the applications of this \
+                 worker answer 500, and it is tried again every second at first, every {} s later (is \
+                 there a limit of processes or threads?)",
+                START_AGAIN_AT_MOST / 1000,
+            );
+            // SAFETY: as above.
+            unsafe { log::write(self.log(), log::ALERT, &text) };
+        }
+        self.start_delay.set((delay * 2).min(START_AGAIN_AT_MOST));
+        let _on_this_thread = token;
+        // SAFETY: the event is the process's own, and touched on this thread alone. It is cancelable: a worker
+        // that exits does not wait for it.
+        unsafe {
+            let event = self.start.get();
+            (*event).handler = Some(entry::start_again);
+            (*event).log = self.log();
+            (*event).data = event.cast();
+            (*event).set_cancelable(1);
+            ngx_add_timer(event, delay);
+        }
+    }
+
     /// The worker is to exit: its requests have `python_drain_timeout` from now.
     pub(super) fn drain(&self, token: EventThread) {
         // SAFETY: the event is the process's own, and touched on this thread alone. It is cancelable:
@@ -297,22 +347,21 @@ pub(super) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
         let Some(main) = conf::main_conf_of_cycle(cycle).filter(|main| main.has_apps()) else {
             return;
         };
-        std::panic::set_hook(Box::new(|_| {
-            // The place that catches a panic logs it; stderr is nginx's error log too.
-        }));
+        panics::watch();
         // nginx's handler calls waitpid(-1) in workers too, and would take the exit codes of
         // subprocess (ngx_process_get_status).
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         children::keep_sockets_from(cycle);
         set_environment(main);
-        if let Err(error) = start_python(token, cycle, main) {
+        match make(cycle, main) {
+            Ok(process) => process.start_python(token),
             // Not an error of init_process: a worker that exits with 2 is never started again, and
             // static files can still be served.
-            log::write(
+            Err(error) => log::write(
                 (*cycle).log,
                 log::ALERT,
                 &format!("pywsgi: Python cannot be started: {error}"),
-            );
+            ),
         }
     }
 }
@@ -325,11 +374,7 @@ unsafe fn set_environment(main: &MainConf) {
     }
 }
 
-unsafe fn start_python(
-    _token: EventThread,
-    cycle: *mut ngx_cycle_t,
-    main: &MainConf,
-) -> std::io::Result<()> {
+unsafe fn make(cycle: *mut ngx_cycle_t, main: &MainConf) -> std::io::Result<&'static Process> {
     // SAFETY: the caller's; an event is plain data, for which all zeros are good.
     unsafe {
         let worker = Arc::new(Worker::new(main.worker_config())?);
@@ -353,11 +398,11 @@ unsafe fn start_python(
             drain: UnsafeCell::new(std::mem::zeroed()),
             drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
             hold: UnsafeCell::new(std::mem::zeroed()),
+            start: UnsafeCell::new(std::mem::zeroed()),
+            start_delay: Cell::new(START_AGAIN),
         }));
         *PROCESS.0.get() = Some(process);
-        with_signals_blocked(|| crate::start_python(worker))?;
-        ask_for_short_slices();
-        Ok(())
+        Ok(process)
     }
 }
 
@@ -378,20 +423,6 @@ fn ask_for_short_slices() {
         attributes.sched_runtime = SLICE_NS;
         // A kernel that refuses leaves everything as it is.
         let _refused = libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
-    }
-}
-
-/// Python's threads take no signals: they are nginx's, and a thread inherits what its maker blocks.
-unsafe fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
-    // SAFETY: the sets are this function's own.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        let mut before: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        let result = act();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
-        result
     }
 }
 
@@ -425,6 +456,10 @@ pub(super) unsafe fn stop(token: EventThread) {
         unsafe { log::write(process.log(), log::WARN, &text) };
     }
     worker.stop();
+    if worker.is_missing() {
+        // There is no thread that could say so.
+        worker.set_stopped(Stopped::ThreadsLeft);
+    }
     let limit = worker.config.python.finalize_timeout;
     let stopped = wait(token, process, limit);
     if stopped.is_none() {
@@ -437,9 +472,7 @@ pub(super) unsafe fn stop(token: EventThread) {
         unsafe { log::write(process.log(), log::WARN, &text) };
     }
     if stopped != Some(Stopped::Finalized) {
-        // SAFETY: a plain registration; nginx's exit() runs it before the destructors of libraries that
-        // Python's threads still use.
-        unsafe { libc::atexit(exit_now) };
+        leave_python();
     }
     // SAFETY: the connection is this module's own. Its descriptor is closed with it; the threads that are
     // left write to a closed or reused number no more, for the queue is closed.
@@ -476,6 +509,13 @@ unsafe fn forget_descriptor(connection: *mut ngx_connection_t) {
             ngx_close_connection(connection);
         }
     }
+}
+
+/// Python's threads are still there as the process exits.
+pub(super) fn leave_python() {
+    // SAFETY: a plain registration; nginx's exit() runs it before the destructors of libraries that
+    // Python's threads still use.
+    unsafe { libc::atexit(exit_now) };
 }
 
 extern "C" fn exit_now() {

@@ -5,13 +5,14 @@ use std::marker::PhantomData;
 use std::ptr;
 
 use nginx_sys::{
-    NGX_LOG_ERR, ngx_chain_t, ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t,
+    ngx_chain_t, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_http_core_loc_conf_t,
     ngx_http_core_module, ngx_http_log_ctx_t, ngx_http_request_t, ngx_int_t, ngx_log_t,
     ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_posted_events, ngx_posted_next_events,
-    ngx_queue_insert_before, ngx_queue_remove, ngx_str_t, ngx_uint_t,
+    ngx_queue_insert_before, ngx_queue_remove, ngx_str_t,
 };
 
 use super::log;
+use crate::bridge::panics::{self, Panicked};
 
 /// Proof of being on nginx's own thread, while nginx calls in. Everything that touches nginx takes
 /// one; [`super::entry`] alone makes them.
@@ -197,20 +198,26 @@ pub(super) unsafe fn guard<R>(
 ) -> R {
     // SAFETY: nginx calls on its own thread, and the token does not leave `body`.
     let token = unsafe { EventThread::assume() };
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(token))) {
+    match panics::catch(|| body(token)) {
         Ok(result) => result,
-        Err(panic) => {
-            let what = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("unknown");
+        Err(panicked) => {
             // SAFETY: the caller's.
-            unsafe {
-                log::write(log, NGX_LOG_ERR as ngx_uint_t, &format!("pywsgi panicked: {what}"))
-            };
+            unsafe { say_panic(log, &panicked) };
             on_panic()
         }
+    }
+}
+
+/// A panic is one line at `alert`, in the log of the request where there is one.
+///
+/// # Safety
+///
+/// `log` is null or a valid log, and on nginx's thread.
+pub(super) unsafe fn say_panic(log: *mut ngx_log_t, panicked: &Panicked) {
+    // SAFETY: the caller's; there is always a cycle, and it has a log.
+    unsafe {
+        let log = if log.is_null() { (*ngx_cycle).log } else { log };
+        log::write(log, log::ALERT, &panicked.to_string());
     }
 }
 

@@ -1,5 +1,7 @@
 //! The other side's bell: nginx reads the eventfd, and what waits is dealt with.
 
+use std::cell::Cell;
+
 use nginx_sys::{
     ngx_close_connection, ngx_connection_t, ngx_cycle_t, ngx_get_connection, ngx_handle_read_event,
 };
@@ -13,7 +15,8 @@ use super::output;
 use super::process::Process;
 use super::sys::{self, EventThread};
 use crate::bridge::events::{Event, LogLine};
-use crate::http::head::RequestHead;
+use crate::bridge::id::RequestId;
+use crate::bridge::panics;
 
 /// Makes an nginx connection of the bell.
 ///
@@ -69,51 +72,65 @@ pub(super) unsafe fn rung(
     process.end_turn_later(token);
 }
 
-/// Deals with all that waits.
+/// Deals with all that waits. A panic at one message ends its request, and no other's.
 pub(super) fn deal(token: EventThread, process: &Process) {
     let mut batch = process.take_batch();
     process.worker().events.take(&mut batch);
-    for event in batch.drain(..) {
-        match event {
-            Event::Output(id) => {
-                if let Some(context) = process.find(id) {
-                    // SAFETY: the table holds contexts of requests in flight alone.
-                    unsafe {
-                        finalize::from_outside(token, context, |context| {
-                            output::pump(token, context)
-                        })
-                    };
-                }
-            }
-            Event::ReadBody(id) => {
-                if let Some(context) = process.find(id) {
-                    // SAFETY: as above.
-                    unsafe {
-                        finalize::from_outside(token, context, |context| {
-                            body::wanted(token, context)
-                        })
-                    };
-                }
-            }
-            // At the worker's exit nobody has the time for it.
-            Event::Run(_) if process.is_stopping() => {}
-            Event::Run(job) => process.call_later(token, job),
-            Event::Resume(suspended) => {
-                let left = if process.is_stopping() {
-                    Some(suspended)
-                } else {
-                    inline::call(token, process.worker(), || suspended.resume())
-                };
-                // Where the application is not to know that its client is gone it goes on, a block in each
-                // turn.
-                if let Some(suspended) = left {
-                    process.end(suspended);
-                }
-            }
-            Event::Log(line) => write(token, process, &line),
-        }
-    }
+    let request = Cell::new(None);
+    panics::for_each(
+        batch.drain(..),
+        |event| {
+            request.set(None);
+            deal_with(token, process, event, &request);
+        },
+        |panicked| entry::end_after_panic(token, process, request.take(), &panicked),
+    );
     process.give_batch_back(batch);
+}
+
+/// Deals with one message; `request` is set to the one that it is about.
+fn deal_with(
+    token: EventThread,
+    process: &Process,
+    event: Event,
+    request: &Cell<Option<RequestId>>,
+) {
+    match event {
+        Event::Output(id) => {
+            if let Some(context) = process.find(id) {
+                request.set(Some(id));
+                // SAFETY: the table holds contexts of requests in flight alone.
+                unsafe {
+                    finalize::from_outside(token, context, |context| output::pump(token, context))
+                };
+            }
+        }
+        Event::ReadBody(id) => {
+            if let Some(context) = process.find(id) {
+                request.set(Some(id));
+                // SAFETY: as above.
+                unsafe {
+                    finalize::from_outside(token, context, |context| body::wanted(token, context))
+                };
+            }
+        }
+        // At the worker's exit nobody has the time for it.
+        Event::Run(_) if process.is_stopping() => {}
+        Event::Run(job) => process.call_later(token, job),
+        Event::Resume(suspended) => {
+            let left = if process.is_stopping() {
+                Some(suspended)
+            } else {
+                inline::call(token, process.worker(), || suspended.resume())
+            };
+            // Where the application is not to know that its client is gone it goes on, a block in each
+            // turn.
+            if let Some(suspended) = left {
+                process.end(suspended);
+            }
+        }
+        Event::Log(line) => write(token, process, &line),
+    }
 }
 
 fn write(_token: EventThread, process: &Process, line: &LogLine) {
@@ -131,22 +148,9 @@ fn write(_token: EventThread, process: &Process, line: &LogLine) {
         },
         // nginx has the request no more: its context as nginx would have said it.
         None => {
-            let text = format!("{}, {}", line.text, context_of(&job.head));
+            let text = format!("{}, {}", line.text, job.head.context());
             // SAFETY: the cycle's log is always there.
             unsafe { log::write(process.log(), level, &text) }
         }
     }
-}
-
-/// What `ngx_http_log_error_handler` says of a request.
-fn context_of(head: &RequestHead) -> String {
-    let text = |span| head.get(span).escape_ascii();
-    format!(
-        "client: {}, server: {}, request: \"{} {} {}\"",
-        text(head.remote_addr),
-        text(head.server_name),
-        text(head.method),
-        text(head.target),
-        text(head.protocol),
-    )
 }

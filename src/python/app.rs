@@ -96,6 +96,7 @@ impl App {
     /// after that.
     pub(super) fn load(&self, py: Python<'_>, runtime: &Runtime) {
         let began = Instant::now();
+        let _importing = logging::importing(&self.target);
         match self.loader.call_method0(py, "load") {
             Ok(callable) => {
                 // Only one thread imports at a time.

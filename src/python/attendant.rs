@@ -1,32 +1,33 @@
 //! The attendant: a Python thread that runs no requests, and does at once what the event loop asks for.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::dispatch;
 use super::logging;
-use super::main_thread::STACK;
 use super::runtime::Runtime;
+use super::signals::Ending;
+use super::spawn::{STACK, spawn};
 use super::threads;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
 use crate::bridge::inline::Suspended;
+use crate::bridge::panics;
 use crate::bridge::tasks::Task;
 
-/// Starts the attendant; `None` where that fails, and is in the log.
-pub(super) fn start(runtime: &Arc<Runtime>) -> Option<JoinHandle<()>> {
+/// Starts the attendant, whose end is said by `ending`; `None` where that fails, and is in the log.
+pub(super) fn start(runtime: &Arc<Runtime>, ending: Ending) -> Option<JoinHandle<()>> {
     let own_runtime = Arc::clone(runtime);
-    let spawned = thread::Builder::new()
-        .name("pywsgi-attend".to_owned())
-        .stack_size(STACK)
-        .spawn(move || serve(&own_runtime));
-    match spawned {
+    let attend = move || {
+        let _ending = ending;
+        serve(&own_runtime);
+    };
+    match spawn(&runtime.worker, "pywsgi-attend", STACK, attend) {
         Ok(attendant) => Some(attendant),
         Err(error) => {
             let text = format!(
@@ -44,12 +45,12 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
     loop {
         let task = runtime.worker.tasks.next();
         if matches!(task, Task::Stop) {
-            runtime.imports.end();
             return;
         }
-        if catch_unwind(AssertUnwindSafe(|| attend(runtime, task))).is_err() {
-            let text = "pywsgi panicked in the attendant's thread".to_owned();
-            runtime.worker.events.log(LogLine { level: Level::Alert, request: None, text });
+        let request = task.request().cloned();
+        if let Err(panicked) = panics::catch(|| attend(runtime, task)) {
+            let text = panicked.to_string();
+            runtime.worker.events.log(LogLine { level: Level::Alert, request, text });
         }
     }
 }
@@ -119,9 +120,7 @@ fn gone(runtime: &Arc<Runtime>, job: Job) {
             drop((own_runtime, own_job));
         });
     };
-    let spawned =
-        thread::Builder::new().name("pywsgi-gone".to_owned()).stack_size(STACK).spawn(call);
-    if let Err(error) = spawned {
+    if let Err(error) = spawn(&runtime.worker, "pywsgi-gone", STACK, call) {
         let text = format!("a thread for on_disconnect's callbacks cannot be started: {error}");
         runtime.worker.events.log(LogLine { level: Level::Alert, request: Some(job), text });
     }

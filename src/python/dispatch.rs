@@ -1,7 +1,5 @@
 //! One request on its thread: from the job to the application, and to the end of its response.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use pyo3::prelude::*;
 
 use super::app::Admission;
@@ -14,6 +12,7 @@ use crate::bridge::callbacks::Callback;
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::output::End;
+use crate::bridge::panics;
 
 /// Runs the application for `job`. Whatever happens, the job has an end afterwards, or waits for its
 /// application's import, or, for the executor `inline` alone, has a rest to go on with. `ident` is `threading.get_ident()` of a pool's thread.
@@ -70,15 +69,19 @@ fn on_behalf(
     act: impl FnOnce() -> Option<Rest>,
 ) -> Option<Rest> {
     logging::enter(job);
-    let ran = catch_unwind(AssertUnwindSafe(act));
+    let ran = panics::catch(act);
     if fork::is_child() {
         fork::leave(py, runtime, None);
     }
-    let rest = ran.unwrap_or_else(|_| {
-        logging::write(py, Level::Alert, "pywsgi panicked in a Python thread; the request is lost");
+    let rest = ran.unwrap_or_else(|panicked| {
+        logging::write(py, Level::Alert, &panicked.to_string());
         fail(job);
         None
     });
+    // PyO3 has caught it and made a Python exception of it, with which the application did what it liked.
+    if let Some(panicked) = panics::take() {
+        logging::write(py, Level::Alert, &panicked.to_string());
+    }
     if rest.is_none() {
         let after = job.done();
         attendant::calm(py, job, ident);
@@ -100,12 +103,12 @@ fn follow_up(py: Python<'_>, runtime: &Runtime, job: &Job, callbacks: Vec<Callba
 /// Calls each; a child that one of them forks ends with that one.
 pub(super) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callback>) {
     for callback in callbacks {
-        let ran = catch_unwind(AssertUnwindSafe(|| callback.call()));
+        let ran = panics::catch(|| callback.call());
         if fork::is_child() {
             fork::leave(py, runtime, None);
         }
-        if ran.is_err() {
-            logging::write(py, Level::Alert, "pywsgi panicked in a Python thread, in a callback");
+        if let Err(panicked) = ran {
+            logging::write(py, Level::Alert, &panicked.to_string());
         }
     }
 }

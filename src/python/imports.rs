@@ -3,18 +3,19 @@
 //! threads beside.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 
 use super::fork;
-use super::main_thread::STACK;
 use super::runtime::Runtime;
+use super::signals;
+use super::spawn::{self, STACK, spawn};
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::output::End;
+use crate::bridge::panics;
 
 /// How long an import may hold up those behind it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,7 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Imports {
     queue: Mutex<Queue>,
-    changed: Condvar,
     runtime: OnceLock<Weak<Runtime>>,
 }
 
@@ -32,7 +32,6 @@ struct Queue {
     apps: VecDeque<usize>,
     /// The main thread has nothing to do.
     idle: bool,
-    ended: bool,
 }
 
 /// Imports all applications; comes back when this thread has none left to do.
@@ -47,7 +46,7 @@ pub(super) fn run(runtime: &Arc<Runtime>) {
     import_rest(runtime, &next);
 }
 
-/// Main thread: imports what is tried again, until [`Imports::end`].
+/// Main thread: imports what is tried again.
 pub(super) fn serve(runtime: &Runtime) {
     while let Some(at) = runtime.imports.next() {
         import(runtime, at);
@@ -71,34 +70,22 @@ pub(super) fn import_again(runtime: &Runtime, at: usize) {
 }
 
 impl Imports {
-    /// The worker ends.
-    pub(super) fn end(&self) {
-        self.queue().ended = true;
-        self.changed.notify_one();
-    }
-
     fn give_to_main(&self, at: usize) -> bool {
         let mut queue = self.queue();
         let idle = std::mem::take(&mut queue.idle);
         if idle {
             queue.apps.push_back(at);
-            self.changed.notify_one();
+            signals::wake_main();
         }
         idle
     }
 
+    /// What the main thread imports next; `None`: it has nothing to do until it is woken.
     fn next(&self) -> Option<usize> {
         let mut queue = self.queue();
-        loop {
-            if queue.ended {
-                return None;
-            }
-            if let Some(at) = queue.apps.pop_front() {
-                return Some(at);
-            }
-            queue.idle = true;
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
+        let next = queue.apps.pop_front();
+        queue.idle = next.is_none();
+        next
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -127,10 +114,9 @@ fn import(runtime: &Runtime, at: usize) {
             }
         });
     };
-    if catch_unwind(AssertUnwindSafe(load)).is_err() {
-        let text = format!("pywsgi panicked in the import of application \"{}\"", app.target);
-        app.lose(&text);
-        runtime.worker.events.log(LogLine { level: Level::Alert, request: None, text });
+    if let Err(panicked) = panics::catch(load) {
+        app.lose(&panicked.to_string());
+        spawn::say(&runtime.worker, &panicked);
     }
     open_gate(runtime, at);
 }
@@ -158,8 +144,7 @@ fn help(runtime: &Arc<Runtime>, next: &Arc<AtomicUsize>) {
 
 /// Starts a thread; false where that fails, and is in the log.
 fn beside(runtime: &Runtime, work: impl FnOnce() + Send + 'static) -> bool {
-    let builder = std::thread::Builder::new().name("pywsgi-import".to_owned()).stack_size(STACK);
-    let Err(error) = builder.spawn(work) else { return true };
+    let Err(error) = spawn(&runtime.worker, "pywsgi-import", STACK, work) else { return true };
     let text = format!("a thread for the applications' imports cannot be started: {error}");
     // Not waited for: it may be the event loop that asks.
     let _full = runtime.worker.events.try_log(LogLine { level: Level::Alert, request: None, text });

@@ -1,7 +1,6 @@
 //! The executor `inline`: the event loop's thread as a Python thread, for as long as an application runs.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -10,12 +9,14 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::dispatch;
+use super::hooks::Hooks;
 use super::logging;
 use super::runtime::Runtime;
 use super::wsgi::{self, Kit};
 use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
 use crate::bridge::inline::{Calls, Inline, Ran, Suspended};
+use crate::bridge::panics;
 use crate::bridge::streak::Streak;
 
 /// How the event loop calls Python. The runtime is the main thread's to end.
@@ -28,13 +29,18 @@ pub(super) struct EventLoop {
 struct Own {
     kit: Kit,
     streak: Streak,
+    hooks: Hooks,
 }
 
 impl EventLoop {
     pub(super) fn new(runtime: &Arc<Runtime>) -> Box<Self> {
         Box::new(Self {
             runtime: Arc::downgrade(runtime),
-            own: Mutex::new(Own { kit: Kit::new(), streak: Streak::default() }),
+            own: Mutex::new(Own {
+                kit: Kit::new(),
+                streak: Streak::default(),
+                hooks: Hooks::default(),
+            }),
         })
     }
 }
@@ -54,9 +60,9 @@ impl EventLoop {
         job: &Job,
         kit: &mut Kit,
     ) -> Option<Box<dyn Suspended>> {
-        let run = AssertUnwindSafe(|| dispatch::run(py, runtime, job, 0, kit));
-        let rest = catch_unwind(run).unwrap_or_else(|_| {
-            logging::write(py, Level::Alert, "pywsgi panicked on the event loop, after a request");
+        let ran = panics::catch(|| dispatch::run(py, runtime, job, 0, kit));
+        let rest = ran.unwrap_or_else(|panicked| {
+            logging::write(py, Level::Alert, &panicked.to_string());
             dispatch::fail(job);
             None
         });
@@ -77,7 +83,8 @@ impl Inline for EventLoop {
         Python::attach(|py| {
             // Nobody else has it: there is one event loop.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-            let Own { kit, streak } = &mut *own;
+            let Own { kit, streak, hooks } = &mut *own;
+            hooks.take_on(py, &runtime);
             let begin = Instant::now();
             let mut since = begin;
             for job in jobs {

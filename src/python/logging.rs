@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use pyo3::prelude::*;
 
 use super::fork;
+use super::hooks;
 use super::runtime::Runtime;
+use super::signals;
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
 use crate::bridge::worker::Worker;
@@ -17,6 +19,8 @@ thread_local! {
     static REQUEST: RefCell<Option<Job>> = const { RefCell::new(None) };
     /// This thread has written a line that is not finished.
     static UNFINISHED: Cell<bool> = const { Cell::new(false) };
+    /// The application that this thread imports.
+    static IMPORTING: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
@@ -40,6 +44,62 @@ pub(super) fn leave(py: Python<'_>, runtime: &Runtime) {
         }
     }
     REQUEST.set(None);
+}
+
+/// This thread imports an application, until what this gives is dropped.
+pub(super) fn importing(target: &str) -> impl Drop + use<> {
+    struct Importing;
+
+    impl Drop for Importing {
+        fn drop(&mut self) {
+            IMPORTING.set(None);
+        }
+    }
+
+    IMPORTING.set(Some(target.to_owned()));
+    Importing
+}
+
+/// Does the event loop's thread run an application now?
+pub(super) fn is_in_application() -> bool {
+    WORKER.get().is_some_and(|worker| worker.events.is_busy())
+}
+
+/// What the calling thread does, to be added to a line that the event loop does not write.
+fn whereabouts() -> String {
+    let request = REQUEST.try_with(|job| job.try_borrow().ok()?.clone()).ok().flatten();
+    let imports = IMPORTING.try_with(|target| target.try_borrow().ok()?.clone()).ok().flatten();
+    let mut text = match imports {
+        Some(target) => format!(", while application \"{target}\" was imported"),
+        None => String::new(),
+    };
+    if let Some(job) = request {
+        if text.is_empty() {
+            let app = job.worker.config.apps.get(job.location.app);
+            text = format!(", by application \"{}\"", app.map_or("", |app| &app.target));
+        }
+        text = format!("{text}, {}", job.head.context());
+    }
+    text
+}
+
+/// The last line of a worker: its event loop will not come to writing it.
+pub(super) fn write_last(what: &str) {
+    let mut time = [0; 32];
+    // SAFETY: the structures are this function's own; strftime is told how much room there is.
+    let len = unsafe {
+        let now = libc::time(std::ptr::null_mut());
+        let mut parts: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const now, &raw mut parts);
+        let format = c"%Y/%m/%d %H:%M:%S".as_ptr();
+        libc::strftime(time.as_mut_ptr().cast(), time.len(), format, &raw const parts)
+    };
+    let time = String::from_utf8_lossy(time.get(..len).unwrap_or_default()).into_owned();
+    write_directly(&format!(
+        "{time} [error] {pid}#{pid}: {what}{}",
+        whereabouts(),
+        pid = std::process::id()
+    ));
 }
 
 /// Logs `text`, line by line.
@@ -103,13 +163,33 @@ pub(super) fn traceback(py: Python<'_>, runtime: &Runtime, error: &PyErr) -> Str
 /// The built-in module that the shim logs with.
 #[pymodule]
 pub(super) mod _pywsgi {
-    use super::{Level, PyResult, Python, UNFINISHED, pyfunction, write_line};
+    use super::{
+        Level, PyResult, Python, UNFINISHED, hooks, pyfunction, signals, write_last, write_line,
+    };
 
     /// One line to nginx's error log, at nginx's level.
     #[pyfunction]
     fn log(py: Python<'_>, level: u8, line: String) -> PyResult<()> {
         write_line(py, Level::from_number(level), line);
         Ok(())
+    }
+
+    /// One line to the process's standard error, with what the calling thread does: the worker ends now.
+    #[pyfunction]
+    fn log_last(line: &str) {
+        write_last(line);
+    }
+
+    /// Has Python's main thread look whether a signal's handler is to run.
+    #[pyfunction]
+    fn wake_main() {
+        signals::wake_main();
+    }
+
+    /// threading.settrace() or threading.setprofile() was called.
+    #[pyfunction]
+    fn hooks_changed() {
+        hooks::changed();
     }
 
     /// The calling thread has begun a line.

@@ -6,33 +6,62 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::attendant;
+use super::exit;
 use super::fork;
 use super::imports;
 use super::inline::{self, EventLoop};
 use super::interp::{self, Interpreter};
 use super::logging;
 use super::runtime::Runtime;
+use super::signals::{Ending, Until};
+use super::spawn::{self, STACK, spawn};
 use super::threads;
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::output::End;
+use crate::bridge::panics;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
 
-/// The C stack of Python's threads in bytes, as the system gives a process's first thread.
-pub(super) const STACK: usize = 8 << 20;
-
-/// Starts the main thread of a worker; it starts all else. The caller has blocked all signals.
-pub(crate) fn start(worker: Arc<Worker>) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name("pywsgi-main".to_owned())
-        .stack_size(STACK)
-        .spawn(move || run(&worker))
-        .map(drop)
+/// Starts the main thread of a worker; it starts all else. The caller has blocked the signals that are nginx's.
+pub(crate) fn start(worker: &Arc<Worker>) -> io::Result<()> {
+    let own = Arc::clone(worker);
+    spawn(worker, "pywsgi-main", STACK, move || run(&own)).map(drop)
 }
 
+/// A panic on this thread leaves nothing waiting: what it has not opened is opened as broken.
 fn run(worker: &Arc<Worker>) {
+    let begun = panics::catch(|| begin(worker));
+    let (interpreter, runtime) = match begun.unwrap_or_else(|panicked| Err(panicked.to_string())) {
+        Ok(begun) => begun,
+        Err(what) => return fail(worker, &what),
+    };
+    let served = panics::catch(|| {
+        let until = Arc::new(Until::default());
+        let attendant = attendant::start(&runtime, Ending(Arc::clone(&until)));
+        imports::run(&runtime);
+        match attendant {
+            Some(attendant) => {
+                until.wait(&runtime, || imports::serve(&runtime));
+                // A panic is in the log of the panicking thread; the end is the same.
+                drop(attendant.join());
+            }
+            None => attendant::serve(&runtime),
+        }
+    });
+    if let Err(panicked) = served {
+        return fail(worker, &panicked.to_string());
+    }
+    if let Err(panicked) = panics::catch(|| end(worker, interpreter, runtime)) {
+        spawn::say(worker, &panicked);
+        worker.set_stopped(Stopped::ThreadsLeft);
+    }
+}
+
+/// Starts the interpreter, and the first threads of the pools. An error is a sentence for the log.
+fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
     logging::connect(worker);
     fork::watch();
+    exit::watch();
     if let Err(error) = set_umask(worker.config.python.umask) {
         let text = format!(
             "the umask and the current directory of Python's threads are the whole worker's, nginx's as well: \
@@ -41,40 +70,17 @@ fn run(worker: &Arc<Worker>) {
         worker.events.log(LogLine { level: Level::Warn, request: None, text });
     }
     give_up_priority();
-    let interpreter = match Interpreter::start(&worker.config.python) {
-        Ok(interpreter) => interpreter,
-        Err(what) => {
-            fail(worker, &format!("Python cannot be initialised: {what}"));
-            return;
-        }
-    };
-    let runtime = Python::attach(|py| {
-        Runtime::new(py, worker).map(Arc::new).map_err(|error| error.to_string())
-    });
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            fail(worker, &format!("Python cannot be prepared: {error}"));
-            return;
-        }
-    };
+    let interpreter = Interpreter::start(&worker.config.python)
+        .map_err(|what| format!("Python cannot be initialised: {what}"))?;
+    let runtime = Python::attach(|py| Runtime::new(py, worker).map(Arc::new))
+        .map_err(|error| format!("Python cannot be prepared: {error}"))?;
     worker.set_inline(EventLoop::new(&runtime));
     for pool in &worker.pools {
         if pool.grow() {
             threads::spawn(&runtime, pool);
         }
     }
-    let attendant = attendant::start(&runtime);
-    imports::run(&runtime);
-    match attendant {
-        // A panic is in the log of the panicking thread; the end is the same.
-        Some(attendant) => {
-            imports::serve(&runtime);
-            drop(attendant.join());
-        }
-        None => attendant::serve(&runtime),
-    }
-    end(worker, interpreter, runtime);
+    Ok((interpreter, runtime))
 }
 
 /// Gives Python's threads a umask and a current directory of their own, apart from the event loop's: nginx's

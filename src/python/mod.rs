@@ -5,7 +5,9 @@ mod attached;
 mod attempts;
 mod attendant;
 mod dispatch;
+mod exit;
 mod fork;
+mod hooks;
 mod imports;
 mod inline;
 mod interp;
@@ -13,6 +15,8 @@ mod logging;
 mod main_thread;
 mod runtime;
 mod shim;
+mod signals;
+mod spawn;
 mod threads;
 mod wsgi;
 

@@ -13,6 +13,7 @@ use super::{ConfError, Place};
 use crate::bridge::config::{AppConfig, PoolConfig, PythonConfig, WorkerConfig};
 use crate::bridge::events::Level;
 use crate::nginx::access;
+use crate::nginx::signals;
 use crate::nginx::target::Target;
 
 /// Context `http`: what a worker process has once.
@@ -98,6 +99,7 @@ impl MainConf {
                 path: self.path.clone(),
                 executable,
                 umask: self.umask,
+                signals: signals::of_applications(),
                 stdout_level: self.stdout_level.unwrap_or(Level::Info),
                 stderr_level: self.stderr_level.unwrap_or(Level::Error),
                 finalize,

@@ -1,0 +1,75 @@
+//! A worker that an application ends: nginx is kept from never starting it again, and the log says who did it.
+//!
+//! nginx's master does not start a worker again that has exited with code 2 (ngx_process_get_status). `os._exit` is
+//! guarded in the shim (_start.py); here is exit(3), whatever library calls it, and quick_exit(3). What nobody can
+//! see before it has happened is _exit(2) called from C, and the system call itself (a Go runtime's panic).
+
+use std::ffi::{c_int, c_void};
+
+use super::fork;
+use super::logging;
+
+/// The code after which nginx does not start a worker again.
+const NEVER_AGAIN: c_int = 2;
+
+/// The code that it has instead.
+const INSTEAD: c_int = 1;
+
+/// From here on exit(3) is watched in this process; not in its children.
+pub(super) fn watch() {
+    type OnExit = unsafe extern "C" fn(extern "C" fn(c_int, *mut c_void), *mut c_void) -> c_int;
+
+    // SAFETY: on_exit(3) is glibc's, and has this type; another C library does not have it, and then nothing is
+    // watched. The handlers are functions of this module, which stays as long as the process.
+    unsafe {
+        let found = libc::dlsym(libc::RTLD_DEFAULT, c"on_exit".as_ptr());
+        if !found.is_null() {
+            let on_exit = std::mem::transmute::<*mut c_void, OnExit>(found);
+            on_exit(at_exit, std::ptr::null_mut());
+        }
+        let found = libc::dlsym(libc::RTLD_DEFAULT, c"at_quick_exit".as_ptr());
+        if !found.is_null() {
+            type AtQuickExit = unsafe extern "C" fn(extern "C" fn()) -> c_int;
+            let at_quick_exit = std::mem::transmute::<*mut c_void, AtQuickExit>(found);
+            at_quick_exit(at_quick_exit_);
+        }
+    }
+}
+
+/// What is left of exit(3) as it reaches this: the handlers that were registered before Python's start.
+extern "C" fn at_exit(status: c_int, _: *mut c_void) {
+    if !is_an_application() {
+        return;
+    }
+    // What wait(2) gives the master.
+    let code = status & 0xff;
+    if code == NEVER_AGAIN {
+        logging::write_last(&format!(
+            "exit({status}) was called: exit code 2 would keep nginx from starting this worker again, so that \
+             it exits with {INSTEAD} instead"
+        ));
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(INSTEAD) }
+    }
+    logging::write_last(&format!("exit({status}) was called: it ends this worker"));
+}
+
+/// quick_exit(3) does not tell its handlers the code.
+extern "C" fn at_quick_exit_() {
+    if is_an_application() {
+        logging::write_last(&format!(
+            "quick_exit() was called: it ends this worker, with exit code {INSTEAD} lest nginx does not start it \
+             again"
+        ));
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(INSTEAD) }
+    }
+}
+
+/// Is it an application that ends this process? It may be nginx itself (its workers exit with 0, and with 2 where
+/// another module's start has failed), or a child.
+fn is_an_application() -> bool {
+    // SAFETY: plain system calls. A process's first thread is nginx's.
+    let on_event_loop = unsafe { libc::gettid() == libc::getpid() };
+    !fork::is_child() && (!on_event_loop || logging::is_in_application())
+}

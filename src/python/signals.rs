@@ -1,0 +1,86 @@
+//! Signals for Python's handlers (`signal.signal`).
+//!
+//! CPython's C handler only sets a flag; the Python function runs on Python's main thread, when that next runs
+//! bytecode. So the signals that nginx has no use for are blocked on every thread, the event loop's included, but on
+//! Python's main thread while it waits in [`Until::wait`]: that is where each is delivered, and where its handler
+//! runs. It must not be delivered on the event loop's thread for another reason: a C handler that writes to a
+//! descriptor (`signal.set_wakeup_fd`, libev) means one of Python's descriptor table.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use pyo3::prelude::*;
+
+use super::logging;
+use super::runtime::Runtime;
+
+/// The main thread's pthread_t, once it can be woken.
+static MAIN: AtomicU64 = AtomicU64::new(0);
+
+/// Something that Python's main thread waits for, beside signals.
+#[derive(Default)]
+pub(super) struct Until {
+    over: AtomicBool,
+}
+
+/// Says that it is over as it is dropped.
+pub(super) struct Ending(pub(super) Arc<Until>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Release);
+        wake_main();
+    }
+}
+
+impl Until {
+    /// Python's main thread: until it is over, runs the handlers of signals, and `work` after each time that it
+    /// has been woken ([`wake_main`]).
+    pub(super) fn wait(&self, runtime: &Runtime, work: impl Fn()) {
+        // SAFETY: plain calls about the calling thread's own mask, which blocks all of these; the handler does
+        // nothing, so that the signal only ends the wait.
+        let while_waiting = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            libc::sigaction(wake_signal(), &raw const action, std::ptr::null_mut());
+            MAIN.store(libc::pthread_self(), Ordering::Release);
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set);
+            for signal in &runtime.worker.config.python.signals {
+                libc::sigdelset(&raw mut set, *signal);
+            }
+            set
+        };
+        loop {
+            Python::attach(|py| {
+                if let Err(error) = py.check_signals() {
+                    logging::exception(py, runtime, "a signal's handler raised", &error);
+                }
+            });
+            if self.over.load(Ordering::Acquire) {
+                return;
+            }
+            work();
+            // SAFETY: the set is the one made above. What has come since is pending, for it is blocked outside of
+            // this call: it ends the call at once.
+            unsafe { libc::sigsuspend(&raw const while_waiting) };
+        }
+    }
+}
+
+/// Wakes Python's main thread, if it waits: it looks for signals whose handlers must run, and for work.
+pub(super) fn wake_main() {
+    let main = MAIN.load(Ordering::Acquire);
+    if main != 0 {
+        // SAFETY: Python's main thread lives as long as the process: it ends after all others of Python's, or not
+        // at all, and nobody calls this afterwards.
+        unsafe { libc::pthread_kill(main, wake_signal()) };
+    }
+}
+
+/// Wakes Python's main thread; the shim's guard of `signal.signal` keeps applications from having it.
+fn wake_signal() -> libc::c_int {
+    libc::SIGRTMAX()
+}
+
+extern "C" fn nothing(_signal: libc::c_int) {}
