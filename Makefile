@@ -36,15 +36,16 @@ PORT ?= 8080
 VENV ?= $(if $(filter $(abspath examples/guestbook/wsgi.py),$(abspath $(APP))),$(RUN_DIR)/venv)
 ## PYTEST_ARGS: for `make test`: handed to the pytest that drives nginx
 PYTEST_ARGS ?=
+## TEST_JOBS: for `make test`: how many of these tests run side by side (default: two per processor)
+TEST_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 ## BENCH_ARGS: for `make bench`, `make bench-quick`, `make profile`: handed to bench.py or profile.py
 BENCH_ARGS ?=
-## TRIXIE_ROOT: for `make test-trixie`: where that root is (default: target/trixie)
-TRIXIE_ROOT ?= $(TARGET_DIR)/trixie
-## DESTDIR: for `make install`: a directory to install below
+## ROOTS: for `make test-trixie` and `make test-forky`: where the roots are kept (default: target/roots)
+ROOTS ?= $(TARGET_DIR)/roots
+## DESTDIR: for `make install` and `make uninstall`: a directory below which it is installed
 
 # rustup puts cargo on the PATH of login shells only.
 CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
-NEXTEST_VERSION := 0.9.143
 DENY_VERSION := 0.20.2
 RUN_DIR := $(TARGET_DIR)/run
 TEST_VENV := $(TARGET_DIR)/venv
@@ -124,9 +125,14 @@ endif
 module-path: ## Print the absolute path of the module (with make -s: nothing else)
 	@echo $(MODULE)
 
+# Needs no cargo: root, who installs, often has none. So it builds nothing.
 .PHONY: install
-install: module ## Install the module and its modules-available file, below DESTDIR where given
-	@.ci/install "$(MODULE)" "$(NGINX)" "$(DESTDIR)"
+install: ## Install what `make module` has built, and its modules-available file (DESTDIR=…)
+	@.ci/install install "$(MODULE)" "$(NGINX)" "$(DESTDIR)"
+
+.PHONY: uninstall
+uninstall: ## Remove what `make install` has installed
+	@.ci/install uninstall "$(MODULE)" "$(NGINX)" "$(DESTDIR)"
 
 
 .PHONY: run
@@ -144,28 +150,37 @@ $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 .PHONY: test
 test: test-deps test-rust test-shim test-nginx test-inline ## Run every test: the Rust units, the shim's, and a real nginx's
 
-.PHONY: test-trixie
-test-trixie: ## Run every test on Debian 13, in a root that debootstrap makes (as root; TRIXIE_ROOT=…)
-	@.ci/trixie "$(TRIXIE_ROOT)" make test PYTEST_ARGS="$(PYTEST_ARGS)"
+.PHONY: test-trixie test-forky
+test-trixie: ## Run every test on Debian 13, in a root that debootstrap makes (as root)
+test-forky: ## Run every test on Debian testing, in a root made likewise: a newer nginx, a newer Python
+test-trixie test-forky: test-%:
+	@.ci/root $* "$(ROOTS)/$*" make test PYTEST_ARGS="$(PYTEST_ARGS)" TEST_JOBS="$(TEST_JOBS)"
+
+# cargo-nextest gives each test a process and a time limit. It is taken where it is there: to compile it takes
+# longer than all that it would run here.
+CARGO_TEST = $(if $(shell $(CARGO) nextest --version 2>/dev/null),$(CARGO) nextest run,$(CARGO) test)
 
 .PHONY: test-rust
-test-rust: headers nextest ## Run the Rust unit tests, and the bridge's again under loom
-	$(CARGO) nextest run --locked
-	$(CARGO) nextest run --locked --features loom bridge
+test-rust: headers ## Run the Rust unit tests, and the bridge's again under loom
+	$(CARGO_TEST) --locked
+	$(CARGO_TEST) --locked --features loom bridge
 
 .PHONY: test-shim
 test-shim: $(TEST_VENV)/.installed ## Run the unit tests of the Python that travels inside the module
 	cd python-shim && $(TEST_VENV)/bin/python -m pytest -q tests
 
+# In a tests/ that several processes share out: each takes the next test when it has none.
+IN_TESTS = cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") \
+  PYWSGI_MODULE="$(MODULE)"
+PYTEST = $(TEST_VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal
+
 .PHONY: test-nginx
 test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real nginx (PYTEST_ARGS=…)
-	cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") \
-	  PYWSGI_MODULE="$(MODULE)" $(TEST_VENV)/bin/python -m pytest $(patsubst tests/%,%,$(PYTEST_ARGS))
+	$(IN_TESTS) $(PYTEST) $(patsubst tests/%,%,$(PYTEST_ARGS))
 
 .PHONY: test-inline
 test-inline: module $(TEST_VENV)/.installed ## Run those of WSGI again, the event loop running the applications (wsgi_thread_pool inline)
-	cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") PYWSGI_EXECUTOR=inline \
-	  PYWSGI_MODULE="$(MODULE)" $(TEST_VENV)/bin/python -m pytest $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
+	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
 
 # The suite of WSGI; those of frameworks, peers and nginx pass as well (PYTEST_ARGS=…).
 INLINE_TESTS := wsgi
@@ -174,11 +189,6 @@ $(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements.
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
-
-.PHONY: nextest
-nextest:
-	@$(CARGO) nextest --version >/dev/null 2>&1 || \
-	  $(CARGO) install --locked --version $(NEXTEST_VERSION) cargo-nextest
 
 
 .PHONY: lint

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from harness import EXECUTOR, Nginx, temporary_root
+from harness import EXECUTOR, Nginx, release_ports, temporary_root
 
 
 @pytest.fixture
@@ -19,6 +19,7 @@ def nginx(request):
     request.node.nginx = server
     yield server
     faults = server.close()
+    release_ports()
     if faults:
         pytest.fail("nginx's error log or exit:\n" + "\n".join(faults), pytrace=False)
 

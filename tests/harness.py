@@ -29,8 +29,10 @@ from rawhttp import Connection, wait_for
 PROJECT = Path(__file__).resolve().parent.parent
 # The virtual environment that runs the tests has the frameworks as well.
 VENV = Path(sys.prefix)
-# Taken out: nginx itself reads a variable of this name (the sockets of an older nginx).
-NGINX = os.environ.pop("NGINX", "/usr/sbin/nginx")
+# Taken out: nginx itself reads a variable of this name (the sockets of an older nginx). The other
+# name is for the processes of pytest-xdist, which inherit the environment.
+NGINX = os.environ.pop("NGINX", None) or os.environ.get("PYWSGI_NGINX", "/usr/sbin/nginx")
+os.environ["PYWSGI_NGINX"] = NGINX
 _ABOUT = subprocess.run([NGINX, "-V"], check=True, capture_output=True, text=True).stderr
 NGINX_VERSION = tuple(map(int, re.findall(r"nginx/(\d+)\.(\d+)\.(\d+)", _ABOUT)[0]))
 HAS_HTTP3 = "--with-http_v3_module" in _ABOUT
@@ -398,15 +400,32 @@ def temporary_root() -> Path:
 
 
 def free_port() -> int:
-    # Below the range from which clients' own ports come.
+    """A port that is ours until `release_ports()`, whatever tests run beside this one.
+
+    A socket that is bound to it and does not listen keeps it. Bound without SO_REUSEADDR, it is
+    refused where another holds the port; with it from then on, it lets nginx, which sets it as
+    well, bind and listen.
+    """
     while True:
-        port = random.randrange(10000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        holder = socket.socket()
+        try:
+            # Below the range from which clients' own ports come.
+            holder.bind(("127.0.0.1", random.randrange(10000, 32000)))
+        except OSError:
+            holder.close()
+            continue
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held_ports.append(holder)
+        return holder.getsockname()[1]
+
+
+def release_ports() -> None:
+    """Gives back what `free_port` has taken, at a test's end."""
+    while _held_ports:
+        _held_ports.pop().close()
+
+
+_held_ports: list[socket.socket] = []
 
 
 def _worker_user(root: Path) -> str:

@@ -217,6 +217,8 @@ def test_what_has_waited_too_long_leaves_the_queue(nginx, gate, background):
         f"wsgi_app {held.app}; wsgi_queue_timeout 200ms;",
         http="python_thread_pool default threads=1 max_queue=2;",
     )
+    # The import takes longer than a request may wait.
+    wait_for(lambda: background("/").result().status_code == 200, what="the application")
     running = background("/?hold")
     held.wait_entered(1)
     # Two at a time fill the queue; those of the round before are no longer in it.

@@ -35,6 +35,8 @@ SOURCE = """
         if query == "long":
             raise ValueError("x" * 3_000_000)
         if query == "status":
+            start_response("2xx OK", [("Content-Type", "text/plain")])
+        if query == "bare":
             start_response("200", [("Content-Type", "text/plain")])
         if query == "started":
             start_response("200 OK", [("Content-Type", "text/plain"), ("Set-Cookie", "a=b")])
@@ -136,7 +138,7 @@ def test_who_wants_no_html_gets_text(start):
     [
         ("exit", "SystemExit: 3"),
         ("none", "returned None; it must return an iterable of bytes"),
-        ("status", "status &quot;200&quot;"),
+        ("status", "status &quot;2xx OK&quot;"),
         ("started", "RuntimeError: before the first block"),
         ("text", "yielded str where bytes are wanted"),
     ],
@@ -228,7 +230,7 @@ def test_in_a_browser(start, nginx, tmp_path):
     ("query", "shown"),
     [
         ("text", "the application yielded str 'text' (PEP 3333"),
-        ("status", "status is str '200' (PEP 3333"),
+        ("bare", "status is str '200' (PEP 3333"),
         ("none", "the application returned NoneType None (PEP 3333"),
         ("mixed", "the application yielded str 'two' (PEP 3333"),
         ("short", "the body ends after 5 bytes; its Content-Length is 9 (PEP 3333"),
@@ -242,7 +244,7 @@ def test_validate_names_the_clause_and_the_line(start, nginx, query, shown):
     place = re.search(r"in (\S+/debug\.py):(\d+)$", response.text, re.M)
     assert place
     line = (nginx.apps / "debug.py").read_text().splitlines()[int(place[2]) - 1]
-    assert ('start_response("200"' if query == "status" else "def application") in line
+    assert ('start_response("200"' if query == "bare" else "def application") in line
     assert nginx.wait_log(f"ValidationError: {shown}")
 
 

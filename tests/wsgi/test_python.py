@@ -6,6 +6,7 @@ import time
 
 import pytest
 from harness import VENV
+from rawhttp import wait_for
 
 
 @pytest.fixture
@@ -189,8 +190,8 @@ threading.Timer(0.01, work).start()
 """,
         http="python_drain_timeout 2s; python_finalize on timeout=2s;",
     )
-    time.sleep(0.5)
-    assert nginx.client().get("/").text == "True"
+    client = nginx.client()
+    wait_for(lambda: client.get("/").text == "True", what="the background thread's work")
 
 
 def test_threads_of_every_kind(nginx, run):
