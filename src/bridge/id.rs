@@ -58,6 +58,15 @@ impl<T: Copy> Table<T> {
         self.free.len() == self.places.len()
     }
 
+    /// The ids of all that is in the table now. While they are walked through, [`get`](Self::get) says in no
+    /// time what is still there.
+    pub(crate) fn ids(&self) -> Vec<RequestId> {
+        let places = self.places.iter().enumerate().filter(|(_, place)| place.value.is_some());
+        places
+            .map(|(at, place)| RequestId { place: at as u32, generation: place.generation })
+            .collect()
+    }
+
     /// All that is in the table now.
     pub(crate) fn values(&self) -> Vec<T> {
         self.places.iter().filter_map(|place| place.value).collect()
@@ -81,8 +90,11 @@ mod tests {
         assert_ne!(first, third);
         assert_eq!((table.get(first), table.get(third)), (None, Some('c')));
         assert_eq!(table.values(), ['c', 'b']);
+        assert_eq!(table.ids(), [third, second]);
         table.remove(second);
+        assert_eq!(table.ids(), [third]);
         table.remove(third);
+        assert_eq!(table.ids(), []);
         assert!(table.is_empty());
     }
 }

@@ -316,13 +316,12 @@ impl Process {
     pub(super) fn give_up(&self, token: EventThread) {
         // SAFETY: the event is the process's own; all zeros are an event without a timer.
         unsafe { sys::delete_timer(self.hold.get()) };
-        let contexts = self.table.borrow().values();
-        for context in contexts {
-            // SAFETY: a context in the table is one of a request in flight; ending one does not end
-            // another, but for subrequests, which `find` tells.
-            unsafe {
-                let still_there = self.table.borrow().values().contains(&context);
-                if still_there {
+        let ids = self.table.borrow().ids();
+        // Ending one request may end others: its subrequests.
+        for id in ids {
+            if let Some(context) = self.find(id) {
+                // SAFETY: the table holds contexts of requests in flight alone.
+                unsafe {
                     finalize::from_outside(token, context, |context| {
                         finalize::give_up(token, context);
                     });
