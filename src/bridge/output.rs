@@ -1,6 +1,6 @@
 //! The response's pipe, from one Python thread to the event loop.
 //!
-//! A block is on one of three ways: it waits here (`blocks`), the event loop has handed it to nginx
+//! A block is on one of three ways: it waits here (`queue`), the event loop has handed it to nginx
 //! (`in flight`), or the client has it (`drained`). `memory` counts the first two, for blocks that lie
 //! in memory; `file` counts them for those in the temporary file. The thread alone adds to both and
 //! alone writes the file; the event loop alone takes off.
@@ -21,13 +21,15 @@
 //! A file of the application's own (`wsgi.file_wrapper`) takes neither memory nor room on the disk, so it
 //! waits for nothing.
 
+mod queue;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
+use self::queue::Queue;
 use super::config::Buffering;
 use super::loan::{Loan, Loans};
 use super::spill;
@@ -131,6 +133,7 @@ impl Batch {
         self.head = None;
         self.blocks.clear();
         self.hints.clear();
+        self.expects_trailers = false;
         self.trailers.clear();
         self.end = None;
         shared
@@ -154,7 +157,7 @@ struct State {
     head: Option<ResponseHead>,
     /// There has been a head.
     started: bool,
-    blocks: SmallVec<[Block; 1]>,
+    queue: Queue,
     expects_trailers: bool,
     trailers: Vec<Field>,
     end: Option<End>,
@@ -169,6 +172,9 @@ struct State {
     spilling: bool,
     /// The event loop has been told and has not taken yet.
     announced: bool,
+    /// The event loop leaves what is here until the client takes more, or until there is so much.
+    held_back: Option<u64>,
+    /// The client takes no more: what has no room in memory goes to the file.
     stalled: bool,
     closed: bool,
     waiting: bool,
@@ -182,7 +188,7 @@ impl Output {
             hints_size: 0,
             head: None,
             started: false,
-            blocks: SmallVec::new(),
+            queue: Queue::default(),
             expects_trailers: false,
             trailers: Vec::new(),
             end: None,
@@ -193,6 +199,7 @@ impl Output {
             files: 0,
             spilling: false,
             announced: false,
+            held_back: None,
             stalled: false,
             closed: false,
             waiting: false,
@@ -254,7 +261,8 @@ impl Output {
                 state.end = end.or(state.end);
                 (None, news && state.announces())
             } else if let Some(loan) = state.borrow(&block, &self.loans) {
-                state.add_memory(loan.of(block));
+                state.memory += block.len();
+                state.queue.push_whole(loan.of(block));
                 state.end = end.or(state.end);
                 (None, state.announces())
             } else {
@@ -278,7 +286,7 @@ impl Output {
         let news = {
             let mut state = self.open()?;
             state.set_head(head);
-            state.blocks.push(Block::File(part));
+            state.queue.push_file(part);
             state.end = end.or(state.end);
             state.announces()
         };
@@ -393,16 +401,34 @@ impl Output {
     pub(crate) fn take(&self, batch: &mut Batch) {
         let mut state = lock(&self.state);
         state.announced = false;
+        state.held_back = None;
         batch.hints.append(&mut state.hints);
         if let Some(head) = state.head.take() {
             batch.head = Some(head);
             batch.expects_trailers = state.expects_trailers;
         }
-        batch.blocks.extend(state.blocks.drain(..));
+        state.queue.take(&mut batch.blocks);
         if let Some(end) = state.end.take() {
             batch.end = Some(end);
             batch.trailers = std::mem::take(&mut state.trailers);
         }
+    }
+
+    /// Event loop: the client takes nothing now, so nginx's filters get nothing more, each call of which costs
+    /// memory of the request's that nginx frees at its end alone. Leaves what is here until the next
+    /// [`take`](Self::take), and nobody announces anything before there are `least` bytes or the response
+    /// ends. False if that is so already.
+    pub(crate) fn hold_back(&self, least: u64) -> bool {
+        let mut state = lock(&self.state);
+        if state.end.is_some() || state.queue.bytes() >= least {
+            return false;
+        }
+        state.held_back = Some(least);
+        state.stalled = true;
+        if state.waiting {
+            self.changed.notify_one();
+        }
+        true
     }
 
     /// Event loop: `memory` and `file` bytes are not nginx's any more; the client can take no more now
@@ -430,17 +456,17 @@ impl Output {
     /// Event loop: takes no more. The thread's next push says [`Closed`]. True where blocks were dropped
     /// that are shared with their owner.
     pub(crate) fn close(&self) -> bool {
-        let (head, blocks) = {
+        let (head, queue) = {
             let mut state = lock(&self.state);
             state.closed = true;
             if state.waiting {
                 self.changed.notify_one();
             }
-            (state.head.take(), std::mem::take(&mut state.blocks))
+            (state.head.take(), std::mem::take(&mut state.queue))
         };
         // Outside the lock: a block's owner may be foreign.
-        let shared = blocks.iter().any(Block::is_shared);
-        drop((head, blocks));
+        let shared = queue.is_shared();
+        drop((head, queue));
         shared
     }
 
@@ -583,10 +609,8 @@ impl State {
     }
 
     fn add_memory(&mut self, block: Bytes) {
-        if !block.is_empty() {
-            self.memory += block.len();
-            self.blocks.push(Block::Memory(block));
-        }
+        self.memory += block.len();
+        self.queue.push(block);
     }
 
     /// So much of the file has been written; is the event loop to be told?
@@ -598,12 +622,20 @@ impl State {
         }
         self.files += usize::from(start == 0);
         self.file_pending += end - start;
-        self.blocks.push(Block::Spilled(FilePart { file, start, end }));
+        self.queue.push_spilled(FilePart { file, start, end });
         self.announces()
     }
 
-    /// Is the event loop to be told? Once per batch.
+    /// Is the event loop to be told? Once per batch, and not of what it has held back.
     fn announces(&mut self) -> bool {
+        if let Some(least) = self.held_back {
+            let told = self.end.is_some() || self.queue.bytes() >= least;
+            if told {
+                self.held_back = None;
+                self.announced = true;
+            }
+            return told;
+        }
         !std::mem::replace(&mut self.announced, true)
     }
 }

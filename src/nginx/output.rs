@@ -30,6 +30,10 @@ const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR a
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 
+/// So many blocks at most are in nginx's hands one by one. What a filter has to see before it lets go of any,
+/// as the longest command of SSI (`NGX_HTTP_SSI_MAX_PARAMS` parameters of `ssi_value_length`), is shorter.
+const LINKS: usize = 4096;
+
 /// Takes what the thread has sent and passes it on; ends the request where the response has ended.
 ///
 /// # Safety
@@ -43,6 +47,11 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
             return;
         }
         let Some(exchange) = (*context).exchange.clone() else { return };
+        if let Some(least) = holds_back(context) {
+            if exchange.output.hold_back(least) {
+                return;
+            }
+        }
         let mut batch = process::take_output(token);
         exchange.output.take(&mut batch);
         let sent = send(token, context, &mut batch);
@@ -69,6 +78,45 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
             }
             (Sent::Nothing | Sent::Hints | Sent::Elsewhere, _) => {}
         }
+    }
+}
+
+/// Bytes that have to wait before nginx's filters get them, if nginx has something of this response that it
+/// cannot send now. Each call of the filters costs memory of the request's that nginx frees at its end alone,
+/// and time for all that they have already: so both are bounded by what the client takes, not by the number
+/// of blocks.
+unsafe fn holds_back(context: *mut Context) -> Option<u64> {
+    // SAFETY: the caller's: a request in flight.
+    unsafe {
+        if !(*context).head_sent {
+            return None;
+        }
+        let r = (*context).request;
+        let connection = (*r).connection;
+        if !has_unsent(context) {
+            return None;
+        }
+        let event = (*connection).write;
+        // The write handler fires when the client can take more, when a rate limit or a thread of nginx's is
+        // through, and when another request of the page has had its turn (ngx_http_postpone_filter).
+        let waits = (*event).ready() == 0
+            || (*event).delayed() != 0
+            || (*r).aio() != 0
+            || (*connection).data != r.cast();
+        if waits {
+            return Some(u64::MAX);
+        }
+        // A filter holds them until it gets more, as SSI a command that is not complete. Nothing says when.
+        ((*context).held.len() >= LINKS).then_some(LINKS as u64)
+    }
+}
+
+/// Does nginx have something of this response that it has not sent?
+unsafe fn has_unsent(context: *mut Context) -> bool {
+    // SAFETY: the caller's: a request in flight.
+    unsafe {
+        let r = (*context).request;
+        !(*context).busy.is_null() || (r == (*r).main && sys::is_buffered((*r).connection))
     }
 }
 
@@ -277,7 +325,6 @@ unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
         let r = (*context).request;
         let connection = (*r).connection;
         let event = (*connection).write;
-        let waits = !(*context).busy.is_null() || (r == (*r).main && sys::is_buffered(connection));
         if (*event).delayed() != 0 {
             // limit_rate has its own timer.
             if ngx_handle_write_event(event, 0) != sys::OK {
@@ -286,7 +333,7 @@ unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
             }
             return true;
         }
-        if !waits {
+        if !has_unsent(context) {
             sys::delete_timer(event);
             return true;
         }

@@ -119,6 +119,47 @@ fn by_way_of_the_file_every_block_arrives_in_order() {
     runs(2, buffered(2, 3), true, 2, &["ab", "cd", "efgh", "i"]);
 }
 
+/// The event loop holds back what it is told of. The client takes something after the first time, if
+/// `takes`, and then nothing more.
+fn holds_back(buffering: Buffering, takes: bool) {
+    const BLOCKS: [&str; 3] = ["ab", "cd", "ef"];
+    check(2, move || {
+        let output = Arc::new(new_output(buffering.clone()));
+        let ear = Arc::new(Ear::default());
+        let thread = {
+            let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
+            thread::spawn(move || send(&output, &ear, &BLOCKS))
+        };
+        let mut batch = Batch::default();
+        let mut takes = takes;
+        while batch.end.is_none() {
+            ear.wait();
+            let held = output.hold_back(u64::MAX);
+            if !held || std::mem::take(&mut takes) {
+                output.take(&mut batch);
+            }
+        }
+        assert_eq!(thread.join().unwrap(), Ok(()));
+        let lens = batch.blocks.iter().map(|block| match block {
+            Block::Memory(bytes) => bytes.len() as u64,
+            Block::Spilled(part) | Block::File(part) => part.len(),
+        });
+        assert_eq!(lens.sum::<u64>(), 6);
+    });
+}
+
+#[test]
+fn an_end_is_announced_though_the_rest_is_held_back() {
+    holds_back(buffered(9, 0), false);
+    holds_back(buffered(9, 0), true);
+}
+
+#[test]
+fn a_thread_whose_blocks_are_held_back_does_not_wait() {
+    holds_back(buffered(2, 9), false);
+    holds_back(buffered(2, 9), true);
+}
+
 #[test]
 fn closing_wakes_a_thread_that_waits() {
     check(3, || {

@@ -1,0 +1,157 @@
+"""Rows of few bytes, to clients that read nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+from rawhttp import Connection
+from stress_memory import forget_peak, peak
+
+CLIENTS = 20
+MEBIBYTE = 1 << 20
+# So many rows cost far more than is allowed, if each is kept as a block of its own.
+ROWS = {1: 100_000, 10: 50_000, 1000: 15_000}
+
+APPLICATION = """
+    import time
+
+    made = {}
+
+    def rows(name, size, count, pause):
+        # The application's own rows are to be no memory.
+        kinds = [bytes([number]) * size for number in range(251)]
+        for number in range(count):
+            made[name] = number
+            if pause and number % 100 == 0:
+                time.sleep(0.001)
+            yield kinds[number % 251]
+        made[name] = count
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/made":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"%d" % sum(made.values())]
+        write = start_response("200 OK", [("Content-Type", "application/octet-stream")])
+        form, size, count = environ["QUERY_STRING"].split("-")
+        size, count = int(size), int(count)
+        name = environ["REMOTE_PORT"]
+        if form == "quick":
+            return rows(name, size, count, pause=False)
+        if form == "slow":
+            return rows(name, size, count, pause=True)
+        if form == "list":
+            return list(rows(name, size, count, pause=False))
+        for row in rows(name, size, count, pause=False):
+            write(row)
+        return []
+"""
+
+# What the application does, by how it is run. (Inline nobody waits in write(): it needs the file.)
+FORMS = {
+    "threads": ["quick", "slow", "write", "list"],
+    "inline": ["quick", "slow", "write", "list"],
+    "inline without a file": ["quick", "slow", "list"],
+}
+MODES = {
+    "threads": ("threads", ""),
+    "threads, no buffering": ("threads", "wsgi_buffering off;"),
+    "threads, no file": ("threads", "wsgi_max_temp_file_size 0;"),
+    "threads, small buffers": ("threads", "wsgi_buffer_size 4k;"),
+    "threads, gzip": ("threads", "gzip on; gzip_types *;"),
+    "threads, ssi": ("threads", "ssi on; ssi_types *;"),
+    "inline": ("inline", ""),
+    "inline, no buffering": ("inline without a file", "wsgi_buffering off;"),
+    "inline, no file": ("inline without a file", "wsgi_max_temp_file_size 0;"),
+}
+
+
+def stingy(nginx, path: str) -> Connection:
+    """A client that has asked, and that has next to no room for what it does not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(120)
+    sock.connect(("127.0.0.1", nginx.port))
+    connection = Connection(sock)
+    connection.get(path)
+    return connection
+
+
+@pytest.fixture
+def closing():
+    with ExitStack() as stack:
+        yield stack
+
+
+def wait_until_it_stands_still(client, total: int) -> None:
+    """Until the applications have made all rows, or no more of them."""
+    last, since = -1, time.monotonic()
+    while last < total:
+        # A static file is served meanwhile.
+        assert client.get("/file.txt").text == "static"
+        now = int(client.get("/made").text)
+        if now != last:
+            last, since = now, time.monotonic()
+        elif time.monotonic() - since > 2:
+            return
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("size", ROWS)
+@pytest.mark.parametrize("mode", MODES)
+def test_clients_that_read_nothing_cost_no_memory(nginx, closing, mode, size):
+    executor, location = MODES[mode]
+    nginx.page("file.txt", "static")
+    pool = "inline" if executor.startswith("inline") else "rows"
+    nginx.start(
+        f"wsgi_app {nginx.app('rows', APPLICATION)}; wsgi_thread_pool {pool}; {location}"
+        "send_timeout 600s;",
+        http="python_thread_pool rows threads=24;",
+        server="location = /file.txt { }",
+        listen="sndbuf=32k",
+    )
+    (worker,) = nginx.workers()
+    client = nginx.client()
+    assert client.get("/made").text == "0"
+    idle = forget_peak(worker)
+    forms, count = FORMS[executor], ROWS[size]
+    clients = []
+    for number in range(CLIENTS):
+        form = forms[number % len(forms)]
+        clients.append(closing.enter_context(stingy(nginx, f"/?{form}-{size}-{count}")))
+    wait_until_it_stands_still(client, CLIENTS * count)
+    assert peak(worker) - idle < 64 * MEBIBYTE, f"{(peak(worker) - idle) / MEBIBYTE:.0f} MiB"
+    # Nothing is lost, and everything is in its place.
+    expected = b"".join(bytes([number % 251]) * size for number in range(count))
+    for connection in clients[: len(forms)]:
+        # A full window of 4 KB would be tens of milliseconds each.
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEBIBYTE)
+        response = connection.response()
+        assert response.complete
+        assert response.body == expected
+    assert peak(worker) - idle < 64 * MEBIBYTE, f"{(peak(worker) - idle) / MEBIBYTE:.0f} MiB"
+
+
+@pytest.mark.parametrize("pool", ["rows", "inline"])
+def test_a_long_stream_to_a_client_that_reads_costs_no_memory(nginx, pool):
+    """nginx frees what its filters take of a request's memory at the request's end alone."""
+    count = 300_000
+    nginx.start(
+        f"wsgi_app {nginx.app('rows', APPLICATION)}; wsgi_thread_pool {pool};",
+        http="python_thread_pool rows threads=2;",
+    )
+    (worker,) = nginx.workers()
+    assert nginx.client().get("/made").text == "0"
+    with nginx.connect() as connection:
+        connection.get(f"/?quick-1-{count}")
+        assert connection.head().status == 200
+        read, idle = 0, 0
+        while chunk := connection.chunk():
+            read += len(chunk)
+            # What it takes at first it keeps.
+            if not idle and read > count // 10:
+                idle = forget_peak(worker)
+        assert (chunk, read) == (b"", count)
+    assert peak(worker) - idle < 4 * MEBIBYTE, f"{(peak(worker) - idle) / MEBIBYTE:.1f} MiB"
