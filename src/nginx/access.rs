@@ -3,11 +3,11 @@
 //! nginx reads its configuration as root, who can read everything; the workers cannot. access(2) with
 //! another user's groups is not to be had otherwise.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::FromRawFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 /// The user that the workers run as.
@@ -15,6 +15,25 @@ use std::path::Path;
 pub(super) struct User {
     pub(super) uid: libc::uid_t,
     pub(super) gid: libc::gid_t,
+}
+
+impl User {
+    /// Its home directory; `None` if no such user is known.
+    ///
+    /// # Safety
+    ///
+    /// nginx reads its configuration: no other thread calls getpwuid(3).
+    pub(super) unsafe fn home(self) -> Option<OsString> {
+        // SAFETY: the caller's; the entry and its text are copied before the next call.
+        unsafe {
+            let entry = libc::getpwuid(self.uid);
+            if entry.is_null() || (*entry).pw_dir.is_null() {
+                return None;
+            }
+            let home = CStr::from_ptr((*entry).pw_dir).to_bytes();
+            Some(OsString::from_vec(home.to_vec()))
+        }
+    }
 }
 
 /// A file that the user cannot open, and the error.

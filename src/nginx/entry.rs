@@ -81,11 +81,13 @@ pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
     // SAFETY: nginx reads its configuration.
     unsafe {
         conf::reading(cf, sys::ERROR, || {
-            let main = &*conf::main_conf(cf);
+            let main = &mut *conf::main_conf(cf);
             if !main.has_apps() {
                 return sys::OK;
             }
-            let checked = main.check_files(conf::workers_user(cf)).and_then(|()| {
+            let user = conf::workers_user(cf);
+            main.set_user(user);
+            let checked = main.check_files(user).and_then(|()| {
                 main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
             });
             match checked {

@@ -35,21 +35,26 @@ fn run(worker: &Arc<Worker>) {
         Ok(begun) => begun,
         Err(what) => return fail(worker, &what),
     };
+    let mut attendant = None;
     let served = panics::catch(|| {
         let until = Arc::new(Until::default());
-        let attendant = attendant::start(&runtime, Ending(Arc::clone(&until)));
+        attendant = attendant::start(&runtime, Ending(Arc::clone(&until)));
         imports::run(&runtime);
         match attendant {
-            Some(attendant) => {
-                until.wait(&runtime, || imports::serve(&runtime));
-                // A panic is in the log of the panicking thread; the end is the same.
-                drop(attendant.join());
-            }
+            Some(_) => until.wait(&runtime, || imports::serve(&runtime)),
             None => attendant::serve(&runtime),
         }
     });
-    if let Err(panicked) = served {
-        return fail(worker, &panicked.to_string());
+    let broken = served.err().map(|panicked| set_broken(worker, &panicked.to_string()));
+    match attendant {
+        // It ends when the worker stops. A panic is in the log of the panicking thread; the end is the same.
+        Some(attendant) => drop(attendant.join()),
+        None if broken.is_some() => await_stop(worker),
+        None => {}
+    }
+    if broken.is_some() {
+        worker.set_stopped(Stopped::ThreadsLeft);
+        return;
     }
     if let Err(panicked) = panics::catch(|| end(worker, interpreter, runtime)) {
         spawn::say(worker, &panicked);
@@ -74,6 +79,7 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
         .map_err(|what| format!("Python cannot be initialised: {what}"))?;
     let runtime = Python::attach(|py| Runtime::new(py, worker).map(Arc::new))
         .map_err(|error| format!("Python cannot be prepared: {error}"))?;
+    Python::attach(|py| introduce(py, worker));
     worker.set_inline(EventLoop::new(&runtime));
     for pool in &worker.pools {
         if pool.grow() {
@@ -81,6 +87,24 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
         }
     }
     Ok((interpreter, runtime))
+}
+
+/// What runs here, in the log.
+fn introduce(py: Python<'_>, worker: &Worker) {
+    let python = py.version_info();
+    let home = match &worker.config.python.home {
+        Some(home) => format!("python_home \"{}\"", home.display()),
+        None => "no python_home".to_owned(),
+    };
+    let text = format!(
+        "pywsgi {} with Python {}.{}.{}{}, {home}",
+        env!("CARGO_PKG_VERSION"),
+        python.major,
+        python.minor,
+        python.patch,
+        python.suffix.unwrap_or_default(),
+    );
+    logging::write(py, Level::Notice, &text);
 }
 
 /// Gives Python's threads a umask and a current directory of their own, apart from the event loop's: nginx's
@@ -113,14 +137,23 @@ fn give_up_priority() {
 
 /// Python did not start: nginx goes on without it, and its requests are answered.
 fn fail(worker: &Worker, what: &str) {
+    set_broken(worker, what);
+    await_stop(worker);
+    worker.set_stopped(Stopped::ThreadsLeft);
+}
+
+fn set_broken(worker: &Worker, what: &str) {
     let text = format!("{what}; the applications of this worker answer 500");
     worker.events.log(LogLine { level: Level::Crit, request: None, text });
     for job in worker.set_broken() {
         // A request that has ended meanwhile wants no answer.
         let _gone = job.end(None, End::Failed);
     }
+}
+
+/// Nobody else takes the event loop's tasks.
+fn await_stop(worker: &Worker) {
     while !matches!(worker.tasks.next(), Task::Stop) {}
-    worker.set_stopped(Stopped::ThreadsLeft);
 }
 
 /// Ends Python, as far as that can be done: the event loop has a limit for it.

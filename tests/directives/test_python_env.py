@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pwd
+
 import pytest
 
 SOURCE = """
@@ -44,7 +46,7 @@ def start(nginx, monkeypatch):
     return run
 
 
-def test_path_lang_and_home_are_kept_and_nothing_else(start):
+def test_path_and_lang_are_kept_and_nothing_else(nginx, start):
     answer = start(
         PATH="/usr/bin:/bin",
         LANG="de_DE.UTF-8",
@@ -55,7 +57,8 @@ def test_path_lang_and_home_are_kept_and_nothing_else(start):
     for moment in ["import", "now"]:
         assert answer[moment]["PATH"] == "/usr/bin:/bin"
         assert answer[moment]["LANG"] == "de_DE.UTF-8"
-        assert answer[moment]["HOME"] == "/nonexistent"
+        if nginx.user in ("", "root"):  # It runs as who starts it.
+            assert answer[moment]["HOME"] == "/nonexistent"
         assert "PYWSGI_SECRET" not in answer[moment]
         assert "PYTHONSTARTUP" not in answer[moment]
 
@@ -82,6 +85,33 @@ def test_a_name_alone_is_passed_on_from_nginx_s_start(start):
     assert answer["import"]["PYWSGI_GIVEN"] == "a value"
     assert "PYWSGI_UNSET" not in answer["import"]
     assert "PYWSGI_OTHER" not in answer["import"]
+
+
+def test_home_is_the_workers_user_s(nginx, start):
+    """Theirs may read nothing of root's: libpq gives up TLS in silence, for one."""
+    if nginx.user in ("", "root"):
+        pytest.skip("needs root, and workers of another user")
+    home = pwd.getpwnam(nginx.user).pw_dir
+    answer = start(HOME="/root")
+    for moment in ["import", "now", "child"]:
+        assert answer[moment]["HOME"] == home
+
+
+def test_home_of_nginx_s_start_can_be_asked_for(start):
+    assert start("python_env HOME;", HOME="/srv/started")["now"]["HOME"] == "/srv/started"
+
+
+def test_python_reads_its_own_as_it_starts(nginx):
+    source = """
+        import sys
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [f"{sys.warnoptions} {sys.dont_write_bytecode}".encode()]
+    """
+    env = "python_env PYTHONWARNINGS=error::FutureWarning PYTHONDONTWRITEBYTECODE=1;"
+    nginx.start(f"wsgi_app {nginx.app('flags', source)};", http=env)
+    assert nginx.client().get("/").text == "['error::FutureWarning'] True"
 
 
 def test_a_value_wins_over_what_is_kept(start):

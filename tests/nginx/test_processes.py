@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
+import pwd
+import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,9 +111,10 @@ def test_the_master_is_as_it_was_after_a_reload(nginx, app):
         assert nginx.client().get("/").status_code == 200
         assert threads(nginx.master) == 1
         wait_for(lambda: nginx.workers(leaving=True) == nginx.workers(), what="one worker")
-        # The first reload is the measure: by then nginx has opened what it keeps.
+        # The first reload is the measure: by then nginx has opened what it keeps. It may still have
+        # the socket of the worker that has just ended; one left by each reload would be more.
         files = files or descriptors(nginx.master)
-        wait_for(lambda files=files: descriptors(nginx.master) == files, what="the same files")
+        wait_for(lambda files=files: descriptors(nginx.master) <= files, what="the same files")
     assert nginx.master not in imported(nginx)
 
 
@@ -181,6 +186,16 @@ def test_the_binary_is_upgraded_while_requests_run(nginx, daemon, gate, backgrou
     assert nginx.client().get("/").status_code == 200
 
 
+def test_a_worker_says_what_it_runs(nginx):
+    nginx.start(f"wsgi_app {nginx.app('app', SOURCE.format(folder=str(nginx.root / 'tmp')))};")
+    assert nginx.client().get("/").status_code == 200
+    (line,) = nginx.log_lines(" with Python ")
+    version = re.escape(platform.python_version())
+    home = re.escape(sys.prefix)
+    said = rf'\[notice\].* pywsgi \d+\.\d+\.\d+ with Python {version}, python_home "{home}"'
+    assert re.search(said, line)
+
+
 def test_the_environment_is_kept_by_an_upgrade(nginx, daemon, monkeypatch):
     monkeypatch.setenv("PYWSGI_GIVEN", "given at the start")
     path = nginx.app(
@@ -197,7 +212,9 @@ def test_the_environment_is_kept_by_an_upgrade(nginx, daemon, monkeypatch):
     )
     first = daemon(f"wsgi_app {path};", http="python_env PYWSGI_GIVEN;")
     before = nginx.client().get("/").text
-    assert before == f"{os.environ['PATH']}|{os.environ['HOME']}|given at the start"
+    switched = nginx.user not in ("", "root")
+    home = pwd.getpwnam(nginx.user).pw_dir if switched else os.environ["HOME"]
+    assert before == f"{os.environ['PATH']}|{home}|given at the start"
     os.kill(first, signal.SIGUSR2)
     second = wait_for(lambda: master(nginx) not in (0, first) and master(nginx), what="USR2")
     daemon.masters.add(second)

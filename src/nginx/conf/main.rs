@@ -37,6 +37,8 @@ pub(in crate::nginx) struct MainConf {
     /// The environment with which nginx was started; its workers no longer have it.
     started_with: HashMap<OsString, OsString>,
     umask: u32,
+    /// `HOME` by default, if the workers run as another user than who starts nginx.
+    home_of_user: Option<Option<OsString>>,
 }
 
 impl MainConf {
@@ -65,15 +67,36 @@ impl MainConf {
         !self.apps.is_empty()
     }
 
+    /// The user that the workers will run as; `None`: who starts nginx.
+    ///
+    /// # Safety
+    ///
+    /// nginx reads its configuration.
+    pub(in crate::nginx) unsafe fn set_user(&mut self, user: Option<access::User>) {
+        // SAFETY: the caller's; a plain system call.
+        unsafe {
+            let other = user.filter(|user| user.uid != libc::geteuid());
+            self.home_of_user = other.map(|user| user.home());
+        }
+    }
+
     /// What the worker's process has in `os.environ`: `python_env`, and what is kept by default.
     pub(in crate::nginx) fn environment(&self) -> Vec<(OsString, OsString)> {
-        let kept = KEPT.map(|name| (OsString::from(name), None));
+        let started_with = |name: &OsString| self.started_with.get(name).cloned();
+        let by_default = |name: &OsString| match &self.home_of_user {
+            Some(home) if name == "HOME" => home.clone(),
+            _ => started_with(name),
+        };
+        let kept = KEPT.map(OsString::from).map(|name| (by_default(&name), name));
+        let named = self
+            .env
+            .iter()
+            .map(|(name, value)| (value.clone().or_else(|| started_with(name)), name.clone()));
         let mut environment: Vec<(OsString, OsString)> = Vec::new();
-        for (name, value) in kept.iter().chain(&self.env) {
-            let value = value.as_ref().or_else(|| self.started_with.get(name));
+        for (value, name) in kept.into_iter().chain(named) {
             if let Some(value) = value {
-                environment.retain(|(known, _)| known != name);
-                environment.push((name.clone(), value.clone()));
+                environment.retain(|(known, _)| *known != name);
+                environment.push((name, value));
             }
         }
         environment
@@ -175,7 +198,7 @@ fn umask() -> u32 {
 
 const DEFAULT_UMASK: u32 = 0o022;
 
-/// The variables that `os.environ` keeps from nginx's start.
+/// The variables that `os.environ` keeps from nginx's start (`HOME`: if the workers' user is who starts it).
 const KEPT: [&str; 3] = ["PATH", "LANG", "HOME"];
 
 pub(super) const DEFAULT_POOL: &str = "default";
