@@ -7,7 +7,8 @@ import functools
 import itertools
 import sys
 import threading
-from _thread import _local, get_ident
+from _thread import _local
+from _thread import get_ident as get_ident
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,13 +16,10 @@ from typing import Any
 from pywsgi._log import hooks_changed
 
 
-def enter(name: str) -> int:
-    """The calling thread begins to run applications: gives it a name for `threading`, and says
-    what get_ident() is for it."""
+def enter(name: str) -> None:
+    """The calling thread begins to run applications: gives it a name for `threading`."""
     # Python makes an object of its own kind for a thread that it has not started (_DummyThread).
     _current_thread().name = f"{name}-{next(_numbers[name])}"
-    take_on_hooks()
-    return get_ident()
 
 
 def watch_hooks() -> None:

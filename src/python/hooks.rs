@@ -1,4 +1,5 @@
-//! `threading.settrace` and `threading.setprofile` for threads that `threading` has not started.
+//! What `threading` knows of threads that it has not started: their names, and `threading.settrace` and
+//! `threading.setprofile` for them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,19 +18,38 @@ pub(super) fn changed() {
 /// What a thread has of them.
 #[derive(Default)]
 pub(super) struct Hooks {
-    seen: usize,
+    /// The name that `threading` shows, without its number.
+    name: Option<String>,
+    /// `None` before its first request.
+    seen: Option<usize>,
 }
 
 impl Hooks {
-    /// Before an application runs on this thread: takes on what has been set since.
+    pub(super) fn of(name: String) -> Self {
+        Self { name: Some(name), seen: None }
+    }
+
+    /// Before an application runs on this thread: takes on what has been set since. `threading` knows the thread
+    /// from its first request on, and not before: gevent.monkey adapts the locks of the running imports only if
+    /// `threading` knows no thread but the main one.
     pub(super) fn take_on(&mut self, py: Python<'_>, runtime: &Runtime) {
         let calls = CALLS.load(Ordering::Relaxed);
-        if calls == self.seen {
+        if self.seen == Some(calls) {
             return;
         }
-        self.seen = calls;
-        if let Err(error) = runtime.take_on_hooks.call0(py) {
-            logging::exception(py, runtime, "a hook of threading's cannot be set", &error);
+        self.seen = Some(calls);
+        let name = self.name.take();
+        let entered = name.map(|name| runtime.enter_thread.call1(py, (name,)));
+        let hooked = runtime.take_on_hooks.call0(py);
+        for result in entered.into_iter().chain([hooked]) {
+            if let Err(error) = result {
+                logging::exception(
+                    py,
+                    runtime,
+                    "a thread cannot be made known to threading",
+                    &error,
+                );
+            }
         }
     }
 }

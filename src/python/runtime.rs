@@ -21,6 +21,8 @@ pub(super) struct Runtime {
     pub(super) format_exception: Py<PyAny>,
     pub(super) format_stack: Py<PyAny>,
     pub(super) exit: Py<PyAny>,
+    /// `_thread.get_ident`
+    pub(super) thread_ident: Py<PyAny>,
     /// `pywsgi._threads.enter`
     pub(super) enter_thread: Py<PyAny>,
     /// `pywsgi._threads.take_on_hooks`
@@ -67,6 +69,7 @@ impl Runtime {
             format_stack: shim::function(py, "pywsgi._stacks", "format_stack")?.unbind(),
             disconnected: shim::function(py, "pywsgi._request", "ClientDisconnected")?.unbind(),
             real_file: shim::function(py, "pywsgi._files", "real_file")?.unbind(),
+            thread_ident: shim::function(py, "pywsgi._threads", "get_ident")?.unbind(),
             enter_thread: shim::function(py, "pywsgi._threads", "enter")?.unbind(),
             take_on_hooks: shim::function(py, "pywsgi._threads", "take_on_hooks")?.unbind(),
             exit: shim::function(py, "pywsgi._exit", "run")?.unbind(),

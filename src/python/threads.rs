@@ -100,9 +100,9 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
         let seat = Seat::new();
         // The thread keeps its Python thread state, and what the application has bound to it
         // (threading.local), until it ends.
-        let ident = enter(py, &runtime, &format!("py-{}", pool.config.name));
+        let ident = ident(py, &runtime);
         let mut kit = Kit::new();
-        let mut hooks = Hooks::default();
+        let mut hooks = Hooks::of(format!("py-{}", pool.config.name));
         loop {
             match pool.take(&mut membership.turn) {
                 Next::Run { job, grow } => {
@@ -131,12 +131,12 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
     });
 }
 
-/// Gives the calling thread a name for `threading`; its `threading.get_ident()`.
-pub(super) fn enter(py: Python<'_>, runtime: &Runtime, name: &str) -> u64 {
-    match runtime.enter_thread.call1(py, (name,)).and_then(|ident| ident.extract(py)) {
+/// The calling thread's `threading.get_ident()`.
+fn ident(py: Python<'_>, runtime: &Runtime) -> u64 {
+    match runtime.thread_ident.call0(py).and_then(|ident| ident.extract(py)) {
         Ok(ident) => ident,
         Err(error) => {
-            logging::exception(py, runtime, "a thread cannot be made known to threading", &error);
+            logging::exception(py, runtime, "a thread has no identity", &error);
             0
         }
     }

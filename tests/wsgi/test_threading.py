@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 
@@ -75,3 +78,46 @@ def test_an_application_that_patches_threads_and_time(nginx, serve):
     )
     assert nginx.client().get("/").text == "works"
     nginx.wait_log("printed")
+
+
+GEVENT = """
+    from gevent import monkey
+    monkey.patch_all()
+
+    import socket, threading, time
+    import gevent
+
+    local = threading.local()
+
+    def application(environ, start_response):
+        time.sleep(0.01)
+        local.value = 7
+        thread = threading.Thread(target=time.sleep, args=(0.01,))
+        thread.start()
+        thread.join()
+        one, other = socket.socketpair()
+        greenlet = gevent.spawn(other.recv, 9)
+        one.sendall(b"sent")
+        text = greenlet.get().decode()
+        one.close()
+        other.close()
+        text += f" {local.value}"
+        print(text)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [text.encode()]
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="no wheel of gevent")
+def test_gevent(nginx, serve):
+    """It replaces threads, sockets and time by its own; each thread has a hub of its own."""
+    serve(GEVENT)
+    client = nginx.client()
+    for _ in range(3):
+        assert client.get("/").text == "sent 7"
+    with ThreadPoolExecutor(4) as clients:
+        answers = clients.map(lambda _: nginx.client().get("/").text, range(12))
+        assert set(answers) == {"sent 7"}
+    nginx.quit(timeout=30)
+    assert nginx.log_lines("Python did not end") == []
+    assert nginx.log_lines("Traceback") == []
