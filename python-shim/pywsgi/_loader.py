@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any, Callable
 
 from pywsgi._callable import check, describe, kind_of, suggestions
+from pywsgi._django import is_half_loaded, keeps, start_again
 from pywsgi._failure import (
     Signature,
     candidates,
@@ -76,14 +77,14 @@ class Application:
         code raises; SystemExit and KeyboardInterrupt become LoadError, since they would end more
         than the application.
         """
-        self._forget()
+        kept = self._start_again()
         importlib.invalidate_caches()
         started = time.time_ns()
         with finder.recording() as imported:
             try:
                 application = self._load(imported)
             except BaseException as error:
-                self._remember(error, imported, started)
+                self._remember(error, [*kept, *imported], started)
                 advice = self._advice(error)
                 if advice:
                     raise LoadError(advice) from error
@@ -182,6 +183,16 @@ class Application:
                 drop_doubtful_bytecode(file)
         self._watched = {file: signature(file, started) for file in files}
         _failed.add(self)
+
+    def _start_again(self) -> list[str]:
+        """Puts back what the failed attempt has left behind. Returns the modules that stay."""
+        if keeps(self._left_behind) and not self.changed():
+            start_again()
+            return list(self._left_behind)
+        self._forget()
+        if self._watched or is_half_loaded():
+            start_again()
+        return []
 
     def _forget(self) -> None:
         """Removes what the failed attempt has left behind in sys.modules."""

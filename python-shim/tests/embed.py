@@ -20,6 +20,7 @@ MODULES = (
     "_importing",
     "_callable",
     "_failure",
+    "_django",
     "_loader",
     "_stacks",
     "_threads",

@@ -1,0 +1,92 @@
+"""Django holds one project per interpreter, in global objects. This puts them back after a project
+that did not import.
+
+`apps.populate()` that has raised leaves `apps.loading` set, and each later call raises "populate()
+isn't reentrant" (django/apps/registry.py); `settings.configure()` raises at its second call.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from typing import Any
+
+
+def is_half_loaded() -> bool:
+    """Whether `apps.populate()` has begun and raised."""
+    apps = _global("django.apps.registry", "apps")
+    return bool(apps and apps.loading and not apps.ready and not _is_busy(apps))
+
+
+def keeps(modules: Collection[str]) -> bool:
+    """Whether another attempt uses these modules of the failed one as they are. Models and the
+    admin's classes are registered as their modules are imported, and only once."""
+    apps = _global("django.apps.registry", "apps")
+    if not apps or _settings_module() is None:
+        return False
+    models = [model for models in apps.all_models.values() for model in models.values()]
+    return is_half_loaded() or any(model.__module__ in modules for model in models)
+
+
+def start_again() -> None:
+    """Before another attempt: puts Django's registry and settings back to where they were.
+
+    What is registered stays if its module is still in sys.modules, since that will not be run
+    again.
+    """
+    apps = _global("django.apps.registry", "apps")
+    if apps is None or apps.ready or _is_busy(apps):
+        return
+    if apps.loading:
+        _reset_admin(apps)
+        apps.app_configs.clear()
+        apps.apps_ready = apps.models_ready = apps.loading = False
+        for models in apps.all_models.values():
+            for name in [name for name, model in models.items() if _is_gone(model)]:
+                del models[name]
+            for model in models.values():
+                model._meta._expire_cache()
+        apps.clear_cache()
+    settings = _global("django.conf", "settings")
+    if settings is not None and settings.configured and _settings_module() not in sys.modules:
+        _empty(settings)
+
+
+def _reset_admin(apps: Any) -> None:
+    """The admin's registrations are made again by running each `admin.py` again, if the modules of
+    one of its models are gone."""
+    site = _global("django.contrib.admin.sites", "site")
+    # Lazy since Django 2.1; not to be created here.
+    registry = getattr(vars(site).get("_wrapped"), "_registry", None) if site else None
+    if not registry or not any(map(_is_gone, [*registry, *map(type, registry.values())])):
+        return
+    for config in apps.app_configs.values():
+        sys.modules.pop(f"{config.name}.admin", None)
+    _empty(site)
+
+
+def _settings_module() -> str | None:
+    """The settings' module; None if they come from `settings.configure()`, or are not loaded."""
+    settings = _global("django.conf", "settings")
+    wrapped = vars(settings).get("_wrapped") if settings is not None else None
+    return getattr(wrapped, "SETTINGS_MODULE", None) if wrapped is not None else None
+
+
+def _is_gone(value: Any) -> bool:
+    return value.__module__ not in sys.modules
+
+
+def _is_busy(apps: Any) -> bool:
+    """Whether a thread is in `apps.populate()`."""
+    if not apps._lock.acquire(blocking=False):
+        return True
+    apps._lock.release()
+    return False
+
+
+def _empty(lazy: Any) -> None:
+    lazy._wrapped = _global("django.utils.functional", "empty")
+
+
+def _global(module: str, name: str) -> Any:
+    return getattr(sys.modules.get(module), name, None)
