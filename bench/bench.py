@@ -25,6 +25,7 @@ import isolation
 import memory
 import starts
 import turns
+import unread
 from accounting import used_by_all, used_by_bench
 from chart import chart
 from figures import Section
@@ -36,7 +37,7 @@ from works import TEN_MB, WORKS
 
 RESULTS = Path(__file__).resolve().parent / "results"
 # What is measured beside the works, in this order: memory while no other server runs.
-APART = ["memory", "start", "isolation", "idle"]
+APART = ["memory", "start", "isolation", "unread", "idle"]
 ALL_SERVERS = {server.name: server for server in SERVERS}
 
 FULL: dict[str, Any] = {
@@ -133,6 +134,8 @@ def measure_apart(run: Run, servers: list[Server], arguments: argparse.Namespace
         elif what == "isolation":
             # A percentile wants more requests than a median.
             sections.append(isolation.measure(run, rounds, 4 * seconds))
+        elif what == "unread":
+            sections.append(unread.measure(run, rounds, 4 * seconds))
         else:
             sections.append(idle.measure(run, rounds, seconds))
     return sections

@@ -62,6 +62,7 @@ QUANTITIES = {
     "pss": Quantity("worker's PSS, MB", "{:.1f}".format),
     "private": Quantity("private to it, MB", "{:.1f}".format),
     "rss": Quantity("its RSS, MB", "{:.1f}".format),
+    "grown": Quantity("RSS above idle, MB", "{:.1f}".format),
     "others": Quantity("the master's PSS, MB", "{:.1f}".format),
 }
 # Beyond this part of a processor it is the generator that is measured, not the server.

@@ -52,12 +52,13 @@ def _one_server(
     (run.static / "small").write_bytes(b"x" * 1000)
     with stopped_after(server.start(run)) as place:
         for _ in range(rounds):
-            free.add(**_one_round(place, seconds))
+            free.add(**one_round(place, seconds))
             with _computing(place):
-                busy.add(**_one_round(place, seconds))
+                busy.add(**one_round(place, seconds))
 
 
-def _one_round(place: Place, seconds: int) -> dict[str, float]:
+def one_round(place: Place, seconds: int) -> dict[str, float]:
+    """Asks for the file `small` of the static files, and nothing else."""
     # nginx is what was started last; its worker's first thread is the event loop.
     event_loop = str(place.workers(-1)[0])
     before = _waited(event_loop)

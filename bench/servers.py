@@ -128,6 +128,14 @@ FIRST = Server(
     lambda: os.geteuid() == 0,
 )
 INLINE = Server("pywsgi, inline", _pywsgi(8, pool="inline"))
+# For more clients than the others have threads; none fills the disk.
+_BOUNDED = "wsgi_max_temp_file_size 64m;"
+UNREAD = [
+    Server("pywsgi, 24 threads", _pywsgi(24, more=_BOUNDED)),
+    Server("pywsgi, 24 threads, buffering off", _pywsgi(24, more="wsgi_buffering off;")),
+    Server("pywsgi, inline", _pywsgi(8, pool="inline", more=_BOUNDED)),
+    Server("pywsgi, inline, buffering off", _pywsgi(8, pool="inline", more="wsgi_buffering off;")),
+]
 GUNICORN = Server(
     "gunicorn gthread",
     lambda place: place.spawn(*_gunicorn(f"127.0.0.1:{place.port}", place.app)),

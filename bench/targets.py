@@ -11,7 +11,19 @@ from idle import TITLE as IDLE_CONNECTIONS
 from isolation import BUSY_THREADS, FREE_THREADS
 from isolation import TITLE as ISOLATION
 from memory import TITLE as MEMORY
-from servers import FIRST, FLOOR, GUNICORN, INLINE, NGINX_GUNICORN, ONE_THREAD, OURS, STREAMED
+from servers import (
+    FIRST,
+    FLOOR,
+    GUNICORN,
+    INLINE,
+    NGINX_GUNICORN,
+    ONE_THREAD,
+    OURS,
+    STREAMED,
+    UNREAD,
+)
+from unread import CLIENTS, NONE_UNREAD, SENT
+from unread import TITLE as UNREAD_ROWS
 from works import YIELDS
 
 # Instead of a server's name: of all peers the one with the least; and of those that send each
@@ -95,6 +107,17 @@ TARGETS = [
         ISOLATION,
         1.5,
         "p99",
+    ),
+    *(
+        Target(
+            f"static p99 beside {CLIENTS} clients that read nothing ({server.name})",
+            SENT.format(server.name),
+            NONE_UNREAD.format(server.name),
+            UNREAD_ROWS,
+            3.0,
+            "p99",
+        )
+        for server in UNREAD
     ),
     Target(
         "5,000 idle connections beside, against none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -76,6 +77,17 @@ def trickle(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     yield b"second"
 
 
+def rows(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Rows without end, as /rows?10-quick or /rows?10-slow asks for them."""
+    size, _, pace = environ["QUERY_STRING"].partition("-")
+    row = b"x" * int(size)
+    start_response("200 OK", PLAIN)
+    for number in itertools.count():
+        if pace == "slow" and number % 100 == 0:
+            time.sleep(0.001)
+        yield row
+
+
 def busy(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Some tens of milliseconds of nothing but Python, which holds the GIL."""
     total = 0
@@ -106,6 +118,7 @@ WORK: dict[str, Callable[[Environ, StartResponse], Iterable[bytes]]] = {
     "/upload": upload,
     "/yields": yields,
     "/trickle": trickle,
+    "/rows": rows,
     "/busy": busy,
     "/sleeps": sleeps,
     "/django": django,
