@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
+from _thread import get_ident
 from collections.abc import Callable
 
 from pywsgi._log import ERROR, log, printable
-from pywsgi._stacks import format_exception
+from pywsgi._stacks import format_exception, format_stack
 from pywsgi._start import errors_stream
 
 
@@ -29,9 +30,39 @@ def run() -> None:
     errors_stream().release()
 
 
+def threads_left() -> str:
+    """For the log: where the threads are that have not ended, the calling one left out. A thread
+    that has been shown already is only named."""
+    threads = list(threading._active.items())  # type: ignore[attr-defined]
+    names = {ident: str(thread.name) for ident, thread in threads}
+    frames, own = sys._current_frames(), get_ident()
+    left = sorted(ident for ident in frames if ident != own)
+    parts = []
+    for ident in left[:_SHOWN_THREADS]:
+        name = names.get(ident, f"{ident:#x}")
+        if ident in _shown:
+            parts.append(f'thread "{name}", see above')
+            continue
+        _shown.add(ident)
+        stack = format_stack(ident)
+        if len(stack) > _SHOWN_STACK:
+            stack = f"{stack[:_SHOWN_STACK]}…"
+        parts.append(f'thread "{name}" is at:\n{stack}')
+    if len(left) > _SHOWN_THREADS:
+        parts.append(f"and {len(left) - _SHOWN_THREADS} more threads")
+    return "\n".join(parts)
+
+
 def _attempt(step: Callable[[], object]) -> None:
     try:
         step()
     except BaseException as error:
         for line in format_exception(error).split("\n"):
             log(ERROR, printable(line))
+
+
+# How many threads are shown, and how many characters of each one's stack.
+_SHOWN_THREADS = 16
+_SHOWN_STACK = 4096
+
+_shown: set[int] = set()

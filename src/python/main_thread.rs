@@ -2,6 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
@@ -157,7 +160,7 @@ fn await_stop(worker: &Worker) {
 }
 
 /// Ends Python, as far as that can be done: the event loop has a limit for it.
-fn end(worker: &Worker, interpreter: Interpreter, runtime: Arc<Runtime>) {
+fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
     let python = &worker.config.python;
     // Half of the time for the threads, so that `atexit` has the other half.
     let patience = python.finalize_timeout / 2;
@@ -166,10 +169,22 @@ fn end(worker: &Worker, interpreter: Interpreter, runtime: Arc<Runtime>) {
         worker.set_stopped(Stopped::ThreadsLeft);
         return;
     }
-    let alone = Python::attach(|py| {
+    if !ended {
+        let text = format!(
+            "after {} ms (half of python_finalize's timeout) applications still run; atexit's functions are \
+             called, and the worker exits without the rest",
+            patience.as_millis(),
+        );
+        show_threads(&runtime, &text);
+    }
+    let watch = Watch::start(worker, &runtime, patience / 2);
+    Python::attach(|py| {
         if let Err(error) = runtime.exit.call0(py) {
             logging::exception(py, &runtime, "atexit", &error);
         }
+    });
+    drop(watch);
+    let alone = Python::attach(|py| {
         drop(runtime);
         interp::threads(py) == 1 + usize::from(inline::has_thread_state())
     });
@@ -182,4 +197,46 @@ fn end(worker: &Worker, interpreter: Interpreter, runtime: Arc<Runtime>) {
     } else {
         worker.set_stopped(Stopped::ThreadsLeft);
     }
+}
+
+/// While Python's end is waited for: after a while, says in the log which threads it waits for.
+struct Watch {
+    /// It is over as this is dropped.
+    over: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    fn start(worker: &Arc<Worker>, runtime: &Arc<Runtime>, patience: Duration) -> Self {
+        let (over, ended) = mpsc::channel();
+        let runtime = Arc::clone(runtime);
+        let watch = move || {
+            if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                let text = "Python does not end (python_finalize): a thread that is no daemon, or a function of \
+                            atexit's, is waited for";
+                show_threads(&runtime, text);
+            }
+            Python::attach(|_| drop(runtime));
+        };
+        // Without it the worker ends as well.
+        Self { over: Some(over), thread: spawn(worker, "pywsgi-watch", STACK, watch).ok() }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over = None;
+        // A panic is in the log.
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Logs `what`, and where Python's threads are.
+fn show_threads(runtime: &Runtime, what: &str) {
+    Python::attach(|py| {
+        match runtime.threads_left.call0(py).and_then(|text| text.extract::<String>(py)) {
+            Ok(threads) => logging::write(py, Level::Warn, &format!("{what}\n{threads}")),
+            Err(error) => drop(logging::exception(py, runtime, what, &error)),
+        }
+    });
 }

@@ -21,6 +21,8 @@ pub(super) struct Runtime {
     pub(super) format_exception: Py<PyAny>,
     pub(super) format_stack: Py<PyAny>,
     pub(super) exit: Py<PyAny>,
+    /// `pywsgi._exit.threads_left`
+    pub(super) threads_left: Py<PyAny>,
     /// `_thread.get_ident`
     pub(super) thread_ident: Py<PyAny>,
     /// `pywsgi._threads.enter`
@@ -69,6 +71,7 @@ impl Runtime {
             format_stack: shim::function(py, "pywsgi._stacks", "format_stack")?.unbind(),
             disconnected: shim::function(py, "pywsgi._request", "ClientDisconnected")?.unbind(),
             real_file: shim::function(py, "pywsgi._files", "real_file")?.unbind(),
+            threads_left: shim::function(py, "pywsgi._exit", "threads_left")?.unbind(),
             thread_ident: shim::function(py, "pywsgi._threads", "get_ident")?.unbind(),
             enter_thread: shim::function(py, "pywsgi._threads", "enter")?.unbind(),
             take_on_hooks: shim::function(py, "pywsgi._threads", "take_on_hooks")?.unbind(),

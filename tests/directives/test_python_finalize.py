@@ -84,6 +84,50 @@ def test_one_that_hangs_is_cut_off_by_default(nginx, app):
     assert left(nginx) == {worker}
 
 
+STUCK = """
+    import atexit, threading, time
+    from testkit import record
+
+    def never_ends():
+        while True:
+            time.sleep(0.05)
+
+    def application(environ, start_response):
+        how = environ["QUERY_STRING"]
+        if how == "atexit":
+            atexit.register(never_ends)
+        elif how == "thread":
+            threading.Thread(target=never_ends, name="the-mailer", daemon=False).start()
+        elif how == "request":
+            record("began")
+            never_ends()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"done"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "thread"),
+    [("atexit", "MainThread"), ("thread", "the-mailer"), ("request", "py-default-1")],
+)
+@pytest.mark.threads("inline the event loop itself would be stuck")
+def test_the_log_says_which_threads_are_left(nginx, how, thread):
+    nginx.start(
+        f"wsgi_app {nginx.app('app', STUCK)};",
+        http="python_finalize on timeout=6s; python_drain_timeout 100ms;",
+    )
+    connection = nginx.connect()
+    connection.get(f"/?{how}")
+    if how == "request":
+        wait_for(lambda: nginx.recorded("began"), what="the request")
+    else:
+        assert connection.response().body == b"done"
+    nginx.quit(timeout=40)
+    (line,) = nginx.log_lines(f'thread "{thread}" is at:')
+    assert "[warn]" in line
+    assert len(nginx.log_lines("in never_ends")) == 1
+
+
 @pytest.mark.parametrize(
     ("value", "word"),
     [
