@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 
@@ -29,6 +30,15 @@ def descriptors(pid: int) -> int:
 def threads(pid: int) -> int:
     """How many threads a process has."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def thread_names(pid: int) -> list[str]:
+    """What its threads are called; one that ends meanwhile is left out."""
+    names = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            names.append((task / "comm").read_text().strip())
+    return names
 
 
 def _status(pid: int, name: str) -> int:

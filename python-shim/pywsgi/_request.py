@@ -49,13 +49,13 @@ class Request(Protocol):
         """
 
     def on_disconnect(self, callback: _Callback) -> _Callback:
-        """Has `callback()` called, on a thread of its own, as soon as `disconnected` becomes true.
+        """Has `callback()` called once if `disconnected` becomes true while the application runs.
 
-        While the application runs only: a callback that has not begun when the application ends,
-        because it has looked at `disconnected` itself, say, is not called any more. So what it
-        cancels is still this request's. Where `disconnected` is true already it is called now, on
-        this thread. What it raises goes to the error log. Returns `callback`, so that it can be
-        used as a decorator.
+        At once, on a thread for that; or, should the application end before that has come to it, by
+        the application's own thread. So it may be called when the application has looked at
+        `disconnected` itself and let go of what is to be cancelled: it cancels what is this
+        request's alone. Where `disconnected` is true already it is called now, on this thread. What
+        it raises goes to the error log. Returns `callback`, so that it can be used as a decorator.
         """
 
     def after_response(self, callback: _Callback) -> _Callback:

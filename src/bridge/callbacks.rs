@@ -4,6 +4,9 @@
 //! nginx lets go of the request, in either order; who is the later one sees to it, once. Where that is
 //! the thread, it runs the callbacks itself; where it is the event loop, the request goes to its pool
 //! again. Callbacks are dropped on Python's threads alone: they hold Python's objects.
+//!
+//! A callback that waits for the client to leave is called once if it leaves while the application runs: by a
+//! thread for that ([`Callers`](super::callers::Callers)), or by the application's own as it leaves, whichever comes first to take it.
 
 use std::fmt;
 
@@ -35,6 +38,22 @@ pub(crate) enum Gone {
     Client,
     /// The request has been answered without the application: `wsgi_timeout`, the worker's exit.
     Answered,
+}
+
+/// What a thread that leaves the application calls itself.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// The client has left, and nobody has come to these yet.
+    pub(crate) on_gone: Vec<Callback>,
+    /// The request is over already.
+    pub(crate) after: Vec<Callback>,
+}
+
+#[cfg(test)]
+impl Due {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.on_gone.is_empty() && self.after.is_empty()
+    }
 }
 
 /// The callbacks of one request.
@@ -101,7 +120,12 @@ impl Callbacks {
         !state.on_gone.is_empty()
     }
 
-    /// Python's thread for this: what is to be called now that nobody waits.
+    /// Does anybody wait to be told that the client has left?
+    pub(crate) fn awaits_gone(&self) -> bool {
+        !lock(&self.state).on_gone.is_empty()
+    }
+
+    /// A Python thread: what is to be called now that nobody waits.
     pub(crate) fn take_on_gone(&self) -> Vec<Callback> {
         std::mem::take(&mut lock(&self.state).on_gone)
     }
@@ -117,20 +141,22 @@ impl Callbacks {
     }
 
     /// Thread: has left the application. Gives back what it is to run itself.
-    pub(crate) fn set_left(&self) -> Vec<Callback> {
+    pub(crate) fn set_left(&self) -> Due {
         let mut state = lock(&self.state);
         state.left = true;
-        // Nobody is told any more: there is nobody to cancel.
-        let unused = std::mem::take(&mut state.on_gone);
-        let after = if state.over {
-            state.settled = true;
-            std::mem::take(&mut state.after)
-        } else {
-            Vec::new()
+        let mut due = Due { on_gone: std::mem::take(&mut state.on_gone), after: Vec::new() };
+        // Who leaves later leaves nothing that could be cancelled.
+        let unused = match state.gone {
+            Some(_) => Vec::new(),
+            None => std::mem::take(&mut due.on_gone),
         };
+        if state.over {
+            state.settled = true;
+            due.after = std::mem::take(&mut state.after);
+        }
         drop(state);
         drop(unused);
-        after
+        due
     }
 
     /// Thread: what the event loop has handed over to the pool.
@@ -179,18 +205,29 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_the_application_first_calls_them_itself() {
+        let (count, callback) = counting();
+        let callbacks = Callbacks::default();
+        assert!(callbacks.on_gone(callback()).is_none());
+        assert!(callbacks.set_gone(Gone::Client));
+        callbacks.set_left().on_gone.into_iter().for_each(Callback::call);
+        assert!(callbacks.take_on_gone().is_empty());
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
     fn nobody_is_told_of_a_client_that_leaves_after_the_application() {
         let (_, callback) = counting();
         let callbacks = Callbacks::default();
         assert!(callbacks.on_gone(callback()).is_none());
-        assert!(callbacks.set_left().is_empty());
+        assert!(callbacks.set_left().is_nothing());
         assert!(!callbacks.set_gone(Gone::Client));
     }
 
     #[test]
     fn who_asks_after_the_application_is_not_kept() {
         let callbacks = Callbacks::default();
-        assert!(callbacks.set_left().is_empty());
+        assert!(callbacks.set_left().is_nothing());
         let kept = Arc::new(());
         let held = Arc::clone(&kept);
         assert!(callbacks.on_gone(Callback::new(move || drop(held))).is_none());
@@ -206,7 +243,7 @@ mod tests {
             assert!(callbacks.after(callback()).unwrap());
             assert!(!callbacks.after(callback()).unwrap());
             let after = if thread_first {
-                assert!(callbacks.set_left().is_empty());
+                assert!(callbacks.set_left().is_nothing());
                 assert!(!callbacks.after(callback()).unwrap());
                 assert!(callbacks.set_over());
                 assert!(!callbacks.set_over());
@@ -216,7 +253,7 @@ mod tests {
                 assert!(!callbacks.set_over());
                 assert!(!callbacks.after(callback()).unwrap());
                 assert!(!callbacks.after(callback()).unwrap());
-                callbacks.set_left()
+                callbacks.set_left().after
             };
             assert_eq!(after.len(), 4);
             after.into_iter().for_each(Callback::call);
@@ -230,7 +267,7 @@ mod tests {
     fn without_callbacks_nobody_is_asked() {
         let callbacks = Callbacks::default();
         assert!(!callbacks.set_gone(Gone::Answered));
-        assert!(callbacks.set_left().is_empty());
+        assert!(callbacks.set_left().is_nothing());
         assert!(!callbacks.set_over());
         assert!(callbacks.after(counting().1()).is_err());
     }
@@ -262,13 +299,36 @@ mod model {
                     if let Err(callback) = callbacks.after(callback) {
                         callback.call();
                     }
-                    callbacks.set_left().into_iter().for_each(Callback::call);
+                    callbacks.set_left().after.into_iter().for_each(Callback::call);
                 })
             };
             if callbacks.set_over() {
                 callbacks.take_after().into_iter().for_each(Callback::call);
             }
             thread.join().unwrap();
+            assert_eq!(count.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn who_waits_for_the_client_to_leave_is_told_once() {
+        check(3, || {
+            let count = Arc::new(AtomicUsize::new(0));
+            let callbacks = Arc::new(Callbacks::default());
+            let counted = Arc::clone(&count);
+            let callback = Callback::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(callbacks.on_gone(callback).is_none());
+            assert!(callbacks.set_gone(Gone::Client));
+            let caller = {
+                let callbacks = Arc::clone(&callbacks);
+                thread::spawn(move || {
+                    callbacks.take_on_gone().into_iter().for_each(Callback::call);
+                })
+            };
+            callbacks.set_left().on_gone.into_iter().for_each(Callback::call);
+            caller.join().unwrap();
             assert_eq!(count.load(Ordering::Relaxed), 1);
         });
     }

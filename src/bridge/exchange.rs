@@ -13,7 +13,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::callbacks::{Callback, Callbacks, Gone};
+use super::callbacks::{Callback, Callbacks, Due, Gone};
 use super::config::{ClientAbort, Executor, LocationConfig};
 use super::events::Event;
 use super::id::RequestId;
@@ -110,12 +110,16 @@ impl Exchange {
         self.phase.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Thread: has left the application. Gives back what it is to call now, because the request is over
-    /// already; [`followed_up`](Self::followed_up) is to be called after that.
+    /// Thread: has left the application. Gives back what it is to call now;
+    /// [`followed_up`](Self::followed_up) is to be called after what comes after the response.
     #[must_use]
-    pub(crate) fn done(&self) -> Vec<Callback> {
+    pub(crate) fn done(&self) -> Due {
         self.phase.store(DONE, Ordering::Release);
-        self.callbacks.set_left()
+        let mut due = self.callbacks.set_left();
+        if self.ignores_client() {
+            due.on_gone.clear();
+        }
+        due
     }
 
     /// Has the thread left the application?
@@ -143,10 +147,20 @@ impl Exchange {
     /// A Python thread: what is to be called now that the client is gone; nobody where that is not to matter
     /// (`wsgi_client_abort ignore`).
     pub(crate) fn take_on_gone(&self) -> Vec<Callback> {
-        if self.location.client_abort == ClientAbort::Ignore && self.gone() == Some(Gone::Client) {
+        if self.ignores_client() {
             return Vec::new();
         }
         self.callbacks.take_on_gone()
+    }
+
+    /// A Python thread: is anybody to be called now that the client is gone?
+    pub(crate) fn awaits_gone(&self) -> bool {
+        !self.ignores_client() && self.callbacks.awaits_gone()
+    }
+
+    /// Has the client left, and is that not to matter?
+    fn ignores_client(&self) -> bool {
+        self.location.client_abort == ClientAbort::Ignore && self.gone() == Some(Gone::Client)
     }
 
     /// A thread of the pool: what is to be called after the response.

@@ -11,6 +11,7 @@
 //! | [`Input`](input::Input) | `push`, `end`, `fail` | `read`, `read_blocking` |
 //! | [`Pool`](pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `rest` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
+//! | [`Callers`](callers::Callers) | | all |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](inline::Inline) | all; it is then a Python thread as well | |
 //!
@@ -22,6 +23,7 @@
 
 pub(crate) mod buffers;
 pub(crate) mod callbacks;
+pub(crate) mod callers;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod exchange;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::buffers::Buffers;
+use super::callers::Callers;
 use super::config::{Executor, WorkerConfig};
 use super::events::{Event, Events};
 use super::exchange::Job;
@@ -25,6 +26,7 @@ pub(crate) struct Worker {
     /// One per application.
     pub(crate) gates: Vec<Gate>,
     pub(crate) tasks: Tasks,
+    pub(crate) callers: Callers,
     pub(super) loans: Arc<Loans>,
     pub(crate) buffers: Buffers,
     /// The executor `inline`, from when Python is there.
@@ -79,6 +81,7 @@ impl Worker {
             pools,
             gates,
             tasks: Tasks::new(),
+            callers: Callers::default(),
             loans: Loans::new(),
             buffers: Buffers::new(),
             inline: OnceLock::new(),

@@ -13,6 +13,7 @@ use super::signals::Ending;
 use super::spawn::{STACK, spawn};
 use super::threads;
 use crate::bridge::callbacks::Gone;
+use crate::bridge::callers::{Enlisted, THREADS};
 use crate::bridge::config::ClientAbort;
 use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
@@ -58,7 +59,7 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
 fn attend(runtime: &Arc<Runtime>, task: Task) {
     match task {
         Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
-        Task::Gone(job) => gone(runtime, job),
+        Task::Gone(job) => gone(runtime, &job),
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         Task::Resume(response) => finish(response),
         // PyO3 gives back what was dropped meanwhile as a thread attaches.
@@ -100,29 +101,52 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, job: &Job) {
     }
 }
 
-/// Nobody waits for the request's response any more: calls whom the application has asked to, on a thread
-/// of their own, for they may wait; and interrupts the application where `wsgi_client_abort` says so.
-fn gone(runtime: &Arc<Runtime>, job: Job) {
-    let callbacks = job.take_on_gone();
+/// Nobody waits for the request's response any more: has those called whom the application has asked to, and
+/// interrupts it where `wsgi_client_abort` says so.
+fn gone(runtime: &Arc<Runtime>, job: &Job) {
     if job.location.client_abort == ClientAbort::Cancel && job.gone() == Some(Gone::Client) {
-        Python::attach(|py| cancel(py, runtime, &job));
+        Python::attach(|py| cancel(py, runtime, job));
     }
-    if callbacks.is_empty() {
+    if !job.awaits_gone() {
         return;
     }
-    let own_runtime = Arc::clone(runtime);
-    let own_job = Arc::clone(&job);
-    let call = move || {
-        Python::attach(|py| {
-            logging::enter(&own_job);
-            dispatch::call_back(py, &own_runtime, callbacks);
-            logging::leave(py, &own_runtime);
-            drop((own_runtime, own_job));
-        });
+    let (level, text) = match runtime.worker.callers.push(job) {
+        Enlisted::Taken => return,
+        Enlisted::Busy => (
+            Level::Error,
+            format!(
+                "{THREADS} threads are in on_disconnect's callbacks, and none has ended: further callbacks wait \
+             for one of these threads, or for the end of their request's application"
+            ),
+        ),
+        Enlisted::Start => {
+            let own_runtime = Arc::clone(runtime);
+            match spawn(&runtime.worker, "pywsgi-gone", STACK, move || call(&own_runtime)) {
+                Ok(_) => return,
+                Err(error) => {
+                    runtime.worker.callers.cannot_start();
+                    let text = format!(
+                        "a thread for on_disconnect's callbacks cannot be started: {error}; they are called \
+                         when their request's application ends"
+                    );
+                    (Level::Alert, text)
+                }
+            }
+        }
     };
-    if let Err(error) = spawn(&runtime.worker, "pywsgi-gone", STACK, call) {
-        let text = format!("a thread for on_disconnect's callbacks cannot be started: {error}");
-        runtime.worker.events.log(LogLine { level: Level::Alert, request: Some(job), text });
+    let request = Some(Arc::clone(job));
+    runtime.worker.events.log(LogLine { level, request, text });
+}
+
+/// Calls what waits for clients that have left, until nothing is left to call.
+fn call(runtime: &Arc<Runtime>) {
+    while let Some(job) = runtime.worker.callers.next() {
+        Python::attach(|py| {
+            logging::enter(&job);
+            dispatch::call_back(py, runtime, job.take_on_gone());
+            logging::leave(py, runtime);
+            drop(job);
+        });
     }
 }
 

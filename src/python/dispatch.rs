@@ -83,9 +83,10 @@ fn on_behalf(
         logging::write(py, Level::Alert, &panicked.to_string());
     }
     if rest.is_none() {
-        let after = job.done();
+        let due = job.done();
         attendant::calm(py, job, ident);
-        follow_up(py, runtime, job, after);
+        call_back(py, runtime, due.on_gone);
+        follow_up(py, runtime, job, due.after);
     }
     logging::leave(py, runtime);
     rest

@@ -8,6 +8,7 @@ import socket
 import httpx
 import pytest
 from rawhttp import wait_for
+from stress_memory import thread_names
 
 in_a_call = pytest.mark.threads(
     "the application waits, in a call, for what the event loop is to notice meanwhile"
@@ -77,6 +78,21 @@ SOURCE = """
         request.on_disconnect(lambda: record("next"))
         record("entered")
         until(lambda: request.disconnected, "disconnected")
+
+    def counted(request):
+        request.on_disconnect(lambda: record("told"))
+        record("entered")
+        until(lambda: request.disconnected, "disconnected")
+        record("left")
+
+    def hangs(request):
+        def callback():
+            record("begun", request.id)
+            gate("hangs")
+            record("told", request.id)
+        request.on_disconnect(callback)
+        record("entered", request.id)
+        gate("application")
 
     def unneeded(request):
         request.on_disconnect(lambda: record("told", "in vain"))
@@ -203,6 +219,43 @@ def test_a_callback_that_raises_is_in_the_log_and_the_next_is_called(start, ngin
     line = nginx.wait_log("ZeroDivisionError: division by zero")
     assert "/?do=raising" in line
     assert "on_disconnect's callback raised" in nginx.error_log()
+
+
+@in_a_call
+def test_a_callback_is_called_once_though_the_application_ends_at_once(start, nginx):
+    start()
+    for round_ in range(1, 101):
+        with nginx.connect() as connection:
+            connection.get("/?do=counted")
+            nginx.wait_recorded("entered", round_)
+    nginx.wait_recorded("left", 100)
+    nginx.wait_recorded("told", 100)
+    nginx.stop()
+    assert len(nginx.recorded("told")) == 100
+
+
+@in_a_call
+def test_callbacks_that_hang_cost_no_more_than_a_few_threads(start, nginx):
+    """The rest wait: for one of these threads, or for their application's own."""
+    start(http="python_thread_pool default threads=20;")
+    (worker,) = nginx.workers()
+    connections = [nginx.connect() for _ in range(20)]
+    for connection in connections:
+        connection.get("/?do=hangs")
+    requests = nginx.wait_recorded("entered", 20)
+    for connection in connections:
+        connection.close()
+    nginx.wait_recorded("begun", 8)
+    assert "8 threads are in on_disconnect's callbacks" in nginx.wait_log("callbacks wait")
+    assert thread_names(worker).count("pywsgi-gone") == 8
+    # Those whose turn has not come are called as their applications end.
+    nginx.open_gate("application")
+    nginx.wait_recorded("begun", 20)
+    assert thread_names(worker).count("pywsgi-gone") == 8
+    nginx.open_gate("hangs")
+    assert sorted(nginx.wait_recorded("told", 20)) == sorted(requests)
+    wait_for(lambda: "pywsgi-gone" not in thread_names(worker), what="the threads' end")
+    assert nginx.error_log().count("callbacks wait") == 1
 
 
 @in_a_call

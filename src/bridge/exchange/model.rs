@@ -37,7 +37,7 @@ fn what_comes_after_a_response_is_counted_before_it_can_be_done() {
             thread::spawn(move || job.after(Callback::new(|| ())).is_some())
         };
         job.over();
-        let after = job.done();
+        let after = job.done().after;
         let taken = !after.is_empty();
         after.into_iter().for_each(Callback::call);
         if taken {

@@ -28,7 +28,7 @@ fn a_request_is_started_or_expires() {
     assert!(!started.expire());
     assert!(matches!(started.progress(), Progress::Running(_)));
     assert_eq!(started.thread(), Some(7));
-    assert!(started.done().is_empty());
+    assert!(started.done().is_nothing());
     assert_eq!((started.progress(), started.thread()), (Progress::Done, None));
 
     assert!(expired.expire());
@@ -47,7 +47,7 @@ fn a_running_application_is_told_that_its_client_is_gone() {
     for job in [&told, &done] {
         assert!(job.on_gone(Callback::new(|| ())).is_none());
     }
-    assert!(done.done().is_empty());
+    assert!(done.done().is_nothing());
     for job in [&told, &not_asked, &done] {
         job.set_gone(Gone::Client);
         assert_eq!(job.gone(), Some(Gone::Client));
@@ -70,11 +70,11 @@ fn what_comes_after_a_response_is_counted_until_it_is_done() {
     assert_eq!(worker.follow_ups(), 2);
 
     slow_thread.over();
-    assert_eq!(slow_thread.done().len(), 2);
+    assert_eq!(slow_thread.done().after.len(), 2);
     slow_thread.followed_up();
     assert_eq!(worker.follow_ups(), 1);
 
-    assert!(slow_client.done().is_empty());
+    assert!(slow_client.done().is_nothing());
     slow_client.over();
     let Next::Run { job, .. } = worker.pools[0].take(&mut Turn::default()) else {
         panic!("the pool has nothing to do")

@@ -1,0 +1,111 @@
+//! The threads that call `on_disconnect`'s callbacks while their applications still run.
+//!
+//! A callback may wait, and one that hangs keeps its thread: there are a few, started on demand, and no more
+//! than [`THREADS`]. A request whose turn does not come loses nothing: its application's own thread calls
+//! what is left as it leaves ([`Callbacks`](super::callbacks::Callbacks)).
+
+use std::collections::VecDeque;
+
+use super::exchange::Job;
+use super::sync::{Arc, Mutex, lock};
+
+/// How many such threads a worker has at most.
+pub(crate) const THREADS: usize = 8;
+
+/// The requests whose callbacks wait for a thread, and how many threads there are.
+#[derive(Debug, Default)]
+pub(crate) struct Callers {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    threads: usize,
+    /// That all threads are busy has been said.
+    said: bool,
+}
+
+/// What becomes of a request whose callbacks are to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enlisted {
+    /// Whoever asked is to start a thread, which calls [`next`](Callers::next) until there is none.
+    Start,
+    /// All threads there may be are busy; to be said.
+    Busy,
+    /// The same, and it has been said.
+    Taken,
+}
+
+impl Callers {
+    /// Attendant: has the callbacks of `job` called. As long as the list of requests whose application runs,
+    /// at most: it is tidied up here.
+    pub(crate) fn push(&self, job: &Job) -> Enlisted {
+        let mut state = lock(&self.state);
+        state.waiting.retain(|waiting| !waiting.is_done());
+        state.waiting.push_back(Arc::clone(job));
+        if state.threads < THREADS {
+            state.threads += 1;
+            return Enlisted::Start;
+        }
+        if std::mem::replace(&mut state.said, true) { Enlisted::Taken } else { Enlisted::Busy }
+    }
+
+    /// A thread for this: whose callbacks are next; with `None` the thread ends.
+    pub(crate) fn next(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        let next = state.waiting.pop_front();
+        if next.is_none() {
+            state.threads -= 1;
+            state.said = false;
+        }
+        next
+    }
+
+    /// The thread that `push` has asked for cannot be started.
+    pub(crate) fn cannot_start(&self) {
+        lock(&self.state).threads -= 1;
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use super::*;
+    use crate::bridge::fixture::{jobs, worker};
+
+    #[test]
+    fn there_are_no_more_threads_than_so_many() {
+        let worker = worker(1, 0);
+        let callers = Callers::default();
+        let [job] = jobs(&worker);
+        for _ in 0..THREADS {
+            assert_eq!(callers.push(&job), Enlisted::Start);
+        }
+        assert_eq!(callers.push(&job), Enlisted::Busy);
+        assert_eq!(callers.push(&job), Enlisted::Taken);
+        for _ in 0..THREADS + 2 {
+            assert!(callers.next().is_some());
+        }
+        assert!(callers.next().is_none());
+        assert_eq!(callers.push(&job), Enlisted::Start);
+        assert_eq!(callers.push(&job), Enlisted::Busy, "what has ended is to be said again");
+        assert!(callers.next().is_some());
+        callers.cannot_start();
+        assert_eq!(callers.push(&job), Enlisted::Start);
+    }
+
+    #[test]
+    fn requests_whose_application_has_ended_do_not_wait() {
+        let worker = worker(1, 0);
+        let callers = Callers::default();
+        let [first, second, third] = jobs(&worker);
+        callers.push(&first);
+        callers.push(&second);
+        assert!(first.start(1));
+        let _due = first.done();
+        callers.push(&third);
+        let waiting: Vec<_> = std::iter::from_fn(|| callers.next()).map(|job| job.id).collect();
+        assert_eq!(waiting, [second.id, third.id]);
+    }
+}
