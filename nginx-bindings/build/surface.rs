@@ -52,7 +52,7 @@ const RECORDS: &[Record] = &[
     record("ngx_file_t", "fd name log", "directio"),
     record("ngx_path_t", "name level", ""),
     record("ngx_path_init_t", "name level", ""),
-    record("ngx_log_t", "log_level data", ""),
+    record("ngx_log_t", "log_level data connection file next handler", ""),
     record(
         "ngx_connection_t",
         "data read write fd log ssl sockaddr addr_text local_sockaddr number requests",
@@ -87,7 +87,7 @@ const RECORDS: &[Record] = &[
     record("ngx_http_core_srv_conf_t", "server_name", ""),
     record(
         "ngx_http_core_loc_conf_t",
-        "name handler error_pages send_lowat send_timeout directio",
+        "name handler error_pages error_log send_lowat send_timeout directio",
         "noname lmt_excpt auto_redirect",
     ),
     record("ngx_http_core_loc_conf_t", "early_hints", "").since(1_029_000),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::events::Level;
+use super::log::Level;
 
 /// What a worker process has once.
 #[derive(Clone, Debug)]

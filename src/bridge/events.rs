@@ -5,12 +5,14 @@
 //! before that. It clears `awake` and then looks at the queue, so a message pushed after that rings again, and
 //! one pushed before is seen. At worst the loop wakes for nothing; a message is never left lying.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::RawFd;
 
 use super::exchange::Job;
 use super::id::RequestId;
 use super::inline::Suspended;
+use super::log::{self, LogLine};
 use super::sync::{AtomicBool, Condvar, Mutex, Ordering, lock, wait};
 use super::wake::Bell;
 
@@ -21,50 +23,10 @@ pub(crate) enum Event {
     Output(RequestId),
     /// The thread wants more of the request's body.
     ReadBody(RequestId),
-    Log(LogLine),
     /// A request for the executor `inline` is to be run, or followed up.
     Run(Job),
     /// A response of the executor `inline` that nobody waits for is to be brought to its end.
     Resume(Box<dyn Suspended>),
-}
-
-/// A line for nginx's error log.
-#[derive(Debug)]
-pub(crate) struct LogLine {
-    pub(crate) level: Level,
-    /// The request whose context the line is to carry.
-    pub(crate) request: Option<Job>,
-    pub(crate) text: String,
-}
-
-/// nginx's log levels (`ngx_log.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    Emerg = 1,
-    Alert,
-    Crit,
-    Error,
-    Warn,
-    Notice,
-    Info,
-    Debug,
-}
-
-impl Level {
-    /// The level of nginx's number; what lies outside is `info`.
-    pub(crate) fn from_number(number: u8) -> Self {
-        const LEVELS: [Level; 8] = [
-            Level::Emerg,
-            Level::Alert,
-            Level::Crit,
-            Level::Error,
-            Level::Warn,
-            Level::Notice,
-            Level::Info,
-            Level::Debug,
-        ];
-        LEVELS.get(usize::from(number).wrapping_sub(1)).copied().unwrap_or(Level::Info)
-    }
 }
 
 /// The queue to the event loop of one worker.
@@ -75,6 +37,8 @@ pub(crate) struct Events {
     room: Condvar,
     /// The event loop is in an application itself, and takes nothing meanwhile.
     busy: AtomicBool,
+    /// There are lines for the log.
+    lines: AtomicBool,
     awake: AtomicBool,
     bell: Bell,
 }
@@ -82,6 +46,7 @@ pub(crate) struct Events {
 #[derive(Debug, Default)]
 struct Queue {
     events: Vec<Event>,
+    lines: Vec<LogLine>,
     log_bytes: usize,
     /// A thread waits for room.
     waiting: bool,
@@ -102,6 +67,7 @@ impl Events {
             queue: Mutex::new(Queue::default()),
             room: Condvar::new(),
             busy: AtomicBool::new(false),
+            lines: AtomicBool::new(false),
             awake: AtomicBool::new(false),
             bell: Bell::new()?,
         })
@@ -127,7 +93,7 @@ impl Events {
             if queue.log_bytes > limit && !queue.closed {
                 return Err(line);
             }
-            queue.add_log(line);
+            self.add_line(&mut queue, line);
         }
         self.ring();
         Ok(())
@@ -142,7 +108,7 @@ impl Events {
                 queue.waiting = true;
                 queue = wait(&self.room, queue);
             }
-            queue.add_log(line);
+            self.add_line(&mut queue, line);
         }
         self.ring();
     }
@@ -203,7 +169,8 @@ impl Events {
 
     /// Is there nothing to take?
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.queue).events.is_empty()
+        let queue = lock(&self.queue);
+        queue.events.is_empty() && queue.lines.is_empty()
     }
 
     /// Event loop: has itself woken in its next turn.
@@ -213,12 +180,22 @@ impl Events {
 
     /// Event loop: moves all messages into `batch`.
     pub(crate) fn take(&self, batch: &mut Vec<Event>) {
+        batch.append(&mut lock(&self.queue).events);
+    }
+
+    /// Event loop: the lines that are to be written. Whoever has seen what a thread did after it had logged
+    /// finds its lines here.
+    pub(crate) fn take_lines(&self) -> Vec<LogLine> {
+        if !self.lines.load(Ordering::Acquire) {
+            return Vec::new();
+        }
         let mut queue = lock(&self.queue);
+        self.lines.store(false, Ordering::Relaxed);
         if std::mem::take(&mut queue.waiting) {
             self.room.notify_all();
         }
         queue.log_bytes = 0;
-        batch.append(&mut queue.events);
+        std::mem::take(&mut queue.lines)
     }
 
     /// Nobody takes messages any more: no writer waits from now on.
@@ -227,20 +204,22 @@ impl Events {
         self.room.notify_all();
     }
 
+    fn add_line(&self, queue: &mut Queue, mut line: LogLine) {
+        if queue.closed {
+            return;
+        }
+        if let Cow::Owned(cut) = log::bounded(&line.text) {
+            line.text = cut;
+        }
+        queue.log_bytes += size_of::<LogLine>() + line.text.len();
+        queue.lines.push(line);
+        self.lines.store(true, Ordering::Release);
+    }
+
     fn ring(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
             self.bell.ring();
         }
-    }
-}
-
-impl Queue {
-    fn add_log(&mut self, line: LogLine) {
-        if self.closed {
-            return;
-        }
-        self.log_bytes += size_of::<Event>() + line.text.len();
-        self.events.push(Event::Log(line));
     }
 }
 
@@ -253,8 +232,15 @@ mod tests {
     use super::*;
     use crate::bridge::fixture::{ids, until};
 
+    use crate::bridge::log::{About, Level};
+
     fn line(text: &str) -> LogLine {
-        LogLine { level: Level::Info, request: None, text: text.into() }
+        LogLine { level: Level::Info, about: About::Worker, text: text.into() }
+    }
+
+    /// The lines that the event loop has to write.
+    fn lines(events: &Events) -> Vec<String> {
+        events.take_lines().into_iter().map(|line| line.text).collect()
     }
 
     /// A turn of the event loop, which has heard the bell.
@@ -281,15 +267,14 @@ mod tests {
         events.try_log(line("another")).unwrap();
         events.push(Event::ReadBody(id));
         assert_eq!(events.bell.rings(), 1);
+        assert_eq!(lines(&events), ["a line", "another"]);
         let batch = taken(&events);
-        let [Event::Output(output), Event::Log(first), Event::Log(second), Event::ReadBody(body)] =
-            batch.as_slice()
-        else {
+        let [Event::Output(output), Event::ReadBody(body)] = batch.as_slice() else {
             panic!("{batch:?}");
         };
         assert_eq!((*output, *body), (id, id));
-        assert_eq!((first.text.as_str(), second.text.as_str()), ("a line", "another"));
         assert!(taken(&events).is_empty());
+        assert!(lines(&events).is_empty());
         for _ in 0..2 {
             events.push(Event::Output(id));
             events.push(Event::Output(id));
@@ -299,11 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn taking_hushes_the_bell() {
+    fn a_line_is_something_to_take() {
         let events = Events::new().unwrap();
         events.log(line("a line"));
-        taken(&events);
+        assert_eq!(events.bell.rings(), 1);
+        events.hush();
         assert_eq!(events.bell.rings(), 0);
+        assert!(events.rest(), "it has to look before it rests");
+        assert_eq!(lines(&events), ["a line"]);
+        assert!(!events.rest());
     }
 
     #[test]
@@ -331,12 +320,13 @@ mod tests {
     fn the_log_is_bounded() {
         for len in [0, 1, 4096] {
             let events = Events::new().unwrap();
-            let each = len + size_of::<Event>();
+            let each = len + size_of::<LogLine>();
             assert_eq!(fill(&events, len), LOG_LIMIT / each + 1);
             assert_eq!(events.try_log(line("no more")).unwrap_err().text, "no more");
             // Messages are bounded elsewhere.
             let [id] = ids();
             events.push(Event::Output(id));
+            assert_eq!(lines(&events).len(), LOG_LIMIT / each + 1);
             assert!(matches!(taken(&events).last(), Some(Event::Output(_))));
             assert_eq!(fill(&events, len), LOG_LIMIT / each + 1);
         }
@@ -352,11 +342,11 @@ mod tests {
         };
         thread::sleep(std::time::Duration::from_millis(50));
         assert!(!writer.is_finished());
-        assert_eq!(taken(&events).len(), full);
+        events.hush();
+        assert_eq!(lines(&events).len(), full);
+        assert!(!events.rest() || writer.is_finished());
         writer.join().unwrap();
-        assert_eq!(events.bell.rings(), 1);
-        let batch = taken(&events);
-        assert!(matches!(&batch[..], [Event::Log(line)] if line.text == "waited"), "{batch:?}");
+        assert_eq!(lines(&events), ["waited"]);
     }
 
     #[test]
@@ -376,23 +366,15 @@ mod tests {
         });
         assert!(!events.is_busy());
         assert_eq!(events.try_log(line("no more")).unwrap_err().text, "no more");
-        let batch = taken(&events);
-        let texts: Vec<_> = batch[full..]
-            .iter()
-            .map(|event| match event {
-                Event::Log(line) => line.text.as_str(),
-                event => panic!("{event:?}"),
-            })
-            .collect();
-        assert_eq!(texts, ["waited", "its own", "another's"]);
+        assert_eq!(lines(&events)[full..], ["waited", "its own", "another's"]);
     }
 
     #[test]
     fn the_log_of_a_call_is_bounded() {
         let events = Events::new().unwrap();
-        let each = 4096 + size_of::<Event>();
+        let each = 4096 + size_of::<LogLine>();
         events.while_busy(|| assert_eq!(fill(&events, 4096), BUSY_LOG_LIMIT / each + 1));
-        taken(&events);
+        lines(&events);
         assert_eq!(fill(&events, 4096), LOG_LIMIT / each + 1);
     }
 
@@ -409,17 +391,8 @@ mod tests {
         writer.join().unwrap();
         events.try_log(line("late")).unwrap();
         events.log(line("later"));
-        assert_eq!(taken(&events).len(), full);
-        assert!(taken(&events).is_empty());
-    }
-
-    #[test]
-    fn a_number_names_a_level() {
-        for level in [Level::Emerg, Level::Error, Level::Info, Level::Debug] {
-            assert_eq!(Level::from_number(level as u8), level);
-        }
-        assert_eq!(Level::from_number(0), Level::Info);
-        assert_eq!(Level::from_number(9), Level::Info);
+        assert_eq!(lines(&events).len(), full);
+        assert!(lines(&events).is_empty());
     }
 }
 
@@ -432,6 +405,7 @@ mod model {
 
     use super::*;
     use crate::bridge::fixture::{check, ids};
+    use crate::bridge::log::{About, Level};
 
     /// The event loop, until it has taken `count` messages.
     fn take(events: &Events, count: usize) {
@@ -500,22 +474,38 @@ mod model {
         });
     }
 
+    /// A full log.
+    fn full() -> Events {
+        let events = Events::new().unwrap();
+        while events.try_log(long_line()).is_ok() {}
+        events
+    }
+
     fn long_line() -> LogLine {
-        LogLine { level: Level::Info, request: None, text: "x".repeat(LOG_LIMIT) }
+        LogLine { level: Level::Info, about: About::Worker, text: "x".repeat(log::LONGEST) }
     }
 
     #[test]
     fn every_writer_that_waits_for_room_gets_it() {
         check(2, || {
-            let events = Arc::new(Events::new().unwrap());
-            events.log(long_line());
+            let events = Arc::new(full());
             let threads: Vec<_> = (0..2)
                 .map(|_| {
                     let events = Arc::clone(&events);
                     thread::spawn(move || events.log(long_line()))
                 })
                 .collect();
-            take(&events, 3);
+            let mut left = LOG_LIMIT / log::LONGEST + 2;
+            while left > 0 {
+                events.bell.wait();
+                events.hush();
+                loop {
+                    left -= events.take_lines().len();
+                    if !events.rest() {
+                        break;
+                    }
+                }
+            }
             for thread in threads {
                 thread.join().unwrap();
             }
@@ -523,10 +513,29 @@ mod model {
     }
 
     #[test]
-    fn a_writer_does_not_outwait_the_end() {
+    fn who_sees_what_came_after_a_line_finds_the_line() {
         check(3, || {
             let events = Arc::new(Events::new().unwrap());
-            events.log(long_line());
+            let [id] = ids();
+            let thread = {
+                let events = Arc::clone(&events);
+                thread::spawn(move || {
+                    events.log(long_line());
+                    events.push(Event::Output(id));
+                })
+            };
+            let mut batch = Vec::new();
+            events.take(&mut batch);
+            let lines = events.take_lines().len();
+            assert!(batch.len() <= lines);
+            thread.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_writer_does_not_outwait_the_end() {
+        check(3, || {
+            let events = Arc::new(full());
             let writer = {
                 let events = Arc::clone(&events);
                 thread::spawn(move || events.log(long_line()))

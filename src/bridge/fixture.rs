@@ -7,10 +7,10 @@ use super::config::{
     AppConfig, Buffering, ClientAbort, Debug, Executor, LocationConfig, PoolConfig, PythonConfig,
     WorkerConfig,
 };
-use super::events::Level;
 use super::exchange::{Exchange, Job};
 use super::id::{RequestId, Table};
 use super::input::Input;
+use super::log::Level;
 use super::worker::Worker;
 use crate::http::head::RequestHead;
 

@@ -34,6 +34,7 @@ pub(crate) mod id;
 pub(crate) mod inline;
 pub(crate) mod input;
 pub(crate) mod loan;
+pub(crate) mod log;
 pub(crate) mod output;
 pub(crate) mod panics;
 pub(crate) mod pool;

@@ -127,14 +127,22 @@ impl RequestHead {
     /// What nginx's log says of a request (`ngx_http_log_error_handler`).
     pub(crate) fn context(&self) -> String {
         let text = |span| self.get(span).escape_ascii();
-        format!(
+        let mut context = format!(
             "client: {}, server: {}, request: \"{} {} {}\"",
             text(self.remote_addr),
             text(self.server_name),
             text(self.method),
             text(self.target),
             text(self.protocol),
-        )
+        );
+        for (what, name) in [("host", "host"), ("referrer", "referer")] {
+            let named =
+                |field: &&Field| self.get(field.name()).eq_ignore_ascii_case(name.as_bytes());
+            if let Some(field) = self.fields.iter().find(named) {
+                context = format!("{context}, {what}: \"{}\"", text(field.value()));
+            }
+        }
+        context
     }
 
     pub(crate) fn fields(&self) -> &[Field] {

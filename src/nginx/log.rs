@@ -5,7 +5,7 @@ use nginx_sys::{
     ngx_log_t, ngx_uint_t,
 };
 
-use crate::bridge::events::Level;
+use crate::bridge::log::Level;
 
 pub(super) const ALERT: ngx_uint_t = NGX_LOG_ALERT as ngx_uint_t;
 pub(super) const ERR: ngx_uint_t = NGX_LOG_ERR as ngx_uint_t;
@@ -37,6 +37,40 @@ pub(super) unsafe fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
         }
         rest = more;
     }
+}
+
+/// Writes one line about a connection that may be gone to a log that belongs to none.
+///
+/// # Safety
+///
+/// As for [`write`].
+pub(super) unsafe fn write_of_connection(
+    log: *const ngx_log_t,
+    connection: u64,
+    level: ngx_uint_t,
+    text: &str,
+) {
+    // SAFETY: the caller's; the copy is this function's own, and names what the original names.
+    unsafe {
+        if log.is_null() {
+            return;
+        }
+        let mut log = log.read();
+        log.connection = connection as nginx_sys::ngx_atomic_uint_t;
+        write(&raw mut log, level, text);
+    }
+}
+
+/// Do both logs write to the same place, with the same level?
+///
+/// # Safety
+///
+/// Both are logs of the configuration.
+pub(super) unsafe fn is_same(one: *const ngx_log_t, other: *const ngx_log_t) -> bool {
+    // SAFETY: the caller's.
+    let (a, b) = unsafe { (&*one, &*other) };
+    one == other
+        || (!a.file.is_null() && a.file == b.file && a.log_level == b.log_level && a.next == b.next)
 }
 
 pub(super) fn number(level: Level) -> ngx_uint_t {

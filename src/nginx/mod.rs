@@ -14,6 +14,7 @@ mod files;
 mod finalize;
 mod handler;
 mod inline;
+mod lines;
 mod log;
 mod module;
 mod output;

@@ -19,6 +19,7 @@ use super::early_hints;
 use super::finalize;
 use super::handler;
 use super::inline;
+use super::lines;
 use super::log;
 use super::module::ngx_http_pywsgi_module;
 use super::process;
@@ -54,6 +55,9 @@ pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
         }
         let mut batch = process::take_output(token);
         exchange.output.take(&mut batch);
+        if batch.end.is_some() {
+            lines::write_waiting(token);
+        }
         let sent = send(token, context, &mut batch);
         let end = batch.end;
         // It has blocks still where nginx has refused them.
@@ -394,7 +398,7 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
         }
         if !(*context).head_sent {
             #[cfg(nginx_1_29)]
-            if sys::is_buffered(connection) {
+            if early_hints::are_unsent(r) {
                 if early_hints::flush(r) == sys::ERROR {
                     finalize::lose(token, context, sys::ERROR);
                     return;

@@ -10,11 +10,11 @@ use super::body;
 use super::entry;
 use super::finalize;
 use super::inline;
-use super::log;
+use super::lines;
 use super::output;
 use super::process::Process;
 use super::sys::{self, EventThread};
-use crate::bridge::events::{Event, LogLine};
+use crate::bridge::events::Event;
 use crate::bridge::id::RequestId;
 use crate::bridge::panics;
 
@@ -76,6 +76,7 @@ pub(super) unsafe fn rung(
 pub(super) fn deal(token: EventThread, process: &Process) {
     let mut batch = process.take_batch();
     process.worker().events.take(&mut batch);
+    lines::write_all(token, process);
     let request = Cell::new(None);
     panics::for_each(
         batch.drain(..),
@@ -128,29 +129,6 @@ fn deal_with(
             if let Some(suspended) = left {
                 process.end(suspended);
             }
-        }
-        Event::Log(line) => write(token, process, &line),
-    }
-}
-
-fn write(_token: EventThread, process: &Process, line: &LogLine) {
-    let level = log::number(line.level);
-    let Some(job) = &line.request else {
-        // SAFETY: the cycle's log is always there.
-        return unsafe { log::write(process.log(), level, &line.text) };
-    };
-    match process.find(job.id) {
-        // SAFETY: the table holds contexts of requests in flight alone.
-        Some(context) => unsafe {
-            let r = (*context).request;
-            sys::set_log_request(r);
-            log::write((*(*r).connection).log, level, &line.text);
-        },
-        // nginx has the request no more: its context as nginx would have said it.
-        None => {
-            let text = format!("{}, {}", line.text, job.head.context());
-            // SAFETY: the cycle's log is always there.
-            unsafe { log::write(process.log(), level, &text) }
         }
     }
 }

@@ -18,8 +18,8 @@ use super::logging;
 use super::runtime::Runtime;
 use super::shim;
 use crate::bridge::config::AppConfig;
-use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
+use crate::bridge::log::{About, Level};
 use crate::http::response::Dropped;
 
 pub(super) struct App {
@@ -96,7 +96,7 @@ impl App {
     /// after that.
     pub(super) fn load(&self, py: Python<'_>, runtime: &Runtime) {
         let began = Instant::now();
-        let _importing = logging::importing(&self.target);
+        let _importing = logging::importing(self.at);
         match self.loader.call_method0(py, "load") {
             Ok(callable) => {
                 // Only one thread imports at a time.
@@ -243,9 +243,10 @@ impl App {
             self.target,
             report.lines().last().unwrap_or_default(),
         );
-        logging::write(py, Level::Error, &text);
+        let about = About::App(self.at);
+        logging::write_about(py, Level::Error, &about, &text);
         if !said_before {
-            logging::write(py, Level::Error, &report);
+            logging::write_about(py, Level::Error, &about, &report);
         }
         Admission::Refused
     }

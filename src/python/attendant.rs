@@ -15,9 +15,9 @@ use super::threads;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
 use crate::bridge::config::ClientAbort;
-use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
 use crate::bridge::inline::Suspended;
+use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::panics;
 use crate::bridge::tasks::Task;
 
@@ -35,7 +35,7 @@ pub(super) fn start(runtime: &Arc<Runtime>, ending: Ending) -> Option<JoinHandle
                 "a thread for the event loop's requests cannot be started: {error}; they wait for the \
                  applications' imports"
             );
-            runtime.worker.events.log(LogLine { level: Level::Alert, request: None, text });
+            runtime.worker.events.log(LogLine { level: Level::Alert, about: About::Worker, text });
             None
         }
     }
@@ -48,10 +48,10 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
         if matches!(task, Task::Stop) {
             return;
         }
-        let request = task.request().cloned();
+        let about = task.request().map_or(About::Worker, |job| About::Request(Arc::clone(job)));
         if let Err(panicked) = panics::catch(|| attend(runtime, task)) {
             let text = panicked.to_string();
-            runtime.worker.events.log(LogLine { level: Level::Alert, request, text });
+            runtime.worker.events.log(LogLine { level: Level::Alert, about, text });
         }
     }
 }
@@ -84,21 +84,12 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, job: &Job) {
         head.get(head.target).escape_ascii()
     );
     let stack = job.thread().map(|thread| runtime.format_stack.call1(py, (thread,)));
-    match stack {
-        Some(Ok(stack)) => {
-            logging::write(py, Level::Error, &format!("the thread of {request} is at:\n{stack}"));
-        }
-        Some(Err(error)) => {
-            logging::write(py, Level::Error, &format!("no stack of {request}: {error}"));
-        }
-        None => {
-            logging::write(
-                py,
-                Level::Error,
-                &format!("the thread of {request} has ended meanwhile"),
-            );
-        }
-    }
+    let text = match stack {
+        Some(Ok(stack)) => format!("the thread of {request} is at:\n{stack}"),
+        Some(Err(error)) => format!("no stack of {request}: {error}"),
+        None => format!("the thread of {request} has ended meanwhile"),
+    };
+    logging::write_about(py, Level::Error, &About::Request(Arc::clone(job)), &text);
 }
 
 /// Nobody waits for the request's response any more: has those called whom the application has asked to, and
@@ -134,8 +125,8 @@ fn gone(runtime: &Arc<Runtime>, job: &Job) {
             }
         }
     };
-    let request = Some(Arc::clone(job));
-    runtime.worker.events.log(LogLine { level, request, text });
+    let about = About::Request(Arc::clone(job));
+    runtime.worker.events.log(LogLine { level, about, text });
 }
 
 /// Calls what waits for clients that have left, until nothing is left to call.

@@ -9,8 +9,8 @@ use super::logging;
 use super::runtime::Runtime;
 use super::wsgi::{self, Kit, Rest};
 use crate::bridge::callbacks::Callback;
-use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
+use crate::bridge::log::Level;
 use crate::bridge::output::End;
 use crate::bridge::panics;
 

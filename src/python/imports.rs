@@ -13,7 +13,7 @@ use super::fork;
 use super::runtime::Runtime;
 use super::signals;
 use super::spawn::{self, STACK, spawn};
-use crate::bridge::events::{Level, LogLine};
+use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::output::End;
 use crate::bridge::panics;
 
@@ -147,6 +147,7 @@ fn beside(runtime: &Runtime, work: impl FnOnce() + Send + 'static) -> bool {
     let Err(error) = spawn(&runtime.worker, "pywsgi-import", STACK, work) else { return true };
     let text = format!("a thread for the applications' imports cannot be started: {error}");
     // Not waited for: it may be the event loop that asks.
-    let _full = runtime.worker.events.try_log(LogLine { level: Level::Alert, request: None, text });
+    let _full =
+        runtime.worker.events.try_log(LogLine { level: Level::Alert, about: About::Worker, text });
     false
 }

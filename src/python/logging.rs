@@ -10,17 +10,15 @@ use super::fork;
 use super::hooks;
 use super::runtime::Runtime;
 use super::signals;
-use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
+use crate::bridge::log::{self, About, Level, LogLine};
 use crate::bridge::worker::Worker;
 
 thread_local! {
-    /// The request that this thread runs.
-    static REQUEST: RefCell<Option<Job>> = const { RefCell::new(None) };
+    /// What this thread does: it runs a request, or imports an application.
+    static ABOUT: RefCell<About> = const { RefCell::new(About::Worker) };
     /// This thread has written a line that is not finished.
     static UNFINISHED: Cell<bool> = const { Cell::new(false) };
-    /// The application that this thread imports.
-    static IMPORTING: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
@@ -33,7 +31,7 @@ pub(super) fn connect(worker: &Arc<Worker>) {
 
 /// From here on the thread's lines carry the context of `request`.
 pub(super) fn enter(request: &Job) {
-    REQUEST.set(Some(Arc::clone(request)));
+    ABOUT.set(About::Request(Arc::clone(request)));
 }
 
 /// The request is over: what the thread has written of a line is one.
@@ -43,20 +41,20 @@ pub(super) fn leave(py: Python<'_>, runtime: &Runtime) {
             write(py, Level::Error, &format!("an unfinished line is lost: {error}"));
         }
     }
-    REQUEST.set(None);
+    ABOUT.set(About::Worker);
 }
 
-/// This thread imports an application, until what this gives is dropped.
-pub(super) fn importing(target: &str) -> impl Drop + use<> {
+/// This thread imports that application, until what this gives is dropped: its lines are that application's.
+pub(super) fn importing(app: usize) -> impl Drop {
     struct Importing;
 
     impl Drop for Importing {
         fn drop(&mut self) {
-            IMPORTING.set(None);
+            ABOUT.set(About::Worker);
         }
     }
 
-    IMPORTING.set(Some(target.to_owned()));
+    ABOUT.set(About::App(app));
     Importing
 }
 
@@ -67,20 +65,21 @@ pub(super) fn is_in_application() -> bool {
 
 /// What the calling thread does, to be added to a line that the event loop does not write.
 fn whereabouts() -> String {
-    let request = REQUEST.try_with(|job| job.try_borrow().ok()?.clone()).ok().flatten();
-    let imports = IMPORTING.try_with(|target| target.try_borrow().ok()?.clone()).ok().flatten();
-    let mut text = match imports {
-        Some(target) => format!(", while application \"{target}\" was imported"),
-        None => String::new(),
+    // The thread may be about to end, and have none any more.
+    let about = ABOUT.try_with(|about| about.try_borrow().ok().map(|about| about.clone()));
+    let target = |app: usize| {
+        let app = WORKER.get().and_then(|worker| worker.config.apps.get(app));
+        app.map_or("", |app| app.target.as_str())
     };
-    if let Some(job) = request {
-        if text.is_empty() {
-            let app = job.worker.config.apps.get(job.location.app);
-            text = format!(", by application \"{}\"", app.map_or("", |app| &app.target));
+    match about {
+        Ok(Some(About::App(app))) => {
+            format!(", while application \"{}\" was imported", target(app))
         }
-        text = format!("{text}, {}", job.head.context());
+        Ok(Some(About::Request(job))) => {
+            format!(", by application \"{}\", {}", target(job.location.app), job.head.context())
+        }
+        Ok(Some(About::Worker) | None) | Err(_) => String::new(),
     }
-    text
 }
 
 /// The last line of a worker: its event loop will not come to writing it.
@@ -102,24 +101,32 @@ pub(super) fn write_last(what: &str) {
     ));
 }
 
-/// Logs `text`, line by line.
+/// Logs `text`, line by line, as what the calling thread does.
 pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
-    for line in text.lines() {
-        write_line(py, level, line.to_owned());
+    let about = ABOUT.with_borrow(About::clone);
+    write_about(py, level, &about, text);
+}
+
+/// Logs `text`, line by line, about something else.
+pub(super) fn write_about(py: Python<'_>, level: Level, about: &About, text: &str) {
+    for text in log::bounded(text).lines() {
+        write_line(py, LogLine { level, about: about.clone(), text: text.to_owned() });
     }
 }
 
-fn write_line(py: Python<'_>, level: Level, text: String) {
+fn write_line(py: Python<'_>, line: LogLine) {
     if fork::is_child() {
-        write_directly(&format!("[{level:?}] forked child {}: {text}", std::process::id()));
+        let child = std::process::id();
+        let text = log::bounded(&line.text);
+        write_directly(&format!("[{:?}] forked child {child}: {text}", line.level));
         return;
     }
     let Some(worker) = WORKER.get() else { return };
-    let line = LogLine { level, request: REQUEST.with_borrow(Option::clone), text };
     if let Err(line) = worker.events.try_log(line) {
         if worker.events.is_busy() {
             // Nobody makes room meanwhile.
-            write_directly(&format!("[{level:?}] {}: {}", std::process::id(), line.text));
+            let text = log::bounded(&line.text);
+            write_directly(&format!("[{:?}] {}: {text}", line.level, std::process::id()));
             return;
         }
         py.detach(|| worker.events.log(line));
@@ -164,13 +171,15 @@ pub(super) fn traceback(py: Python<'_>, runtime: &Runtime, error: &PyErr) -> Str
 #[pymodule]
 pub(super) mod _pywsgi {
     use super::{
-        Level, PyResult, Python, UNFINISHED, hooks, pyfunction, signals, write_last, write_line,
+        ABOUT, About, Level, LogLine, PyResult, Python, UNFINISHED, hooks, pyfunction, signals,
+        write_last, write_line,
     };
 
     /// One line to nginx's error log, at nginx's level.
     #[pyfunction]
     fn log(py: Python<'_>, level: u8, line: String) -> PyResult<()> {
-        write_line(py, Level::from_number(level), line);
+        let (level, about) = (Level::from_number(level), ABOUT.with_borrow(About::clone));
+        write_line(py, LogLine { level, about, text: line });
         Ok(())
     }
 

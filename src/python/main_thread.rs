@@ -19,7 +19,7 @@ use super::runtime::Runtime;
 use super::signals::{Ending, Until};
 use super::spawn::{self, STACK, spawn};
 use super::threads;
-use crate::bridge::events::{Level, LogLine};
+use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::output::End;
 use crate::bridge::panics;
 use crate::bridge::tasks::Task;
@@ -75,7 +75,7 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
             "the umask and the current directory of Python's threads are the whole worker's, nginx's as well: \
              unshare(CLONE_FS) failed: {error}"
         );
-        worker.events.log(LogLine { level: Level::Warn, request: None, text });
+        worker.events.log(LogLine { level: Level::Warn, about: About::Worker, text });
     }
     give_up_priority();
     let interpreter = Interpreter::start(&worker.config.python)
@@ -147,7 +147,7 @@ fn fail(worker: &Worker, what: &str) {
 
 fn set_broken(worker: &Worker, what: &str) {
     let text = format!("{what}; the applications of this worker answer 500");
-    worker.events.log(LogLine { level: Level::Crit, request: None, text });
+    worker.events.log(LogLine { level: Level::Crit, about: About::Worker, text });
     for job in worker.set_broken() {
         // A request that has ended meanwhile wants no answer.
         let _gone = job.end(None, End::Failed);
@@ -191,7 +191,7 @@ fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
     if ended && alone {
         if !interpreter.finalize() {
             let text = "Python could not write all of its output as it ended".to_owned();
-            worker.events.log(LogLine { level: Level::Warn, request: None, text });
+            worker.events.log(LogLine { level: Level::Warn, about: About::Worker, text });
         }
         worker.set_stopped(Stopped::Finalized);
     } else {

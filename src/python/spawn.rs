@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use crate::bridge::events::{Level, LogLine};
+use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::panics::{self, Panicked};
 use crate::bridge::worker::Worker;
 
@@ -33,7 +33,7 @@ pub(super) fn spawn(
 pub(super) fn say(worker: &Worker, panicked: &Panicked) {
     let name = std::thread::current().name().unwrap_or("?").to_owned();
     let text = format!("{panicked} (thread {name})");
-    worker.events.log(LogLine { level: Level::Alert, request: None, text });
+    worker.events.log(LogLine { level: Level::Alert, about: About::Worker, text });
 }
 
 /// A stack for the handlers of signals (sigaltstack(2)) of the calling thread: faulthandler gives one to the

@@ -11,8 +11,8 @@ use super::logging;
 use super::runtime::Runtime;
 use super::spawn::{self, STACK};
 use super::wsgi::Kit;
-use crate::bridge::events::{Level, LogLine};
 use crate::bridge::exchange::Job;
+use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::pool::{Next, Pool, Seat, Turn};
 use crate::bridge::tasks::Tasks;
 
@@ -52,7 +52,7 @@ pub(super) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
         }
     };
     // Not waited for: the caller may be attached.
-    let _full = runtime.worker.events.try_log(LogLine { level, request: None, text });
+    let _full = runtime.worker.events.try_log(LogLine { level, about: About::Worker, text });
 }
 
 /// Attendant: tries again to start the first thread of a pool.

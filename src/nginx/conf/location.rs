@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use nginx_sys::{
     NGX_HTTP_UWSGI_TEMP_PATH, ngx_conf_merge_path_value, ngx_conf_t, ngx_flag_t,
-    ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_msec_t, ngx_path_init_t, ngx_path_t,
-    ngx_str_t,
+    ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_log_t, ngx_msec_t, ngx_path_init_t,
+    ngx_path_t, ngx_str_t,
 };
 
 use super::main::{DEFAULT_POOL, MainConf};
@@ -179,7 +179,7 @@ impl LocConf {
         if let Some(App::Target(target, place)) = self.app.clone() {
             // SAFETY: cf is nginx's, and main_conf its own main configuration of this module.
             let main = unsafe { &mut *main_conf(cf) };
-            self.make_location(main, target, &place)?;
+            self.make_location(main, target, &place, core.error_log)?;
         }
         Ok(())
     }
@@ -229,6 +229,7 @@ impl LocConf {
         main: &mut MainConf,
         target: String,
         place: &Place,
+        log: *mut ngx_log_t,
     ) -> Result<(), ConfError> {
         let callables = self.callables.clone();
         let callables = callables.unwrap_or_else(|| vec!["application".into(), "app".into()]);
@@ -259,7 +260,7 @@ impl LocConf {
         // SAFETY: the merge has set temp_path, in the configuration's pool.
         let directory = unsafe { sys::bytes((*self.temp_path).name) };
         let location = LocationConfig {
-            id: main.next_location(),
+            id: main.add_location(app, log),
             app,
             executor,
             script_name: self.script_name.clone().flatten(),

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use nginx_sys::ngx_msec_t;
+use nginx_sys::{ngx_log_t, ngx_msec_t};
 
 use super::{ConfError, Place};
 use crate::bridge::config::{AppConfig, PoolConfig, PythonConfig, WorkerConfig};
-use crate::bridge::events::Level;
+use crate::bridge::log::Level;
 use crate::nginx::access;
+use crate::nginx::log;
 use crate::nginx::signals;
 use crate::nginx::target::Target;
 
@@ -31,7 +32,10 @@ pub(in crate::nginx) struct MainConf {
     apps: Vec<AppConfig>,
     /// What the workers' user must be able to read, and the directive that names it.
     pub(in crate::nginx) readable: Vec<(&'static str, PathBuf, Place)>,
-    locations: usize,
+    /// The `error_log` of each location.
+    location_logs: Vec<*mut ngx_log_t>,
+    /// Those of each application's locations.
+    app_logs: Vec<Vec<*mut ngx_log_t>>,
     /// Which reading of the configuration this is.
     pub(in crate::nginx) configuration: usize,
     /// The environment with which nginx was started; its workers no longer have it.
@@ -161,10 +165,29 @@ impl MainConf {
         )))
     }
 
-    /// A number for one more location.
-    pub(super) fn next_location(&mut self) -> usize {
-        self.locations += 1;
-        self.locations
+    /// A number for one more location of that application, and where it logs.
+    pub(super) fn add_location(&mut self, app: usize, log: *mut ngx_log_t) -> usize {
+        self.location_logs.push(log);
+        if self.app_logs.len() <= app {
+            self.app_logs.resize_with(app + 1, Vec::new);
+        }
+        if let Some(logs) = self.app_logs.get_mut(app) {
+            // SAFETY: nginx's merge has given each location a log of the configuration's.
+            if !logs.iter().any(|known| unsafe { log::is_same(*known, log) }) {
+                logs.push(log);
+            }
+        }
+        self.location_logs.len() - 1
+    }
+
+    /// The `error_log` of the location of that id.
+    pub(in crate::nginx) fn log_of_location(&self, id: usize) -> Option<*const ngx_log_t> {
+        self.location_logs.get(id).map(|log| log.cast_const())
+    }
+
+    /// The `error_log` of each location of an application, each once.
+    pub(in crate::nginx) fn logs_of_app(&self, app: usize) -> &[*mut ngx_log_t] {
+        self.app_logs.get(app).map_or(&[], Vec::as_slice)
     }
 
     /// The application's index; one that another location has named is the same.

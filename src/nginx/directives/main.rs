@@ -9,7 +9,7 @@ use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_str_t};
 
 use super::reader::{Directive, set, setter};
 use crate::bridge::config::PoolConfig;
-use crate::bridge::events::Level;
+use crate::bridge::log::Level;
 use crate::nginx::conf::{self, ConfError, DEFAULT_MAX_QUEUE, MainConf};
 use crate::nginx::python_home;
 

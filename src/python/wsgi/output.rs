@@ -14,7 +14,7 @@ use super::input::ClientGone;
 use super::request;
 use super::response::{Response, Sent, Unsent};
 use super::start_response::type_name;
-use crate::bridge::events::Level;
+use crate::bridge::log::Level;
 use crate::bridge::output::SHARED_FROM;
 use crate::http::framing::ShortBody;
 use crate::python::app::App;

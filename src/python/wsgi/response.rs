@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 
 use crate::bridge::callbacks::{Callback, Gone};
 use crate::bridge::config::ClientAbort;
-use crate::bridge::events::Level;
 use crate::bridge::exchange::Job;
+use crate::bridge::log::Level;
 use crate::bridge::output::{Closed, End, FilePart, Overflow, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
 use crate::http::response::{Dropped, ResponseHead};

@@ -1,0 +1,98 @@
+//! Lines for nginx's error log, on their way to the event loop, which alone writes there.
+
+use std::borrow::Cow;
+
+use super::exchange::Job;
+
+/// The longest message of an application, a traceback or a line of its own, in bytes. What is beyond is
+/// cut, and said.
+pub(crate) const LONGEST: usize = 64 * 1024;
+
+/// A line for nginx's error log.
+#[derive(Debug)]
+pub(crate) struct LogLine {
+    pub(crate) level: Level,
+    pub(crate) about: About,
+    pub(crate) text: String,
+}
+
+/// Whose matter a line is: that decides about the log that gets it, and about its context.
+#[derive(Clone, Debug)]
+pub(crate) enum About {
+    /// The worker's: nginx's main log.
+    Worker,
+    /// That application's: the logs of its locations.
+    App(usize),
+    /// A request's: the log of its location. The line has its context.
+    Request(Job),
+}
+
+/// nginx's log levels (`ngx_log.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Emerg = 1,
+    Alert,
+    Crit,
+    Error,
+    Warn,
+    Notice,
+    Info,
+    Debug,
+}
+
+impl Level {
+    /// The level of nginx's number; what lies outside is `info`.
+    pub(crate) fn from_number(number: u8) -> Self {
+        const LEVELS: [Level; 8] = [
+            Level::Emerg,
+            Level::Alert,
+            Level::Crit,
+            Level::Error,
+            Level::Warn,
+            Level::Notice,
+            Level::Info,
+            Level::Debug,
+        ];
+        LEVELS.get(usize::from(number).wrapping_sub(1)).copied().unwrap_or(Level::Info)
+    }
+}
+
+/// `text`, or its first [`LONGEST`] bytes and how many more there were.
+pub(crate) fn bounded(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST {
+        return Cow::Borrowed(text);
+    }
+    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let (kept, cut) = text.split_at(end);
+    Cow::Owned(format!("{kept} [{} more bytes are cut]", cut.len()))
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_names_a_level() {
+        for level in [Level::Emerg, Level::Error, Level::Info, Level::Debug] {
+            assert_eq!(Level::from_number(level as u8), level);
+        }
+        assert_eq!(Level::from_number(0), Level::Info);
+        assert_eq!(Level::from_number(9), Level::Info);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_two_characters() {
+        let whole = "x".repeat(LONGEST);
+        assert_eq!(bounded(&whole), whole);
+        let long = format!("x{}", "\u{e9}".repeat(LONGEST));
+        let cut = bounded(&long);
+        assert_eq!(
+            cut.len(),
+            LONGEST - 1 + " [65538 more bytes are cut]".len(),
+            "{}",
+            &cut[LONGEST - 9..]
+        );
+        assert!(cut.ends_with("\u{e9} [65538 more bytes are cut]"));
+    }
+}

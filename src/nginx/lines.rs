@@ -1,0 +1,68 @@
+//! Writes the lines of Python's threads to nginx's error logs: each to the log of the site that it is about, with
+//! its context.
+
+use nginx_sys::ngx_log_t;
+
+use super::conf;
+use super::log;
+use super::process::{self, Process};
+use super::sys::{self, EventThread};
+use crate::bridge::exchange::Job;
+use crate::bridge::log::{About, LogLine};
+use crate::bridge::panics;
+
+/// Writes the lines that wait, if this process runs Python. Before a response's end: whoever has seen that can
+/// look into the log.
+pub(super) fn write_waiting(token: EventThread) {
+    if let Some(process) = process::current(token) {
+        write_all(token, process);
+    }
+}
+
+/// The same. A panic at one line is said, and the others are written.
+pub(super) fn write_all(token: EventThread, process: &Process) {
+    panics::for_each(
+        process.worker().events.take_lines().into_iter(),
+        |line| write(token, process, &line),
+        // SAFETY: the cycle's log is always there.
+        |panicked| unsafe { sys::say_panic(process.log(), &panicked) },
+    );
+}
+
+fn write(token: EventThread, process: &Process, line: &LogLine) {
+    let level = log::number(line.level);
+    let text = &line.text;
+    // SAFETY: the logs are the configuration's or a live request's, and this is the event loop's thread.
+    unsafe {
+        match &line.about {
+            About::Worker => log::write(process.log(), level, text),
+            About::App(app) => {
+                let logs = conf::main_conf_of_cycle(nginx_sys::ngx_cycle);
+                for log in logs.map(|main| main.logs_of_app(*app)).unwrap_or_default() {
+                    log::write(*log, level, text);
+                }
+            }
+            About::Request(job) => match process.find(job.id) {
+                // The table holds contexts of requests in flight alone.
+                Some(context) => {
+                    let r = (*context).request;
+                    sys::set_log_request(r);
+                    log::write((*(*r).connection).log, level, text);
+                }
+                // nginx has the request no more: its context as nginx would have said it.
+                None => {
+                    let text = format!("{text}, {}", job.head.context());
+                    let log = log_of(token, process, job);
+                    log::write_of_connection(log, job.head.connection, level, &text);
+                }
+            },
+        }
+    }
+}
+
+/// The `error_log` of the location of a request that nginx no longer has.
+fn log_of(_token: EventThread, process: &Process, job: &Job) -> *const ngx_log_t {
+    // SAFETY: there is always a cycle.
+    let main = unsafe { conf::main_conf_of_cycle(nginx_sys::ngx_cycle) };
+    main.and_then(|main| main.log_of_location(job.location.id)).unwrap_or(process.log())
+}
