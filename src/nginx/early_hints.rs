@@ -3,7 +3,7 @@
 use nginx_sys::ngx_http_request_t;
 
 #[cfg(nginx_1_29)]
-pub(super) use self::sending::{flush, send};
+pub(super) use self::sending::{are_unsent, flush, send};
 
 /// Can this nginx send a 103 to the client of `r`? Not in answer to a subrequest, and not to HTTP/1.0, which
 /// knows one response to a request.
@@ -56,6 +56,17 @@ mod sending {
             ptr::write(&raw mut (*r).headers_out.headers, kept);
             rc
         }
+    }
+
+    /// Are there hints that the client could not take at once? What the connection has beside may be another
+    /// request's of the same page, in a filter that compresses it.
+    ///
+    /// # Safety
+    ///
+    /// `r` is a live request whose header has not been sent.
+    pub(in crate::nginx) unsafe fn are_unsent(r: *mut ngx_http_request_t) -> bool {
+        // SAFETY: the caller's.
+        unsafe { r == (*r).main && !(*r).out.is_null() }
     }
 
     /// Sends on what the client could not take at once.
