@@ -13,6 +13,4 @@ def run(callback: Callable[[], Any], what: str) -> None:
     try:
         callback()
     except BaseException as error:
-        _log.log(_log.ERROR, _log.printable(f"{what} raised"))
-        for line in _stacks.format_exception(error).split("\n"):
-            _log.log(_log.ERROR, _log.printable(line))
+        _log.log_text(_log.ERROR, f"{what} raised\n{_stacks.format_exception(error)}")

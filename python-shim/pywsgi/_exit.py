@@ -8,7 +8,7 @@ import threading
 from _thread import get_ident
 from collections.abc import Callable
 
-from pywsgi._log import ERROR, log, printable
+from pywsgi._log import ERROR, log_text
 from pywsgi._stacks import format_exception, format_stack
 from pywsgi._start import errors_stream
 
@@ -57,8 +57,7 @@ def _attempt(step: Callable[[], object]) -> None:
     try:
         step()
     except BaseException as error:
-        for line in format_exception(error).split("\n"):
-            log(ERROR, printable(line))
+        log_text(ERROR, format_exception(error))
 
 
 # How many threads are shown, and how many characters of each one's stack.

@@ -18,9 +18,34 @@ INFO = 7
 DEBUG = 8
 
 
-def log(level: int, line: str) -> None:
-    """One line to nginx's error log, in the context of the request that this thread runs."""
-    _sink(level, line)
+# The longest message in the log, in bytes; what is beyond is cut, and said.
+LONGEST = 64 * 1024
+
+
+def log(level: int, line: str, more: int = 0) -> None:
+    """One line to nginx's error log, in the context of the request that this thread runs.
+
+    `more` is how many further characters the line had, which the caller has cut already.
+    """
+    _sink(level, _bounded(line, more))
+
+
+def log_text(level: int, text: str) -> None:
+    """A message of several lines, as many lines of log; longer than the longest it is cut."""
+    *lines, last = text[:LONGEST].split("\n")
+    for line in lines:
+        log(level, printable(line))
+    log(level, printable(last), len(text[LONGEST:]))
+
+
+def _bounded(line: str, more: int) -> str:
+    if not more:
+        if len(line) <= LONGEST // 4:
+            return line
+        if len(line.encode("utf-8", "replace")) <= LONGEST:
+            return line
+    kept = line.encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
+    return f"{kept} [{more + len(line) - len(kept)} more characters are cut]"
 
 
 class LogHandler(logging.Handler):
@@ -38,8 +63,7 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             level = nginx_level(record.levelno)
-            for line in self.format(record).split("\n"):
-                log(level, printable(line))
+            log_text(level, self.format(record))
         except RecursionError:  # As logging.StreamHandler does: bpo-36272.
             raise
         except Exception:

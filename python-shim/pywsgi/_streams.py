@@ -11,7 +11,7 @@ import io
 from _thread import _local
 from typing import TYPE_CHECKING, Any
 
-from pywsgi._log import log, printable, unfinished
+from pywsgi._log import LONGEST, log, printable, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 # nginx's error log is the process's standard error as well (ngx_log_redirect_stderr), so what
 # bypasses this stream and writes to its descriptor (faulthandler, subprocess) arrives there too.
 _ERROR_LOG_FD = 2
-
-# No line without an end grows beyond this many characters.
-_LONGEST = 64 * 1024
 
 
 class LogStream(io.TextIOBase):
@@ -135,12 +132,14 @@ class LogBuffer(io.BufferedIOBase):
 class _Line:
     """What one thread has written to one stream since its last newline."""
 
-    __slots__ = ("_decoder", "_parts", "_size", "_stream")
+    __slots__ = ("_decoder", "_more", "_parts", "_size", "_stream")
 
     def __init__(self, stream: LogStream) -> None:
         self._stream = stream
         self._parts: list[str] = []
         self._size = 0
+        # How many characters there were beyond the longest line.
+        self._more = 0
         self._decoder: codecs.IncrementalDecoder | None = None
 
     def write(self, text: str) -> None:
@@ -157,9 +156,9 @@ class _Line:
 
     def finish(self) -> None:
         self.write("")
-        line = self._take()
+        line, more = self._take()
         if line.strip("\r"):  # A lone carriage return is a progress bar's, not a line.
-            self._log(line)
+            self._log(line, more)
 
     def __del__(self) -> None:
         # The thread ends (its threading.local goes): say what it had begun to say. Where the
@@ -168,31 +167,38 @@ class _Line:
             self.finish()
 
     def _add(self, text: str) -> None:
-        if "\n" in text:
-            # Taken before anything is logged: a finaliser may run at any allocation here, and may
-            # print in this very thread.
-            lines = (self._take() + text).split("\n")
-            text = lines.pop()
-            for line in lines:
-                self._log(line)
+        first, *others = text.split("\n")
+        self._keep(first)
+        if not others:
+            return
+        # Taken before anything is logged: a finaliser may run at any allocation here, and may
+        # print in this very thread.
+        line, more = self._take()
+        rest = others.pop()
+        self._log(line, more)
+        for line in others:
+            self._log(line, 0)
+        self._keep(rest)
+
+    def _keep(self, text: str) -> None:
+        if not text:
+            return
+        room = LONGEST - self._size
+        if len(text) > room:
+            self._more += len(text) - room
+            text = text[:room]
         if text:
             self._parts.append(text)
             self._size += len(text)
-            unfinished()
-        if self._size >= _LONGEST:
-            text = self._take()
-            whole = len(text) - len(text) % _LONGEST
-            self._log(text[:whole])
-            self._add(text[whole:])
+        unfinished()
 
-    def _take(self) -> str:
+    def _take(self) -> tuple[str, int]:
         parts, self._parts, self._size = self._parts, [], 0
-        return "".join(parts)
+        more, self._more = self._more, 0
+        return "".join(parts), more
 
-    def _log(self, line: str) -> None:
-        level = self._stream.level
-        for start in range(0, len(line) or 1, _LONGEST):
-            log(level, printable(line[start : start + _LONGEST]))
+    def _log(self, line: str, more: int) -> None:
+        log(self._stream.level, printable(line[:LONGEST]), more + len(line[LONGEST:]))
 
 
 class _Unfinished(_local):

@@ -5,14 +5,13 @@
 //! before that. It clears `awake` and then looks at the queue, so a message pushed after that rings again, and
 //! one pushed before is seen. At worst the loop wakes for nothing; a message is never left lying.
 
-use std::borrow::Cow;
 use std::io;
 use std::os::fd::RawFd;
 
 use super::exchange::Job;
 use super::id::RequestId;
 use super::inline::Suspended;
-use super::log::{self, LogLine};
+use super::log::LogLine;
 use super::sync::{AtomicBool, Condvar, Mutex, Ordering, lock, wait};
 use super::wake::Bell;
 
@@ -204,12 +203,9 @@ impl Events {
         self.room.notify_all();
     }
 
-    fn add_line(&self, queue: &mut Queue, mut line: LogLine) {
+    fn add_line(&self, queue: &mut Queue, line: LogLine) {
         if queue.closed {
             return;
-        }
-        if let Cow::Owned(cut) = log::bounded(&line.text) {
-            line.text = cut;
         }
         queue.log_bytes += size_of::<LogLine>() + line.text.len();
         queue.lines.push(line);
@@ -405,7 +401,7 @@ mod model {
 
     use super::*;
     use crate::bridge::fixture::{check, ids};
-    use crate::bridge::log::{About, Level};
+    use crate::bridge::log::{self, About, Level};
 
     /// The event loop, until it has taken `count` messages.
     fn take(events: &Events, count: usize) {

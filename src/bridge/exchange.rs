@@ -19,7 +19,8 @@ use super::events::Event;
 use super::id::RequestId;
 use super::input::{Input, InputError, Read};
 use super::output::{Closed, End, FilePart, Output, Overflow, Rest, TooManyHints};
-use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
+use super::pool::Pool;
+use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 use super::tasks::Task;
 use super::worker::Worker;
 use crate::http::head::RequestHead;
@@ -49,7 +50,11 @@ pub(crate) struct Exchange {
     /// Python's ident of the thread.
     thread: AtomicU64,
     client_wait: ClientWait,
+    /// Inline: the client is waited for.
+    suspended: AtomicBool,
     callbacks: Callbacks,
+    /// It is beyond its `wsgi_timeout`, and its pool counts it among those.
+    overdue: AtomicBool,
     /// The thread has entered the application, and may be interrupted.
     entered: AtomicBool,
     cancelled: AtomicBool,
@@ -86,7 +91,9 @@ impl Exchange {
             started: AtomicU64::new(0),
             thread: AtomicU64::new(0),
             client_wait: ClientWait::default(),
+            suspended: AtomicBool::new(false),
             callbacks: Callbacks::default(),
+            overdue: AtomicBool::new(false),
             entered: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             waited: AtomicBool::new(false),
@@ -114,7 +121,8 @@ impl Exchange {
     /// [`followed_up`](Self::followed_up) is to be called after what comes after the response.
     #[must_use]
     pub(crate) fn done(&self) -> Due {
-        self.phase.store(DONE, Ordering::Release);
+        self.phase.store(DONE, Ordering::SeqCst);
+        self.end_overdue();
         let mut due = self.callbacks.set_left();
         if self.ignores_client() {
             due.on_gone.clear();
@@ -124,7 +132,7 @@ impl Exchange {
 
     /// Has the thread left the application?
     pub(crate) fn is_done(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == DONE
+        self.phase.load(Ordering::SeqCst) == DONE
     }
 
     /// Thread: to be called when the client is gone while the application runs. Comes back where that is
@@ -201,6 +209,7 @@ impl Exchange {
 
     /// Event loop: nobody waits for the response any more.
     pub(crate) fn set_gone(self: &Arc<Self>, why: Gone) {
+        let first = self.gone().is_none();
         let told = self.callbacks.set_gone(why);
         if self.is_inline() {
             // The application does not run while the event loop hears of its client: it is told when it is
@@ -210,6 +219,50 @@ impl Exchange {
         let cancelled = why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;
         if (told || cancelled) && matches!(self.progress(), Progress::Running(_)) {
             self.worker.tasks.push(Task::Gone(Arc::clone(self)));
+        }
+        // The deadline is the application's, whether anybody waits or not.
+        if first && why == Gone::Client {
+            self.watch();
+        }
+    }
+
+    /// Has the attendant look at the application when its `wsgi_timeout` is over: nginx's timer ends with the
+    /// request.
+    pub(crate) fn watch(self: &Arc<Self>) {
+        if let Some(left) = self.time_left() {
+            self.worker.tasks.watch(self, left);
+        }
+    }
+
+    /// The application is beyond its `wsgi_timeout`. True where all threads of its pool are in such requests by
+    /// now, which is to be said.
+    pub(crate) fn set_overdue(&self) -> bool {
+        let Some(pool) = self.pool() else { return false };
+        if self.overdue.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        let all = pool.begin_overdue();
+        if self.is_done() {
+            // It may have ended before it was counted.
+            self.end_overdue();
+            return false;
+        }
+        all
+    }
+
+    fn end_overdue(&self) {
+        if self.overdue.load(Ordering::SeqCst) && self.overdue.swap(false, Ordering::SeqCst) {
+            if let Some(pool) = self.pool() {
+                pool.end_overdue();
+            }
+        }
+    }
+
+    /// The pool that runs it.
+    pub(crate) fn pool(&self) -> Option<&Arc<Pool>> {
+        match self.location.executor {
+            Executor::Threads(pool) => self.worker.pools.get(pool),
+            Executor::Inline => None,
         }
     }
 
@@ -338,12 +391,16 @@ impl Exchange {
 
     /// The event loop, inline: the application is left in the middle, until the client has taken more.
     pub(crate) fn suspend(&self) {
-        self.client_wait.begin(self.worker.now());
+        if !self.suspended.swap(true, Ordering::Relaxed) {
+            self.client_wait.begin(self.worker.now());
+        }
     }
 
-    /// The event loop, inline: goes on with the application.
+    /// The event loop, inline: the client is not waited for any more.
     pub(crate) fn resume(&self) {
-        self.client_wait.end(self.worker.now());
+        if self.suspended.swap(false, Ordering::Relaxed) {
+            self.client_wait.end(self.worker.now());
+        }
     }
 
     /// Tells the event loop that there is something to take. Where it runs the application itself, it looks
@@ -381,39 +438,44 @@ impl Exchange {
     }
 }
 
-/// For how long a thread has waited for the client; the thread writes, the event loop reads.
-#[derive(Debug)]
+/// For how long the application has waited for the client. Several of its threads may wait at once, one for the body
+/// and one for room for the response: that is one wait.
+#[derive(Debug, Default)]
 struct ClientWait {
-    /// Milliseconds of the waits that have ended.
-    total: AtomicU64,
-    /// Milliseconds of the worker's clock at which the thread began to wait; 0: it does not wait.
-    since: AtomicU64,
+    state: Mutex<Waits>,
 }
 
-impl Default for ClientWait {
-    fn default() -> Self {
-        Self { total: AtomicU64::new(0), since: AtomicU64::new(0) }
-    }
+#[derive(Debug, Default)]
+struct Waits {
+    threads: usize,
+    /// Milliseconds of the worker's clock at which the first of them began to wait.
+    since: u64,
+    /// Milliseconds of the waits that have ended.
+    total: u64,
 }
 
 impl ClientWait {
     fn begin(&self, now: u64) {
-        // Release: who sees this wait sees those before it in `total`.
-        self.since.store(now.max(1), Ordering::Release);
+        let mut waits = lock(&self.state);
+        if waits.threads == 0 {
+            waits.since = now;
+        }
+        waits.threads += 1;
     }
 
     fn end(&self, now: u64) {
-        let since = self.since.load(Ordering::Relaxed);
-        self.total.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
-        self.since.store(0, Ordering::Release);
+        let mut waits = lock(&self.state);
+        waits.threads -= 1;
+        if waits.threads == 0 {
+            waits.total += now.saturating_sub(waits.since);
+        }
     }
 
-    /// All waits up to `now`. One that ends meanwhile is counted twice rather than never, and the timer
-    /// comes by again.
+    /// All waits up to `now`.
     fn until(&self, now: u64) -> u64 {
-        let since = self.since.load(Ordering::Acquire);
-        let total = self.total.load(Ordering::Relaxed);
-        if since == 0 { total } else { total + now.saturating_sub(since) }
+        let waits = lock(&self.state);
+        let current = if waits.threads == 0 { 0 } else { now.saturating_sub(waits.since) };
+        waits.total + current
     }
 }
 

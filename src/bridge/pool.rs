@@ -46,6 +46,10 @@ struct State<J> {
     threads: usize,
     /// Threads that run a job.
     busy: usize,
+    /// Those whose job is beyond its `wsgi_timeout`.
+    overdue: usize,
+    /// That all are has been said.
+    said: bool,
     streak: Streak,
     /// How many jobs have been taken, and how many had been when the event loop looked last.
     taken: u64,
@@ -110,6 +114,8 @@ impl<J> Pool<J> {
             stands_by: false,
             threads: 0,
             busy: 0,
+            overdue: 0,
+            said: false,
             streak: Streak::default(),
             taken: 0,
             seen: 0,
@@ -275,6 +281,21 @@ impl<J> Pool<J> {
         seat.sleep();
         // `next_to_stand_by` woke this thread; or `close` did, after which the mark means nothing.
         turn.stands_by = true;
+    }
+
+    /// One more thread's job is beyond its deadline. True where that holds for all threads there may be, and has not
+    /// been said since it did not.
+    pub(crate) fn begin_overdue(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.overdue += 1;
+        state.overdue >= self.config.threads && !std::mem::replace(&mut state.said, true)
+    }
+
+    /// Such a job has ended.
+    pub(crate) fn end_overdue(&self) {
+        let mut state = lock(&self.state);
+        state.overdue -= 1;
+        state.said = false;
     }
 
     /// Ends the pool: gives back what waits, and each thread ends when it comes by.

@@ -1,9 +1,10 @@
 //! What the event loop asks of the attendant, a Python thread that runs no requests.
 
 use std::collections::VecDeque;
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::exchange::Job;
+use super::exchange::{Exchange, Job};
 use super::inline::Suspended;
 use super::pool::Pool;
 use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
@@ -12,6 +13,9 @@ use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
 pub(crate) enum Task {
     /// Write the Python stack of the thread that runs this request to the log.
     LogStack(Job),
+    /// The client of this request is gone: is its application beyond its deadline? Nothing of the request's is
+    /// kept for that.
+    Watch(Weak<Exchange>),
     /// The client of this request is gone: call whom it has asked to, and stop it where it is to be.
     Gone(Job),
     /// Bring a response of the executor `inline` to its end, now that the worker exits.
@@ -29,7 +33,7 @@ impl Task {
     pub(crate) fn request(&self) -> Option<&Job> {
         match self {
             Task::LogStack(job) | Task::Gone(job) => Some(job),
-            Task::Resume(_) | Task::Collect | Task::Grow(_) | Task::Stop => None,
+            Task::Watch(_) | Task::Resume(_) | Task::Collect | Task::Grow(_) | Task::Stop => None,
         }
     }
 }
@@ -44,8 +48,10 @@ pub(crate) struct Tasks {
 #[derive(Debug, Default)]
 struct Queue {
     tasks: VecDeque<Task>,
-    /// In the order of their times, which all are as far ahead when they are pushed.
+    /// In the order of their times.
     later: VecDeque<(Instant, Task)>,
+    /// As soon as there are so many of these, those of requests that have ended are taken out.
+    tidy_at: usize,
     /// A `Collect` waits already.
     collect: bool,
     stacks: usize,
@@ -56,6 +62,9 @@ const LATER: Duration = Duration::from_secs(1);
 
 /// Stacks that may wait to be logged, each with its request: the interpreter may be busy.
 const STACKS: usize = 32;
+
+/// So many requests may be watched before the list is tidied up.
+const WATCHED: usize = 64;
 
 impl Tasks {
     pub(crate) fn new() -> Self {
@@ -69,7 +78,12 @@ impl Tasks {
                 Task::Collect if std::mem::replace(&mut queue.collect, true) => return,
                 Task::LogStack(_) if queue.stacks == STACKS => return,
                 Task::LogStack(_) => queue.stacks += 1,
-                Task::Gone(_) | Task::Resume(_) | Task::Collect | Task::Grow(_) | Task::Stop => {}
+                Task::Watch(_)
+                | Task::Gone(_)
+                | Task::Resume(_)
+                | Task::Collect
+                | Task::Grow(_)
+                | Task::Stop => {}
             }
             queue.tasks.push_back(task);
         }
@@ -78,7 +92,28 @@ impl Tasks {
 
     /// A Python thread: asks for a first thread of `pool`, in a while.
     pub(crate) fn grow_later(&self, pool: Arc<Pool>) {
-        lock(&self.queue).later.push_back((Instant::now() + LATER, Task::Grow(pool)));
+        self.push_later(LATER, Task::Grow(pool));
+    }
+
+    /// Has `job` looked at in `left`. There are no more of these than twice as many as requests that run at a
+    /// time, and a few.
+    pub(crate) fn watch(&self, job: &Job, left: Duration) {
+        self.push_later(left, Task::Watch(Arc::downgrade(job)));
+    }
+
+    fn push_later(&self, left: Duration, task: Task) {
+        let at = Instant::now() + left;
+        {
+            let mut queue = lock(&self.queue);
+            if queue.later.len() >= queue.tidy_at {
+                let ended =
+                    |task: &Task| matches!(task, Task::Watch(job) if job.strong_count() == 0);
+                queue.later.retain(|(_, task)| !ended(task));
+                queue.tidy_at = WATCHED.max(2 * queue.later.len());
+            }
+            let place = queue.later.partition_point(|(other, _)| *other <= at);
+            queue.later.insert(place, (at, task));
+        }
         self.added.notify_one();
     }
 
@@ -97,7 +132,11 @@ impl Tasks {
                 match task {
                     Task::Collect => queue.collect = false,
                     Task::LogStack(_) => queue.stacks -= 1,
-                    Task::Gone(_) | Task::Resume(_) | Task::Grow(_) | Task::Stop => {}
+                    Task::Watch(_)
+                    | Task::Gone(_)
+                    | Task::Resume(_)
+                    | Task::Grow(_)
+                    | Task::Stop => {}
                 }
                 return task;
             }
@@ -122,6 +161,7 @@ mod tests {
             Task::LogStack(_) => Some('L'),
             Task::Collect => Some('C'),
             Task::Gone(_) => Some('G'),
+            Task::Watch(_) => Some('W'),
             Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
             Task::Stop => None,
@@ -176,6 +216,34 @@ mod tests {
             assert_eq!(drain(&tasks), "L".repeat(STACKS) + "C");
         }
     }
+
+    #[test]
+    fn requests_are_watched_in_the_order_of_their_deadlines() {
+        let tasks = Tasks::new();
+        let [late, soon] = jobs(&worker(1, 0));
+        tasks.watch(&late, Duration::from_millis(40));
+        tasks.watch(&soon, Duration::from_millis(20));
+        for job in [soon, late] {
+            let Task::Watch(watched) = tasks.next() else { panic!("another task") };
+            assert_eq!(watched.upgrade().unwrap().id, job.id);
+        }
+    }
+
+    #[test]
+    fn requests_that_have_ended_are_not_kept() {
+        let worker = worker(1, 0);
+        let tasks = Tasks::new();
+        let [running] = jobs(&worker);
+        tasks.watch(&running, Duration::from_secs(60));
+        for _ in 0..10 * WATCHED {
+            let [ended] = jobs(&worker);
+            tasks.watch(&ended, Duration::from_secs(60));
+            let queue = lock(&tasks.queue);
+            assert!(queue.later.len() <= WATCHED + 1);
+            let (_, first) = queue.later.front().unwrap();
+            assert!(matches!(first, Task::Watch(job) if job.strong_count() == 1));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -201,7 +269,11 @@ mod model {
                     loop {
                         match tasks.next() {
                             Task::Collect => collected = dropped.load(Ordering::Relaxed),
-                            Task::LogStack(_) | Task::Gone(_) | Task::Resume(_) | Task::Grow(_) => {
+                            Task::LogStack(_)
+                            | Task::Watch(_)
+                            | Task::Gone(_)
+                            | Task::Resume(_)
+                            | Task::Grow(_) => {
                                 panic!("nobody asked for it")
                             }
                             Task::Stop => return collected,

@@ -92,9 +92,11 @@ pub(super) unsafe fn go_on(token: EventThread, context: *mut Context) {
         let Some(exchange) = (*context).exchange.clone() else { return };
         for _ in 0..BLOCKS {
             if waits(context, &exchange.output) {
-                // The write handler comes by.
+                // The write handler comes by. Until then the application's clock stands still.
+                exchange.suspend();
                 return;
             }
+            exchange.resume();
             let Some(suspended) = (*context).suspended.take() else { return };
             (*context).suspended = call(token, &exchange.worker, || suspended.resume());
             output::pump(token, context);
@@ -102,7 +104,12 @@ pub(super) unsafe fn go_on(token: EventThread, context: *mut Context) {
                 return;
             }
         }
-        if (*context).suspended.is_some() && !waits(context, &exchange.output) {
+        if (*context).suspended.is_none() {
+            return;
+        }
+        if waits(context, &exchange.output) {
+            exchange.suspend();
+        } else {
             sys::post_next_event(&raw mut (*context).next_turn);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -14,7 +15,7 @@ use super::spawn::{STACK, spawn};
 use super::threads;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
-use crate::bridge::config::ClientAbort;
+use crate::bridge::config::{ClientAbort, PoolConfig};
 use crate::bridge::exchange::Job;
 use crate::bridge::inline::Suspended;
 use crate::bridge::log::{About, Level, LogLine};
@@ -58,7 +59,12 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
 
 fn attend(runtime: &Arc<Runtime>, task: Task) {
     match task {
-        Task::LogStack(job) => Python::attach(|py| log_stack(py, runtime, &job)),
+        Task::LogStack(job) => overdue(runtime, &job),
+        Task::Watch(job) => {
+            if let Some(job) = job.upgrade() {
+                watch(runtime, &job);
+            }
+        }
         Task::Gone(job) => gone(runtime, &job),
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         Task::Resume(response) => finish(response),
@@ -73,6 +79,41 @@ fn finish(response: Box<dyn Suspended>) {
     let mut left = Some(response);
     while let Some(response) = left {
         left = response.resume();
+    }
+}
+
+/// The client of the request is gone, and its `wsgi_timeout` may be over.
+fn watch(runtime: &Runtime, job: &Job) {
+    match job.time_left() {
+        Some(Duration::ZERO) => {
+            let app = runtime.worker.config.apps.get(job.location.app);
+            let text = format!(
+                "application \"{}\" still runs after {} ms (wsgi_timeout) for a client that has left; its thread \
+                 goes on, its stack follows",
+                app.map_or("", |app| &app.target),
+                job.location.timeout.unwrap_or_default().as_millis(),
+            );
+            let about = About::Request(Arc::clone(job));
+            runtime.worker.events.log(LogLine { level: Level::Error, about, text });
+            overdue(runtime, job);
+        }
+        Some(left) => runtime.worker.tasks.watch(job, left),
+        None => {}
+    }
+}
+
+/// The application is beyond its `wsgi_timeout`: where it is, and whether its pool has any thread left.
+fn overdue(runtime: &Runtime, job: &Job) {
+    let all = job.set_overdue();
+    Python::attach(|py| log_stack(py, runtime, job));
+    if let Some(pool) = job.pool().filter(|_| all) {
+        let PoolConfig { name, threads, .. } = &pool.config;
+        let text = format!(
+            "all threads of python_thread_pool \"{name}\" ({threads}) are in requests beyond their wsgi_timeout: \
+             until one of these ends, further requests for it are answered 503 (wsgi_queue_timeout)"
+        );
+        let about = About::App(job.location.app);
+        runtime.worker.events.log(LogLine { level: Level::Error, about, text });
     }
 }
 

@@ -110,7 +110,6 @@ struct Response {
 
 impl Response {
     fn suspend(runtime: &Weak<Runtime>, job: &Job, rest: wsgi::Rest) -> Box<dyn Suspended> {
-        job.suspend();
         Box::new(Self { runtime: Weak::clone(runtime), job: Arc::clone(job), rest })
     }
 }
@@ -125,7 +124,6 @@ impl Suspended for Response {
     fn resume(self: Box<Self>) -> Option<Box<dyn Suspended>> {
         Python::attach(|py| {
             let Self { runtime, job, rest } = *self;
-            job.resume();
             // Where Python has ended there is nothing left to end.
             let alive = runtime.upgrade()?;
             let suspended = dispatch::go_on(py, &alive, &job, rest);

@@ -116,17 +116,15 @@ pub(super) fn write_about(py: Python<'_>, level: Level, about: &About, text: &st
 
 fn write_line(py: Python<'_>, line: LogLine) {
     if fork::is_child() {
-        let child = std::process::id();
-        let text = log::bounded(&line.text);
-        write_directly(&format!("[{:?}] forked child {child}: {text}", line.level));
+        let (level, text, child) = (line.level, line.text, std::process::id());
+        write_directly(&format!("[{level:?}] forked child {child}: {text}"));
         return;
     }
     let Some(worker) = WORKER.get() else { return };
     if let Err(line) = worker.events.try_log(line) {
         if worker.events.is_busy() {
             // Nobody makes room meanwhile.
-            let text = log::bounded(&line.text);
-            write_directly(&format!("[{:?}] {}: {text}", line.level, std::process::id()));
+            write_directly(&format!("[{:?}] {}: {}", line.level, std::process::id(), line.text));
             return;
         }
         py.detach(|| worker.events.log(line));

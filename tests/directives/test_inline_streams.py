@@ -295,6 +295,33 @@ def test_an_iteration_ends_at_wsgi_timeout(start, nginx, block):
     assert client.get("/?quick").text == "quick"
 
 
+def test_turns_that_wait_for_nobody_count_for_wsgi_timeout(start, nginx):
+    """Processor time says so on any machine: it never is more than the time that has passed."""
+    start(
+        """
+        import time
+        from testkit import Blocks, record
+
+        def blocks():
+            begin = time.thread_time()
+            try:
+                while True:
+                    yield b""
+            finally:
+                record("spent", time.thread_time() - begin)
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return Blocks(blocks())
+        """,
+        "wsgi_timeout 1s;",
+    )
+    with nginx.connect() as connection:
+        connection.get()
+        assert connection.response().status == 504
+    assert float(nginx.wait_recorded("spent")[0]) < 1.5
+
+
 def test_a_call_is_not_interrupted_by_wsgi_timeout(start, nginx):
     """Nobody could: the event loop, which keeps the time, is in the call."""
     client = start(

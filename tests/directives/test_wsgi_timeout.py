@@ -6,6 +6,7 @@ import time
 
 import pytest
 from directives.flow import EXPECTED, Flow
+from rawhttp import wait_for
 
 STUCK = """
     import time
@@ -165,6 +166,77 @@ def test_the_clock_stands_still_while_the_thread_waits_for_the_client(nginx):
         assert answer.complete
         assert answer.body == b"".join(EXPECTED)
     assert nginx.log_lines("wsgi_timeout") == []
+
+
+def test_two_threads_that_wait_for_the_client_are_one_wait(nginx):
+    """One waits for the body, one for room; after that the clock goes on."""
+    app = nginx.app(
+        "app",
+        """
+        import threading
+        from testkit import gate, record
+
+        def application(environ, start_response):
+            reader = threading.Thread(target=environ["wsgi.input"].read)
+            reader.start()
+            start_response("200 OK", [("Content-Type", "application/octet-stream")])
+            for number in range(64):
+                yield bytes(1 << 18)
+                record("sent", number)
+            reader.join()
+            record("waited")
+            gate("for ever")
+        """,
+    )
+    nginx.start(
+        f"wsgi_app {app}; wsgi_timeout 2s; wsgi_request_buffering off; wsgi_buffering off;"
+        " wsgi_buffer_size 64k;",
+        listen="sndbuf=8k",
+    )
+    with nginx.connect() as connection:
+        connection.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        # Both wait: the client sends nothing and takes nothing.
+        nginx.wait_recorded("sent")
+        time.sleep(3)
+        assert not nginx.log_lines("wsgi_timeout")
+        connection.send(b"body!")
+        response = connection.response()
+    assert nginx.recorded("waited") == ["-"]
+    assert not response.complete
+    assert "timed out after 2000 ms" in nginx.wait_log("wsgi_timeout")
+    nginx.open_gate("for ever")
+
+
+def test_a_stuck_request_is_reported_though_its_client_has_left(nginx, gate):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_timeout 500ms; wsgi_queue_timeout 1s;",
+        http="python_thread_pool default threads=2;",
+    )
+    assert nginx.client().get("/").status_code == 200
+    for number in (1, 2):
+        with nginx.connect() as connection:
+            connection.get("/?hold")
+            held.wait_entered(number)
+    wait_for(lambda: len(nginx.log_lines("for a client that has left")) == 2, what="both reports")
+    assert "after 500 ms (wsgi_timeout)" in nginx.log_lines("for a client that has left")[0]
+    wait_for(lambda: len(nginx.log_lines("is at:")) == 2, what="both stacks")
+    nginx.wait_log('all threads of python_thread_pool "default" (2) are in requests beyond')
+    assert nginx.client().get("/").status_code == 503
+    held.open()
+    wait_for(lambda: nginx.client().get("/").status_code == 200, what="a thread")
+    assert len(nginx.log_lines("all threads of python_thread_pool")) == 1
+
+
+def test_a_request_that_ends_in_time_is_not_reported_though_its_client_has_left(nginx, gate):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app}; wsgi_timeout 3s;")
+    with nginx.connect() as connection:
+        connection.get("/?hold")
+        held.wait_entered(1)
+    held.open()
+    time.sleep(3.5)
+    assert not nginx.log_lines("for a client that has left")
 
 
 def test_a_late_answer_is_dropped_and_its_thread_serves_on(nginx, gate, background):

@@ -181,8 +181,6 @@ fn running(job: &Job) -> u64 {
 #[test]
 fn the_clock_stands_still_while_the_client_is_waited_for() {
     let worker = worker(1, 0);
-    // As if it had begun before: 0 means that no thread waits.
-    thread::sleep(Duration::from_millis(2));
     let [id] = ids();
     let job = job(&worker, id, Input::streamed(false));
     assert!(job.start(7));
@@ -195,7 +193,7 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
             job.send(None, "ef".into(), None, detached).unwrap();
         })
     };
-    until(|| job.client_wait.since.load(Ordering::Acquire) != 0);
+    until(|| lock(&job.client_wait.state).threads > 0);
     let waiting = running(&job);
     thread::sleep(Duration::from_millis(100));
     assert!(running(&job) <= waiting + 1);
@@ -205,7 +203,7 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
         let job = Arc::clone(&job);
         thread::spawn(move || drop(job.read(9, detached)))
     };
-    until(|| job.client_wait.since.load(Ordering::Acquire) != 0);
+    until(|| lock(&job.client_wait.state).threads > 0);
     thread::sleep(Duration::from_millis(100));
     job.input.end();
     reader.join().unwrap();
@@ -219,7 +217,7 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
 fn waits_add_up() {
     let wait = ClientWait::default();
     assert_eq!(wait.until(5), 0);
-    wait.begin(0);
+    wait.begin(1);
     assert_eq!(wait.until(5), 4);
     wait.end(11);
     assert_eq!((wait.until(11), wait.until(99)), (10, 10));
@@ -227,4 +225,37 @@ fn waits_add_up() {
     assert_eq!((wait.until(20), wait.until(23), wait.until(19)), (10, 13, 10));
     wait.end(25);
     assert_eq!(wait.until(99), 15);
+}
+
+#[test]
+fn several_threads_that_wait_are_one_wait() {
+    let wait = ClientWait::default();
+    wait.begin(1_000);
+    wait.begin(1_010);
+    assert_eq!(wait.until(1_015), 15);
+    wait.end(1_020);
+    assert_eq!(wait.until(1_025), 25);
+    wait.end(1_030);
+    assert_eq!(wait.until(9_000), 30);
+}
+
+#[test]
+fn a_pool_is_overdue_with_its_last_thread() {
+    let worker = worker(2, 0);
+    let [first, second] = jobs(&worker);
+    for job in [&first, &second] {
+        assert!(job.start(7));
+    }
+    for _ in 0..2 {
+        assert!(!first.set_overdue());
+    }
+    assert!(second.set_overdue());
+    assert!(second.done().is_nothing());
+    let [third] = jobs(&worker);
+    assert!(third.start(7));
+    assert!(third.set_overdue(), "it is said again");
+    assert!(!second.set_overdue(), "it has ended");
+    assert!(third.done().is_nothing());
+    assert!(first.done().is_nothing());
+    assert!(!third.set_overdue());
 }
