@@ -448,9 +448,8 @@ pub(super) unsafe fn stop(token: EventThread) {
             1 => "1 request has asked for after its response".to_owned(),
             _ => format!("{undone} requests have asked for after their responses"),
         };
-        let text = format!(
-            "pywsgi: the worker exits before what {who} (after_response, a file's close) has been done"
-        );
+        let text =
+            format!("pywsgi: the worker exits before what {who} (after_response) has been done");
         // SAFETY: the cycle's log is there until the process ends.
         unsafe { log::write(process.log(), log::WARN, &text) };
     }

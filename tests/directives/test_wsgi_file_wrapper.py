@@ -472,23 +472,23 @@ def slow(nginx, path: str = "/") -> Connection:
     return connection
 
 
-def test_the_file_is_closed_when_the_client_has_it_all(start, nginx):
+def test_the_file_is_closed_at_once_and_sent_whole(start, nginx):
     client = start(listen="sndbuf=8k", http="python_thread_pool default threads=1;")
     with slow(nginx) as connection:
         assert connection.head().status == 200
-        # The only thread is free, and the file is not closed.
-        assert client.get("/?kind=bytes").content == CONTENT
-        assert nginx.recorded("closed") == []
-        assert connection.take(SIZE) == CONTENT
+        # The only thread is free, and has closed the file.
         nginx.wait_recorded("closed")
+        assert client.get("/?kind=bytes").content == CONTENT
+        assert connection.take(SIZE) == CONTENT
 
 
-def test_a_client_that_leaves_closes_the_file(start, nginx):
+def test_a_client_that_leaves_keeps_no_file(start, nginx):
     start(listen="sndbuf=8k")
     connection = slow(nginx)
     connection.head()
+    wait_for(lambda: open_files(nginx) == 1, what="the descriptor that is nginx's")
     connection.reset()
-    nginx.wait_recorded("closed")
+    wait_for(lambda: open_files(nginx) == 0, what="the end of the descriptor")
 
 
 def open_files(nginx) -> int:

@@ -45,6 +45,57 @@ DJANGO = """
     application = get_wsgi_application()
 """
 
+# Each request for the file uses the database first; /state says how many connections are open.
+DJANGO_DATABASE = """
+    import os
+    import threading
+
+    import django
+    from django.conf import settings
+    from django.core.signals import request_finished
+    from django.core.wsgi import get_wsgi_application
+    from django.db import connection
+    from django.http import FileResponse, HttpResponse
+    from django.urls import path
+    from testkit import DATA, gate, record
+
+    DATABASE = {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA / "site.sqlite3"}
+    settings.configure(
+        ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, SECRET_KEY="x", DATABASES={"default": DATABASE}
+    )
+    served = threading.local()
+
+
+    def finished(**rest):
+        record("finished", getattr(served, "yes", False))
+        served.yes = False
+
+    request_finished.connect(finished, weak=False)
+
+
+    def file(request):
+        served.yes = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        record("queried")
+        gate("all")  # The requests run side by side, each on a thread of its own.
+        return FileResponse(open(DATA / "large.bin", "rb"))
+
+
+    def state(request):
+        names = []
+        for number in os.listdir("/proc/self/fd"):
+            try:
+                names.append(os.readlink(f"/proc/self/fd/{number}"))
+            except OSError:
+                pass
+        return HttpResponse(str(sum("site.sqlite3" in name for name in names)))
+
+
+    urlpatterns = [path("file", file), path("state", state)]
+    application = get_wsgi_application()
+"""
+
 FLASK = """
     import io
 
@@ -112,6 +163,24 @@ def assert_ranges(client, path: str) -> None:
         assert part.headers.get_list("Content-Range")[0].endswith(f"/{len(CONTENT)}")
     beyond = client.get(path, headers={"Range": f"bytes={len(CONTENT)}-"})
     assert beyond.status_code == 416
+
+
+@pytest.mark.threads("the requests run side by side")
+def test_no_database_connection_of_django_outlives_its_request(nginx, serve):
+    client = serve(DJANGO_DATABASE)
+    assert client.get("/state").text == "0"
+    connections = [nginx.connect() for _ in range(6)]
+    for connection in connections:
+        connection.get("/file", close=True)
+    nginx.wait_recorded("queried", 6)
+    assert client.get("/state").text == "6"
+    nginx.open_gate("all")
+    for connection in connections:
+        assert connection.response().body == CONTENT
+    # "/state" twice, by threads that had used no database.
+    finished = nginx.wait_recorded("finished", 8)
+    assert sorted(finished) == ["False"] * 2 + ["True"] * 6
+    assert client.get("/state").text == "0"
 
 
 @pytest.mark.parametrize("path", ["/plain", "/attachment"])

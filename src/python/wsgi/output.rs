@@ -11,7 +11,6 @@ use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 use super::debug;
 use super::file_wrapper::FileWrapper;
 use super::input::ClientGone;
-use super::request;
 use super::response::{Response, Sent, Unsent};
 use super::start_response::type_name;
 use crate::bridge::log::Level;
@@ -73,8 +72,8 @@ pub(super) fn respond(
     };
     let rest = Rest { response, iterable, blocks: None };
     match begun {
-        Ok(Begun::Blocks(blocks)) => Rest { blocks: Some(blocks), ..rest }.send(py, runtime, app),
-        Ok(Begun::Sent(closes)) => rest.end(py, runtime, app, Ok(closes)),
+        Ok(Some(blocks)) => Rest { blocks: Some(blocks), ..rest }.send(py, runtime, app),
+        Ok(None) => rest.end(py, runtime, app, Ok(())),
         Err(fault) => rest.end(py, runtime, app, Err(fault)),
     }
 }
@@ -92,19 +91,6 @@ struct Blocks {
     iterator: Py<PyIterator>,
     /// Where all of them are there already: their length.
     total: Option<u64>,
-}
-
-/// How far a response has come as its iteration begins.
-enum Begun {
-    Sent(Closes),
-    Blocks(Blocks),
-}
-
-/// When what the application has returned is to be closed.
-enum Closes {
-    Now,
-    /// When the client has all of it: nginx sends the file by itself.
-    After,
 }
 
 /// How far [`Rest::send_blocks`] has come.
@@ -129,7 +115,7 @@ impl Rest {
     fn send(mut self, py: Python<'_>, runtime: &Runtime, app: &App) -> Option<Self> {
         match self.send_blocks(py, app) {
             Ok(Flow::Suspended) => Some(self),
-            Ok(Flow::Complete) => self.end(py, runtime, app, Ok(Closes::Now)),
+            Ok(Flow::Complete) => self.end(py, runtime, app, Ok(())),
             Err(fault) => self.end(py, runtime, app, Err(fault)),
         }
     }
@@ -184,59 +170,53 @@ impl Rest {
         py: Python<'_>,
         runtime: &Runtime,
         app: &App,
-        sent: Result<Closes, Fault>,
+        sent: Result<(), Fault>,
     ) -> Option<Self> {
         let Self { response, iterable, .. } = self;
-        let closes = match sent {
-            Ok(closes) => closes,
-            Err(fault) => {
-                let shown = say(py, runtime, app, fault).is_some_and(|report| {
-                    debug::show(py, runtime, response.job(), &response, &report)
-                });
-                if !shown {
-                    response.fail(py);
-                }
-                Closes::Now
+        if let Err(fault) = sent {
+            let shown = say(py, runtime, app, fault)
+                .is_some_and(|report| debug::show(py, runtime, response.job(), &response, &report));
+            if !shown {
+                response.fail(py);
             }
-        };
+        }
         if let Some(dropped) = response.take_dropped(py) {
             app.say_dropped(py, &dropped);
         }
         if let Some(iterable) = iterable {
-            match closes {
-                Closes::Now => close(py, runtime, app, iterable.bind(py)),
-                Closes::After => close_after(py, &response, iterable.bind(py)),
-            }
+            close(py, runtime, app, iterable.bind(py));
         }
         Self::of(py, response)
     }
 }
 
+/// Begins to send what the application has returned; comes back with the blocks that are still to come, if it is
+/// not all.
 fn begin(
     py: Python<'_>,
     runtime: &Runtime,
     app: &App,
     response: &Response,
     iterable: &Bound<'_, PyAny>,
-) -> Result<Begun, Fault> {
+) -> Result<Option<Blocks>, Fault> {
     // The whole body is known: its length is Content-Length, if the application has not said one.
     let total = if let Ok(list) = iterable.cast_exact::<PyList>() {
         if list.len() == 1 {
             send_one(py, app, response, &list.get_item(0)?)?;
-            return Ok(Begun::Sent(Closes::Now));
+            return Ok(None);
         }
         total(list.iter())
     } else if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
         if tuple.len() == 1 {
             send_one(py, app, response, &tuple.get_item(0)?)?;
-            return Ok(Begun::Sent(Closes::Now));
+            return Ok(None);
         }
         total(tuple.iter())
     } else if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>() {
         if let Some(part) = wrapper.get().part(py, runtime)? {
             say_cut(py, app, response.send_file(py, part)?);
             finish(py, response)?;
-            return Ok(Begun::Sent(Closes::After));
+            return Ok(None);
         }
         None
     } else if iterable.is_none() {
@@ -247,7 +227,7 @@ fn begin(
     } else {
         None
     };
-    Ok(Begun::Blocks(Blocks { iterator: iterable.try_iter()?.unbind(), total }))
+    Ok(Some(Blocks { iterator: iterable.try_iter()?.unbind(), total }))
 }
 
 /// The common response: one block.
@@ -362,14 +342,6 @@ fn close(py: Python<'_>, runtime: &Runtime, app: &App, iterable: &Bound<'_, PyAn
         }
         let what = format!("application \"{}\": close() raised", app.target);
         logging::exception(py, runtime, &what, &error);
-    }
-}
-
-/// `close()` when the response is over: the client may need long for a file that no thread waits for.
-fn close_after(py: Python<'_>, response: &Response, iterable: &Bound<'_, PyAny>) {
-    let Ok(close) = iterable.getattr(intern!(py, "close")) else { return };
-    if let Some(at_once) = response.after(request::wrap(close.unbind(), "close()")) {
-        at_once.call();
     }
 }
 

@@ -95,7 +95,7 @@ impl Request {
 }
 
 /// `callback` as something to call once on a Python thread; what it raises is logged after `what`.
-pub(super) fn wrap(callback: Py<PyAny>, what: &'static str) -> Callback {
+fn wrap(callback: Py<PyAny>, what: &'static str) -> Callback {
     Callback::new(move || {
         Python::attach(|py| {
             let called = shim::function(py, "pywsgi._callbacks", "run")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pyo3::prelude::*;
 
-use crate::bridge::callbacks::{Callback, Gone};
+use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
 use crate::bridge::exchange::Job;
 use crate::bridge::log::Level;
@@ -238,11 +238,6 @@ impl Response {
             Err(Closed) if !self.is_ignored() => Err(Unsent::Gone),
             _ => Ok(sent),
         }
-    }
-
-    /// To be called when the response is over; comes back where that is so already.
-    pub(super) fn after(&self, callback: Callback) -> Option<Callback> {
-        self.job.after(callback)
     }
 
     /// Accounts for a block of `len` bytes, which the caller then sends, clearing `sending`. `None`
