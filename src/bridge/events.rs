@@ -7,13 +7,14 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 
 use super::exchange::Job;
 use super::id::RequestId;
 use super::inline::Suspended;
 use super::log::LogLine;
 use super::sync::{AtomicBool, Condvar, Mutex, Ordering, lock, wait};
-use super::wake::Bell;
+use super::wake::{Bell, Lost};
 
 /// A message for the event loop. One for a request that is gone is dropped there.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(crate) struct Events {
     lines: AtomicBool,
     awake: AtomicBool,
     bell: Bell,
+    /// What is done when the bell is lost.
+    on_lost: OnceLock<fn()>,
 }
 
 #[derive(Debug, Default)]
@@ -61,14 +64,16 @@ const LOG_LIMIT: usize = 128 * 1024;
 const BUSY_LOG_LIMIT: usize = 64 * LOG_LIMIT;
 
 impl Events {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// `least`: the descriptor's number is no lower.
+    pub(crate) fn new(least: RawFd) -> io::Result<Self> {
         Ok(Self {
             queue: Mutex::new(Queue::default()),
             room: Condvar::new(),
             busy: AtomicBool::new(false),
             lines: AtomicBool::new(false),
             awake: AtomicBool::new(false),
-            bell: Bell::new()?,
+            bell: Bell::new(least)?,
+            on_lost: OnceLock::new(),
         })
     }
 
@@ -143,7 +148,9 @@ impl Events {
 
     /// Event loop: the bell has been heard. It is awake now.
     pub(crate) fn hush(&self) {
-        self.bell.hush();
+        if let Err(lost) = self.bell.hush() {
+            self.lose(lost);
+        }
         self.stay_awake();
     }
 
@@ -174,7 +181,22 @@ impl Events {
 
     /// Event loop: has itself woken in its next turn.
     pub(crate) fn ring_again(&self) {
-        self.bell.ring();
+        if let Err(lost) = self.bell.ring() {
+            self.lose(lost);
+        }
+    }
+
+    /// What is to be done when somebody has closed the bell's descriptor: nothing wakes the event loop any more.
+    pub(crate) fn on_lost(&self, act: fn()) {
+        // A process has one owner of this; a second call would bring the same.
+        let _first = self.on_lost.set(act);
+    }
+
+    #[cold]
+    fn lose(&self, _lost: Lost) {
+        if let Some(act) = self.on_lost.get() {
+            act();
+        }
     }
 
     /// Event loop: moves all messages into `batch`.
@@ -214,7 +236,7 @@ impl Events {
 
     fn ring(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
-            self.bell.ring();
+            self.ring_again();
         }
     }
 }
@@ -256,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_in_order_and_rings_once() {
-        let events = Events::new().unwrap();
+        let events = Events::new(0).unwrap();
         let [id] = ids();
         events.push(Event::Output(id));
         events.log(line("a line"));
@@ -281,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_line_is_something_to_take() {
-        let events = Events::new().unwrap();
+        let events = Events::new(0).unwrap();
         events.log(line("a line"));
         assert_eq!(events.bell.rings(), 1);
         events.hush();
@@ -293,7 +315,7 @@ mod tests {
 
     #[test]
     fn nobody_rings_while_the_event_loop_is_awake() {
-        let events = Events::new().unwrap();
+        let events = Events::new(0).unwrap();
         let [id] = ids();
         events.stay_awake();
         assert!(events.is_empty());
@@ -315,7 +337,7 @@ mod tests {
     #[test]
     fn the_log_is_bounded() {
         for len in [0, 1, 4096] {
-            let events = Events::new().unwrap();
+            let events = Events::new(0).unwrap();
             let each = len + size_of::<LogLine>();
             assert_eq!(fill(&events, len), LOG_LIMIT / each + 1);
             assert_eq!(events.try_log(line("no more")).unwrap_err().text, "no more");
@@ -330,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_writer_waits_while_the_log_is_full() {
-        let events = Arc::new(Events::new().unwrap());
+        let events = Arc::new(Events::new(0).unwrap());
         let full = fill(&events, 4096);
         let writer = {
             let events = Arc::clone(&events);
@@ -347,7 +369,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_while_the_event_loop_is_in_an_application() {
-        let events = Arc::new(Events::new().unwrap());
+        let events = Arc::new(Events::new(0).unwrap());
         let full = fill(&events, 4096);
         let writer = {
             let events = Arc::clone(&events);
@@ -367,7 +389,7 @@ mod tests {
 
     #[test]
     fn the_log_of_a_call_is_bounded() {
-        let events = Events::new().unwrap();
+        let events = Events::new(0).unwrap();
         let each = 4096 + size_of::<LogLine>();
         events.while_busy(|| assert_eq!(fill(&events, 4096), BUSY_LOG_LIMIT / each + 1));
         lines(&events);
@@ -376,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_closed_log_keeps_nobody_waiting_and_nothing() {
-        let events = Arc::new(Events::new().unwrap());
+        let events = Arc::new(Events::new(0).unwrap());
         let full = fill(&events, 4096);
         let writer = {
             let events = Arc::clone(&events);
@@ -424,7 +446,7 @@ mod model {
     #[test]
     fn no_message_is_left_lying() {
         check(3, || {
-            let events = Arc::new(Events::new().unwrap());
+            let events = Arc::new(Events::new(0).unwrap());
             let threads: Vec<_> = ids::<2>()
                 .into_iter()
                 .map(|id| {
@@ -445,7 +467,7 @@ mod model {
     #[test]
     fn what_is_pushed_while_the_event_loop_is_awake_is_taken_or_rung_for() {
         check(3, || {
-            let events = Arc::new(Events::new().unwrap());
+            let events = Arc::new(Events::new(0).unwrap());
             let thread = {
                 let events = Arc::clone(&events);
                 let [id] = ids();
@@ -472,7 +494,7 @@ mod model {
 
     /// A full log.
     fn full() -> Events {
-        let events = Events::new().unwrap();
+        let events = Events::new(0).unwrap();
         while events.try_log(long_line()).is_ok() {}
         events
     }
@@ -511,7 +533,7 @@ mod model {
     #[test]
     fn who_sees_what_came_after_a_line_finds_the_line() {
         check(3, || {
-            let events = Arc::new(Events::new().unwrap());
+            let events = Arc::new(Events::new(0).unwrap());
             let [id] = ids();
             let thread = {
                 let events = Arc::clone(&events);

@@ -1,9 +1,17 @@
 //! The bell that wakes the event loop: an eventfd that nginx watches like any other descriptor.
+//!
+//! Python's threads share the table of descriptors with nginx, and an application may close what is not its own (a
+//! bare `os.closerange`). So the bell has a number that nobody is given for anything else: to ring a lost bell is an
+//! error, and never a write to somebody's connection.
 
 #[cfg(not(feature = "loom"))]
 pub(crate) use self::eventfd::Bell;
 #[cfg(feature = "loom")]
 pub(crate) use self::model::Bell;
+
+/// Somebody has closed the bell's descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost;
 
 #[cfg(not(feature = "loom"))]
 mod eventfd {
@@ -11,6 +19,9 @@ mod eventfd {
     use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
     use rustix::event::{EventfdFlags, eventfd};
+    use rustix::io::Errno;
+
+    use super::Lost;
 
     #[derive(Debug)]
     pub(crate) struct Bell {
@@ -18,9 +29,10 @@ mod eventfd {
     }
 
     impl Bell {
-        pub(crate) fn new() -> io::Result<Self> {
+        /// A bell whose descriptor is the first free one from `least` on.
+        pub(crate) fn new(least: RawFd) -> io::Result<Self> {
             let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-            Ok(Self { fd })
+            Ok(Self { fd: rustix::io::fcntl_dupfd_cloexec(fd, least)? })
         }
 
         pub(crate) fn fd(&self) -> RawFd {
@@ -28,16 +40,27 @@ mod eventfd {
         }
 
         /// Wakes the event loop. An eventfd refuses only a counter near 2^64, which is awake already.
-        pub(crate) fn ring(&self) {
-            while let Err(rustix::io::Errno::INTR) =
-                rustix::io::write(&self.fd, &1_u64.to_ne_bytes())
-            {}
+        pub(crate) fn ring(&self) -> Result<(), Lost> {
+            loop {
+                match rustix::io::write(&self.fd, &1_u64.to_ne_bytes()) {
+                    Err(Errno::INTR) => {}
+                    Err(Errno::BADF) => return Err(Lost),
+                    Ok(_) | Err(_) => return Ok(()),
+                }
+            }
         }
 
         /// Takes back what has been rung; the next ring is an event again.
-        pub(crate) fn hush(&self) {
+        pub(crate) fn hush(&self) -> Result<(), Lost> {
             let mut count = [0; 8];
-            while let Err(rustix::io::Errno::INTR) = rustix::io::read(&self.fd, &mut count) {}
+            loop {
+                match rustix::io::read(&self.fd, &mut count) {
+                    Err(Errno::INTR) => {}
+                    Err(Errno::BADF) => return Err(Lost),
+                    // Nothing has been rung: it says EAGAIN.
+                    Ok(_) | Err(_) => return Ok(()),
+                }
+            }
         }
 
         /// How often it has been rung and not taken back; takes it back.
@@ -47,7 +70,7 @@ mod eventfd {
             match rustix::io::read(&self.fd, &mut count) {
                 Ok(_) => u64::from_ne_bytes(count),
                 Err(error) => {
-                    assert_eq!(error, rustix::io::Errno::AGAIN);
+                    assert_eq!(error, Errno::AGAIN);
                     0
                 }
             }
@@ -69,15 +92,16 @@ mod eventfd {
 
         #[test]
         fn a_bell_is_heard_until_it_is_hushed() {
-            let bell = Bell::new().unwrap();
-            bell.hush();
+            let bell = Bell::new(100).unwrap();
+            assert!(bell.fd() >= 100);
+            bell.hush().unwrap();
             assert!(!is_readable(&bell));
-            bell.ring();
-            bell.ring();
+            bell.ring().unwrap();
+            bell.ring().unwrap();
             assert!(is_readable(&bell));
-            bell.hush();
+            bell.hush().unwrap();
             assert!(!is_readable(&bell));
-            bell.ring();
+            bell.ring().unwrap();
             assert!(is_readable(&bell));
             assert_eq!(bell.rings(), 1);
         }
@@ -98,18 +122,20 @@ mod model {
     }
 
     impl Bell {
-        pub(crate) fn new() -> std::io::Result<Self> {
+        pub(crate) fn new(_least: std::os::fd::RawFd) -> std::io::Result<Self> {
             Ok(Self { rung: Mutex::new(false), heard: Condvar::new(), rings: Mutex::new(0) })
         }
 
-        pub(crate) fn ring(&self) {
+        pub(crate) fn ring(&self) -> Result<(), super::Lost> {
             *lock(&self.rings) += 1;
             *lock(&self.rung) = true;
             self.heard.notify_one();
+            Ok(())
         }
 
-        pub(crate) fn hush(&self) {
+        pub(crate) fn hush(&self) -> Result<(), super::Lost> {
             *lock(&self.rung) = false;
+            Ok(())
         }
 
         #[cfg(test)]

@@ -1,6 +1,7 @@
 //! All that the two worlds of one worker process share.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::{Condvar as StdCondvar, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,12 +73,13 @@ pub(crate) enum Refusal {
 }
 
 impl Worker {
-    pub(crate) fn new(config: WorkerConfig) -> io::Result<Self> {
+    /// `least`: no descriptor of its own has a lower number.
+    pub(crate) fn new(config: WorkerConfig, least: RawFd) -> io::Result<Self> {
         let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         Ok(Self {
             config,
-            events: Events::new()?,
+            events: Events::new(least)?,
             pools,
             gates,
             tasks: Tasks::new(),

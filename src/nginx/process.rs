@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -373,12 +374,28 @@ unsafe fn set_environment(main: &MainConf) {
     }
 }
 
+/// A descriptor's number that nginx does not come to: it takes the lowest ones that are free, at most two for each of
+/// its connections, and some files.
+unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t) -> RawFd {
+    const FILES: usize = 1024;
+    // SAFETY: the caller's; the structure is this function's own.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        let room = usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX);
+        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(1 + OWN));
+        RawFd::try_from(number).unwrap_or_default()
+    }
+}
+
+/// How many descriptors there are that way.
+const OWN: usize = 1;
+
 unsafe fn make(cycle: *mut ngx_cycle_t, main: &MainConf) -> std::io::Result<&'static Process> {
     // SAFETY: the caller's; an event is plain data, for which all zeros are good.
     unsafe {
-        let worker = Arc::new(Worker::new(main.worker_config())?);
-        let fd = worker.events.fd();
-        let connection = wake::listen(cycle, fd)
+        let worker = Arc::new(Worker::new(main.worker_config(), beyond_nginxs(cycle))?);
+        let connection = wake::listen(cycle, worker.events.fd())
             .ok_or_else(|| std::io::Error::other("nginx has no connection for its eventfd"))?;
         let shutdown_timeout = conf::nginx_core_conf(cycle).shutdown_timeout;
         let nginxs = (shutdown_timeout > 0 && shutdown_timeout != ngx_msec_t::MAX)
@@ -472,12 +489,11 @@ pub(super) unsafe fn stop(token: EventThread) {
     if stopped != Some(Stopped::Finalized) {
         leave_python();
     }
-    // SAFETY: the connection is this module's own. Its descriptor is closed with it; the threads that are
-    // left write to a closed or reused number no more, for the queue is closed.
+    // SAFETY: the connection is this module's own, and so is its descriptor, which is closed with it.
     unsafe {
         let connection = process.connection.replace(std::ptr::null_mut());
         if !connection.is_null() {
-            forget_descriptor(connection);
+            ngx_close_connection(connection);
         }
     }
 }
@@ -493,18 +509,6 @@ fn wait(token: EventThread, process: &Process, limit: Duration) -> Option<Stoppe
         if stopped.is_some() || left.is_zero() {
             process.worker.events.close();
             return stopped;
-        }
-    }
-}
-
-/// nginx closes the connection; the descriptor stays the Worker's, for threads that still ring.
-unsafe fn forget_descriptor(connection: *mut ngx_connection_t) {
-    // SAFETY: `ngx_close_connection` closes c->fd; a duplicate takes the place of the Worker's own.
-    unsafe {
-        let own = libc::fcntl((*connection).fd, libc::F_DUPFD_CLOEXEC, 0);
-        if own >= 0 {
-            (*connection).fd = own;
-            ngx_close_connection(connection);
         }
     }
 }

@@ -18,16 +18,21 @@ use crate::bridge::events::Event;
 use crate::bridge::id::RequestId;
 use crate::bridge::panics;
 
-/// Makes an nginx connection of the bell.
+/// Makes an nginx connection of the bell, with a descriptor of its own.
 ///
 /// # Safety
 ///
 /// In `init_process`, with that worker's cycle.
-pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, fd: i32) -> Option<*mut ngx_connection_t> {
-    // SAFETY: the caller's. The descriptor is the Worker's, which lives as long as the process.
+pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, bell: i32) -> Option<*mut ngx_connection_t> {
+    // SAFETY: the caller's; the descriptor is the connection's, and is closed with it.
     unsafe {
+        let fd = libc::fcntl(bell, libc::F_DUPFD_CLOEXEC, 0);
+        if fd < 0 {
+            return None;
+        }
         let connection = ngx_get_connection(fd, (*cycle).log);
         if connection.is_null() {
+            libc::close(fd);
             return None;
         }
         let event = (*connection).read;

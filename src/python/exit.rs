@@ -66,6 +66,18 @@ extern "C" fn at_quick_exit_() {
     }
 }
 
+/// An application has closed a descriptor that it shares with nginx's thread, and with it any others perhaps: nothing
+/// wakes that thread any more. Nobody can mend this process.
+pub(super) fn descriptor_lost() {
+    logging::write_last(
+        "descriptors of nginx's have been closed (os.closerange(), or os.close() of a number that is not the \
+         application's own?): nginx does not hear of this worker's applications any more; the worker exits, and \
+         nginx starts another",
+    );
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(INSTEAD) }
+}
+
 /// Is it an application that ends this process? It may be nginx itself (its workers exit with 0, and with 2 where
 /// another module's start has failed), or a child.
 fn is_an_application() -> bool {

@@ -70,6 +70,7 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
     logging::connect(worker);
     fork::watch();
     exit::watch();
+    worker.events.on_lost(exit::descriptor_lost);
     if let Err(error) = set_umask(worker.config.python.umask) {
         let text = format!(
             "the umask and the current directory of Python's threads are the whole worker's, nginx's as well: \

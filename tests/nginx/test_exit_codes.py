@@ -46,3 +46,45 @@ def test_a_child_exits_as_it_likes(nginx):
     nginx.start(f"wsgi_app {nginx.app('app', SOURCE)};")
     assert nginx.client().get("/?child").text == "2"
     assert nginx.log_lines("was called") == []
+
+
+CLOSES = """
+    import os, time
+    from testkit import gate
+
+    def application(environ, start_response):
+        query = environ["QUERY_STRING"]
+        if query == "eventfds":
+            for number in os.listdir("/proc/self/fd"):
+                try:
+                    if "eventfd" in os.readlink(f"/proc/self/fd/{number}"):
+                        os.close(int(number))
+                except OSError:
+                    pass
+        elif query == "all":
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"whole"]
+"""
+
+
+@pytest.mark.threads("inline the event loop looks for what it has said itself")
+@pytest.mark.parametrize("what", ["eventfds", "all"])
+def test_an_application_that_closes_nginx_s_descriptors_ends_its_worker(nginx, what):
+    """Nobody else's connection gets what was meant for the descriptor of that number before."""
+    if what == "all":
+        nginx.allow_log(r"\[alert\].* failed \(9: Bad file descriptor\)")
+    nginx.start(f"wsgi_app {nginx.app('app', CLOSES)};")
+    client = nginx.client()
+    assert client.get("/").text == "whole"
+    (worker,) = nginx.workers()
+    idle = [nginx.connect() for _ in range(20)]
+    with nginx.connect() as connection:
+        connection.get(f"/?{what}")
+        assert connection.rest() == b""
+    said = nginx.wait_log("descriptors of nginx's have been closed")
+    assert f'request: "GET /?{what} HTTP/1.1"' in said
+    wait_for(lambda: nginx.workers() and nginx.workers() != [worker], what="another worker")
+    wait_for(lambda: nginx.client().get("/").status_code == 200, what="an answer of it")
+    for connection in idle:
+        assert connection.rest() == b""
