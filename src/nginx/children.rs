@@ -1,5 +1,5 @@
-//! What a child of the application must not hold: nginx's sockets. A copy in a child keeps a connection open that
-//! nginx has closed, and a port bound after nginx has ended.
+//! What a child of the application has of its worker's descriptors: its output, and no socket. A copy of a socket
+//! in a child keeps a connection open that nginx has closed, and a port bound after nginx has ended.
 //!
 //! A child that runs another program (`os.system`, `posix_spawn`, `subprocess`) loses what closes on exec: the
 //! listening sockets from the worker's start on, a connection from its first request to an application on. A
@@ -25,6 +25,25 @@ pub(super) unsafe fn keep_sockets_from(cycle: *mut ngx_cycle_t) {
         }
         // Fails only without memory, and then no child is made either.
         let _registered = libc::pthread_atfork(None, None, Some(in_child));
+    }
+}
+
+/// What children print is in the error log: nginx as a daemon has its standard error there (ngx_log_redirect_stderr), and
+/// its standard output nowhere (ngx_daemon). After the logs have been reopened (USR1) the output goes on into the old
+/// file.
+pub(super) fn give_output() {
+    // SAFETY: plain system calls; the structures are this function's own.
+    unsafe {
+        let mut output: libc::stat = std::mem::zeroed();
+        let mut error: libc::stat = std::mem::zeroed();
+        let known = libc::fstat(libc::STDOUT_FILENO, &raw mut output) == 0
+            && libc::fstat(libc::STDERR_FILENO, &raw mut error) == 0;
+        let is_null = |status: &libc::stat| {
+            status.st_mode & libc::S_IFMT == libc::S_IFCHR && status.st_rdev == libc::makedev(1, 3)
+        };
+        if known && is_null(&output) && !is_null(&error) {
+            libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO);
+        }
     }
 }
 

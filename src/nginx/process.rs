@@ -352,6 +352,7 @@ pub(super) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
         // subprocess (ngx_process_get_status).
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         children::keep_sockets_from(cycle);
+        children::give_output();
         set_environment(main);
         match make(cycle, main) {
             Ok(process) => process.start_python(token),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+
 import httpx
 import pytest
 from directives.gate import background, gate
-from harness import Nginx, free_port
+from harness import NGINX, Nginx, free_port
 from nginx.wire import Wire
+from rawhttp import wait_for
 from uwsgi import Uwsgi
 
 __all__ = ["Twins", "background", "gate", "twins"]
@@ -96,3 +101,23 @@ def wire():
     yield connect
     for connections in made:
         connections.close()
+
+
+@pytest.fixture
+def daemon(nginx):
+    """`daemon(source, umask)` starts nginx as Debian's service does: it becomes a daemon."""
+    started = []
+
+    def begin(source: str, umask: int = 0o022):
+        nginx.write_config(f"wsgi_app {nginx.app('daemon', source)};")
+        nginx.config.write_text(nginx.config.read_text().replace("daemon off;", "daemon on;"))
+        command = [NGINX, "-p", f"{nginx.root}/", "-c", str(nginx.config), "-e", nginx.log_path]
+        subprocess.run(command, check=True, umask=umask)
+        started.append(nginx.root / "logs" / "nginx.pid")
+        wait_for(lambda: started[0].exists() and started[0].read_text().strip(), what="the pid")
+        return nginx.client()
+
+    yield begin
+    for pid in started:
+        os.kill(int(pid.read_text()), signal.SIGQUIT)
+        wait_for(lambda: not pid.exists(), 60, "the daemon's end")  # noqa: B023 (one turn)

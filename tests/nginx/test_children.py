@@ -11,7 +11,7 @@ from rawhttp import wait_for
 
 SOURCE = """
     import multiprocessing, os, subprocess, time
-    from testkit import record
+    from testkit import gate, record
 
     SLEEP = ["/bin/sleep", "120"]
 
@@ -37,7 +37,13 @@ SOURCE = """
 
     def application(environ, start_response):
         way = environ["QUERY_STRING"]
-        if way:
+        if way == "slow":
+            record("slow")
+            gate("slow")
+        elif way == "many":
+            for _ in range(20):
+                subprocess.run(["/bin/true"], check=True)
+        elif way:
             pid = WAYS[way]()
             if way == "system":
                 pid = open(f"{DATA}/system").read().strip()
@@ -109,3 +115,47 @@ def test_the_port_is_free_after_nginx_has_ended(nginx, start, way, executor):
 
     wait_for(is_free, what="a port that nobody listens on")
     check_child(nginx)
+
+
+@pytest.mark.threads("a request runs while another client hangs up")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_that_hangs_up_takes_no_other_with_it(nginx, start, way):
+    """Its connection lived on in the child, and its number was another's by then."""
+    start("default")
+    maker = nginx.connect()
+    maker.get(f"/?{way}", close=True)
+    assert maker.rest().endswith(b"ok")
+    with nginx.connect() as slow:
+        slow.get("/?slow")
+        nginx.wait_recorded("slow")
+        maker.close()
+        assert nginx.client().get("/").text == "ok"
+        nginx.open_gate("slow")
+        assert slow.response().body == b"ok"
+    check_child(nginx)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_the_end_of_a_child_does_not_disturb_the_event_loop(nginx, start, executor):
+    start(executor)
+    with nginx.connect() as connection:
+        connection.get("/?many")
+        assert connection.response().body == b"ok"
+    assert "epoll_wait() failed" not in nginx.error_log()
+
+
+def test_what_a_child_of_a_daemon_prints_is_in_the_log(nginx, daemon):
+    client = daemon(
+        """
+        import os, subprocess
+
+        def application(environ, start_response):
+            os.system("echo token-1; echo token-2 >&2")
+            subprocess.run(["/bin/echo", "token-3"], check=True)
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"ok"]
+        """
+    )
+    assert client.get("/").text == "ok"
+    for number in (1, 2, 3):
+        nginx.wait_log(f"token-{number}")

@@ -7,8 +7,6 @@ import signal
 import subprocess
 
 import pytest
-from harness import NGINX
-from rawhttp import wait_for
 
 SOURCE = """
     import os
@@ -35,35 +33,15 @@ SOURCE = """
 """
 
 
-@pytest.fixture
-def daemon(nginx):
-    """`daemon(umask)` starts nginx as Debian's service does: it becomes a daemon."""
-    started = []
-
-    def begin(umask: int):
-        nginx.write_config(f"wsgi_app {nginx.app('umask', SOURCE)};")
-        nginx.config.write_text(nginx.config.read_text().replace("daemon off;", "daemon on;"))
-        command = [NGINX, "-p", f"{nginx.root}/", "-c", str(nginx.config), "-e", nginx.log_path]
-        subprocess.run(command, check=True, umask=umask)
-        started.append(nginx.root / "logs" / "nginx.pid")
-        wait_for(lambda: started[0].exists() and started[0].read_text().strip(), what="the pid")
-        return nginx.client()
-
-    yield begin
-    for pid in started:
-        os.kill(int(pid.read_text()), signal.SIGQUIT)
-        wait_for(lambda: not pid.exists(), 60, "the daemon's end")  # noqa: B023 (one turn)
-
-
 @pytest.mark.parametrize(
     ("umask", "mode"), [(0o022, "0o644"), (0o077, "0o600"), (0o002, "0o664"), (0, "0o644")]
 )
 def test_it_is_that_of_who_has_started_nginx(daemon, umask, mode):
-    assert daemon(umask).get("/").text == f"{mode} {mode}"
+    assert daemon(SOURCE, umask).get("/").text == f"{mode} {mode}"
 
 
 def test_a_reload_keeps_it(daemon, nginx):
-    client = daemon(0o027)
+    client = daemon(SOURCE, 0o027)
     assert client.get("/").text == "0o640 0o640"
     pid = int((nginx.root / "logs" / "nginx.pid").read_text())
     os.kill(pid, signal.SIGHUP)
@@ -87,6 +65,6 @@ def test_a_container_may_refuse_a_umask_of_its_own(nginx, daemon, monkeypatch):
     command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
     subprocess.run(command, input=source, text=True, check=True)
     monkeypatch.setenv("LD_PRELOAD", str(library))
-    assert daemon(0o022).get("/").text == "0o644 0o644"
+    assert daemon(SOURCE).get("/").text == "0o644 0o644"
     nginx.wait_log("unshare(CLONE_FS) failed")
     assert len(nginx.log_lines("unshare(CLONE_FS) failed")) == 1
