@@ -84,6 +84,8 @@ const RECORDS: &[Record] = &[
         "",
     ),
     record("ngx_http_conf_ctx_t", "main_conf srv_conf loc_conf", ""),
+    record("ngx_http_core_main_conf_t", "phases", ""),
+    record("ngx_http_phase_t", "handlers", ""),
     record("ngx_http_core_srv_conf_t", "server_name", ""),
     record(
         "ngx_http_core_loc_conf_t",
@@ -117,8 +119,7 @@ const RECORDS: &[Record] = &[
 ];
 
 /// Types of other kinds.
-const TYPES: &str =
-    "ngx_buf_tag_t ngx_flag_t ngx_http_handler_pt ngx_int_t ngx_msec_t ngx_uint_t off_t";
+const TYPES: &str = "ngx_buf_tag_t ngx_flag_t ngx_http_handler_pt ngx_http_phases ngx_int_t ngx_msec_t ngx_uint_t off_t";
 
 const FUNCTIONS: &[Names] = &[
     Names {

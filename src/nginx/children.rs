@@ -1,9 +1,10 @@
 //! What a child of the application has of its worker's descriptors: its output, and no socket. A copy of a socket
 //! in a child keeps a connection open that nginx has closed, and a port bound after nginx has ended.
 //!
-//! A child that runs another program (`os.system`, `posix_spawn`, `subprocess`) loses what closes on exec: the
-//! listening sockets from the worker's start on, a connection from its first request to an application on. A
-//! child that goes on in Python (`os.fork`, `multiprocessing`) closes all of nginx's sockets as it begins.
+//! A child that runs another program (`os.system`, `posix_spawn`, `subprocess`) loses what closes on exec: all that
+//! is open at the worker's start (listening sockets, logs, epoll's descriptor), and a client's connection from its
+//! first request on, whoever serves that. A child that goes on in Python (`os.fork`, `multiprocessing`) closes all
+//! of nginx's sockets as it begins.
 
 use std::os::fd::RawFd;
 
@@ -18,10 +19,15 @@ pub(super) unsafe fn keep_sockets_from(cycle: *mut ngx_cycle_t) {
     // SAFETY: the caller's; the array has nelts listening sockets. A worker's descriptor table is its own: a new
     // binary still inherits the master's sockets.
     unsafe {
-        let listening = &(*cycle).listening;
-        let sockets = listening.elts.cast::<ngx_listening_t>();
-        for at in 0..listening.nelts {
-            close_on_exec((*sockets.add(at)).fd);
+        // Linux 5.11; where it is older, what matters most.
+        let first = libc::STDERR_FILENO + 1;
+        if libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) != 0
+        {
+            let listening = &(*cycle).listening;
+            let sockets = listening.elts.cast::<ngx_listening_t>();
+            for at in 0..listening.nelts {
+                close_on_exec((*sockets.add(at)).fd);
+            }
         }
         // Fails only without memory, and then no child is made either.
         let _registered = libc::pthread_atfork(None, None, Some(in_child));
@@ -47,7 +53,10 @@ pub(super) fn give_output() {
     }
 }
 
-/// A connection's first request to an application. (Streams of HTTP/2 have their connection's descriptor.)
+/// `linux/close_range.h`
+const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+
+/// A connection's first request. (Streams of HTTP/2 have their connection's descriptor.)
 ///
 /// # Safety
 ///

@@ -14,7 +14,7 @@ use super::conf::{self, LocConf, MainConf};
 use super::context::Context;
 use super::process::Process;
 use super::sys::{self, CONF_ERROR, CONF_OK, EventThread};
-use super::{body, directives, finalize, handler, inline, output, process, wake};
+use super::{body, children, directives, finalize, handler, inline, output, process, wake};
 use crate::bridge::id::RequestId;
 use crate::bridge::input::InputError;
 use crate::bridge::panics::Panicked;
@@ -87,9 +87,12 @@ pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
             }
             let user = conf::workers_user(cf);
             main.set_user(user);
-            let checked = main.check_files(user).and_then(|()| {
-                main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
-            });
+            let checked = main
+                .check_files(user)
+                .and_then(|()| {
+                    main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
+                })
+                .and_then(|()| conf::add_post_read_handler(cf, post_read));
             match checked {
                 Ok(()) => sys::OK,
                 Err(error) => {
@@ -126,6 +129,13 @@ unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
         let failed = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
         sys::guard(log_of(r), || failed, |token| handler::content(token, r))
     }
+}
+
+/// The first thing that nginx does with a request, whoever serves it.
+unsafe extern "C" fn post_read(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls the handlers of its phases with a live request.
+    unsafe { children::keep_connection_from(r) };
+    sys::DECLINED
 }
 
 pub(super) unsafe extern "C" fn body_started(r: *mut ngx_http_request_t) {

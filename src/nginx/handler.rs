@@ -7,7 +7,6 @@ use std::sync::Arc;
 use nginx_sys::{ngx_event_t, ngx_http_read_client_request_body, ngx_http_request_t};
 
 use super::body;
-use super::children;
 use super::conf::LocConf;
 use super::context::{Body, Context};
 use super::entry;
@@ -106,7 +105,6 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
             finalize::finish(token, context, INTERNAL_SERVER_ERROR);
             return false;
         };
-        children::keep_connection_from(r);
         let chunked = (*r).headers_in.chunked() != 0;
         let declared = u64::try_from((*r).headers_in.content_length_n).ok();
         let (input, content_length) = match (*context).body {

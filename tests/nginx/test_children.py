@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 from rawhttp import wait_for
@@ -64,7 +65,11 @@ def start(nginx):
     def begin(executor: str) -> None:
         source = f"    DATA = {str(nginx.data)!r}\n{SOURCE}"
         path = nginx.app("children", source)
-        nginx.start(f"wsgi_app {path}; wsgi_thread_pool {executor};", http="keepalive_timeout 1s;")
+        nginx.start(
+            f"wsgi_app {path}; wsgi_thread_pool {executor};",
+            http="keepalive_timeout 1s;",
+            server="location /static { return 200 ok; }",
+        )
 
     yield begin
     for pid in nginx.recorded("child"):
@@ -90,6 +95,30 @@ def test_connections_end_while_the_child_lives(nginx, start, way, executor):
         assert own.rest() == b""
         assert idle.rest() == b""
         check_child(nginx)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_connection_that_no_application_has_served_ends_as_well(nginx, start, way):
+    start("default")
+    with nginx.connect() as idle:
+        idle.get("/static")
+        assert idle.response().body == b"ok"
+        assert nginx.client().get(f"/?{way}").text == "ok"
+        assert idle.rest() == b""
+        check_child(nginx)
+
+
+@pytest.mark.parametrize("way", ["system", "spawn", "popen"])
+def test_a_program_has_nothing_of_nginx_s(nginx, start, way):
+    start("default")
+    assert nginx.client().get(f"/?{way}").text == "ok"
+    (pid,) = nginx.wait_recorded("child")
+
+    def names() -> list[str]:
+        return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+
+    wait_for(lambda: Path(f"/proc/{pid}/exe").resolve().name != "nginx", what="the program")
+    assert len(names()) == 3, names()
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

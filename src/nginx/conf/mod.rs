@@ -8,8 +8,9 @@ use std::ptr;
 
 use nginx_sys::{
     ngx_array_push, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_http_conf_ctx_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_log_t, ngx_module_t, ngx_pool_cleanup_add,
-    ngx_str_t, ngx_uint_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt,
+    ngx_http_request_t, ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_cleanup_add, ngx_str_t,
+    ngx_uint_t,
 };
 
 pub(super) use self::location::{App, LocConf, Param, ParamValue};
@@ -134,6 +135,31 @@ pub(super) unsafe fn add_env(cf: *mut ngx_conf_t, name: &[u8]) -> Result<(), Con
             return Err(out_of_memory());
         }
         *added = copy;
+        Ok(())
+    }
+}
+
+/// Has `handler` called for every request of this nginx, before anything else is done with it.
+///
+/// # Safety
+///
+/// nginx's `postconfiguration`.
+pub(super) unsafe fn add_post_read_handler(
+    cf: *mut ngx_conf_t,
+    handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+) -> Result<(), ConfError> {
+    const PHASE: usize = nginx_sys::ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
+    // SAFETY: the caller's: the core module has made the array of each phase's handlers (ngx_http_init_phases).
+    unsafe {
+        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        let main = *(*ctx).main_conf.add(core_module().ctx_index);
+        let main = main.cast::<ngx_http_core_main_conf_t>();
+        let phase = &raw mut (*main).phases[PHASE];
+        let added = ngx_array_push(&raw mut (*phase).handlers).cast::<ngx_http_handler_pt>();
+        if added.is_null() {
+            return Err(out_of_memory());
+        }
+        *added = Some(handler);
         Ok(())
     }
 }
