@@ -49,8 +49,7 @@ pub(super) unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> 
         let Some(context) = created else {
             return INTERNAL_SERVER_ERROR;
         };
-        let headers = &(*r).headers_in;
-        let has_body = headers.content_length_n > 0 || headers.chunked() != 0;
+        let has_body = (*r).headers_in.content_length_n > 0 || (*r).headers_in.chunked() != 0;
         if body::is_taken(r) {
             (*context).body = Body::Taken;
         } else if conf.request_buffering == 0
@@ -59,7 +58,7 @@ pub(super) unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> 
             && (*r).request_body.is_null()
         {
             (*r).set_request_body_no_buffering(1);
-            if !headers.expect.is_null() && (*r).expect_tested() == 0 {
+            if !(*r).headers_in.expect.is_null() && (*r).expect_tested() == 0 {
                 // 100 Continue goes out with the application's first read.
                 (*context).body = Body::Expected;
                 let main = (*r).main;

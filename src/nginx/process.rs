@@ -370,7 +370,8 @@ pub(super) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
 /// nginx has cleared the environment of its workers but for TZ and what `env` names.
 unsafe fn set_environment(main: &MainConf) {
     for (name, value) in main.environment() {
-        // SAFETY: this process has no other thread yet.
+        // SAFETY: nothing else reads or writes the environment now. Python has no thread yet, and those that nginx may
+        // have (`aio threads`) do system calls alone.
         unsafe { std::env::set_var(name, value) };
     }
 }

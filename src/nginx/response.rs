@@ -29,8 +29,9 @@ pub(super) unsafe fn set(
     // SAFETY: the caller's. nginx's log phase reads the fields after the request's cleanups have run, so
     // the texts are copied into its pool.
     unsafe {
-        let out = &mut (*r).headers_out;
-        out.status = usize::from(head.code());
+        // No reference: the request is borrowed as a whole in between.
+        let out = &raw mut (*r).headers_out;
+        (*out).status = usize::from(head.code());
         // Of 200, nginx knows the line by heart, and the filters count on it.
         if !(head.code() == 200 && head.reason() == b"OK") {
             let mut line = Texts::new((*r).pool, 4 + head.reason().len())?;
@@ -38,18 +39,18 @@ pub(super) unsafe fn set(
             text.extend_from_slice(head.code().to_string().as_bytes());
             text.push(b' ');
             text.extend_from_slice(head.reason());
-            out.status_line = line.put(&text);
+            (*out).status_line = line.put(&text);
         }
         // What another method answers with is the state that it has made: the condition was the
         // application's to compare, and a 412 would now deny what has been done.
         if !shows(&*r) {
             (*r).set_disable_not_modified(1);
         }
-        out.content_length_n = -1;
+        (*out).content_length_n = -1;
         if status::has_no_body(head.code()) {
             (*r).set_header_only(1);
         } else if let Some(length) = head.content_length() {
-            out.content_length_n = length as nginx_sys::off_t;
+            (*out).content_length_n = length as nginx_sys::off_t;
         }
 
         let ranges = allow_ranges(&mut *r, conf, head);

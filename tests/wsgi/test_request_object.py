@@ -125,6 +125,26 @@ SOURCE = """
             raise TimeoutError("nobody called")
         record("parent")
 
+    def asks_in_a_child(request):
+        calls = {
+            "disconnected": lambda: request.disconnected,
+            "deadline": lambda: request.deadline,
+            "on_disconnect": lambda: request.on_disconnect(print),
+            "after_response": lambda: request.after_response(print),
+            "send_trailers": lambda: request.send_trailers([]),
+        }
+        child = os.fork()
+        if child:
+            record("child", os.waitpid(child, 0)[1])
+            return
+        for name, call in calls.items():
+            try:
+                call()
+            except RuntimeError as error:
+                record(name, error)
+        record("id", request.id.split("-")[1:])
+        os._exit(0)
+
     def slow_after(request):
         def work():
             record("begun")
@@ -268,6 +288,18 @@ def test_a_child_that_a_callback_forks_ends_with_it(start, nginx):
     assert nginx.wait_recorded("child") == ["0"]
     assert nginx.wait_recorded("parent") == ["-"]
     assert nginx.recorded("next") == ["True"]
+
+
+def test_a_forked_child_is_refused_what_is_its_parent_s(start, nginx):
+    """The event loop may have held a lock of the request's as it was forked."""
+    client = start()
+    response = client.get("/?do=asks_in_a_child")
+    assert response.text == "xxx"
+    assert nginx.recorded("child") == ["0"]
+    for name in ("disconnected", "deadline", "on_disconnect", "after_response", "send_trailers"):
+        (said,) = nginx.recorded(name)
+        assert "the request is the parent's" in said
+    assert nginx.recorded("id") == [str(response.headers["X-Id"].split("-")[1:])]
 
 
 def test_a_client_that_stays_disturbs_nobody(start, nginx):

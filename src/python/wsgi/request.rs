@@ -11,7 +11,7 @@ use crate::bridge::callbacks::Callback;
 use crate::bridge::exchange::Job;
 use crate::http::trailer;
 use crate::python::attached::Attached;
-use crate::python::shim;
+use crate::python::{fork, shim};
 
 #[pyclass(frozen, module = "pywsgi")]
 pub(super) struct Request {
@@ -35,7 +35,17 @@ impl Request {
         drop(job);
     }
 
+    /// Not in a forked child: it has a copy of the request, and perhaps of its locks, held for ever.
     fn job(&self, py: Python<'_>) -> PyResult<Job> {
+        if fork::is_child() {
+            return Err(PyRuntimeError::new_err(
+                "the request is the parent's: a forked child can ask for nothing but its id",
+            ));
+        }
+        self.any_job(py)
+    }
+
+    fn any_job(&self, py: Python<'_>) -> PyResult<Job> {
         let job = self.job.borrow(py).clone();
         job.ok_or_else(|| PyRuntimeError::new_err("the request is over"))
     }
@@ -45,7 +55,7 @@ impl Request {
 impl Request {
     #[getter]
     fn id(&self, py: Python<'_>) -> PyResult<String> {
-        let head = &self.job(py)?.head;
+        let head = &self.any_job(py)?.head;
         Ok(format!("{}-{}-{}", std::process::id(), head.connection, head.connection_requests))
     }
 
