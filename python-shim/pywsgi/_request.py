@@ -21,8 +21,8 @@ class ClientDisconnected(BaseException):
 class Request(Protocol):
     """The type of `environ["pywsgi.request"]`.
 
-    All of it may be used from any thread, for as long as the object is kept. A forked child is refused
-    all but `id`, by RuntimeError: the request is its parent's.
+    All of it may be used from any thread, for as long as the object is kept. A forked child is
+    refused all but `id`, by RuntimeError: the request is its parent's.
     """
 
     @property
