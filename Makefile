@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # cargo and pip run their own jobs; targets of ours wait for one another.
 .NOTPARALLEL:
 
-## BUILD: release, debug, or sanitize (AddressSanitizer; needs rustup's nightly toolchain)
+## BUILD: release, debug, or sanitize (AddressSanitizer; needs rustup's nightly toolchain and NGINX=1.28)
 BUILD ?= release
 ## PYTHON: the Python that nginx is to host; its headers and libpython must be there
 PYTHON ?= /usr/bin/python3
@@ -22,7 +22,10 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # A version instead of a path: built from its sources, with a build of the module for it.
 NGINX_VERSION := $(shell echo '$(NGINX)' | grep -xE '[0-9]+\.[0-9]+(\.[0-9]+)?')
 ifneq ($(NGINX_VERSION),)
-  OWN_NGINX := $(TARGET_DIR)/nginx-$(NGINX_VERSION)
+  OWN_NGINX := $(TARGET_DIR)/nginx-$(NGINX_VERSION)$(if $(filter sanitize,$(BUILD)),-sanitize)
+  # With AddressSanitizer nginx's pools take each piece of memory by itself: what is written beyond one is found.
+  NGINX_FLAGS := $(if $(filter sanitize,$(BUILD)), \
+    --with-cc-opt='-O1 -fsanitize=address -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1' --with-ld-opt=-fsanitize=address)
   override NGINX := $(OWN_NGINX)/nginx
   NGINX_SOURCE_DIR := $(OWN_NGINX)/source
   NGINX_BUILD_DIR := $(OWN_NGINX)/source/objs
@@ -74,7 +77,9 @@ else
 endif
 MODULE = $(MODULE_DIR)/ngx_http_pywsgi_module.so
 ifeq ($(BUILD),sanitize)
-  # nginx itself is not built with AddressSanitizer: its runtime must be there before nginx is.
+  ifeq ($(NGINX_VERSION),)
+    $(error BUILD=sanitize needs an nginx that is built likewise: NGINX=1.28)
+  endif
   START_NGINX = $(CARGO_DIR)/sanitize/nginx
 else
   START_NGINX = $(NGINX)
@@ -101,7 +106,7 @@ test-deps:
 .PHONY: headers
 headers: ## Configure nginx's headers for the bindings, where that is not done yet
 ifneq ($(NGINX_VERSION),)
-	@PYTHON="$(PYTHON)" .ci/nginx-from-source "$(NGINX_VERSION)" "$(OWN_NGINX)"
+	@PYTHON="$(PYTHON)" .ci/nginx-from-source "$(NGINX_VERSION)" "$(OWN_NGINX)" $(NGINX_FLAGS)
 endif
 	@.ci/nginx-headers "$(NGINX_SOURCE_DIR)" "$(NGINX_BUILD_DIR)"
 
@@ -115,8 +120,8 @@ endif
 	@cp -f $(MODULE_DIR)/libngx_http_pywsgi_module.so $(MODULE).new
 	@mv -f $(MODULE).new $(MODULE)
 ifeq ($(BUILD),sanitize)
-	@printf '#!/bin/sh\nexec env -u NGINX LD_PRELOAD=%s ASAN_OPTIONS=detect_leaks=0:use_sigaltstack=0 %s "$$@"\n' \
-	  "$$(gcc -print-file-name=libasan.so)" "$(NGINX)" >$(START_NGINX)
+	@printf '#!/bin/sh\nexec env -u NGINX ASAN_OPTIONS=detect_leaks=0:use_sigaltstack=0 %s "$$@"\n' \
+	  "$(NGINX)" >$(START_NGINX)
 	@chmod 755 $(START_NGINX)
 	@echo 'The nginx that can load it: $(START_NGINX)'
 endif
@@ -155,6 +160,11 @@ test-trixie: ## Run every test on Debian 13, in a root that debootstrap makes (a
 test-forky: ## Run every test on Debian testing, in a root made likewise: a newer nginx, a newer Python
 test-trixie test-forky: test-%:
 	@.ci/root $* "$(ROOTS)/$*" make test PYTEST_ARGS="$(PYTEST_ARGS)" TEST_JOBS="$(TEST_JOBS)"
+
+.PHONY: test-sanitize
+test-sanitize: ## Run those of WSGI, of the directives and of nginx with AddressSanitizer, in a debug nginx
+	@$(MAKE) --no-print-directory test-nginx BUILD=sanitize NGINX=1.28 \
+	  PYTEST_ARGS="$(or $(PYTEST_ARGS),tests/wsgi tests/directives tests/nginx)" TEST_JOBS="$(TEST_JOBS)"
 
 # cargo-nextest gives each test a process and a time limit. It is taken where it is there: to compile it takes
 # longer than all that it would run here.

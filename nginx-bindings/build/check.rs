@@ -40,6 +40,8 @@ pub(crate) fn compare(
     compiler
         .include("build")
         .file(&c)
+        // The program that it is linked into has no sanitizer, whatever the module is built with.
+        .flag("-fno-sanitize=address")
         .cargo_metadata(false)
         .warnings(false)
         .opt_level(0)
