@@ -496,15 +496,19 @@ impl Output {
     /// Writes `piece` to the file, outside the lock: only this thread opens and writes files, and the
     /// event loop knows nothing of the place before it is announced.
     fn spill(&self, piece: &Bytes, announce: impl Fn()) -> io::Result<()> {
-        let (file, start, directory) = {
+        let (file, start, directory, unneeded) = {
             let mut state = lock(&self.state);
+            let mut unneeded = None;
             if state.file_pending == 0 {
-                state.file = None;
+                unneeded = state.file.take();
                 state.file_end = 0;
             }
             state.spilling = true;
-            (state.file.clone(), state.file_end, state.buffering.directory.clone())
+            let directory = state.buffering.directory.clone();
+            (state.file.clone(), state.file_end, directory, unneeded)
         };
+        // Outside the lock: the last close of a large file without a name takes its time.
+        drop(unneeded);
         let written = write(file, piece, start, &directory);
         let news = {
             let mut state = lock(&self.state);
