@@ -26,7 +26,7 @@ from typing import Any
 
 from pywsgi._log import ERROR, WARN, log, log_by_descriptor, log_last, printable, wake_main
 from pywsgi._streams import LogStream
-from pywsgi._threads import watch_hooks
+from pywsgi._threads import refuse_greenlets, watch_hooks
 
 
 def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Sequence[str]) -> None:
@@ -40,6 +40,7 @@ def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Seque
     _guard_signals(worker)
     _free_children_of_the_signal_mask()
     watch_hooks()
+    refuse_greenlets()
 
 
 def errors_stream() -> LogStream:

@@ -7,6 +7,7 @@ import functools
 import itertools
 import sys
 import threading
+import types
 from _thread import _local
 from _thread import get_ident as get_ident
 from collections import defaultdict
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pywsgi._log import hooks_changed
+from pywsgi._target import LoadError
 
 
 def enter(name: str) -> None:
@@ -27,6 +29,26 @@ def watch_hooks() -> None:
     on with their next request."""
     threading.settrace = _noticed(threading.settrace)
     threading.setprofile = _noticed(threading.setprofile)
+
+
+def refuse_greenlets() -> None:
+    """Makes gevent.monkey and eventlet.monkey_patch() fail as they put their locks in the place of
+    threads' own. Such a lock belongs to one thread: between the threads of a pool it is never given
+    back, and requests would hang now and then."""
+    for module in (sys.modules["_thread"], threading):
+        module.__class__ = _Threads
+
+
+class _Threads(types.ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        library = str(getattr(value, "__module__", None)).partition(".")[0]
+        if library in ("gevent", "eventlet"):
+            raise LoadError(
+                f"{library} must not replace {self.__name__}.{name}: applications run in threads"
+                " here, between which its locks hang. Remove the monkey-patching (threads of"
+                " python_thread_pool do what it is for), and reload nginx"
+            )
+        super().__setattr__(name, value)
 
 
 def take_on_hooks() -> None:

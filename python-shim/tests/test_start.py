@@ -334,3 +334,30 @@ def test_what_fails_in_run_is_logged(embedded: Embedded) -> None:
     )
     assert "4 KeyError: 'before the threads'" in logged
     assert "4 OSError: cannot flush" in logged
+
+
+def test_threading_takes_no_locks_of_greenlets(embedded: Embedded) -> None:
+    embedded(
+        """
+        import _thread, threading
+        from pywsgi import LoadError
+
+        class Lock: pass
+        class Own: pass
+
+        real = threading.Lock
+        for library in ("gevent.thread", "eventlet.green.thread"):
+            Lock.__module__ = library
+            for module, name in ((_thread, "allocate_lock"), (threading, "Lock")):
+                try:
+                    setattr(module, name, Lock)
+                except LoadError as error:
+                    expected = f"{library.partition('.')[0]} must not replace {module.__name__}."
+                    assert str(error).startswith(expected + name), error
+                else:
+                    raise AssertionError(name)
+        assert threading.Lock is real
+        threading.Lock = Own
+        assert threading.Lock is Own
+        """
+    )

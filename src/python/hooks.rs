@@ -30,8 +30,8 @@ impl Hooks {
     }
 
     /// Before an application runs on this thread: takes on what has been set since. `threading` knows the thread
-    /// from its first request on, and not before: gevent.monkey adapts the locks of the running imports only if
-    /// `threading` knows no thread but the main one.
+    /// from its first request on, and not before: while an application is imported there is no thread but those
+    /// that it has started, as elsewhere.
     pub(super) fn take_on(&mut self, py: Python<'_>, runtime: &Runtime) {
         let calls = CALLS.load(Ordering::Relaxed);
         if self.seen == Some(calls) {

@@ -62,12 +62,14 @@ def test_an_application_that_patches_threads_and_time(nginx, serve):
     """What gevent.monkey does, by hand: the module uses none of the names that are changed."""
     serve(
         """
-        import threading, time
+        import _thread, os, select, signal, socket, threading, time
 
-        real = threading.get_ident
+        real, lock = threading.get_ident, threading.Lock
         threading.get_ident = lambda: real() + 1
+        threading.Lock = lambda: lock()
         threading.current_thread = threading.main_thread = lambda: None
-        threading.local = threading.Thread = None
+        threading.local = threading.Thread = threading.RLock = _thread.start_new_thread = None
+        socket.socket = select.select = os.fork = signal.signal = None
         time.time = time.time_ns = time.sleep = None
 
         def application(environ, start_response):
@@ -82,18 +84,25 @@ def test_an_application_that_patches_threads_and_time(nginx, serve):
 
 GEVENT = """
     from gevent import monkey
-    monkey.patch_all()
+    monkey.patch_all(PARTS)
 
-    import socket, threading, time
-    import gevent
+    import logging, socket, threading, time
+    import gevent, pywsgi
 
+    logging.basicConfig(handlers=[pywsgi.LogHandler()], level="INFO")
     local = threading.local()
+    lock = threading.Lock()
+    count = 0
 
     def application(environ, start_response):
-        time.sleep(0.01)
-        local.value = 7
+        global count
+        local.value = environ["QUERY_STRING"]
         thread = threading.Thread(target=time.sleep, args=(0.01,))
         thread.start()
+        with lock:
+            seen = count
+            time.sleep(0.001)
+            count = seen + 1
         thread.join()
         one, other = socket.socketpair()
         greenlet = gevent.spawn(other.recv, 9)
@@ -101,23 +110,44 @@ GEVENT = """
         text = greenlet.get().decode()
         one.close()
         other.close()
-        text += f" {local.value}"
-        print(text)
+        logging.info("logged %s", local.value)
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return [text.encode()]
+        return [f"{text} {local.value}".encode()]
 """
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 15), reason="no wheel of gevent")
-def test_gevent(nginx, serve):
-    """It replaces threads, sockets and time by its own; each thread has a hub of its own."""
-    serve(GEVENT)
-    client = nginx.client()
-    for _ in range(3):
-        assert client.get("/").text == "sent 7"
-    with ThreadPoolExecutor(4) as clients:
-        answers = clients.map(lambda _: nginx.client().get("/").text, range(12))
-        assert set(answers) == {"sent 7"}
+needs_gevent = pytest.mark.skipif(sys.version_info >= (3, 15), reason="no wheel of gevent")
+
+
+@needs_gevent
+def test_gevents_locks_are_refused(nginx):
+    """Between threads they hang, without nginx as well. Nothing of threading is replaced: another
+    application is served."""
+    patched = nginx.app("patched", GEVENT.replace("PARTS", ""))
+    other = nginx.app("other", GEVENT.replace("monkey.patch_all(PARTS)", ""))
+    nginx.start(f"wsgi_app {patched};", server=f"location /other {{ wsgi_app {other}; }}")
+    assert nginx.client().get("/").status_code == 500
+    line = nginx.wait_log("LoadError")
+    assert "gevent must not replace _thread." in line and "Remove the monkey-patching" in line
+    assert any("monkey.patch_all()" in line for line in nginx.log_lines("patch_all"))
+    assert answers(nginx, "/other") == expected()
+
+
+@needs_gevent
+def test_gevent_without_threads(nginx, serve):
+    """What is not of threads it may replace; each thread has a hub of its own."""
+    serve(GEVENT.replace("PARTS", "thread=False"))
+    assert answers(nginx, "/") == expected()
     nginx.quit(timeout=30)
     assert nginx.log_lines("Python did not end") == []
     assert nginx.log_lines("Traceback") == []
+
+
+def answers(nginx, path: str) -> list[str]:
+    """Of 40 requests, 20 at a time."""
+    with ThreadPoolExecutor(20) as clients:
+        return list(clients.map(lambda n: nginx.client().get(f"{path}?{n}").text, range(40)))
+
+
+def expected() -> list[str]:
+    return [f"sent {n}" for n in range(40)]
