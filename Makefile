@@ -97,10 +97,11 @@ help: ## List the targets and the variables
 deps: ## Install the system packages that are missing (through sudo where not root)
 	@.ci/deps
 
-# What the tests drive nginx with: a browser, a load generator, git, WebDAV's client and its suite.
+# What the tests drive nginx with: a browser, a load generator, git, WebDAV's client and its suite; and a module
+# of nginx's that brings libraries.
 .PHONY: test-deps
 test-deps:
-	@.ci/deps cadaver chromium git litmus wrk
+	@.ci/deps cadaver chromium git libnginx-mod-http-image-filter litmus wrk
 
 
 .PHONY: headers

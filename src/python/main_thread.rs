@@ -14,6 +14,7 @@ use super::fork;
 use super::imports;
 use super::inline::{self, EventLoop};
 use super::interp::{self, Interpreter};
+use super::libraries;
 use super::logging;
 use super::runtime::Runtime;
 use super::signals::{Ending, Until};
@@ -81,8 +82,11 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
     give_up_priority();
     let interpreter = Interpreter::start(&worker.config.python)
         .map_err(|what| format!("Python cannot be initialised: {what}"))?;
-    let runtime = Python::attach(|py| Runtime::new(py, worker).map(Arc::new))
-        .map_err(|error| format!("Python cannot be prepared: {error}"))?;
+    let runtime = Python::attach(|py| {
+        libraries::find_own_first(py)?;
+        Runtime::new(py, worker).map(Arc::new)
+    })
+    .map_err(|error| format!("Python cannot be prepared: {error}"))?;
     Python::attach(|py| introduce(py, worker));
     worker.set_inline(EventLoop::new(&runtime));
     for pool in &worker.pools {

@@ -11,6 +11,7 @@ mod hooks;
 mod imports;
 mod inline;
 mod interp;
+mod libraries;
 mod logging;
 mod main_thread;
 mod runtime;

@@ -1,0 +1,48 @@
+//! An extension module's own libraries come before nginx's.
+//!
+//! nginx loads its modules with RTLD_GLOBAL (`ngx_dlopen`): their libraries, and those that nginx itself is linked
+//! with, are searched for the symbols of whatever is loaded later. A wheel that brings libraries of its own
+//! (Pillow's libavif, psycopg2's libcrypto) would get nginx's in their place, of another version. With
+//! RTLD_DEEPBIND a library looks into itself and what it is linked with first.
+//!
+//! That includes the C library: who has replaced a part of it is passed over. So it must not be done where `malloc`
+//! is another one (jemalloc or AddressSanitizer, by LD_PRELOAD or linked with nginx): what the one allocates, as
+//! strdup(3) does, would be freed by the other. Nor where the linker has copied `environ` into nginx's executable,
+//! as it does without -fPIC (R_X86_64_COPY): the original is null.
+
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+
+use super::logging;
+use crate::bridge::log::Level;
+
+/// Asks for that with the modules that are imported from here on; says in the log where it cannot be.
+pub(super) fn find_own_first(py: Python<'_>) -> PyResult<()> {
+    let os = py.import("os")?;
+    // Not every C library has it.
+    let Some(deep) = os.getattr_opt("RTLD_DEEPBIND")? else { return Ok(()) };
+    if let Some(replaced) = [c"malloc", c"environ"].into_iter().find(|name| is_replaced(name)) {
+        let text = format!(
+            "extension modules may get libraries of nginx in the place of their own: this process has another \
+             {} than the C library's (LD_PRELOAD, or how nginx was built)",
+            replaced.to_string_lossy(),
+        );
+        logging::write(py, Level::Notice, &text);
+        return Ok(());
+    }
+    let flags = os.getattr("RTLD_NOW")?.bitor(deep)?;
+    py.import("sys")?.call_method1("setdlopenflags", (flags,))?;
+    Ok(())
+}
+
+/// Does the process have another `name` than the C library's own? True where the C library is not found.
+fn is_replaced(name: &CStr) -> bool {
+    // SAFETY: plain calls with names that end in NUL; the C library is loaded, and stays. The handle is left open:
+    // it is asked for once in a process.
+    unsafe {
+        let libc = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        libc.is_null()
+            || libc::dlsym(libc, name.as_ptr()) != libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr())
+    }
+}
