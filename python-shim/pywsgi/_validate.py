@@ -233,6 +233,11 @@ class _Input:
     def close(self) -> NoReturn:
         _refuse("the application closes wsgi.input", f"{_STREAMS}: it has no close()")
 
+    def __getattr__(self, name: str) -> NoReturn:
+        # Those who look whether it is there get their answer: not ValidationError.
+        text = f"wsgi.input.{name} is not there in every server ({_STREAMS}; wsgi_debug validate)"
+        raise AttributeError(text)
+
 
 class _Errors:
     """`wsgi.errors`"""

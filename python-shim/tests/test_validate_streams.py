@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from validated import refused
+import pytest
+from validated import refused, run
 
 
 def test_the_streams():
@@ -25,3 +26,12 @@ def test_the_streams():
     refused(closes_errors, "the application closes wsgi.errors", "close()")
     refused(reads, "wsgi.input.read() was called with 2 arguments", "read(1, 2)")
     refused(logs, "wsgi.errors.write() was given bytes", "write(b")
+
+
+def test_what_not_every_server_s_input_has():
+    def seeks(environ, start_response):
+        assert not hasattr(environ["wsgi.input"], "seek")
+        environ["wsgi.input"].seek(0)
+
+    with pytest.raises(AttributeError, match=r"wsgi\.input\.seek is not there in every server"):
+        run(seeks)

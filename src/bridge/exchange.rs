@@ -429,6 +429,18 @@ impl Exchange {
         result
     }
 
+    /// Thread: as [`read`](Self::read), but [`Read::Wait`] where it would have to wait for the client.
+    pub(crate) fn read_ready(
+        &self,
+        max: usize,
+        detached: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<Read, InputError> {
+        if self.input.length().is_some() {
+            return self.read(max, detached);
+        }
+        self.input.read(max, || self.worker.events.push(Event::ReadBody(self.id)))
+    }
+
     /// Runs `wait`; the time goes to the client's account.
     fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.client_wait.begin(self.worker.now());

@@ -1,6 +1,7 @@
 //! The request body's pipe, from the event loop to one Python thread.
 //!
-//! A buffered body is all here before the thread starts. A streamed one is bounded: at [`LIMIT`] bytes
+//! A buffered body is all here before the thread starts, and stays until the request is over: the thread may read
+//! it again ([`Input::seek`]). A streamed one is read once, and bounded: at [`LIMIT`] bytes
 //! the event loop stops reading (`idle`), so that the client is slowed down by TCP; when the thread has
 //! taken half, it asks for more. A body that nobody reads is never asked for: it begins `idle` where the
 //! client waits for `100 Continue`.
@@ -64,11 +65,16 @@ pub(crate) enum Read {
 pub(crate) struct Input {
     state: Mutex<State>,
     changed: Condvar,
+    /// Bytes of a buffered body; None where it is streamed.
+    length: Option<u64>,
 }
 
 #[derive(Debug)]
 struct State {
+    /// A buffered body's stay; a streamed one's go as they are read.
     segments: VecDeque<Segment>,
+    /// Where a buffered body is read next; None where it is streamed.
+    place: Option<Place>,
     held: usize,
     end: Option<Result<(), InputError>>,
     /// The event loop does not read until it is asked.
@@ -76,28 +82,72 @@ struct State {
     waiting: bool,
 }
 
+/// A place in a buffered body: bytes of a segment that come before it. Behind the last one is the body's end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    segment: usize,
+    offset: u64,
+}
+
+impl Segment {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { start, end, .. } => end.saturating_sub(*start),
+        }
+    }
+}
+
 impl Input {
     /// A body that is all here.
     pub(crate) fn buffered(segments: VecDeque<Segment>) -> Self {
-        Self::new(segments, Some(Ok(())), false)
+        let length = segments.iter().map(Segment::len).sum();
+        Self::new(segments, Some(length), Some(Ok(())), false)
     }
 
     /// A body that is to come; `idle` where the event loop waits to be asked for it.
     pub(crate) fn streamed(idle: bool) -> Self {
-        Self::new(VecDeque::new(), None, idle)
+        Self::new(VecDeque::new(), None, None, idle)
     }
 
     /// A body that cannot be had.
     pub(crate) fn failed(why: InputError) -> Self {
-        Self::new(VecDeque::new(), Some(Err(why)), false)
+        Self::new(VecDeque::new(), None, Some(Err(why)), false)
     }
 
-    fn new(segments: VecDeque<Segment>, end: Option<Result<(), InputError>>, idle: bool) -> Self {
-        let state = State { segments, held: 0, end, idle, waiting: false };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+    fn new(
+        segments: VecDeque<Segment>,
+        length: Option<u64>,
+        end: Option<Result<(), InputError>>,
+        idle: bool,
+    ) -> Self {
+        let place = length.map(|_| Place::default());
+        let state = State { segments, place, held: 0, end, idle, waiting: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), length }
     }
 
-    /// Thread: up to `max` bytes, at least one, without waiting. `ask` is called where the event loop is to read on.
+    /// Bytes of the body, where it is buffered: such a one never waits for the client, and can be read again.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Thread: the next read begins at `position` of a buffered body; beyond its end there is nothing to read.
+    pub(crate) fn seek(&self, position: u64) {
+        let mut state = lock(&self.state);
+        if state.place.is_none() {
+            return;
+        }
+        let mut place = Place { segment: 0, offset: position };
+        for segment in &state.segments {
+            if place.offset < segment.len() {
+                break;
+            }
+            place = Place { segment: place.segment + 1, offset: place.offset - segment.len() };
+        }
+        state.place = Some(place);
+    }
+
+    /// Thread: up to `max` bytes, at least one, without waiting for the client or the disk. `ask` is called where the event loop is to read on.
     pub(crate) fn read(&self, max: usize, ask: impl Fn()) -> Result<Read, InputError> {
         let (read, asks) = {
             let mut state = lock(&self.state);
@@ -118,16 +168,15 @@ impl Input {
     ) -> Result<Read, InputError> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(Segment::File { file, start, end }) = state.segments.front_mut() {
-                let buffer = buffers.take(BLOCK);
-                // As much as the buffer has room for, where that is what is wanted.
-                let most = if max < BLOCK { max.max(1) } else { buffer.capacity() };
-                let size = (*end - *start).min(most as u64);
-                let (file, offset) = (Arc::clone(file), *start);
-                *start += size;
-                if *start == *end {
-                    state.segments.pop_front();
-                }
+            if let Some((file, offset, left)) = state.file() {
+                // As much as the buffer has room for.
+                let buffer = if max < BLOCK {
+                    Vec::with_capacity(left.min(max.max(1) as u64) as usize)
+                } else {
+                    buffers.take(BLOCK)
+                };
+                let size = left.min(buffer.capacity() as u64);
+                state.pass(size);
                 drop(state);
                 return self.read_file(&file, offset, size as usize, buffer);
             }
@@ -197,7 +246,7 @@ impl Input {
     ) -> Result<Read, InputError> {
         while bytes.len() < size {
             let at = offset + bytes.len() as u64;
-            // Where it is less than the buffer has room for, it is the last of the file, or a small part.
+            // Where it is less than the buffer has room for, it is the last of the file.
             match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
                 Ok(1..) => {}
                 Err(Errno::INTR) => {}
@@ -222,6 +271,18 @@ impl Input {
 
 impl State {
     fn next(&mut self, max: usize) -> Result<Read, InputError> {
+        if let Some(place) = self.place {
+            return Ok(match self.segments.get(place.segment) {
+                Some(Segment::Memory(bytes)) => {
+                    let start = place.offset as usize;
+                    let part = bytes.slice(start..bytes.len().min(start.saturating_add(max)));
+                    self.pass(part.len() as u64);
+                    Read::Data(part)
+                }
+                Some(Segment::File { .. }) => Read::Wait,
+                None => self.ended()?,
+            });
+        }
         Ok(match self.segments.pop_front() {
             Some(Segment::Memory(mut bytes)) => {
                 let rest = bytes.split_off(bytes.len().min(max));
@@ -231,16 +292,39 @@ impl State {
                 self.held = self.held.saturating_sub(bytes.len());
                 Read::Data(bytes)
             }
-            Some(file) => {
-                self.segments.push_front(file);
-                Read::Wait
-            }
-            None => match self.end {
-                Some(Ok(())) => Read::End,
-                Some(Err(error)) => return Err(error),
-                None => Read::Wait,
-            },
+            // A streamed body has no file.
+            Some(Segment::File { .. }) | None => self.ended()?,
         })
+    }
+
+    /// What a read gives behind the last segment.
+    fn ended(&self) -> Result<Read, InputError> {
+        match self.end {
+            Some(Ok(())) => Ok(Read::End),
+            Some(Err(error)) => Err(error),
+            None => Ok(Read::Wait),
+        }
+    }
+
+    /// The file that a buffered body is read from next, where in it, and how much of it is left.
+    fn file(&self) -> Option<(Arc<File>, u64, u64)> {
+        let place = self.place?;
+        match self.segments.get(place.segment)? {
+            Segment::Memory(_) => None,
+            Segment::File { file, start, end } => {
+                let offset = start + place.offset;
+                Some((Arc::clone(file), offset, end - offset))
+            }
+        }
+    }
+
+    /// `size` bytes of the segment at the place have been read.
+    fn pass(&mut self, size: u64) {
+        let Some(place) = &mut self.place else { return };
+        place.offset += size;
+        if self.segments.get(place.segment).is_some_and(|segment| place.offset >= segment.len()) {
+            *place = Place { segment: place.segment + 1, offset: 0 };
+        }
     }
 
     /// Is the event loop to read on?

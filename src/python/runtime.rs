@@ -8,6 +8,7 @@ use pyo3::types::{PyList, PyString};
 use super::app::App;
 use super::imports::Imports;
 use super::shim;
+use super::wsgi;
 use crate::bridge::worker::Worker;
 use crate::http;
 
@@ -50,6 +51,7 @@ impl Runtime {
         }
         let argv = PyList::new(py, ["nginx"])?;
         shim::function(py, "pywsgi._start", "start")?.call1((path, levels.0, levels.1, argv))?;
+        wsgi::prepare(py)?;
         let errors = shim::function(py, "pywsgi._start", "errors_stream")?.call0()?;
         let apps = worker
             .config

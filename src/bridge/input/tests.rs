@@ -81,6 +81,43 @@ fn a_large_file_is_read_block_by_block() {
 }
 
 #[test]
+fn a_buffered_body_is_read_again_from_anywhere() {
+    let segment = Segment::File { file: file_of(b"..cdefgh.."), start: 2, end: 8 };
+    let input = Input::buffered([memory(b"ab"), segment, memory(b"ij")].into());
+    let whole = b"abcdefghij";
+    assert_eq!(input.length(), Some(10));
+    let buffers = Buffers::new();
+    for start in [10, 3, 0, 99, 2, 8, 5, u64::MAX, 9, 1, 7] {
+        for max in [1, 3, 100] {
+            input.seek(start);
+            let mut read = Vec::new();
+            loop {
+                let part = match input.read(max, never).unwrap() {
+                    Read::Wait => bytes(input.read_blocking(max, never, &buffers)),
+                    part => bytes(Ok(part)),
+                };
+                if part.is_empty() {
+                    break;
+                }
+                assert!(part.len() <= max);
+                read.extend_from_slice(&part);
+            }
+            assert_eq!(read, whole.get(start as usize..).unwrap_or_default(), "{start} {max}");
+        }
+    }
+}
+
+#[test]
+fn a_streamed_body_has_no_other_place() {
+    let input = Input::streamed(false);
+    assert_eq!(input.length(), None);
+    input.push(Bytes::from_static(b"abc"));
+    assert_eq!(bytes(input.read(1, never)), "a");
+    input.seek(0);
+    assert_eq!(bytes(input.read(9, never)), "bc");
+}
+
+#[test]
 fn a_short_file_never_looks_like_an_end() {
     let segment = Segment::File { file: file_of(b"abc"), start: 0, end: 6 };
     let input = Input::buffered([segment, memory(b"tail")].into());
@@ -88,8 +125,9 @@ fn a_short_file_never_looks_like_an_end() {
         assert_eq!(input.read_blocking(9, never, &Buffers::new()).unwrap_err(), InputError::File);
         assert_eq!(input.read(9, never).unwrap_err(), InputError::File);
     }
-    // Nor does what the event loop says later.
+    // Nor does what the event loop says later, nor another place.
     input.end();
+    input.seek(0);
     assert_eq!(input.read(9, never).unwrap_err(), InputError::File);
 }
 

@@ -1,14 +1,16 @@
-//! `wsgi.input` (PEP 3333, "Input and Error Streams").
+//! `wsgi.input` (PEP 3333, "Input and Error Streams"): a binary file that is only read, with the methods of
+//! Python's `io.BufferedIOBase`.
 
 use std::ptr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use pyo3::create_exception;
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
 use crate::bridge::buffers::BLOCK;
 use crate::bridge::exchange::Job;
@@ -18,20 +20,40 @@ use crate::python::fork;
 // The OSError of an exchange with a client that is gone: who does not catch it is not called to account.
 create_exception!(pywsgi, ClientGone, PyOSError);
 
+/// Bytes that are read of a file at once after a `seek`, at the least; then twice as many each time, up to [`BLOCK`].
+/// Who seeks often reads little, as zipfile does.
+const AFTER_SEEK: usize = 16 * 1024;
+
 /// The request's body. It ends by itself (`wsgi.input_terminated`); one that was cut short raises
-/// OSError and never looks like an end.
+/// OSError and never looks like an end. One that is buffered can be read again, by `seek`.
 #[pyclass(module = "pywsgi")]
 pub(super) struct Input {
     /// None once the request is over and nobody has kept this object.
     job: Option<Job>,
     /// Read from the pipe and not yet taken.
     pending: Bytes,
+    /// Where in the body the next byte is that has not been taken.
+    position: u64,
+    /// Bytes to read from the pipe at once, where fewer are wanted.
+    ahead: usize,
+    closed: bool,
     failed: Option<InputError>,
+}
+
+/// How much of it a read wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// `size` bytes, or the end.
+    Size,
+    /// As `Size`, but no more than up to and with the first newline.
+    Line,
+    /// As `Size`, but the client is waited for only as long as there is nothing.
+    Ready,
 }
 
 impl Input {
     pub(super) fn new(job: &Job) -> Self {
-        Self { job: Some(Arc::clone(job)), pending: Bytes::new(), failed: None }
+        Self::of(Some(Arc::clone(job)))
     }
 
     /// Is the body of `job` from here on.
@@ -41,22 +63,32 @@ impl Input {
 
     /// Is nobody's any more.
     pub(super) fn end(&mut self) {
-        *self = Self { job: None, pending: Bytes::new(), failed: None };
+        *self = Self::of(None);
     }
 
-    /// Makes `pending` hold something; false at the body's end.
-    fn fill(&mut self, py: Python<'_>) -> PyResult<bool> {
+    fn of(job: Option<Job>) -> Self {
+        let pending = Bytes::new();
+        Self { job, pending, position: 0, ahead: BLOCK, closed: false, failed: None }
+    }
+
+    /// Makes `pending` hold something, of which `wanted` bytes are wanted by now; false at the body's end, and, where
+    /// `waits` is not set, if the client is to send something first.
+    fn fill(&mut self, py: Python<'_>, wanted: usize, waits: bool) -> PyResult<bool> {
         if !self.pending.is_empty() {
             return Ok(true);
         }
         if fork::is_child() {
-            return Err(PyOSError::new_err("the request body is the worker's, not its children's"));
+            return Err(in_child());
         }
         if let Some(error) = self.failed {
             return Err(os_error(error));
         }
         let Some(job) = &self.job else { return Ok(false) };
-        match job.read(BLOCK, |wait| py.detach(wait)) {
+        let size = wanted.clamp(self.ahead, BLOCK);
+        self.ahead = BLOCK.min(self.ahead * 2);
+        let detached = |wait: &mut (dyn FnMut() + Send)| py.detach(wait);
+        let read = if waits { job.read(size, detached) } else { job.read_ready(size, detached) };
+        match read {
             Ok(Read::Data(bytes)) => {
                 self.pending = bytes;
                 Ok(true)
@@ -69,22 +101,25 @@ impl Input {
         }
     }
 
-    /// Takes up to `size` bytes (`None`: all) into one block, up to and with the first newline where
-    /// `line` is set.
+    /// Takes up to `size` bytes (`None`: all) into one block.
     fn take<'py>(
         &mut self,
         py: Python<'py>,
         size: Option<usize>,
-        line: bool,
+        until: Until,
     ) -> PyResult<Bound<'py, PyBytes>> {
+        self.check_open()?;
         let mut parts: Vec<Bytes> = Vec::new();
         let mut left = size.unwrap_or(usize::MAX);
+        let line = until == Until::Line;
         while left > 0 {
-            match self.fill(py) {
+            let waits = until != Until::Ready || parts.is_empty();
+            // A line is seldom long.
+            match self.fill(py, if line { 0 } else { left }, waits) {
                 Ok(true) => {}
                 Ok(false) => break,
                 // What came before is not lost: the next read brings the error.
-                Err(_) if line && !parts.is_empty() => break,
+                Err(_) if until != Until::Size && !parts.is_empty() => break,
                 Err(error) => return Err(error),
             }
             let newline =
@@ -92,6 +127,7 @@ impl Input {
             let end = newline.map_or(self.pending.len(), |at| at + 1);
             let part = self.pending.split_to(end.min(left));
             left -= part.len();
+            self.position += part.len() as u64;
             let ends = newline.is_some_and(|at| part.len() == at + 1);
             parts.push(part);
             if ends {
@@ -109,6 +145,51 @@ impl Input {
             }
         }
         Ok(taken)
+    }
+
+    /// Fills `buffer`, as far as the client need not be waited for; the number of bytes.
+    fn take_into(&mut self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.check_open()?;
+        let view = PyMemoryView::from(buffer)?;
+        if view.getattr(intern!(py, "readonly"))?.is_truthy()? {
+            let text =
+                "wsgi.input.readinto() needs a buffer that can be written to, such as a bytearray";
+            return Err(PyTypeError::new_err(text));
+        }
+        // Bytes, whatever its items are.
+        let view = view.call_method1(intern!(py, "cast"), ("B",))?;
+        let size = view.len()?;
+        let mut filled = 0;
+        while filled < size {
+            if filled > 0 {
+                match self.fill(py, size - filled, false) {
+                    Ok(true) => {}
+                    // As in `take`: the next read brings the error.
+                    Ok(false) | Err(_) => break,
+                }
+            }
+            let block = self.take(py, Some((size - filled).min(BLOCK)), Until::Ready)?;
+            let len = block.as_bytes().len();
+            if len == 0 {
+                break;
+            }
+            let place = PySlice::new(py, filled as isize, (filled + len) as isize, 1);
+            view.set_item(place, block)?;
+            filled += len;
+        }
+        Ok(filled)
+    }
+
+    /// Bytes of the body, where it is buffered.
+    fn length(&self) -> Option<u64> {
+        self.job.as_ref().and_then(|job| job.input.length())
+    }
+
+    fn check_open(&self) -> PyResult<()> {
+        if self.closed {
+            return Err(PyValueError::new_err("I/O operation on closed file: wsgi.input"));
+        }
+        Ok(())
     }
 }
 
@@ -132,23 +213,44 @@ fn joined<'py>(py: Python<'py>, parts: &[Bytes]) -> PyResult<Bound<'py, PyBytes>
 #[pymethods]
 impl Input {
     /// All of the rest, or `size` bytes, fewer only at the end.
-    #[pyo3(signature = (size=None, /))]
+    #[pyo3(signature = (size=None))]
     fn read<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        self.take(py, limit(size), false)
+        self.take(py, limit(size), Until::Size)
+    }
+
+    /// Up to `size` bytes, as many as are here: the client is waited for only if there is none.
+    #[pyo3(signature = (size=None))]
+    fn read1<'py>(
+        &mut self,
+        py: Python<'py>,
+        size: Option<isize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.take(py, Some(limit(size).unwrap_or(BLOCK).min(BLOCK)), Until::Ready)
+    }
+
+    /// Fills a buffer, as far as the client need not be waited for, but with one byte at least; the number of bytes,
+    /// 0 at the end.
+    fn readinto(&mut self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.take_into(py, buffer)
+    }
+
+    /// The same.
+    fn readinto1(&mut self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.take_into(py, buffer)
     }
 
     /// A line with its newline, cut at `size` bytes.
-    #[pyo3(signature = (size=None, /))]
+    #[pyo3(signature = (size=None))]
     fn readline<'py>(
         &mut self,
         py: Python<'py>,
         size: Option<isize>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        self.take(py, limit(size), true)
+        self.take(py, limit(size), Until::Line)
     }
 
     /// The rest as lines; those that begin within the first `hint` bytes.
-    #[pyo3(signature = (hint=None, /))]
+    #[pyo3(signature = (hint=None))]
     fn readlines<'py>(
         &mut self,
         py: Python<'py>,
@@ -158,7 +260,7 @@ impl Input {
         let hint = limit(hint).filter(|hint| *hint > 0).unwrap_or(usize::MAX);
         let mut total = 0;
         while total < hint {
-            let line = self.take(py, None, true)?;
+            let line = self.take(py, None, Until::Line)?;
             let len = line.as_bytes().len();
             if len == 0 {
                 break;
@@ -169,14 +271,146 @@ impl Input {
         Ok(lines)
     }
 
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
+    fn __iter__(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
+        slf.check_open()?;
+        Ok(slf)
     }
 
     fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let line = self.take(py, None, true)?;
+        let line = self.take(py, None, Until::Line)?;
         Ok((!line.as_bytes().is_empty()).then_some(line))
     }
+
+    fn readable(&self) -> PyResult<bool> {
+        self.check_open()?;
+        Ok(true)
+    }
+
+    fn writable(&self) -> PyResult<bool> {
+        self.check_open()?;
+        Ok(false)
+    }
+
+    /// Is the body buffered (`wsgi_request_buffering on`)?
+    fn seekable(&self) -> PyResult<bool> {
+        self.check_open()?;
+        Ok(self.length().is_some())
+    }
+
+    /// How many bytes of the body come before the next read.
+    fn tell(&self) -> PyResult<u64> {
+        self.check_open()?;
+        Ok(self.position)
+    }
+
+    /// The next read begins there, as with io.BytesIO; the new position.
+    #[pyo3(signature = (offset, whence=0))]
+    fn seek(&mut self, py: Python<'_>, offset: i64, whence: i64) -> PyResult<u64> {
+        self.check_open()?;
+        let Some(length) = self.length() else {
+            let text = "wsgi.input cannot seek: the body is read as it arrives (wsgi_request_buffering off), or it \
+                        belongs to a request that is over";
+            return Err(unsupported(py, text));
+        };
+        let from = match whence {
+            0 if offset < 0 => {
+                return Err(PyValueError::new_err(format!("negative seek value {offset}")));
+            }
+            0 => 0,
+            1 => self.position,
+            2 => length,
+            _ => {
+                let text = format!("invalid whence ({whence}, should be 0, 1 or 2)");
+                return Err(PyValueError::new_err(text));
+            }
+        };
+        let position = from.saturating_add_signed(offset);
+        let forward = position.checked_sub(self.position).and_then(|by| usize::try_from(by).ok());
+        if let Some(forward) = forward.filter(|forward| *forward <= self.pending.len()) {
+            drop(self.pending.split_to(forward));
+        } else if fork::is_child() {
+            return Err(in_child());
+        } else if let Some(job) = &self.job {
+            job.input.seek(position);
+            self.pending = Bytes::new();
+            self.ahead = AFTER_SEEK;
+        }
+        self.position = position;
+        Ok(position)
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Nothing can be read after this, as with any file. nginx reads what is left of the body.
+    fn close(&mut self) {
+        self.closed = true;
+        self.pending = Bytes::new();
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
+        slf.check_open()?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&mut self, _args: &Bound<'_, PyAny>) {
+        self.close();
+    }
+
+    fn isatty(&self) -> PyResult<bool> {
+        self.check_open()?;
+        Ok(false)
+    }
+
+    /// Nothing is written: nothing to do.
+    fn flush(&self) -> PyResult<()> {
+        self.check_open()
+    }
+
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        Err(unsupported(py, "wsgi.input has no descriptor of its own"))
+    }
+
+    fn detach(&self, py: Python<'_>) -> PyResult<()> {
+        Err(unsupported(py, "wsgi.input has no other file below it"))
+    }
+
+    fn write(&self, py: Python<'_>, _bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Err(unsupported(py, READ_ONLY))
+    }
+
+    fn writelines(&self, py: Python<'_>, _lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(unsupported(py, READ_ONLY))
+    }
+
+    #[pyo3(signature = (_size=None))]
+    fn truncate(&self, py: Python<'_>, _size: Option<i64>) -> PyResult<u64> {
+        Err(unsupported(py, READ_ONLY))
+    }
+}
+
+const READ_ONLY: &str = "wsgi.input can only be read";
+
+/// Has `isinstance(environ["wsgi.input"], io.BufferedIOBase)` hold.
+pub(super) fn register(py: Python<'_>) -> PyResult<()> {
+    let base = py.import("io")?.getattr("BufferedIOBase")?;
+    base.call_method1("register", (py.get_type::<Input>(),)).map(drop)
+}
+
+/// io.UnsupportedOperation
+fn unsupported(py: Python<'_>, text: &'static str) -> PyErr {
+    let kind = py.import(intern!(py, "io")).and_then(|io| io.getattr("UnsupportedOperation"));
+    match kind.and_then(|kind| kind.call1((text,))) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+fn in_child() -> PyErr {
+    PyOSError::new_err("the request body is the worker's, not its children's")
 }
 
 fn limit(size: Option<isize>) -> Option<usize> {

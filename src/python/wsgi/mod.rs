@@ -27,6 +27,11 @@ pub(super) use kit::Kit;
 pub(super) use output::Rest;
 use response::Response;
 
+/// Prepares the interpreter, once.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    input::register(py)
+}
+
 /// Calls `callable` for `job` and sends its response; inline, what is left of it comes back. Faults are in
 /// the log.
 pub(super) fn call(
