@@ -41,6 +41,10 @@ VENV ?= $(if $(filter $(abspath examples/guestbook/wsgi.py),$(abspath $(APP))),$
 PYTEST_ARGS ?=
 ## TEST_JOBS: for `make test`: how many of these tests run side by side (default: two per processor)
 TEST_JOBS ?= $(shell echo $$((2 * $$(nproc))))
+## FUZZ_SECONDS, FUZZ_SEED, FUZZ_CASE: for `make fuzz`: how long (60), and which run or case again
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?=
+FUZZ_CASE ?=
 ## BENCH_ARGS: for `make bench`, `make bench-quick`, `make profile`: handed to bench.py or profile.py
 BENCH_ARGS ?=
 ## ROOTS: for `make test-trixie` and `make test-forky`: where the roots are kept (default: target/roots)
@@ -154,7 +158,7 @@ $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 
 
 .PHONY: test
-test: test-deps test-rust test-shim test-nginx test-inline ## Run every test: the Rust units, the shim's, and a real nginx's
+test: test-deps test-rust test-shim test-nginx test-inline fuzz ## Run every test: the Rust units, the shim's, a real nginx's, and a minute of the fuzzer
 
 .PHONY: test-trixie test-forky
 test-trixie: ## Run every test on Debian 13, in a root that debootstrap makes (as root)
@@ -192,6 +196,11 @@ test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real ng
 .PHONY: test-inline
 test-inline: module $(TEST_VENV)/.installed ## Run those of WSGI again, the event loop running the applications (wsgi_thread_pool inline)
 	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
+
+.PHONY: fuzz
+fuzz: module $(TEST_VENV)/.installed ## Send random requests to random applications, sound and broken (FUZZ_SECONDS=60, FUZZ_SEED=…)
+	$(IN_TESTS) PYTHONPATH=. FUZZ_SECONDS="$(FUZZ_SECONDS)" FUZZ_SEED="$(FUZZ_SEED)" FUZZ_CASE="$(FUZZ_CASE)" \
+	  $(TEST_VENV)/bin/python -B fuzz/run.py
 
 # The suite of WSGI; those of frameworks, peers and nginx pass as well (PYTEST_ARGS=…).
 INLINE_TESTS := wsgi

@@ -1,0 +1,302 @@
+"""The application of the fuzzer: it does, well or badly, what the request's X-Plan says.
+
+Every byte that it sends is of its request's token, so that another request's would be seen. It
+counts what it is promised once: `close()`, and the callbacks after a response.
+"""
+
+import base64
+import collections
+import gc
+import io
+import json
+import re
+import tempfile
+import time
+
+PLAIN = {"token": "none", "blocks": [10]}
+
+OF_A_BODY = re.compile(rb"\(b(c\d+r\d+)\)")
+
+# Of requests that are over: what must be of no use any more.
+kept = collections.deque(maxlen=30)
+counts = collections.Counter()
+faults = collections.deque(maxlen=100)
+
+
+def pattern(token, size, offset=0):
+    """`size` bytes of the token's endless text."""
+    unit = b"(" + token.encode() + b")"
+    start = offset % len(unit)
+    text = unit * ((start + size) // len(unit) + 1)
+    return text[start : start + size]
+
+
+def application(environ, start_response):
+    if environ["PATH_INFO"].endswith("/stats"):
+        kept.clear()
+        gc.collect()
+        body = json.dumps({"counts": counts, "faults": list(faults)}).encode()
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [body]
+    try:
+        plan = json.loads(base64.b64decode(environ["HTTP_X_PLAN"], validate=True))
+        token = plan["token"]
+    except (KeyError, ValueError, TypeError):
+        plan, token = PLAIN, "none"
+    try:
+        call = Call(plan, token, environ, start_response)
+    except Exception as error:
+        # A plan that was changed on its way.
+        raise RuntimeError("a plan that cannot be followed") from error
+    return call.run()
+
+
+class Odd(BaseException):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+KINDS = {
+    "ValueError": ValueError,
+    "OSError": OSError,
+    "SystemExit": SystemExit,
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "GeneratorExit": GeneratorExit,
+    "MemoryError": MemoryError,
+    "Odd": Odd,
+}
+
+
+def fail(kind):
+    if kind == "RecursionError":
+        fail(kind)
+    if kind == "UnicodeDecodeError":
+        b"\xff".decode("ascii")
+    raise KINDS[kind]("planned")
+
+
+class Call:
+    def __init__(self, plan, token, environ, start_response):
+        self.plan, self.token, self.environ = plan, token, environ
+        self.start_response = start_response
+        self.input = environ["wsgi.input"]
+        self.offset = 0
+        self.failing = plan.get("raise") or {}
+        self.read_bytes, self.read_end, self.read_fault = 0, False, ""
+        self.write = None
+
+    def run(self):
+        plan = self.plan
+        self.point("start")
+        if plan.get("poke"):
+            self.poke()
+        if plan.get("keep"):
+            things = (self.token, self.environ, self.start_response, self.input)
+            # Not before: another thread may use them.
+            self.environ["pywsgi.request"].after_response(lambda: kept.append(things))
+        self.callbacks()
+        if plan.get("read_at", "start") == "start":
+            self.read()
+        if plan.get("pause"):
+            time.sleep(plan["pause"])
+        hints = self.environ.get("wsgi.early_hints")
+        if plan.get("hints") and hints is not None:
+            for _ in range(plan["hints"]):
+                hints([("Link", f"</{self.token}>; rel=preload")])
+        how = plan.get("start", "once")
+        if how not in ("never", "late"):
+            self.start()
+        self.point("started")
+        if how == "twice":
+            self.start()
+        elif how == "exc_info":
+            self.restart()
+        for size in plan.get("write", ()):
+            self.write(self.block(size))
+        self.point("wrote")
+        if plan.get("read_at") == "started":
+            self.read()
+        return self.body()
+
+    def start(self):
+        plan = self.plan
+        headers = [("X-Token", self.token), ("X-Read", self.seen())]
+        headers += [tuple(pair) for pair in plan.get("headers", ())]
+        if plan.get("length") is not None:
+            headers.append(("Content-Length", str(plan["length"])))
+        self.write = self.start_response(plan.get("status", "200 OK"), headers)
+
+    def restart(self):
+        try:
+            raise ValueError("the page is replaced")
+        except ValueError as error:
+            info = (ValueError, error, error.__traceback__)
+            headers = [("X-Token", self.token), ("X-Read", self.seen())]
+            self.start_response("500 Replaced", headers, info)
+
+    def seen(self):
+        return self.read_fault or f"{self.read_bytes}{' end' if self.read_end else ''}"
+
+    def point(self, at):
+        if self.failing.get("at") == at:
+            fail(self.failing["kind"])
+
+    def block(self, size):
+        data = pattern(self.token, size, self.offset)
+        self.offset += size
+        return data
+
+    # What the request brings
+
+    def read(self):
+        """Reads as planned, and compares it with what the client sends."""
+        try:
+            for name, *arguments in self.plan.get("read", ()):
+                self.read_once(name, arguments)
+        except OSError:
+            self.read_fault = "OSError"
+            if self.plan.get("read_raises"):
+                raise
+
+    def read_once(self, name, arguments):
+        if name == "rewind":
+            if self.input.seekable():
+                self.input.seek(0)
+                self.read_bytes = 0
+            return
+        if name == "text":
+            # Text is as many characters as bytes here.
+            with io.TextIOWrapper(self.input, encoding="latin-1", newline="") as text:
+                self.got(text.read().encode("latin-1"))
+            self.read_end = True
+            return
+        if name == "lines":
+            for line in self.input:
+                self.got(line)
+            self.read_end = True
+            return
+        if name == "readinto":
+            buffer = bytearray(arguments[0])
+            size = self.input.readinto(buffer)
+            self.got(bytes(buffer[:size]))
+            return
+        data = getattr(self.input, name)(*arguments)
+        if name == "readlines":
+            data = b"".join(data)
+        self.got(data)
+        if name == "read" and arguments in ([], [-1]):
+            self.read_end = True
+
+    def got(self, data):
+        if data != pattern("b" + self.token, len(data), self.read_bytes):
+            self.read_fault = f"BAD at {self.read_bytes}"
+        self.read_bytes += len(data)
+
+    # What it answers
+
+    def body(self):
+        plan = self.plan
+        shape = plan.get("shape", "list")
+        sizes = plan.get("blocks", ())
+        if shape == "list":
+            return [self.block(size) for size in sizes]
+        if shape == "tuple":
+            return tuple(self.block(size) for size in sizes)
+        if shape == "generator":
+            return self.generator(sizes)
+        if shape == "iterator":
+            return Blocks(self, sizes)
+        if shape in ("file", "bytesio"):
+            data = self.block(sum(sizes))
+            file = io.BytesIO(data)
+            if shape == "file":
+                file = tempfile.TemporaryFile()  # noqa: SIM115 (the server closes it)
+                file.write(data)
+                file.seek(0)
+            wrapper = self.environ.get("wsgi.file_wrapper")
+            return wrapper(file) if wrapper else iter(lambda: file.read(8192), b"")
+        if shape == "text":
+            return [self.block(size).decode() for size in sizes]
+        if shape == "str":
+            return "a text"
+        if shape == "number":
+            return 17
+        return None
+
+    def generator(self, sizes):
+        counts["opened"] += 1
+        try:
+            yield from self.blocks(sizes)
+        finally:
+            counts["closed"] += 1
+
+    def blocks(self, sizes):
+        if self.plan.get("start") == "late":
+            self.start()
+        for number, size in enumerate(sizes):
+            self.point(f"block {number}")
+            if self.plan.get("read_at") == "during":
+                self.read()
+            if self.plan.get("start") == "exc_info late" and number == 1:
+                self.restart()
+            yield self.block(size)
+        self.point(f"block {len(sizes)}")
+        if self.plan.get("trailers"):
+            self.environ["pywsgi.request"].send_trailers([("X-Sum", self.token)])
+
+    def callbacks(self):
+        request = self.environ["pywsgi.request"]
+        kind = self.plan.get("callbacks")
+        if not kind:
+            return
+        counts["registered"] += 1
+
+        @request.after_response
+        def after():
+            counts["called"] += 1
+            if kind == "raise":
+                fail("ValueError")
+
+        @request.on_disconnect
+        def gone():
+            if kind == "raise":
+                fail("ValueError")
+
+    def poke(self):
+        """Uses what others have kept beyond their requests: nothing of it may reach this one."""
+        for token, _environ, start_response, stream in list(kept):
+            try:
+                write = start_response("200 OK", [("X-Token", "EVIL")])
+                write(b"EVIL" * 100)
+            except Exception as error:
+                counts[f"poked {type(error).__name__}"] += 1
+            try:
+                if hasattr(stream, "seek") and stream.seekable():
+                    stream.seek(0)
+                data = stream.read(1000)
+            except (OSError, ValueError, RuntimeError):
+                continue
+            # What the client has changed on its way is still its own.
+            if any(other != token.encode() for other in OF_A_BODY.findall(data)):
+                faults.append(f"a kept input of {token} gives {data[:60]!r}")
+
+
+class Blocks:
+    """An iterable with a close() of its own."""
+
+    def __init__(self, call, sizes):
+        self.call, self.blocks, self.closed = call, call.blocks(sizes), False
+        counts["opened"] += 1
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.blocks)
+
+    def close(self):
+        if self.closed:
+            faults.append(f"close() of {self.call.token} is called twice")
+        self.closed = True
+        counts["closed"] += 1
+        self.call.point("close")

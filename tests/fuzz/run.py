@@ -1,0 +1,461 @@
+"""A fuzzer: requests and applications, sound and broken, through a real nginx (`make fuzz`).
+
+    FUZZ_SECONDS=60     how long it runs
+    FUZZ_SEED=1234      the same cases again; otherwise each run has one of its own, and says it
+    FUZZ_CASE=56        only that case of the seed, again and again
+    FUZZ_LOG=info       the level of nginx's error log; error, where it is not said
+
+A case is a connection: some requests, one after another or all at once, in pieces, changed at
+random, or cut off. What is checked: a whole response is its own request's, byte by byte, and the
+next one begins where it ends; one that failed never looks whole; the worker lives, and its log has
+nothing fatal; at the end it has as many threads and descriptors as before, and every close() and
+callback has been called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import re
+import socket
+import sys
+import threading
+import time
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fuzz.plans import pattern
+from fuzz.requests import LOCATIONS, Request, change, make_request
+from harness import FATAL, PROJECT, Nginx, release_ports, temporary_root
+from rawhttp import Connection, Response, wait_for
+from stress_memory import anonymous, descriptors, threads
+
+CLIENTS = 6
+PATIENCE = 60.0
+TOKEN = re.compile(rb"c(\d+)r\d+\)")
+# glibc's heaps find their size at leisure: only what grows without an end is seen.
+SLACK = 64 << 20
+
+HTTP = """
+    python_thread_pool default threads=4;
+    client_body_buffer_size 8k;
+    client_header_timeout 5s;
+    client_body_timeout 5s;
+    lingering_timeout 2s;
+    keepalive_requests 7;
+"""
+
+
+class Finding(Exception):
+    """An invariant that does not hold."""
+
+
+@dataclass
+class Case:
+    """One connection: what is said on it, and how."""
+
+    number: int
+    requests: list[Request]
+    pieces: list[bytes]
+    pause: float
+    lockstep: bool
+    # None, or how the client leaves before it has all that it waits for.
+    leaves: str | None
+    slow_reader: bool
+    received: bytearray = field(default_factory=bytearray)
+
+
+def make_case(seed: int, number: int) -> Case:
+    source = random.Random(f"{seed}/{number}")
+    count = source.choice([1, 1, 2, 3, 6])
+    requests = [make_request(source, f"c{number}r{index}") for index in range(count)]
+    if source.random() < 0.25:
+        change(source, requests[-1])
+        if source.random() < 0.3:
+            requests.append(make_request(source, f"c{number}r{count}"))
+            requests[-1].answerable = False
+    lockstep = source.random() < 0.4
+    data = b"".join(request.data for request in requests)
+    leaves = None
+    if source.random() < 0.2:
+        leaves = source.choice(["close", "reset", "shutdown"])
+        data = data[: source.randrange(len(data) + 1)]
+        lockstep = False
+    pieces = [data]
+    if source.random() < 0.4:
+        marks = sorted(
+            source.randrange(len(data) + 1) for _ in range(source.choice([1, 2, 10, 30]))
+        )
+        pieces = [data[a:b] for a, b in itertools.pairwise([0, *marks, len(data)])]
+    pause = source.choice([0, 0, 0.0005, 0.003])
+    return Case(number, requests, pieces, pause, lockstep, leaves, source.random() < 0.1)
+
+
+class Talk(Connection):
+    """A connection that keeps what it has received."""
+
+    def __init__(self, sock: socket.socket, case: Case) -> None:
+        super().__init__(sock)
+        self.case = case
+
+    def fill(self) -> bool:
+        before = len(self.pending)
+        if self.case.slow_reader:
+            time.sleep(0.0005)
+        more = super().fill()
+        self.case.received += self.pending[before:]
+        return more
+
+    def answer(self, *, head_only: bool) -> Response:
+        """The final response that comes next, its trailers taken as well."""
+        while True:
+            answer = self.head()
+            if answer.status >= 200:
+                break
+        length, coding = answer.get("Content-Length"), answer.get("Transfer-Encoding")
+        if length is not None and coding is not None:
+            raise Finding("both Content-Length and Transfer-Encoding")
+        if head_only or answer.status in (204, 304):
+            return answer
+        if coding is not None:
+            answer.framing = "chunked"
+            self._take_chunks(answer)
+        elif length is not None:
+            answer.framing = "length"
+            answer.body = self.take(int(length))
+            answer.complete = len(answer.body) == int(length)
+        else:
+            answer.framing = "close"
+            answer.body = self.rest()
+        return answer
+
+    def _take_chunks(self, answer: Response) -> None:
+        answer.complete = False
+        while (line := self.until(b"\r\n")) is not None:
+            size = int(line, 16)
+            if size == 0:
+                # Trailers, up to an empty line.
+                while (line := self.until(b"\r\n")) is not None:
+                    if not line:
+                        answer.complete = True
+                        break
+                break
+            data = self.take(size)
+            answer.chunks.append(data)
+            if len(data) < size or self.until(b"\r\n") is None:
+                break
+        answer.body = b"".join(answer.chunks)
+
+
+def run_case(nginx: Nginx, case: Case) -> None:
+    sock = socket.socket()
+    sock.settimeout(PATIENCE)
+    if case.slow_reader:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", nginx.port))
+    with Talk(sock, case) as talk:
+        if case.lockstep:
+            for request in case.requests:
+                if not send_beside(talk, [request.data], case, [request]):
+                    break
+        else:
+            send_beside(talk, case.pieces, case, case.requests)
+    check_bytes(case, bytes(case.received))
+
+
+def send_beside(talk: Talk, pieces: list[bytes], case: Case, requests: list[Request]) -> bool:
+    """Sends on a thread of its own, for who only sends may never be answered; as `ask`."""
+    sender = threading.Thread(target=send, args=(talk, pieces, case))
+    sender.start()
+    try:
+        return ask(talk, requests)
+    except TimeoutError as error:
+        raise Finding(f"no answer within {PATIENCE} s") from error
+    finally:
+        # Where the server has closed, it learns of it by its next send.
+        sender.join()
+
+
+def send(talk: Talk, pieces: list[bytes], case: Case) -> None:
+    try:
+        for piece in pieces:
+            talk.sock.sendall(piece)
+            if case.pause:
+                time.sleep(case.pause)
+        if case.leaves == "shutdown":
+            talk.sock.shutdown(socket.SHUT_WR)
+        elif case.leaves is not None:
+            if case.leaves == "reset":
+                linger = b"\1\0\0\0\0\0\0\0"
+                talk.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            # Wakes the other thread; the file itself is closed by it.
+            talk.sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # The server has closed: what it has said first tells whether it may.
+        pass
+
+
+def ask(talk: Talk, requests: list[Request]) -> bool:
+    """Takes the answers; False where the connection is at its end."""
+    case = talk.case
+    if case.leaves is not None or not all(request.answerable for request in requests):
+        sound = list(itertools.takewhile(lambda request: request.answerable, requests))
+        if case.leaves is None:
+            if not take_answers(talk, sound):
+                return False
+            # Not before: nginx takes it for a client that is gone. Without it, it may wait for
+            # more of the rest.
+            with contextlib.suppress(OSError):
+                talk.sock.shutdown(socket.SHUT_WR)
+        talk.rest()
+        return False
+    return take_answers(talk, requests)
+
+
+def take_answers(talk: Talk, requests: list[Request]) -> bool:
+    for at, request in enumerate(requests):
+        try:
+            answer = talk.answer(head_only=request.method == "HEAD")
+        except AssertionError as error:
+            if may_be_cut(talk.case, at):
+                return False
+            raise Finding(f"request {at} ({request.describe()}): {error}") from error
+        if not answer.complete and may_be_cut(talk.case, at):
+            return False
+        check_answer(request, answer, at)
+        if not answer.complete or answer.framing == "close":
+            talk.rest()
+            return False
+        if (answer.get("Connection") or "").lower() == "close":
+            return False
+    return True
+
+
+def may_be_cut(case: Case, at: int) -> bool:
+    """Is a sound response excused, for one behind it on the same connection may be cut off?
+
+    nginx then closes with what the client has sent unread, and the system drops what waits for
+    the client (RST).
+    """
+    behind = case.requests[at + 1 :]
+    return not case.lockstep and any(later.lenient or not later.plan.sound for later in behind)
+
+
+def check_answer(request: Request, answer: Response, at: int) -> None:
+    plan = request.plan
+
+    def find(what: str) -> None:
+        shown = f"{answer.status}, {answer.framing}, complete {answer.complete}"
+        shown += f", {str(answer.headers)[:500]}"
+        raise Finding(f"request {at} ({request.describe()})\n  has {shown}\n  {what}")
+
+    tokens = answer.all("X-Token")
+    if tokens and tokens != [plan.token] and request.location != "intercepted":
+        find(f"the response is that of {tokens}")
+    if "BAD" in (answer.get("X-Read") or ""):
+        find("the body that was read is not the one that was sent")
+    if answer.get("X-Injected") is not None:
+        find("a header was injected")
+    if request.lenient:
+        return
+    if not tokens:
+        if plan.sound:
+            find("a sound application was not heard")
+        if answer.status < 500:
+            find("a broken application's response without its token is no error")
+        return
+    if plan.sound and answer.status != plan.code:
+        find(f"the status is not {plan.code}")
+    seen = answer.get("X-Read")
+    reads = plan.steps.get("read_at", "start") == "start" and plan.reads_all and plan.sound
+    if reads and seen != f"{request.body} end":
+        find(f"the application has read {seen!r} of {request.body}")
+    if request.method == "HEAD" or answer.status in (204, 304):
+        return
+    check_body(request, answer, find)
+
+
+def check_body(request: Request, answer: Response, find) -> None:
+    plan = request.plan
+    body = decoded(answer)
+    wholes = [pattern(plan.token, plan.total)]
+    if plan.length is not None and 0 <= plan.length < plan.total:
+        wholes = [wholes[0][: plan.length]]
+        if plan.steps.get("start") == "exc_info late":
+            wholes.append(pattern(plan.token, plan.total))
+    if not any(expected.startswith(body) for expected in wholes):
+        find(f"the body of {len(body)} bytes is not that of {plan.token}: {body[:100]!r}")
+    if plan.sound:
+        if not answer.complete:
+            find(f"a sound response of {plan.total} bytes is cut off after {len(body)}")
+        if body not in wholes:
+            find(f"a sound response has {len(body)} of its {plan.total} bytes")
+    elif answer.complete and answer.framing != "close":
+        # What was written of a 204 is not in the page that replaces it.
+        replaced = plan.steps.get("start") == "exc_info late" and answer.status == 500
+        if body not in wholes and not replaced:
+            find(f"a failed response of {len(body)} of {plan.total} bytes looks whole")
+        last = plan.steps.get("raise", {}).get("at") == f"block {len(plan.steps['blocks'])}"
+        if last and plan.length is None and answer.status < 500:
+            find("an application that has raised after its last block has a whole response")
+
+
+def decoded(answer: Response) -> bytes:
+    if answer.get("Content-Encoding") != "gzip":
+        return answer.body
+    return zlib.decompressobj(31).decompress(answer.body)
+
+
+def check_bytes(case: Case, received: bytes) -> None:
+    if b"EVIL" in received or b"X-Injected: " in received:
+        raise Finding("what nobody may send was sent")
+    others = {number for number in TOKEN.findall(received) if int(number) != case.number}
+    if others:
+        raise Finding(f"bytes of the cases {sorted(others)}")
+
+
+class Fuzzer:
+    def __init__(self, nginx: Nginx, seed: int, only: int | None) -> None:
+        self.nginx, self.seed, self.only = nginx, seed, only
+        self.numbers = itertools.count()
+        self.done = 0
+        self.findings: list[str] = []
+        self.log_read = 0
+        self.worker = 0
+
+    def start(self) -> None:
+        self.nginx.app("fuzzed", (Path(__file__).parent / "application.py").read_text())
+        app = self.nginx.apps / "fuzzed.py"
+        blocks = "".join(
+            f"location /{name}/ {{ wsgi_app {app}; wsgi_script_name /{name}; {more} }}\n"
+            for name, more in LOCATIONS.items()
+        )
+        level = os.environ.get("FUZZ_LOG") or "error"
+        self.nginx.start(server=blocks, http=HTTP, log_level=level)
+        [self.worker] = self.nginx.workers()
+
+    def run(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        clients = [threading.Thread(target=self.client, args=(until,)) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        while any(client.is_alive() for client in clients):
+            time.sleep(0.5)
+            self.check_worker()
+        for client in clients:
+            client.join()
+
+    def client(self, until: float) -> None:
+        while time.monotonic() < until and not self.findings:
+            number = next(self.numbers) if self.only is None else self.only
+            case = make_case(self.seed, number)
+            try:
+                run_case(self.nginx, case)
+            except Exception as error:
+                self.found(case, f"{type(error).__name__}: {error}")
+            self.done += 1
+
+    def found(self, case: Case, what: str) -> None:
+        how = f"lockstep {case.lockstep}, leaves {case.leaves}, {len(case.pieces)} pieces"
+        requests = "\n".join(f"  {request.describe()}" for request in case.requests)
+        self.findings.append(f"case {case.number} ({how}): {what}\n{requests}")
+        folder = PROJECT / "target" / "fuzz"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{self.seed}-{case.number}"
+        (folder / f"{name}.sent").write_bytes(b"".join(request.data for request in case.requests))
+        (folder / f"{name}.received").write_bytes(case.received)
+
+    def check_worker(self) -> None:
+        if self.findings:
+            return
+        if self.nginx.workers() != [self.worker]:
+            self.findings.append(f"the worker {self.worker} has died: {self.nginx.workers()}")
+        with self.nginx.log_path.open("rb") as log:
+            log.seek(self.log_read)
+            text = log.read()
+            self.log_read = log.tell()
+        fatal = [
+            line for line in text.decode("utf-8", "replace").splitlines() if FATAL.search(line)
+        ]
+        if fatal:
+            self.findings.append("in the error log:\n" + "\n".join(fatal[:20]))
+
+    def settle(self, most: int | None = None) -> tuple[int, int, int]:
+        """Waits until nothing is under way; descriptors, threads and memory of the worker.
+
+        Of descriptors, there should be no more than `most`: a lingering connection takes its time.
+        """
+        client = self.nginx.client()
+
+        def balanced() -> bool:
+            stats = client.get("/pool/stats").json()
+            counts = stats["counts"]
+            if stats["faults"]:
+                raise AssertionError(f"the application's faults: {stats['faults']}")
+            return counts.get("opened") == counts.get("closed") and (
+                counts.get("registered") == counts.get("called")
+            )
+
+        wait_for(balanced, PATIENCE, "every close() and callback called")
+        client.close()
+        for name in LOCATIONS.keys() - {"validated"}:
+            answer = self.nginx.raw(
+                f"GET /{name}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+            )
+            if b"(none)" not in answer:
+                raise AssertionError(f"/{name}/ answers {answer[:300]!r}")
+        worker, until, counts = self.worker, time.monotonic() + PATIENCE, []
+
+        def quiet() -> bool:
+            counts.append(descriptors(worker))
+            steady = len(counts) > 10 and len(set(counts[-10:])) == 1
+            return steady and (most is None or counts[-1] <= most or time.monotonic() > until)
+
+        wait_for(quiet, 2 * PATIENCE, "a steady number of descriptors")
+        return descriptors(worker), threads(worker), anonymous(worker)
+
+    def compare(self, before: tuple[int, int, int], after: tuple[int, int, int]) -> None:
+        # Threads come as they are needed: four of the pool, and eight that call back.
+        for what, was, now, more in zip(
+            ["descriptors", "threads", "bytes"], before, after, [0, 12, SLACK], strict=True
+        ):
+            if now > was + more:
+                self.findings.append(f"the worker had {was} {what}, and has {now}")
+        if after[0] > before[0]:
+            links = sorted(os.readlink(link) for link in Path(f"/proc/{self.worker}/fd").iterdir())
+            self.findings.append(f"its descriptors: {links}")
+
+
+def main() -> int:
+    seconds = float(os.environ.get("FUZZ_SECONDS") or 60)
+    seed = int(os.environ.get("FUZZ_SEED") or random.SystemRandom().randrange(10**9))
+    only = os.environ.get("FUZZ_CASE")
+    print(f"fuzz: {seconds:g} s; FUZZ_SEED={seed} has the same cases again", flush=True)
+    nginx = Nginx(temporary_root())
+    fuzzer = Fuzzer(nginx, seed, int(only) if only else None)
+    try:
+        fuzzer.start()
+        fuzzer.run(seconds / 4)
+        if not fuzzer.findings:
+            before = fuzzer.settle()
+            fuzzer.run(seconds * 3 / 4)
+        if not fuzzer.findings:
+            after = fuzzer.settle(before[0])
+            fuzzer.compare(before, after)
+    except AssertionError as error:
+        fuzzer.findings.append(str(error))
+    faults = nginx.close()
+    release_ports()
+    for finding in fuzzer.findings + faults:
+        print(f"fuzz: {finding}", file=sys.stderr)
+    failed = bool(fuzzer.findings or faults)
+    kept = f"; nginx's files are in {nginx.root}" if failed else ""
+    print(f"fuzz: {fuzzer.done} cases of seed {seed}{kept}", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
