@@ -12,6 +12,7 @@ use nginx_sys::{
 };
 use rustix::fd::{AsFd, BorrowedFd};
 
+use super::children;
 use super::context::{Body, Context};
 use super::entry;
 use super::finalize;
@@ -83,6 +84,7 @@ pub(super) unsafe fn take_buffered(
                     Some(file) => Arc::clone(file),
                     None => {
                         let nginxs = BorrowedFd::borrow_raw((*buffer.file).fd);
+                        children::close_on_exec((*buffer.file).fd);
                         let own = rustix::io::fcntl_dupfd_cloexec(nginxs.as_fd(), 0)?;
                         Arc::clone(file.insert(Arc::new(File::from(own))))
                     }

@@ -3,7 +3,8 @@
 //!
 //! A child that runs another program (`os.system`, `posix_spawn`, `subprocess`) loses what closes on exec: all that
 //! is open at the worker's start (listening sockets, logs, epoll's descriptor), and a client's connection from its
-//! first request on, whoever serves that. A child that goes on in Python (`os.fork`, `multiprocessing`) closes all
+//! first request on, whoever serves that; and the file of a request's body, so that no upload outlives its request on
+//! the disk or is read by a program. A child that goes on in Python (`os.fork`, `multiprocessing`) closes all
 //! of nginx's sockets as it begins.
 
 use std::os::fd::RawFd;
@@ -69,7 +70,7 @@ pub(super) unsafe fn keep_connection_from(r: *mut ngx_http_request_t) {
     }
 }
 
-fn close_on_exec(fd: RawFd) {
+pub(super) fn close_on_exec(fd: RawFd) {
     if fd >= 0 {
         // SAFETY: a plain system call; a descriptor that is not open any more is refused.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };

@@ -188,3 +188,25 @@ def test_what_a_child_of_a_daemon_prints_is_in_the_log(nginx, daemon):
     assert client.get("/").text == "ok"
     for number in (1, 2, 3):
         nginx.wait_log(f"token-{number}")
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_an_upload_s_file_is_not_a_program_s(nginx, executor):
+    app = nginx.app(
+        "programs",
+        """
+        import os
+        from testkit import DATA
+
+        def application(environ, start_response):
+            os.system(f"ls -l /proc/self/fd >{DATA}/seen")
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [environ["wsgi.input"].read()]
+        """,
+    )
+    nginx.start(f"wsgi_app {app}; wsgi_thread_pool {executor}; client_body_buffer_size 1k;")
+    body = b"x" * 50_000
+    assert nginx.client().post("/", content=body).content == body
+    seen = nginx.recorded("seen")
+    assert any("/dev/null" in line for line in seen)
+    assert not [line for line in seen if "/tmp/body" in line]
