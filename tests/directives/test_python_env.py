@@ -140,3 +140,30 @@ def test_a_reload_takes_the_new_value(nginx, start):
 @pytest.mark.parametrize("value", ["=value", "''", "=", "A=1 =2"])
 def test_a_variable_without_a_name(refused, value):
     refused("python_env", "python_env", http=f"python_env {value};")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("A=1", "A=2"), ("A=1", "A="), ("A", "A=1"), ("A=1", "A"), ("A=", "A")]
+)
+def test_a_second_value_is_refused_with_both_places(nginx, refused, first, second):
+    message = refused(f"python_env {second};", http=f"python_env {first};\npython_env {second};")
+    at = nginx.config.read_text().split(f"python_env {first};")[0].count("\n") + 1
+    assert f'another value for "A" than in {nginx.config}:{at};' in message
+    assert "one value" in message
+
+
+def test_a_second_value_in_another_file_or_in_one_line(nginx, refused):
+    other = nginx.page("site.conf", "\npython_env B=2 A=a-secret;\n")
+    http = f"include {other};\npython_env A=another-secret;"
+    message = refused("python_env A=another-secret", f"{other}:2;", http=http)
+    assert "secret" not in message
+    refused("python_env A=1 B=2 A=3;", '"A"', http="python_env A=1 B=2 A=3;")
+
+
+def test_one_value_can_be_given_many_times(start):
+    answer = start(
+        "python_env A=1 PYWSGI_GIVEN A=1;\npython_env A=1;\npython_env PYWSGI_GIVEN;",
+        PYWSGI_GIVEN="given",
+    )
+    assert answer["now"]["A"] == "1"
+    assert answer["now"]["PYWSGI_GIVEN"] == "given"

@@ -17,13 +17,22 @@ use crate::nginx::log;
 use crate::nginx::signals;
 use crate::nginx::target::Target;
 
+/// A variable of `python_env`.
+#[derive(Debug)]
+pub(in crate::nginx) struct Variable {
+    pub(in crate::nginx) name: OsString,
+    /// `None`: as nginx was started with.
+    pub(in crate::nginx) value: Option<OsString>,
+    pub(in crate::nginx) place: Place,
+}
+
 /// Context `http`: what a worker process has once.
 #[derive(Debug, Default)]
 pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) home: Option<PathBuf>,
     pub(in crate::nginx) path: Vec<PathBuf>,
     pub(in crate::nginx) executable: Option<PathBuf>,
-    pub(in crate::nginx) env: Vec<(OsString, Option<OsString>)>,
+    env: Vec<Variable>,
     pub(in crate::nginx) pools: Vec<PoolConfig>,
     pub(in crate::nginx) stdout_level: Option<Level>,
     pub(in crate::nginx) stderr_level: Option<Level>,
@@ -84,6 +93,19 @@ impl MainConf {
         }
     }
 
+    /// One environment serves all applications: a variable with a second value is an error, which names the
+    /// place of the first.
+    pub(in crate::nginx) fn add_variable(&mut self, variable: Variable) -> Result<(), Place> {
+        match self.env.iter().find(|known| known.name == variable.name) {
+            Some(known) if known.value != variable.value => Err(known.place.clone()),
+            Some(_) => Ok(()),
+            None => {
+                self.env.push(variable);
+                Ok(())
+            }
+        }
+    }
+
     /// What the worker's process has in `os.environ`: `python_env`, and what is kept by default.
     pub(in crate::nginx) fn environment(&self) -> Vec<(OsString, OsString)> {
         let started_with = |name: &OsString| self.started_with.get(name).cloned();
@@ -92,10 +114,9 @@ impl MainConf {
             _ => started_with(name),
         };
         let kept = KEPT.map(OsString::from).map(|name| (by_default(&name), name));
-        let named = self
-            .env
-            .iter()
-            .map(|(name, value)| (value.clone().or_else(|| started_with(name)), name.clone()));
+        let named = self.env.iter().map(|Variable { name, value, .. }| {
+            (value.clone().or_else(|| started_with(name)), name.clone())
+        });
         let mut environment: Vec<(OsString, OsString)> = Vec::new();
         for (value, name) in kept.into_iter().chain(named) {
             if let Some(value) = value {
@@ -110,8 +131,8 @@ impl MainConf {
     /// names (ngx_exec_new_binary), so these must be among them.
     pub(in crate::nginx) fn inherited_variables(&self) -> impl Iterator<Item = &[u8]> {
         let kept = KEPT.iter().map(|name| name.as_bytes());
-        let named = self.env.iter().filter(|(_, value)| value.is_none());
-        kept.chain(named.map(|(name, _)| name.as_bytes()))
+        let named = self.env.iter().filter(|variable| variable.value.is_none());
+        kept.chain(named.map(|variable| variable.name.as_bytes()))
     }
 
     pub(in crate::nginx) fn worker_config(&self) -> WorkerConfig {

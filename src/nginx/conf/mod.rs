@@ -14,7 +14,7 @@ use nginx_sys::{
 };
 
 pub(super) use self::location::{App, LocConf, Param, ParamValue};
-pub(super) use self::main::{DEFAULT_MAX_QUEUE, MainConf};
+pub(super) use self::main::{DEFAULT_MAX_QUEUE, MainConf, Variable};
 use super::access;
 use super::module::ngx_http_pywsgi_module;
 use super::sys;

@@ -10,7 +10,7 @@ use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_str_t};
 use super::reader::{Directive, set, setter};
 use crate::bridge::config::PoolConfig;
 use crate::bridge::log::Level;
-use crate::nginx::conf::{self, ConfError, DEFAULT_MAX_QUEUE, MainConf};
+use crate::nginx::conf::{self, ConfError, DEFAULT_MAX_QUEUE, MainConf, Place, Variable};
 use crate::nginx::python_home;
 
 setter!(python_home, MainConf, |directive| {
@@ -66,11 +66,20 @@ setter!(python_env, MainConf, |directive| {
                 directive.error(format!("\"{word}\" has no name; write NAME or NAME=VALUE"))
             );
         }
-        let variable = (
-            OsStr::from_bytes(name).to_owned(),
-            parts.next().map(|v| OsStr::from_bytes(v).to_owned()),
-        );
-        directive.conf.env.push(variable);
+        let variable = Variable {
+            name: OsStr::from_bytes(name).to_owned(),
+            value: parts.next().map(|value| OsStr::from_bytes(value).to_owned()),
+            // SAFETY: nginx is reading.
+            place: unsafe { conf::place(directive.cf) },
+        };
+        let name = String::from_utf8_lossy(name).into_owned();
+        // Without the values: one may be a secret, and this is logged.
+        directive.conf.add_variable(variable).map_err(|Place { file, line }| {
+            ConfError(format!(
+                "python_env has another value for \"{name}\" than in {file}:{line}; all applications of an \
+                 nginx share one environment: give it one value"
+            ))
+        })?;
     }
     Ok(())
 });
