@@ -52,6 +52,14 @@ def start_again() -> None:
         _empty(settings)
 
 
+def loaded_settings() -> Any:
+    """The object that holds Django's settings; None if Django is not configured. Its attribute
+    SETTINGS_MODULE is None if they come from `settings.configure()`."""
+    settings = _global("django.conf", "settings")
+    wrapped = vars(settings).get("_wrapped") if settings is not None else None
+    return None if wrapped is _global("django.utils.functional", "empty") else wrapped
+
+
 def _reset_admin(apps: Any) -> None:
     """The admin's registrations are made again by running each `admin.py` again, if the modules of
     one of its models are gone."""
@@ -67,9 +75,7 @@ def _reset_admin(apps: Any) -> None:
 
 def _settings_module() -> str | None:
     """The settings' module; None if they come from `settings.configure()`, or are not loaded."""
-    settings = _global("django.conf", "settings")
-    wrapped = vars(settings).get("_wrapped") if settings is not None else None
-    return getattr(wrapped, "SETTINGS_MODULE", None) if wrapped is not None else None
+    return getattr(loaded_settings(), "SETTINGS_MODULE", None)
 
 
 def _is_gone(value: Any) -> bool:

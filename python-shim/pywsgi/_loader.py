@@ -27,6 +27,7 @@ from typing import Any, Callable
 
 from pywsgi._callable import check, describe, kind_of, suggestions
 from pywsgi._django import is_half_loaded, keeps, start_again
+from pywsgi._django_project import project
 from pywsgi._failure import (
     Signature,
     candidates,
@@ -82,12 +83,9 @@ class Application:
         started = time.time_ns()
         with finder.recording() as imported:
             try:
-                application = self._load(imported)
+                application = self._import(imported)
             except BaseException as error:
                 self._remember(error, [*kept, *imported], started)
-                advice = self._advice(error)
-                if advice:
-                    raise LoadError(advice) from error
                 raise
         self._watched.clear()
         _failed.discard(self)
@@ -100,6 +98,20 @@ class Application:
         return any(signature(path) != then for path, then in self._watched.items())
 
     # Loading.
+
+    def _import(self, imported: Sequence[str]) -> Callable[..., Any]:
+        with project(self._target) as django:
+            try:
+                application = self._load(imported)
+            except BaseException as error:
+                advice = django.refusal(error) or self._advice(error)
+                if advice:
+                    raise LoadError(advice) from error
+                raise
+            refusal = django.refusal()
+            if refusal:
+                raise LoadError(refusal)
+            return application
 
     def _load(self, imported: Sequence[str]) -> Callable[..., Any]:
         target = Target.split(self._target)

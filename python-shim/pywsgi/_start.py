@@ -24,6 +24,7 @@ from _thread import get_ident
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pywsgi._django_project import watch_environment
 from pywsgi._log import ERROR, WARN, log, log_by_descriptor, log_last, printable, wake_main
 from pywsgi._streams import LogStream
 from pywsgi._threads import refuse_greenlets, watch_hooks
@@ -41,6 +42,7 @@ def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Seque
     _free_children_of_the_signal_mask()
     watch_hooks()
     refuse_greenlets()
+    watch_environment()
 
 
 def errors_stream() -> LogStream:

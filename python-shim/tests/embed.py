@@ -21,6 +21,7 @@ MODULES = (
     "_callable",
     "_failure",
     "_django",
+    "_django_project",
     "_loader",
     "_stacks",
     "_threads",

@@ -21,6 +21,7 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._callable", c"pywsgi/_callable.py", source!("_callable.py")),
     (c"pywsgi._failure", c"pywsgi/_failure.py", source!("_failure.py")),
     (c"pywsgi._django", c"pywsgi/_django.py", source!("_django.py")),
+    (c"pywsgi._django_project", c"pywsgi/_django_project.py", source!("_django_project.py")),
     (c"pywsgi._loader", c"pywsgi/_loader.py", source!("_loader.py")),
     (c"pywsgi._stacks", c"pywsgi/_stacks.py", source!("_stacks.py")),
     (c"pywsgi._threads", c"pywsgi/_threads.py", source!("_threads.py")),

@@ -1,0 +1,147 @@
+"""Django holds one project per interpreter, and all applications of an nginx share one. This finds
+an application that asks for another project than the one that Django is configured with: it would
+serve that one's pages, and `os.environ.setdefault()` says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import traceback
+
+# An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
+from _thread import get_ident
+from collections.abc import Iterator
+from typing import Any
+
+from pywsgi._django import loaded_settings
+from pywsgi._failure import chain
+
+
+class Project:
+    """What the import of one application asks Django for."""
+
+    def __init__(self, application: str) -> None:
+        self.application = application
+        # The last settings module that it has asked for.
+        self.asked: str | None = None
+        self._before = os.environ.get(VARIABLE)
+        self._found = loaded_settings()
+
+    def refusal(self, error: BaseException | None = None) -> str:
+        """At the import's end: what to say if Django is configured for another project, or nothing.
+
+        `error` is what the import has raised.
+        """
+        settings = loaded_settings()
+        if settings is None:
+            return ""
+        configured = getattr(settings, "SETTINGS_MODULE", None)
+        owner = self._owner(settings, configured)
+        if owner == self.application:
+            _owners[:] = [(settings, owner)]
+            return ""
+        if owner and self.asked is not None and self.asked != configured:
+            wanted = f"the settings module {self.asked!r}"
+            self._put_back(configured)
+        elif error is not None and any(map(_is_second_configure, chain(error))):
+            wanted = "settings of its own, by settings.configure()"
+        else:
+            return ""
+        by = "settings.configure()" if configured is None else f"the settings module {configured!r}"
+        return (
+            f"{self.application} asks Django for {wanted}, but Django is configured by {by} of"
+            f" {owner or 'another application'}. Django holds one project per process, and all"
+            " applications of an nginx share its worker processes: run another nginx for one of the"
+            " two projects. If they are one project, give it one settings module:"
+            f" python_env {VARIABLE}=NAME;"
+        )
+
+    def _owner(self, settings: Any, configured: str | None) -> str | None:
+        """The application that has configured Django; None if it cannot be told from others that
+        are imported side by side."""
+        for known, owner in _owners:
+            if known is settings:
+                return owner
+        if configured is not None and configured == self.asked:
+            return self.application
+        others = [each for each in _running.values() if each is not self]
+        for other in others:
+            if configured is not None and configured == (other.asked or _given.get(VARIABLE)):
+                return other.application
+        if self._found is settings:
+            return "the interpreter's start" if not others else None
+        return None if others else self.application
+
+    def _put_back(self, configured: str | None) -> None:
+        """What this application has put into os.environ would be inherited by the other's child
+        processes."""
+        if os.environ.get(VARIABLE) != self.asked:
+            return
+        value = configured or self._before
+        if value is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = value
+
+
+@contextlib.contextmanager
+def project(application: str) -> Iterator[Project]:
+    """What this thread asks Django for meanwhile, as it imports that application."""
+    running = _running[get_ident()] = Project(application)
+    try:
+        yield running
+    finally:
+        del _running[get_ident()]
+
+
+def watch_environment() -> None:
+    """Notes which settings module an application asks for, even if `setdefault()` is without effect
+    because another application has set the variable. What `python_env` says goes before it, as in a
+    process of the application's own."""
+    _given.update({VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {})
+    kind = type(os.environ)
+    set_item, set_default = kind.__setitem__, kind.setdefault
+
+    def note(key: Any, value: Any) -> None:
+        running = _running.get(get_ident())
+        # os.environb has keys of bytes.
+        if running is not None and isinstance(key, str) and key == VARIABLE:
+            running.asked = value
+
+    @functools.wraps(set_item)
+    def noted_set_item(self: Any, key: Any, value: Any) -> None:
+        set_item(self, key, value)
+        note(key, value)
+
+    @functools.wraps(set_default)
+    def noted_set_default(self: Any, key: Any, value: Any) -> Any:
+        result = set_default(self, key, value)
+        note(key, _given.get(VARIABLE, value))
+        return result
+
+    for name, method in {"__setitem__": noted_set_item, "setdefault": noted_set_default}.items():
+        setattr(kind, name, method)
+
+
+def _is_second_configure(error: BaseException) -> bool:
+    """Whether settings.configure() has raised because Django is configured already."""
+    if not isinstance(error, RuntimeError):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(
+        frames
+        and frames[-1].f_code.co_name == "configure"
+        and frames[-1].f_globals.get("__name__") == "django.conf"
+    )
+
+
+VARIABLE = "DJANGO_SETTINGS_MODULE"
+
+# What `python_env` says.
+_given: dict[str, str] = {}
+# The settings that Django is configured with, and the application that has done it.
+_owners: list[tuple[Any, str]] = []
+# The imports that run now, by their threads.
+_running: dict[int, Project] = {}

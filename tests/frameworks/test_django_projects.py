@@ -1,0 +1,186 @@
+"""Several Django applications in one nginx: of one project they are served, and an application of a
+second project is refused, because Django holds one project per process."""
+
+from __future__ import annotations
+
+import pytest
+
+ASK = {
+    "setdefault": 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{settings}")',
+    "set": 'os.environ["DJANGO_SETTINGS_MODULE"] = "{settings}"',
+    "update": 'os.environ.update(DJANGO_SETTINGS_MODULE="{settings}")',
+    "nothing": "",
+}
+
+WSGI = """
+import os
+from django.core.wsgi import get_wsgi_application
+
+{ask}
+{more}
+application = get_wsgi_application()
+"""
+
+URLS = """
+import os
+from django.http import HttpResponse
+from django.urls import re_path
+
+def say(request):
+    return HttpResponse("{name} " + os.environ["DJANGO_SETTINGS_MODULE"])
+
+urlpatterns = [re_path("", say)]
+"""
+
+CONFIGURED = """
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+    from django.http import HttpResponse
+    from django.urls import re_path
+
+    settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="secret")
+    urlpatterns = [re_path("", lambda request: HttpResponse("configured"))]
+    application = get_wsgi_application()
+"""
+
+
+@pytest.fixture
+def project(nginx):
+    """`project("site1")` writes a project and returns the file of its application."""
+
+    def write(name: str, ask: str = "setdefault", settings: str = "", more: str = ""):
+        folder = f"of_{name}"
+        values = f'SECRET_KEY = "x"; ALLOWED_HOSTS = ["*"]; ROOT_URLCONF = "{name}.urls"'
+        nginx.app(f"{folder}/{name}/__init__", "")
+        nginx.app(f"{folder}/{name}/settings", values)
+        nginx.app(f"{folder}/{name}/urls", URLS.replace("{name}", name))
+        ask = ASK[ask].format(settings=settings or f"{name}.settings")
+        return nginx.app(f"{folder}/{name}/wsgi", WSGI.format(ask=ask, more=more))
+
+    return write
+
+
+@pytest.fixture
+def start(nginx):
+    """`start(one, two)` starts nginx with `/1` and `/2` for these targets, imported in this order."""
+
+    def run(*targets, http: str = ""):
+        folders = sorted(folder for folder in nginx.apps.iterdir() if folder.is_dir())
+        path = f"python_path {' '.join(map(str, [*folders, nginx.apps]))};"
+        server = "".join(
+            f"location /{number} {{ wsgi_app {target}; }}\n"
+            for number, target in enumerate(targets, start=1)
+        )
+        nginx.start(server=server, http=f"{path}\n{http}")
+        return nginx.client()
+
+    return run
+
+
+@pytest.mark.parametrize("second", ["setdefault", "set", "update"])
+@pytest.mark.parametrize("first", ["setdefault", "set"])
+def test_a_second_project_is_refused(nginx, project, start, first, second):
+    one, two = project("site1", first), project("site2", second)
+    client = start(one, two)
+    for _ in range(2):
+        assert client.get("/2").status_code == 500
+        answer = client.get("/1")
+        assert (answer.status_code, answer.text) == (200, "site1 site1.settings")
+    line = nginx.wait_log("asks Django for")
+    for word in (str(one), "'site1.settings'", str(two), "'site2.settings'", "another nginx"):
+        assert word in line, line
+    assert nginx.log_lines(f'application "{two}" cannot be imported')
+    # Another attempt would end the same.
+    assert len(nginx.log_lines("asks Django for")) == 1
+
+
+def test_a_second_project_whose_import_fails_because_of_the_first(nginx, project, start):
+    more = "from django.conf import settings; assert settings.ROOT_URLCONF == 'site2.urls'"
+    client = start(project("site1"), project("site2", more=more))
+    assert client.get("/2").status_code == 500
+    assert client.get("/1").text == "site1 site1.settings"
+    assert "'site2.settings'" in nginx.wait_log("asks Django for")
+    assert nginx.log_lines("AssertionError")
+
+
+def test_two_that_are_imported_side_by_side(nginx, project, start):
+    """The second has asked and waits, while the first is imported as a whole."""
+    gate = "from testkit import gate; gate('slow')"
+    slow, quick = project("site1", "set", more=gate), project("site2", "set")
+    client = start(slow, quick)
+    assert client.get("/2").text == "site2 site2.settings"
+    nginx.open_gate("slow")
+    assert client.get("/1").status_code == 500
+    line = nginx.wait_log("asks Django for")
+    assert line.index(str(slow)) < line.index(str(quick))
+    assert client.get("/2").text == "site2 site2.settings"
+
+
+def test_two_applications_of_one_project(nginx, project, start):
+    one = project("site1")
+    other = nginx.app(
+        "of_site1/site1/api",
+        WSGI.format(ask=ASK["set"].format(settings="site1.settings"), more=""),
+    )
+    none = nginx.app("of_site1/site1/none", WSGI.format(ask="", more=""))
+    client = start(one, other, none, "site1.wsgi:application")
+    for number in (1, 2, 3, 4):
+        assert client.get(f"/{number}").text == "site1 site1.settings"
+    assert not nginx.log_lines("cannot be imported")
+
+
+@pytest.mark.parametrize("first", ["setdefault", "nothing"])
+def test_python_env_goes_before_what_applications_set_by_default(nginx, project, start, first):
+    """As in a process of their own, so that this is one project's deployment."""
+    one = project("site1", first, settings="site1.development")
+    two = project("site1", "setdefault", settings="site1.testing").rename(one.with_name("two.py"))
+    project("site1", first, settings="site1.development")
+    client = start(one, two, http="python_env DJANGO_SETTINGS_MODULE=site1.settings;")
+    assert client.get("/1").text == client.get("/2").text == "site1 site1.settings"
+    assert not nginx.log_lines("cannot be imported")
+
+
+def test_one_that_overrules_python_env(nginx, project, start):
+    one, two = project("site1", "nothing"), project("site2", "set")
+    client = start(one, two, http="python_env DJANGO_SETTINGS_MODULE=site1.settings;")
+    assert client.get("/2").status_code == 500
+    assert client.get("/1").text == "site1 site1.settings"
+    line = nginx.wait_log("asks Django for")
+    assert str(one) in line
+    assert "'site2.settings'" in line
+
+
+def test_beside_one_that_is_configured_in_code(nginx, project, start):
+    one, two = nginx.app("single", CONFIGURED), project("site2")
+    client = start(one, two)
+    assert client.get("/2").status_code == 500
+    assert client.get("/1").text == "configured"
+    line = nginx.wait_log("asks Django for")
+    assert f"configured by settings.configure() of {one}" in line
+
+
+def test_one_that_is_configured_in_code_beside_a_project(nginx, project, start):
+    one, two = project("site1"), nginx.app("single", CONFIGURED)
+    client = start(one, two)
+    assert client.get("/2").status_code == 500
+    assert client.get("/1").text == "site1 site1.settings"
+    line = nginx.wait_log("asks Django for")
+    assert f"{two} asks Django for settings of its own, by settings.configure()" in line
+    assert str(one) in line
+    assert "'site1.settings'" in line
+
+
+def test_an_application_without_django_that_sets_the_variable(nginx, start):
+    source = """
+        import json
+        import os
+
+        os.environ["DJANGO_SETTINGS_MODULE"] = "of.nobody"
+        os.environb[b"RAW"] = b"bytes"
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps([os.environ["DJANGO_SETTINGS_MODULE"], os.environ["RAW"]]).encode()]
+    """
+    client = start(nginx.app("plain", source), nginx.app("other", source))
+    assert client.get("/1").json() == client.get("/2").json() == ["of.nobody", "bytes"]
