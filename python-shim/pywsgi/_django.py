@@ -60,6 +60,12 @@ def loaded_settings() -> Any:
     return None if wrapped is _global("django.utils.functional", "empty") else wrapped
 
 
+def is_handler(application: Any) -> bool:
+    """Whether it is what `get_wsgi_application()` returns."""
+    kind = _global("django.core.handlers.wsgi", "WSGIHandler")
+    return kind is not None and issubclass(type(application), kind)
+
+
 def _reset_admin(apps: Any) -> None:
     """The admin's registrations are made again by running each `admin.py` again, if the modules of
     one of its models are gone."""

@@ -15,7 +15,7 @@ from _thread import get_ident
 from collections.abc import Iterator
 from typing import Any
 
-from pywsgi._django import loaded_settings
+from pywsgi._django import is_handler, loaded_settings
 from pywsgi._failure import chain
 
 
@@ -29,10 +29,10 @@ class Project:
         self._before = os.environ.get(VARIABLE)
         self._found = loaded_settings()
 
-    def refusal(self, error: BaseException | None = None) -> str:
+    def refusal(self, application: Any = None, error: BaseException | None = None) -> str:
         """At the import's end: what to say if Django is configured for another project, or nothing.
 
-        `error` is what the import has raised.
+        `application` is the callable that the import has made, `error` what it has raised.
         """
         settings = loaded_settings()
         if settings is None:
@@ -42,8 +42,11 @@ class Project:
         if owner == self.application:
             _owners[:] = [(settings, owner)]
             return ""
-        if owner and self.asked is not None and self.asked != configured:
-            wanted = f"the settings module {self.asked!r}"
+        asked = self.asked
+        if asked is None and is_handler(application):
+            asked = _given.get(VARIABLE)
+        if owner and asked is not None and asked != configured:
+            wanted = f"the settings module {asked!r}"
             self._put_back(configured)
         elif error is not None and any(map(_is_second_configure, chain(error))):
             wanted = "settings of its own, by settings.configure()"
@@ -77,7 +80,7 @@ class Project:
     def _put_back(self, configured: str | None) -> None:
         """What this application has put into os.environ would be inherited by the other's child
         processes."""
-        if os.environ.get(VARIABLE) != self.asked:
+        if self.asked is None or os.environ.get(VARIABLE) != self.asked:
             return
         value = configured or self._before
         if value is None:

@@ -14,11 +14,12 @@ import re
 import sys
 
 # An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+from pywsgi._hidden import own_spec
 from pywsgi._target import LoadError
 
 
@@ -53,7 +54,7 @@ class Finder:
             names.append(name)
         file = self.files.get(name)
         if file is None:
-            return None
+            return own_spec(name) if path is None else None
         return importlib.util.spec_from_file_location(name, file, loader=_FileLoader(name, file))
 
 
@@ -72,11 +73,13 @@ def import_file(file: str) -> ModuleType:
             pass
     except OSError as error:
         raise LoadError(f"{file}: {error.strerror}") from None
-    name = _module_name(file)
     folder = os.path.dirname(file)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    finder.files[name] = file
+    # Of two files that are imported side by side only one may take a name.
+    with _naming:
+        name = _module_name(file)
+        finder.files[name] = file
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
     return importlib.import_module(name)
 
 
@@ -107,3 +110,4 @@ def _is_taken(name: str, file: str) -> bool:
 
 
 finder = Finder()
+_naming = allocate_lock()

@@ -42,6 +42,7 @@ from pywsgi._failure import (
     places_of,
     signature,
 )
+from pywsgi._hidden import Hidden, drop_own_frames, folders_of
 from pywsgi._importing import finder, import_file
 from pywsgi._target import LoadError, Reference, Target
 
@@ -65,6 +66,7 @@ class Application:
         self._module = ""
         # Whether the last failure may pass without a change of its files.
         self.may_pass = False
+        _all.add(self)
 
     @property
     def name(self) -> str:
@@ -100,18 +102,35 @@ class Application:
     # Loading.
 
     def _import(self, imported: Sequence[str]) -> Callable[..., Any]:
-        with project(self._target) as django:
+        others = {folder: each.name for each in list(_all) for folder in each._folders()}
+        hidden = Hidden(self._target, self._folders(), others)
+        with project(self._target) as django, hidden.noting():
+
+            def refusal(application: Any = None, error: BaseException | None = None) -> str:
+                if django.asked is not None:
+                    hidden.note(django.asked)
+                return hidden.refusal() or django.refusal(application, error)
+
             try:
                 application = self._load(imported)
             except BaseException as error:
-                advice = django.refusal(error) or self._advice(error)
+                drop_own_frames(error)
+                advice = refusal(error=error) or self._advice(error)
                 if advice:
                     raise LoadError(advice) from error
                 raise
-            refusal = django.refusal()
-            if refusal:
-                raise LoadError(refusal)
+            if refused := refusal(application):
+                raise LoadError(refused)
             return application
+
+    def _folders(self) -> list[str]:
+        """Where its own modules lie."""
+        target = Target.split(self._target)
+        try:
+            target.check()
+        except LoadError:
+            return []
+        return folders_of(target)
 
     def _load(self, imported: Sequence[str]) -> Callable[..., Any]:
         target = Target.split(self._target)
@@ -258,5 +277,6 @@ class Application:
         return ""
 
 
+_all: weakref.WeakSet[Application] = weakref.WeakSet()
 # Applications whose last attempt failed.
 _failed: weakref.WeakSet[Application] = weakref.WeakSet()

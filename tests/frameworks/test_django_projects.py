@@ -3,6 +3,8 @@ second project is refused, because Django holds one project per process."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 ASK = {
@@ -62,9 +64,15 @@ def project(nginx):
 
 @pytest.fixture
 def start(nginx):
-    """`start(one, two)` starts nginx with `/1` and `/2` for these targets, imported in this order."""
+    """`start(one, two)` starts nginx with `/1` and `/2` for these targets. Each further file begins
+    when the first one has been imported, unless they are to be imported side by side."""
 
-    def run(*targets, http: str = ""):
+    def run(*targets, http: str = "", side_by_side: bool = False):
+        if not side_by_side:
+            for file in targets[1:]:
+                if isinstance(file, Path):
+                    gate = "from testkit import gate; gate('first')\n"
+                    file.write_text(gate + file.read_text())
         folders = sorted(folder for folder in nginx.apps.iterdir() if folder.is_dir())
         path = f"python_path {' '.join(map(str, [*folders, nginx.apps]))};"
         server = "".join(
@@ -72,7 +80,11 @@ def start(nginx):
             for number, target in enumerate(targets, start=1)
         )
         nginx.start(server=server, http=f"{path}\n{http}")
-        return nginx.client()
+        client = nginx.client()
+        if not side_by_side:
+            assert client.get("/1").status_code == 200
+            nginx.open_gate("first")
+        return client
 
     return run
 
@@ -107,7 +119,7 @@ def test_two_that_are_imported_side_by_side(nginx, project, start):
     """The second has asked and waits, while the first is imported as a whole."""
     gate = "from testkit import gate; gate('slow')"
     slow, quick = project("site1", "set", more=gate), project("site2", "set")
-    client = start(slow, quick)
+    client = start(slow, quick, side_by_side=True)
     assert client.get("/2").text == "site2 site2.settings"
     nginx.open_gate("slow")
     assert client.get("/1").status_code == 500
@@ -150,6 +162,18 @@ def test_one_that_overrules_python_env(nginx, project, start):
     assert "'site2.settings'" in line
 
 
+def test_one_that_is_overruled_of_python_env(nginx, project, start):
+    slow = project("site1", "nothing", more="from testkit import gate; gate('slow')")
+    quick = project("site2", "set")
+    env = "python_env DJANGO_SETTINGS_MODULE=site1.settings;"
+    client = start(slow, quick, http=env, side_by_side=True)
+    assert client.get("/2").text == "site2 site2.settings"
+    nginx.open_gate("slow")
+    assert client.get("/1").status_code == 500
+    line = nginx.wait_log("asks Django for")
+    assert line.index(str(slow)) < line.index("'site1.settings'") < line.index(str(quick))
+
+
 def test_beside_one_that_is_configured_in_code(nginx, project, start):
     one, two = nginx.app("single", CONFIGURED), project("site2")
     client = start(one, two)
@@ -184,3 +208,18 @@ def test_an_application_without_django_that_sets_the_variable(nginx, start):
     """
     client = start(nginx.app("plain", source), nginx.app("other", source))
     assert client.get("/1").json() == client.get("/2").json() == ["of.nobody", "bytes"]
+
+
+def test_two_projects_of_one_name(nginx, project, start):
+    """Their settings modules have one name as well: the second one's would be the first one's."""
+    one = project("site1")
+    two = nginx.apps / "second" / "site1" / "wsgi.py"
+    for file in ("__init__", "settings", "urls", "wsgi"):
+        source = (one.parent / f"{file}.py").read_text()
+        nginx.app(f"second/site1/{file}", source.replace("site1 ", "second "))
+    client = start(one, two)
+    assert client.get("/2").status_code == 500
+    assert client.get("/1").text == "site1 site1.settings"
+    line = nginx.wait_log("imports 'site1'")
+    assert f"{two.parent}/__init__.py" in line
+    assert f"{one.parent}/__init__.py of {one}" in line
