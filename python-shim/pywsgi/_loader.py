@@ -17,7 +17,6 @@ import functools
 import importlib
 import importlib.machinery
 import inspect
-import os
 import sys
 import time
 import weakref
@@ -25,6 +24,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Callable
 
+from pywsgi._advice import advice
 from pywsgi._callable import check, describe, kind_of, suggestions
 from pywsgi._django import is_half_loaded, keeps, start_again
 from pywsgi._django_project import project
@@ -115,9 +115,9 @@ class Application:
                 application = self._load(imported)
             except BaseException as error:
                 drop_own_frames(error)
-                advice = refusal(error=error) or self._advice(error)
-                if advice:
-                    raise LoadError(advice) from error
+                say = refusal(error=error) or advice(self._target, error, self._has_home)
+                if say:
+                    raise LoadError(say) from error
                 raise
             if refused := refusal(application):
                 raise LoadError(refused)
@@ -247,34 +247,6 @@ class Application:
             if (name == self._module != other._module)
             or not any(is_under(other._directory, file) for file in places_of(module))
         }
-
-    def _advice(self, error: BaseException) -> str:
-        """What is to be said beyond the exception itself, or nothing."""
-        if isinstance(error, SystemExit):
-            return f"{self._target} called sys.exit({error.code!r}) while it was imported"
-        if isinstance(error, KeyboardInterrupt):
-            return f"{self._target} raised KeyboardInterrupt while it was imported"
-        if isinstance(error, LoadError) or not isinstance(error, ImportError):
-            return ""
-        target = Target.split(self._target)
-        place = target.place
-        if not target.is_file:
-            if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
-                return (
-                    f"there is no module {error.name!r} on sys.path; python_path names the"
-                    " directories to add to it"
-                )
-            return ""
-        # The classic: a Django project's wsgi.py, named by its path.
-        folder, file = os.path.split(place)
-        parent, package = os.path.split(folder)
-        itself = (error.name or "").partition(".")[0] == package or "relative" in str(error.msg)
-        if itself and os.path.exists(os.path.join(folder, "__init__.py")):
-            return (
-                f"{place} belongs to the package {package!r}: add `python_path {parent};`, and name"
-                f" it as a module, {package}.{os.path.splitext(file)[0]}"
-            )
-        return ""
 
 
 _all: weakref.WeakSet[Application] = weakref.WeakSet()

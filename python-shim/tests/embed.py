@@ -18,6 +18,7 @@ MODULES = (
     "_streams",
     "_target",
     "_failure",
+    "_advice",
     "_hidden",
     "_importing",
     "_callable",

@@ -333,7 +333,9 @@ def test_its_own_exceptions_come_through(tmp_path: Path) -> None:
     with pytest.raises(SyntaxError):
         Application(str(write(tmp_path / "other.py", "def"))).load()
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        Application(str(write(tmp_path / "third.py", "import no_such_module"))).load()
+        Application(
+            str(write(tmp_path / "third.py", "import no_such_module")), has_home=True
+        ).load()
 
 
 @pytest.mark.parametrize(

@@ -356,3 +356,25 @@ def _dedented(source: str) -> str:
     import textwrap
 
     return textwrap.dedent(source)
+
+
+def test_a_variable_that_nginx_has_cleared(nginx, monkeypatch):
+    monkeypatch.setenv("PYWSGI_SECRET", "hush")
+    path = nginx.app("app", "import os\nos.environ['PYWSGI_SECRET']\n" + _dedented(HELLO))
+    nginx.start(f"wsgi_app {path};")
+    client = nginx.client()
+    assert client.get("/").status_code == 500
+    assert "`python_env PYWSGI_SECRET;`" in nginx.wait_log("nginx clears its environment")
+    assert nginx.log_lines("KeyError: 'PYWSGI_SECRET'")
+    nginx.write_config(f"wsgi_app {path};", http="python_env PYWSGI_SECRET;")
+    nginx.reload()
+    assert client.get("/").text == "hello"
+
+
+def test_a_package_without_python_home(nginx):
+    path = nginx.app("app", "import no_such_package\n" + _dedented(HELLO))
+    nginx.start(f"wsgi_app {path};", python_home=None)
+    assert nginx.client().get("/").status_code == 500
+    line = nginx.wait_log("No python_home is set")
+    assert "'no_such_package'" in line
+    assert "python_path" in line
