@@ -1,14 +1,14 @@
 //! Can the workers' user read a file? Found out by a forked child that becomes that user.
 //!
-//! nginx reads its configuration as root, who can read everything; the workers cannot. access(2) with
-//! another user's groups is not to be had otherwise.
+//! nginx reads its configuration as root, who can read everything; the workers cannot. There is no other way
+//! to ask access(2) with another user's groups.
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::FromRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The user that the workers run as.
 #[derive(Clone, Copy, Debug)]
@@ -36,45 +36,83 @@ impl User {
     }
 }
 
-/// A file that the user cannot open, and the error.
+/// What the workers do with a file or folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Read a file, or a folder's list.
+    Read,
+    /// Find and read what a folder has.
+    List,
+    /// Reach what is below a folder.
+    Search,
+    /// Run a program.
+    Execute,
+}
+
+/// A file that the user cannot use, and the error.
 #[derive(Debug)]
-pub(super) struct Unreadable {
+pub(super) struct Unusable {
     /// Its place among the files.
     pub(super) at: usize,
     pub(super) error: io::Error,
 }
 
-/// Opens each file, as `user` where one is given; the first that cannot be opened comes back.
-pub(super) fn check(user: Option<User>, files: &[&Path]) -> io::Result<Option<Unreadable>> {
+/// Tries each file, as `user` if one is given; the first that cannot be used so comes back.
+pub(super) fn check(user: Option<User>, files: &[(&Path, Need)]) -> io::Result<Option<Unusable>> {
     let failed = match user {
         Some(user) => check_as(user, files)?,
-        None => open_all(&c_paths(files)),
+        None => try_all(&c_paths(files)),
     };
-    Ok(failed.map(|(at, errno)| Unreadable { at, error: io::Error::from_raw_os_error(errno) }))
+    Ok(failed.map(|(at, errno)| Unusable { at, error: io::Error::from_raw_os_error(errno) }))
+}
+
+/// The first folder above a file that the user cannot search.
+pub(super) fn blocking_folder(user: Option<User>, file: &Path) -> io::Result<Option<PathBuf>> {
+    // A symbolic link may lead elsewhere; one that leads nowhere has its own folders alone.
+    let real = file.canonicalize().unwrap_or_else(|_| file.to_path_buf());
+    let mut above: Vec<_> = real.ancestors().skip(1).map(|folder| (folder, Need::Search)).collect();
+    above.reverse();
+    let failed = check(user, &above)?;
+    Ok(failed.and_then(|failed| above.get(failed.at)).map(|(folder, _)| folder.to_path_buf()))
 }
 
 type Failure = (usize, i32);
 
-fn c_paths(files: &[&Path]) -> Vec<CString> {
-    files.iter().map(|file| CString::new(file.as_os_str().as_bytes()).unwrap_or_default()).collect()
+fn c_paths(files: &[(&Path, Need)]) -> Vec<(CString, Need)> {
+    let c_path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    files.iter().map(|(path, need)| (c_path(path), *need)).collect()
 }
 
-fn open_all(paths: &[CString]) -> Option<Failure> {
-    paths.iter().enumerate().find_map(|(at, path)| {
-        // SAFETY: a NUL-terminated path; the descriptor is closed again.
-        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-        if fd < 0 {
-            return Some((at, io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)));
-        }
-        // SAFETY: fd was just opened here.
-        unsafe { libc::close(fd) };
-        None
+fn try_all(paths: &[(CString, Need)]) -> Option<Failure> {
+    paths.iter().enumerate().find_map(|(at, (path, need))| {
+        let reads = matches!(need, Need::Read | Need::List);
+        let runs = matches!(need, Need::List | Need::Search | Need::Execute);
+        let done = (!reads || can_open(path)) && (!runs || can_execute(path));
+        (!done).then(|| (at, io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)))
     })
+}
+
+fn can_open(path: &CStr) -> bool {
+    // SAFETY: a NUL-terminated path; the descriptor is closed again.
+    unsafe {
+        let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if fd >= 0 {
+            libc::close(fd);
+        }
+        fd >= 0
+    }
+}
+
+/// Of a folder: search it.
+fn can_execute(path: &CStr) -> bool {
+    // SAFETY: a NUL-terminated path. The child is that user for access(2), too: setuid(2) of root sets all
+    // its ids.
+    unsafe { libc::access(path.as_ptr(), libc::X_OK) == 0 }
 }
 
 /// nginx's SIGCHLD handler reaps this child, so its outcome comes through a pipe: nothing where all is
 /// well, else which file and which error.
-fn check_as(user: User, files: &[&Path]) -> io::Result<Option<Failure>> {
+fn check_as(user: User, files: &[(&Path, Need)]) -> io::Result<Option<Failure>> {
     // Allocated before the fork: the child makes system calls only.
     let paths = c_paths(files);
     let mut ends = [0; 2];
@@ -86,7 +124,7 @@ fn check_as(user: User, files: &[&Path]) -> io::Result<Option<Failure>> {
     // SAFETY: the child calls only what is async-signal-safe, and leaves by _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        let failure = if become_user(user) { open_all(&paths) } else { Some((0, libc::EPERM)) };
+        let failure = if become_user(user) { try_all(&paths) } else { Some((0, libc::EPERM)) };
         if let Some((at, errno)) = failure {
             let report = [at as i32, errno];
             // SAFETY: eight bytes into a pipe that is open; nobody to tell of an error.

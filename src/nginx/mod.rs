@@ -17,6 +17,7 @@ mod inline;
 mod lines;
 mod log;
 mod module;
+mod needed;
 mod output;
 mod process;
 mod python_home;

@@ -12,8 +12,9 @@ use nginx_sys::{ngx_log_t, ngx_msec_t};
 use super::{ConfError, Place};
 use crate::bridge::config::{AppConfig, PoolConfig, PythonConfig, WorkerConfig};
 use crate::bridge::log::Level;
-use crate::nginx::access;
+use crate::nginx::access::{self, Need};
 use crate::nginx::log;
+use crate::nginx::needed::{self, Needed};
 use crate::nginx::signals;
 use crate::nginx::target::Target;
 
@@ -39,8 +40,10 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) finalize: Option<(bool, Duration)>,
     pub(in crate::nginx) drain_timeout: Option<ngx_msec_t>,
     apps: Vec<AppConfig>,
-    /// What the workers' user must be able to read, and the directive that names it.
-    pub(in crate::nginx) readable: Vec<(&'static str, PathBuf, Place)>,
+    /// What the workers' user must be able to use, as the directives name it.
+    needed: Vec<Needed>,
+    /// The applications that are modules.
+    modules: Vec<(String, Place)>,
     /// The `error_log` of each location.
     location_logs: Vec<*mut ngx_log_t>,
     /// Those of each application's locations.
@@ -158,32 +161,67 @@ impl MainConf {
         }
     }
 
-    /// Can the workers' user read all that the directives name?
+    /// The workers' user must be able to use that file or folder.
+    pub(in crate::nginx) fn need(
+        &mut self,
+        directive: &'static str,
+        path: PathBuf,
+        need: Need,
+        place: &Place,
+    ) {
+        self.needed.push(Needed { directive, path, need, place: place.clone() });
+    }
+
+    /// Can the workers' user use all that the directives name?
     pub(in crate::nginx) fn check_files(
         &self,
         user: Option<access::User>,
     ) -> Result<(), ConfError> {
-        let files: Vec<&Path> = self.readable.iter().map(|(_, path, _)| path.as_path()).collect();
-        let unreadable = access::check(user, &files).map_err(|error| {
-            ConfError(format!("the files that the workers read cannot be checked: {error}"))
-        })?;
-        let Some(access::Unreadable { at, error }) = unreadable else {
-            return Ok(());
-        };
-        let Some((directive, path, place)) = self.readable.get(at) else {
-            return Ok(());
-        };
-        let who = match user {
-            Some(user) => format!("the workers' user (uid {})", user.uid),
-            None => "this user".to_owned(),
-        };
-        Err(ConfError(format!(
-            "{directive} \"{}\" cannot be read by {who}: {error}; let that user read it, and search the \
-             folders above it in {}:{}",
-            path.display(),
-            place.file,
-            place.line
-        )))
+        let mut all = Vec::new();
+        for named in &self.needed {
+            let Needed { directive, path, place, .. } = named;
+            all.push(named.clone());
+            let more = match *directive {
+                "python_home" if path.is_dir() => self.needed_of_home(path),
+                "python_path" if needed::is_site(path) => needed::installed(path),
+                _ => Vec::new(),
+            };
+            all.extend(more.into_iter().map(|(path, need)| Needed {
+                directive,
+                path,
+                need,
+                place: place.clone(),
+            }));
+        }
+        let mut folders = self.path.clone();
+        folders.extend(self.home.as_deref().map(needed::site_packages));
+        for (module, place) in &self.modules {
+            let parts = needed::of_module(module, &folders).into_iter();
+            all.extend(parts.map(|(path, need)| Needed {
+                directive: "wsgi_app",
+                path,
+                need,
+                place: place.clone(),
+            }));
+        }
+        needed::check(user, &all)
+    }
+
+    fn needed_of_home(&self, home: &Path) -> Vec<(PathBuf, Need)> {
+        let mut all = Vec::new();
+        let config = home.join("pyvenv.cfg");
+        if config.exists() {
+            all.push((config, Need::Read));
+            // With `python_executable` nobody runs the environment's own.
+            if self.executable.is_none() {
+                all.push((home.join("bin/python3"), Need::Execute));
+            }
+        }
+        let site = needed::site_packages(home);
+        if site.exists() {
+            all.extend(needed::installed(&site));
+        }
+        all
     }
 
     /// A number for one more location of that application, and where it logs.
@@ -216,8 +254,10 @@ impl MainConf {
         if let Some(at) = self.apps.iter().position(|known| *known == app) {
             return at;
         }
-        if let Some(file) = Target::split(&app.target).file() {
-            self.readable.push(("wsgi_app", file.to_path_buf(), place.clone()));
+        let target = Target::split(&app.target);
+        match target.file() {
+            Some(file) => self.need("wsgi_app", file.to_path_buf(), Need::Read, place),
+            None => self.modules.push((target.place.to_owned(), place.clone())),
         }
         self.apps.push(app);
         self.apps.len() - 1

@@ -10,6 +10,7 @@ use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_str_t};
 use super::reader::{Directive, set, setter};
 use crate::bridge::config::PoolConfig;
 use crate::bridge::log::Level;
+use crate::nginx::access::Need;
 use crate::nginx::conf::{self, ConfError, DEFAULT_MAX_QUEUE, MainConf, Place, Variable};
 use crate::nginx::python_home;
 
@@ -20,11 +21,7 @@ setter!(python_home, MainConf, |directive| {
         .map_err(|what| directive.error(format!("\"{}\" {what}", home.display())))?;
     // SAFETY: nginx is reading.
     let place = unsafe { conf::place(directive.cf) };
-    directive.conf.readable.push(("python_home", home.clone(), place.clone()));
-    let config = home.join("pyvenv.cfg");
-    if config.exists() {
-        directive.conf.readable.push(("python_home", config, place));
-    }
+    directive.conf.need("python_home", home.clone(), Need::List, &place);
     directive.conf.home = Some(home);
     Ok(())
 });
@@ -37,7 +34,7 @@ setter!(python_path, MainConf, |directive| {
         }
         // SAFETY: nginx is reading.
         let place = unsafe { conf::place(directive.cf) };
-        directive.conf.readable.push(("python_path", path.clone(), place));
+        directive.conf.need("python_path", path.clone(), Need::List, &place);
         directive.conf.path.push(path);
     }
     Ok(())
@@ -51,6 +48,9 @@ setter!(python_executable, MainConf, |directive| {
     if !executable {
         return Err(directive.error(format!("\"{}\" is not an executable file", path.display())));
     }
+    // SAFETY: nginx is reading.
+    let place = unsafe { conf::place(directive.cf) };
+    directive.conf.need("python_executable", path.clone(), Need::Execute, &place);
     directive.conf.executable = Some(path);
     Ok(())
 });
