@@ -109,9 +109,9 @@ def watch_environment() -> None:
 
     def note(key: Any, value: Any) -> None:
         running = _running.get(get_ident())
-        # os.environb has keys of bytes.
+        # os.environb has keys of bytes. To Django an empty value is none.
         if running is not None and isinstance(key, str) and key == VARIABLE:
-            running.asked = value
+            running.asked = value if isinstance(value, str) and value else None
 
     @functools.wraps(set_item)
     def noted_set_item(self: Any, key: Any, value: Any) -> None:

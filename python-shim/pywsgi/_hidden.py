@@ -15,19 +15,24 @@ import types
 
 # An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
 from _thread import allocate_lock, get_ident
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from pywsgi._failure import chain, directory_of, is_installed, is_under
 from pywsgi._target import Target
 
 
-def folders_of(target: Target) -> list[str]:
+def folders_of(target: Target, added: Container[str]) -> list[str]:
     """Where an application's own top-level modules lie: beside its file, and in the entries of
-    sys.path that hold it. Not where packages are installed, which are for all."""
+    sys.path that hold it, but for those that were `added` for the file of an application. Not where
+    packages are installed, which are for all."""
     directory = directory_of(target)
-    entries = sys.path if target.is_file else []
-    holders = [entry for entry in entries if is_under(os.path.abspath(entry), target.place)]
+    entries = [entry for entry in sys.path if isinstance(entry, str) and entry not in added]
+    holders = [
+        entry
+        for entry in entries
+        if target.is_file and is_under(os.path.abspath(entry), target.place)
+    ]
     folders = [folder for folder in [directory, *holders] if folder is not None]
     own = [os.path.realpath(folder) for folder in folders]
     return list(dict.fromkeys(f for f in own if not is_installed(os.path.join(f, ""))))

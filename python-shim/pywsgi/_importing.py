@@ -32,6 +32,8 @@ class Finder:
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
+        # The folders of these files that were put on sys.path for them.
+        self.folders: set[str] = set()
         self._recording: dict[int, list[str]] = {}
 
     @contextlib.contextmanager
@@ -79,6 +81,7 @@ def import_file(file: str) -> ModuleType:
         name = _module_name(file)
         finder.files[name] = file
         if folder not in sys.path:
+            finder.folders.add(folder)
             sys.path.insert(0, folder)
     return importlib.import_module(name)
 

@@ -130,7 +130,7 @@ class Application:
             target.check()
         except LoadError:
             return []
-        return folders_of(target)
+        return folders_of(target, finder.folders)
 
     def _load(self, imported: Sequence[str]) -> Callable[..., Any]:
         target = Target.split(self._target)

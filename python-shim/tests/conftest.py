@@ -45,6 +45,7 @@ def interpreter() -> Iterator[None]:
     yield
     sys.path[:] = path
     finder.files.clear()
+    finder.folders.clear()
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 

@@ -110,6 +110,18 @@ def test_the_module_of_the_other_s_file_itself(tmp_path: Path) -> None:
     assert "imports 'app'" in refused(two)
 
 
+@pytest.mark.parametrize("first", ["site", "site/admin"])
+def test_one_application_s_folder_within_the_other_s(tmp_path: Path, first: str) -> None:
+    folders = {name: tmp_path / name for name in ("site", "site/admin")}
+    for folder in folders.values():
+        write(folder / "config.py")
+    apps = {name: application(folder / "wsgi.py") for name, folder in folders.items()}
+    [second] = set(folders) - {first}
+    assert works(apps[first])
+    message = refused(apps[second])
+    assert f"its own {folders[second]}/config.py, and gets {folders[first]}/config.py" in message
+
+
 def test_modules_of_packages_that_python_path_names(tmp_path: Path) -> None:
     sys.path[:0] = [str(tmp_path / "one"), str(tmp_path / "two")]
     for name in ("one", "two"):
