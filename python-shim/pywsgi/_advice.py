@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.machinery
 import os
+import stat
 import sys
 import traceback
 
-from pywsgi._failure import chain
+from pywsgi._failure import chain, searched_folders
 from pywsgi._target import LoadError, Target
 
 
@@ -20,10 +21,43 @@ def advice(target: str, error: BaseException, has_home: bool) -> str:
     if isinstance(error, LoadError) and error.__cause__ is None:
         return ""
     return (
-        _of_target(Target.split(target), error, has_home)
+        _of_closed_folder(error)
+        or _of_target(Target.split(target), error, has_home)
         or _of_environment(error)
         or _of_packages(error, has_home)
     )
+
+
+def _of_closed_folder(error: BaseException) -> str:
+    """Python passes over a folder that it cannot read, and says that there is no such module."""
+    name = _missing_module(error)
+    package, _, last = name.rpartition(".")
+    for folder in searched_folders(package) if name else ():
+        for each in (folder, os.path.join(folder, last)):
+            if _is_closed(each):
+                return (
+                    f"there is no module {name!r} among those that the workers' user (uid"
+                    f" {os.geteuid()}) can find: it cannot read and search the folder {each}"
+                    " (chmod o+rx)"
+                )
+    return ""
+
+
+def _is_closed(folder: str) -> bool:
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return is_folder and not os.access(folder, os.R_OK | os.X_OK)
+
+
+def _missing_module(error: BaseException) -> str:
+    """The name of the module that has not been found, or nothing."""
+    if isinstance(error, LoadError):  # A factory has raised.
+        error = error.__cause__ or error
+    return error.name or "" if isinstance(error, ModuleNotFoundError) else ""
 
 
 def _of_target(target: Target, error: BaseException, has_home: bool) -> str:
@@ -79,14 +113,13 @@ def _missing_variable(error: BaseException) -> str | None:
 
 def _of_packages(error: BaseException, has_home: bool) -> str:
     """A package that is installed elsewhere."""
-    if isinstance(error, LoadError):  # A factory has raised.
-        error = error.__cause__ or error
-    if has_home or not isinstance(error, ModuleNotFoundError) or not error.name:
+    name = _missing_module(error)
+    if has_home or not name or "." in name:
         return ""
-    if "." in error.name or importlib.machinery.PathFinder.find_spec(error.name) is not None:
+    if importlib.machinery.PathFinder.find_spec(name) is not None:
         return ""
     return (
-        f"there is no module {error.name!r} on sys.path. No python_home is set, so that only the"
+        f"there is no module {name!r} on sys.path. No python_home is set, so that only the"
         f" packages of {sys.prefix} are there: python_home names the virtual environment of the"
         " applications, and python_path further directories"
     )

@@ -89,7 +89,7 @@ def _real(file: object) -> Iterator[str]:
 def candidates(name: str) -> Iterator[str]:
     """Wherever a module of that name could appear."""
     package, _, last = name.rpartition(".")
-    for folder in _folders(package):
+    for folder in searched_folders(package):
         base = os.path.join(folder, last)
         yield base
         yield os.path.join(base, "__init__.py")
@@ -97,7 +97,7 @@ def candidates(name: str) -> Iterator[str]:
             yield base + suffix
 
 
-def _folders(package: str) -> list[str]:
+def searched_folders(package: str) -> list[str]:
     """Where the modules of a package are looked for, even if it has not been imported; of "", the
     top-level modules."""
     if not package:
@@ -106,7 +106,7 @@ def _folders(package: str) -> list[str]:
     if known is not None:
         return [os.path.abspath(entry) for entry in known]
     parent, _, last = package.rpartition(".")
-    return [os.path.join(folder, last) for folder in _folders(parent)]
+    return [os.path.join(folder, last) for folder in searched_folders(parent)]
 
 
 def directory_of(target: Target) -> str | None:

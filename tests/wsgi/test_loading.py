@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 
 import pytest
+from rawhttp import wait_for
 
 HELLO = """
     def application(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"hello"]
 """
+
+
+def until_ok(client, text: str) -> None:
+    """What no file's change can tell is tried again after a pause."""
+    wait_for(lambda: client.get("/").text == text, 60, f"the answer {text!r}")
 
 
 def touch_later(path) -> None:
@@ -378,3 +384,23 @@ def test_a_package_without_python_home(nginx):
     line = nginx.wait_log("No python_home is set")
     assert "'no_such_package'" in line
     assert "python_path" in line
+
+
+@pytest.mark.parametrize("closed", ["shop", "shop/parts"])
+def test_a_module_in_a_folder_that_cannot_be_read(nginx, closed):
+    source = "import config, parts.one\n" + _dedented(HELLO)
+    path = nginx.app("shop/wsgi", source)
+    nginx.app("shop/config", "")
+    nginx.app("shop/parts/__init__", "")
+    nginx.app("shop/parts/one", "")
+    folder = nginx.apps / closed
+    folder.chmod(0o111)
+    nginx.start(f"wsgi_app {path};", python_home=None)
+    if nginx.user != "root":
+        client = nginx.client()
+        assert client.get("/").status_code == 500
+        line = nginx.wait_log("cannot read and search")
+        assert f"the folder {folder} (chmod" in line
+        folder.chmod(0o755)
+        until_ok(client, "hello")
+    folder.chmod(0o755)
