@@ -110,6 +110,12 @@ impl Callbacks {
         Ok(state.after.len() == 1)
     }
 
+    /// How many wait to be called when the client leaves, and when the response is over.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.on_gone.len(), state.after.len())
+    }
+
     /// Event loop: nobody waits any more. True where somebody is to be called.
     pub(crate) fn set_gone(&self, why: Gone) -> bool {
         let mut state = lock(&self.state);

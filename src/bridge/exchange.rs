@@ -135,6 +135,11 @@ impl Exchange {
         self.phase.load(Ordering::SeqCst) == DONE
     }
 
+    /// How many callbacks of [`on_gone`](Self::on_gone) and of [`after`](Self::after) wait.
+    pub(crate) fn callbacks_waiting(&self) -> (usize, usize) {
+        self.callbacks.waiting()
+    }
+
     /// Thread: to be called when the client is gone while the application runs. Comes back where that is
     /// so already.
     pub(crate) fn on_gone(&self, callback: Callback) -> Option<Callback> {

@@ -34,7 +34,7 @@ use super::config::Buffering;
 use super::loan::{Loan, Loans};
 use super::spill;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
-use crate::http::header::Field;
+use crate::http::header::{Field, field_size};
 use crate::http::response::ResponseHead;
 
 /// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
@@ -101,8 +101,7 @@ pub(crate) enum Overflow {
 #[error("the early hints of this request are longer than {MAX_HINTS} bytes in all")]
 pub(crate) struct TooManyHints;
 
-/// Bytes of all early hints of a request, each field counted as HTTP/2 counts it (RFC 9113, section
-/// 6.5.2): names, values, and 32 bytes. Until a client takes them they wait in memory, as no block does.
+/// Bytes of all early hints of a request ([`field_size`]). Until a client takes them they wait in memory, as no block does.
 pub(crate) const MAX_HINTS: usize = 1 << 20;
 
 /// What did not fit; for [`Output::push_blocking`], or inline for [`Output::push_some`].
@@ -218,7 +217,7 @@ impl Output {
         fields: Vec<Field>,
         announce: impl Fn(),
     ) -> Result<(), TooManyHints> {
-        let size: usize = fields.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
+        let size: usize = fields.iter().map(|(name, value)| field_size(name, value)).sum();
         let news = {
             let mut state = lock(&self.state);
             if state.closed || state.started {

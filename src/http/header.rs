@@ -190,6 +190,12 @@ pub(crate) enum HeaderError {
 /// A field as name and value.
 pub(crate) type Field = (Vec<u8>, Vec<u8>);
 
+/// How much a field counts where many of them are bounded: as HTTP/2 counts it (RFC 9113, section 6.5.2), for one
+/// without a byte takes memory, too.
+pub(crate) fn field_size(name: &[u8], value: &[u8]) -> usize {
+    name.len() + value.len() + 32
+}
+
 /// Refuses a name that is not a token (RFC 9110, sections 5.1 and 5.6.2).
 pub(crate) fn check_name(name: &[u8]) -> Result<(), HeaderError> {
     if name.is_empty() {

@@ -220,7 +220,9 @@ def take_answers(talk: Talk, requests: list[Request]) -> bool:
         try:
             answer = talk.answer(head_only=request.method == "HEAD")
         except AssertionError as error:
-            if may_be_cut(talk.case, at):
+            # Of one that failed nothing may have gone, where the client has not taken those before.
+            unsent = not talk.case.lockstep and not request.plan.sound and not talk.pending
+            if unsent or may_be_cut(talk.case, at):
                 return False
             raise Finding(f"request {at} ({request.describe()}): {error}") from error
         if not answer.complete and may_be_cut(talk.case, at):

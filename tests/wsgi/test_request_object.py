@@ -688,3 +688,28 @@ def test_what_is_raised_from_a_client_that_has_gone_is_said_at_info(nginx):
     connection.reset()
     assert "[info]" in nginx.wait_log("ValueError: the protocol was broken off")
     assert "[error]" not in nginx.error_log()
+
+
+@pytest.mark.parametrize("method", ["on_disconnect", "after_response"])
+def test_callbacks_without_an_end_are_refused(nginx, method):
+    app = nginx.app(
+        "many",
+        f"""
+        def application(environ, start_response):
+            register = environ["pywsgi.request"].{method}
+            called = []
+            text = "all"
+            for number in range(10_001):
+                try:
+                    register(lambda: called.append(1))
+                except RuntimeError as error:
+                    text = f"{{number}}: {{error}}"
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [text.encode()]
+        """,
+    )
+    nginx.start(f"wsgi_app {app};")
+    assert nginx.client().get("/").text == (
+        f"10000: {method}: 10000 callbacks of this request wait already; register one that does the"
+        " work of all"
+    )

@@ -535,7 +535,7 @@ def test_any_callable_is_an_application(nginx):
 
 
 @pytest.mark.parametrize("http2", [False, True])
-@pytest.mark.parametrize(("count", "size"), [(1, 1 << 22), (600, 2000)])
+@pytest.mark.parametrize(("count", "size"), [(1, 1 << 22), (600, 2000), (40_000, 0)])
 def test_headers_that_no_client_would_take(nginx, serve, http2, count, size):
     serve(
         f"""
@@ -551,10 +551,22 @@ def test_headers_that_no_client_would_take(nginx, serve, http2, count, size):
     nginx.wait_log("start_response's headers are longer than 1048576 bytes in all")
 
 
+def test_a_status_that_no_client_would_take(nginx, serve, fetch):
+    serve(
+        """
+        def application(environ, start_response):
+            start_response("200 " + "O" * (1 << 21), [])
+            return [b"x"]
+        """
+    )
+    assert fetch().status == 500
+    nginx.wait_log("start_response's status is longer than 1048576 bytes")
+
+
 LONGEST = """
     def application(environ, start_response):
         headers = [(f"X-{number:03}", "v" * 10) for number in range(50)]
-        headers.append(("X-Long", "v" * (1048576 - 50 * 15 - 6)))
+        headers.append(("X-Long", "v" * (1048576 - 50 * 47 - 40)))
         start_response("200 OK", headers)
         return [b"x"]
 """
@@ -564,7 +576,7 @@ def test_the_longest_headers(serve, fetch):
     serve(LONGEST)
     response = fetch()
     assert (response.status, response.body) == (200, b"x")
-    assert len(response.get("X-Long")) == 1048576 - 50 * 15 - 6
+    assert len(response.get("X-Long")) == 1048576 - 50 * 47 - 40
 
 
 def test_the_longest_headers_with_http_2(nginx, serve):

@@ -72,8 +72,9 @@ impl Request {
     }
 
     fn on_disconnect(&self, callback: Py<PyAny>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if let Some(at_once) =
-            self.job(py)?.on_gone(wrap(callback.clone_ref(py), "on_disconnect's callback"))
+        let job = self.job(py)?;
+        check_count(job.callbacks_waiting().0, "on_disconnect")?;
+        if let Some(at_once) = job.on_gone(wrap(callback.clone_ref(py), "on_disconnect's callback"))
         {
             at_once.call();
         }
@@ -81,8 +82,9 @@ impl Request {
     }
 
     fn after_response(&self, callback: Py<PyAny>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if let Some(at_once) =
-            self.job(py)?.after(wrap(callback.clone_ref(py), "after_response's callback"))
+        let job = self.job(py)?;
+        check_count(job.callbacks_waiting().1, "after_response")?;
+        if let Some(at_once) = job.after(wrap(callback.clone_ref(py), "after_response's callback"))
         {
             at_once.call();
         }
@@ -102,6 +104,20 @@ impl Request {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("<pywsgi.Request {}>", self.id(py)?))
     }
+}
+
+/// So many callbacks of each kind may wait for one request. A stream without an end that registers one for each of
+/// its events would fill the memory.
+const MAX_CALLBACKS: usize = 10_000;
+
+fn check_count(waiting: usize, method: &str) -> PyResult<()> {
+    if waiting >= MAX_CALLBACKS {
+        return Err(PyRuntimeError::new_err(format!(
+            "{method}: {MAX_CALLBACKS} callbacks of this request wait already; register one that does the \
+             work of all"
+        )));
+    }
+    Ok(())
 }
 
 /// `callback` as something to call once on a Python thread; what it raises is logged after `what`.

@@ -18,8 +18,9 @@ use crate::http::response::{Dropped, ResponseHead};
 use crate::http::status;
 use crate::python::attached::Attached;
 
-/// Bytes of a response's headers, or of its trailers, names and values in all. No client takes as much, and HTTP/2 cannot send
-/// a field of 2 MB: nginx says that at its level `crit` (`ngx_http_v2_header_filter`).
+/// Bytes of a response's reason phrase and headers, or of its trailers, in all ([`header::field_size`]). No client takes as
+/// much, and HTTP/2 cannot send a field of 2 MB: nginx says that at its level `crit`
+/// (`ngx_http_v2_header_filter`).
 const MAX_HEAD: usize = 1 << 20;
 
 /// `start_response` of one request, and the `write` that it returns. Both are methods of it: CPython calls a
@@ -145,7 +146,12 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
     })?;
     let head = ResponseHead::with_capacity(parsed.code, parsed.reason, list.len());
     let mut start = Start { head, buffering: None, trailers: false, dropped: None };
-    let mut size = 0;
+    let mut size = parsed.reason.len();
+    if size > MAX_HEAD {
+        return Err(PyValueError::new_err(format!(
+            "start_response's status is longer than {MAX_HEAD} bytes"
+        )));
+    }
     for field in list.iter() {
         let pair = field.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
         let Some(pair) = pair else {
@@ -157,10 +163,11 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
         let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
         let name = text(&name, "a header's name")?;
         let value = text(&value, "a header's value")?;
-        size += name.len() + value.len();
+        size += header::field_size(name, value);
         if size > MAX_HEAD {
             return Err(PyValueError::new_err(format!(
-                "start_response's headers are longer than {MAX_HEAD} bytes in all"
+                "start_response's headers are longer than {MAX_HEAD} bytes in all, of which each counts as \
+                 its name, its value and 32 bytes"
             )));
         }
         add(&mut start, name, value).map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -209,10 +216,11 @@ pub(super) fn fields(pairs: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<Field
     for pair in pairs.try_iter()? {
         let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
         let (name, value) = (text(&name, &name_is)?, text(&value, &value_is)?);
-        size += name.len() + value.len();
+        size += header::field_size(name, value);
         if size > MAX_HEAD {
             return Err(PyValueError::new_err(format!(
-                "{what}'s fields are longer than {MAX_HEAD} bytes in all"
+                "{what}'s fields are longer than {MAX_HEAD} bytes in all, of which each counts as its name, \
+                 its value and 32 bytes"
             )));
         }
         fields.push((name.to_vec(), header::trim(value).to_vec()));
