@@ -145,7 +145,7 @@ const VARIABLES: &[Names] = &[
     Names {
         since: 0,
         names: "ngx_core_module ngx_current_msec ngx_cycle ngx_event_timer_rbtree ngx_http_core_get_method \
-                ngx_http_core_module ngx_http_module ngx_posted_events ngx_posted_next_events ngx_process",
+                ngx_http_core_module ngx_http_module ngx_posted_events ngx_posted_next_events ngx_process ngx_worker",
     },
     Names { since: 1_029_000, names: "ngx_http_top_early_hints_filter" },
 ];
@@ -159,7 +159,7 @@ const NUMBERS: &[Names] = &[Names {
             NGX_HTTP_LIF_CONF NGX_HTTP_LOC_CONF NGX_HTTP_LOG_UNSAFE NGX_HTTP_MAIN_CONF NGX_HTTP_MODULE \
             NGX_HTTP_NOT_FOUND NGX_HTTP_REQUEST_TIME_OUT NGX_HTTP_SERVICE_UNAVAILABLE \
             NGX_HTTP_SPECIAL_RESPONSE NGX_HTTP_SRV_CONF NGX_HTTP_VERSION_11 \
-            NGX_HTTP_VERSION_20 NGX_HTTP_WRITE_BUFFERED NGX_LOG_ALERT NGX_LOG_EMERG NGX_LOG_ERR NGX_LOG_INFO NGX_LOG_NOTICE NGX_LOG_WARN NGX_OK \
+            NGX_HTTP_VERSION_20 NGX_HTTP_WRITE_BUFFERED NGX_LOG_ALERT NGX_LOG_EMERG NGX_LOG_ERR NGX_LOG_INFO NGX_LOG_NOTICE NGX_LOG_WARN NGX_MAX_PROCESSES NGX_OK \
             NGX_OPEN_FILE_DIRECTIO_OFF NGX_PROCESS_SINGLE NGX_PROCESS_WORKER NGX_TIMER_LAZY_DELAY \
             nginx_version",
 }];

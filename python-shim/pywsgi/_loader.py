@@ -95,6 +95,13 @@ class Application:
             other._leave_to(self)
         return application
 
+    def put_off(self) -> None:
+        """The import has ended the last worker: another one may succeed after a change of the
+        target's own file, or after a pause."""
+        target = Target.split(self._target)
+        files = [target.place] if target.is_file else candidates(target.place)
+        self._watched = {file: signature(file) for file in files}
+
     def changed(self) -> bool:
         """Whether a file that the last failure concerns differs from what it was then."""
         return any(signature(path) != then for path, then in self._watched.items())
@@ -221,7 +228,7 @@ class Application:
             start_again()
             return list(self._left_behind)
         self._forget()
-        if self._watched or is_half_loaded():
+        if self in _failed or is_half_loaded():
             start_again()
         return []
 

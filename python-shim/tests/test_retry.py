@@ -292,3 +292,16 @@ def test_the_module_of_the_target_itself_is_imported_anew_whoever_else_lives_the
     assert works(Application(str(write(tmp_path / "good.py", GOOD))))
     write(tmp_path / "broken.py", GOOD, age=8)
     assert works(broken)
+
+
+def test_a_file_that_has_ended_the_worker_before(tmp_path: Path) -> None:
+    file = write(tmp_path / "shop.py", GOOD)
+    for target in (str(file), "shop"):
+        application = Application(target)
+        sys.path.insert(0, str(tmp_path))
+        application.put_off()
+        assert not application.changed()
+        write(file, GOOD, age=9)
+        assert application.changed()
+        assert works(application)
+        write(file, GOOD)

@@ -11,6 +11,7 @@ use super::exchange::{Exchange, Job};
 use super::id::{RequestId, Table};
 use super::input::Input;
 use super::log::Level;
+use super::marks::Marks;
 use super::worker::Worker;
 use crate::http::head::RequestHead;
 
@@ -50,6 +51,7 @@ pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
         pools,
     };
     Arc::new(Worker::new(config, 0).unwrap())
+    Arc::new(Worker::new(config, Marks::take_over(None, 0)).unwrap())
 }
 
 pub(super) fn ids<const N: usize>() -> [RequestId; N] {

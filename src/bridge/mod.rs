@@ -12,6 +12,7 @@
 //! | [`Pool`](pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `rest` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
+//! | [`Marks`](marks::Marks) | `take_over` | all else |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](inline::Inline) | all; it is then a Python thread as well | |
 //!
@@ -35,6 +36,7 @@ pub(crate) mod inline;
 pub(crate) mod input;
 pub(crate) mod loan;
 pub(crate) mod log;
+pub(crate) mod marks;
 pub(crate) mod output;
 pub(crate) mod panics;
 pub(crate) mod pool;

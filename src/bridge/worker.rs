@@ -15,6 +15,7 @@ use super::exchange::Job;
 use super::gate::{Gate, Passage};
 use super::inline::Inline;
 use super::loan::Loans;
+use super::marks::Marks;
 use super::pool::{Pool, Refused};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use super::tasks::{Task, Tasks};
@@ -26,6 +27,7 @@ pub(crate) struct Worker {
     pub(crate) pools: Vec<Arc<Pool>>,
     /// One per application.
     pub(crate) gates: Vec<Gate>,
+    pub(crate) marks: Marks,
     pub(crate) tasks: Tasks,
     pub(crate) callers: Callers,
     pub(super) loans: Arc<Loans>,
@@ -75,6 +77,7 @@ pub(crate) enum Refusal {
 impl Worker {
     /// `least`: no descriptor of its own has a lower number.
     pub(crate) fn new(config: WorkerConfig, least: RawFd) -> io::Result<Self> {
+    pub(crate) fn new(config: WorkerConfig, marks: Marks) -> io::Result<Self> {
         let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         Ok(Self {
@@ -82,6 +85,7 @@ impl Worker {
             events: Events::new(least)?,
             pools,
             gates,
+            marks,
             tasks: Tasks::new(),
             callers: Callers::default(),
             loans: Loans::new(),

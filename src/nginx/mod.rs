@@ -23,6 +23,7 @@ mod process;
 mod python_home;
 mod request;
 mod response;
+mod shared;
 mod signals;
 mod sys;
 mod target;

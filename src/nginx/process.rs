@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nginx_sys::{
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_add_timer, ngx_close_connection, ngx_connection_t,
-    ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_process,
+    ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_process, ngx_worker,
 };
 
 use super::children;
@@ -398,6 +398,9 @@ unsafe fn make(cycle: *mut ngx_cycle_t, main: &MainConf) -> std::io::Result<&'st
     unsafe {
         let worker = Arc::new(Worker::new(main.worker_config(), beyond_nginxs(cycle))?);
         let connection = wake::listen(cycle, worker.events.fd())
+        let worker = Arc::new(Worker::new(main.worker_config(), main.marks(ngx_worker))?);
+        let fd = worker.events.fd();
+        let connection = wake::listen(cycle, fd)
             .ok_or_else(|| std::io::Error::other("nginx has no connection for its eventfd"))?;
         let shutdown_timeout = conf::nginx_core_conf(cycle).shutdown_timeout;
         let nginxs = (shutdown_timeout > 0 && shutdown_timeout != ngx_msec_t::MAX)

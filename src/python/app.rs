@@ -5,6 +5,9 @@
 //! another thread than the request's, one attempt at a time for an application. The request that begins the
 //! attempt waits for it at the [gate](crate::bridge::gate). After a change the others wait as well, for what
 //! they would be told is no longer true; after a pause they are answered 500 at once.
+//!
+//! An import that has killed the worker ([`crate::bridge::marks`]) is put off in the next one as if it had failed
+//! there. After one such death the others wait as well, as at a worker's start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,6 +23,7 @@ use super::shim;
 use crate::bridge::config::AppConfig;
 use crate::bridge::exchange::Job;
 use crate::bridge::log::{About, Level};
+use crate::bridge::marks::Died;
 use crate::http::response::Dropped;
 
 pub(super) struct App {
@@ -47,6 +51,8 @@ struct Failure {
     attempts: Attempts,
     /// Another attempt is on its way.
     running: Option<Why>,
+    /// One worker has died of the import, and only one: the cause may have been another.
+    died_once: bool,
 }
 
 /// Why a failed import is tried again.
@@ -56,6 +62,8 @@ enum Why {
     Changed,
     /// The pause is over.
     Due,
+    /// The pause after the death of one worker is over.
+    Restart,
 }
 
 /// What becomes of a request at its application.
@@ -119,6 +127,37 @@ impl App {
         failure.running = None;
     }
 
+    /// The last worker died while it imported the application: as if an attempt of this one had failed.
+    pub(super) fn put_off(&self, py: Python<'_>, runtime: &Runtime, died: Died) {
+        let Died { times, process, pause } = died;
+        let is_first = times == 1;
+        let times = match times {
+            1 => String::new(),
+            _ => format!(", as {} before it", times - 1),
+        };
+        let text = format!(
+            "worker process {process} died while it imported application \"{}\"{times}; its locations answer 500, \
+             and the next request after {} s, or after a change of its file, tries again. nginx's main log says how \
+             process {process} exited",
+            self.target,
+            pause.as_secs(),
+        );
+        // A change of its files is then seen.
+        if let Err(error) = self.loader.call_method0(py, "put_off") {
+            logging::exception(py, runtime, "the application's files cannot be watched", &error);
+        }
+        {
+            let now = Instant::now();
+            let mut failure = self.failure();
+            failure.report.clone_from(&text);
+            failure.said.clone_from(&text);
+            failure.attempts.put_off(now + pause);
+            failure.died_once = is_first;
+            failure.attempts.say(now);
+        }
+        logging::write_about(py, Level::Error, &About::App(self.at), &text);
+    }
+
     fn say_imported(&self, py: Python<'_>, began: Instant) {
         let seconds = seconds(began);
         let (failed, refused) = {
@@ -151,6 +190,7 @@ impl App {
             failure.attempts.fail(began, now, passing);
             // A further attempt after a pause is said by `refuse`, once a minute.
             let first = failure.running != Some(Why::Due);
+            failure.died_once = false;
             if first {
                 failure.said.clone_from(&report);
                 failure.attempts.say(now);
@@ -184,13 +224,19 @@ impl App {
 
     #[cold]
     fn try_again(&self, py: Python<'_>, runtime: &Runtime, job: &Job) -> Admission<'_> {
-        let running = self.failure().running;
+        let (running, died_once) = {
+            let failure = self.failure();
+            (failure.running, failure.died_once)
+        };
         let why = match running {
             Some(Why::Due) => None,
-            Some(Why::Changed) => Some(Why::Changed),
+            Some(Why::Changed | Why::Restart) => running,
             None if job.has_waited() => None,
             None if self.has_changed(py) => Some(Why::Changed),
-            None => self.failure().attempts.is_due(Instant::now()).then_some(Why::Due),
+            None if self.failure().attempts.is_due(Instant::now()) => {
+                Some(if died_once { Why::Restart } else { Why::Due })
+            }
+            None => None,
         };
         let Some(why) = why else { return self.refuse(py) };
         let begins = {
@@ -201,7 +247,7 @@ impl App {
                 None if running.is_some() || self.callable.get().is_some() => false,
                 None => {
                     failure.running = Some(why);
-                    runtime.worker.close_gate(self.at, job, why == Why::Changed);
+                    runtime.worker.close_gate(self.at, job, why != Why::Due);
                     true
                 }
                 Some(_) if runtime.worker.wait_at_gate(self.at, job) => return Admission::Waits,

@@ -36,6 +36,12 @@ impl Attempts {
         self.due = passing.then(|| now + pause);
     }
 
+    /// The next attempt is at that time, or later: the last one has ended its worker.
+    pub(super) fn put_off(&mut self, due: Instant) {
+        self.failed = self.failed.saturating_add(1);
+        self.due = Some(due);
+    }
+
     /// The failure is said now.
     pub(super) fn say(&mut self, now: Instant) {
         self.said = Some(now);
@@ -118,6 +124,15 @@ mod tests {
         assert!(!attempts.is_due(now));
         attempts.fail(now, now, false);
         assert!(!attempts.is_due(now + SECOND * 1000));
+    }
+
+    #[test]
+    fn what_is_put_off_is_due_after_its_pause() {
+        let mut attempts = Attempts::default();
+        let now = Instant::now();
+        attempts.put_off(now + SECOND * 9);
+        assert!(!attempts.is_due(now + SECOND * 8) && attempts.is_due(now + SECOND * 9));
+        assert_eq!(attempts.failed(), 1);
     }
 
     #[test]

@@ -38,6 +38,9 @@ struct Queue {
 pub(super) fn run(runtime: &Arc<Runtime>) {
     // There is one main thread, which comes by once.
     let _first = runtime.imports.runtime.set(Arc::downgrade(runtime));
+    for at in 0..runtime.apps.len() {
+        put_off(runtime, at);
+    }
     let next = Arc::new(AtomicUsize::new(0));
     if runtime.apps.len() > 1 {
         let (own_runtime, own_next) = (Arc::clone(runtime), Arc::clone(&next));
@@ -99,8 +102,24 @@ fn import_rest(runtime: &Runtime, next: &AtomicUsize) {
         if at >= runtime.apps.len() {
             return;
         }
-        import(runtime, at);
+        if runtime.worker.marks.died(at).is_none() {
+            import(runtime, at);
+        }
     }
+}
+
+/// An import that has killed the last worker waits for a request after its pause, lest this one dies as well
+/// before it has served the other applications. Until then its requests are answered 500.
+fn put_off(runtime: &Runtime, at: usize) {
+    let (Some(app), Some(died)) = (runtime.apps.get(at), runtime.worker.marks.died(at)) else {
+        return;
+    };
+    let put_off = || Python::attach(|py| app.put_off(py, runtime, died));
+    if let Err(panicked) = panics::catch(put_off) {
+        app.lose(&panicked.to_string());
+        spawn::say(&runtime.worker, &panicked);
+    }
+    open_gate(runtime, at);
 }
 
 /// Imports one application. Whatever happens, its requests go on afterwards.
@@ -114,7 +133,10 @@ fn import(runtime: &Runtime, at: usize) {
             }
         });
     };
-    if let Err(panicked) = panics::catch(load) {
+    runtime.worker.marks.begin(at);
+    let loaded = panics::catch(load);
+    runtime.worker.marks.end(at);
+    if let Err(panicked) = loaded {
         app.lose(&panicked.to_string());
         spawn::say(&runtime.worker, &panicked);
     }

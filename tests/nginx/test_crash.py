@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from rawhttp import wait_for
 
@@ -105,3 +110,122 @@ def test_an_import_that_ends_the_process_does_not_end_nginx(nginx, code):
     nginx.reload()
     assert nginx.client().get("/").status_code == 200
     assert nginx.log_lines("cannot be respawned") == []
+
+
+KILLERS = {
+    "kill": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "segv": "import ctypes; ctypes.string_at(0)",
+    "exit": "import os; os._exit(3)",
+}
+
+
+@pytest.fixture(params=KILLERS)
+def killer(nginx, request):
+    """The path of an application whose import ends the worker as long as there is data/deadly."""
+    nginx.allow_log(r"\[alert\].* worker process \d+ exited on signal (11|9)")
+    (nginx.data / "deadly").touch()
+    source = f"""
+        import os, testkit
+        testkit.record("imports", os.getpid())
+        if os.path.exists(testkit.DATA / "deadly"):
+            {KILLERS[request.param]}
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"alive"]
+    """
+    return nginx.app("killer", source)
+
+
+def get(nginx, path: str) -> int:
+    """The status; 0 where the connection is cut."""
+    answer = nginx.raw(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    return int(answer.split()[1]) if answer else 0
+
+
+def test_an_import_that_ends_the_worker_leaves_the_other_application_alone(nginx, killer):
+    """It is tried again after pauses that grow, whatever is asked for."""
+    good = nginx.app("good", SOURCE)
+    began = time.monotonic()
+    nginx.start(f"wsgi_app {killer};", server=f"location /good {{ wsgi_app {good}; }}")
+    statuses, cut = {0, 200}, 0
+    while len(nginx.log_lines("died while it imported")) < 3:
+        statuses.add(get(nginx, "/"))
+        cut += get(nginx, "/good") != 200
+        assert time.monotonic() - began < 60
+    imports = len(nginx.recorded("imports"))
+    # 1 s and 2 s have gone by before the third.
+    assert 2 ** (imports - 1) - 1 <= time.monotonic() - began
+    assert len(nginx.log_lines("start worker process ")) <= imports + 1
+    assert cut <= imports
+    assert statuses == {0, 200, 500}
+    lines = nginx.log_lines("died while it imported")
+    assert all(f'application "{killer}"' in line and "[error]" in line for line in lines)
+    assert [line.partition("request after ")[2].split(",")[0] for line in lines] == [
+        "1 s",
+        "2 s",
+        "4 s",
+    ]
+    assert f"worker process {nginx.recorded('imports')[2]} died" in lines[2]
+    assert "as 2 before it" in lines[2]
+    for line in nginx.log_lines("os._exit(3) was called"):
+        assert line.endswith(f'while application "{killer}" was imported')
+
+
+def test_an_import_that_no_longer_ends_the_worker(nginx, killer):
+    """A change of the file is tried at once, by one worker; then all is as ever."""
+    nginx.start(f"wsgi_app {killer};")
+    nginx.wait_log("died while it imported")
+    assert get(nginx, "/") == 500
+    (nginx.data / "deadly").unlink()
+    killer.write_text(killer.read_text() + "\n# mended\n")
+    assert get(nginx, "/") == 200
+    assert len(nginx.recorded("imports")) == 2
+    nginx.wait_log("imported in")
+    nginx.reload()
+    assert get(nginx, "/") == 200
+    assert len(nginx.log_lines("died while it imported")) == 1
+
+
+def test_an_import_is_tried_again_after_a_pause(nginx, killer):
+    nginx.start(f"wsgi_app {killer};")
+    nginx.wait_log("died while it imported")
+    (nginx.data / "deadly").unlink()
+    wait_for(lambda: get(nginx, "/") == 200, 60, "an answer")
+    os.kill(nginx.workers()[0], signal.SIGKILL)
+    # The next worker imports it at once.
+    nginx.wait_recorded("imports", 3)
+    assert get(nginx, "/") == 200
+    assert len(nginx.log_lines("died while it imported")) == 1
+
+
+def test_after_one_death_requests_wait_for_the_import(nginx):
+    """It may have been an accident: as at the start, nobody is answered 500 for a slow import."""
+    nginx.allow_log(r"\[alert\].* worker process \d+ exited on signal 9")
+    path = nginx.app(
+        "slow",
+        """
+        import os, signal, testkit
+        testkit.record("imports")
+        if len((testkit.DATA / "imports").read_text().split()) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        testkit.gate("go")
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"alive"]
+        """,
+    )
+    nginx.start(f"wsgi_app {path};")
+    nginx.wait_log("died while it imported")
+    with ThreadPoolExecutor(4) as clients:
+
+        def begins() -> bool:
+            first = clients.submit(get, nginx, "/")
+            wait_for(lambda: first.done() or len(nginx.recorded("imports")) == 2, 60, "an answer")
+            return not first.done()
+
+        wait_for(begins, 60, "another import")
+        later = [clients.submit(get, nginx, "/") for _ in range(3)]
+        nginx.open_gate("go")
+        assert [answer.result() for answer in later] == [200, 200, 200]

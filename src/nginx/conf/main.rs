@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nginx_sys::{ngx_log_t, ngx_msec_t};
@@ -15,6 +15,10 @@ use crate::bridge::log::Level;
 use crate::nginx::access::{self, Need};
 use crate::nginx::log;
 use crate::nginx::needed::{self, Needed};
+use crate::bridge::marks::Marks;
+use crate::nginx::access;
+use crate::nginx::log;
+use crate::nginx::shared::Shared;
 use crate::nginx::signals;
 use crate::nginx::target::Target;
 
@@ -44,6 +48,10 @@ pub(in crate::nginx) struct MainConf {
     needed: Vec<Needed>,
     /// The applications that are modules.
     modules: Vec<(String, Place)>,
+    /// What a worker leaves to its successor.
+    shared: Option<Arc<Shared>>,
+    /// What the workers' user must be able to read, and the directive that names it.
+    pub(in crate::nginx) readable: Vec<(&'static str, PathBuf, Place)>,
     /// The `error_log` of each location.
     location_logs: Vec<*mut ngx_log_t>,
     /// Those of each application's locations.
@@ -81,6 +89,21 @@ impl MainConf {
 
     pub(in crate::nginx) fn has_apps(&self) -> bool {
         !self.apps.is_empty()
+    }
+
+    /// All applications are known: makes the memory in which a worker leaves marks to its successor.
+    pub(in crate::nginx) fn share(&mut self) -> Result<(), ConfError> {
+        let shared = Shared::new(self.apps.len()).map_err(|error| {
+            ConfError(format!("memory to share with the workers cannot be had (mmap): {error}"))
+        })?;
+        self.shared = Some(shared);
+        Ok(())
+    }
+
+    /// The marks of the worker of that number, which is this process.
+    pub(in crate::nginx) fn marks(&self, worker: usize) -> Marks {
+        let memory = self.shared.as_ref().and_then(|shared| shared.of_worker(worker));
+        Marks::take_over(memory, std::process::id())
     }
 
     /// The user that the workers will run as; `None`: who starts nginx.

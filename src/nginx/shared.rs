@@ -1,0 +1,82 @@
+//! Memory that a worker shares with those that take its place (`bridge/marks.rs`).
+//!
+//! The master makes it as it reads the configuration, before it forks workers. It belongs to that reading: after
+//! a reload nothing is known of the workers before.
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use crate::bridge::marks::{Memory, WORDS};
+
+/// So many workers nginx has at most (`ngx_worker` is below).
+const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
+
+/// For each worker, words for each application. What no worker writes to takes no memory.
+#[derive(Debug)]
+pub(super) struct Shared {
+    start: NonNull<AtomicU32>,
+    /// Words for a worker.
+    stride: usize,
+}
+
+// SAFETY: the words are atomic, and the mapping lives until this is dropped.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+/// The part of one worker.
+#[derive(Debug)]
+struct Part {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+impl Shared {
+    pub(super) fn new(apps: usize) -> io::Result<Arc<Self>> {
+        let stride = apps * WORDS;
+        // SAFETY: fresh memory, which nobody else knows.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size_of_words(stride),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Arc::new(Self { start, stride }))
+    }
+
+    /// The words of the worker of that number (`ngx_worker`).
+    pub(super) fn of_worker(self: &Arc<Self>, worker: usize) -> Option<Box<dyn Memory>> {
+        let shared = Arc::clone(self);
+        (worker < WORKERS).then(|| Box::new(Part { shared, worker }) as Box<dyn Memory>)
+    }
+}
+
+impl Memory for Part {
+    fn words(&self) -> &[AtomicU32] {
+        let Shared { start, stride } = *self.shared;
+        // SAFETY: the mapping has room for WORKERS, of which this is one, and lives as long as `shared`. All zeros,
+        // as it is made, are good.
+        unsafe { std::slice::from_raw_parts(start.as_ptr().add(self.worker * stride), stride) }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: `new` has mapped it, and nobody has a part of it left.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), size_of_words(self.stride)) };
+    }
+}
+
+fn size_of_words(stride: usize) -> usize {
+    WORKERS * stride * size_of::<AtomicU32>()
+}
