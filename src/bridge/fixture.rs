@@ -50,8 +50,7 @@ pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
         apps: vec![AppConfig { target: "app.py".into(), callables: vec!["application".into()] }],
         pools,
     };
-    Arc::new(Worker::new(config, 0).unwrap())
-    Arc::new(Worker::new(config, Marks::take_over(None, 0)).unwrap())
+    Arc::new(Worker::new(config, Marks::take_over(None, 0), 0).unwrap())
 }
 
 pub(super) fn ids<const N: usize>() -> [RequestId; N] {

@@ -76,8 +76,7 @@ pub(crate) enum Refusal {
 
 impl Worker {
     /// `least`: no descriptor of its own has a lower number.
-    pub(crate) fn new(config: WorkerConfig, least: RawFd) -> io::Result<Self> {
-    pub(crate) fn new(config: WorkerConfig, marks: Marks) -> io::Result<Self> {
+    pub(crate) fn new(config: WorkerConfig, marks: Marks, least: RawFd) -> io::Result<Self> {
         let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         Ok(Self {

@@ -92,8 +92,8 @@ pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
                 .and_then(|()| {
                     main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
                 })
+                .and_then(|()| main.share())
                 .and_then(|()| conf::add_post_read_handler(cf, post_read));
-                .and_then(|()| main.share());
             match checked {
                 Ok(()) => sys::OK,
                 Err(error) => {

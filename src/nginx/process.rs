@@ -396,11 +396,9 @@ const OWN: usize = 1;
 unsafe fn make(cycle: *mut ngx_cycle_t, main: &MainConf) -> std::io::Result<&'static Process> {
     // SAFETY: the caller's; an event is plain data, for which all zeros are good.
     unsafe {
-        let worker = Arc::new(Worker::new(main.worker_config(), beyond_nginxs(cycle))?);
+        let (config, marks) = (main.worker_config(), main.marks(ngx_worker));
+        let worker = Arc::new(Worker::new(config, marks, beyond_nginxs(cycle))?);
         let connection = wake::listen(cycle, worker.events.fd())
-        let worker = Arc::new(Worker::new(main.worker_config(), main.marks(ngx_worker))?);
-        let fd = worker.events.fd();
-        let connection = wake::listen(cycle, fd)
             .ok_or_else(|| std::io::Error::other("nginx has no connection for its eventfd"))?;
         let shutdown_timeout = conf::nginx_core_conf(cycle).shutdown_timeout;
         let nginxs = (shutdown_timeout > 0 && shutdown_timeout != ngx_msec_t::MAX)

@@ -12,12 +12,10 @@ use nginx_sys::{ngx_log_t, ngx_msec_t};
 use super::{ConfError, Place};
 use crate::bridge::config::{AppConfig, PoolConfig, PythonConfig, WorkerConfig};
 use crate::bridge::log::Level;
+use crate::bridge::marks::Marks;
 use crate::nginx::access::{self, Need};
 use crate::nginx::log;
 use crate::nginx::needed::{self, Needed};
-use crate::bridge::marks::Marks;
-use crate::nginx::access;
-use crate::nginx::log;
 use crate::nginx::shared::Shared;
 use crate::nginx::signals;
 use crate::nginx::target::Target;
@@ -50,8 +48,6 @@ pub(in crate::nginx) struct MainConf {
     modules: Vec<(String, Place)>,
     /// What a worker leaves to its successor.
     shared: Option<Arc<Shared>>,
-    /// What the workers' user must be able to read, and the directive that names it.
-    pub(in crate::nginx) readable: Vec<(&'static str, PathBuf, Place)>,
     /// The `error_log` of each location.
     location_logs: Vec<*mut ngx_log_t>,
     /// Those of each application's locations.
