@@ -9,13 +9,14 @@ import collections
 import gc
 import io
 import json
+import os
 import re
 import tempfile
 import time
 
 PLAIN = {"token": "none", "blocks": [10]}
 
-OF_A_BODY = re.compile(rb"\(b(c\d+r\d+)\)")
+OF_A_BODY = re.compile(rb"\(bc(\d+)r\d+\)")
 
 # Of requests that are over: what must be of no use any more.
 kept = collections.deque(maxlen=30)
@@ -80,6 +81,9 @@ class Call:
         self.plan, self.token, self.environ = plan, token, environ
         self.start_response = start_response
         self.input = environ["wsgi.input"]
+        # Where it may be interrupted anywhere (wsgi_client_abort cancel), it cannot count.
+        self.interrupted = environ["SCRIPT_NAME"] == "/cancel"
+        self.counts = collections.Counter() if self.interrupted else counts
         self.offset = 0
         self.failing = plan.get("raise") or {}
         self.read_bytes, self.read_end, self.read_fault = 0, False, ""
@@ -122,6 +126,8 @@ class Call:
         plan = self.plan
         headers = [("X-Token", self.token), ("X-Read", self.seen())]
         headers += [tuple(pair) for pair in plan.get("headers", ())]
+        if "HTTP_X_REDIRECT" in self.environ:
+            headers.append(("X-Accel-Redirect", self.environ["HTTP_X_REDIRECT"]))
         if plan.get("length") is not None:
             headers.append(("Content-Length", str(plan["length"])))
         self.write = self.start_response(plan.get("status", "200 OK"), headers)
@@ -209,8 +215,12 @@ class Call:
         if shape in ("file", "bytesio"):
             data = self.block(sum(sizes))
             file = io.BytesIO(data)
-            if shape == "file":
-                file = tempfile.TemporaryFile()  # noqa: SIM115 (the server closes it)
+            # Nor open a file: its descriptor may be there, and nobody have it yet.
+            if shape == "file" and not self.interrupted:
+                # Of that name, so that a descriptor that is left tells whose it is.
+                fd, path = tempfile.mkstemp(prefix=f"{self.token}-")
+                os.unlink(path)
+                file = File(io.FileIO(fd, "w+"))
                 file.write(data)
                 file.seek(0)
             wrapper = self.environ.get("wsgi.file_wrapper")
@@ -224,11 +234,11 @@ class Call:
         return None
 
     def generator(self, sizes):
-        counts["opened"] += 1
+        self.counts["opened"] += 1
         try:
             yield from self.blocks(sizes)
         finally:
-            counts["closed"] += 1
+            self.counts["closed"] += 1
 
     def blocks(self, sizes):
         if self.plan.get("start") == "late":
@@ -249,11 +259,11 @@ class Call:
         kind = self.plan.get("callbacks")
         if not kind:
             return
-        counts["registered"] += 1
+        self.counts["registered"] += 1
 
         @request.after_response
         def after():
-            counts["called"] += 1
+            self.counts["called"] += 1
             if kind == "raise":
                 fail("ValueError")
 
@@ -276,9 +286,23 @@ class Call:
                 data = stream.read(1000)
             except (OSError, ValueError, RuntimeError):
                 continue
-            # What the client has changed on its way is still its own.
-            if any(other != token.encode() for other in OF_A_BODY.findall(data)):
+            # What the client has changed on its way may run into its next request.
+            own = re.match(r"c?(\d*)", token)[1].encode()
+            if any(other != own for other in OF_A_BODY.findall(data)):
                 faults.append(f"a kept input of {token} gives {data[:60]!r}")
+
+
+class File(io.BufferedRandom):
+    """A file that counts its end."""
+
+    def __init__(self, raw):
+        super().__init__(raw)
+        counts["opened"] += 1
+
+    def close(self):
+        if not self.closed:
+            counts["closed"] += 1
+        super().close()
 
 
 class Blocks:
@@ -286,7 +310,7 @@ class Blocks:
 
     def __init__(self, call, sizes):
         self.call, self.blocks, self.closed = call, call.blocks(sizes), False
-        counts["opened"] += 1
+        call.counts["opened"] += 1
 
     def __iter__(self):
         return self
@@ -298,5 +322,5 @@ class Blocks:
         if self.closed:
             faults.append(f"close() of {self.call.token} is called twice")
         self.closed = True
-        counts["closed"] += 1
+        self.call.counts["closed"] += 1
         self.call.point("close")

@@ -23,14 +23,20 @@ LOCATIONS = {
     "cancel": "wsgi_client_abort cancel;",
     "ignore": "wsgi_client_abort ignore;",
     "slow": "limit_rate 2m; sendfile on;",
+    "mirrored": "mirror /pool/mirror;",
     # Where less is promised: LENIENT.
     "validated": "wsgi_debug validate;",
     "traceback": "wsgi_debug traceback;",
     "intercepted": "wsgi_intercept_errors on; error_page 404 500 503 /pool/error;",
     "deadline": "wsgi_timeout 100ms;",
     "ranges": "wsgi_force_ranges on;",
+    # The plan is followed by the subrequests and redirects as well.
+    "added": "add_before_body /pool/before; add_after_body /both/after; addition_types *;",
+    "authorized": "auth_request /pool/auth;",
+    "redirected": "wsgi_param HTTP_X_REDIRECT /unbuffered/redirected;",
 }
 LENIENT = {"validated", "traceback", "intercepted", "deadline", "ranges"}
+LENIENT |= {"added", "authorized", "redirected"}
 
 
 @dataclass
