@@ -12,11 +12,14 @@ import traceback
 
 # An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
 from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 from pywsgi._django import is_handler, loaded_settings
 from pywsgi._failure import chain
+from pywsgi._hidden import conceal
+from pywsgi._importing import finder
 
 
 class Project:
@@ -27,7 +30,6 @@ class Project:
         # The last settings module that it has asked for.
         self.asked: str | None = None
         self._before = os.environ.get(VARIABLE)
-        self._found = loaded_settings()
 
     def refusal(self, application: Any = None, error: BaseException | None = None) -> str:
         """At the import's end: what to say if Django is configured for another project, or nothing.
@@ -38,14 +40,13 @@ class Project:
         if settings is None:
             return ""
         configured = getattr(settings, "SETTINGS_MODULE", None)
-        owner = self._owner(settings, configured)
+        owner = next((owner for known, owner in _configured if known is settings), None)
         if owner == self.application:
-            _owners[:] = [(settings, owner)]
             return ""
         asked = self.asked
         if asked is None and is_handler(application):
             asked = _given.get(VARIABLE)
-        if owner and asked is not None and asked != configured:
+        if asked is not None and asked != configured:
             wanted = f"the settings module {asked!r}"
             self._put_back(configured)
         elif error is not None and any(map(_is_second_configure, chain(error))):
@@ -60,22 +61,6 @@ class Project:
             " two projects. If they are one project, give it one settings module:"
             f" python_env {VARIABLE}=NAME;"
         )
-
-    def _owner(self, settings: Any, configured: str | None) -> str | None:
-        """The application that has configured Django; None if it cannot be told from others that
-        are imported side by side."""
-        for known, owner in _owners:
-            if known is settings:
-                return owner
-        if configured is not None and configured == self.asked:
-            return self.application
-        others = [each for each in _running.values() if each is not self]
-        for other in others:
-            if configured is not None and configured == (other.asked or _given.get(VARIABLE)):
-                return other.application
-        if self._found is settings:
-            return "the interpreter's start" if not others else None
-        return None if others else self.application
 
     def _put_back(self, configured: str | None) -> None:
         """What this application has put into os.environ would be inherited by the other's child
@@ -128,6 +113,28 @@ def watch_environment() -> None:
         setattr(kind, name, method)
 
 
+def watch_settings(module: ModuleType) -> None:
+    """Notes which application configures Django. Several can be imported side by side, and nothing
+    in Django tells. `module` is django.conf."""
+
+    def noted(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def configuring(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = method(self, *args, **kwargs)
+            running = _running.get(get_ident())
+            if running is not None:
+                _configured[:] = [(vars(self).get("_wrapped"), running.application)]
+            return result
+
+        return conceal(configuring)  # type: ignore[no-any-return]
+
+    kind = vars(module).get("LazySettings")
+    for name in ("_setup", "configure"):
+        method = getattr(kind, name, None)
+        if method is not None:
+            setattr(kind, name, noted(method))
+
+
 def _is_second_configure(error: BaseException) -> bool:
     """Whether settings.configure() has raised because Django is configured already."""
     if not isinstance(error, RuntimeError):
@@ -144,7 +151,10 @@ VARIABLE = "DJANGO_SETTINGS_MODULE"
 
 # What `python_env` says.
 _given: dict[str, str] = {}
-# The settings that Django is configured with, and the application that has done it.
-_owners: list[tuple[Any, str]] = []
+# The settings that Django is configured with, and the application that has done it while it was
+# imported.
+_configured: list[tuple[Any, str]] = []
 # The imports that run now, by their threads.
 _running: dict[int, Project] = {}
+
+finder.after["django.conf"] = watch_settings

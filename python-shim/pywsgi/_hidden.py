@@ -136,8 +136,16 @@ def own_spec(name: str) -> importlib.machinery.ModuleSpec | None:
     return None if hidden is None else hidden.spec(name)
 
 
+def conceal(function: Any) -> Any:
+    """Marks a function that is in the place of another one, for drop_own_frames()."""
+    # A module's warnings.warn(stacklevel=2) is about who imports it: frames of such a name are not
+    # counted (warnings._is_internal_frame()).
+    function.__code__ = function.__code__.replace(co_filename=_CODE_NAME)
+    return function
+
+
 def drop_own_frames(error: BaseException) -> None:
-    """Takes the frames of this file's hooks out of the tracebacks of an import."""
+    """Takes the frames of concealed functions out of the tracebacks of an import."""
     for each in chain(error):
         entry = each.__traceback__
         while entry is not None:
@@ -196,10 +204,7 @@ def _hook() -> None:
         (builtins, "__import__", noted_import),
         (importlib, "import_module", noted_import_module),
     ):
-        # A module's warnings.warn(stacklevel=2) is about who imports it: frames of such a name
-        # are not counted (warnings._is_internal_frame()).
-        code = function.__code__.replace(co_filename=_CODE_NAME)
-        function.__code__ = code
+        conceal(function)
         _hooks.append((module, attribute, function, getattr(module, attribute)))
         setattr(module, attribute, function)
 

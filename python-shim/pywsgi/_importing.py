@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import keyword
@@ -15,7 +16,7 @@ import sys
 
 # An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
 from _thread import allocate_lock, get_ident
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +35,8 @@ class Finder:
         self.files: dict[str, str] = {}
         # The folders of these files that were put on sys.path for them.
         self.folders: set[str] = set()
+        # What is called once a module of that name has been imported.
+        self.after: dict[str, Callable[[ModuleType], None]] = {}
         self._recording: dict[int, list[str]] = {}
 
     @contextlib.contextmanager
@@ -55,9 +58,32 @@ class Finder:
         if names is not None:
             names.append(name)
         file = self.files.get(name)
+        if file is None and name in self.after:
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Then(spec.loader, self.after[name])
+            return spec
         if file is None:
             return own_spec(name) if path is None else None
         return importlib.util.spec_from_file_location(name, file, loader=_FileLoader(name, file))
+
+
+class _Then(importlib.abc.Loader):
+    """Imports a module by its own loader, and then calls `after`."""
+
+    def __init__(self, loader: Any, after: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._after = after
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._after(module)
 
 
 class _FileLoader(importlib.machinery.SourceFileLoader):

@@ -3,6 +3,7 @@ second project is refused, because Django holds one project per process."""
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,29 @@ def test_beside_one_that_is_configured_in_code(nginx, project, start):
     assert client.get("/1").text == "configured"
     line = nginx.wait_log("asks Django for")
     assert f"configured by settings.configure() of {one}" in line
+
+
+@pytest.mark.parametrize("configures", ["before", "after"])
+def test_one_that_is_configured_in_code_side_by_side(nginx, project, start, configures):
+    wait = "from testkit import gate; gate('slow')"
+    source = textwrap.dedent(CONFIGURED)
+    slow = nginx.app(
+        "single", f"{source}\n{wait}\n" if configures == "before" else f"{wait}\n{source}"
+    )
+    quick = project("site2")
+    client = start(slow, quick, side_by_side=True)
+    served, refused, text = {
+        "before": ("/1", "/2", "configured"),
+        "after": ("/2", "/1", "site2 site2.settings"),
+    }[configures]
+    # The quick one is done before the slow one goes on.
+    assert client.get("/2").status_code == (200 if served == "/2" else 500)
+    nginx.open_gate("slow")
+    assert client.get(refused).status_code == 500
+    assert client.get(served).text == text
+    line = nginx.wait_log("asks Django for")
+    first, second = (slow, quick) if refused == "/1" else (quick, slow)
+    assert line.index(str(first)) < line.index(str(second))
 
 
 def test_one_that_is_configured_in_code_beside_a_project(nginx, project, start):
