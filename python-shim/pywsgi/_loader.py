@@ -64,6 +64,8 @@ class Application:
         self._watched: dict[str, Signature | None] = {}
         self._left_behind: dict[str, ModuleType] = {}
         self._module = ""
+        # Whether it was for another application's sake.
+        self._refused = False
         # Whether the last failure may pass without a change of its files.
         self.may_pass = False
         _all.add(self)
@@ -88,6 +90,8 @@ class Application:
                 application = self._import(imported)
             except BaseException as error:
                 self._remember(error, [*kept, *imported], started)
+                if self._refused:
+                    self._withdraw()
                 raise
         self._watched.clear()
         _failed.discard(self)
@@ -111,23 +115,26 @@ class Application:
     def _import(self, imported: Sequence[str]) -> Callable[..., Any]:
         others = {folder: each.name for each in list(_all) for folder in each._folders()}
         hidden = Hidden(self._target, self._folders(), others)
+        self._refused = False
         with project(self._target) as django, hidden.noting():
 
             def refusal(application: Any = None, error: BaseException | None = None) -> str:
                 if django.asked is not None:
                     hidden.note(django.asked)
-                return hidden.refusal() or django.refusal(application, error)
+                what = hidden.refusal() or django.refusal(application, error)
+                self._refused = bool(what)
+                return what
 
             try:
                 application = self._load(imported)
             except BaseException as error:
                 drop_own_frames(error)
-                say = refusal(error=error) or advice(self._target, error, self._has_home)
-                if say:
-                    raise LoadError(say) from error
+                what = refusal(error=error) or advice(self._target, error, self._has_home)
+                if what:
+                    raise LoadError(what) from error
                 raise
-            if refused := refusal(application):
-                raise LoadError(refused)
+            if what := refusal(application):
+                raise LoadError(what)
             return application
 
     def _folders(self) -> list[str]:
@@ -243,6 +250,15 @@ class Application:
             if vars(sys.modules.get(parent, module)).get(child) is module:
                 delattr(sys.modules[parent], child)
         self._left_behind = {}
+
+    def _withdraw(self) -> None:
+        """Another application runs and this one does not: what that one imports later must not be
+        of this one."""
+        self._forget()
+        folder = self._directory
+        shared = any(each is not self and each._directory == folder for each in list(_all))
+        if folder in finder.folders and folder in sys.path and not shared:
+            sys.path.remove(folder)
 
     def _leave_to(self, other: Application) -> None:
         """Another application has loaded since this one failed. Modules in its directory that this

@@ -146,6 +146,22 @@ def test_it_is_served_once_the_module_has_a_name_of_its_own(tmp_path: Path) -> N
     assert works(two)
 
 
+def test_one_that_is_refused_leaves_nothing_to_the_others(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name / "config.py")
+        write(tmp_path / name / "views.py", f"WORD = b'{name}'")
+        write(tmp_path / name / "later.py", f"WORD = b'{name}'")
+    source = "def application(*args):\n  import later, views\n  return [views.WORD, later.WORD]"
+    one = Application(str(write(tmp_path / "one/wsgi.py", f"import config\n{source}")))
+    two = application(tmp_path / "two/wsgi.py", "import views, config")
+    serve = one.load()
+    before = list(sys.path)
+    for _ in range(2):
+        assert "imports 'config'" in refused(two)
+        assert sys.path == before
+    assert serve({}, None) == [b"one", b"one"]
+
+
 NO_ALARM = {
     "it has none": ("import config_of_one", []),
     "it is not asked for": ("", ["config.py"]),
