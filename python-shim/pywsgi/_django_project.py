@@ -12,7 +12,7 @@ import traceback
 
 # An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
 from _thread import get_ident
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -111,6 +111,15 @@ def watch_environment() -> None:
 
     for name, method in {"__setitem__": noted_set_item, "setdefault": noted_set_default}.items():
         setattr(kind, name, method)
+
+
+def is_configured_by_others(failed: Collection[str]) -> bool:
+    """Whether Django's settings are those of an application that is imported or has been, and not
+    of one of these, whose import has failed."""
+    settings = loaded_settings()
+    owner = next((owner for known, owner in _configured if known is settings), None)
+    running = [each.application for each in list(_running.values())]
+    return owner is not None and (owner in running or owner not in failed)
 
 
 def watch_settings(module: ModuleType) -> None:

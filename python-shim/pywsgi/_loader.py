@@ -27,7 +27,7 @@ from typing import Any, Callable
 from pywsgi._advice import advice
 from pywsgi._callable import check, describe, kind_of, suggestions
 from pywsgi._django import is_half_loaded, keeps, start_again
-from pywsgi._django_project import project
+from pywsgi._django_project import is_configured_by_others, project
 from pywsgi._failure import (
     Signature,
     candidates,
@@ -236,6 +236,8 @@ class Application:
             return list(self._left_behind)
         self._forget()
         if self in _failed or is_half_loaded():
+        failed = [each.name for each in list(_failed)]
+        if (self._watched or is_half_loaded()) and not is_configured_by_others(failed):
             start_again()
         return []
 

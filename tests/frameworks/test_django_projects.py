@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from rawhttp import wait_for
 
 ASK = {
     "setdefault": 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{settings}")',
@@ -247,3 +248,26 @@ def test_two_projects_of_one_name(nginx, project, start):
     line = nginx.wait_log("imports 'site1'")
     assert f"{two.parent}/__init__.py" in line
     assert f"{one.parent}/__init__.py of {one}" in line
+
+
+def test_another_attempt_of_an_application_leaves_the_settings_of_another_alone(nginx, start):
+    """Django's templates and forms work without django.setup()."""
+    single = nginx.app(
+        "single",
+        """
+        import django.apps
+        from django.conf import settings
+
+        settings.configure(SECRET_KEY="kept")
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [settings.SECRET_KEY.encode()]
+        """,
+    )
+    broken = nginx.app("broken", "raise ValueError('broken')")
+    client = start(single, broken)
+    assert client.get("/2").status_code == 500
+    nginx.app("broken", "def application(e, s): s('200 OK', []); return [b'mended']")
+    wait_for(lambda: client.get("/2").text == "mended", 60, "the mended application")
+    assert client.get("/1").text == "kept"
