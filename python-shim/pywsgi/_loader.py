@@ -235,9 +235,8 @@ class Application:
             start_again()
             return list(self._left_behind)
         self._forget()
-        if self in _failed or is_half_loaded():
         failed = [each.name for each in list(_failed)]
-        if (self._watched or is_half_loaded()) and not is_configured_by_others(failed):
+        if (self in _failed or is_half_loaded()) and not is_configured_by_others(failed):
             start_again()
         return []
 
