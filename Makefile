@@ -186,7 +186,7 @@ test-shim: $(TEST_VENV)/.installed ## Run the unit tests of the Python that trav
 
 # In a tests/ that several processes share out: each takes the next test when it has none.
 IN_TESTS = cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") \
-  PYWSGI_MODULE="$(MODULE)"
+  PYWSGI_MODULE="$(MODULE)" $(if $(filter sanitize,$(BUILD)),PYWSGI_SANITIZED=1)
 PYTEST = $(TEST_VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
 .PHONY: test-nginx

@@ -1,7 +1,8 @@
 """The `nginx` fixture: a server of its own for each test, whose log must be clean at the end.
 
-And the marker `threads`, for `make test-inline`: what cannot be so where the event loop itself runs
-the application.
+And two markers: `threads`, for `make test-inline`: what cannot be so where the event loop itself
+runs the application; and `unsanitized`, for `make test-sanitize`: signals, memory and address space
+that AddressSanitizer takes for itself.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from harness import EXECUTOR, Nginx, release_ports, temporary_root
+from harness import EXECUTOR, SANITIZED, Nginx, release_ports, temporary_root
 
 
 @pytest.fixture
@@ -25,18 +26,20 @@ def nginx(request):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out, under another executor, the tests that say why they are about threads."""
-    about_threads = []
-    for item in items:
-        for mark in item.iter_markers("threads"):
+    """Leaves out the tests that say why they cannot be as this run is."""
+    left_out = set()
+    for marker, leaves_out in (("threads", EXECUTOR != "threads"), ("unsanitized", SANITIZED)):
+        for item in items:
+            mark = item.get_closest_marker(marker)
+            if mark is None:
+                continue
             if len(mark.args) != 1 or not isinstance(mark.args[0], str):
-                raise pytest.UsageError(f"{item.nodeid}: threads(reason) is without its reason")
-            about_threads.append(item)
-            break
-    if EXECUTOR == "threads" or not about_threads:
-        return
-    config.hook.pytest_deselected(items=about_threads)
-    items[:] = [item for item in items if item not in set(about_threads)]
+                raise pytest.UsageError(f"{item.nodeid}: {marker}(reason) is without its reason")
+            if leaves_out:
+                left_out.add(item)
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -41,6 +41,8 @@ TESTKIT = PROJECT / "tests" / "apps" / "testkit.py"
 # Who runs the applications of those tests that do not say it themselves: "threads", the module's
 # default, or "inline", the event loop (`make test-inline`).
 EXECUTOR = os.environ.get("PYWSGI_EXECUTOR", "threads")
+# nginx and the module are built with AddressSanitizer.
+SANITIZED = "PYWSGI_SANITIZED" in os.environ
 
 # What no test may find in the error log, whatever else it asserts.
 FATAL = re.compile(r"\[(?:alert|crit|emerg)\]|open socket|AddressSanitizer|LeakSanitizer|panicked")

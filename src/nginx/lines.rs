@@ -19,8 +19,17 @@ pub(super) fn write_waiting(token: EventThread) {
     }
 }
 
-/// The same. A panic at one line is said, and the others are written.
+/// The same.
+#[inline]
 pub(super) fn write_all(token: EventThread, process: &Process) {
+    if process.worker().events.has_lines() {
+        write_each(token, process);
+    }
+}
+
+/// A panic at one line is said, and the others are written.
+#[cold]
+fn write_each(token: EventThread, process: &Process) {
     panics::for_each(
         process.worker().events.take_lines().into_iter(),
         |line| write(token, process, &line),

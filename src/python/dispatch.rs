@@ -85,7 +85,9 @@ fn on_behalf(
     if rest.is_none() {
         let due = job.done();
         attendant::calm(py, job, ident);
-        call_back(py, runtime, due.on_gone);
+        if !due.on_gone.is_empty() {
+            call_back(py, runtime, due.on_gone);
+        }
         follow_up(py, runtime, job, due.after);
     }
     logging::leave(py, runtime);

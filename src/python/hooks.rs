@@ -32,12 +32,17 @@ impl Hooks {
     /// Before an application runs on this thread: takes on what has been set since. `threading` knows the thread
     /// from its first request on, and not before: while an application is imported there is no thread but those
     /// that it has started, as elsewhere.
+    #[inline]
     pub(super) fn take_on(&mut self, py: Python<'_>, runtime: &Runtime) {
         let calls = CALLS.load(Ordering::Relaxed);
-        if self.seen == Some(calls) {
-            return;
+        if self.seen != Some(calls) {
+            self.seen = Some(calls);
+            self.take_on_now(py, runtime);
         }
-        self.seen = Some(calls);
+    }
+
+    #[cold]
+    fn take_on_now(&mut self, py: Python<'_>, runtime: &Runtime) {
         let name = self.name.take();
         let entered = name.map(|name| runtime.enter_thread.call1(py, (name,)));
         let hooked = runtime.take_on_hooks.call0(py);

@@ -61,6 +61,7 @@ def test_a_slow_client_holds_nobody(nginx, buffering):
     flow.wait_closed()
 
 
+@pytest.mark.unsanitized("it keeps what has been freed")
 def test_memory_is_bounded_for_a_client_that_stands_still_and_one_that_reads(start, nginx):
     client = start(
         """

@@ -412,6 +412,7 @@ def test_a_pool_declared_twice(refused):
     )
 
 
+@pytest.mark.unsanitized("it needs address space")
 def test_a_first_thread_that_cannot_be_started_is_tried_again(nginx, background):
     """The limit leaves no room for the pool's stack, until the import lifts it."""
     nginx.allow_log(r'a thread of python_thread_pool "large" cannot be started')

@@ -165,6 +165,7 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
+@pytest.mark.unsanitized("a new binary has lost its options")
 def test_the_binary_is_upgraded_while_requests_run(nginx, daemon, gate, background):
     """USR2: a second master from the same configuration; QUIT to the first one."""
     held = gate()
@@ -196,6 +197,7 @@ def test_a_worker_says_what_it_runs(nginx):
     assert re.search(said, line)
 
 
+@pytest.mark.unsanitized("a new binary has lost its options")
 def test_the_environment_is_kept_by_an_upgrade(nginx, daemon, monkeypatch):
     monkeypatch.setenv("PYWSGI_GIVEN", "given at the start")
     path = nginx.app(

@@ -43,6 +43,7 @@ return [name for name in "ILL TRAP ABRT BUS FPE SEGV SYS".split()
 
 
 @pytest.mark.parametrize("way", ["string_at", "SIGFPE", "SIGBUS"])
+@pytest.mark.unsanitized("it handles these signals itself")
 def test_faulthandler_says_where_it_happened(nginx, way):
     nginx.allow_log(r"\[alert\].* worker process \d+ exited on signal (11|8|7)")
     path = application(
@@ -69,6 +70,7 @@ return "alive"
 
 
 @pytest.mark.threads("the stack of the event loop's thread is its own")
+@pytest.mark.unsanitized("it handles these signals itself")
 def test_faulthandler_after_a_stack_overflow(nginx):
     """The handler has a stack of its own."""
     nginx.allow_log(r"\[alert\].* worker process \d+ exited on signal 11")

@@ -59,6 +59,7 @@ def test_an_application_changes_its_own_alone(nginx):
     assert os.readlink(f"/proc/{worker}/cwd") == os.readlink(f"/proc/{os.getpid()}/cwd")
 
 
+@pytest.mark.unsanitized("it must come first")
 def test_a_container_may_refuse_a_umask_of_its_own(nginx, daemon, monkeypatch):
     library = nginx.root / "refuse.so"
     source = "#include <errno.h>\nint unshare(int flags) { errno = EPERM; return -1; }\n"

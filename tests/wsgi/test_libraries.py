@@ -70,6 +70,7 @@ def test_its_own_library(nginx):
     assert answer == "own environ"
 
 
+@pytest.mark.unsanitized("malloc is its own, and must come first")
 def test_another_malloc(nginx, monkeypatch):
     """As with jemalloc: what one malloc gives, as strdup() does, must not be freed by another. So
     the search is left as it is, and the log says so."""
@@ -89,6 +90,7 @@ def test_another_malloc(nginx, monkeypatch):
 
 
 @pytest.mark.skipif(not IMAGE_FILTER.exists(), reason="no libnginx-mod-http-image-filter")
+@pytest.mark.unsanitized("malloc is its own, and must come first")
 def test_pillow_beside_image_filter(nginx):
     """libgd brings another libavif, libtiff, freetype, …"""
     pillow = pytest.importorskip("PIL", reason="no wheel of Pillow")

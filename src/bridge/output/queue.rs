@@ -92,11 +92,16 @@ impl Queue {
         self.blocks.iter().any(Block::is_shared)
     }
 
+    #[inline]
     fn close_joined(&mut self) {
         if !self.joined.is_empty() {
-            let joined = std::mem::take(&mut self.joined);
-            self.blocks.push(Block::Memory(Bytes::from(joined)));
+            self.push_joined();
         }
+    }
+
+    fn push_joined(&mut self) {
+        let joined = std::mem::take(&mut self.joined);
+        self.blocks.push(Block::Memory(Bytes::from(joined)));
     }
 }
 
