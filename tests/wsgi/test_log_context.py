@@ -102,7 +102,7 @@ def test_what_a_request_says_after_its_end_is_in_the_log_of_its_site(nginx):
     assert nginx.client().get("/", headers={"Host": "one.example"}).status_code == 504
     nginx.open_gate("late")
     nginx.wait_recorded("said")
-    nginx.stop()
+    wait_for(lambda: "later still" in log(nginx, "one.log"), what="the last line")
     one = log(nginx, "one.log")
     for text in ("timed out after 300 ms", "in gate", "this is late", "RuntimeError: later still"):
         (line, *_) = [line for line in one.splitlines() if text in line]
