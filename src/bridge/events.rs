@@ -186,6 +186,13 @@ impl Events {
         }
     }
 
+    /// Event loop: looks whether it can still be woken.
+    pub(crate) fn check(&self) {
+        if let Err(lost) = self.bell.check() {
+            self.lose(lost);
+        }
+    }
+
     /// What is to be done when somebody has closed the bell's descriptor: nothing wakes the event loop any more.
     pub(crate) fn on_lost(&self, act: fn()) {
         // A process has one owner of this; a second call would bring the same.

@@ -50,6 +50,14 @@ mod eventfd {
             }
         }
 
+        /// Is its descriptor still open?
+        pub(crate) fn check(&self) -> Result<(), Lost> {
+            match rustix::io::fcntl_getfd(&self.fd) {
+                Err(Errno::BADF) => Err(Lost),
+                Ok(_) | Err(_) => Ok(()),
+            }
+        }
+
         /// Takes back what has been rung; the next ring is an event again.
         pub(crate) fn hush(&self) -> Result<(), Lost> {
             let mut count = [0; 8];
@@ -130,6 +138,10 @@ mod model {
             *lock(&self.rings) += 1;
             *lock(&self.rung) = true;
             self.heard.notify_one();
+            Ok(())
+        }
+
+        pub(crate) fn check(&self) -> Result<(), super::Lost> {
             Ok(())
         }
 

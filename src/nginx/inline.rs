@@ -143,6 +143,8 @@ pub(super) fn call<T>(_token: EventThread, worker: &Worker, act: impl FnOnce() -
     {
         // SAFETY: on the event loop's thread, as the token proves.
         unsafe { nginx_sys::ngx_time_update() };
+        // Now and then: it is a system call.
+        worker.events.check();
     }
     result
 }
