@@ -186,7 +186,7 @@ impl Events {
         }
     }
 
-    /// Event loop: looks whether it can still be woken.
+    /// Any thread: looks whether the event loop can still be woken.
     pub(crate) fn check(&self) {
         if let Err(lost) = self.bell.check() {
             self.lose(lost);

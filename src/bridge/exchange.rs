@@ -117,6 +117,11 @@ impl Exchange {
         self.phase.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Milliseconds of the worker's clock at which the thread started.
+    pub(crate) fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
     /// Thread: has left the application. Gives back what it is to call now;
     /// [`followed_up`](Self::followed_up) is to be called after what comes after the response.
     #[must_use]

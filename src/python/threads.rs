@@ -102,6 +102,7 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
         // (threading.local), until it ends.
         let ident = ident(py, &runtime);
         let mut kit = Kit::new();
+        let mut checked = 0;
         let mut hooks = Hooks::of(format!("py-{}", pool.config.name));
         loop {
             match pool.take(&mut membership.turn) {
@@ -113,6 +114,10 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                     hooks.take_on(py, &runtime);
                     let rest = dispatch::run(py, &runtime, job, ident, &mut kit);
                     debug_assert!(rest.is_none(), "only inline is anything left");
+                    // It may have closed what is nginx's. Now and then: to look is a system call.
+                    if std::mem::replace(&mut checked, job.started()) != job.started() {
+                        worker.events.check();
+                    }
                     // Its memory is given back before the thread rests.
                     membership.job = None;
                 }
