@@ -167,6 +167,9 @@ pub(super) unsafe extern "C" fn next_turn(event: *mut ngx_event_t) {
     // SAFETY: nginx calls the handler of a context's event, which is taken back before the context ends.
     unsafe {
         of_request(handler::context_of_event(event), |token, context| {
+            if let Some(process) = process::current(token) {
+                process.goes_on();
+            }
             finalize::from_outside(token, context, |context| inline::go_on(token, context));
         });
     }

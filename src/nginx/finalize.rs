@@ -95,7 +95,12 @@ pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: Inpu
     unsafe {
         (*context).finished = true;
         sys::delete_timer(&raw mut (*context).timer);
-        sys::delete_posted_event(&raw mut (*context).next_turn);
+        if (*context).next_turn.posted() != 0 {
+            sys::delete_posted_event(&raw mut (*context).next_turn);
+            if let Some(process) = process::current(token) {
+                process.goes_on();
+            }
+        }
         if let Some(id) = (*context).id.take() {
             process::remove(token, id);
         }

@@ -15,7 +15,8 @@ use crate::bridge::inline::{Calls, Ran};
 use crate::bridge::output::Output;
 use crate::bridge::worker::Worker;
 
-/// Blocks of one response that are sent in one turn of the event loop: others want their turn, too.
+/// Blocks that are sent in one turn of the event loop, those of all responses that go on in it together, but for one of
+/// each: others want their turn, too.
 const BLOCKS: usize = 16;
 
 /// For so long at most one application after the other is called before the first of their responses is
@@ -90,7 +91,8 @@ pub(super) unsafe fn go_on(token: EventThread, context: *mut Context) {
     unsafe {
         let Some(id) = (*context).id else { return };
         let Some(exchange) = (*context).exchange.clone() else { return };
-        for _ in 0..BLOCKS {
+        let Some(process) = process::current(token) else { return };
+        for _ in 0..(BLOCKS / (1 + process.others_going_on())).max(1) {
             if waits(context, &exchange.output) {
                 // The write handler comes by. Until then the application's clock stands still.
                 exchange.suspend();
@@ -110,7 +112,7 @@ pub(super) unsafe fn go_on(token: EventThread, context: *mut Context) {
         if waits(context, &exchange.output) {
             exchange.suspend();
         } else {
-            sys::post_next_event(&raw mut (*context).next_turn);
+            process.go_on_later(context);
         }
     }
 }

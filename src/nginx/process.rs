@@ -43,6 +43,8 @@ pub(crate) struct Process {
     /// Requests for the executor `inline`, whose applications are called at the turn's end.
     calls: RefCell<VecDeque<Job>>,
     called: UnsafeCell<ngx_event_t>,
+    /// How many responses of the executor `inline` go on in the next turn.
+    going_on: Cell<usize>,
     /// Comes by as long as requests wait behind one that is expected to be quick.
     look: UnsafeCell<ngx_event_t>,
     /// Runs out when the worker exits and requests still have not ended.
@@ -177,6 +179,32 @@ impl Process {
             (*event).log = self.log();
             sys::post_event(event);
         }
+    }
+
+    /// Has a response of the executor `inline` go on in the next turn.
+    ///
+    /// # Safety
+    ///
+    /// `context` is one of a request in flight.
+    pub(super) unsafe fn go_on_later(&self, context: *mut Context) {
+        // SAFETY: the caller's.
+        unsafe {
+            let event = &raw mut (*context).next_turn;
+            if (*event).posted() == 0 {
+                self.going_on.set(self.going_on.get() + 1);
+            }
+            sys::post_next_event(event);
+        }
+    }
+
+    /// Such a response has its turn, or ends before.
+    pub(super) fn goes_on(&self) {
+        self.going_on.set(self.going_on.get().saturating_sub(1));
+    }
+
+    /// How many others of these there are.
+    pub(super) fn others_going_on(&self) -> usize {
+        self.going_on.get()
     }
 
     /// The requests that are to be called in this turn. Those that are too many come in the next.
@@ -413,6 +441,7 @@ unsafe fn make(cycle: *mut ngx_cycle_t, main: &MainConf) -> std::io::Result<&'st
             turn_end: UnsafeCell::new(std::mem::zeroed()),
             calls: RefCell::default(),
             called: UnsafeCell::new(std::mem::zeroed()),
+            going_on: Cell::new(0),
             look: UnsafeCell::new(std::mem::zeroed()),
             drain: UnsafeCell::new(std::mem::zeroed()),
             drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
