@@ -7,7 +7,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from harness import VENV
+from harness import NGINX, VENV
 
 IMAGE_FILTER = Path("/usr/lib/nginx/modules/ngx_http_image_filter_module.so")
 
@@ -89,7 +89,10 @@ def test_another_malloc(nginx, monkeypatch):
     nginx.wait_log("this process has another malloc than the C library's")
 
 
-@pytest.mark.skipif(not IMAGE_FILTER.exists(), reason="no libnginx-mod-http-image-filter")
+@pytest.mark.skipif(
+    NGINX != "/usr/sbin/nginx" or not IMAGE_FILTER.exists(),
+    reason="no libnginx-mod-http-image-filter for this nginx",
+)
 @pytest.mark.unsanitized("malloc is its own, and must come first")
 def test_pillow_beside_image_filter(nginx):
     """libgd brings another libavif, libtiff, freetype, …"""
