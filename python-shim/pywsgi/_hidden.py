@@ -181,7 +181,7 @@ def _note(module: Any, importer: dict[str, Any]) -> None:
 def _hook() -> None:
     """Python's own import statement does not look for what is in sys.modules, so that a finder
     does not learn of it."""
-    # Each time anew: what a library has put over an earlier one calls that one still.
+    # Set again each time: what a library has put over an earlier one calls that one still.
     plain_import, plain_import_module = builtins.__import__, importlib.import_module
 
     def noted_import(

@@ -116,14 +116,14 @@ impl Callbacks {
         (state.on_gone.len(), state.after.len())
     }
 
-    /// Event loop: nobody waits any more. True where somebody is to be called.
-    pub(crate) fn set_gone(&self, why: Gone) -> bool {
+    /// Event loop: nobody waits any more. True where somebody is to be called; `None`: it was known.
+    pub(crate) fn set_gone(&self, why: Gone) -> Option<bool> {
         let mut state = lock(&self.state);
         if state.gone.is_some() {
-            return false;
+            return None;
         }
         state.gone = Some(why);
-        !state.on_gone.is_empty()
+        Some(!state.on_gone.is_empty())
     }
 
     /// Does anybody wait to be told that the client has left?
@@ -200,8 +200,8 @@ mod tests {
         assert!(callbacks.on_gone(callback()).is_none());
         assert!(callbacks.on_gone(callback()).is_none());
         assert_eq!(callbacks.gone(), None);
-        assert!(callbacks.set_gone(Gone::Client));
-        assert!(!callbacks.set_gone(Gone::Answered));
+        assert_eq!(callbacks.set_gone(Gone::Client), Some(true));
+        assert_eq!(callbacks.set_gone(Gone::Answered), None);
         assert_eq!(callbacks.gone(), Some(Gone::Client));
         callbacks.take_on_gone().into_iter().for_each(Callback::call);
         assert!(callbacks.take_on_gone().is_empty());
@@ -215,7 +215,7 @@ mod tests {
         let (count, callback) = counting();
         let callbacks = Callbacks::default();
         assert!(callbacks.on_gone(callback()).is_none());
-        assert!(callbacks.set_gone(Gone::Client));
+        assert_eq!(callbacks.set_gone(Gone::Client), Some(true));
         callbacks.set_left().on_gone.into_iter().for_each(Callback::call);
         assert!(callbacks.take_on_gone().is_empty());
         assert_eq!(count.load(Ordering::Relaxed), 1);
@@ -227,7 +227,7 @@ mod tests {
         let callbacks = Callbacks::default();
         assert!(callbacks.on_gone(callback()).is_none());
         assert!(callbacks.set_left().is_nothing());
-        assert!(!callbacks.set_gone(Gone::Client));
+        assert_eq!(callbacks.set_gone(Gone::Client), Some(false));
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
         let held = Arc::clone(&kept);
         assert!(callbacks.on_gone(Callback::new(move || drop(held))).is_none());
         assert_eq!(Arc::strong_count(&kept), 1);
-        assert!(!callbacks.set_gone(Gone::Client));
+        assert_eq!(callbacks.set_gone(Gone::Client), Some(false));
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn without_callbacks_nobody_is_asked() {
         let callbacks = Callbacks::default();
-        assert!(!callbacks.set_gone(Gone::Answered));
+        assert_eq!(callbacks.set_gone(Gone::Answered), Some(false));
         assert!(callbacks.set_left().is_nothing());
         assert!(!callbacks.set_over());
         assert!(callbacks.after(counting().1()).is_err());
@@ -326,7 +326,7 @@ mod model {
                 counted.fetch_add(1, Ordering::Relaxed);
             });
             assert!(callbacks.on_gone(callback).is_none());
-            assert!(callbacks.set_gone(Gone::Client));
+            assert_eq!(callbacks.set_gone(Gone::Client), Some(true));
             let caller = {
                 let callbacks = Arc::clone(&callbacks);
                 thread::spawn(move || {

@@ -219,8 +219,7 @@ impl Exchange {
 
     /// Event loop: nobody waits for the response any more.
     pub(crate) fn set_gone(self: &Arc<Self>, why: Gone) {
-        let first = self.gone().is_none();
-        let told = self.callbacks.set_gone(why);
+        let Some(told) = self.callbacks.set_gone(why) else { return };
         if self.is_inline() {
             // The application does not run while the event loop hears of its client: it is told when it is
             // gone on with.
@@ -231,7 +230,7 @@ impl Exchange {
             self.worker.tasks.push(Task::Gone(Arc::clone(self)));
         }
         // The deadline is the application's, whether anybody waits or not.
-        if first && why == Gone::Client {
+        if why == Gone::Client {
             self.watch();
         }
     }

@@ -103,7 +103,7 @@ impl Tasks {
 
     fn push_later(&self, left: Duration, task: Task) {
         let at = Instant::now() + left;
-        {
+        let place = {
             let mut queue = lock(&self.queue);
             if queue.later.len() >= queue.tidy_at {
                 let ended =
@@ -113,8 +113,12 @@ impl Tasks {
             }
             let place = queue.later.partition_point(|(other, _)| *other <= at);
             queue.later.insert(place, (at, task));
+            place
+        };
+        // The attendant waits for the first one already.
+        if place == 0 {
+            self.added.notify_one();
         }
-        self.added.notify_one();
     }
 
     /// Waits for the next task.

@@ -99,6 +99,11 @@ impl Worker {
         })
     }
 
+    /// What the configuration calls that application.
+    pub(crate) fn target(&self, app: usize) -> &str {
+        self.config.apps.get(app).map_or("", |app| &app.target)
+    }
+
     /// Milliseconds on the worker's clock: the one that nginx has for its timers (`ngx_monotonic_time`), which
     /// is exact to some milliseconds, and cheap.
     pub(crate) fn now(&self) -> u64 {

@@ -197,11 +197,11 @@ pub(super) unsafe fn expired(token: EventThread, context: *mut Context) {
                 let left = (*context).queue_timeout.saturating_sub(waited);
                 if left == 0 && exchange.expire() {
                     exchange.worker.forget(&exchange);
-                    let (worker, location) = (&exchange.worker, &(*context).location);
-                    let imported = worker.gates.get(location.app).is_some_and(Gate::is_open);
+                    let (worker, app) = (&exchange.worker, exchange.location.app);
+                    let imported = worker.gates.get(app).is_some_and(Gate::is_open);
                     let text = format!(
                         "pywsgi: application \"{}\": {} within {} ms (wsgi_queue_timeout)",
-                        target(worker, location),
+                        worker.target(app),
                         if imported { "no thread was free" } else { "its import has not ended" },
                         (*context).queue_timeout,
                     );
@@ -232,7 +232,7 @@ unsafe fn timed_out(token: EventThread, context: *mut Context) {
         let Some(exchange) = (*context).exchange.clone() else { return };
         let text = format!(
             "pywsgi: application \"{}\" timed out after {} ms (wsgi_timeout); {}",
-            target(&exchange.worker, &(*context).location),
+            exchange.worker.target(exchange.location.app),
             (*context).timeout,
             if exchange.is_inline() {
                 "its iteration ends"
@@ -276,12 +276,4 @@ pub(super) unsafe fn give_up(token: EventThread, context: *mut Context) {
 
 fn limit(timeout: ngx_msec_t) -> ngx_msec_t {
     if timeout == 0 { NO_LIMIT } else { timeout }
-}
-
-/// What the configuration calls the application of a location.
-fn target<'w>(
-    worker: &'w crate::bridge::worker::Worker,
-    location: &crate::bridge::config::LocationConfig,
-) -> &'w str {
-    worker.config.apps.get(location.app).map_or("", |app| &app.target)
 }

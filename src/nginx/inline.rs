@@ -94,7 +94,7 @@ pub(super) unsafe fn go_on(token: EventThread, context: *mut Context) {
         let Some(process) = process::current(token) else { return };
         for _ in 0..(BLOCKS / (1 + process.others_going_on())).max(1) {
             if waits(context, &exchange.output) {
-                // The write handler comes by. Until then the application's clock stands still.
+                // The write handler goes on with it. Until then the application's clock stands still.
                 exchange.suspend();
                 return;
             }

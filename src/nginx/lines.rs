@@ -3,7 +3,7 @@
 
 use nginx_sys::ngx_log_t;
 
-use super::conf;
+use super::conf::{self, MainConf};
 use super::log;
 use super::process::{self, Process};
 use super::sys::{self, EventThread};
@@ -46,9 +46,12 @@ fn write(token: EventThread, process: &Process, line: &LogLine) {
         match &line.about {
             About::Worker => log::write(process.log(), level, text),
             About::App(app) => {
-                let logs = conf::main_conf_of_cycle(nginx_sys::ngx_cycle);
-                for log in logs.map(|main| main.logs_of_app(*app)).unwrap_or_default() {
+                let logs = main_conf(token).map(|main| main.logs_of_app(*app)).unwrap_or_default();
+                for log in logs {
                     log::write(*log, level, text);
+                }
+                if logs.is_empty() {
+                    log::write(process.log(), level, text);
                 }
             }
             About::Request(job) => match process.find(job.id) {
@@ -70,8 +73,14 @@ fn write(token: EventThread, process: &Process, line: &LogLine) {
 }
 
 /// The `error_log` of the location of a request that nginx no longer has.
-fn log_of(_token: EventThread, process: &Process, job: &Job) -> *const ngx_log_t {
+fn log_of(token: EventThread, process: &Process, job: &Job) -> *const ngx_log_t {
+    let log = main_conf(token).and_then(|main| main.log_of_location(job.location.id));
+    log.unwrap_or(process.log())
+}
+
+/// The configuration that this process runs Python for: a single process may have read another one since.
+fn main_conf<'a>(token: EventThread) -> Option<&'a MainConf> {
     // SAFETY: there is always a cycle.
     let main = unsafe { conf::main_conf_of_cycle(nginx_sys::ngx_cycle) };
-    main.and_then(|main| main.log_of_location(job.location.id)).unwrap_or(process.log())
+    main.filter(|main| process::running(token, main.configuration).is_some())
 }

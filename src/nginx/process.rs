@@ -413,13 +413,10 @@ unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t) -> RawFd {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         let room = usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX);
-        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(1 + OWN));
+        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(2));
         RawFd::try_from(number).unwrap_or_default()
     }
 }
-
-/// How many descriptors there are that way.
-const OWN: usize = 1;
 
 unsafe fn make(cycle: *mut ngx_cycle_t, main: &MainConf) -> std::io::Result<&'static Process> {
     // SAFETY: the caller's; an event is plain data, for which all zeros are good.

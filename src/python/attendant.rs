@@ -86,11 +86,10 @@ fn finish(response: Box<dyn Suspended>) {
 fn watch(runtime: &Runtime, job: &Job) {
     match job.time_left() {
         Some(Duration::ZERO) => {
-            let app = runtime.worker.config.apps.get(job.location.app);
             let text = format!(
                 "application \"{}\" still runs after {} ms (wsgi_timeout) for a client that has left; its thread \
                  goes on, its stack follows",
-                app.map_or("", |app| &app.target),
+                runtime.worker.target(job.location.app),
                 job.location.timeout.unwrap_or_default().as_millis(),
             );
             let about = About::Request(Arc::clone(job));

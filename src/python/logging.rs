@@ -67,10 +67,7 @@ pub(super) fn is_in_application() -> bool {
 fn whereabouts() -> String {
     // The thread may be about to end, and have none any more.
     let about = ABOUT.try_with(|about| about.try_borrow().ok().map(|about| about.clone()));
-    let target = |app: usize| {
-        let app = WORKER.get().and_then(|worker| worker.config.apps.get(app));
-        app.map_or("", |app| app.target.as_str())
-    };
+    let target = |app| WORKER.get().map_or("", |worker| worker.target(app));
     match about {
         Ok(Some(About::App(app))) => {
             format!(", while application \"{}\" was imported", target(app))
