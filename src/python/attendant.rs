@@ -11,7 +11,7 @@ use super::dispatch;
 use super::logging;
 use super::runtime::Runtime;
 use super::signals::Ending;
-use super::spawn::{STACK, spawn};
+use super::spawn::{self, STACK, spawn};
 use super::threads;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
@@ -103,9 +103,7 @@ fn watch(runtime: &Runtime, job: &Job) {
 
 /// The application is beyond its `wsgi_timeout`: where it is, and whether its pool has any thread left.
 fn overdue(runtime: &Runtime, job: &Job) {
-    let all = job.set_overdue();
-    Python::attach(|py| log_stack(py, runtime, job));
-    if let Some(pool) = job.pool().filter(|_| all) {
+    if let Some(pool) = job.pool().filter(|_| job.set_overdue()) {
         let PoolConfig { name, threads, .. } = &pool.config;
         let text = format!(
             "all threads of python_thread_pool \"{name}\" ({threads}) are in requests beyond their wsgi_timeout: \
@@ -114,6 +112,8 @@ fn overdue(runtime: &Runtime, job: &Job) {
         let about = About::App(job.location.app);
         runtime.worker.events.log(LogLine { level: Level::Error, about, text });
     }
+    // Last: who keeps the interpreter's lock keeps the stack from the log as well.
+    Python::attach(|py| log_stack(py, runtime, job));
 }
 
 fn log_stack(py: Python<'_>, runtime: &Runtime, job: &Job) {
@@ -172,12 +172,18 @@ fn gone(runtime: &Arc<Runtime>, job: &Job) {
 /// Calls what waits for clients that have left, until nothing is left to call.
 fn call(runtime: &Arc<Runtime>) {
     while let Some(job) = runtime.worker.callers.next() {
-        Python::attach(|py| {
-            logging::enter(&job);
-            dispatch::call_back(py, runtime, job.take_on_gone());
-            logging::leave(py, runtime);
-            drop(job);
-        });
+        let calls = move || {
+            Python::attach(move |py| {
+                logging::enter(&job);
+                dispatch::call_back(py, runtime, job.take_on_gone());
+                logging::leave(py, runtime);
+                drop(job);
+            });
+        };
+        // The thread goes on: it is counted.
+        if let Err(panicked) = panics::catch(calls) {
+            spawn::say(&runtime.worker, &panicked);
+        }
     }
 }
 

@@ -222,6 +222,9 @@ def test_a_stuck_request_is_reported_though_its_client_has_left(nginx, gate):
     assert "after 500 ms (wsgi_timeout)" in nginx.log_lines("for a client that has left")[0]
     wait_for(lambda: len(nginx.log_lines("is at:")) == 2, what="both stacks")
     nginx.wait_log('all threads of python_thread_pool "default" (2) are in requests beyond')
+    # Before the last stack, for which the interpreter has to be free.
+    said, last = (nginx.error_log().rindex(text) for text in ("all threads of", "is at:"))
+    assert said < last
     assert nginx.client().get("/").status_code == 503
     held.open()
     wait_for(lambda: nginx.client().get("/").status_code == 200, what="a thread")
