@@ -72,17 +72,18 @@ pub(crate) enum Progress {
 }
 
 impl Exchange {
+    /// With an empty head, which the caller fills in place, for it alone has the exchange yet.
     pub(crate) fn new(
         id: RequestId,
-        head: RequestHead,
         location: Arc<LocationConfig>,
         worker: Arc<Worker>,
         input: Input,
-    ) -> Self {
+    ) -> Arc<Self> {
         let output = Output::new(location.buffering.clone(), Arc::clone(&worker.loans));
-        Self {
+        // `Arc::new` would make a kilobyte elsewhere and copy it twice.
+        Arc::new_cyclic(|_| Self {
             id,
-            head,
+            head: RequestHead::default(),
             location,
             worker,
             input,
@@ -97,7 +98,7 @@ impl Exchange {
             entered: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             waited: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Who imports: the request has waited for that at its [`Gate`](super::gate::Gate).

@@ -13,7 +13,6 @@ use super::input::Input;
 use super::log::Level;
 use super::marks::Marks;
 use super::worker::Worker;
-use crate::http::head::RequestHead;
 
 pub(super) fn pool_config(threads: usize, max_queue: usize) -> PoolConfig {
     PoolConfig { name: "default".into(), threads, max_queue, stack: None }
@@ -79,7 +78,7 @@ fn job_for(executor: Executor, worker: &Arc<Worker>, id: RequestId, input: Input
         buffering: unbuffered(4),
     };
     let worker = Arc::clone(worker);
-    Arc::new(Exchange::new(id, RequestHead::default(), Arc::new(location), worker, input))
+    Exchange::new(id, Arc::new(location), worker, input)
 }
 
 /// `N` requests without a body.

@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn variables(fields: &[(&str, &str)]) -> Vec<(String, String)> {
-        let mut head = RequestHead::with_capacity(64, 4);
+        let mut head = RequestHead::default();
         for (name, value) in fields {
             head.push_field(name.as_bytes(), value.as_bytes());
         }
@@ -440,7 +440,7 @@ mod tests {
         ];
         for (what, name) in &names {
             for count in [3_000, 6_000] {
-                let mut head = RequestHead::with_capacity(1 << 17, count);
+                let mut head = RequestHead::default();
                 for number in 0..count {
                     head.push_field(name(number).as_bytes(), b"v");
                 }

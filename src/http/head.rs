@@ -70,13 +70,10 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
-    /// An empty head with room for `text` bytes and `fields` header fields.
-    pub(crate) fn with_capacity(text: usize, fields: usize) -> Self {
-        Self {
-            text: Vec::with_capacity(text),
-            fields: SmallVec::with_capacity(fields),
-            ..Self::default()
-        }
+    /// Begins an empty head: makes room for `text` bytes and `fields` header fields.
+    pub(crate) fn begin(&mut self, text: usize, fields: usize) {
+        self.text = Vec::with_capacity(text);
+        self.fields.reserve(fields);
     }
 
     /// Copies `bytes` into the head. nginx's own limits keep a head far below 4 GiB.
@@ -165,7 +162,7 @@ mod tests {
 
     #[test]
     fn numbers_are_in_decimal() {
-        let mut head = RequestHead::with_capacity(0, 0);
+        let mut head = RequestHead::default();
         for number in [0, 7, 10, 80, 65_535, u64::MAX] {
             let span = head.put_number(number);
             assert_eq!(head.get(span), number.to_string().as_bytes());

@@ -99,6 +99,16 @@ impl HeaderKind {
     }
 }
 
+/// Checks the name of a field ([`check_name`]) and finds its kind.
+pub(crate) fn checked_kind(name: &[u8]) -> Result<HeaderKind, HeaderError> {
+    let kind = classify(name);
+    // A name that is known is a token.
+    if kind == HeaderKind::Other {
+        check_name(name)?;
+    }
+    Ok(kind)
+}
+
 /// Finds the kind of a field by its name, in any case.
 pub(crate) fn classify(name: &[u8]) -> HeaderKind {
     let candidates: &[(&[u8], HeaderKind)] = match name.len() {
@@ -150,9 +160,10 @@ pub(crate) fn classify(name: &[u8]) -> HeaderKind {
 
 /// Is `lower`, of letters and hyphens alone, the name `name`, as long as it, in lower case?
 fn is_lower_case_of(lower: &[u8], name: &[u8]) -> bool {
-    // This bit tells lower case from upper. Beside letters it makes equal only a hyphen and CR, which is in no
-    // name. Without a way out of the loop the compiler looks at many bytes at once.
-    lower.iter().zip(name).fold(0, |differ, (lower, byte)| differ | (lower ^ (byte | 0x20))) == 0
+    // The bit 0x20 tells lower case from upper. It would make a hyphen of a CR, which has none of the bits 0x60.
+    // There is no early exit from the loop, so that the compiler compares many bytes at once.
+    let differs = |lower, byte| (lower ^ (byte | 0x20)) | u8::from(byte & 0x60 == 0);
+    lower.iter().zip(name).fold(0, |differ, (&lower, &byte)| differ | differs(lower, byte)) == 0
 }
 
 /// What is wrong with a header field. No text quotes a value but that of Content-Length: a value
@@ -372,6 +383,22 @@ mod tests {
         for name in ["", "Set-Cookie", "X-Frame-Options", "Status", "Vary", "dat\u{e9}"] {
             assert_eq!(classify(name.as_bytes()), HeaderKind::Other, "{name}");
         }
+    }
+
+    #[test]
+    fn no_other_byte_makes_a_known_name() {
+        for known in ["date", "content-type", "proxy-authorization"] {
+            for at in 0..known.len() {
+                for byte in 0..=u8::MAX {
+                    let mut name = known.as_bytes().to_vec();
+                    name[at] = byte;
+                    let same = name.eq_ignore_ascii_case(known.as_bytes());
+                    assert_eq!(classify(&name) != HeaderKind::Other, same, "{}", quoted(&name));
+                    assert_eq!(checked_kind(&name).is_ok(), check_name(&name).is_ok());
+                }
+            }
+        }
+        assert_eq!(checked_kind(b""), Err(HeaderError::EmptyName));
     }
 
     #[test]

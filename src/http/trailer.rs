@@ -17,9 +17,8 @@ pub(crate) enum TrailerError {
 /// Whether a field may be a trailer: it is well formed, and not one that frames, routes, authenticates
 /// or describes the body.
 pub(crate) fn check(name: &[u8], value: &[u8]) -> Result<(), TrailerError> {
-    header::check_name(name)?;
+    let kind = header::checked_kind(name)?;
     header::check_value(name, value)?;
-    let kind = header::classify(name);
     let typed = matches!(
         kind,
         HeaderKind::ContentType

@@ -128,16 +128,16 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
                 (Input::streamed(idle), declared.filter(|_| !chunked))
             }
         };
-        let head = request::snapshot(token, r, conf, content_length);
-        let Some(head) = head else {
-            finalize::finish(token, context, INTERNAL_SERVER_ERROR);
-            return false;
-        };
         let id = process.insert(token, context);
+        (*context).id = Some(id);
         let worker = process.worker();
         let location = Arc::clone(&(*context).location);
-        let exchange = Arc::new(Exchange::new(id, head, location, Arc::clone(worker), input));
-        (*context).id = Some(id);
+        let mut exchange = Exchange::new(id, location, Arc::clone(worker), input);
+        let head = Arc::get_mut(&mut exchange).map(|exchange| &mut exchange.head);
+        if !head.is_some_and(|head| request::snapshot(token, r, conf, content_length, head)) {
+            finalize::finish(token, context, INTERNAL_SERVER_ERROR);
+            return false;
+        }
         (*context).exchange = Some(Arc::clone(&exchange));
         (*context).submitted = worker.now();
         match worker.submit(exchange) {

@@ -21,8 +21,8 @@ const OTHER_TEXT: usize = 192;
 /// Longer than any address as text (`NGX_SOCKADDR_STRLEN`).
 const ADDRESS: usize = 256;
 
-/// Takes the snapshot; `None` where memory is out. `content_length` is the body's true length where
-/// that is known.
+/// Takes the snapshot into an empty `head`; false if memory is out. `content_length` is the body's true
+/// length, if that is known.
 ///
 /// # Safety
 ///
@@ -32,7 +32,8 @@ pub(super) unsafe fn snapshot(
     r: *mut ngx_http_request_t,
     conf: &LocConf,
     content_length: Option<u64>,
-) -> Option<RequestHead> {
+    head: &mut RequestHead,
+) -> bool {
     // SAFETY: the caller's; the reference is used before anything of nginx's is called that could
     // change the request.
     let request = unsafe { &*r };
@@ -47,7 +48,7 @@ pub(super) unsafe fn snapshot(
         fields += 1;
         size += field.key.len + field.value.len;
     }
-    let mut head = RequestHead::with_capacity(size, fields);
+    head.begin(size, fields);
 
     head.method = head.put(text(request.method_name));
     // A subrequest's path is its own; the client's target is the main request's.
@@ -97,7 +98,7 @@ pub(super) unsafe fn snapshot(
     head.connection_requests = connection.requests;
     head.https = !connection.ssl.is_null();
     // SAFETY: as above.
-    unsafe { put_server(&mut head, request) };
+    unsafe { put_server(head, request) };
     head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
     head.content_length = content_length;
 
@@ -106,13 +107,13 @@ pub(super) unsafe fn snapshot(
         let mut value = ngx_str_t::empty();
         // SAFETY: compiled with the configuration that this request has.
         if unsafe { ngx_http_complex_value(r, compiled, &raw mut value) } != sys::OK {
-            return None;
+            return false;
         }
         if value.len > 0 || !param.if_not_empty {
             head.push_param(&param.name, text(value));
         }
     }
-    Some(head)
+    true
 }
 
 /// `wsgi_pass_request_headers` and `wsgi_pass_authorization`. Content-Type is not one of the HTTP_*

@@ -85,14 +85,15 @@ impl Inline for EventLoop {
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             let Own { kit, streak, hooks } = &mut *own;
             hooks.take_on(py, &runtime);
-            let begin = Instant::now();
-            let mut since = begin;
+            let (mut since, mut left) = (Instant::now(), limit);
             for job in jobs {
                 let suspended = self.run_one(py, &runtime, &job, kit);
                 ran.push(Ran { job, suspended });
                 let now = Instant::now();
-                streak.add(now - since);
-                if !streak.is_quick() || now - begin >= limit {
+                let took = now - since;
+                streak.add(took);
+                left = left.saturating_sub(took);
+                if !streak.is_quick() || left.is_zero() {
                     break;
                 }
                 since = now;

@@ -25,10 +25,9 @@ impl EarlyHints {
         let Self(job) = self;
         let fields = fields(headers, "an early hint")?;
         for (name, value) in &fields {
-            header::check_name(name)
-                .and_then(|()| header::check_value(name, value))
+            let kind = header::checked_kind(name)
+                .and_then(|kind| header::check_value(name, value).map(|()| kind))
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
-            let kind = header::classify(name);
             if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
                 let name = header::quoted(name);
                 return Err(PyValueError::new_err(format!(

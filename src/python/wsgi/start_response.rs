@@ -176,10 +176,9 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
 }
 
 fn add(start: &mut Start, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
-    header::check_name(name)?;
+    let kind = header::checked_kind(name)?;
     header::check_value(name, value)?;
     let value = header::trim(value);
-    let kind = header::classify(name);
     match kind {
         HeaderKind::ContentLength => return start.head.add_content_length(value),
         HeaderKind::HopByHop => {
