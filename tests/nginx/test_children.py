@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rawhttp import wait_for
+from rawhttp2 import Http2
 
 SOURCE = """
     import multiprocessing, os, subprocess, time
@@ -62,13 +63,14 @@ EXECUTORS = ["default", "inline"]
 def start(nginx):
     """Starts nginx; the children that applications have made and recorded are ended."""
 
-    def begin(executor: str) -> None:
+    def begin(executor: str, **options: str) -> None:
         source = f"    DATA = {str(nginx.data)!r}\n{SOURCE}"
         path = nginx.app("children", source)
         nginx.start(
             f"wsgi_app {path}; wsgi_thread_pool {executor};",
             http="keepalive_timeout 1s;",
             server="location /static { return 200 ok; }",
+            **options,
         )
 
     yield begin
@@ -105,6 +107,19 @@ def test_a_connection_that_no_application_has_served_ends_as_well(nginx, start, 
         assert idle.response().body == b"ok"
         assert nginx.client().get(f"/?{way}").text == "ok"
         assert idle.rest() == b""
+        check_child(nginx)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_of_http2_does(nginx, start, way):
+    start("default", listen="http2")
+    with Http2(nginx.port, plain=True) as idle, Http2(nginx.port, plain=True) as own:
+        assert idle.response(idle.request("/static")).body == b"ok"
+        assert own.response(own.request(f"/?{way}")).body == b"ok"
+        # keepalive_timeout: GOAWAY, and the end.
+        for connection in (idle, own):
+            while connection.sock.recv(65536):
+                pass
         check_child(nginx)
 
 
