@@ -106,6 +106,8 @@ class Nginx:
         self.data.chmod(0o777)
         (root / "tmp").chmod(0o777)
         self.user = _worker_user(root)
+        # A command that nginx is started by, such as `prlimit`.
+        self.launcher: tuple[str, ...] = ()
         self._write(self.apps / "testkit.py", TESTKIT.read_text())
 
     # Files and configuration
@@ -204,6 +206,7 @@ class Nginx:
         if args or kwargs or not self.config.exists():
             self.write_config(*args, **kwargs)
         command = [NGINX, "-p", f"{self.root}/", "-c", str(self.config), "-e", str(self.log_path)]
+        command = [*self.launcher, *command]
         with open(self.root / "logs" / "stderr.log", "ab") as stderr:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr

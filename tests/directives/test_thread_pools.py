@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 from collections import Counter
 from concurrent.futures import as_completed
@@ -436,15 +435,11 @@ def test_a_first_thread_that_cannot_be_started_is_tried_again(nginx, background)
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [b"at last"]
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (1000 * MEGABYTE, hard))
-    try:
-        nginx.start(
-            f"wsgi_app {nginx.app('app', source)}; wsgi_thread_pool large;",
-            http="python_thread_pool large threads=1 stack=1024m;",
-        )
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    nginx.launcher = ("prlimit", f"--as={1000 * MEGABYTE}:")
+    nginx.start(
+        f"wsgi_app {nginx.app('app', source)}; wsgi_thread_pool large;",
+        http="python_thread_pool large threads=1 stack=1024m;",
+    )
     nginx.wait_log("cannot be started")
     answer = background("/")
     nginx.open_gate("room")

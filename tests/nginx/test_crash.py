@@ -108,7 +108,7 @@ def test_an_import_that_ends_the_process_does_not_end_nginx(nginx, code):
     path = nginx.app("broken", f"import os, time\ntime.sleep(0.2)\nos._exit({code})\n")
     nginx.start(f"wsgi_app {path};")
     first = nginx.workers()
-    wait_for(lambda: nginx.workers() and nginx.workers() != first, 60, "another worker")
+    wait_for(lambda: nginx.workers() not in ([], first), 60, "another worker")
     nginx.app("broken", SOURCE)
     nginx.reload()
     assert nginx.client().get("/").status_code == 200

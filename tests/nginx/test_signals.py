@@ -209,7 +209,7 @@ faulthandler.register(signal.SIGUSR2)
     # They are still nginx's.
     worker = nginx.workers()[0]
     os.kill(worker, signal.SIGQUIT)
-    wait_for(lambda: nginx.workers() and nginx.workers()[0] != worker, what="another worker")
+    wait_for(lambda: nginx.workers() not in ([], [worker]), what="another worker")
 
 
 def test_children_are_waited_for_in_peace(nginx):
