@@ -89,7 +89,7 @@ def test_what_the_compiler_places_elsewhere_is_refused(headers, tmp_path):
     assert "Rust and the C compiler differ in" in output
     assert "size of ngx_buf_t: 80 in Rust, 88 in C" in output
     assert "offset of ngx_buf_t.file_pos: 16 in Rust, 24 in C" in output
-    assert "ngx_http_request_t.header_only: the bits of this field" in output
+    assert "ngx_http_request_t.aio: the bits of this field" in output
     assert "ngx_event_t:" not in output and "ngx_event_t." not in output
     assert "Build for an nginx from 1.22 to 1.31" in output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -349,14 +350,16 @@ def test_cadaver(share, run, home, tmp_path, digest):
 
 @pytest.mark.parametrize("protocol", ["http/1.1"], indirect=True)
 def test_litmus(share, run):
-    """The conformance suite of WebDAV: all 104 of its tests pass."""
+    """The conformance suite of WebDAV: all 104 of its tests pass, if WsgiDAV itself does."""
     done = run("litmus", share.url + "/", *USER, check=False)
     text = done.stdout.replace("\r", "\n")
     summaries = re.findall(r"summary for `(\w+)': of (\d+) tests run: (\d+) passed", text)
-    assert done.returncode == 0, text
+    # From Python 3.14 on WsgiDAV copies the members of a collection as well, behind any server.
+    by_wsgidav = ["copy_shallow"] if sys.version_info >= (3, 14) else []
+    assert re.findall(r"(\w+)\.+ FAIL", text) == by_wsgidav, text
     assert {name: int(passed) for name, _, passed in summaries} == {
         "basic": 16,
-        "copymove": 13,
+        "copymove": 13 - len(by_wsgidav),
         "props": 30,
         "locks": 41,
         "http": 4,
