@@ -340,6 +340,9 @@ impl Exchange {
         let Some(rest) = self.output.push(head, block, end, announce)? else {
             return Ok(None);
         };
+        let Some(rest) = self.output.gather(rest, announce)? else {
+            return Ok(None);
+        };
         let mut rest = Some(rest);
         let mut result = Ok(None);
         detached(&mut || {

@@ -11,6 +11,11 @@
 //! order of the blocks is the order of the response. With buffering off, or beyond the file's limit,
 //! the thread waits for the client.
 //!
+//! Small blocks for the file are gathered first, up to [`JOINED`] bytes beyond the limit of memory. They are the last
+//! of the queue, so that the event loop may have them before they are written; otherwise the next block that has
+//! no room takes them along into the file. Without that each would be a system call without the GIL, and the
+//! threads of the pool would take the processors from the event loop.
+//!
 //! A block larger than the limit of memory is taken as it is where there is room at all, as long as the worker
 //! has not too many of these ([`Loans`]).
 //!
@@ -29,7 +34,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use self::queue::Queue;
+use self::queue::{JOINED, Queue};
 use super::config::Buffering;
 use super::loan::{Loan, Loans};
 use super::spill;
@@ -274,6 +279,25 @@ impl Output {
         Ok(rest)
     }
 
+    /// Thread: keeps what [`push`](Self::push) gave back in memory, without waiting, if it is small and would go
+    /// to the file. What is not taken comes back.
+    pub(crate) fn gather(&self, rest: Rest, announce: impl Fn()) -> Result<Option<Rest>, Closed> {
+        let Rest { block, end } = rest;
+        let mut state = self.open()?;
+        if !state.gathers(block.len()) {
+            return Ok(Some(Rest { block, end }));
+        }
+        state.memory += block.len();
+        state.queue.join(&block);
+        state.end = end.or(state.end);
+        let news = state.announces();
+        drop(state);
+        if news {
+            announce();
+        }
+        Ok(None)
+    }
+
     /// Thread: adds a part of a file of the application's. Never waits.
     pub(crate) fn push_file(
         &self,
@@ -492,11 +516,12 @@ impl Output {
         Ok(())
     }
 
-    /// Writes `piece` to the file, outside the lock: only this thread opens and writes files, and the
-    /// event loop knows nothing of the place before it is announced.
+    /// Writes what has been gathered and `piece` to the file, outside the lock: only this thread opens and writes
+    /// files, and the event loop knows nothing of the place before it is announced.
     fn spill(&self, piece: &Bytes, announce: impl Fn()) -> io::Result<()> {
-        let (file, start, directory, unneeded) = {
+        let (gathered, file, start, directory, unneeded) = {
             let mut state = lock(&self.state);
+            let gathered = state.queue.take_joined();
             let mut unneeded = None;
             if state.file_pending == 0 {
                 unneeded = state.file.take();
@@ -504,15 +529,25 @@ impl Output {
             }
             state.spilling = true;
             let directory = state.buffering.directory.clone();
-            (state.file.clone(), state.file_end, directory, unneeded)
+            (gathered, state.file.clone(), state.file_end, directory, unneeded)
         };
         // Outside the lock: the last close of a large file without a name takes its time.
         drop(unneeded);
-        let written = write(file, piece, start, &directory);
+        let written = write(file, &gathered, piece, start, &directory);
         let news = {
             let mut state = lock(&self.state);
             state.spilling = false;
-            state.spilled(written?, start, start + piece.len() as u64)
+            match written {
+                Ok(file) => {
+                    state.memory = state.memory.saturating_sub(gathered.len());
+                    let len = (gathered.len() + piece.len()) as u64;
+                    state.spilled(file, start, start + len)
+                }
+                Err(error) => {
+                    state.queue.join(&gathered);
+                    return Err(error);
+                }
+            }
         };
         if news {
             announce();
@@ -521,10 +556,11 @@ impl Output {
     }
 }
 
-/// Writes `piece` at `start` of the file, or of a new one.
+/// Writes `gathered` and `piece` at `start` of the file, or of a new one.
 fn write(
     file: Option<Arc<File>>,
-    piece: &Bytes,
+    gathered: &[u8],
+    piece: &[u8],
     start: u64,
     directory: &Path,
 ) -> io::Result<Arc<File>> {
@@ -532,7 +568,8 @@ fn write(
         Some(file) => file,
         None => Arc::new(spill::open(directory)?),
     };
-    spill::write(&file, piece, start)?;
+    spill::write(&file, gathered, start)?;
+    spill::write(&file, piece, start + gathered.len() as u64)?;
     Ok(file)
 }
 
@@ -587,11 +624,24 @@ impl State {
                 return Way::Wait;
             }
         }
-        let used = if self.file_pending == 0 { 0 } else { self.file_end };
-        match self.buffering.file.saturating_sub(used) {
+        match self.file_room() {
             0 => Way::Wait,
             room => Way::File(len.min(PIECE).min(usize::try_from(room).unwrap_or(PIECE))),
         }
+    }
+
+    /// Bytes for which there is room in the file, beside those that go there first.
+    fn file_room(&self) -> u64 {
+        let used = if self.file_pending == 0 { 0 } else { self.file_end };
+        self.buffering.file.saturating_sub(used + self.queue.joined() as u64)
+    }
+
+    /// May a block that has no room in memory wait there, as one of several that go to the file together?
+    fn gathers(&self, len: usize) -> bool {
+        self.queue.joined() + len < JOINED
+            && self.memory + len <= self.buffering.memory + JOINED
+            && self.file_room() >= len as u64
+            && matches!(self.way(len), Way::File(_))
     }
 
     /// May a block, for which there is no room, be taken as it is?

@@ -15,6 +15,9 @@ use crate::bridge::sync::Arc;
 /// A block shorter than this is joined with its neighbours: copying it costs less than a buffer of its own.
 const SMALL: usize = 4096;
 
+/// Joined blocks stay shorter than this: none of them is taken for one that is shared.
+pub(super) const JOINED: usize = SHARED_FROM;
+
 /// The first capacity of a joined block; it doubles.
 const FIRST: usize = 512;
 
@@ -41,15 +44,30 @@ impl Queue {
             self.push_whole(block);
             return;
         }
-        self.bytes += block.len() as u64;
-        // What is joined is never taken for a shared block.
-        if self.joined.len() + block.len() >= SHARED_FROM {
+        if self.joined.len() + block.len() >= JOINED {
             self.close_joined();
         }
+        self.join(&block);
+    }
+
+    /// Adds a block to those that are joined at the end.
+    pub(super) fn join(&mut self, block: &[u8]) {
+        self.bytes += block.len() as u64;
         if self.joined.is_empty() {
             self.joined.reserve(FIRST);
         }
-        self.joined.extend_from_slice(&block);
+        self.joined.extend_from_slice(block);
+    }
+
+    /// Bytes of the blocks that are joined at the end.
+    pub(super) fn joined(&self) -> usize {
+        self.joined.len()
+    }
+
+    /// Takes those back.
+    pub(super) fn take_joined(&mut self) -> Vec<u8> {
+        self.bytes -= self.joined.len() as u64;
+        std::mem::take(&mut self.joined)
     }
 
     /// Adds a block that is not to be copied.
