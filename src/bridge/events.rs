@@ -9,17 +9,17 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
+use super::bell::{Bell, Lost};
 use super::exchange::Job;
+use super::executor::inline::Suspended;
 use super::id::RequestId;
-use super::inline::Suspended;
 use super::log::LogLine;
 use super::sync::{AtomicBool, Condvar, Mutex, Ordering, lock, wait};
-use super::wake::{Bell, Lost};
 
 /// A message for the event loop. One for a request that is gone is dropped there.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The request's [`Output`](super::output::Output) has something to take.
+    /// The request's [`Output`](super::pipe::output::Output) has something to take.
     Output(RequestId),
     /// The thread wants more of the request's body.
     ReadBody(RequestId),

@@ -9,9 +9,9 @@ use super::config::{
 };
 use super::exchange::{Exchange, Job};
 use super::id::{RequestId, Table};
-use super::input::Input;
 use super::log::Level;
 use super::marks::Marks;
+use super::pipe::input::Input;
 use super::worker::Worker;
 
 pub(super) fn pool_config(threads: usize, max_queue: usize) -> PoolConfig {

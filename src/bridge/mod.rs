@@ -7,14 +7,14 @@
 //! |---|---|---|
 //! | [`Exchange`](exchange::Exchange) | makes it, expires it, closes it, ends it | starts it, leaves it |
 //! | [`Callbacks`](callbacks::Callbacks) | `set_gone`, `set_over` | all else |
-//! | [`Output`](output::Output) | `take`, `drained`, `close` | `push`, `push_blocking` |
-//! | [`Input`](input::Input) | `push`, `end`, `fail` | `read`, `read_blocking` |
-//! | [`Pool`](pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `rest` |
+//! | [`Output`](pipe::output::Output) | `take`, `drained`, `close` | `push`, `push_blocking` |
+//! | [`Input`](pipe::input::Input) | `push`, `end`, `fail` | `read`, `read_blocking` |
+//! | [`Pool`](executor::pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `rest` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
-//! | [`Inline`](inline::Inline) | all; it is then a Python thread as well | |
+//! | [`Inline`](executor::inline::Inline) | all; it is then a Python thread as well | |
 //!
 //! The event loop never waits here: every lock is held for a few instructions, never while a file is
 //! written, a log line is formatted or the other side is called. Only the calls named `*_blocking`,
@@ -22,27 +22,22 @@
 
 #![forbid(unsafe_code)]
 
-pub(crate) mod buffers;
+mod bell;
 pub(crate) mod callbacks;
 pub(crate) mod callers;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod exchange;
+pub(crate) mod executor;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod gate;
 pub(crate) mod id;
-pub(crate) mod inline;
-pub(crate) mod input;
-pub(crate) mod loan;
 pub(crate) mod log;
 pub(crate) mod marks;
-pub(crate) mod output;
 pub(crate) mod panics;
-pub(crate) mod pool;
-pub(crate) mod spill;
+pub(crate) mod pipe;
 pub(crate) mod streak;
 mod sync;
 pub(crate) mod tasks;
-mod wake;
 pub(crate) mod worker;

@@ -5,8 +5,8 @@ use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use super::exchange::{Exchange, Job};
-use super::inline::Suspended;
-use super::pool::Pool;
+use super::executor::inline::Suspended;
+use super::executor::pool::Pool;
 use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
 
 #[derive(Debug)]
@@ -156,8 +156,8 @@ impl Tasks {
 #[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
+    use crate::bridge::executor::pool::Turn;
     use crate::bridge::fixture::{jobs, worker};
-    use crate::bridge::pool::Turn;
 
     /// All tasks up to `Stop`, each as a letter.
     fn drain(tasks: &Tasks) -> String {

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use super::buffers::Buffers;
 use super::callers::Callers;
 use super::config::{Executor, WorkerConfig};
 use super::events::{Event, Events};
 use super::exchange::Job;
+use super::executor::inline::Inline;
+use super::executor::pool::{Pool, Refused};
 use super::gate::{Gate, Passage};
-use super::inline::Inline;
-use super::loan::Loans;
 use super::marks::Marks;
-use super::pool::{Pool, Refused};
+use super::pipe::buffers::Buffers;
+use super::pipe::loan::Loans;
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use super::tasks::{Task, Tasks};
 
@@ -301,9 +301,9 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::bridge::executor::pool::{Next, Turn};
     use crate::bridge::fixture::{inline_jobs, jobs, pool_config, worker, worker_of};
     use crate::bridge::id::RequestId;
-    use crate::bridge::pool::{Next, Turn};
 
     fn refusal(worker: &Worker, job: Job) -> Option<Refusal> {
         worker.submit(job).err()

@@ -19,9 +19,9 @@ use super::finalize;
 use super::log;
 use super::process;
 use super::sys::{self, EventThread, HTTP_2};
-use crate::bridge::buffers::Buffers;
 use crate::bridge::callbacks::Gone;
-use crate::bridge::input::{InputError, Segment};
+use crate::bridge::pipe::buffers::Buffers;
+use crate::bridge::pipe::input::{InputError, Segment};
 
 /// Bytes that are read at once at the least; where `client_body_buffer_size` is more, as many as that.
 const LEAST: usize = 64 * 1024;

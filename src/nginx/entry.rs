@@ -16,8 +16,8 @@ use super::process::Process;
 use super::sys::{self, CONF_ERROR, CONF_OK, EventThread};
 use super::{body, children, directives, finalize, handler, inline, output, process, wake};
 use crate::bridge::id::RequestId;
-use crate::bridge::input::InputError;
 use crate::bridge::panics::Panicked;
+use crate::bridge::pipe::input::InputError;
 
 /// What `wsgi_app` puts in a location.
 pub(super) const CONTENT_HANDLER: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t =

@@ -6,7 +6,7 @@
 //! another file's, and that file would be sent. A descriptor lives as long as the request's pool, which nginx
 //! destroys when nothing of the request can be sent any more. It is closed earlier only if no filter holds
 //! anything and nothing that waits in `r->out` names the file. The response's pipe
-//! ([`Output`](crate::bridge::output::Output)) bounds their number.
+//! ([`Output`](crate::bridge::pipe::output::Output)) bounds their number.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -19,7 +19,7 @@ use nginx_sys::{
 };
 
 use super::sys;
-use crate::bridge::output::{Block, FilePart};
+use crate::bridge::pipe::output::{Block, FilePart};
 
 /// Owned by the request's [`Context`](super::context::Context), which is freed with the request's pool.
 #[derive(Default)]

@@ -19,7 +19,7 @@ use super::response;
 use super::sys::{self, EventThread};
 use crate::bridge::config::Executor;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::input::{Input, InputError};
+use crate::bridge::pipe::input::{Input, InputError};
 use crate::bridge::worker::{Refusal, Submitted};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;

@@ -10,9 +10,9 @@ use super::finalize;
 use super::output;
 use super::process::{self, Process};
 use super::sys::{self, EventThread};
+use crate::bridge::executor::inline::{Calls, Ran};
 use crate::bridge::id::RequestId;
-use crate::bridge::inline::{Calls, Ran};
-use crate::bridge::output::Output;
+use crate::bridge::pipe::output::Output;
 use crate::bridge::worker::Worker;
 
 /// Blocks that are sent in one turn of the event loop, those of all responses that go on in it together, but for one of

@@ -22,11 +22,11 @@ use super::sys::{self, EventThread};
 use super::wake;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Job;
+use crate::bridge::executor::inline::{CALLS, Jobs, Suspended};
 use crate::bridge::id::{RequestId, Table};
-use crate::bridge::inline::{CALLS, Jobs, Suspended};
-use crate::bridge::input::InputError;
-use crate::bridge::output::Batch;
 use crate::bridge::panics;
+use crate::bridge::pipe::input::InputError;
+use crate::bridge::pipe::output::Batch;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
 

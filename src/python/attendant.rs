@@ -17,7 +17,7 @@ use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
 use crate::bridge::config::{ClientAbort, PoolConfig};
 use crate::bridge::exchange::Job;
-use crate::bridge::inline::Suspended;
+use crate::bridge::executor::inline::Suspended;
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::panics;
 use crate::bridge::tasks::Task;

@@ -11,8 +11,8 @@ use super::wsgi::{self, Kit, Rest};
 use crate::bridge::callbacks::Callback;
 use crate::bridge::exchange::Job;
 use crate::bridge::log::Level;
-use crate::bridge::output::End;
 use crate::bridge::panics;
+use crate::bridge::pipe::output::End;
 
 /// Runs the application for `job`. Whatever happens, the job has an end afterwards, or waits for its
 /// application's import, or, for the executor `inline` alone, has a rest to go on with. `ident` is `threading.get_ident()` of a pool's thread.

@@ -14,8 +14,8 @@ use super::runtime::Runtime;
 use super::signals;
 use super::spawn::{self, STACK, spawn};
 use crate::bridge::log::{About, Level, LogLine};
-use crate::bridge::output::End;
 use crate::bridge::panics;
+use crate::bridge::pipe::output::End;
 
 /// How long an import may hold up those behind it.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use super::logging;
 use super::runtime::Runtime;
 use super::wsgi::{self, Kit};
 use crate::bridge::exchange::Job;
-use crate::bridge::inline::{Calls, Inline, Ran, Suspended};
+use crate::bridge::executor::inline::{Calls, Inline, Ran, Suspended};
 use crate::bridge::log::Level;
 use crate::bridge::panics;
 use crate::bridge::streak::Streak;

@@ -21,8 +21,8 @@ use super::signals::{Ending, Until};
 use super::spawn::{self, STACK, spawn};
 use super::threads;
 use crate::bridge::log::{About, Level, LogLine};
-use crate::bridge::output::End;
 use crate::bridge::panics;
+use crate::bridge::pipe::output::End;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
 

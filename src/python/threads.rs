@@ -12,8 +12,8 @@ use super::runtime::Runtime;
 use super::spawn::{self, STACK};
 use super::wsgi::Kit;
 use crate::bridge::exchange::Job;
+use crate::bridge::executor::pool::{Next, Pool, Seat, Turn};
 use crate::bridge::log::{About, Level, LogLine};
-use crate::bridge::pool::{Next, Pool, Seat, Turn};
 use crate::bridge::tasks::Tasks;
 
 /// Starts a thread that [`Pool::grow`] or [`Pool::take`] has counted. All signals are blocked in the

@@ -1,9 +1,9 @@
 use std::thread;
 
 use super::*;
+use crate::bridge::executor::pool::{Next, Turn};
 use crate::bridge::fixture::{ids, job, jobs, until, worker};
-use crate::bridge::output::SHARED_FROM;
-use crate::bridge::pool::{Next, Turn};
+use crate::bridge::pipe::output::SHARED_FROM;
 use crate::bridge::tasks::Task;
 
 fn detached(wait: &mut (dyn FnMut() + Send)) {

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use rustix::fd::BorrowedFd;
 use rustix::fs::FsWord;
 
-use crate::bridge::output::FilePart;
+use crate::bridge::pipe::output::FilePart;
 use crate::python::runtime::Runtime;
 
 /// What an application returns to have a file sent.

@@ -12,9 +12,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
-use crate::bridge::buffers::BLOCK;
 use crate::bridge::exchange::Job;
-use crate::bridge::input::{InputError, Read};
+use crate::bridge::pipe::buffers::BLOCK;
+use crate::bridge::pipe::input::{InputError, Read};
 use crate::python::fork;
 
 // The OSError of an exchange with a client that is gone: who does not catch it is not called to account.

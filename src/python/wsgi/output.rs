@@ -14,7 +14,7 @@ use super::input::ClientGone;
 use super::response::{Response, Sent, Unsent};
 use super::start_response::type_name;
 use crate::bridge::log::Level;
-use crate::bridge::output::SHARED_FROM;
+use crate::bridge::pipe::output::SHARED_FROM;
 use crate::http::framing::ShortBody;
 use crate::python::app::App;
 use crate::python::logging;

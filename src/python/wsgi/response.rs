@@ -13,7 +13,7 @@ use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
 use crate::bridge::exchange::Job;
 use crate::bridge::log::Level;
-use crate::bridge::output::{Closed, End, FilePart, Overflow, Rest};
+use crate::bridge::pipe::output::{Closed, End, FilePart, Overflow, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
 use crate::http::response::{Dropped, ResponseHead};
 use crate::python::attached::Attached;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::bridge::fixture::until;
-use crate::bridge::spill;
+use crate::bridge::pipe::spill;
 
 fn never() {
     panic!("the event loop is not to be asked");

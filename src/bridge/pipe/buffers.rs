@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::sync::{Mutex, lock};
+use crate::bridge::sync::{Mutex, lock};
 
 /// Bytes of a request body that are read from a file, or asked for, at once.
 pub(crate) const BLOCK: usize = 256 * 1024;

@@ -23,11 +23,11 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::config::PoolConfig;
-use super::exchange::Job;
-use super::id::RequestId;
-use super::streak::Streak;
-use super::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::bridge::config::PoolConfig;
+use crate::bridge::exchange::Job;
+use crate::bridge::id::RequestId;
+use crate::bridge::streak::Streak;
+use crate::bridge::sync::{Arc, Condvar, Mutex, lock, wait};
 
 /// A pool; `J` is [`Job`] outside the tests.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::exchange::Job;
+use crate::bridge::exchange::Job;
 
 /// Python, as the event loop calls it. No call waits for a client.
 pub(crate) trait Inline: fmt::Debug + Send + Sync {

@@ -13,7 +13,7 @@ use std::collections::hash_map::Entry;
 
 use bytes::Bytes;
 
-use super::sync::{Arc, Mutex, lock};
+use crate::bridge::sync::{Arc, Mutex, lock};
 
 /// The large blocks that wait in one worker.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::buffers::{BLOCK, Buffers};
-use super::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::bridge::sync::{Arc, Condvar, Mutex, lock, wait};
 
 /// Bytes of a streamed body that wait for the thread.
 pub(crate) const LIMIT: usize = 128 * 1024;

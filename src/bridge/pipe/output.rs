@@ -35,15 +35,15 @@ use std::path::Path;
 use bytes::Bytes;
 
 use self::queue::{JOINED, Queue};
-use super::config::Buffering;
 use super::loan::{Loan, Loans};
 use super::spill;
-use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
+use crate::bridge::config::Buffering;
+use crate::bridge::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 use crate::http::header::{Field, field_size};
 use crate::http::response::ResponseHead;
 
 /// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
-/// asks for [`Worker::collect`](super::worker::Worker::collect).
+/// asks for [`Worker::collect`](crate::bridge::worker::Worker::collect).
 pub(crate) const SHARED_FROM: usize = 16 * 1024;
 
 /// A part of a response's body.

@@ -1,0 +1,4 @@
+//! Who runs the application.
+
+pub(crate) mod inline;
+pub(crate) mod pool;
