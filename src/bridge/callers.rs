@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::exchange::Job;
+use super::exchange::Exchange;
 use super::sync::{Arc, Mutex, lock};
 
 /// How many such threads a worker has at most.
@@ -20,7 +20,7 @@ pub(crate) struct Callers {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Arc<Exchange>>,
     threads: usize,
     /// That all threads are busy has been said.
     said: bool,
@@ -38,12 +38,12 @@ pub(crate) enum Enlisted {
 }
 
 impl Callers {
-    /// Attendant: has the callbacks of `job` called. As long as the list of requests whose application runs,
+    /// Attendant: has the callbacks of `exchange` called. As long as the list of requests whose application runs,
     /// at most: it is tidied up here.
-    pub(crate) fn push(&self, job: &Job) -> Enlisted {
+    pub(crate) fn push(&self, exchange: &Arc<Exchange>) -> Enlisted {
         let mut state = lock(&self.state);
         state.waiting.retain(|waiting| !waiting.is_done());
-        state.waiting.push_back(Arc::clone(job));
+        state.waiting.push_back(Arc::clone(exchange));
         if state.threads < THREADS {
             state.threads += 1;
             return Enlisted::Start;
@@ -52,7 +52,7 @@ impl Callers {
     }
 
     /// A thread for this: whose callbacks are next; with `None` the thread ends.
-    pub(crate) fn next(&self) -> Option<Job> {
+    pub(crate) fn next(&self) -> Option<Arc<Exchange>> {
         let mut state = lock(&self.state);
         let next = state.waiting.pop_front();
         if next.is_none() {
@@ -72,40 +72,41 @@ impl Callers {
 #[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
-    use crate::bridge::fixture::{jobs, worker};
+    use crate::bridge::fixture::{exchanges, worker};
 
     #[test]
     fn there_are_no_more_threads_than_so_many() {
         let worker = worker(1, 0);
         let callers = Callers::default();
-        let [job] = jobs(&worker);
+        let [exchange] = exchanges(&worker);
         for _ in 0..THREADS {
-            assert_eq!(callers.push(&job), Enlisted::Start);
+            assert_eq!(callers.push(&exchange), Enlisted::Start);
         }
-        assert_eq!(callers.push(&job), Enlisted::Busy);
-        assert_eq!(callers.push(&job), Enlisted::Taken);
+        assert_eq!(callers.push(&exchange), Enlisted::Busy);
+        assert_eq!(callers.push(&exchange), Enlisted::Taken);
         for _ in 0..THREADS + 2 {
             assert!(callers.next().is_some());
         }
         assert!(callers.next().is_none());
-        assert_eq!(callers.push(&job), Enlisted::Start);
-        assert_eq!(callers.push(&job), Enlisted::Busy, "what has ended is to be said again");
+        assert_eq!(callers.push(&exchange), Enlisted::Start);
+        assert_eq!(callers.push(&exchange), Enlisted::Busy, "what has ended is to be said again");
         assert!(callers.next().is_some());
         callers.cannot_start();
-        assert_eq!(callers.push(&job), Enlisted::Start);
+        assert_eq!(callers.push(&exchange), Enlisted::Start);
     }
 
     #[test]
     fn requests_whose_application_has_ended_do_not_wait() {
         let worker = worker(1, 0);
         let callers = Callers::default();
-        let [first, second, third] = jobs(&worker);
+        let [first, second, third] = exchanges(&worker);
         callers.push(&first);
         callers.push(&second);
         assert!(first.start(1));
         let _due = first.done();
         callers.push(&third);
-        let waiting: Vec<_> = std::iter::from_fn(|| callers.next()).map(|job| job.id).collect();
+        let waiting: Vec<_> =
+            std::iter::from_fn(|| callers.next()).map(|exchange| exchange.id).collect();
         assert_eq!(waiting, [second.id, third.id]);
     }
 }

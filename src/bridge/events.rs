@@ -10,11 +10,11 @@ use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
 use super::bell::{Bell, Lost};
-use super::exchange::Job;
+use super::exchange::Exchange;
 use super::executor::inline::Suspended;
 use super::id::RequestId;
 use super::log::LogLine;
-use super::sync::{AtomicBool, Condvar, Mutex, Ordering, lock, wait};
+use super::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, lock, wait};
 
 /// A message for the event loop. One for a request that is gone is dropped there.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum Event {
     /// The thread wants more of the request's body.
     ReadBody(RequestId),
     /// A request for the executor `inline` is to be run, or followed up.
-    Run(Job),
+    Run(Arc<Exchange>),
     /// A response of the executor `inline` that nobody waits for is to be brought to its end.
     Resume(Box<dyn Suspended>),
 }

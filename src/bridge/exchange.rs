@@ -28,9 +28,6 @@ use crate::http::header::Field;
 use crate::http::response::ResponseHead;
 use bytes::Bytes;
 
-/// A request on its way to a thread.
-pub(crate) type Job = Arc<Exchange>;
-
 const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const EXPIRED: u8 = 2;

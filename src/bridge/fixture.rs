@@ -7,7 +7,7 @@ use super::config::{
     AppConfig, Buffering, ClientAbort, Debug, Executor, LocationConfig, PoolConfig, PythonConfig,
     WorkerConfig,
 };
-use super::exchange::{Exchange, Job};
+use super::exchange::Exchange;
 use super::id::{RequestId, Table};
 use super::log::Level;
 use super::marks::Marks;
@@ -58,11 +58,16 @@ pub(super) fn ids<const N: usize>() -> [RequestId; N] {
 }
 
 /// A request of `worker` for its only application.
-pub(super) fn job(worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
-    job_for(Executor::Threads(0), worker, id, input)
+pub(super) fn exchange(worker: &Arc<Worker>, id: RequestId, input: Input) -> Arc<Exchange> {
+    exchange_for(Executor::Threads(0), worker, id, input)
 }
 
-fn job_for(executor: Executor, worker: &Arc<Worker>, id: RequestId, input: Input) -> Job {
+fn exchange_for(
+    executor: Executor,
+    worker: &Arc<Worker>,
+    id: RequestId,
+    input: Input,
+) -> Arc<Exchange> {
     let location = LocationConfig {
         id: 0,
         app: 0,
@@ -82,14 +87,14 @@ fn job_for(executor: Executor, worker: &Arc<Worker>, id: RequestId, input: Input
 }
 
 /// `N` requests without a body.
-pub(super) fn jobs<const N: usize>(worker: &Arc<Worker>) -> [Job; N] {
-    ids().map(|id| job(worker, id, Input::buffered([].into())))
+pub(super) fn exchanges<const N: usize>(worker: &Arc<Worker>) -> [Arc<Exchange>; N] {
+    ids().map(|id| exchange(worker, id, Input::buffered([].into())))
 }
 
 /// The same for the executor `inline`.
 #[cfg(not(feature = "loom"))]
-pub(super) fn inline_jobs<const N: usize>(worker: &Arc<Worker>) -> [Job; N] {
-    ids().map(|id| job_for(Executor::Inline, worker, id, Input::buffered([].into())))
+pub(super) fn inline_exchanges<const N: usize>(worker: &Arc<Worker>) -> [Arc<Exchange>; N] {
+    ids().map(|id| exchange_for(Executor::Inline, worker, id, Input::buffered([].into())))
 }
 
 /// Waits until another thread has come so far.

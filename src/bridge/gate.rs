@@ -7,15 +7,15 @@
 //! again it is `SHUT` or `AJAR`: then the request that began the attempt waits, and others go on to be
 //! answered 500 at once.
 
-use super::exchange::Job;
+use super::exchange::Exchange;
 use super::id::RequestId;
-use super::sync::{AtomicU8, Mutex, Ordering, lock};
+use super::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
 
 #[derive(Debug)]
 pub(crate) struct Gate {
     /// Written under the lock of `waiting`.
     state: AtomicU8,
-    waiting: Mutex<Vec<Job>>,
+    waiting: Mutex<Vec<Arc<Exchange>>>,
 }
 
 const SHUT: u8 = 0;
@@ -25,7 +25,7 @@ const AJAR: u8 = 2;
 /// What became of a request at the gate.
 #[derive(Debug)]
 pub(crate) enum Passage {
-    Through(Job),
+    Through(Arc<Exchange>),
     Waits,
     /// As many wait as may.
     Full,
@@ -42,45 +42,45 @@ impl Gate {
     }
 
     /// Event loop: lets a request through, or keeps it; at most `limit` wait.
-    pub(crate) fn pass(&self, job: Job, limit: usize) -> Passage {
+    pub(crate) fn pass(&self, exchange: Arc<Exchange>, limit: usize) -> Passage {
         if self.state.load(Ordering::Acquire) != SHUT {
-            return Passage::Through(job);
+            return Passage::Through(exchange);
         }
         let mut waiting = lock(&self.waiting);
         // Opened in between: `open` stores under the lock.
         if self.state.load(Ordering::Acquire) != SHUT {
-            return Passage::Through(job);
+            return Passage::Through(exchange);
         }
         if waiting.len() >= limit {
             return Passage::Full;
         }
-        waiting.push(job);
+        waiting.push(exchange);
         Passage::Waits
     }
 
     /// Who imports: the application has been imported, or has failed to; either way requests go on. Gives
     /// back those that waited.
-    pub(crate) fn open(&self) -> Vec<Job> {
+    pub(crate) fn open(&self) -> Vec<Arc<Exchange>> {
         let mut waiting = lock(&self.waiting);
         self.state.store(OPEN, Ordering::Release);
         std::mem::take(&mut *waiting)
     }
 
-    /// Who runs `job`: its application will be imported once more, and [`open`](Self::open) will follow.
-    /// `job` waits for that, and so do those that come meanwhile, if `shut`.
-    pub(crate) fn close(&self, job: Job, shut: bool) {
+    /// Who runs `exchange`: its application will be imported once more, and [`open`](Self::open) will follow.
+    /// `exchange` waits for that, and so do those that come meanwhile, if `shut`.
+    pub(crate) fn close(&self, exchange: Arc<Exchange>, shut: bool) {
         let mut waiting = lock(&self.waiting);
         self.state.store(if shut { SHUT } else { AJAR }, Ordering::Release);
-        waiting.push(job);
+        waiting.push(exchange);
     }
 
-    /// Who runs `job`: it waits as well, for it had gone through before the gate was closed. False where
+    /// Who runs `exchange`: it waits as well, for it had gone through before the gate was closed. False where
     /// the gate is open again.
-    pub(crate) fn wait(&self, job: &Job) -> bool {
+    pub(crate) fn wait(&self, exchange: &Arc<Exchange>) -> bool {
         let mut waiting = lock(&self.waiting);
         let waits = !self.is_open();
         if waits {
-            waiting.push(Job::clone(job));
+            waiting.push(Arc::clone(exchange));
         }
         waits
     }
@@ -90,7 +90,7 @@ impl Gate {
         if self.is_open() {
             return;
         }
-        lock(&self.waiting).retain(|job| job.id != id);
+        lock(&self.waiting).retain(|exchange| exchange.id != id);
     }
 }
 
@@ -98,27 +98,29 @@ impl Gate {
 #[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
-    use crate::bridge::fixture::{jobs, worker};
+    use crate::bridge::fixture::{exchanges, worker};
 
     fn waiting(gate: &Gate) -> Vec<RequestId> {
-        gate.open().iter().map(|job| job.id).collect()
+        gate.open().iter().map(|exchange| exchange.id).collect()
     }
 
     #[test]
     fn requests_wait_until_it_opens() {
         let gate = Gate::new();
-        let [first, second, third] = jobs(&worker(1, 0));
+        let [first, second, third] = exchanges(&worker(1, 0));
         assert!(matches!(gate.pass(first.clone(), 2), Passage::Waits));
         assert!(matches!(gate.pass(second.clone(), 2), Passage::Waits));
         assert_eq!(waiting(&gate), [first.id, second.id]);
-        assert!(matches!(gate.pass(third.clone(), 0), Passage::Through(job) if job.id == third.id));
+        assert!(
+            matches!(gate.pass(third.clone(), 0), Passage::Through(exchange) if exchange.id == third.id)
+        );
         assert!(waiting(&gate).is_empty());
     }
 
     #[test]
     fn no_more_wait_than_may() {
         let gate = Gate::new();
-        let [first, second, third] = jobs(&worker(1, 0));
+        let [first, second, third] = exchanges(&worker(1, 0));
         assert!(matches!(gate.pass(first.clone(), 1), Passage::Waits));
         assert!(matches!(gate.pass(second, 1), Passage::Full));
         gate.forget(first.id);
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn while_it_is_ajar_only_who_began_waits() {
         let gate = Gate::new();
-        let [first, second, third] = jobs(&worker(1, 0));
+        let [first, second, third] = exchanges(&worker(1, 0));
         assert!(waiting(&gate).is_empty());
         gate.close(first.clone(), false);
         assert!(matches!(gate.pass(second, 9), Passage::Through(_)));
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn it_is_shut_again_for_all() {
         let gate = Gate::new();
-        let [first, second, third] = jobs(&worker(1, 0));
+        let [first, second, third] = exchanges(&worker(1, 0));
         assert!(waiting(&gate).is_empty());
         gate.close(first.clone(), true);
         assert!(gate.wait(&second));
@@ -163,21 +165,21 @@ mod model {
     use loom::thread;
 
     use super::*;
-    use crate::bridge::fixture::{check, jobs, worker};
+    use crate::bridge::fixture::{check, exchanges, worker};
 
     #[test]
     fn a_request_that_comes_while_it_opens_is_not_lost() {
         check(3, || {
             let gate = Arc::new(Gate::new());
-            let jobs = jobs::<2>(&worker(1, 0));
+            let exchanges = exchanges::<2>(&worker(1, 0));
             let opener = {
                 let gate = Arc::clone(&gate);
                 thread::spawn(move || gate.open())
             };
             let mut through = Vec::new();
-            for job in jobs.clone() {
-                match gate.pass(job, 2) {
-                    Passage::Through(job) => through.push(job),
+            for exchange in exchanges.clone() {
+                match gate.pass(exchange, 2) {
+                    Passage::Through(exchange) => through.push(exchange),
                     Passage::Waits => assert!(through.is_empty(), "it does not close again"),
                     Passage::Full => panic!("two may wait"),
                 }
@@ -185,8 +187,10 @@ mod model {
             let mut found = opener.join().unwrap();
             found.append(&mut through);
             // Each exactly once, in order.
-            let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
-            assert_eq!(ids(&found), ids(&jobs));
+            let ids = |exchanges: &[Arc<Exchange>]| {
+                exchanges.iter().map(|exchange| exchange.id).collect::<Vec<_>>()
+            };
+            assert_eq!(ids(&found), ids(&exchanges));
         });
     }
 
@@ -194,7 +198,7 @@ mod model {
     fn a_request_is_forgotten_or_goes_on() {
         check(3, || {
             let gate = Arc::new(Gate::new());
-            let [kept, gone] = jobs(&worker(1, 0));
+            let [kept, gone] = exchanges(&worker(1, 0));
             assert!(matches!(gate.pass(gone.clone(), 2), Passage::Waits));
             assert!(matches!(gate.pass(kept.clone(), 2), Passage::Waits));
             let opener = {
@@ -203,7 +207,7 @@ mod model {
             };
             gate.forget(gone.id);
             let found = opener.join().unwrap();
-            assert_eq!(found.last().map(|job| job.id), Some(kept.id));
+            assert_eq!(found.last().map(|exchange| exchange.id), Some(kept.id));
             assert!(gate.open().is_empty());
         });
     }

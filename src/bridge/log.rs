@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::exchange::Job;
+use super::exchange::Exchange;
+use super::sync::Arc;
 
 /// The longest message of an application, a traceback or a line of its own, in bytes. What is beyond is
 /// cut, and said.
@@ -24,7 +25,7 @@ pub(crate) enum About {
     /// That application's: the logs of its locations.
     App(usize),
     /// A request's: the log of its location. The line has its context.
-    Request(Job),
+    Request(Arc<Exchange>),
 }
 
 /// nginx's log levels (`ngx_log.h`).

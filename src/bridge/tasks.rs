@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::exchange::{Exchange, Job};
+use super::exchange::Exchange;
 use super::executor::inline::Suspended;
 use super::executor::pool::Pool;
 use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
@@ -12,12 +12,12 @@ use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Write the Python stack of the thread that runs this request to the log.
-    LogStack(Job),
+    LogStack(Arc<Exchange>),
     /// The client of this request is gone: is its application beyond its deadline? Nothing of the request's is
     /// kept for that.
     Watch(Weak<Exchange>),
     /// The client of this request is gone: call whom it has asked to, and stop it where it is to be.
-    Gone(Job),
+    Gone(Arc<Exchange>),
     /// Bring a response of the executor `inline` to its end, now that the worker exits.
     Resume(Box<dyn Suspended>),
     /// Attach once, so that references dropped by the event loop are given back.
@@ -30,9 +30,9 @@ pub(crate) enum Task {
 
 impl Task {
     /// The request that it is about.
-    pub(crate) fn request(&self) -> Option<&Job> {
+    pub(crate) fn request(&self) -> Option<&Arc<Exchange>> {
         match self {
-            Task::LogStack(job) | Task::Gone(job) => Some(job),
+            Task::LogStack(exchange) | Task::Gone(exchange) => Some(exchange),
             Task::Watch(_) | Task::Resume(_) | Task::Collect | Task::Grow(_) | Task::Stop => None,
         }
     }
@@ -95,10 +95,10 @@ impl Tasks {
         self.push_later(LATER, Task::Grow(pool));
     }
 
-    /// Has `job` looked at in `left`. There are no more of these than twice as many as requests that run at a
+    /// Has `exchange` looked at in `left`. There are no more of these than twice as many as requests that run at a
     /// time, and a few.
-    pub(crate) fn watch(&self, job: &Job, left: Duration) {
-        self.push_later(left, Task::Watch(Arc::downgrade(job)));
+    pub(crate) fn watch(&self, exchange: &Arc<Exchange>, left: Duration) {
+        self.push_later(left, Task::Watch(Arc::downgrade(exchange)));
     }
 
     fn push_later(&self, left: Duration, task: Task) {
@@ -106,8 +106,7 @@ impl Tasks {
         let place = {
             let mut queue = lock(&self.queue);
             if queue.later.len() >= queue.tidy_at {
-                let ended =
-                    |task: &Task| matches!(task, Task::Watch(job) if job.strong_count() == 0);
+                let ended = |task: &Task| matches!(task, Task::Watch(exchange) if exchange.strong_count() == 0);
                 queue.later.retain(|(_, task)| !ended(task));
                 queue.tidy_at = WATCHED.max(2 * queue.later.len());
             }
@@ -157,7 +156,7 @@ impl Tasks {
 mod tests {
     use super::*;
     use crate::bridge::executor::pool::Turn;
-    use crate::bridge::fixture::{jobs, worker};
+    use crate::bridge::fixture::{exchanges, worker};
 
     /// All tasks up to `Stop`, each as a letter.
     fn drain(tasks: &Tasks) -> String {
@@ -176,11 +175,11 @@ mod tests {
     #[test]
     fn one_collect_waits_for_all() {
         let tasks = Tasks::new();
-        let [job] = jobs(&worker(1, 0));
+        let [exchange] = exchanges(&worker(1, 0));
         for _ in 0..2 {
             tasks.push(Task::Collect);
             tasks.push(Task::Collect);
-            tasks.push(Task::LogStack(job.clone()));
+            tasks.push(Task::LogStack(exchange.clone()));
             tasks.push(Task::Collect);
             tasks.push(Task::Stop);
             assert_eq!(drain(&tasks), "CL");
@@ -210,10 +209,10 @@ mod tests {
     #[test]
     fn a_bounded_number_of_stacks_waits() {
         let tasks = Tasks::new();
-        let [job] = jobs(&worker(1, 0));
+        let [exchange] = exchanges(&worker(1, 0));
         for _ in 0..2 {
             for _ in 0..2 * STACKS {
-                tasks.push(Task::LogStack(job.clone()));
+                tasks.push(Task::LogStack(exchange.clone()));
             }
             tasks.push(Task::Collect);
             tasks.push(Task::Stop);
@@ -224,12 +223,12 @@ mod tests {
     #[test]
     fn requests_are_watched_in_the_order_of_their_deadlines() {
         let tasks = Tasks::new();
-        let [late, soon] = jobs(&worker(1, 0));
+        let [late, soon] = exchanges(&worker(1, 0));
         tasks.watch(&late, Duration::from_millis(40));
         tasks.watch(&soon, Duration::from_millis(20));
-        for job in [soon, late] {
+        for exchange in [soon, late] {
             let Task::Watch(watched) = tasks.next() else { panic!("another task") };
-            assert_eq!(watched.upgrade().unwrap().id, job.id);
+            assert_eq!(watched.upgrade().unwrap().id, exchange.id);
         }
     }
 
@@ -237,15 +236,15 @@ mod tests {
     fn requests_that_have_ended_are_not_kept() {
         let worker = worker(1, 0);
         let tasks = Tasks::new();
-        let [running] = jobs(&worker);
+        let [running] = exchanges(&worker);
         tasks.watch(&running, Duration::from_secs(60));
         for _ in 0..10 * WATCHED {
-            let [ended] = jobs(&worker);
+            let [ended] = exchanges(&worker);
             tasks.watch(&ended, Duration::from_secs(60));
             let queue = lock(&tasks.queue);
             assert!(queue.later.len() <= WATCHED + 1);
             let (_, first) = queue.later.front().unwrap();
-            assert!(matches!(first, Task::Watch(job) if job.strong_count() == 1));
+            assert!(matches!(first, Task::Watch(exchange) if exchange.strong_count() == 1));
         }
     }
 }

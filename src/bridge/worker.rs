@@ -10,7 +10,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::callers::Callers;
 use super::config::{Executor, WorkerConfig};
 use super::events::{Event, Events};
-use super::exchange::Job;
+use super::exchange::Exchange;
 use super::executor::inline::Inline;
 use super::executor::pool::{Pool, Refused};
 use super::gate::{Gate, Passage};
@@ -60,7 +60,7 @@ pub(crate) enum Submitted {
     /// It waits for its application, or for a thread.
     Queued,
     /// It is to be run now, by [`Worker::inline`].
-    Inline(Job),
+    Inline(Arc<Exchange>),
 }
 
 /// Beyond so many no request waits for the import of its application, where that is to run inline.
@@ -113,11 +113,11 @@ impl Worker {
 
     /// Event loop: sends a request on its way to a thread; [`wake`](Self::wake) must follow, once for
     /// all that have been submitted in the same turn of the loop.
-    pub(crate) fn submit(&self, job: Job) -> Result<Submitted, Refusal> {
+    pub(crate) fn submit(&self, exchange: Arc<Exchange>) -> Result<Submitted, Refusal> {
         if self.broken.load(Ordering::Acquire) {
             return Err(Refusal::Broken);
         }
-        let (app, executor) = (job.location.app, job.location.executor);
+        let (app, executor) = (exchange.location.app, exchange.location.executor);
         let Some(gate) = self.gates.get(app) else { return Err(Refusal::Broken) };
         let (pool, limit) = match executor {
             Executor::Inline => (None, INLINE_QUEUE),
@@ -126,12 +126,12 @@ impl Worker {
                 (Some(pool), pool.config.max_queue + pool.config.threads)
             }
         };
-        match (gate.pass(job, limit), pool) {
-            (Passage::Through(job), Some(pool)) => match pool.queue(job) {
+        match (gate.pass(exchange, limit), pool) {
+            (Passage::Through(exchange), Some(pool)) => match pool.queue(exchange) {
                 Ok(()) => Ok(Submitted::Queued),
                 Err(Refused) => Err(Refusal::QueueFull),
             },
-            (Passage::Through(job), None) => Ok(Submitted::Inline(job)),
+            (Passage::Through(exchange), None) => Ok(Submitted::Inline(exchange)),
             (Passage::Waits, _) => Ok(Submitted::Queued),
             (Passage::Full, _) => Err(Refusal::QueueFull),
         }
@@ -148,8 +148,8 @@ impl Worker {
         self.inline.get().map(|inline| &**inline)
     }
 
-    fn pool_of(&self, job: &Job) -> Option<&Arc<Pool>> {
-        match job.location.executor {
+    fn pool_of(&self, exchange: &Arc<Exchange>) -> Option<&Arc<Pool>> {
+        match exchange.location.executor {
             Executor::Threads(pool) => self.pools.get(pool),
             Executor::Inline => None,
         }
@@ -163,28 +163,28 @@ impl Worker {
     }
 
     /// Event loop: a request no longer waits for a thread.
-    pub(crate) fn forget(&self, job: &Job) {
-        if let Some(gate) = self.gates.get(job.location.app) {
-            gate.forget(job.id);
+    pub(crate) fn forget(&self, exchange: &Arc<Exchange>) {
+        if let Some(gate) = self.gates.get(exchange.location.app) {
+            gate.forget(exchange.id);
         }
-        if let Some(pool) = self.pool_of(job) {
-            pool.forget(job.id);
+        if let Some(pool) = self.pool_of(exchange) {
+            pool.forget(exchange.id);
         }
     }
 
     /// Who imports application `app`: it is ready for its requests. Gives back those that found the queue of
     /// their pool full meanwhile.
     #[must_use]
-    pub(crate) fn open_gate(&self, app: usize) -> Vec<Job> {
+    pub(crate) fn open_gate(&self, app: usize) -> Vec<Arc<Exchange>> {
         let mut refused = Vec::new();
-        for job in self.gates.get(app).map(Gate::open).unwrap_or_default() {
-            job.set_waited();
-            match job.location.executor {
-                Executor::Inline => self.events.push(Event::Run(job)),
+        for exchange in self.gates.get(app).map(Gate::open).unwrap_or_default() {
+            exchange.set_waited();
+            match exchange.location.executor {
+                Executor::Inline => self.events.push(Event::Run(exchange)),
                 Executor::Threads(_) => {
-                    let pool = self.pool_of(&job);
-                    if pool.is_none_or(|pool| pool.submit(Arc::clone(&job)).is_err()) {
-                        refused.push(job);
+                    let pool = self.pool_of(&exchange);
+                    if pool.is_none_or(|pool| pool.submit(Arc::clone(&exchange)).is_err()) {
+                        refused.push(exchange);
                     }
                 }
             }
@@ -192,24 +192,24 @@ impl Worker {
         refused
     }
 
-    /// Who runs `job`: application `app` will be imported once more, and `job` waits for that, and so do
+    /// Who runs `exchange`: application `app` will be imported once more, and `exchange` waits for that, and so do
     /// those that come meanwhile, if `shut`.
-    pub(crate) fn close_gate(&self, app: usize, job: &Job, shut: bool) {
+    pub(crate) fn close_gate(&self, app: usize, exchange: &Arc<Exchange>, shut: bool) {
         if let Some(gate) = self.gates.get(app) {
-            gate.close(Arc::clone(job), shut);
+            gate.close(Arc::clone(exchange), shut);
         }
     }
 
-    /// Who runs `job`: it waits as well. False where the gate is open again.
-    pub(crate) fn wait_at_gate(&self, app: usize, job: &Job) -> bool {
-        self.gates.get(app).is_some_and(|gate| gate.wait(job))
+    /// Who runs `exchange`: it waits as well. False where the gate is open again.
+    pub(crate) fn wait_at_gate(&self, app: usize, exchange: &Arc<Exchange>) -> bool {
+        self.gates.get(app).is_some_and(|gate| gate.wait(exchange))
     }
 
     /// Python's main thread: the interpreter did not start. Gives back the requests that waited.
     #[must_use]
-    pub(crate) fn set_broken(&self) -> Vec<Job> {
+    pub(crate) fn set_broken(&self) -> Vec<Arc<Exchange>> {
         self.broken.store(true, Ordering::Release);
-        let mut waiting: Vec<Job> = self.gates.iter().flat_map(Gate::open).collect();
+        let mut waiting: Vec<Arc<Exchange>> = self.gates.iter().flat_map(Gate::open).collect();
         waiting.extend(self.pools.iter().flat_map(|pool| pool.close()));
         waiting
     }
@@ -239,11 +239,11 @@ impl Worker {
     }
 
     /// Event loop: sends a request to its executor once more, for what comes after its response.
-    pub(super) fn submit_follow_up(&self, job: Job) {
-        match self.pool_of(&job) {
-            Some(pool) => pool.submit_again(job),
+    pub(super) fn submit_follow_up(&self, exchange: Arc<Exchange>) {
+        match self.pool_of(&exchange) {
+            Some(pool) => pool.submit_again(exchange),
             // Not at once: nginx is in the middle of freeing the request.
-            None => self.events.push(Event::Run(job)),
+            None => self.events.push(Event::Run(exchange)),
         }
     }
 
@@ -302,17 +302,17 @@ mod tests {
 
     use super::*;
     use crate::bridge::executor::pool::{Next, Turn};
-    use crate::bridge::fixture::{inline_jobs, jobs, pool_config, worker, worker_of};
+    use crate::bridge::fixture::{exchanges, inline_exchanges, pool_config, worker, worker_of};
     use crate::bridge::id::RequestId;
 
-    fn refusal(worker: &Worker, job: Job) -> Option<Refusal> {
-        worker.submit(job).err()
+    fn refusal(worker: &Worker, exchange: Arc<Exchange>) -> Option<Refusal> {
+        worker.submit(exchange).err()
     }
 
     /// What a thread of the only pool finds.
-    fn taken(worker: &Worker) -> Option<Job> {
+    fn taken(worker: &Worker) -> Option<Arc<Exchange>> {
         match worker.pools[0].take(&mut Turn::default()) {
-            Next::Run { job, .. } => Some(job),
+            Next::Run { job: exchange, .. } => Some(exchange),
             Next::Rest | Next::End => None,
         }
     }
@@ -320,14 +320,14 @@ mod tests {
     #[test]
     fn requests_wait_for_their_application_and_then_for_a_thread() {
         let worker = worker(2, 9);
-        let [first, second, third] = jobs(&worker);
+        let [first, second, third] = exchanges(&worker);
         worker.submit(first.clone()).unwrap();
         worker.submit(second.clone()).unwrap();
         assert!(taken(&worker).is_none());
         worker.forget(&first);
         assert!(worker.open_gate(0).is_empty());
         worker.submit(third.clone()).unwrap();
-        assert!(taken(&worker).is_some_and(|job| job.id == second.id));
+        assert!(taken(&worker).is_some_and(|exchange| exchange.id == second.id));
         worker.forget(&third);
         assert!(taken(&worker).is_none());
         assert!(worker.open_gate(9).is_empty());
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn the_queue_is_as_long_before_the_application_is_there() {
         let worker = worker(1, 1);
-        let [first, second, third, fourth] = jobs(&worker);
+        let [first, second, third, fourth] = exchanges(&worker);
         worker.submit(first.clone()).unwrap();
         worker.submit(second).unwrap();
         assert_eq!(refusal(&worker, third), Some(Refusal::QueueFull));
@@ -351,7 +351,7 @@ mod tests {
         let mut batch = Vec::new();
         worker.events.take(&mut batch);
         let ids = batch.iter().map(|event| match event {
-            Event::Run(job) => job.id,
+            Event::Run(exchange) => exchange.id,
             event => panic!("{event:?}"),
         });
         ids.collect()
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn inline_requests_come_back_to_the_event_loop() {
         let worker = worker(1, 9);
-        let [first, second, third] = inline_jobs(&worker);
+        let [first, second, third] = inline_exchanges(&worker);
         assert!(matches!(worker.submit(first.clone()), Ok(Submitted::Queued)));
         assert!(matches!(worker.submit(second.clone()), Ok(Submitted::Queued)));
         worker.forget(&first);
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(to_run(&worker), [second.id]);
         // From now on there is nothing to wait for.
         let submitted = worker.submit(third.clone());
-        assert!(matches!(submitted, Ok(Submitted::Inline(job)) if job.id == third.id));
+        assert!(matches!(submitted, Ok(Submitted::Inline(exchange)) if exchange.id == third.id));
         assert!(to_run(&worker).is_empty());
         worker.submit_follow_up(third.clone());
         assert_eq!(to_run(&worker), [third.id]);
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn inline_requests_need_no_pool() {
         let worker = worker_of(Vec::new());
-        let [first, second] = inline_jobs(&worker);
+        let [first, second] = inline_exchanges(&worker);
         worker.submit(first.clone()).unwrap();
         assert!(worker.open_gate(0).is_empty());
         assert_eq!(to_run(&worker), [first.id]);
@@ -390,25 +390,25 @@ mod tests {
     #[test]
     fn so_many_inline_requests_wait_for_their_application() {
         let worker = worker(1, 0);
-        let jobs = inline_jobs::<{ INLINE_QUEUE + 1 }>(&worker);
-        let (last, waiting) = jobs.split_last().unwrap();
-        for job in waiting {
-            worker.submit(job.clone()).unwrap();
+        let exchanges = inline_exchanges::<{ INLINE_QUEUE + 1 }>(&worker);
+        let (last, waiting) = exchanges.split_last().unwrap();
+        for exchange in waiting {
+            worker.submit(exchange.clone()).unwrap();
         }
         assert_eq!(refusal(&worker, last.clone()), Some(Refusal::QueueFull));
-        worker.forget(&jobs[0]);
+        worker.forget(&exchanges[0]);
         worker.submit(last.clone()).unwrap();
         assert!(worker.open_gate(0).is_empty());
-        assert!(to_run(&worker).into_iter().eq(jobs[1..].iter().map(|job| job.id)));
+        assert!(to_run(&worker).into_iter().eq(exchanges[1..].iter().map(|exchange| exchange.id)));
     }
 
     #[test]
     fn a_broken_worker_gives_back_inline_requests_as_well() {
         let worker = worker(1, 9);
-        let [first, second] = inline_jobs(&worker);
+        let [first, second] = inline_exchanges(&worker);
         worker.submit(first.clone()).unwrap();
         let waiting = worker.set_broken();
-        assert!(matches!(&waiting[..], [job] if job.id == first.id));
+        assert!(matches!(&waiting[..], [exchange] if exchange.id == first.id));
         assert_eq!(refusal(&worker, second), Some(Refusal::Broken));
         assert!(to_run(&worker).is_empty());
     }
@@ -416,7 +416,7 @@ mod tests {
     #[test]
     fn without_its_main_thread_a_worker_refuses_at_once_and_its_gates_stay_shut() {
         let worker = worker(1, 9);
-        let [first, second] = jobs(&worker);
+        let [first, second] = exchanges(&worker);
         assert!(!worker.set_missing(true));
         assert_eq!(refusal(&worker, first), Some(Refusal::Broken));
         assert!(worker.is_missing() && worker.set_missing(true));
@@ -424,13 +424,13 @@ mod tests {
         worker.submit(second.clone()).unwrap();
         assert!(taken(&worker).is_none(), "its application has not been imported");
         assert!(worker.open_gate(0).is_empty());
-        assert!(taken(&worker).is_some_and(|job| job.id == second.id));
+        assert!(taken(&worker).is_some_and(|exchange| exchange.id == second.id));
     }
 
     #[test]
     fn what_waits_in_a_pool_without_a_thread_is_taken_by_the_first_that_starts() {
         let worker = worker(1, 9);
-        let [first, second] = jobs(&worker);
+        let [first, second] = exchanges(&worker);
         assert!(worker.open_gate(0).is_empty());
         worker.submit(first.clone()).unwrap();
         assert!(worker.pools[0].grow());
@@ -441,19 +441,19 @@ mod tests {
         assert!(!worker.pools[0].cannot_start().first);
         assert!(worker.pools[0].grow());
         assert!(worker.pools[0].started());
-        for job in [first, second] {
-            assert!(taken(&worker).is_some_and(|taken| taken.id == job.id));
+        for exchange in [first, second] {
+            assert!(taken(&worker).is_some_and(|taken| taken.id == exchange.id));
         }
     }
 
     #[test]
     fn what_finds_its_pool_closed_is_given_back() {
         let worker = worker(1, 9);
-        let [first, second] = jobs(&worker);
+        let [first, second] = exchanges(&worker);
         worker.submit(first.clone()).unwrap();
         worker.stop();
         let refused = worker.open_gate(0);
-        assert!(matches!(&refused[..], [job] if job.id == first.id));
+        assert!(matches!(&refused[..], [exchange] if exchange.id == first.id));
         assert_eq!(refusal(&worker, second), Some(Refusal::QueueFull));
         assert!(matches!(worker.tasks.next(), Task::Stop));
     }
@@ -461,10 +461,10 @@ mod tests {
     #[test]
     fn a_broken_worker_gives_back_what_waits_and_takes_nothing() {
         let worker = worker(1, 9);
-        let [first, second] = jobs(&worker);
+        let [first, second] = exchanges(&worker);
         worker.submit(first.clone()).unwrap();
         let waiting = worker.set_broken();
-        assert!(matches!(&waiting[..], [job] if job.id == first.id));
+        assert!(matches!(&waiting[..], [exchange] if exchange.id == first.id));
         assert_eq!(refusal(&worker, second), Some(Refusal::Broken));
     }
 
@@ -517,27 +517,29 @@ mod model {
     use loom::thread;
 
     use super::*;
-    use crate::bridge::fixture::{check, jobs, worker};
+    use crate::bridge::fixture::{check, exchanges, worker};
 
     #[test]
     fn a_request_that_comes_as_the_interpreter_fails_is_answered() {
         check(3, || {
             let worker = worker(1, 9);
-            let jobs = jobs::<2>(&worker);
+            let exchanges = exchanges::<2>(&worker);
             let main = {
                 let worker = Arc::clone(&worker);
                 thread::spawn(move || worker.set_broken())
             };
             // Refused here, or given back there: each by one of them alone.
-            let mut refused: Vec<Job> = jobs
+            let mut refused: Vec<Arc<Exchange>> = exchanges
                 .iter()
-                .filter(|job| worker.submit(Arc::clone(job)).is_err())
+                .filter(|exchange| worker.submit(Arc::clone(exchange)).is_err())
                 .cloned()
                 .collect();
             let mut answered = main.join().unwrap();
             answered.append(&mut refused);
-            let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
-            assert_eq!(ids(&answered), ids(&jobs));
+            let ids = |exchanges: &[Arc<Exchange>]| {
+                exchanges.iter().map(|exchange| exchange.id).collect::<Vec<_>>()
+            };
+            assert_eq!(ids(&answered), ids(&exchanges));
         });
     }
 
@@ -545,13 +547,13 @@ mod model {
     fn a_request_that_comes_as_its_application_does_reaches_the_pool() {
         check(3, || {
             let worker = worker(2, 0);
-            let jobs = jobs::<2>(&worker);
+            let exchanges = exchanges::<2>(&worker);
             let main = {
                 let worker = Arc::clone(&worker);
                 thread::spawn(move || worker.open_gate(0))
             };
-            for job in &jobs {
-                worker.submit(Arc::clone(job)).unwrap();
+            for exchange in &exchanges {
+                worker.submit(Arc::clone(exchange)).unwrap();
             }
             assert!(main.join().unwrap().is_empty());
             assert_eq!(worker.pools.iter().flat_map(|pool| pool.close()).count(), 2);

@@ -1,4 +1,4 @@
-//! The content handler: from nginx's request to a job for a thread.
+//! The content handler: from nginx's request to an exchange that is submitted.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -146,8 +146,8 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
                 finalize::watch_over(token, context);
                 true
             }
-            Ok(Submitted::Inline(job)) => {
-                process.call_later(token, job);
+            Ok(Submitted::Inline(exchange)) => {
+                process.call_later(token, exchange);
                 true
             }
             Err(refusal) => {

@@ -10,7 +10,7 @@ use super::finalize;
 use super::output;
 use super::process::{self, Process};
 use super::sys::{self, EventThread};
-use crate::bridge::executor::inline::{Calls, Ran};
+use crate::bridge::executor::inline::{Ran, Returned};
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::Output;
 use crate::bridge::worker::Worker;
@@ -27,10 +27,10 @@ const TOGETHER: Duration = Duration::from_micros(100);
 /// their response.
 pub(super) fn run(token: EventThread, process: &Process) {
     let worker = process.worker();
-    let mut jobs = process.take_calls(token).into_iter();
+    let mut exchanges = process.take_calls(token).into_iter();
     let Some(inline) = worker.inline() else {
         // There is one from before the first gate opens.
-        for context in jobs.filter_map(|job| process.find(job.id)) {
+        for context in exchanges.filter_map(|exchange| process.find(exchange.id)) {
             // SAFETY: the table holds contexts of requests in flight alone.
             unsafe {
                 finalize::from_outside(token, context, |context| {
@@ -40,17 +40,17 @@ pub(super) fn run(token: EventThread, process: &Process) {
         }
         return;
     };
-    let mut ran = Calls::new();
-    while jobs.len() > 0 {
-        call(token, worker, || inline.run(&mut jobs, TOGETHER, &mut ran));
-        for Ran { job, mut suspended } in ran.drain(..) {
-            if let Some(context) = process.find(job.id) {
+    let mut ran = Returned::new();
+    while exchanges.len() > 0 {
+        call(token, worker, || inline.run(&mut exchanges, TOGETHER, &mut ran));
+        for Ran { exchange, mut suspended } in ran.drain(..) {
+            if let Some(context) = process.find(exchange.id) {
                 // SAFETY: the table holds contexts of requests in flight alone.
                 unsafe {
                     entry::of_request(context, |token, context| {
                         finalize::from_outside(token, context, |context| {
                             (*context).suspended = suspended.take();
-                            begin(token, context, job.id);
+                            begin(token, context, exchange.id);
                         });
                     });
                 }

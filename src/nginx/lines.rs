@@ -7,7 +7,7 @@ use super::conf::{self, MainConf};
 use super::log;
 use super::process::{self, Process};
 use super::sys::{self, EventThread};
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{About, LogLine};
 use crate::bridge::panics;
 
@@ -54,7 +54,7 @@ fn write(token: EventThread, process: &Process, line: &LogLine) {
                     log::write(process.log(), level, text);
                 }
             }
-            About::Request(job) => match process.find(job.id) {
+            About::Request(exchange) => match process.find(exchange.id) {
                 // The table holds contexts of requests in flight alone.
                 Some(context) => {
                     let r = (*context).request;
@@ -63,9 +63,9 @@ fn write(token: EventThread, process: &Process, line: &LogLine) {
                 }
                 // nginx has the request no more: its context as nginx would have said it.
                 None => {
-                    let text = format!("{text}, {}", job.head.context());
-                    let log = log_of(token, process, job);
-                    log::write_of_connection(log, job.head.connection, level, &text);
+                    let text = format!("{text}, {}", exchange.head.context());
+                    let log = log_of(token, process, exchange);
+                    log::write_of_connection(log, exchange.head.connection, level, &text);
                 }
             },
         }
@@ -73,8 +73,8 @@ fn write(token: EventThread, process: &Process, line: &LogLine) {
 }
 
 /// The `error_log` of the location of a request that nginx no longer has.
-fn log_of(token: EventThread, process: &Process, job: &Job) -> *const ngx_log_t {
-    let log = main_conf(token).and_then(|main| main.log_of_location(job.location.id));
+fn log_of(token: EventThread, process: &Process, exchange: &Exchange) -> *const ngx_log_t {
+    let log = main_conf(token).and_then(|main| main.log_of_location(exchange.location.id));
     log.unwrap_or(process.log())
 }
 

@@ -21,8 +21,8 @@ use super::signals;
 use super::sys::{self, EventThread};
 use super::wake;
 use crate::bridge::events::Event;
-use crate::bridge::exchange::Job;
-use crate::bridge::executor::inline::{CALLS, Jobs, Suspended};
+use crate::bridge::exchange::Exchange;
+use crate::bridge::executor::inline::{CALLS, Calls, Suspended};
 use crate::bridge::id::{RequestId, Table};
 use crate::bridge::panics;
 use crate::bridge::pipe::input::InputError;
@@ -41,7 +41,7 @@ pub(crate) struct Process {
     /// Posted by the first in a turn of the event loop that has something to be done at its end.
     turn_end: UnsafeCell<ngx_event_t>,
     /// Requests for the executor `inline`, whose applications are called at the turn's end.
-    calls: RefCell<VecDeque<Job>>,
+    calls: RefCell<VecDeque<Arc<Exchange>>>,
     called: UnsafeCell<ngx_event_t>,
     /// How many responses of the executor `inline` go on in the next turn.
     going_on: Cell<usize>,
@@ -170,8 +170,8 @@ impl Process {
     }
 
     /// The application is to be called for a request, at the end of this turn of the event loop.
-    pub(super) fn call_later(&self, _token: EventThread, job: Job) {
-        self.calls.borrow_mut().push_back(job);
+    pub(super) fn call_later(&self, _token: EventThread, exchange: Arc<Exchange>) {
+        self.calls.borrow_mut().push_back(exchange);
         // SAFETY: the event is the process's own, and touched on this thread alone.
         unsafe {
             let event = self.called.get();
@@ -208,7 +208,7 @@ impl Process {
     }
 
     /// The requests that are to be called in this turn. Those that are too many come in the next.
-    pub(super) fn take_calls(&self, _token: EventThread) -> Jobs {
+    pub(super) fn take_calls(&self, _token: EventThread) -> Calls {
         let mut calls = self.calls.borrow_mut();
         let count = calls.len().min(CALLS);
         let taken = calls.drain(..count).collect();

@@ -122,7 +122,7 @@ fn deal_with(
         }
         // At the worker's exit nobody has the time for it.
         Event::Run(_) if process.is_stopping() => {}
-        Event::Run(job) => process.call_later(token, job),
+        Event::Run(exchange) => process.call_later(token, exchange),
         Event::Resume(suspended) => {
             let left = if process.is_stopping() {
                 Some(suspended)

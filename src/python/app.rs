@@ -10,7 +10,7 @@
 //! there. After one such death the others wait as well, as at a worker's start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use pyo3::prelude::*;
@@ -21,7 +21,7 @@ use super::logging;
 use super::runtime::Runtime;
 use super::shim;
 use crate::bridge::config::AppConfig;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{About, Level};
 use crate::bridge::marks::Died;
 use crate::http::response::Dropped;
@@ -214,16 +214,26 @@ impl App {
         self.failure().report.clone()
     }
 
-    /// The callable for `job`, unless its import has failed and is tried again, or not.
-    pub(super) fn admit(&self, py: Python<'_>, runtime: &Runtime, job: &Job) -> Admission<'_> {
+    /// The callable for `exchange`, unless its import has failed and is tried again, or not.
+    pub(super) fn admit(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        exchange: &Arc<Exchange>,
+    ) -> Admission<'_> {
         match self.callable.get() {
             Some(callable) => Admission::Ready(callable),
-            None => self.try_again(py, runtime, job),
+            None => self.try_again(py, runtime, exchange),
         }
     }
 
     #[cold]
-    fn try_again(&self, py: Python<'_>, runtime: &Runtime, job: &Job) -> Admission<'_> {
+    fn try_again(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        exchange: &Arc<Exchange>,
+    ) -> Admission<'_> {
         let (running, died_once) = {
             let failure = self.failure();
             (failure.running, failure.died_once)
@@ -231,7 +241,7 @@ impl App {
         let why = match running {
             Some(Why::Due) => None,
             Some(Why::Changed | Why::Restart) => running,
-            None if job.has_waited() => None,
+            None if exchange.has_waited() => None,
             None if self.has_changed(py) => Some(Why::Changed),
             None if self.failure().attempts.is_due(Instant::now()) => {
                 Some(if died_once { Why::Restart } else { Why::Due })
@@ -247,10 +257,12 @@ impl App {
                 None if running.is_some() || self.callable.get().is_some() => false,
                 None => {
                     failure.running = Some(why);
-                    runtime.worker.close_gate(self.at, job, why != Why::Due);
+                    runtime.worker.close_gate(self.at, exchange, why != Why::Due);
                     true
                 }
-                Some(_) if runtime.worker.wait_at_gate(self.at, job) => return Admission::Waits,
+                Some(_) if runtime.worker.wait_at_gate(self.at, exchange) => {
+                    return Admission::Waits;
+                }
                 Some(_) => false,
             }
         };

@@ -16,7 +16,7 @@ use super::threads;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
 use crate::bridge::config::{ClientAbort, PoolConfig};
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::panics;
@@ -49,7 +49,8 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
         if matches!(task, Task::Stop) {
             return;
         }
-        let about = task.request().map_or(About::Worker, |job| About::Request(Arc::clone(job)));
+        let about =
+            task.request().map_or(About::Worker, |exchange| About::Request(Arc::clone(exchange)));
         if let Err(panicked) = panics::catch(|| attend(runtime, task)) {
             let text = panicked.to_string();
             runtime.worker.events.log(LogLine { level: Level::Alert, about, text });
@@ -59,13 +60,13 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
 
 fn attend(runtime: &Arc<Runtime>, task: Task) {
     match task {
-        Task::LogStack(job) => overdue(runtime, &job),
-        Task::Watch(job) => {
-            if let Some(job) = job.upgrade() {
-                watch(runtime, &job);
+        Task::LogStack(exchange) => overdue(runtime, &exchange),
+        Task::Watch(exchange) => {
+            if let Some(exchange) = exchange.upgrade() {
+                watch(runtime, &exchange);
             }
         }
-        Task::Gone(job) => gone(runtime, &job),
+        Task::Gone(exchange) => gone(runtime, &exchange),
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         Task::Resume(response) => finish(response),
         // PyO3 gives back what was dropped meanwhile as a thread attaches.
@@ -83,65 +84,67 @@ fn finish(response: Box<dyn Suspended>) {
 }
 
 /// The client of the request is gone, and its `wsgi_timeout` may be over.
-fn watch(runtime: &Runtime, job: &Job) {
-    match job.time_left() {
+fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
+    match exchange.time_left() {
         Some(Duration::ZERO) => {
             let text = format!(
                 "application \"{}\" still runs after {} ms (wsgi_timeout) for a client that has left; its thread \
                  goes on, its stack follows",
-                runtime.worker.target(job.location.app),
-                job.location.timeout.unwrap_or_default().as_millis(),
+                runtime.worker.target(exchange.location.app),
+                exchange.location.timeout.unwrap_or_default().as_millis(),
             );
-            let about = About::Request(Arc::clone(job));
+            let about = About::Request(Arc::clone(exchange));
             runtime.worker.events.log(LogLine { level: Level::Error, about, text });
-            overdue(runtime, job);
+            overdue(runtime, exchange);
         }
-        Some(left) => runtime.worker.tasks.watch(job, left),
+        Some(left) => runtime.worker.tasks.watch(exchange, left),
         None => {}
     }
 }
 
 /// The application is beyond its `wsgi_timeout`: where it is, and whether its pool has any thread left.
-fn overdue(runtime: &Runtime, job: &Job) {
-    if let Some(pool) = job.pool().filter(|_| job.set_overdue()) {
+fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
+    if let Some(pool) = exchange.pool().filter(|_| exchange.set_overdue()) {
         let PoolConfig { name, threads, .. } = &pool.config;
         let text = format!(
             "all threads of python_thread_pool \"{name}\" ({threads}) are in requests beyond their wsgi_timeout: \
              until one of these ends, further requests for it are answered 503 (wsgi_queue_timeout)"
         );
-        let about = About::App(job.location.app);
+        let about = About::App(exchange.location.app);
         runtime.worker.events.log(LogLine { level: Level::Error, about, text });
     }
     // Last: who keeps the interpreter's lock keeps the stack from the log as well.
-    Python::attach(|py| log_stack(py, runtime, job));
+    Python::attach(|py| log_stack(py, runtime, exchange));
 }
 
-fn log_stack(py: Python<'_>, runtime: &Runtime, job: &Job) {
-    let head = &job.head;
+fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
+    let head = &exchange.head;
     let request = format!(
         "\"{} {}\"",
         head.get(head.method).escape_ascii(),
         head.get(head.target).escape_ascii()
     );
-    let stack = job.thread().map(|thread| runtime.format_stack.call1(py, (thread,)));
+    let stack = exchange.thread().map(|thread| runtime.format_stack.call1(py, (thread,)));
     let text = match stack {
         Some(Ok(stack)) => format!("the thread of {request} is at:\n{stack}"),
         Some(Err(error)) => format!("no stack of {request}: {error}"),
         None => format!("the thread of {request} has ended meanwhile"),
     };
-    logging::write_about(py, Level::Error, &About::Request(Arc::clone(job)), &text);
+    logging::write_about(py, Level::Error, &About::Request(Arc::clone(exchange)), &text);
 }
 
 /// Nobody waits for the request's response any more: has those called whom the application has asked to, and
 /// interrupts it where `wsgi_client_abort` says so.
-fn gone(runtime: &Arc<Runtime>, job: &Job) {
-    if job.location.client_abort == ClientAbort::Cancel && job.gone() == Some(Gone::Client) {
-        Python::attach(|py| cancel(py, runtime, job));
+fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
+    if exchange.location.client_abort == ClientAbort::Cancel
+        && exchange.gone() == Some(Gone::Client)
+    {
+        Python::attach(|py| cancel(py, runtime, exchange));
     }
-    if !job.awaits_gone() {
+    if !exchange.awaits_gone() {
         return;
     }
-    let (level, text) = match runtime.worker.callers.push(job) {
+    let (level, text) = match runtime.worker.callers.push(exchange) {
         Enlisted::Taken => return,
         Enlisted::Busy => (
             Level::Error,
@@ -165,19 +168,19 @@ fn gone(runtime: &Arc<Runtime>, job: &Job) {
             }
         }
     };
-    let about = About::Request(Arc::clone(job));
+    let about = About::Request(Arc::clone(exchange));
     runtime.worker.events.log(LogLine { level, about, text });
 }
 
 /// Calls what waits for clients that have left, until nothing is left to call.
 fn call(runtime: &Arc<Runtime>) {
-    while let Some(job) = runtime.worker.callers.next() {
+    while let Some(exchange) = runtime.worker.callers.next() {
         let calls = move || {
             Python::attach(move |py| {
-                logging::enter(&job);
-                dispatch::call_back(py, runtime, job.take_on_gone());
+                logging::enter(&exchange);
+                dispatch::call_back(py, runtime, exchange.take_on_gone());
                 logging::leave(py, runtime);
-                drop(job);
+                drop(exchange);
             });
         };
         // The thread goes on: it is counted.
@@ -187,10 +190,10 @@ fn call(runtime: &Arc<Runtime>) {
     }
 }
 
-/// Raises `pywsgi.ClientDisconnected` in the thread of `job`, if it still runs the application.
-fn cancel(_py: Python<'_>, runtime: &Runtime, job: &Job) {
-    let Some(ident) = job.thread().filter(|_| job.has_entered()) else { return };
-    job.set_cancelled();
+/// Raises `pywsgi.ClientDisconnected` in the thread of `exchange`, if it still runs the application.
+fn cancel(_py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
+    let Some(ident) = exchange.thread().filter(|_| exchange.has_entered()) else { return };
+    exchange.set_cancelled();
     // SAFETY: attached. The thread is one of this interpreter, or has ended, and then nothing is set. It
     // leaves its request attached as well, so it is still at it now, and `calm` comes after this.
     unsafe {
@@ -200,8 +203,8 @@ fn cancel(_py: Python<'_>, runtime: &Runtime, job: &Job) {
 
 /// Thread, after its request: an exception that `cancel` has set and that has not been raised yet is not
 /// the next request's.
-pub(super) fn calm(_py: Python<'_>, job: &Job, ident: u64) {
-    if job.is_cancelled() {
+pub(super) fn calm(_py: Python<'_>, exchange: &Arc<Exchange>, ident: u64) {
+    if exchange.is_cancelled() {
         // SAFETY: attached; null takes the exception back.
         unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, std::ptr::null_mut()) };
     }

@@ -144,9 +144,9 @@ fn import(runtime: &Runtime, at: usize) {
 }
 
 fn open_gate(runtime: &Runtime, at: usize) {
-    for job in runtime.worker.open_gate(at) {
+    for exchange in runtime.worker.open_gate(at) {
         // A request that has ended meanwhile wants no answer.
-        let _gone = job.end(None, End::Refused);
+        let _gone = exchange.end(None, End::Refused);
     }
 }
 

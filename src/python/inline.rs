@@ -13,8 +13,8 @@ use super::hooks::Hooks;
 use super::logging;
 use super::runtime::Runtime;
 use super::wsgi::{self, Kit};
-use crate::bridge::exchange::Job;
-use crate::bridge::executor::inline::{Calls, Inline, Ran, Suspended};
+use crate::bridge::exchange::Exchange;
+use crate::bridge::executor::inline::{Inline, Ran, Returned, Suspended};
 use crate::bridge::log::Level;
 use crate::bridge::panics;
 use crate::bridge::streak::Streak;
@@ -52,30 +52,35 @@ impl fmt::Debug for EventLoop {
 }
 
 impl EventLoop {
-    /// Runs a job. Whatever happens, others are not to suffer from it.
+    /// Runs one request. Whatever happens, others are not to suffer from it.
     fn run_one(
         &self,
         py: Python<'_>,
         runtime: &Runtime,
-        job: &Job,
+        exchange: &Arc<Exchange>,
         kit: &mut Kit,
     ) -> Option<Box<dyn Suspended>> {
-        let ran = panics::catch(|| dispatch::run(py, runtime, job, 0, kit));
+        let ran = panics::catch(|| dispatch::run(py, runtime, exchange, 0, kit));
         let rest = ran.unwrap_or_else(|panicked| {
             logging::write(py, Level::Alert, &panicked.to_string());
-            dispatch::fail(job);
+            dispatch::fail(exchange);
             None
         });
-        rest.map(|rest| Response::suspend(&self.runtime, job, rest))
+        rest.map(|rest| Response::suspend(&self.runtime, exchange, rest))
     }
 }
 
 impl Inline for EventLoop {
-    fn run(&self, jobs: &mut dyn Iterator<Item = Job>, limit: Duration, ran: &mut Calls) {
+    fn run(
+        &self,
+        exchanges: &mut dyn Iterator<Item = Arc<Exchange>>,
+        limit: Duration,
+        ran: &mut Returned,
+    ) {
         let Some(runtime) = self.runtime.upgrade() else {
-            ran.extend(jobs.map(|job| {
-                dispatch::fail(&job);
-                Ran { job, suspended: None }
+            ran.extend(exchanges.map(|exchange| {
+                dispatch::fail(&exchange);
+                Ran { exchange, suspended: None }
             }));
             return;
         };
@@ -86,9 +91,9 @@ impl Inline for EventLoop {
             let Own { kit, streak, hooks } = &mut *own;
             hooks.take_on(py, &runtime);
             let (mut since, mut left) = (Instant::now(), limit);
-            for job in jobs {
-                let suspended = self.run_one(py, &runtime, &job, kit);
-                ran.push(Ran { job, suspended });
+            for exchange in exchanges {
+                let suspended = self.run_one(py, &runtime, &exchange, kit);
+                ran.push(Ran { exchange, suspended });
                 let now = Instant::now();
                 let took = now - since;
                 streak.add(took);
@@ -105,30 +110,34 @@ impl Inline for EventLoop {
 /// A response in the middle of its iteration.
 struct Response {
     runtime: Weak<Runtime>,
-    job: Job,
+    exchange: Arc<Exchange>,
     rest: wsgi::Rest,
 }
 
 impl Response {
-    fn suspend(runtime: &Weak<Runtime>, job: &Job, rest: wsgi::Rest) -> Box<dyn Suspended> {
-        Box::new(Self { runtime: Weak::clone(runtime), job: Arc::clone(job), rest })
+    fn suspend(
+        runtime: &Weak<Runtime>,
+        exchange: &Arc<Exchange>,
+        rest: wsgi::Rest,
+    ) -> Box<dyn Suspended> {
+        Box::new(Self { runtime: Weak::clone(runtime), exchange: Arc::clone(exchange), rest })
     }
 }
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Response").field("id", &self.job.id).finish_non_exhaustive()
+        f.debug_struct("Response").field("id", &self.exchange.id).finish_non_exhaustive()
     }
 }
 
 impl Suspended for Response {
     fn resume(self: Box<Self>) -> Option<Box<dyn Suspended>> {
         Python::attach(|py| {
-            let Self { runtime, job, rest } = *self;
+            let Self { runtime, exchange, rest } = *self;
             // Where Python has ended there is nothing left to end.
             let alive = runtime.upgrade()?;
-            let suspended = dispatch::go_on(py, &alive, &job, rest);
-            suspended.map(|rest| Self::suspend(&runtime, &job, rest))
+            let suspended = dispatch::go_on(py, &alive, &exchange, rest);
+            suspended.map(|rest| Self::suspend(&runtime, &exchange, rest))
         })
     }
 }

@@ -10,7 +10,7 @@ use super::fork;
 use super::hooks;
 use super::runtime::Runtime;
 use super::signals;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{self, About, Level, LogLine};
 use crate::bridge::worker::Worker;
 
@@ -30,7 +30,7 @@ pub(super) fn connect(worker: &Arc<Worker>) {
 }
 
 /// From here on the thread's lines carry the context of `request`.
-pub(super) fn enter(request: &Job) {
+pub(super) fn enter(request: &Arc<Exchange>) {
     ABOUT.set(About::Request(Arc::clone(request)));
 }
 
@@ -72,8 +72,12 @@ fn whereabouts() -> String {
         Ok(Some(About::App(app))) => {
             format!(", while application \"{}\" was imported", target(app))
         }
-        Ok(Some(About::Request(job))) => {
-            format!(", by application \"{}\", {}", target(job.location.app), job.head.context())
+        Ok(Some(About::Request(exchange))) => {
+            format!(
+                ", by application \"{}\", {}",
+                target(exchange.location.app),
+                exchange.head.context()
+            )
         }
         Ok(Some(About::Worker) | None) | Err(_) => String::new(),
     }

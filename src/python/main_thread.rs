@@ -153,9 +153,9 @@ fn fail(worker: &Worker, what: &str) {
 fn set_broken(worker: &Worker, what: &str) {
     let text = format!("{what}; the applications of this worker answer 500");
     worker.events.log(LogLine { level: Level::Crit, about: About::Worker, text });
-    for job in worker.set_broken() {
+    for exchange in worker.set_broken() {
         // A request that has ended meanwhile wants no answer.
-        let _gone = job.end(None, End::Failed);
+        let _gone = exchange.end(None, End::Failed);
     }
 }
 

@@ -11,7 +11,7 @@ use super::logging;
 use super::runtime::Runtime;
 use super::spawn::{self, STACK};
 use super::wsgi::Kit;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::pool::{Next, Pool, Seat, Turn};
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::tasks::Tasks;
@@ -74,7 +74,7 @@ struct Membership<'p> {
     pool: &'p Arc<Pool>,
     tasks: &'p Tasks,
     turn: Turn,
-    job: Option<Job>,
+    exchange: Option<Arc<Exchange>>,
     ended: bool,
 }
 
@@ -83,8 +83,8 @@ impl Drop for Membership<'_> {
         if self.ended {
             return;
         }
-        if let Some(job) = self.job.take() {
-            dispatch::fail(&job);
+        if let Some(exchange) = self.exchange.take() {
+            dispatch::fail(&exchange);
         }
         if self.pool.shrink(&self.turn) {
             self.tasks.grow_later(Arc::clone(self.pool));
@@ -95,7 +95,8 @@ impl Drop for Membership<'_> {
 fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
     let worker = Arc::clone(&runtime.worker);
     let tasks = &worker.tasks;
-    let mut membership = Membership { pool, tasks, turn: Turn::default(), job: None, ended: false };
+    let mut membership =
+        Membership { pool, tasks, turn: Turn::default(), exchange: None, ended: false };
     Python::attach(|py| {
         let seat = Seat::new();
         // The thread keeps its Python thread state, and what the application has bound to it
@@ -106,20 +107,20 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
         let mut hooks = Hooks::of(format!("py-{}", pool.config.name));
         loop {
             match pool.take(&mut membership.turn) {
-                Next::Run { job, grow } => {
+                Next::Run { job: exchange, grow } => {
                     if grow {
                         spawn(&runtime, pool);
                     }
-                    let job = membership.job.insert(job);
+                    let exchange = membership.exchange.insert(exchange);
                     hooks.take_on(py, &runtime);
-                    let rest = dispatch::run(py, &runtime, job, ident, &mut kit);
+                    let rest = dispatch::run(py, &runtime, exchange, ident, &mut kit);
                     debug_assert!(rest.is_none(), "only inline is anything left");
                     // It may have closed what is nginx's. Now and then: to look is a system call.
-                    if std::mem::replace(&mut checked, job.started()) != job.started() {
+                    if std::mem::replace(&mut checked, exchange.started()) != exchange.started() {
                         worker.events.check();
                     }
                     // Its memory is given back before the thread rests.
-                    membership.job = None;
+                    membership.exchange = None;
                 }
                 Next::Rest => {
                     let turn = &mut membership.turn;

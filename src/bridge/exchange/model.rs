@@ -1,24 +1,24 @@
 use loom::thread;
 
 use super::*;
-use crate::bridge::fixture::{check, jobs, worker};
+use crate::bridge::fixture::{check, exchanges, worker};
 
 #[test]
 fn either_the_thread_or_the_event_loop_has_it() {
     check(3, || {
-        let [job] = jobs(&worker(1, 0));
+        let [exchange] = exchanges(&worker(1, 0));
         let thread = {
-            let job = Arc::clone(&job);
+            let exchange = Arc::clone(&exchange);
             thread::spawn(move || {
-                let started = job.start(7);
+                let started = exchange.start(7);
                 // Who reads a thread's ident there has it of this request.
-                assert_eq!(job.thread(), started.then_some(7));
+                assert_eq!(exchange.thread(), started.then_some(7));
                 started
             })
         };
-        let ident = job.thread();
+        let ident = exchange.thread();
         assert!(ident.is_none_or(|ident| ident == 7));
-        let expired = job.expire();
+        let expired = exchange.expire();
         let started = thread.join().unwrap();
         assert!(started != expired, "one of them, and not both");
         assert!(ident.is_none() || started);
@@ -29,19 +29,19 @@ fn either_the_thread_or_the_event_loop_has_it() {
 fn what_comes_after_a_response_is_counted_before_it_can_be_done() {
     check(3, || {
         let worker = worker(1, 0);
-        let [job] = jobs(&worker);
-        assert!(job.start(7));
+        let [exchange] = exchanges(&worker);
+        assert!(exchange.start(7));
         // A thread of the application's own asks while the request's thread leaves.
         let asking = {
-            let job = Arc::clone(&job);
-            thread::spawn(move || job.after(Callback::new(|| ())).is_some())
+            let exchange = Arc::clone(&exchange);
+            thread::spawn(move || exchange.after(Callback::new(|| ())).is_some())
         };
-        job.over();
-        let after = job.done().after;
+        exchange.over();
+        let after = exchange.done().after;
         let taken = !after.is_empty();
         after.into_iter().for_each(Callback::call);
         if taken {
-            job.followed_up();
+            exchange.followed_up();
             assert_eq!(worker.follow_ups(), 0);
         }
         let refused = asking.join().unwrap();
@@ -77,18 +77,18 @@ fn no_wait_is_left_out() {
 fn a_request_that_is_closed_keeps_no_thread_waiting() {
     check(2, || {
         let worker = worker(1, 0);
-        let [job] = jobs(&worker);
-        assert!(job.start(7));
+        let [exchange] = exchanges(&worker);
+        assert!(exchange.start(7));
         let thread = {
-            let job = Arc::clone(&job);
+            let exchange = Arc::clone(&exchange);
             thread::spawn(move || {
                 let send = |text: &'static str| {
-                    job.send(None, Bytes::from_static(text.as_bytes()), None, |wait| wait())
+                    exchange.send(None, Bytes::from_static(text.as_bytes()), None, |wait| wait())
                 };
                 send("abcd").and_then(|_| send("ef"))
             })
         };
-        job.close(InputError::ClientGone);
+        exchange.close(InputError::ClientGone);
         assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
     });
 }

@@ -2,7 +2,7 @@ use std::thread;
 
 use super::*;
 use crate::bridge::executor::pool::{Next, Turn};
-use crate::bridge::fixture::{ids, job, jobs, until, worker};
+use crate::bridge::fixture::{exchange, exchanges, ids, until, worker};
 use crate::bridge::pipe::output::SHARED_FROM;
 use crate::bridge::tasks::Task;
 
@@ -22,7 +22,7 @@ fn events(worker: &Worker) -> Vec<Event> {
 
 #[test]
 fn a_request_is_started_or_expires() {
-    let [started, expired] = jobs(&worker(1, 0));
+    let [started, expired] = exchanges(&worker(1, 0));
     assert_eq!((started.progress(), started.thread()), (Progress::Waiting, None));
     assert!(started.start(7));
     assert!(!started.expire());
@@ -40,32 +40,32 @@ fn a_request_is_started_or_expires() {
 #[test]
 fn a_running_application_is_told_that_its_client_is_gone() {
     let worker = worker(1, 0);
-    let [told, not_asked, done] = jobs(&worker);
-    for job in [&told, &not_asked, &done] {
-        assert!(job.start(7));
+    let [told, not_asked, done] = exchanges(&worker);
+    for exchange in [&told, &not_asked, &done] {
+        assert!(exchange.start(7));
     }
-    for job in [&told, &done] {
-        assert!(job.on_gone(Callback::new(|| ())).is_none());
+    for exchange in [&told, &done] {
+        assert!(exchange.on_gone(Callback::new(|| ())).is_none());
     }
     assert!(done.done().is_nothing());
-    for job in [&told, &not_asked, &done] {
-        job.set_gone(Gone::Client);
-        assert_eq!(job.gone(), Some(Gone::Client));
+    for exchange in [&told, &not_asked, &done] {
+        exchange.set_gone(Gone::Client);
+        assert_eq!(exchange.gone(), Some(Gone::Client));
     }
     worker.tasks.push(Task::Stop);
-    let Task::Gone(job) = worker.tasks.next() else { panic!("nobody is told") };
-    assert_eq!((job.id, job.take_on_gone().len()), (told.id, 1));
+    let Task::Gone(exchange) = worker.tasks.next() else { panic!("nobody is told") };
+    assert_eq!((exchange.id, exchange.take_on_gone().len()), (told.id, 1));
     assert!(matches!(worker.tasks.next(), Task::Stop));
 }
 
 #[test]
 fn what_comes_after_a_response_is_counted_until_it_is_done() {
     let worker = worker(1, 0);
-    let [slow_client, slow_thread] = jobs(&worker);
-    for job in [&slow_client, &slow_thread] {
-        assert!(job.start(7));
-        assert!(job.after(Callback::new(|| ())).is_none());
-        assert!(job.after(Callback::new(|| ())).is_none());
+    let [slow_client, slow_thread] = exchanges(&worker);
+    for exchange in [&slow_client, &slow_thread] {
+        assert!(exchange.start(7));
+        assert!(exchange.after(Callback::new(|| ())).is_none());
+        assert!(exchange.after(Callback::new(|| ())).is_none());
     }
     assert_eq!(worker.follow_ups(), 2);
 
@@ -76,19 +76,19 @@ fn what_comes_after_a_response_is_counted_until_it_is_done() {
 
     assert!(slow_client.done().is_nothing());
     slow_client.over();
-    let Next::Run { job, .. } = worker.pools[0].take(&mut Turn::default()) else {
+    let Next::Run { job: exchange, .. } = worker.pools[0].take(&mut Turn::default()) else {
         panic!("the pool has nothing to do")
     };
-    assert!(job.is_done());
-    assert_eq!((job.id, job.take_after().len()), (slow_client.id, 2));
-    job.followed_up();
+    assert!(exchange.is_done());
+    assert_eq!((exchange.id, exchange.take_after().len()), (slow_client.id, 2));
+    exchange.followed_up();
     assert_eq!(worker.follow_ups(), 0);
 }
 
 #[test]
 fn a_request_that_is_closed_runs_no_more() {
     let worker = worker(1, 0);
-    let [waiting, running] = ids().map(|id| job(&worker, id, Input::streamed(false)));
+    let [waiting, running] = ids().map(|id| exchange(&worker, id, Input::streamed(false)));
     waiting.close(InputError::Answered);
     assert!(!waiting.start(7));
     assert!(running.start(7));
@@ -103,12 +103,12 @@ fn a_request_that_is_closed_runs_no_more() {
 #[test]
 fn a_request_that_is_closed_leaves_its_queue() {
     let worker = worker(1, 9);
-    let [at_the_gate, in_the_pool, taken] = jobs(&worker);
+    let [at_the_gate, in_the_pool, taken] = exchanges(&worker);
     worker.submit(Arc::clone(&at_the_gate)).unwrap();
     at_the_gate.close(InputError::ClientGone);
     assert!(worker.open_gate(0).is_empty());
-    for job in [&taken, &in_the_pool] {
-        worker.submit(Arc::clone(job)).unwrap();
+    for exchange in [&taken, &in_the_pool] {
+        worker.submit(Arc::clone(exchange)).unwrap();
     }
     let held = Arc::strong_count(&taken);
     assert!(taken.start(7));
@@ -120,10 +120,10 @@ fn a_request_that_is_closed_leaves_its_queue() {
 #[test]
 fn blocks_that_are_dropped_with_a_request_are_collected() {
     let worker = worker(1, 9);
-    let [small, shared] = jobs(&worker);
-    for (job, len) in [(&small, SHARED_FROM - 1), (&shared, SHARED_FROM)] {
-        assert!(job.start(7));
-        job.send(None, vec![0; len].into(), None, not_detached).unwrap();
+    let [small, shared] = exchanges(&worker);
+    for (exchange, len) in [(&small, SHARED_FROM - 1), (&shared, SHARED_FROM)] {
+        assert!(exchange.start(7));
+        exchange.send(None, vec![0; len].into(), None, not_detached).unwrap();
     }
     small.close(InputError::ClientGone);
     worker.stop();
@@ -138,14 +138,14 @@ fn blocks_that_are_dropped_with_a_request_are_collected() {
 fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
     let worker = worker(1, 0);
     let [id] = ids();
-    let job = job(&worker, id, Input::streamed(true));
-    assert!(job.start(7));
-    job.send(None, "ab".into(), None, not_detached).unwrap();
-    job.end(None, End::Complete).unwrap();
+    let exchange = exchange(&worker, id, Input::streamed(true));
+    assert!(exchange.start(7));
+    exchange.send(None, "ab".into(), None, not_detached).unwrap();
+    exchange.end(None, End::Complete).unwrap();
     assert!(matches!(events(&worker)[..], [Event::Output(told)] if told == id));
     let thread = {
-        let job = Arc::clone(&job);
-        thread::spawn(move || job.read(9, detached))
+        let exchange = Arc::clone(&exchange);
+        thread::spawn(move || exchange.read(9, detached))
     };
     let mut asked = Vec::new();
     until(|| {
@@ -153,8 +153,8 @@ fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
         !asked.is_empty()
     });
     assert!(matches!(asked[..], [Event::ReadBody(told)] if told == id));
-    job.input.push("body".into());
-    job.input.notify();
+    exchange.input.push("body".into());
+    exchange.input.notify();
     assert!(matches!(thread.join().unwrap(), Ok(Read::Data(bytes)) if bytes == "body"));
 }
 
@@ -162,17 +162,17 @@ fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
 fn what_need_not_wait_is_not_detached() {
     let worker = worker(1, 0);
     let [id] = ids();
-    let job = job(&worker, id, Input::streamed(false));
-    assert!(job.start(7));
-    job.input.push("ab".into());
-    job.input.notify();
-    assert!(matches!(job.read(9, not_detached), Ok(Read::Data(_))));
-    job.input.end();
-    assert!(matches!(job.read(9, not_detached), Ok(Read::End)));
+    let exchange = exchange(&worker, id, Input::streamed(false));
+    assert!(exchange.start(7));
+    exchange.input.push("ab".into());
+    exchange.input.notify();
+    assert!(matches!(exchange.read(9, not_detached), Ok(Read::Data(_))));
+    exchange.input.end();
+    assert!(matches!(exchange.read(9, not_detached), Ok(Read::End)));
 }
 
-fn running(job: &Job) -> u64 {
-    match job.progress() {
+fn running(exchange: &Arc<Exchange>) -> u64 {
+    match exchange.progress() {
         Progress::Running(milliseconds) => milliseconds,
         progress => panic!("{progress:?}"),
     }
@@ -182,35 +182,35 @@ fn running(job: &Job) -> u64 {
 fn the_clock_stands_still_while_the_client_is_waited_for() {
     let worker = worker(1, 0);
     let [id] = ids();
-    let job = job(&worker, id, Input::streamed(false));
-    assert!(job.start(7));
-    let (begin, before) = (worker.now(), running(&job));
+    let exchange = exchange(&worker, id, Input::streamed(false));
+    assert!(exchange.start(7));
+    let (begin, before) = (worker.now(), running(&exchange));
     // The buffer is four bytes, and nobody takes them: the second block waits.
     let sender = {
-        let job = Arc::clone(&job);
+        let exchange = Arc::clone(&exchange);
         thread::spawn(move || {
-            job.send(None, "abcd".into(), None, not_detached).unwrap();
-            job.send(None, "ef".into(), None, detached).unwrap();
+            exchange.send(None, "abcd".into(), None, not_detached).unwrap();
+            exchange.send(None, "ef".into(), None, detached).unwrap();
         })
     };
-    until(|| lock(&job.client_wait.state).threads > 0);
-    let waiting = running(&job);
+    until(|| lock(&exchange.client_wait.state).threads > 0);
+    let waiting = running(&exchange);
     thread::sleep(Duration::from_millis(100));
-    assert!(running(&job) <= waiting + 1);
-    job.output.drained(4, 0, false);
+    assert!(running(&exchange) <= waiting + 1);
+    exchange.output.drained(4, 0, false);
     sender.join().unwrap();
     let reader = {
-        let job = Arc::clone(&job);
-        thread::spawn(move || drop(job.read(9, detached)))
+        let exchange = Arc::clone(&exchange);
+        thread::spawn(move || drop(exchange.read(9, detached)))
     };
-    until(|| lock(&job.client_wait.state).threads > 0);
+    until(|| lock(&exchange.client_wait.state).threads > 0);
     thread::sleep(Duration::from_millis(100));
-    job.input.end();
+    exchange.input.end();
     reader.join().unwrap();
-    assert!(running(&job) + 200 <= before + (worker.now() - begin) + 2);
-    let after = running(&job);
+    assert!(running(&exchange) + 200 <= before + (worker.now() - begin) + 2);
+    let after = running(&exchange);
     thread::sleep(Duration::from_millis(20));
-    assert!(running(&job) >= after + 20 - 1, "it runs again");
+    assert!(running(&exchange) >= after + 20 - 1, "it runs again");
 }
 
 #[test]
@@ -242,16 +242,16 @@ fn several_threads_that_wait_are_one_wait() {
 #[test]
 fn a_pool_is_overdue_with_its_last_thread() {
     let worker = worker(2, 0);
-    let [first, second] = jobs(&worker);
-    for job in [&first, &second] {
-        assert!(job.start(7));
+    let [first, second] = exchanges(&worker);
+    for exchange in [&first, &second] {
+        assert!(exchange.start(7));
     }
     for _ in 0..2 {
         assert!(!first.set_overdue());
     }
     assert!(second.set_overdue());
     assert!(second.done().is_nothing());
-    let [third] = jobs(&worker);
+    let [third] = exchanges(&worker);
     assert!(third.start(7));
     assert!(third.set_overdue(), "it is said again");
     assert!(!second.set_overdue(), "it has ended");

@@ -9,30 +9,36 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
+use crate::bridge::sync::Arc;
 
 /// Python, as the event loop calls it. No call waits for a client.
 pub(crate) trait Inline: fmt::Debug + Send + Sync {
-    /// Runs the application for each job that waits; for one that is done, what is left to do after its
+    /// Runs the application for each exchange that waits; for one whose application has ended, what is left to do after its
     /// response. It comes back when it has run one at least: where the next call may be slow, after `limit`,
-    /// and where there is no job left. Quick ones gain by being run together: neither Python's code nor the
+    /// and where there is no exchange left. Quick ones gain by being run together: neither Python's code nor the
     /// kernel's has to be fetched into the processor's caches anew for each.
-    fn run(&self, jobs: &mut dyn Iterator<Item = Job>, limit: Duration, ran: &mut Calls);
+    fn run(
+        &self,
+        exchanges: &mut dyn Iterator<Item = Arc<Exchange>>,
+        limit: Duration,
+        ran: &mut Returned,
+    );
 }
 
 /// Requests whose applications are called in one turn of the event loop: others want their turn, too.
 pub(crate) const CALLS: usize = 16;
 
 /// What a turn of the event loop is to run.
-pub(crate) type Jobs = SmallVec<[Job; CALLS]>;
+pub(crate) type Calls = SmallVec<[Arc<Exchange>; CALLS]>;
 
 /// What it has run.
-pub(crate) type Calls = SmallVec<[Ran; CALLS]>;
+pub(crate) type Returned = SmallVec<[Ran; CALLS]>;
 
-/// A job that [`Inline::run`] has run.
+/// An exchange that [`Inline::run`] has run.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    pub(crate) job: Job,
+    pub(crate) exchange: Arc<Exchange>,
     /// What is left of its response.
     pub(crate) suspended: Option<Box<dyn Suspended>>,
 }

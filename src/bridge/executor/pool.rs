@@ -24,14 +24,14 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::bridge::config::PoolConfig;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
 use crate::bridge::streak::Streak;
 use crate::bridge::sync::{Arc, Condvar, Mutex, lock, wait};
 
-/// A pool; `J` is [`Job`] outside the tests.
+/// A pool; `J` is an exchange outside the tests.
 #[derive(Debug)]
-pub(crate) struct Pool<J = Job> {
+pub(crate) struct Pool<J = Arc<Exchange>> {
     pub(crate) config: PoolConfig,
     state: Mutex<State<J>>,
     /// A thread has ended.
@@ -81,7 +81,7 @@ pub(crate) struct Seat {
 
 /// What a thread is to do next.
 #[derive(Debug)]
-pub(crate) enum Next<J = Job> {
+pub(crate) enum Next<J = Arc<Exchange>> {
     /// Run the job; where `grow`, start one more thread first.
     Run { job: J, grow: bool },
     /// Nothing to do: [`Pool::rest`].

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use super::response::{Response, Start};
 use crate::bridge::config::Debug;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::http::header::HeaderKind;
 use crate::http::response::ResponseHead;
 use crate::python::logging;
@@ -17,14 +17,14 @@ use crate::python::shim;
 pub(super) fn show(
     py: Python<'_>,
     runtime: &Runtime,
-    job: &Job,
+    exchange: &Exchange,
     response: &Response,
     report: &str,
 ) -> bool {
-    if job.location.debug == Debug::Off || response.head_sent(py) {
+    if exchange.location.debug == Debug::Off || response.head_sent(py) {
         return false;
     }
-    let (media_type, body) = match page(py, job, report) {
+    let (media_type, body) = match page(py, exchange, report) {
         Ok(page) => page,
         Err(error) => {
             logging::exception(py, runtime, "wsgi_debug's page cannot be made", &error);
@@ -39,8 +39,8 @@ pub(super) fn show(
     response.send(py, Bytes::from(body), total, true).is_ok()
 }
 
-fn page(py: Python<'_>, job: &Job, report: &str) -> PyResult<(String, Vec<u8>)> {
-    let head = &job.head;
+fn page(py: Python<'_>, exchange: &Exchange, report: &str) -> PyResult<(String, Vec<u8>)> {
+    let head = &exchange.head;
     let request = format!(
         "{} {}",
         head.get(head.method).escape_ascii(),

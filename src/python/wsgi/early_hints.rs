@@ -6,15 +6,15 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::start_response::fields;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::http::header::{self, HeaderKind};
 
 #[pyclass(frozen, module = "pywsgi", name = "early_hints")]
-pub(super) struct EarlyHints(Job);
+pub(super) struct EarlyHints(Arc<Exchange>);
 
 impl EarlyHints {
-    pub(super) fn new(job: &Job) -> Self {
-        Self(Arc::clone(job))
+    pub(super) fn new(exchange: &Arc<Exchange>) -> Self {
+        Self(Arc::clone(exchange))
     }
 }
 
@@ -22,7 +22,7 @@ impl EarlyHints {
 impl EarlyHints {
     /// Sends the fields, a list of (name, value), at once; nothing where the response has begun.
     fn __call__(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Self(job) = self;
+        let Self(exchange) = self;
         let fields = fields(headers, "an early hint")?;
         for (name, value) in &fields {
             let kind = header::checked_kind(name)
@@ -36,7 +36,9 @@ impl EarlyHints {
             }
         }
         if !fields.is_empty() {
-            job.send_hints(fields).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            exchange
+                .send_hints(fields)
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! environ: the dict of a request (PEP 3333, "environ Variables").
 
+use std::sync::Arc;
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -9,7 +11,7 @@ use super::file_wrapper::FileWrapper;
 use super::kit::{Common, Kit};
 use super::native;
 use crate::bridge::config::{Executor, LocationConfig};
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::http::environ::{self, HeaderKey};
 use crate::http::path;
 use crate::python::app::App;
@@ -73,11 +75,11 @@ pub(super) fn make<'py>(
     py: Python<'py>,
     runtime: &Runtime,
     app: &App,
-    job: &Job,
+    exchange: &Arc<Exchange>,
     kit: &mut Kit,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let head = &job.head;
-    let environ = kit.environ(py, runtime, &job.location)?;
+    let head = &exchange.head;
+    let environ = kit.environ(py, runtime, &exchange.location)?;
     let set = |key: &Bound<'py, PyString>, value: &[u8]| {
         environ.set_item(key, native::decode(py, value)?)
     };
@@ -87,7 +89,8 @@ pub(super) fn make<'py>(
     }
     let path = head.get(head.path);
     let target = native::decode(py, head.get(head.target))?;
-    let mounted = job.location.script_name.as_deref().map(|name| (name, path::mount(name, path)));
+    let mounted =
+        exchange.location.script_name.as_deref().map(|name| (name, path::mount(name, path)));
     match mounted {
         Some((_, Some(mounted))) => {
             set(intern!(py, "SCRIPT_NAME"), mounted.script_name)?;
@@ -150,22 +153,25 @@ pub(super) fn make<'py>(
     if let Some(content_type) = environ::content_type(head) {
         set(intern!(py, "CONTENT_TYPE"), content_type)?;
     }
-    params(py, &environ, job)?;
-    kit.set_own(&environ, job)?;
-    if head.takes_hints && job.location.early_hints {
-        environ.set_item(intern!(py, "wsgi.early_hints"), Bound::new(py, EarlyHints::new(job))?)?;
+    params(py, &environ, exchange)?;
+    kit.set_own(&environ, exchange)?;
+    if head.takes_hints && exchange.location.early_hints {
+        environ.set_item(
+            intern!(py, "wsgi.early_hints"),
+            Bound::new(py, EarlyHints::new(exchange))?,
+        )?;
     }
     Ok(environ)
 }
 
 /// The `wsgi_param`s, which come last, so that they override what the client has sent, as uwsgi_param does;
 /// and the scheme, which HTTPS among them decides.
-fn params<'py>(py: Python<'py>, environ: &Bound<'py, PyDict>, job: &Job) -> PyResult<()> {
-    let head = &job.head;
+fn params<'py>(py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange) -> PyResult<()> {
+    let head = &exchange.head;
     let (url_scheme, request_scheme) =
         (intern!(py, "wsgi.url_scheme"), intern!(py, "REQUEST_SCHEME"));
     let (mut https, mut set) = (head.https, [false; 2]);
-    let constant = job.location.params.iter().map(|(name, value)| (&**name, &**value));
+    let constant = exchange.location.params.iter().map(|(name, value)| (&**name, &**value));
     for (name, value) in constant.chain(head.params()) {
         match name {
             b"HTTPS" => https = value.eq_ignore_ascii_case(b"on") || value == b"1",

@@ -12,7 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::buffers::BLOCK;
 use crate::bridge::pipe::input::{InputError, Read};
 use crate::python::fork;
@@ -29,7 +29,7 @@ const AFTER_SEEK: usize = 16 * 1024;
 #[pyclass(module = "pywsgi")]
 pub(super) struct Input {
     /// None once the request is over and nobody has kept this object.
-    job: Option<Job>,
+    exchange: Option<Arc<Exchange>>,
     /// Read from the pipe and not yet taken.
     pending: Bytes,
     /// Where in the body the next byte is that has not been taken.
@@ -52,13 +52,13 @@ enum Until {
 }
 
 impl Input {
-    pub(super) fn new(job: &Job) -> Self {
-        Self::of(Some(Arc::clone(job)))
+    pub(super) fn new(exchange: &Arc<Exchange>) -> Self {
+        Self::of(Some(Arc::clone(exchange)))
     }
 
-    /// Is the body of `job` from here on.
-    pub(super) fn begin(&mut self, job: &Job) {
-        *self = Self::new(job);
+    /// Is the body of `exchange` from here on.
+    pub(super) fn begin(&mut self, exchange: &Arc<Exchange>) {
+        *self = Self::new(exchange);
     }
 
     /// Is nobody's any more.
@@ -66,9 +66,9 @@ impl Input {
         *self = Self::of(None);
     }
 
-    fn of(job: Option<Job>) -> Self {
+    fn of(exchange: Option<Arc<Exchange>>) -> Self {
         let pending = Bytes::new();
-        Self { job, pending, position: 0, ahead: BLOCK, closed: false, failed: None }
+        Self { exchange, pending, position: 0, ahead: BLOCK, closed: false, failed: None }
     }
 
     /// Makes `pending` hold something, of which `wanted` bytes are wanted by now; false at the body's end, and, where
@@ -83,11 +83,12 @@ impl Input {
         if let Some(error) = self.failed {
             return Err(os_error(error));
         }
-        let Some(job) = &self.job else { return Ok(false) };
+        let Some(exchange) = &self.exchange else { return Ok(false) };
         let size = wanted.clamp(self.ahead, BLOCK);
         self.ahead = BLOCK.min(self.ahead * 2);
         let detached = |wait: &mut (dyn FnMut() + Send)| py.detach(wait);
-        let read = if waits { job.read(size, detached) } else { job.read_ready(size, detached) };
+        let read =
+            if waits { exchange.read(size, detached) } else { exchange.read_ready(size, detached) };
         match read {
             Ok(Read::Data(bytes)) => {
                 self.pending = bytes;
@@ -139,9 +140,9 @@ impl Input {
             parts => joined(py, parts)?,
         };
         // A child has a copy of the pipe, and perhaps of its lock, held.
-        if let Some(job) = self.job.as_ref().filter(|_| !fork::is_child()) {
+        if let Some(exchange) = self.exchange.as_ref().filter(|_| !fork::is_child()) {
             for part in parts {
-                job.worker.buffers.give_back(part);
+                exchange.worker.buffers.give_back(part);
             }
         }
         Ok(taken)
@@ -182,7 +183,7 @@ impl Input {
 
     /// Bytes of the body, where it is buffered.
     fn length(&self) -> Option<u64> {
-        self.job.as_ref().and_then(|job| job.input.length())
+        self.exchange.as_ref().and_then(|exchange| exchange.input.length())
     }
 
     fn check_open(&self) -> PyResult<()> {
@@ -330,8 +331,8 @@ impl Input {
             drop(self.pending.split_to(forward));
         } else if fork::is_child() {
             return Err(in_child());
-        } else if let Some(job) = &self.job {
-            job.input.seek(position);
+        } else if let Some(exchange) = &self.exchange {
+            exchange.input.seek(position);
             self.pending = Bytes::new();
             self.ahead = AFTER_SEEK;
         }

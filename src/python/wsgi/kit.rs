@@ -16,7 +16,7 @@ use super::request::Request;
 use super::response::Response;
 use super::start_response::StartResponse;
 use crate::bridge::config::LocationConfig;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::http::environ::KNOWN;
 use crate::python::runtime::Runtime;
 
@@ -142,15 +142,19 @@ impl Kit {
         Ok(start_response)
     }
 
-    /// Sets `wsgi.input` and `pywsgi.request` in a copy of the template: those of `job`.
-    pub(super) fn set_own<'py>(&mut self, environ: &Bound<'py, PyDict>, job: &Job) -> PyResult<()> {
+    /// Sets `wsgi.input` and `pywsgi.request` in a copy of the template: those of `exchange`.
+    pub(super) fn set_own<'py>(
+        &mut self,
+        environ: &Bound<'py, PyDict>,
+        exchange: &Arc<Exchange>,
+    ) -> PyResult<()> {
         let py = environ.py();
         let template = self.template()?;
         let shared = template.environ.bind(py);
         match &template.input {
-            Some(input) => input.borrow_mut(py).begin(job),
+            Some(input) => input.borrow_mut(py).begin(exchange),
             None => {
-                let input = Py::new(py, Input::new(job))?;
+                let input = Py::new(py, Input::new(exchange))?;
                 for environ in [shared, environ] {
                     environ.set_item(intern!(py, "wsgi.input"), &input)?;
                 }
@@ -158,9 +162,9 @@ impl Kit {
             }
         }
         match &template.request {
-            Some(request) => request.get().begin(py, job),
+            Some(request) => request.get().begin(py, exchange),
             None => {
-                let request = Py::new(py, Request::new(job))?;
+                let request = Py::new(py, Request::new(exchange))?;
                 for environ in [shared, environ] {
                     environ.set_item(intern!(py, "pywsgi.request"), &request)?;
                 }

@@ -22,7 +22,7 @@ use super::fork;
 use super::logging;
 use super::runtime::Runtime;
 use crate::bridge::config::Debug;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 pub(super) use kit::Kit;
 pub(super) use output::Rest;
 use response::Response;
@@ -32,20 +32,20 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     input::register(py)
 }
 
-/// Calls `callable` for `job` and sends its response; inline, what is left of it comes back. Faults are in
+/// Calls `callable` for `exchange` and sends its response; inline, what is left of it comes back. Faults are in
 /// the log.
 pub(super) fn call(
     py: Python<'_>,
     runtime: &Runtime,
     app: &App,
     callable: &Py<PyAny>,
-    job: &Job,
+    exchange: &Arc<Exchange>,
     kit: &mut Kit,
 ) -> Option<Rest> {
-    let response = Arc::new(Response::new(job));
-    let prepared = environ::make(py, runtime, app, job, kit).and_then(|environ| {
+    let response = Arc::new(Response::new(exchange));
+    let prepared = environ::make(py, runtime, app, exchange, kit).and_then(|environ| {
         let start_response = kit.start_response(py, &response)?;
-        let callable = match job.location.debug {
+        let callable = match exchange.location.debug {
             Debug::Validate => app.validated(py, callable)?,
             Debug::Off | Debug::Traceback => callable,
         };
@@ -56,12 +56,12 @@ pub(super) fn call(
         Err(error) => {
             let what = format!("application \"{}\" cannot be called", app.target);
             logging::exception(py, runtime, &what, &error);
-            dispatch::fail(job);
+            dispatch::fail(exchange);
             return None;
         }
     };
-    if !job.enter_application() {
-        dispatch::fail(job);
+    if !exchange.enter_application() {
+        dispatch::fail(exchange);
         return None;
     }
     let result = callable.call1((environ, start_response));
@@ -72,9 +72,14 @@ pub(super) fn call(
 }
 
 /// Answers a request whose application could not be imported.
-pub(super) fn refuse(py: Python<'_>, runtime: &Runtime, app: &App, job: &Job) -> Option<Rest> {
-    let response = Arc::new(Response::new(job));
-    if !debug::show(py, runtime, job, &response, &app.report()) {
+pub(super) fn refuse(
+    py: Python<'_>,
+    runtime: &Runtime,
+    app: &App,
+    exchange: &Arc<Exchange>,
+) -> Option<Rest> {
+    let response = Arc::new(Response::new(exchange));
+    if !debug::show(py, runtime, exchange, &response, &app.report()) {
         response.fail(py);
     }
     Rest::of(py, response)

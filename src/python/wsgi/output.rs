@@ -108,7 +108,7 @@ impl Rest {
 
     /// Goes on where the response was left.
     pub(in crate::python) fn go_on(self, py: Python<'_>, runtime: &Runtime) -> Option<Self> {
-        let app = runtime.apps.get(self.response.job().location.app)?;
+        let app = runtime.apps.get(self.response.exchange().location.app)?;
         self.send(py, runtime, app)
     }
 
@@ -131,7 +131,7 @@ impl Rest {
         };
         // A list is all there, and is sent as one; what else it is that the application makes its blocks of,
         // each is on its way before the next one is asked for.
-        let suspends = response.job().is_inline() && total.is_none();
+        let suspends = response.exchange().is_inline() && total.is_none();
         if suspends && response.is_abandoned(py) {
             return Err(Fault::Gone);
         }
@@ -174,8 +174,9 @@ impl Rest {
     ) -> Option<Self> {
         let Self { response, iterable, .. } = self;
         if let Err(fault) = sent {
-            let shown = say(py, runtime, app, fault)
-                .is_some_and(|report| debug::show(py, runtime, response.job(), &response, &report));
+            let shown = say(py, runtime, app, fault).is_some_and(|report| {
+                debug::show(py, runtime, response.exchange(), &response, &report)
+            });
             if !shown {
                 response.fail(py);
             }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::start_response;
 use crate::bridge::callbacks::Callback;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::http::trailer;
 use crate::python::attached::Attached;
 use crate::python::{fork, shim};
@@ -16,38 +16,38 @@ use crate::python::{fork, shim};
 #[pyclass(frozen, module = "pywsgi")]
 pub(super) struct Request {
     /// None once the request is over and nobody has kept this object.
-    job: Attached<Option<Job>>,
+    exchange: Attached<Option<Arc<Exchange>>>,
 }
 
 impl Request {
-    pub(super) fn new(job: &Job) -> Self {
-        Self { job: Attached::new(Some(Arc::clone(job))) }
+    pub(super) fn new(exchange: &Arc<Exchange>) -> Self {
+        Self { exchange: Attached::new(Some(Arc::clone(exchange))) }
     }
 
-    /// Is about `job` from here on.
-    pub(super) fn begin(&self, py: Python<'_>, job: &Job) {
-        *self.job.borrow(py) = Some(Arc::clone(job));
+    /// Is about `exchange` from here on.
+    pub(super) fn begin(&self, py: Python<'_>, exchange: &Arc<Exchange>) {
+        *self.exchange.borrow(py) = Some(Arc::clone(exchange));
     }
 
     /// Is about nothing any more.
     pub(super) fn end(&self, py: Python<'_>) {
-        let job = self.job.borrow(py).take();
-        drop(job);
+        let exchange = self.exchange.borrow(py).take();
+        drop(exchange);
     }
 
     /// Not in a forked child: it has a copy of the request, and perhaps of its locks, held for ever.
-    fn job(&self, py: Python<'_>) -> PyResult<Job> {
+    fn exchange(&self, py: Python<'_>) -> PyResult<Arc<Exchange>> {
         if fork::is_child() {
             return Err(PyRuntimeError::new_err(
                 "the request is the parent's: a forked child can ask for nothing but its id",
             ));
         }
-        self.any_job(py)
+        self.any_exchange(py)
     }
 
-    fn any_job(&self, py: Python<'_>) -> PyResult<Job> {
-        let job = self.job.borrow(py).clone();
-        job.ok_or_else(|| PyRuntimeError::new_err("the request is over"))
+    fn any_exchange(&self, py: Python<'_>) -> PyResult<Arc<Exchange>> {
+        let exchange = self.exchange.borrow(py).clone();
+        exchange.ok_or_else(|| PyRuntimeError::new_err("the request is over"))
     }
 }
 
@@ -55,26 +55,27 @@ impl Request {
 impl Request {
     #[getter]
     fn id(&self, py: Python<'_>) -> PyResult<String> {
-        let head = &self.any_job(py)?.head;
+        let head = &self.any_exchange(py)?.head;
         Ok(format!("{}-{}-{}", std::process::id(), head.connection, head.connection_requests))
     }
 
     #[getter]
     fn disconnected(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.job(py)?.gone().is_some())
+        Ok(self.exchange(py)?.gone().is_some())
     }
 
     #[getter]
     fn deadline(&self, py: Python<'_>) -> PyResult<Option<f64>> {
-        let Some(left) = self.job(py)?.time_left() else { return Ok(None) };
+        let Some(left) = self.exchange(py)?.time_left() else { return Ok(None) };
         let now: f64 = py.import("time")?.call_method0("monotonic")?.extract()?;
         Ok(Some(now + left.as_secs_f64()))
     }
 
     fn on_disconnect(&self, callback: Py<PyAny>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let job = self.job(py)?;
-        check_count(job.callbacks_waiting().0, "on_disconnect")?;
-        if let Some(at_once) = job.on_gone(wrap(callback.clone_ref(py), "on_disconnect's callback"))
+        let exchange = self.exchange(py)?;
+        check_count(exchange.callbacks_waiting().0, "on_disconnect")?;
+        if let Some(at_once) =
+            exchange.on_gone(wrap(callback.clone_ref(py), "on_disconnect's callback"))
         {
             at_once.call();
         }
@@ -82,9 +83,10 @@ impl Request {
     }
 
     fn after_response(&self, callback: Py<PyAny>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let job = self.job(py)?;
-        check_count(job.callbacks_waiting().1, "after_response")?;
-        if let Some(at_once) = job.after(wrap(callback.clone_ref(py), "after_response's callback"))
+        let exchange = self.exchange(py)?;
+        check_count(exchange.callbacks_waiting().1, "after_response")?;
+        if let Some(at_once) =
+            exchange.after(wrap(callback.clone_ref(py), "after_response's callback"))
         {
             at_once.call();
         }
@@ -97,7 +99,7 @@ impl Request {
             trailer::check(name, value)
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
-        self.job(py)?.output.set_trailers(trailers);
+        self.exchange(py)?.output.set_trailers(trailers);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
-use crate::bridge::exchange::Job;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 use crate::bridge::pipe::output::{Closed, End, FilePart, Overflow, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
@@ -20,7 +20,7 @@ use crate::python::attached::Attached;
 use crate::python::{fork, logging};
 
 pub(super) struct Response {
-    job: Job,
+    exchange: Arc<Exchange>,
     state: Attached<State>,
 }
 
@@ -95,12 +95,12 @@ impl From<Closed> for Unsent {
 }
 
 impl Response {
-    pub(super) fn new(job: &Job) -> Self {
-        Self { job: Arc::clone(job), state: Attached::default() }
+    pub(super) fn new(exchange: &Arc<Exchange>) -> Self {
+        Self { exchange: Arc::clone(exchange), state: Attached::default() }
     }
 
-    pub(super) fn job(&self) -> &Job {
-        &self.job
+    pub(super) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
     }
 
     pub(super) fn is_called(&self, py: Python<'_>) -> bool {
@@ -131,7 +131,7 @@ impl Response {
         match (&state.framing, &state.start) {
             (Some(framing), _) => matches!(framing, Framing::NoBody),
             (None, Some(start)) => {
-                let framing = framing::new(self.job.head.head_only, start.head.code(), None);
+                let framing = framing::new(self.exchange.head.head_only, start.head.code(), None);
                 matches!(framing, Framing::NoBody)
             }
             (None, None) => false,
@@ -153,8 +153,8 @@ impl Response {
                 None => return Ok(self.nothing_more(py, block.len())),
             };
         let block = if size < block.len() { block.slice(..size) } else { block };
-        if self.job.is_inline() {
-            let rest = self.job.send_inline(head, block, end);
+        if self.exchange.is_inline() {
+            let rest = self.exchange.send_inline(head, block, end);
             let mut state = self.state(py);
             state.sending = false;
             state.rest = match rest {
@@ -163,7 +163,7 @@ impl Response {
             };
             return Ok(outcome);
         }
-        let sent = self.job.send(head, block, end, |wait| py.detach(wait));
+        let sent = self.exchange.send(head, block, end, |wait| py.detach(wait));
         self.state(py).sending = false;
         let sent = match sent {
             Err(Closed) if self.is_ignored() => return Ok(outcome),
@@ -173,7 +173,7 @@ impl Response {
             let text = format!(
                 "a temporary file for the response cannot be written in \"{}\" (wsgi_temp_path): \
                  {error}; the thread waits for the client instead",
-                self.job.location.buffering.directory.display(),
+                self.exchange.location.buffering.directory.display(),
             );
             logging::write(py, Level::Error, &text);
         }
@@ -182,16 +182,16 @@ impl Response {
 
     /// Inline: is there something for which the pipe had no room?
     pub(super) fn has_rest(&self, py: Python<'_>) -> bool {
-        self.job.is_inline() && self.state(py).rest.is_some()
+        self.exchange.is_inline() && self.state(py).rest.is_some()
     }
 
     /// Inline: sends what the pipe had no room for; false where it still has none.
     pub(super) fn send_rest(&self, py: Python<'_>) -> Result<bool, Unsent> {
-        if !self.job.is_inline() {
+        if !self.exchange.is_inline() {
             return Ok(true);
         }
         let Some(rest) = self.state(py).rest.take() else { return Ok(true) };
-        match self.job.send_rest(rest) {
+        match self.exchange.send_rest(rest) {
             Ok(None) => Ok(true),
             Ok(rest) => {
                 self.state(py).rest = rest;
@@ -206,7 +206,7 @@ impl Response {
     /// no longer be whole, whatever the application makes of it.
     pub(super) fn spill(&self, py: Python<'_>) -> Result<(), Overflow> {
         let rest = self.state(py).rest.take();
-        let spilled = rest.map_or(Ok(()), |rest| self.job.spill(rest));
+        let spilled = rest.map_or(Ok(()), |rest| self.exchange.spill(rest));
         match spilled {
             Err(Overflow::Closed) if self.is_ignored() => return Ok(()),
             Err(Overflow::NoRoom | Overflow::File(_)) => {
@@ -230,8 +230,8 @@ impl Response {
         let part = FilePart { end: part.start + size as u64, ..part };
         let pushed = match (part.len(), end) {
             // Only the head is wanted.
-            (0, Some(end)) => self.job.end(head, end),
-            _ => self.job.send_file(head, part, end),
+            (0, Some(end)) => self.exchange.end(head, end),
+            _ => self.exchange.send_file(head, part, end),
         };
         self.state(py).sending = false;
         match pushed {
@@ -296,15 +296,15 @@ impl Response {
 
     /// Does nobody wait for what is still to come?
     pub(super) fn is_abandoned(&self, py: Python<'_>) -> bool {
-        self.job.output.is_closed() && !self.is_ignored() && !self.state(py).ended
+        self.exchange.output.is_closed() && !self.is_ignored() && !self.state(py).ended
     }
 
     /// Does the application run on as if its client were there (`wsgi_client_abort ignore`)?
     fn is_ignored(&self) -> bool {
-        self.job.location.client_abort == ClientAbort::Ignore
-            && self.job.gone() == Some(Gone::Client)
+        self.exchange.location.client_abort == ClientAbort::Ignore
+            && self.exchange.gone() == Some(Gone::Client)
             // Inline, at the worker's exit nobody has the time to see it through.
-            && !(self.job.is_inline() && self.job.worker.is_stopping())
+            && !(self.exchange.is_inline() && self.exchange.worker.is_stopping())
     }
 
     /// The application has yielded all. The inner error says by how much the body is short.
@@ -330,7 +330,7 @@ impl Response {
         let end = if short.is_ok() { End::Complete } else { End::Failed };
         // A head without its body: the client gets a 500 instead.
         let head = head.filter(|_| short.is_ok());
-        self.job.end(head, end)?;
+        self.exchange.end(head, end)?;
         Ok(short)
     }
 
@@ -338,7 +338,7 @@ impl Response {
     pub(super) fn fail(&self, py: Python<'_>) {
         if !std::mem::replace(&mut self.state(py).ended, true) {
             // A request that has ended meanwhile wants no answer.
-            let _gone = self.job.end(None, End::Failed);
+            let _gone = self.exchange.end(None, End::Failed);
         }
     }
 
@@ -346,15 +346,15 @@ impl Response {
         let Start { mut head, buffering, trailers, dropped } = state.start.take()?;
         state.dropped = dropped;
         state.trailers = trailers;
-        let head_only = self.job.head.head_only;
+        let head_only = self.exchange.head.head_only;
         if head.content_length().is_none() {
             if let Some(total) = total {
                 head.set_content_length(framing::deduced_length(head_only, head.code(), total));
             }
         }
         state.framing = Some(framing::new(head_only, head.code(), head.content_length()));
-        if let Some(buffering) = buffering.filter(|_| self.job.location.accel_buffering) {
-            self.job.output.set_buffering(buffering);
+        if let Some(buffering) = buffering.filter(|_| self.exchange.location.accel_buffering) {
+            self.exchange.output.set_buffering(buffering);
         }
         Some(head)
     }

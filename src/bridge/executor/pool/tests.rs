@@ -3,7 +3,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle, ThreadId};
 
 use super::*;
-use crate::bridge::fixture::{jobs, pool_config, until, worker};
+use crate::bridge::fixture::{exchanges, pool_config, until, worker};
 use crate::bridge::streak::QUICK;
 
 /// A job that says which thread runs it, and holds it until `release` is dropped.
@@ -346,7 +346,7 @@ fn who_waits_for_the_end_is_told() {
 #[test]
 fn a_request_is_taken_out_of_the_queue() {
     let pool: Pool = Pool::new(pool_config(1, 9));
-    let [first, second, third] = jobs(&worker(1, 0));
+    let [first, second, third] = exchanges(&worker(1, 0));
     for job in [&first, &second] {
         pool.submit(Arc::clone(job)).unwrap();
     }
