@@ -215,7 +215,7 @@ $(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements.
 lint: deps headers check-layers lint-rust lint-python ## Run rustfmt, clippy, the layer check, ruff and mypy
 
 .PHONY: check-layers
-check-layers: ## Check that each folder of src/ names only what it may
+check-layers: ## Check that the files of src/ name only what they may, in their order
 	$(PYTHON) -B .ci/test_check_layers.py -q
 	$(PYTHON) -B .ci/check_layers.py
 

@@ -1,8 +1,9 @@
-"""Checks that each of the four folders of src/ names only what it may.
+"""Checks that the files of src/ name only what they may.
 
 http knows std and two small crates; bridge knows http and what threads need; nginx and python know
 both of these and never each other. Only lib.rs names all four. In http and bridge nothing is
-unsafe. Prints what breaks that, as file:line, and ends with 1.
+unsafe. Inside each folder there is an order, and a protocol is named in its own places alone:
+layer_order.py checks these by layers.toml. Prints what breaks that, as file:line, and ends with 1.
 """
 
 import re
@@ -11,6 +12,9 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from layer_order import Tree, folders_of, order_faults, protocol_faults
+from rust_names import code_of, paths
 
 
 @dataclass(frozen=True)
@@ -39,22 +43,6 @@ LAYERS = {
     ),
 }
 
-# What is not code, in the order in which the alternatives must be tried. Block comments are
-# told apart from strings here; that they nest is not: nobody writes that.
-NOT_CODE = re.compile(
-    r"""
-      //[^\n]*
-    | /\*.*?\*/
-    | \b[bc]?r(?P<hashes>\#*)".*?"(?P=hashes)
-    | [bc]?"(?:\\.|[^"\\])*"
-    | b?'(?:\\(?:x..|u\{[^}]*\}|.)|[^'\\\n])'
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-USE = re.compile(r"\buse\s+([^;]+);")
-PATH = re.compile(r"(?<![\w:])(?:::\s*)?((?:r\#)?[a-zA-Z_]\w*(?:\s*::\s*(?:r\#)?\w+)+)")
-EXTERN_CRATE = re.compile(r"\bextern\s+crate\s+(\w+)")
-
 
 def main() -> int:
     root = Path(__file__).resolve().parent.parent
@@ -70,6 +58,14 @@ def main() -> int:
     if files == 0:
         print("src/ has none of the folders that this checks")
         return 1
+    lists = tomllib.loads((root / ".ci" / "layers.toml").read_text(encoding="utf-8"))
+    tree = Tree.read(root / "src")
+    for fault in (
+        *order_faults(tree, folders_of(lists["folders"])),
+        *protocol_faults(tree, lists["protocols"]),
+    ):
+        print(fault)
+        found += 1
     return 1 if found else 0
 
 
@@ -89,9 +85,9 @@ def faults(
     source: str, name: str, layer: Layer, crates: frozenset[str]
 ) -> Iterator[tuple[int, str]]:
     """What the text of a file in the folder `name` names and may not, each with its line."""
-    code = NOT_CODE.sub(blank, source)
+    code = code_of(source)
     seen: set[tuple[int, str]] = set()
-    for position, path in named(code):
+    for position, _, path in paths(code):
         fault = judge(path, name, layer, crates)
         if fault is not None:
             seen.add((code.count("\n", 0, position) + 1, fault))
@@ -100,50 +96,6 @@ def faults(
             line = code.count("\n", 0, match.start()) + 1
             seen.add((line, f"src/{name} is safe code: nothing is `unsafe` here"))
     yield from sorted(seen)
-
-
-def blank(match: re.Match[str]) -> str:
-    """Spaces in the place of what is not code, so that positions stay true."""
-    return re.sub(r"[^\n]", " ", match[0])
-
-
-def named(code: str) -> Iterator[tuple[int, list[str]]]:
-    """Every path that is used or written out, as its segments."""
-    for match in USE.finditer(code):
-        for path in expand(match[1]):
-            yield match.start(), path
-    for match in PATH.finditer(code):
-        yield match.start(), segments(match[1])
-    for match in EXTERN_CRATE.finditer(code):
-        yield match.start(), [match[1]]
-
-
-def expand(tree: str) -> Iterator[list[str]]:
-    """The paths of a use tree: `a::{b, c::{d}}` is a::b and a::c::d."""
-    brace = tree.find("{")
-    if brace < 0:
-        yield segments(tree.split(" as ")[0])
-        return
-    prefix = segments(tree[:brace])
-    for branch in split(tree[brace + 1 : tree.rfind("}")]):
-        for path in expand(branch):
-            yield prefix + path
-
-
-def split(branches: str) -> Iterator[str]:
-    """The branches between the commas that stand in no inner braces."""
-    depth, start = 0, 0
-    for position, character in enumerate(branches):
-        depth += (character == "{") - (character == "}")
-        if character == "," and depth == 0:
-            yield branches[start:position]
-            start = position + 1
-    if branches[start:].strip():
-        yield branches[start:]
-
-
-def segments(path: str) -> list[str]:
-    return [part for part in re.sub(r"\s|r#", "", path).split("::") if part]
 
 
 def judge(path: list[str], name: str, layer: Layer, crates: frozenset[str]) -> str | None:
