@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from directives.gate import background, gate
+from gate import background, gate
 
 __all__ = ["background", "environ", "gate", "refused", "say"]
 

@@ -30,8 +30,8 @@ from pathlib import Path
 from fuzz.plans import pattern
 from fuzz.requests import LOCATIONS, Request, change, make_request
 from harness import FATAL, PROJECT, Nginx, release_ports, temporary_root
+from process_memory import anonymous, descriptors, threads
 from rawhttp import Connection, Response, wait_for
-from stress_memory import anonymous, descriptors, threads
 
 CLIENTS = 6
 PATIENCE = 60.0

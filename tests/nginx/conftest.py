@@ -8,7 +8,7 @@ import subprocess
 
 import httpx
 import pytest
-from directives.gate import background, gate
+from gate import background, gate
 from harness import NGINX, Nginx, free_port
 from nginx.wire import Wire
 from rawhttp import wait_for

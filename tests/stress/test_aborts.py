@@ -6,8 +6,8 @@ import random
 import threading
 import time
 
+from process_memory import threads
 from rawhttp import wait_for
-from stress_memory import threads
 
 ABORTS = 2000
 CLIENTS = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from stress_memory import forget_peak, peak
+from process_memory import forget_peak, peak
 
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20

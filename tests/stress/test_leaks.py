@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import pytest
 from harness import FATAL, free_port
+from process_memory import anonymous, descriptors, threads
 from rawhttp import Connection, wait_for
 from rawhttp2 import Http2
-from stress_memory import anonymous, descriptors, threads
 
 FIRST, ALL = 1000, 20_000
 # So many requests are under way at once, more than the pool has threads.

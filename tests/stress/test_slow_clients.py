@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from process_memory import forget_peak, peak, threads
 from rawhttp import wait_for
-from stress_memory import forget_peak, peak, threads
 
 CLIENTS = 64
 MEBIBYTE = 1 << 20

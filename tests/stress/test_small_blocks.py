@@ -7,8 +7,8 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from process_memory import forget_peak, peak
 from rawhttp import Connection
-from stress_memory import forget_peak, peak
 
 CLIENTS = 20
 MEBIBYTE = 1 << 20

@@ -7,8 +7,8 @@ import socket
 
 import httpx
 import pytest
+from process_memory import thread_names
 from rawhttp import wait_for
-from stress_memory import thread_names
 
 in_a_call = pytest.mark.threads(
     "the application waits, in a call, for what the event loop is to notice meanwhile"
