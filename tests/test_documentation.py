@@ -11,6 +11,7 @@ import pytest
 from harness import NGINX, PROJECT, VENV
 
 DIRECTIVES = PROJECT / "docs" / "directives"
+TESTS = PROJECT / "tests"
 MIGRATING = PROJECT / "docs" / "migrating"
 TABLE = (PROJECT / "src" / "nginx" / "directives" / "mod.rs").read_text()
 SERVERS = ["from-uwsgi_pass", "from-gunicorn", "from-mod_wsgi", "from-unit"]
@@ -24,7 +25,7 @@ CONTEXTS = {
 
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "nginx-conf/*.md", "examples/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "nginx-conf/*.md", "examples/**/*.md", "tests/*.md")
     for path in PROJECT.glob(pattern)
 )
 
@@ -86,6 +87,18 @@ def test_a_directive_has_its_page(name):
         assert (facts["Default"] == "none") == (default == "")
         for value in re.findall(r"`([^`]+)`", default):
             assert f"`{value}`" in facts["Default"]
+
+
+@pytest.mark.parametrize("name", sorted(directives()))
+def test_a_directive_has_its_tests(name):
+    """In tests/directives/test_NAME.py, or in the files that the table of tests/README.md names."""
+    files = [TESTS / "directives" / f"test_{name}.py"]
+    if not files[0].exists():
+        table = {row[0]: row[1] for row in rows((TESTS / "README.md").read_text())}
+        (row,) = [row for row in table if f"`{name}`" in row]
+        files = [TESTS / path for path in re.findall(r"\]\(([^)]+)\)", table[row])]
+    for file in files:
+        assert re.search(rf"\b{name}\b", file.read_text()), f"{file} does not name it"
 
 
 def test_every_page_is_of_a_directive():

@@ -7,7 +7,7 @@ import re
 import pytest
 from gate import background, gate
 
-__all__ = ["background", "environ", "gate", "refused", "say"]
+__all__ = ["background", "gate"]
 
 ENVIRON = """
     import json
@@ -21,10 +21,37 @@ ENVIRON = """
 """
 
 
+ASK = """
+    import json
+    import site
+    import sys
+
+    def application(environ, start_response):
+        text = json.dumps(
+            {
+                "prefix": sys.prefix,
+                "base_prefix": sys.base_prefix,
+                "executable": sys.executable,
+                "path": sys.path,
+                "version": list(sys.version_info[:2]),
+                "argv": sys.argv,
+            }
+        )
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [text.encode()]
+"""
+
+
 @pytest.fixture
 def environ(nginx):
     """The path of an application that answers with the strings of its environ as JSON."""
     return nginx.app("environ", ENVIRON)
+
+
+@pytest.fixture
+def ask(nginx):
+    """The path of an application that tells what Python it runs in."""
+    return nginx.app("ask", ASK)
 
 
 @pytest.fixture

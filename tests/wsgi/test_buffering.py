@@ -338,3 +338,62 @@ def test_a_thousand_responses_in_a_row(nginx, serve, buffering):
             size = (number * 37) % 9000
             connection.get(f"/?{size}")
             assert connection.response().body == b"x" * size + b"y" * size
+
+
+@pytest.mark.threads(
+    "inline the iteration stands still until the client has taken what there was: no file"
+)
+def test_a_long_response_keeps_no_old_file_open(nginx):
+    app = nginx.app(
+        "bursts",
+        """
+        import time
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "application/octet-stream")])
+            for _ in range(8):
+                yield b"x" * (16 << 20)
+                time.sleep(0.3)
+        """,
+    )
+    nginx.start(f"wsgi_app {app}; wsgi_buffer_size 64k;")
+    [worker] = nginx.workers()
+    received, most = 0, 0
+    with nginx.client().stream("GET", "/") as response:
+        # As long as nobody reads, the application can only go on into a file.
+        wait_for(lambda: deleted_files(worker), what="the first file")
+        for block in response.iter_raw(1 << 20):
+            received += len(block)
+            most = max(most, len(deleted_files(worker)))
+    assert received == 8 * (16 << 20)
+    # One that is written, and one that the client does not have all of yet.
+    assert 1 <= most <= 2
+
+
+NOT_SENT = """
+    from testkit import record
+
+    class Body(bytes):
+        def __del__(self):
+            record("freed")
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/moved":
+            start_response("200 OK", [("X-Accel-Redirect", "/page.html")])
+        else:
+            start_response("404 Not Found", [])
+        return [Body(64 * 1024)]
+"""
+
+
+@pytest.mark.parametrize("path", ["/moved", "/intercepted"])
+def test_a_body_that_another_page_takes_the_place_of(serve, nginx, path):
+    # nginx is still busy with it when the thread has long gone to rest.
+    nginx.page("page.html", "page" * 512)
+    serve(
+        NOT_SENT,
+        "wsgi_intercept_errors on; error_page 404 /page.html;",
+        server="location = /page.html { limit_rate 1k; }",
+    )
+    assert nginx.client().get(path).text == "page" * 512
+    assert nginx.wait_recorded("freed", timeout=20) == ["-"]

@@ -319,3 +319,27 @@ faulthandler.enable()
         ).text
         == "said"
     )
+
+
+@pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
+def test_an_error_of_the_application_after_its_client_has_gone_is_an_error(nginx, serve):
+    """Only the OSError of the read itself is the client's doing."""
+    source = """\
+    from testkit import record
+
+    def application(environ, start_response):
+        try:
+            environ["wsgi.input"].read(3)
+            record("reads")
+            environ["wsgi.input"].read()
+        except OSError:
+            pass
+        open("/nowhere/at/all")
+    """
+    serve(source, "wsgi_request_buffering off;")
+    with nginx.connect() as client:
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        nginx.wait_recorded("reads")
+        client.reset()
+    line = nginx.wait_log("/nowhere/at/all")
+    assert "[error]" in line

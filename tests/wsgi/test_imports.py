@@ -1,5 +1,4 @@
-"""An import that failed for a reason outside its files is tried again, and its failure is not said
-with each request."""
+"""Imports that fail are tried again, and imports that never end hold up no other application."""
 
 from __future__ import annotations
 
@@ -213,3 +212,54 @@ def test_each_application_says_that_it_is_imported(nginx):
         )
         assert "[notice]" in lines[0]
         assert re.search(r"imported in \d+\.\d+ s", lines[0])
+
+
+def test_an_import_that_never_ends_stops_no_other_application(nginx):
+    endless = nginx.app("endless", "while True:\n    pass\n")
+    good = nginx.app(
+        "good",
+        """
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"good"]
+        """,
+    )
+    # Imported in the order of the configuration.
+    nginx.start(
+        server=f"""
+        location /endless {{ wsgi_app {endless}; wsgi_queue_timeout 1s; }}
+        location /good {{ wsgi_app {good}; wsgi_queue_timeout 5s; }}
+        """
+    )
+    client = nginx.client()
+    assert client.get("/endless").status_code == 503
+    assert client.get("/good").text == "good"
+
+
+@pytest.mark.threads("inline nobody can answer for the event loop while it is in a call")
+def test_another_application_s_stack_is_logged(nginx):
+    endless = nginx.app("endless", "import threading\n\nthreading.Event().wait()\n")
+    slow = nginx.app(
+        "slow",
+        """
+        from testkit import gate
+
+        def wait_in_vain():
+            gate("never")
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            wait_in_vain()
+            return [b"x"]
+        """,
+    )
+    # Imported in the order of the configuration.
+    nginx.start(
+        server=f"""
+        location /endless {{ wsgi_app {endless}; }}
+        location /slow {{ wsgi_app {slow}; wsgi_timeout 1s; }}
+        """
+    )
+    assert nginx.client().get("/slow").status_code == 504
+    nginx.wait_log("in wait_in_vain")
+    nginx.open_gate("never")

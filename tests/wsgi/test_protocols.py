@@ -7,7 +7,6 @@ import json
 import httpx
 import pytest
 from rawhttp import wait_for
-from rawhttp2 import Http2
 
 MIRROR = """
     import json
@@ -106,102 +105,6 @@ def test_the_same_answers(transport):
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers.get_list("Set-Cookie") == ["a=1", "b=2"]
         assert client.request("GET", "/stream").content == STREAMED
-
-
-@pytest.mark.threads("one request waits, in a call, for the others")
-def test_http_2_multiplexes(nginx):
-    path = nginx.app(
-        "gated",
-        """
-        from testkit import gate, record
-
-        def application(environ, start_response):
-            number = environ["QUERY_STRING"]
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            if number == "0":
-                record("asleep")
-                gate("first")
-            else:
-                record("others")
-            return [number.encode() * 1000]
-        """,
-    )
-    nginx.start(f"wsgi_app {path};", listen="ssl http2", server=nginx.tls())
-    with Http2(nginx.port) as connection:
-        first = connection.request("/?0")
-        nginx.wait_recorded("asleep")
-        others = [connection.request(f"/?{number}") for number in range(1, 10)]
-        for number, stream in enumerate(others, 1):
-            assert connection.response(stream).body.decode() == str(number) * 1000
-        assert not connection.streams[first].ended
-        nginx.open_gate("first")
-        assert connection.response(first).body == b"0" * 1000
-
-
-def test_a_cancelled_http_2_stream_leaves_the_connection_usable(nginx):
-    path = nginx.app(
-        "endless",
-        """
-        import time
-        from testkit import Blocks
-
-        def endless():
-            while True:
-                yield b"x" * 1000
-                time.sleep(0.01)
-
-        def application(environ, start_response):
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            if environ["PATH_INFO"] == "/endless":
-                return Blocks(endless())
-            return [b"fine"]
-        """,
-    )
-    nginx.start(f"wsgi_app {path};", listen="ssl http2", server=nginx.tls())
-    with Http2(nginx.port) as connection:
-        for count in range(1, 4):
-            stream = connection.request("/endless")
-            connection.until(lambda stream=stream: connection.streams[stream].body)
-            connection.reset(stream)
-            assert len(nginx.wait_recorded("closed", count)) == count
-            assert connection.response(connection.request("/")).body == b"fine"
-
-
-@pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
-def test_a_cancelled_http_2_upload(nginx):
-    path = nginx.app(
-        "upload",
-        """
-        from testkit import record
-
-        def application(environ, start_response):
-            try:
-                while block := environ["wsgi.input"].read(4):
-                    record("block", block.decode())
-            except OSError:
-                record("end", "cut")
-                raise
-            record("end", "whole")
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [b"fine"]
-        """,
-    )
-    nginx.start(
-        f"wsgi_app {path}; wsgi_request_buffering off;",
-        listen="ssl http2",
-        server=nginx.tls(),
-    )
-    with Http2(nginx.port) as connection:
-        for count in range(1, 4):
-            stream = connection.request("/", method="POST", end=False)
-            connection.send(stream, b"1234")
-            nginx.wait_recorded("block", count)
-            connection.reset(stream)
-            assert nginx.wait_recorded("end", count)[-1] == "cut"
-        stream = connection.request("/", method="POST", end=False)
-        connection.send(stream, b"5678", end=True)
-        assert connection.response(stream).body == b"fine"
-    assert not nginx.log_lines("[error]")
 
 
 def test_pipelined(nginx, serve):

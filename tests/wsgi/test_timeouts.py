@@ -346,3 +346,29 @@ def test_a_deadline_while_a_thread_holds_the_interpreter_for_long(nginx, serve):
         assert connection.response().status == 504
         assert time.monotonic() - started < 5
     assert nginx.client().get("/").text == "x"
+
+
+def test_send_timeout_is_not_for_output_that_waits_for_a_subrequest(nginx):
+    """The client takes everything at once: nothing waits for it (ngx_http_upstream.c arms the timer
+    only where the connection is not ready for writing)."""
+    source = """\
+    import time
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if environ["PATH_INFO"] == "/slow":
+            time.sleep(2)
+            return [b"slow"]
+        return stream()
+
+    def stream():
+        yield b"str"
+        time.sleep(0.5)
+        yield b"eam"
+    """
+    nginx.page("page.html", '<!--# include virtual="/slow" -->-<!--# include virtual="/stream" -->')
+    nginx.start(
+        f"wsgi_app {nginx.app('app', source)};",
+        server="send_timeout 1s; location = /page.html { ssi on; }",
+    )
+    assert nginx.client().get("/page.html").text == "slow-stream"

@@ -1,0 +1,191 @@
+"""wsgi_queue_timeout and max_queue: how long a request waits for a thread, and behind how many."""
+
+from __future__ import annotations
+
+from concurrent.futures import as_completed
+
+from rawhttp import wait_for
+
+
+def test_a_full_queue_is_a_503_at_once(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 1h;",
+        http="python_thread_pool default threads=1 max_queue=2;",
+    )
+    running = background("/?hold")
+    held.wait_entered(1)
+    answers = [background(f"/?n={number}") for number in range(6)]
+    refused = []
+    for answer in as_completed(answers, timeout=60):
+        refused.append(answer.result())
+        if len(refused) == 4:
+            break
+    assert {answer.status_code for answer in refused} == {503}
+    assert {int(answer.headers["retry-after"]) > 0 for answer in refused} == {True}
+    assert sum(not answer.done() for answer in answers) == 2
+    held.open()
+    assert running.result().status_code == 200
+    codes = sorted(answer.result().status_code for answer in answers)
+    assert codes == [200] * 2 + [503] * 4
+    assert nginx.log_lines("queue")
+    assert nginx.client().get("/").status_code == 200
+
+
+def test_what_has_waited_too_long_leaves_the_queue(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 200ms;",
+        http="python_thread_pool default threads=1 max_queue=2;",
+    )
+    # The import takes longer than a request may wait.
+    wait_for(lambda: background("/").result().status_code == 200, what="the application")
+    running = background("/?hold")
+    held.wait_entered(1)
+    # Two at a time fill the queue; those of the round before are no longer in it.
+    for _ in range(3):
+        answers = [background("/") for _ in range(2)]
+        assert {answer.result().status_code for answer in answers} == {503}
+    assert not nginx.log_lines("queue of the thread pool is full")
+    held.open()
+    assert running.result().status_code == 200
+
+
+def test_without_a_queue_nothing_waits(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 1h;",
+        http="python_thread_pool default threads=2 max_queue=0;",
+    )
+    running = [background("/?hold")]
+    held.wait_entered(1)
+    running.append(background("/?hold"))
+    held.wait_entered(2)
+    for _ in range(3):
+        assert nginx.client().get("/").status_code == 503
+    held.open()
+    assert [answer.result().status_code for answer in running] == [200, 200]
+    wait_for(lambda: nginx.client().get("/").status_code == 200, what="an idle thread")
+
+
+def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 500ms;",
+        http="python_thread_pool default threads=1;",
+        server=f"location /patient {{ wsgi_app {held.app}; wsgi_queue_timeout 1h; }}",
+    )
+    running = background("/patient?hold")
+    held.wait_entered(1)
+    answer = nginx.client().get("/?hold")
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    line = nginx.wait_log("wsgi_queue_timeout")
+    assert "GET /?hold" in line, "the line tells which request"
+    held.open()
+    assert running.result().status_code == 200
+    assert nginx.client().get("/patient").status_code == 200
+    assert held.entered() == 1
+
+
+def test_the_503_is_nginx_s_own_error_page(nginx, gate, background):
+    held = gate()
+    nginx.page("busy.html", "come back later")
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 200ms; error_page 503 /busy.html;",
+        http="python_thread_pool default threads=1;",
+        server=f"""
+        location = /busy.html {{ root html; }}
+        location /patient {{ wsgi_app {held.app}; wsgi_queue_timeout 1h; }}
+        """,
+    )
+    running = background("/patient?hold")
+    held.wait_entered(1)
+    answer = nginx.client().get("/")
+    assert (answer.status_code, answer.text) == (503, "come back later")
+    held.open()
+    assert running.result().status_code == 200
+
+
+def test_a_client_that_leaves_the_queue_makes_room(nginx, gate, background):
+    held = gate()
+    nginx.start(
+        f"wsgi_app {held.app}; wsgi_queue_timeout 1h;",
+        http="python_thread_pool default threads=1 max_queue=1;",
+    )
+    running = background("/?hold")
+    held.wait_entered(1)
+    leaving = nginx.connect()
+    leaving.get("/?hold&left")
+    wait_for(lambda: _is_refused(background("/?n")), what="a full queue")
+    leaving.close()
+    waiting = []
+
+    def queued():
+        answer = background("/?stays")
+        waiting.append(answer)
+        return not _done_soon(answer)
+
+    wait_for(queued, what="room in the queue")
+    held.open()
+    assert running.result().status_code == 200
+    assert waiting[-1].result().status_code == 200
+    assert held.entered() == 1, "who has left is not served"
+
+
+def _done_soon(answer) -> bool:
+    try:
+        answer.result(timeout=3)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _is_refused(answer) -> bool:
+    return _done_soon(answer) and answer.result().status_code == 503
+
+
+def test_queue_timeout_is_inherited(nginx, gate, background):
+    held = gate()
+    app = f"wsgi_app {held.app};"
+    nginx.start(
+        http="python_thread_pool default threads=1; wsgi_queue_timeout 300ms;",
+        server=f"""
+        location /short {{ {app} if ($arg_if) {{ set $x 1; }} }}
+        location /long {{
+            wsgi_queue_timeout 1h;
+            {app}
+            location /long/below {{ {app} }}
+            location /long/short {{ wsgi_queue_timeout 300ms; {app} }}
+        }}
+        """,
+    )
+    running = background("/long?hold")
+    held.wait_entered(1)
+    patient = [background("/long"), background("/long/below")]
+    client = nginx.client()
+    for path in ["/short", "/short?if=1", "/long/short"]:
+        assert client.get(path).status_code == 503
+    assert not any(answer.done() for answer in patient)
+    held.open()
+    assert [answer.result().status_code for answer in [running, *patient]] == [200] * 3
+
+
+def test_what_waits_in_the_queue_at_a_reload_is_answered(nginx, gate, background):
+    held = gate()
+    nginx.start(f"wsgi_app {held.app};", http="python_thread_pool default threads=1 max_queue=3;")
+    running = background("/?hold")
+    held.wait_entered(1)
+    waiting = []
+
+    def full():
+        # The fourth that waits is refused: three are in the queue.
+        answer = background("/?waits")
+        waiting.append(answer)
+        return _is_refused(answer)
+
+    wait_for(full, what="a full queue")
+    nginx.reload()
+    held.open()
+    codes = sorted(answer.result().status_code for answer in [running, *waiting])
+    assert codes == [200] * 4 + [503]
