@@ -283,14 +283,19 @@ class Nginx:
         self._clients.append(client)
         return client
 
-    def connect(self, *, unix: Path | None = None, timeout: float = 60.0) -> Connection:
-        """A connection for raw bytes; `connection.sock` is the socket itself."""
-        if unix is None:
-            sock = socket.create_connection(("127.0.0.1", self.port), timeout)
-        else:
-            sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(timeout)
-            sock.connect(str(unix))
+    def connect(
+        self, *, unix: Path | None = None, timeout: float = 60.0, receive: int | None = None
+    ) -> Connection:
+        """A connection for raw bytes; `connection.sock` is the socket itself.
+
+        receive: the size of the socket's receive buffer, for a client that does not read.
+        """
+        sock = socket.socket(socket.AF_INET if unix is None else socket.AF_UNIX)
+        sock.settimeout(timeout)
+        if receive is not None:
+            # Before it connects: afterwards a larger window has been announced.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        sock.connect(("127.0.0.1", self.port) if unix is None else str(unix))
         connection = Connection(sock)
         self._connections.append(connection)
         return connection

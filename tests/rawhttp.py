@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -126,25 +127,28 @@ class Connection:
             return None
         return data
 
+    def chunks(self) -> Iterator[bytes]:
+        """The chunks that are left of a chunked body, which must come to its end."""
+        while chunk := self.chunk():
+            yield chunk
+        assert chunk == b"", "the body was cut off"
+
     def response(self, *, head_only: bool = False) -> Response:
         """A whole response. `head_only`: it answers a HEAD."""
         answer = self.head()
-        length = answer.get("Content-Length")
         coding = answer.get("Transfer-Encoding")
-        assert length is None or coding is None, "both Content-Length and Transfer-Encoding"
-        if head_only or answer.status in (204, 304) or answer.status < 200:
-            return answer
-        if coding is not None:
-            assert coding == "chunked"
+        assert coding in (None, "chunked")
+        assert coding is None or answer.get("Content-Length") is None, "two framings"
+        if not (head_only or answer.status in (204, 304) or answer.status < 200):
+            self.take_body(answer)
+        return answer
+
+    def take_body(self, answer: Response) -> None:
+        """Takes the body that follows the head of `answer`, and adds it to `answer`."""
+        length = answer.get("Content-Length")
+        if answer.get("Transfer-Encoding") is not None:
             answer.framing = "chunked"
-            while True:
-                chunk = self.chunk()
-                if chunk is None:
-                    answer.complete = False
-                    break
-                if not chunk:
-                    break
-                answer.chunks.append(chunk)
+            self.take_chunks(answer)
             answer.body = b"".join(answer.chunks)
         elif length is not None:
             answer.framing = "length"
@@ -153,7 +157,12 @@ class Connection:
         else:
             answer.framing = "close"
             answer.body = self.rest()
-        return answer
+
+    def take_chunks(self, answer: Response) -> None:
+        """Takes the chunks of a body, which no trailers follow."""
+        while chunk := self.chunk():
+            answer.chunks.append(chunk)
+        answer.complete = chunk is not None
 
     def quiet(self, seconds: float) -> bool:
         """Whether nothing arrives for that long."""
@@ -178,3 +187,17 @@ def wait_for(condition, timeout: float = 30.0, what: str = "the condition"):
             return value
         assert time.monotonic() < deadline, f"{what} was not met within {timeout} s"
         time.sleep(0.02)
+
+
+def wait_still(value: Callable[[], int], seconds: float = 1.0) -> int:
+    """Waits until `value()` has been the same for that long, and returns it.
+
+    For "it goes no further", which nothing announces.
+    """
+    last, since = value(), time.monotonic()
+    while time.monotonic() - since < seconds:
+        time.sleep(0.02)
+        now = value()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from gate import background, gate
+from harness import VENV
 
 __all__ = ["background", "gate"]
 
@@ -69,6 +70,24 @@ def say(nginx):
         )
 
     return make
+
+
+@pytest.fixture
+def refuses_a_missing_path(nginx, refused):
+    """`refuses_a_missing_path("python_path", "/first")`: after these arguments, one that is not
+    there."""
+
+    def check(directive: str, *before: object) -> None:
+        missing = nginx.root / "not-there"
+        refused(
+            directive,
+            str(missing),
+            "no such|not found|is not a",
+            http=f"{directive} {' '.join(map(str, [*before, missing]))};",
+            python_home=None if directive == "python_home" else VENV,
+        )
+
+    return check
 
 
 @pytest.fixture

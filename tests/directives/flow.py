@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
-import time
 from pathlib import Path
 
-from rawhttp import Connection, wait_for
+from rawhttp import Connection, wait_for, wait_still
 
 BLOCK = 64 * 1024
 BLOCKS = 512
@@ -81,21 +79,14 @@ class Flow:
         wait_for(self.is_closed, 60, "the end of the iteration, with close()")
 
     def wait_stalled(self) -> int:
-        """Waits until the application has not been asked for more for a while; bytes given."""
+        """Waits until the application is no longer asked for more, and returns how many bytes it
+        has given."""
         wait_for(lambda: self.given() > 0, what="the first block")
-        before = -1
-        while before != self.given():
-            before = self.given()
-            time.sleep(1)
-        return before
+        return wait_still(self.given)
 
     def slow(self, path: str = "/?blocks") -> Connection:
         """A client that has asked and does not read; its own buffer is small."""
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-        sock.settimeout(60)
-        sock.connect(("127.0.0.1", self.nginx.port))
-        connection = Connection(sock)
+        connection = self.nginx.connect(receive=16 * 1024)
         connection.get(path)
         return connection
 

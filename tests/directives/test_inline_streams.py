@@ -184,8 +184,7 @@ def test_many_streams_at_once_over_one_http2_connection(start, nginx):
 def test_a_rest_that_waits_for_its_client_goes_on_after_a_pause(start, nginx):
     """`send_timeout` is how long the client may take nothing, as ever."""
     start(STREAM, "send_timeout 1s;", listen=Flow.LISTEN)
-    flow = nginx.connect()
-    flow.sock.setsockopt(1, 8, 4096)
+    flow = nginx.connect(receive=4096)
     flow.get()
     nginx.wait_log("client timed out (send_timeout)")
     assert nginx.client().get("/").content == STREAMED

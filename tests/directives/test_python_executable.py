@@ -35,14 +35,8 @@ def test_another_one(nginx, ask):
     assert answer["prefix"] == str(VENV), "python_home still says which packages there are"
 
 
-def test_a_missing_executable(nginx, refused):
-    missing = nginx.root / "no-python"
-    refused(
-        "python_executable",
-        str(missing),
-        "no such|not found|is not a",
-        http=f"python_executable {missing};",
-    )
+def test_a_missing_executable(refuses_a_missing_path):
+    refuses_a_missing_path("python_executable")
 
 
 def test_what_cannot_be_executed(nginx, refused, ask):

@@ -50,15 +50,8 @@ def test_a_venv_does_not_see_the_system_s_packages(nginx, ask):
     assert packages == [f"{venv}/lib/python{VERSION}/site-packages"]
 
 
-def test_a_missing_home(nginx, refused):
-    missing = nginx.root / "no-venv"
-    refused(
-        "python_home",
-        str(missing),
-        "no such|not found|is not a",
-        http=f"python_home {missing};",
-        python_home=None,
-    )
+def test_a_missing_home(refuses_a_missing_path):
+    refuses_a_missing_path("python_home")
 
 
 def test_a_home_that_is_a_file(nginx, refused, ask):

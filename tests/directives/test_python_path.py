@@ -39,14 +39,8 @@ def test_a_target_by_its_module_s_name(nginx, ask):
     assert str(nginx.apps) in nginx.client().get("/").json()["path"]
 
 
-def test_a_missing_folder(nginx, refused):
-    missing = nginx.root / "no-folder"
-    refused(
-        "python_path",
-        str(missing),
-        "no such|not found|is not a",
-        http=f"python_path {nginx.apps} {missing};",
-    )
+def test_a_missing_folder(nginx, refuses_a_missing_path):
+    refuses_a_missing_path("python_path", nginx.apps)
 
 
 def test_a_file_is_no_folder(refused, ask):

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import pytest
 
+HEADERS = [
+    ("Content-Type", "text/x-mine; charset=koi8-r"),
+    ("Set-Cookie", "a=1"),
+    ("Set-Cookie", "b=2"),
+    ("Content-Disposition", "attachment"),
+    ("Cache-Control", "private"),
+    ("Expires", "Thu, 01 Jan 2037 00:00:00 GMT"),
+    ("ETag", '"mine"'),
+    ("Last-Modified", "Thu, 01 Jan 2015 00:00:00 GMT"),
+    ("X-Other", "gone"),
+]
 # ?to=TARGET redirects there; the body of the response with the redirect is a generator.
-SOURCE = """
+SOURCE = f"""
     from urllib.parse import parse_qs
 
     from testkit import Blocks
 
+    HEADERS = {HEADERS!r}
+
     def application(environ, start_response):
         query = parse_qs(environ["QUERY_STRING"])
-        headers = [
-            ("Content-Type", "text/x-mine; charset=koi8-r"),
-            ("Set-Cookie", "a=1"),
-            ("Set-Cookie", "b=2"),
-            ("Content-Disposition", "attachment"),
-            ("Cache-Control", "private"),
-            ("Expires", "Thu, 01 Jan 2037 00:00:00 GMT"),
-            ("ETag", '"mine"'),
-            ("Last-Modified", "Thu, 01 Jan 2015 00:00:00 GMT"),
-            ("X-Other", "gone"),
-        ]
+        headers = list(HEADERS)
         if "to" in query:
             headers.append(("X-Accel-Redirect", query["to"][0]))
         if "charset" in query:
@@ -177,19 +180,7 @@ def test_the_same_headers_as_from_a_proxied_application(nginx, start):
     from wsgiref.simple_server import WSGIRequestHandler, make_server
 
     def application(environ, start_response):
-        headers = [
-            ("Content-Type", "text/x-mine; charset=koi8-r"),
-            ("Set-Cookie", "a=1"),
-            ("Set-Cookie", "b=2"),
-            ("Content-Disposition", "attachment"),
-            ("Cache-Control", "private"),
-            ("Expires", "Thu, 01 Jan 2037 00:00:00 GMT"),
-            ("ETag", '"mine"'),
-            ("Last-Modified", "Thu, 01 Jan 2015 00:00:00 GMT"),
-            ("X-Other", "gone"),
-            ("X-Accel-Redirect", "/files/file.txt"),
-        ]
-        start_response("201 Made", headers)
+        start_response("201 Made", [*HEADERS, ("X-Accel-Redirect", "/files/file.txt")])
         return []
 
     class Quiet(WSGIRequestHandler):

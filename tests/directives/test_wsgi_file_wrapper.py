@@ -6,7 +6,6 @@ import email
 import gzip
 import hashlib
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -430,11 +429,7 @@ def test_limit_rate_and_hundred_files_at_once(start, nginx):
 
 
 def slow(nginx, path: str = "/") -> Connection:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.settimeout(60)
-    sock.connect(("127.0.0.1", nginx.port))
-    connection = Connection(sock)
+    connection = nginx.connect(receive=4096)
     connection.get(path)
     return connection
 

@@ -35,6 +35,24 @@ def deploy(nginx):
 
 
 @pytest.fixture
+def served(nginx, deploy):
+    """`served("flask_board", "board.py", "BOARD")` starts nginx with that application at the root.
+
+    BOARD_DATA and BOARD_SECRET are in its environment.
+    """
+
+    def start(name: str, target: str, variable: str):
+        place = deploy(name)
+        nginx.start(
+            f"wsgi_app {place.folder}/{target}; client_max_body_size 16m;",
+            http=f"python_env {variable}_DATA={place.data} {variable}_SECRET=not-a-real-secret;",
+        )
+        return nginx
+
+    return start
+
+
+@pytest.fixture
 def field():
     """`field(page, "token")` is the value of that hidden field in a page."""
 

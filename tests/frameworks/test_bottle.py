@@ -6,14 +6,9 @@ import pytest
 
 
 @pytest.fixture
-def wiki(nginx, deploy):
+def wiki(served):
     """The wiki at the root."""
-    place = deploy("bottle_wiki")
-    nginx.start(
-        f"wsgi_app {place.folder}/wiki.py; client_max_body_size 16m;",
-        http=f"python_env WIKI_DATA={place.data} WIKI_SECRET=not-a-real-secret;",
-    )
-    return nginx
+    return served("bottle_wiki", "wiki.py", "WIKI")
 
 
 def test_a_page_is_written_and_read(wiki, field):

@@ -9,14 +9,9 @@ import pytest
 
 
 @pytest.fixture
-def board(nginx, deploy):
+def board(served):
     """The notice board behind nginx, with its SQLite file in the data folder."""
-    place = deploy("flask_board")
-    nginx.start(
-        f"wsgi_app {place.folder}/board.py; client_max_body_size 16m;",
-        http=f"python_env BOARD_DATA={place.data} BOARD_SECRET=not-a-real-secret;",
-    )
-    return nginx
+    return served("flask_board", "board.py", "BOARD")
 
 
 def sign_up(client, field, name):

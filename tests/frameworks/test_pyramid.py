@@ -6,14 +6,9 @@ import pytest
 
 
 @pytest.fixture
-def polls(nginx, deploy):
+def polls(served):
     """The polls by a factory, loaded from its file."""
-    place = deploy("pyramid_polls")
-    nginx.start(
-        f"wsgi_app {place.folder}/polls.py:main(); client_max_body_size 16m;",
-        http=f"python_env POLLS_DATA={place.data} POLLS_SECRET=not-a-real-secret;",
-    )
-    return nginx
+    return served("pyramid_polls", "polls.py:main()", "POLLS")
 
 
 def test_a_poll_is_made_voted_on_and_counted(polls, field):

@@ -116,24 +116,14 @@ class Talk(Connection):
             answer = self.head()
             if answer.status >= 200:
                 break
-        length, coding = answer.get("Content-Length"), answer.get("Transfer-Encoding")
-        if length is not None and coding is not None:
+        if answer.get("Content-Length") is not None and answer.get("Transfer-Encoding") is not None:
             raise Finding("both Content-Length and Transfer-Encoding")
-        if head_only or answer.status in (204, 304):
-            return answer
-        if coding is not None:
-            answer.framing = "chunked"
-            self._take_chunks(answer)
-        elif length is not None:
-            answer.framing = "length"
-            answer.body = self.take(int(length))
-            answer.complete = len(answer.body) == int(length)
-        else:
-            answer.framing = "close"
-            answer.body = self.rest()
+        if not head_only and answer.status not in (204, 304):
+            self.take_body(answer)
         return answer
 
-    def _take_chunks(self, answer: Response) -> None:
+    def take_chunks(self, answer: Response) -> None:
+        """As its base, and takes trailers."""
         answer.complete = False
         while (line := self.until(b"\r\n")) is not None:
             size = int(line, 16)
@@ -148,7 +138,6 @@ class Talk(Connection):
             answer.chunks.append(data)
             if len(data) < size or self.until(b"\r\n") is None:
                 break
-        answer.body = b"".join(answer.chunks)
 
 
 def run_case(nginx: Nginx, case: Case) -> None:

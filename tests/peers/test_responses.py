@@ -50,10 +50,7 @@ def test_write_callable(nginx, serve):
     # It is there while the application waits: nothing was held back.
     assert connection.chunk() == b"one "
     nginx.open_gate("write")
-    rest = b""
-    while chunk := connection.chunk():
-        rest += chunk
-    assert rest == b"two three"
+    assert b"".join(connection.chunks()) == b"two three"
 
 
 def test_empty_block_before_start_response(probe):

@@ -52,6 +52,18 @@ def run(home):
     return run_command
 
 
+@pytest.fixture(params=["on", "off"])
+def buffering(request):
+    """The value of wsgi_request_buffering."""
+    return request.param
+
+
+@pytest.fixture(params=["http/1.1", "h2"])
+def protocol(request):
+    """What the clients speak: h2 is over TLS."""
+    return request.param
+
+
 @pytest.fixture
 def shared(nginx):
     """`shared("files")` makes a folder among the data that the workers may write to."""

@@ -101,16 +101,6 @@ class Forge:
         self.git("fsck", "--full", "--strict", cwd=folder)
 
 
-@pytest.fixture(params=["on", "off"])
-def buffering(request):
-    return request.param
-
-
-@pytest.fixture(params=["http/1.1", "h2"])
-def protocol(request):
-    return request.param
-
-
 @pytest.fixture
 def forge(nginx, shared, run, protocol, buffering):
     folder = shared("repositories")

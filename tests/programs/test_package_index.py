@@ -106,11 +106,6 @@ def scheme(request):
     return request.param
 
 
-@pytest.fixture(params=["on", "off"])
-def buffering(request):
-    return request.param
-
-
 @pytest.fixture
 def who():
     """Who asks for the password: overridden by a test's own parameter."""

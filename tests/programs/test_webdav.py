@@ -71,16 +71,6 @@ class Share:
         return self.nginx.client(tls=self.http2, http2=self.http2, auth=USER)
 
 
-@pytest.fixture(params=["on", "off"])
-def buffering(request):
-    return request.param
-
-
-@pytest.fixture(params=["http/1.1", "h2"])
-def protocol(request):
-    return request.param
-
-
 @pytest.fixture
 def share(nginx, shared, protocol, buffering):
     folder = shared("files")

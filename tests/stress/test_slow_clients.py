@@ -65,9 +65,8 @@ def test_64_clients_that_read_at_a_crawl(nginx, how):
         connection.get("/large", close=True)
         assert len(connection.response().body) == 305 * 65536
     before = forget_peak(worker)
-    clients = [nginx.connect() for _ in range(CLIENTS)]
+    clients = [nginx.connect(receive=16384) for _ in range(CLIENTS)]
     for client in clients:
-        client.sock.setsockopt(1, 8, 16384)
         client.get("/large")
     crawl(clients, 2, lambda client: client.sock.recv(1024))
     # Every response has been generated: no thread is held, though nobody has read it.

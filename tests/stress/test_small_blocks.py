@@ -70,11 +70,7 @@ MODES = {
 
 def stingy(nginx, path: str) -> Connection:
     """A client that has asked, and that has next to no room for what it does not read."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.settimeout(120)
-    sock.connect(("127.0.0.1", nginx.port))
-    connection = Connection(sock)
+    connection = nginx.connect(timeout=120, receive=4096)
     connection.get(path)
     return connection
 

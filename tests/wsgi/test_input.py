@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import random
@@ -10,38 +11,43 @@ import time
 
 import pytest
 
+
+def run(stream, operations: list[str]) -> list:
+    """The results of these operations on a stream, as text. The application has it as well."""
+    results = []
+    for operation in operations:
+        name, _, argument = operation.partition(" ")
+        arguments = [None if argument == "None" else int(argument)] if argument else []
+        if name == "iter":
+            result = list(stream)
+        elif name == "next":
+            result = next(iter(stream), b"")
+        else:
+            result = getattr(stream, name)(*arguments)
+        if isinstance(result, list):
+            result = [line.decode("latin-1") for line in result]
+        else:
+            result = result.decode("latin-1")
+        results.append(result)
+    return results
+
+
 # Does what the X-Ops header says, in that order, and shows the results.
-OPERATIONS = """
-    import json
+OPERATIONS = f"""
+import json
 
-    def run(stream, operations):
-        results = []
-        for operation in operations:
-            name, _, argument = operation.partition(" ")
-            arguments = [None if argument == "None" else int(argument)] if argument else []
-            if name == "iter":
-                result = list(stream)
-            elif name == "next":
-                result = next(iter(stream), b"")
-            else:
-                result = getattr(stream, name)(*arguments)
-            if isinstance(result, list):
-                result = [line.decode("latin-1") for line in result]
-            else:
-                result = result.decode("latin-1")
-            results.append(result)
-        return results
+{inspect.getsource(run)}
 
-    def application(environ, start_response):
-        operations = json.loads(environ["HTTP_X_OPS"])
-        body = json.dumps({
-            "results": run(environ["wsgi.input"], operations),
-            "length": environ.get("CONTENT_LENGTH"),
-            "coding": environ.get("HTTP_TRANSFER_ENCODING"),
-            "terminated": environ["wsgi.input_terminated"],
-        }).encode()
-        start_response("200 OK", [("Content-Type", "application/json")])
-        return [body]
+def application(environ, start_response):
+    operations = json.loads(environ["HTTP_X_OPS"])
+    body = json.dumps({{
+        "results": run(environ["wsgi.input"], operations),
+        "length": environ.get("CONTENT_LENGTH"),
+        "coding": environ.get("HTTP_TRANSFER_ENCODING"),
+        "terminated": environ["wsgi.input_terminated"],
+    }}).encode()
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [body]
 """
 
 streaming = pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
@@ -65,22 +71,7 @@ def chunked(body: bytes, source: random.Random, trailers: str = "") -> bytes:
 
 def expected(body: bytes, operations: list[str]) -> list:
     """What io.BytesIO, the model of a file of bytes, gives for the same operations."""
-    stream, results = io.BytesIO(body), []
-    for operation in operations:
-        name, _, argument = operation.partition(" ")
-        arguments = [None if argument == "None" else int(argument)] if argument else []
-        if name == "iter":
-            result = list(stream)
-        elif name == "next":
-            result = next(iter(stream), b"")
-        else:
-            result = getattr(stream, name)(*arguments)
-        if isinstance(result, list):
-            result = [line.decode("latin-1") for line in result]
-        else:
-            result = result.decode("latin-1")
-        results.append(result)
-    return results
+    return run(io.BytesIO(body), operations)
 
 
 def post(body: bytes, *, path: str = "/", headers: str = "") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import random
@@ -19,25 +20,30 @@ PLACES = {
 }
 places = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
 
-# Evaluates the expressions of X-Steps, on `stream`; each one's result or exception, as text.
-SERVE = """
-    import io
-    import json
 
-    def run(stream, steps):
-        names = {"stream": stream, "io": io}
-        results = []
-        for step in steps:
-            try:
-                results.append(repr(eval(step, names)))
-            except Exception as error:
-                results.append(type(error).__name__)
-        return results
+def run(stream, steps: list[str]) -> list[str]:
+    """Each expression's result or exception, as text. The application has it as well."""
+    names = {"stream": stream, "io": io}
+    results = []
+    for step in steps:
+        try:
+            results.append(repr(eval(step, names)))
+        except Exception as error:
+            results.append(type(error).__name__)
+    return results
 
-    def application(environ, start_response):
-        body = json.dumps(run(environ["wsgi.input"], json.loads(environ["HTTP_X_STEPS"]))).encode()
-        start_response("200 OK", [("Content-Type", "application/json")])
-        return [body]
+
+# Evaluates the expressions of X-Steps, on `stream`.
+SERVE = f"""
+import io
+import json
+
+{inspect.getsource(run)}
+
+def application(environ, start_response):
+    body = json.dumps(run(environ["wsgi.input"], json.loads(environ["HTTP_X_STEPS"]))).encode()
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [body]
 """
 
 # What a buffer of `size` bytes holds after readinto: `[r, b]`.
@@ -62,13 +68,7 @@ def results(nginx, body: bytes, steps: list[str], *, chunked: bool = False) -> l
 
 def expected(body: bytes, steps: list[str]) -> list[str]:
     """The same of io.BytesIO, the model."""
-    names, given = {"stream": io.BytesIO(body), "io": io}, []
-    for step in steps:
-        try:
-            given.append(repr(eval(step, names)))
-        except Exception as error:
-            given.append(type(error).__name__)
-    return given
+    return run(io.BytesIO(body), steps)
 
 
 def random_steps(source: random.Random, size: int) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 
 import httpx
 import pytest
@@ -328,20 +327,13 @@ def test_after_the_response(start, nginx):
 def test_after_a_response_that_its_client_takes_slowly(start, nginx):
     client = start(listen="sndbuf=8k", http="python_thread_pool default threads=1;")
     size = 16 * 65536
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect(("127.0.0.1", nginx.port))
-    sock.settimeout(60)
-    with sock:
-        sock.sendall(f"GET /?do=after&size={size} HTTP/1.0\r\n\r\n".encode())
+    with nginx.connect(receive=4096) as connection:
+        connection.send(f"GET /?do=after&size={size} HTTP/1.0\r\n\r\n")
         # The application has done its part: the only thread is free for others.
         nginx.wait_recorded("closed")
         assert client.get("/").text == "xxx"
         assert nginx.recorded("after") == []
-        received = 0
-        while data := sock.recv(65536):
-            received += len(data)
-    assert received > size
+        assert len(connection.rest()) > size
     assert nginx.wait_recorded("after", 2) == ["first False", "second"]
 
 

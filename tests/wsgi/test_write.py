@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 import pytest
@@ -48,11 +47,7 @@ def test_write_goes_out_at_once_and_in_order(nginx, serve):
         nginx.open_gate("one")
         assert connection.chunk() == b"second"
         nginx.open_gate("two")
-        rest = b""
-        while piece := connection.chunk():
-            rest += piece
-        assert piece == b""
-        assert rest == b"thirdfourth"
+        assert b"".join(connection.chunks()) == b"thirdfourth"
 
 
 @pytest.mark.parametrize("value", ['"text"', "None", "1"])
@@ -140,8 +135,7 @@ def application(environ, start_response):
 )
 def test_a_write_that_waits_in_another_thread_leaves_close_and_no_panic(nginx, serve, step):
     serve(WRITER.format(next=step), "wsgi_buffering off;")
-    with nginx.connect() as client:
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    with nginx.connect(receive=65536) as client:
         client.get()
         nginx.wait_recorded("returned", timeout=10)
         time.sleep(0.5)
