@@ -23,9 +23,9 @@ use super::pipe::output::{Closed, End, FilePart, Output, Overflow, Rest, TooMany
 use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 use super::tasks::Task;
 use super::worker::Worker;
-use crate::http::head::RequestHead;
 use crate::http::header::Field;
-use crate::http::response::ResponseHead;
+use crate::http::request_head::RequestHead;
+use crate::http::response_head::ResponseHead;
 use bytes::Bytes;
 
 const WAITING: u8 = 0;

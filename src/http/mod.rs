@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod authority;
-pub(crate) mod environ;
 pub(crate) mod framing;
-pub(crate) mod head;
 pub(crate) mod header;
 pub(crate) mod names;
 pub(crate) mod path;
-pub(crate) mod response;
+pub(crate) mod request_head;
+pub(crate) mod response_head;
 pub(crate) mod status;
 pub(crate) mod trailer;
+pub(crate) mod wsgi;

@@ -13,7 +13,7 @@ use super::finalize;
 use super::response;
 use super::sys::{self, EventThread};
 use crate::http::header::HeaderKind;
-use crate::http::response::ResponseHead;
+use crate::http::response_head::ResponseHead;
 
 const NOT_FOUND: isize = nginx_sys::NGX_HTTP_NOT_FOUND as isize;
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;

@@ -12,8 +12,8 @@ use super::conf::{LocConf, ParamValue};
 use super::early_hints;
 use super::sys::{self, EventThread, HTTP_2};
 use crate::http::authority;
-use crate::http::head::{RequestHead, Span};
 use crate::http::path;
+use crate::http::request_head::{RequestHead, Span};
 
 /// Room for what a common request has beside its target and its headers.
 const OTHER_TEXT: usize = 192;

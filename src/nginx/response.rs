@@ -12,7 +12,7 @@ use super::conf::LocConf;
 use super::field_lists::Lists;
 use super::sys::{self, CONF_UNSET, EventThread};
 use crate::http::header::{Field, HeaderKind};
-use crate::http::response::ResponseHead;
+use crate::http::response_head::ResponseHead;
 use crate::http::status;
 
 /// Puts `head` into `r.headers_out`; `None` where memory is out.

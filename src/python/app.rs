@@ -24,7 +24,7 @@ use crate::bridge::config::AppConfig;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{About, Level};
 use crate::bridge::marks::Died;
-use crate::http::response::Dropped;
+use crate::http::response_head::Dropped;
 
 pub(super) struct App {
     pub(super) target: String,

@@ -34,7 +34,7 @@ pub(super) struct Runtime {
     pub(super) disconnected: Py<PyAny>,
     /// `pywsgi._files.real_file`
     pub(super) real_file: Py<PyAny>,
-    /// The environ keys of [`http::environ::KNOWN`], interned.
+    /// The environ keys of [`http::wsgi::environ::KNOWN`], interned.
     pub(super) header_keys: Vec<Py<PyString>>,
 }
 
@@ -60,7 +60,7 @@ impl Runtime {
             .enumerate()
             .map(|(at, config)| App::new(py, at, config, python.home.is_some()))
             .collect::<PyResult<Vec<_>>>()?;
-        let header_keys = http::environ::KNOWN
+        let header_keys = http::wsgi::environ::KNOWN
             .iter()
             .map(|(_, key)| PyString::intern(py, key).unbind())
             .collect();

@@ -40,7 +40,7 @@ use super::spill;
 use crate::bridge::config::Buffering;
 use crate::bridge::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 use crate::http::header::{Field, field_size};
-use crate::http::response::ResponseHead;
+use crate::http::response_head::ResponseHead;
 
 /// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
 /// asks for [`Worker::collect`](crate::bridge::worker::Worker::collect).

@@ -7,7 +7,7 @@ use super::response::{Response, Start};
 use crate::bridge::config::Debug;
 use crate::bridge::exchange::Exchange;
 use crate::http::header::HeaderKind;
-use crate::http::response::ResponseHead;
+use crate::http::response_head::ResponseHead;
 use crate::python::logging;
 use crate::python::runtime::Runtime;
 use crate::python::shim;

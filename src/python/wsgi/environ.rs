@@ -12,8 +12,8 @@ use super::kit::{Common, Kit};
 use super::native;
 use crate::bridge::config::{Executor, LocationConfig};
 use crate::bridge::exchange::Exchange;
-use crate::http::environ::{self, HeaderKey};
 use crate::http::path;
+use crate::http::wsgi::environ::{self, HeaderKey};
 use crate::python::app::App;
 use crate::python::runtime::Runtime;
 

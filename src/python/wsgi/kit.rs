@@ -17,7 +17,7 @@ use super::response::Response;
 use super::start_response::StartResponse;
 use crate::bridge::config::LocationConfig;
 use crate::bridge::exchange::Exchange;
-use crate::http::environ::KNOWN;
+use crate::http::wsgi::environ::KNOWN;
 use crate::python::runtime::Runtime;
 
 pub(in crate::python) struct Kit {

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::types::string::PyStringData;
 
-use crate::http::environ::variable_name;
+use crate::http::wsgi::environ::variable_name;
 
 /// `bytes` as a `str`.
 pub(super) fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
@@ -87,7 +87,7 @@ impl Keys {
         Self { keys: [const { None }; KEYS] }
     }
 
-    /// The key of a header's `name`, whose [`name_hash`](crate::http::environ::name_hash) that is.
+    /// The key of a header's `name`, whose [`name_hash`](crate::http::wsgi::environ::name_hash) that is.
     pub(super) fn get<'py>(
         &mut self,
         py: Python<'py>,

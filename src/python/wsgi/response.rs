@@ -15,7 +15,7 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 use crate::bridge::pipe::output::{Closed, End, FilePart, Overflow, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
-use crate::http::response::{Dropped, ResponseHead};
+use crate::http::response_head::{Dropped, ResponseHead};
 use crate::python::attached::Attached;
 use crate::python::{fork, logging};
 

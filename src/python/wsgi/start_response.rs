@@ -14,7 +14,7 @@ use super::response::{Response, Start, Unsent};
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::Overflow;
 use crate::http::header::{self, Field, HeaderError, HeaderKind};
-use crate::http::response::{Dropped, ResponseHead};
+use crate::http::response_head::{Dropped, ResponseHead};
 use crate::http::status;
 use crate::python::attached::Attached;
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use super::head::{Field, RequestHead};
+use crate::http::request_head::{Field, RequestHead};
 
 /// Header names that are common enough for their environ key to be made once, at start.
 pub(crate) const KNOWN: &[(&[u8], &str)] = &[

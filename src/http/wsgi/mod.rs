@@ -1,0 +1,3 @@
+//! What WSGI (PEP 3333) makes of a request's head.
+
+pub(crate) mod environ;
