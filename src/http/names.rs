@@ -1,4 +1,4 @@
-//! A set of header names, made once and asked for each field of a response.
+//! Header names: their hash, and a set of them that is made once and asked for each field of a response.
 
 use std::collections::HashSet;
 
@@ -30,6 +30,43 @@ impl Names {
             None => self.names.contains(name.to_ascii_lowercase().as_slice()),
         }
     }
+}
+
+/// A hash that two header names share when they have the same environ key (FNV-1a).
+pub(crate) fn name_hash(name: &[u8]) -> u32 {
+    const FOLDED: [u8; 256] = folded();
+    name.iter().fold(0x811c_9dc5, |hash, &byte| {
+        let folded = FOLDED.get(usize::from(byte)).copied().unwrap_or_default();
+        (hash ^ u32::from(folded)).wrapping_mul(0x0100_0193)
+    })
+}
+
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+const fn folded() -> [u8; 256] {
+    let mut folded = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        folded[byte] = fold(byte as u8).to_ascii_lowercase();
+        byte += 1;
+    }
+    folded
+}
+
+/// [`name_hash`] of a name in lower case, at compile time.
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+pub(super) const fn name_hash_of(name: &[u8]) -> u32 {
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut at = 0;
+    while at < name.len() {
+        hash = (hash ^ fold(name[at]) as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
+}
+
+/// A byte of a header's name as its environ key has it, but for its case.
+pub(super) const fn fold(byte: u8) -> u8 {
+    if byte == b'-' { b'_' } else { byte }
 }
 
 #[cfg(test)]

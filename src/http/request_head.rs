@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::wsgi::environ::name_hash;
+use super::names::name_hash;
 
 /// A piece of a [`RequestHead`]'s text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

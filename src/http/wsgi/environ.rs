@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
+use crate::http::names::{fold, name_hash_of};
 use crate::http::request_head::{Field, RequestHead};
 
 /// Header names that are common enough for their environ key to be made once, at start.
@@ -103,7 +104,7 @@ const fn same() -> [bool; KNOWN.len()] {
 pub(crate) enum HeaderKey<'a> {
     /// An index into [`KNOWN`].
     Known(usize),
-    /// The header's name as sent, with its [`name_hash`]; [`variable_name`] makes the key.
+    /// The header's name as sent, with its [`name_hash`](crate::http::names::name_hash); [`variable_name`] makes the key.
     Other(&'a [u8], u32),
 }
 
@@ -215,26 +216,6 @@ pub(crate) fn variable_name(name: &[u8]) -> Vec<u8> {
     key
 }
 
-/// A hash that two header names share when they have the same environ key (FNV-1a).
-pub(crate) fn name_hash(name: &[u8]) -> u32 {
-    const FOLDED: [u8; 256] = folded();
-    name.iter().fold(0x811c_9dc5, |hash, &byte| {
-        let folded = FOLDED.get(usize::from(byte)).copied().unwrap_or_default();
-        (hash ^ u32::from(folded)).wrapping_mul(0x0100_0193)
-    })
-}
-
-#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
-const fn folded() -> [u8; 256] {
-    let mut folded = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        folded[byte] = fold(byte as u8).to_ascii_lowercase();
-        byte += 1;
-    }
-    folded
-}
-
 fn left_out(name: &[u8]) -> bool {
     match name.len() {
         5 => name.eq_ignore_ascii_case(b"proxy"),
@@ -289,22 +270,6 @@ const fn table() -> [(u8, u32); 256] {
     table
 }
 
-/// [`name_hash`] of a name in lower case, at compile time.
-#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
-const fn name_hash_of(name: &[u8]) -> u32 {
-    let mut hash: u32 = 0x811c_9dc5;
-    let mut at = 0;
-    while at < name.len() {
-        hash = (hash ^ fold(name[at]) as u32).wrapping_mul(0x0100_0193);
-        at += 1;
-    }
-    hash
-}
-
-const fn fold(byte: u8) -> u8 {
-    if byte == b'-' { b'_' } else { byte }
-}
-
 fn same_key(one: &[u8], other: &[u8]) -> bool {
     #[cfg(test)]
     tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
@@ -336,6 +301,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::http::names::name_hash;
 
     thread_local! {
         /// How often two names have been compared.

@@ -87,7 +87,7 @@ impl Keys {
         Self { keys: [const { None }; KEYS] }
     }
 
-    /// The key of a header's `name`, whose [`name_hash`](crate::http::wsgi::environ::name_hash) that is.
+    /// The key of a header's `name`, whose [`name_hash`](crate::http::names::name_hash) that is.
     pub(super) fn get<'py>(
         &mut self,
         py: Python<'py>,
