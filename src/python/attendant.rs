@@ -7,12 +7,12 @@ use std::time::Duration;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::dispatch;
 use super::logging;
+use super::run::dispatch;
+use super::run::threads;
 use super::runtime::Runtime;
 use super::signals::Ending;
 use super::spawn::{self, STACK, spawn};
-use super::threads;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
 use crate::bridge::config::{ClientAbort, PoolConfig};

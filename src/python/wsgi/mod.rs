@@ -17,12 +17,12 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::app::App;
-use super::dispatch;
 use super::fork;
 use super::logging;
 use super::runtime::Runtime;
 use crate::bridge::config::Debug;
 use crate::bridge::exchange::Exchange;
+use crate::python::run::dispatch;
 pub(super) use kit::Kit;
 pub(super) use output::Rest;
 use response::Response;

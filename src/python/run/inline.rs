@@ -9,18 +9,18 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::dispatch;
-use super::hooks::Hooks;
-use super::logging;
-use super::runtime::Runtime;
-use super::wsgi::{self, Kit};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::{Inline, Ran, Returned, Suspended};
 use crate::bridge::log::Level;
 use crate::bridge::panics;
 use crate::bridge::streak::Streak;
+use crate::python::hooks::Hooks;
+use crate::python::logging;
+use crate::python::runtime::Runtime;
+use crate::python::wsgi::{self, Kit};
 
 /// How the event loop calls Python. The runtime is the main thread's to end.
-pub(super) struct EventLoop {
+pub(in crate::python) struct EventLoop {
     runtime: Weak<Runtime>,
     own: Mutex<Own>,
 }
@@ -33,7 +33,7 @@ struct Own {
 }
 
 impl EventLoop {
-    pub(super) fn new(runtime: &Arc<Runtime>) -> Box<Self> {
+    pub(in crate::python) fn new(runtime: &Arc<Runtime>) -> Box<Self> {
         Box::new(Self {
             runtime: Arc::downgrade(runtime),
             own: Mutex::new(Own {
@@ -147,7 +147,7 @@ static KEPT: AtomicBool = AtomicBool::new(false);
 
 /// Does the event loop's thread count among Python's? Its state is freed by the interpreter's end
 /// (`_PyThreadState_DeleteExcept`): from then on the event loop does not call Python.
-pub(super) fn has_thread_state() -> bool {
+pub(in crate::python) fn has_thread_state() -> bool {
     KEPT.load(Ordering::Relaxed)
 }
 

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::dispatch;
-use super::hooks::Hooks;
-use super::logging;
-use super::runtime::Runtime;
-use super::spawn::{self, STACK};
-use super::wsgi::Kit;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::pool::{Next, Pool, Seat, Turn};
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::tasks::Tasks;
+use crate::python::hooks::Hooks;
+use crate::python::logging;
+use crate::python::runtime::Runtime;
+use crate::python::spawn::{self, STACK};
+use crate::python::wsgi::Kit;
 
 /// Starts a thread that [`Pool::grow`] or [`Pool::take`] has counted. All signals are blocked in the
 /// caller, and so in the thread.
-pub(super) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
+pub(in crate::python) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
     let (level, text) = match start(runtime, pool) {
         Ok(()) => {
             if !pool.started() {
@@ -56,7 +56,7 @@ pub(super) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
 }
 
 /// Attendant: tries again to start the first thread of a pool.
-pub(super) fn spawn_again(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
+pub(in crate::python) fn spawn_again(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
     if pool.grow() {
         spawn(runtime, pool);
     }

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::app::Admission;
-use super::attendant;
-use super::fork;
-use super::logging;
-use super::runtime::Runtime;
-use super::wsgi::{self, Kit, Rest};
 use crate::bridge::callbacks::Callback;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 use crate::bridge::panics;
 use crate::bridge::pipe::output::End;
+use crate::python::app::Admission;
+use crate::python::attendant;
+use crate::python::fork;
+use crate::python::logging;
+use crate::python::runtime::Runtime;
+use crate::python::wsgi::{self, Kit, Rest};
 
 /// Runs the application for `exchange`. Whatever happens, the exchange has an end afterwards, or waits for its
 /// application's import, or, for the executor `inline` alone, has a rest to go on with. `ident` is `threading.get_ident()` of a pool's thread.
-pub(super) fn run(
+pub(in crate::python) fn run(
     py: Python<'_>,
     runtime: &Runtime,
     exchange: &Arc<Exchange>,
@@ -52,7 +52,7 @@ pub(super) fn run(
 }
 
 /// Goes on with the response of an application that was left in its middle.
-pub(super) fn go_on(
+pub(in crate::python) fn go_on(
     py: Python<'_>,
     runtime: &Runtime,
     exchange: &Arc<Exchange>,
@@ -116,7 +116,7 @@ fn follow_up(
 }
 
 /// Calls each; a child that one of them forks ends with that one.
-pub(super) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callback>) {
+pub(in crate::python) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callback>) {
     for callback in callbacks {
         let ran = panics::catch(|| callback.call());
         if fork::is_child() {
@@ -129,6 +129,6 @@ pub(super) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callba
 }
 
 /// Ends the response as one that failed. A request that has ended meanwhile wants no answer.
-pub(super) fn fail(exchange: &Exchange) {
+pub(in crate::python) fn fail(exchange: &Exchange) {
     let _gone = exchange.end(None, End::Failed);
 }

@@ -1,0 +1,5 @@
+//! Who runs an application, and on which thread.
+
+pub(super) mod dispatch;
+pub(super) mod inline;
+pub(super) mod threads;
