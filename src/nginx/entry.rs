@@ -1,109 +1,20 @@
 //! Every function that nginx calls. Each makes the token, catches panics, and hands over to the file
 //! that knows.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nginx_sys::{
-    ngx_conf_t, ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_http_handler_pt,
-    ngx_http_request_t, ngx_int_t, ngx_log_t,
+    ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_http_request_t, ngx_int_t, ngx_log_t,
 };
 
-use super::conf::{self, LocConf, MainConf};
 use super::context::Context;
 use super::process::Process;
-use super::sys::{self, CONF_ERROR, CONF_OK, EventThread};
-use super::{body, children, directives, finalize, handler, inline, output, process, wake};
+use super::sys::{self, EventThread};
+use super::{body, children, finalize, handler, inline, output, process, wake};
 use crate::bridge::id::RequestId;
 use crate::bridge::panics::Panicked;
 use crate::bridge::pipe::input::InputError;
-
-/// What `wsgi_app` puts in a location.
-pub(super) const CONTENT_HANDLER: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t =
-    content;
-
-const _: ngx_http_handler_pt = Some(CONTENT_HANDLER);
-
-/// Counts the readings of the configuration: a process of one reading does not serve another's.
-static CONFIGURATION: AtomicUsize = AtomicUsize::new(0);
-
-pub(super) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx reads its configuration.
-    unsafe {
-        conf::reading(cf, ptr::null_mut(), || {
-            let configuration = CONFIGURATION.fetch_add(1, Ordering::Relaxed) + 1;
-            conf::keep(cf, MainConf::new(configuration))
-        })
-    }
-}
-
-pub(super) unsafe extern "C" fn init_main_conf(
-    cf: *mut ngx_conf_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx reads its configuration; conf is what create_main_conf made.
-    unsafe {
-        conf::reading(cf, CONF_ERROR, || {
-            (*conf.cast::<MainConf>()).set_defaults();
-            CONF_OK
-        })
-    }
-}
-
-pub(super) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx reads its configuration.
-    unsafe {
-        conf::reading(cf, ptr::null_mut(), || {
-            conf::keep(cf, LocConf::new(CONFIGURATION.load(Ordering::Relaxed)))
-        })
-    }
-}
-
-pub(super) unsafe extern "C" fn merge_loc_conf(
-    cf: *mut ngx_conf_t,
-    previous: *mut c_void,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx reads its configuration; both are what create_loc_conf made, and two different ones.
-    unsafe {
-        conf::reading(cf, CONF_ERROR, || {
-            let conf = &mut *conf.cast::<LocConf>();
-            match conf.merge(cf, &*previous.cast::<LocConf>()) {
-                Ok(()) => CONF_OK,
-                Err(error) => directives::fail_without_place(cf, &error),
-            }
-        })
-    }
-}
-
-pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx reads its configuration.
-    unsafe {
-        conf::reading(cf, sys::ERROR, || {
-            let main = &mut *conf::main_conf(cf);
-            if !main.has_apps() {
-                return sys::OK;
-            }
-            let user = conf::workers_user(cf);
-            main.set_user(user);
-            let checked = main
-                .check_files(user)
-                .and_then(|()| {
-                    main.inherited_variables().try_for_each(|name| conf::add_env(cf, name))
-                })
-                .and_then(|()| main.share())
-                .and_then(|()| conf::add_post_read_handler(cf, post_read));
-            match checked {
-                Ok(()) => sys::OK,
-                Err(error) => {
-                    directives::fail_without_place(cf, &error);
-                    sys::ERROR
-                }
-            }
-        })
-    }
-}
 
 pub(super) unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx starts a process with this cycle.
@@ -124,7 +35,7 @@ pub(super) unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     unsafe { sys::guard((*cycle).log, process::leave_python, |token| process::stop(token)) }
 }
 
-unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub(super) unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls the content handler of a live request.
     unsafe {
         let failed = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -133,7 +44,7 @@ unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 /// The first thing that nginx does with a request, whoever serves it.
-unsafe extern "C" fn post_read(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub(super) unsafe extern "C" fn post_read(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls the handlers of its phases with a live request.
     unsafe { children::keep_connection_from(r) };
     sys::DECLINED

@@ -3,21 +3,29 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use nginx_sys::{NGX_HTTP_MODULE, ngx_http_module_t, ngx_module_t, ngx_uint_t};
+use nginx_sys::{NGX_HTTP_MODULE, ngx_conf_t, ngx_http_module_t, ngx_module_t, ngx_uint_t};
 
+use super::conf::{self, Handlers};
 use super::directives::COMMANDS;
 use super::entry;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
-    postconfiguration: Some(entry::postconfiguration),
-    create_main_conf: Some(entry::create_main_conf),
-    init_main_conf: Some(entry::init_main_conf),
+    postconfiguration: Some(conf::postconfiguration),
+    create_main_conf: Some(create_main_conf),
+    init_main_conf: Some(conf::init_main_conf),
     create_srv_conf: None,
     merge_srv_conf: None,
-    create_loc_conf: Some(entry::create_loc_conf),
-    merge_loc_conf: Some(entry::merge_loc_conf),
+    create_loc_conf: Some(conf::create_loc_conf),
+    merge_loc_conf: Some(conf::merge_loc_conf),
 };
+
+const HANDLERS: Handlers = Handlers { content: entry::content, post_read: entry::post_read };
+
+unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx reads its configuration.
+    unsafe { conf::create_main_conf(cf, HANDLERS) }
+}
 
 // A test binary has no nginx to link with: without this root, nothing that calls nginx is kept.
 #[cfg_attr(not(test), used)]

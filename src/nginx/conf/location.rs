@@ -15,11 +15,10 @@ use nginx_sys::{
 };
 
 use super::main::{DEFAULT_POOL, MainConf};
-use super::{ConfError, Place, core_loc_conf, main_conf, out_of_memory};
+use super::{ConfError, Place, RequestHandler, core_loc_conf, main_conf, out_of_memory};
 use crate::bridge::config::{AppConfig, Buffering, ClientAbort, Debug, Executor, LocationConfig};
 use crate::http::header::HeaderKind;
 use crate::http::names::Names;
-use crate::nginx::entry;
 use crate::nginx::sys::{self, CONF_UNSET, CONF_UNSET_MSEC, CONF_UNSET_SIZE};
 
 /// `wsgi_thread_pool inline`: the event loop's own thread.
@@ -175,10 +174,10 @@ impl LocConf {
         }
         // SAFETY: the core module's merge made its configuration for this location.
         let core = unsafe { &mut *core_loc_conf(cf) };
-        self.inherit_app(core, previous)?;
+        // SAFETY: cf is nginx's, and main_conf its own main configuration of this module.
+        let main = unsafe { &mut *main_conf(cf) };
+        self.inherit_app(core, main.handlers.content, previous)?;
         if let Some(App::Target(target, place)) = self.app.clone() {
-            // SAFETY: cf is nginx's, and main_conf its own main configuration of this module.
-            let main = unsafe { &mut *main_conf(cf) };
             self.make_location(main, target, &place, core.error_log)?;
         }
         Ok(())
@@ -201,10 +200,10 @@ impl LocConf {
     fn inherit_app(
         &mut self,
         core: &mut ngx_http_core_loc_conf_t,
+        content: RequestHandler,
         previous: &LocConf,
     ) -> Result<(), ConfError> {
-        let ours =
-            core.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, entry::CONTENT_HANDLER));
+        let ours = core.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, content));
         match &self.app {
             Some(App::Target(_, place)) if !ours => Err(ConfError(format!(
                 "wsgi_app stands beside another content handler, which would win; only one of them \
@@ -217,7 +216,7 @@ impl LocConf {
                 if inside && core.handler.is_none() && matches!(previous.app, Some(App::Target(..)))
                 {
                     self.app.clone_from(&previous.app);
-                    core.handler = Some(entry::CONTENT_HANDLER);
+                    core.handler = Some(content);
                 }
                 Ok(())
             }

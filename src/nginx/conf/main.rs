@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nginx_sys::{ngx_log_t, ngx_msec_t};
 
-use super::{ConfError, Place};
+use super::{ConfError, Handlers, Place};
 use crate::bridge::config::{AppConfig, PoolConfig, PythonConfig, WorkerConfig};
 use crate::bridge::log::Level;
 use crate::bridge::marks::Marks;
@@ -30,7 +30,7 @@ pub(in crate::nginx) struct Variable {
 }
 
 /// Context `http`: what a worker process has once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) home: Option<PathBuf>,
     pub(in crate::nginx) path: Vec<PathBuf>,
@@ -54,6 +54,7 @@ pub(in crate::nginx) struct MainConf {
     app_logs: Vec<Vec<*mut ngx_log_t>>,
     /// Which reading of the configuration this is.
     pub(in crate::nginx) configuration: usize,
+    pub(in crate::nginx) handlers: Handlers,
     /// The environment with which nginx was started; its workers no longer have it.
     started_with: HashMap<OsString, OsString>,
     umask: u32,
@@ -62,12 +63,28 @@ pub(in crate::nginx) struct MainConf {
 }
 
 impl MainConf {
-    pub(in crate::nginx) fn new(configuration: usize) -> Self {
+    pub(in crate::nginx) fn new(configuration: usize, handlers: Handlers) -> Self {
         Self {
+            home: None,
+            path: Vec::new(),
+            executable: None,
+            env: Vec::new(),
+            pools: Vec::new(),
+            stdout_level: None,
+            stderr_level: None,
+            finalize: None,
+            drain_timeout: None,
+            apps: Vec::new(),
+            needed: Vec::new(),
+            modules: Vec::new(),
+            shared: None,
+            location_logs: Vec::new(),
+            app_logs: Vec::new(),
             configuration,
+            handlers,
             started_with: std::env::vars_os().collect(),
             umask: umask(),
-            ..Self::default()
+            home_of_user: None,
         }
     }
 

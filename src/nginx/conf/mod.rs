@@ -2,20 +2,25 @@
 
 mod location;
 mod main;
+mod stages;
 
 use std::ffi::c_void;
 use std::ptr;
 
 use nginx_sys::{
-    ngx_array_push, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_http_conf_ctx_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt,
-    ngx_http_request_t, ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_cleanup_add, ngx_str_t,
-    ngx_uint_t,
+    NGX_LOG_EMERG, ngx_array_push, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_handler_pt, ngx_module_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
 };
 
 pub(super) use self::location::{App, LocConf, Param, ParamValue};
 pub(super) use self::main::{DEFAULT_MAX_QUEUE, MainConf, Variable};
+pub(super) use self::stages::{
+    Handlers, RequestHandler, create_loc_conf, create_main_conf, init_main_conf, merge_loc_conf,
+    postconfiguration,
+};
 use super::access;
+use super::log;
 use super::module::ngx_http_pywsgi_module;
 use super::sys;
 
@@ -146,7 +151,7 @@ pub(super) unsafe fn add_env(cf: *mut ngx_conf_t, name: &[u8]) -> Result<(), Con
 /// nginx's `postconfiguration`.
 pub(super) unsafe fn add_post_read_handler(
     cf: *mut ngx_conf_t,
-    handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+    handler: RequestHandler,
 ) -> Result<(), ConfError> {
     const PHASE: usize = nginx_sys::ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
     // SAFETY: the caller's: the core module has made the array of each phase's handlers (ngx_http_init_phases).
@@ -236,15 +241,15 @@ pub(super) unsafe fn place(cf: *mut ngx_conf_t) -> Place {
 /// `cf` is nginx's.
 pub(super) unsafe fn reading<R>(cf: *mut ngx_conf_t, failed: R, read: impl FnOnce() -> R) -> R {
     // SAFETY: the caller's.
-    unsafe { sys::guard(log(cf), || failed, |_token| read()) }
+    unsafe { sys::guard((*cf).log, || failed, |_token| read()) }
 }
 
-/// The log of a configuration being read.
+/// Writes an error whose text names the place itself.
 ///
 /// # Safety
 ///
 /// `cf` is nginx's.
-pub(super) unsafe fn log(cf: *mut ngx_conf_t) -> *mut ngx_log_t {
-    // SAFETY: the caller's.
-    unsafe { (*cf).log }
+unsafe fn write(cf: *mut ngx_conf_t, error: &ConfError) {
+    // SAFETY: a configuration that is being read has a log.
+    unsafe { log::write((*cf).log, NGX_LOG_EMERG as ngx_uint_t, &error.0) };
 }

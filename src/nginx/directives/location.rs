@@ -11,7 +11,6 @@ use super::reader::{Directive, set, setter};
 use crate::bridge::config::{ClientAbort, Debug};
 use crate::http::{header, path};
 use crate::nginx::conf::{self, App, ConfError, LocConf, Param, ParamValue};
-use crate::nginx::entry;
 use crate::nginx::sys;
 use crate::nginx::target::{self, Target};
 
@@ -31,7 +30,8 @@ setter!(wsgi_app, LocConf, |directive| {
             "stands beside another content handler; only one of them can serve a location",
         ));
     }
-    core.handler = Some(entry::CONTENT_HANDLER);
+    // SAFETY: the main configuration of this module is there from the start of http.
+    core.handler = Some(unsafe { (*conf::main_conf(directive.cf)).handlers.content });
     // SAFETY: the location's name is len bytes at data.
     if unsafe { sys::bytes(core.name) }.ends_with(b"/") {
         // As uwsgi_pass does: "/name" is redirected to "/name/".

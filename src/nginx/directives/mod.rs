@@ -18,7 +18,6 @@ use nginx_sys::{
 
 use self::location::*;
 use self::main::*;
-pub(super) use self::reader::fail_without_place;
 use super::conf::LocConf;
 use super::sys;
 

@@ -9,7 +9,6 @@ use nginx_sys::{
 };
 
 use crate::nginx::conf::{self, ConfError};
-use crate::nginx::log;
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
 
 /// A directive as nginx hands it over: its arguments, and the configuration it belongs to.
@@ -137,20 +136,6 @@ macro_rules! setter {
             unsafe { set::<$conf>(cf, conf, read) }
         }
     };
-}
-
-/// The same, where the text names the place itself.
-///
-/// # Safety
-///
-/// `cf` is nginx's.
-pub(in crate::nginx) unsafe fn fail_without_place(
-    cf: *mut ngx_conf_t,
-    error: &ConfError,
-) -> *mut c_char {
-    // SAFETY: the caller's.
-    unsafe { log::write(conf::log(cf), NGX_LOG_EMERG as ngx_uint_t, &error.0) };
-    CONF_ERROR
 }
 
 pub(super) use setter;
