@@ -1,7 +1,7 @@
 //! The applications of a worker: each is imported once, and again only after a failure.
 //!
 //! A failed import is tried again by the next request after a file that it concerns has changed, or after a
-//! pause, because its cause may lie elsewhere: a database that did not answer. [`imports`] does it, on
+//! pause, because its cause may lie elsewhere: a database that did not answer. [`imports`](super::imports) does it, on
 //! another thread than the request's, one attempt at a time for an application. The request that begins the
 //! attempt waits for it at the [gate](crate::bridge::gate). After a change the others wait as well, for what
 //! they would be told is no longer true; after a pause they are answered 500 at once.
@@ -9,17 +9,15 @@
 //! An import that has killed the worker ([`crate::bridge::marks`]) is put off in the next one as if it had failed
 //! there. After one such death the others wait as well, as at a worker's start.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use pyo3::prelude::*;
 
 use super::attempts::{Attempts, Happened};
-use super::imports;
 use super::logging;
-use super::runtime::Runtime;
-use super::shim;
+use super::once::Once;
+use super::shim::{self, Shim};
 use crate::bridge::config::AppConfig;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{About, Level};
@@ -29,16 +27,15 @@ use crate::http::response_head::Dropped;
 pub(super) struct App {
     pub(super) target: String,
     /// Its place among the applications.
-    at: usize,
+    pub(super) at: usize,
     /// `pywsgi._loader.Application`
     loader: Py<PyAny>,
     callable: OnceLock<Py<PyAny>>,
-    /// The same, checked by `wsgi_debug validate`.
-    validated: OnceLock<Py<PyAny>>,
     failure: Mutex<Failure>,
-    hop_by_hop_said: AtomicBool,
-    repeated_said: AtomicBool,
-    mount_said: AtomicBool,
+    hop_by_hop_said: Once,
+    repeated_said: Once,
+    /// That a path is not below the application's.
+    pub(super) not_mounted_said: Once,
 }
 
 /// What is known of the imports that have failed.
@@ -71,6 +68,8 @@ pub(super) enum Admission<'a> {
     Ready(&'a Py<PyAny>),
     /// The application is imported once more; the request comes again after that.
     Waits,
+    /// The same, and the caller has it imported: nobody does yet.
+    Begins,
     /// The application could not be imported.
     Refused,
 }
@@ -92,26 +91,25 @@ impl App {
             at,
             loader: loader.unbind(),
             callable: OnceLock::new(),
-            validated: OnceLock::new(),
             failure: Mutex::default(),
-            hop_by_hop_said: AtomicBool::new(false),
-            repeated_said: AtomicBool::new(false),
-            mount_said: AtomicBool::new(false),
+            hop_by_hop_said: Once::default(),
+            repeated_said: Once::default(),
+            not_mounted_said: Once::default(),
         })
     }
 
     /// Imports it, on the one thread that does so now; a failure is in the log. The gate is to be opened
     /// after that.
-    pub(super) fn load(&self, py: Python<'_>, runtime: &Runtime) {
+    pub(super) fn load(&self, py: Python<'_>, shim: &Shim) {
         let began = Instant::now();
-        let _importing = logging::importing(self.at);
+        let _importing = logging::begin(About::App(self.at));
         match self.loader.call_method0(py, "load") {
             Ok(callable) => {
                 // Only one thread imports at a time.
                 let _first = self.callable.set(callable);
                 self.say_imported(py, began);
             }
-            Err(error) => self.fail(py, runtime, began, &error),
+            Err(error) => self.fail(py, shim, began, &error),
         }
         self.failure().running = None;
     }
@@ -128,7 +126,7 @@ impl App {
     }
 
     /// The last worker died while it imported the application: as if an attempt of this one had failed.
-    pub(super) fn put_off(&self, py: Python<'_>, runtime: &Runtime, died: Died) {
+    pub(super) fn put_off(&self, py: Python<'_>, shim: &Shim, died: Died) {
         let Died { times, process, pause } = died;
         let is_first = times == 1;
         let times = match times {
@@ -144,7 +142,7 @@ impl App {
         );
         // A change of its files is then seen.
         if let Err(error) = self.loader.call_method0(py, "put_off") {
-            logging::exception(py, runtime, "the application's files cannot be watched", &error);
+            logging::exception(py, shim, "the application's files cannot be watched", &error);
         }
         {
             let now = Instant::now();
@@ -175,8 +173,8 @@ impl App {
         logging::write(py, Level::Notice, &text);
     }
 
-    fn fail(&self, py: Python<'_>, runtime: &Runtime, began: Instant, error: &PyErr) {
-        let report = logging::traceback(py, runtime, error);
+    fn fail(&self, py: Python<'_>, shim: &Shim, began: Instant, error: &PyErr) {
+        let report = logging::traceback(py, shim, error);
         // Where the loader itself is broken, better too often than never.
         let passing = self.loader.getattr(py, "may_pass").and_then(|passing| passing.is_truthy(py));
         let passing = passing.unwrap_or(true);
@@ -215,25 +213,15 @@ impl App {
     }
 
     /// The callable for `exchange`, unless its import has failed and is tried again, or not.
-    pub(super) fn admit(
-        &self,
-        py: Python<'_>,
-        runtime: &Runtime,
-        exchange: &Arc<Exchange>,
-    ) -> Admission<'_> {
+    pub(super) fn admit(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> Admission<'_> {
         match self.callable.get() {
             Some(callable) => Admission::Ready(callable),
-            None => self.try_again(py, runtime, exchange),
+            None => self.try_again(py, exchange),
         }
     }
 
     #[cold]
-    fn try_again(
-        &self,
-        py: Python<'_>,
-        runtime: &Runtime,
-        exchange: &Arc<Exchange>,
-    ) -> Admission<'_> {
+    fn try_again(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> Admission<'_> {
         let (running, died_once) = {
             let failure = self.failure();
             (failure.running, failure.died_once)
@@ -257,18 +245,17 @@ impl App {
                 None if running.is_some() || self.callable.get().is_some() => false,
                 None => {
                     failure.running = Some(why);
-                    runtime.worker.close_gate(self.at, exchange, why != Why::Due);
+                    exchange.worker.close_gate(self.at, exchange, why != Why::Due);
                     true
                 }
-                Some(_) if runtime.worker.wait_at_gate(self.at, exchange) => {
+                Some(_) if exchange.worker.wait_at_gate(self.at, exchange) => {
                     return Admission::Waits;
                 }
                 Some(_) => false,
             }
         };
         if begins {
-            imports::import_again(runtime, self.at);
-            return Admission::Waits;
+            return Admission::Begins;
         }
         match self.callable.get() {
             Some(callable) => Admission::Ready(callable),
@@ -313,42 +300,14 @@ impl App {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `callable` within the checks of `wsgi_debug validate`.
-    pub(super) fn validated<'a>(
-        &'a self,
-        py: Python<'_>,
-        callable: &Py<PyAny>,
-    ) -> PyResult<&'a Py<PyAny>> {
-        if let Some(validated) = self.validated.get() {
-            return Ok(validated);
-        }
-        let validator = shim::function(py, "pywsgi._validate", "validator")?;
-        let validated = validator.call1((callable,))?.unbind();
-        Ok(self.validated.get_or_init(|| validated))
-    }
-
     /// Says once for each reason that a header is not sent.
     pub(super) fn say_dropped(&self, py: Python<'_>, dropped: &Dropped) {
         let said = match dropped {
             Dropped::HopByHop(_) => &self.hop_by_hop_said,
             Dropped::Repeated(_) => &self.repeated_said,
         };
-        if !said.swap(true, Ordering::Relaxed) {
+        if said.first() {
             let text = format!("application \"{}\" {dropped}, and this is said once", self.target);
-            logging::write(py, Level::Warn, &text);
-        }
-    }
-
-    /// Says once that a path does not start with wsgi_script_name.
-    pub(super) fn say_not_mounted(&self, py: Python<'_>, path: &[u8], script_name: &[u8]) {
-        if !self.mount_said.swap(true, Ordering::Relaxed) {
-            let text = format!(
-                "application \"{}\": the path \"{}\" does not start with wsgi_script_name \"{}\" and is \
-                 left as it is, with an empty SCRIPT_NAME; this is said once",
-                self.target,
-                path.escape_ascii(),
-                script_name.escape_ascii(),
-            );
             logging::write(py, Level::Warn, &text);
         }
     }

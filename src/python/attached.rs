@@ -1,7 +1,8 @@
-//! State of Python's side that several threads may have: who is attached to the interpreter has it alone.
+//! What is safe because the calling thread is attached, and no other thread is.
 
 use std::cell::{RefCell, RefMut};
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 #[cfg(Py_GIL_DISABLED)]
@@ -25,4 +26,10 @@ impl<T> Attached<T> {
     pub(super) fn borrow<'a>(&'a self, _py: Python<'a>) -> RefMut<'a, T> {
         self.0.borrow_mut()
     }
+}
+
+/// How many references there are to the object. Nobody makes one more while the caller stays attached.
+pub(super) fn references<T>(_py: Python<'_>, object: &Py<T>) -> ffi::Py_ssize_t {
+    // SAFETY: attached, and `object` keeps it alive.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }

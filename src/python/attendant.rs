@@ -4,22 +4,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::guard;
 use super::logging;
-use super::run::dispatch;
-use super::run::threads;
+use super::run::{dispatch, interrupt, threads};
 use super::runtime::Runtime;
 use super::signals::Ending;
-use super::spawn::{self, STACK, spawn};
+use super::spawn::{STACK, spawn};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
 use crate::bridge::config::{ClientAbort, PoolConfig};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::log::{About, Level, LogLine};
-use crate::bridge::panics;
 use crate::bridge::tasks::Task;
 
 /// Starts the attendant, whose end is said by `ending`; `None` where that fails, and is in the log.
@@ -29,7 +27,7 @@ pub(super) fn start(runtime: &Arc<Runtime>, ending: Ending) -> Option<JoinHandle
         let _ending = ending;
         serve(&own_runtime);
     };
-    match spawn(&runtime.worker, "pywsgi-attend", STACK, attend) {
+    match spawn("pywsgi-attend", STACK, attend) {
         Ok(attendant) => Some(attendant),
         Err(error) => {
             let text = format!(
@@ -51,10 +49,9 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
         }
         let about =
             task.request().map_or(About::Worker, |exchange| About::Request(Arc::clone(exchange)));
-        if let Err(panicked) = panics::catch(|| attend(runtime, task)) {
-            let text = panicked.to_string();
-            runtime.worker.events.log(LogLine { level: Level::Alert, about, text });
-        }
+        let _about = logging::begin(about);
+        // The log has a panic, and the next task comes.
+        let _panicked = guard::run(|| attend(runtime, task));
     }
 }
 
@@ -124,7 +121,7 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
         head.get(head.method).escape_ascii(),
         head.get(head.target).escape_ascii()
     );
-    let stack = exchange.thread().map(|thread| runtime.format_stack.call1(py, (thread,)));
+    let stack = exchange.thread().map(|thread| runtime.shim.format_stack.call1(py, (thread,)));
     let text = match stack {
         Some(Ok(stack)) => format!("the thread of {request} is at:\n{stack}"),
         Some(Err(error)) => format!("no stack of {request}: {error}"),
@@ -139,7 +136,7 @@ fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
     if exchange.location.client_abort == ClientAbort::Cancel
         && exchange.gone() == Some(Gone::Client)
     {
-        Python::attach(|py| cancel(py, runtime, exchange));
+        Python::attach(|py| interrupt::cancel(py, &runtime.shim, exchange));
     }
     if !exchange.awaits_gone() {
         return;
@@ -155,7 +152,7 @@ fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
         ),
         Enlisted::Start => {
             let own_runtime = Arc::clone(runtime);
-            match spawn(&runtime.worker, "pywsgi-gone", STACK, move || call(&own_runtime)) {
+            match spawn("pywsgi-gone", STACK, move || call(&own_runtime)) {
                 Ok(_) => return,
                 Err(error) => {
                     runtime.worker.callers.cannot_start();
@@ -178,34 +175,12 @@ fn call(runtime: &Arc<Runtime>) {
         let calls = move || {
             Python::attach(move |py| {
                 logging::enter(&exchange);
-                dispatch::call_back(py, runtime, exchange.take_on_gone());
-                logging::leave(py, runtime);
+                dispatch::call_back(py, &runtime.shim, exchange.take_on_gone());
+                logging::leave(py, &runtime.shim);
                 drop(exchange);
             });
         };
-        // The thread goes on: it is counted.
-        if let Err(panicked) = panics::catch(calls) {
-            spawn::say(&runtime.worker, &panicked);
-        }
-    }
-}
-
-/// Raises `pywsgi.ClientDisconnected` in the thread of `exchange`, if it still runs the application.
-fn cancel(_py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
-    let Some(ident) = exchange.thread().filter(|_| exchange.has_entered()) else { return };
-    exchange.set_cancelled();
-    // SAFETY: attached. The thread is one of this interpreter, or has ended, and then nothing is set. It
-    // leaves its request attached as well, so it is still at it now, and `calm` comes after this.
-    unsafe {
-        ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, runtime.disconnected.as_ptr());
-    }
-}
-
-/// Thread, after its request: an exception that `cancel` has set and that has not been raised yet is not
-/// the next request's.
-pub(super) fn calm(_py: Python<'_>, exchange: &Arc<Exchange>, ident: u64) {
-    if exchange.is_cancelled() {
-        // SAFETY: attached; null takes the exception back.
-        unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, std::ptr::null_mut()) };
+        // The log has a panic. The thread goes on, because it is counted.
+        let _panicked = guard::run(calls);
     }
 }

@@ -8,6 +8,7 @@ use std::ffi::{c_int, c_void};
 
 use super::fork;
 use super::logging;
+use super::sys;
 
 /// The code after which nginx does not start a worker again.
 const NEVER_AGAIN: c_int = 2;
@@ -17,23 +18,8 @@ const INSTEAD: c_int = 1;
 
 /// From here on exit(3) is watched in this process; not in its children.
 pub(super) fn watch() {
-    type OnExit = unsafe extern "C" fn(extern "C" fn(c_int, *mut c_void), *mut c_void) -> c_int;
-
-    // SAFETY: on_exit(3) is glibc's, and has this type; another C library does not have it, and then nothing is
-    // watched. The handlers are functions of this module, which stays as long as the process.
-    unsafe {
-        let found = libc::dlsym(libc::RTLD_DEFAULT, c"on_exit".as_ptr());
-        if !found.is_null() {
-            let on_exit = std::mem::transmute::<*mut c_void, OnExit>(found);
-            on_exit(at_exit, std::ptr::null_mut());
-        }
-        let found = libc::dlsym(libc::RTLD_DEFAULT, c"at_quick_exit".as_ptr());
-        if !found.is_null() {
-            type AtQuickExit = unsafe extern "C" fn(extern "C" fn()) -> c_int;
-            let at_quick_exit = std::mem::transmute::<*mut c_void, AtQuickExit>(found);
-            at_quick_exit(at_quick_exit_);
-        }
-    }
+    sys::on_exit(at_exit);
+    sys::on_quick_exit(at_quick_exit);
 }
 
 /// What is left of exit(3) as it reaches this: the handlers that were registered before Python's start.
@@ -48,21 +34,19 @@ extern "C" fn at_exit(status: c_int, _: *mut c_void) {
             "exit({status}) was called: exit code 2 would keep nginx from starting this worker again, so that \
              it exits with {INSTEAD} instead"
         ));
-        // SAFETY: ends the process.
-        unsafe { libc::_exit(INSTEAD) }
+        sys::exit_now(INSTEAD)
     }
     logging::write_last(&format!("exit({status}) was called: it ends this worker"));
 }
 
 /// quick_exit(3) does not tell its handlers the code.
-extern "C" fn at_quick_exit_() {
+extern "C" fn at_quick_exit() {
     if is_an_application() {
         logging::write_last(&format!(
             "quick_exit() was called: it ends this worker, with exit code {INSTEAD} lest nginx does not start it \
              again"
         ));
-        // SAFETY: ends the process.
-        unsafe { libc::_exit(INSTEAD) }
+        sys::exit_now(INSTEAD)
     }
 }
 
@@ -74,14 +58,13 @@ pub(super) fn descriptor_lost() {
          application's own?): nginx does not hear of this worker's applications any more; the worker exits, and \
          nginx starts another",
     );
-    // SAFETY: ends the process.
-    unsafe { libc::_exit(INSTEAD) }
+    sys::exit_now(INSTEAD)
 }
 
 /// Is it an application that ends this process? It may be nginx itself (its workers exit with 0, and with 2 where
 /// another module's start has failed), or a child.
 fn is_an_application() -> bool {
-    // SAFETY: plain system calls. A process's first thread is nginx's.
-    let on_event_loop = unsafe { libc::gettid() == libc::getpid() };
+    // A process's first thread is nginx's.
+    let on_event_loop = sys::is_first_thread();
     !fork::is_child() && (!on_event_loop || logging::is_in_application())
 }

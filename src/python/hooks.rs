@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::prelude::*;
 
 use super::logging;
-use super::runtime::Runtime;
+use super::shim::Shim;
 
 /// How often one of them has been called.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -33,27 +33,22 @@ impl Hooks {
     /// from its first request on, and not before: while an application is imported there is no thread but those
     /// that it has started, as elsewhere.
     #[inline]
-    pub(super) fn take_on(&mut self, py: Python<'_>, runtime: &Runtime) {
+    pub(super) fn take_on(&mut self, py: Python<'_>, shim: &Shim) {
         let calls = CALLS.load(Ordering::Relaxed);
         if self.seen != Some(calls) {
             self.seen = Some(calls);
-            self.take_on_now(py, runtime);
+            self.take_on_now(py, shim);
         }
     }
 
     #[cold]
-    fn take_on_now(&mut self, py: Python<'_>, runtime: &Runtime) {
+    fn take_on_now(&mut self, py: Python<'_>, shim: &Shim) {
         let name = self.name.take();
-        let entered = name.map(|name| runtime.enter_thread.call1(py, (name,)));
-        let hooked = runtime.take_on_hooks.call0(py);
+        let entered = name.map(|name| shim.enter_thread.call1(py, (name,)));
+        let hooked = shim.take_on_hooks.call0(py);
         for result in entered.into_iter().chain([hooked]) {
             if let Err(error) = result {
-                logging::exception(
-                    py,
-                    runtime,
-                    "a thread cannot be made known to threading",
-                    &error,
-                );
+                logging::exception(py, shim, "a thread cannot be made known to threading", &error);
             }
         }
     }

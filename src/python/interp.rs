@@ -4,10 +4,9 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use pyo3::Python;
 use pyo3::ffi;
 
-use super::logging::_pywsgi;
+use super::builtin::_pywsgi;
 use crate::bridge::config::PythonConfig;
 
 /// An initialised interpreter, which this thread has let go of. The thread is Python's main thread.
@@ -105,20 +104,4 @@ fn check(status: ffi::PyStatus) -> Result<(), String> {
         }
         Err(CStr::from_ptr(status.err_msg).to_string_lossy().into_owned())
     }
-}
-
-/// The number of threads that Python knows, this one included.
-pub(super) fn threads(py: Python<'_>) -> usize {
-    let mut count = 0;
-    // SAFETY: attached, so that no thread state is freed meanwhile but by its own thread, which must
-    // attach for that.
-    unsafe {
-        let mut state = ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Get());
-        while !state.is_null() {
-            count += 1;
-            state = ffi::PyThreadState_Next(state);
-        }
-    }
-    let _attached = py;
-    count
 }

@@ -10,11 +10,10 @@
 //! strdup(3) does, would be freed by the other. Nor where the linker has copied `environ` into nginx's executable,
 //! as it does without -fPIC (R_X86_64_COPY): the original is null.
 
-use std::ffi::CStr;
-
 use pyo3::prelude::*;
 
 use super::logging;
+use super::sys;
 use crate::bridge::log::Level;
 
 /// Asks for that with the modules that are imported from here on; says in the log where it cannot be.
@@ -22,7 +21,8 @@ pub(super) fn find_own_first(py: Python<'_>) -> PyResult<()> {
     let os = py.import("os")?;
     // Not every C library has it.
     let Some(deep) = os.getattr_opt("RTLD_DEEPBIND")? else { return Ok(()) };
-    if let Some(replaced) = [c"malloc", c"environ"].into_iter().find(|name| is_replaced(name)) {
+    if let Some(replaced) = [c"malloc", c"environ"].into_iter().find(|name| sys::is_replaced(name))
+    {
         let text = format!(
             "extension modules may get libraries of nginx in the place of their own: this process has another \
              {} than the C library's (LD_PRELOAD, or how nginx was built)",
@@ -34,15 +34,4 @@ pub(super) fn find_own_first(py: Python<'_>) -> PyResult<()> {
     let flags = os.getattr("RTLD_NOW")?.bitor(deep)?;
     py.import("sys")?.call_method1("setdlopenflags", (flags,))?;
     Ok(())
-}
-
-/// Does the process have another `name` than the C library's own? True where the C library is not found.
-fn is_replaced(name: &CStr) -> bool {
-    // SAFETY: plain calls with names that end in NUL; the C library is loaded, and stays. The handle is left open:
-    // it is asked for once in a process.
-    unsafe {
-        let libc = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
-        libc.is_null()
-            || libc::dlsym(libc, name.as_ptr()) != libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr())
-    }
 }

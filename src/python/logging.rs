@@ -1,4 +1,4 @@
-//! Python's lines for nginx's error log, with the request that the calling thread runs.
+//! Python's lines for nginx's error log, with what the calling thread does.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 use pyo3::prelude::*;
 
 use super::fork;
-use super::hooks;
-use super::runtime::Runtime;
-use super::signals;
+use super::shim::Shim;
+use super::sys;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{self, About, Level, LogLine};
+use crate::bridge::panics::Panicked;
 use crate::bridge::worker::Worker;
 
 thread_local! {
@@ -29,33 +29,38 @@ pub(super) fn connect(worker: &Arc<Worker>) {
     let _first = WORKER.set(Arc::clone(worker));
 }
 
-/// From here on the thread's lines carry the context of `request`.
-pub(super) fn enter(request: &Arc<Exchange>) {
-    ABOUT.set(About::Request(Arc::clone(request)));
+/// From here on the thread's lines are about that exchange's request.
+pub(super) fn enter(exchange: &Arc<Exchange>) {
+    ABOUT.set(About::Request(Arc::clone(exchange)));
 }
 
-/// The request is over: what the thread has written of a line is one.
-pub(super) fn leave(py: Python<'_>, runtime: &Runtime) {
+/// The request is over: an unfinished line of the thread's is written.
+pub(super) fn leave(py: Python<'_>, shim: &Shim) {
     if UNFINISHED.replace(false) {
-        if let Err(error) = runtime.errors.call_method0(py, pyo3::intern!(py, "release")) {
+        if let Err(error) = shim.errors.call_method0(py, pyo3::intern!(py, "release")) {
             write(py, Level::Error, &format!("an unfinished line is lost: {error}"));
         }
     }
     ABOUT.set(About::Worker);
 }
 
-/// This thread imports that application, until what this gives is dropped: its lines are that application's.
-pub(super) fn importing(app: usize) -> impl Drop {
-    struct Importing;
+/// The thread's lines are about that, until what this gives is dropped.
+pub(super) fn begin(about: About) -> impl Drop {
+    struct Begun;
 
-    impl Drop for Importing {
+    impl Drop for Begun {
         fn drop(&mut self) {
             ABOUT.set(About::Worker);
         }
     }
 
-    ABOUT.set(About::App(app));
-    Importing
+    ABOUT.set(about);
+    Begun
+}
+
+/// The calling thread has begun a line that it has not finished.
+pub(super) fn begin_line() {
+    UNFINISHED.set(true);
 }
 
 /// Does the event loop's thread run an application now?
@@ -63,146 +68,131 @@ pub(super) fn is_in_application() -> bool {
     WORKER.get().is_some_and(|worker| worker.events.is_busy())
 }
 
+/// What the calling thread does. A thread that is about to end may have no such value any more.
+fn about() -> About {
+    let about = ABOUT.try_with(|about| about.try_borrow().ok().map(|about| about.clone()));
+    about.ok().flatten().unwrap_or(About::Worker)
+}
+
 /// What the calling thread does, to be added to a line that the event loop does not write.
 fn whereabouts() -> String {
-    // The thread may be about to end, and have none any more.
-    let about = ABOUT.try_with(|about| about.try_borrow().ok().map(|about| about.clone()));
     let target = |app| WORKER.get().map_or("", |worker| worker.target(app));
-    match about {
-        Ok(Some(About::App(app))) => {
+    match about() {
+        About::App(app) => {
             format!(", while application \"{}\" was imported", target(app))
         }
-        Ok(Some(About::Request(exchange))) => {
+        About::Request(exchange) => {
             format!(
                 ", by application \"{}\", {}",
                 target(exchange.location.app),
                 exchange.head.context()
             )
         }
-        Ok(Some(About::Worker) | None) | Err(_) => String::new(),
+        About::Worker => String::new(),
     }
-}
-
-/// The last line of a worker: its event loop will not come to writing it.
-pub(super) fn write_last(what: &str) {
-    let mut time = [0; 32];
-    // SAFETY: the structures are this function's own; strftime is told how much room there is.
-    let len = unsafe {
-        let now = libc::time(std::ptr::null_mut());
-        let mut parts: libc::tm = std::mem::zeroed();
-        libc::localtime_r(&raw const now, &raw mut parts);
-        let format = c"%Y/%m/%d %H:%M:%S".as_ptr();
-        libc::strftime(time.as_mut_ptr().cast(), time.len(), format, &raw const parts)
-    };
-    let time = String::from_utf8_lossy(time.get(..len).unwrap_or_default()).into_owned();
-    write_directly(&format!(
-        "{time} [error] {pid}#{pid}: {what}{}",
-        whereabouts(),
-        pid = std::process::id()
-    ));
 }
 
 /// Logs `text`, line by line, as what the calling thread does.
 pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
-    let about = ABOUT.with_borrow(About::clone);
-    write_about(py, level, &about, text);
+    write_about(py, level, &about(), text);
 }
 
 /// Logs `text`, line by line, about something else.
 pub(super) fn write_about(py: Python<'_>, level: Level, about: &About, text: &str) {
     for text in log::bounded(text).lines() {
-        write_line(py, LogLine { level, about: about.clone(), text: text.to_owned() });
+        send(py, LogLine { level, about: about.clone(), text: text.to_owned() });
     }
 }
 
-fn write_line(py: Python<'_>, line: LogLine) {
-    if fork::is_child() {
-        let (level, text, child) = (line.level, line.text, std::process::id());
-        write_directly(&format!("[{level:?}] forked child {child}: {text}"));
-        return;
-    }
-    let Some(worker) = WORKER.get() else { return };
-    if let Err(line) = worker.events.try_log(line) {
-        if worker.events.is_busy() {
-            // Nobody makes room meanwhile.
-            write_directly(&format!("[{:?}] {}: {}", line.level, std::process::id(), line.text));
-            return;
+/// Logs one line as what the calling thread does.
+pub(super) fn write_line(py: Python<'_>, level: Level, text: String) {
+    send(py, LogLine { level, about: about(), text });
+}
+
+/// Logs a panic as what the calling thread does. Any thread may call this, attached or not: it does not wait for
+/// room in the event loop's queue.
+pub(super) fn write_panic(panicked: &Panicked) {
+    let about = about();
+    let text = match &about {
+        About::Worker => {
+            format!("{panicked} (thread {})", std::thread::current().name().unwrap_or("?"))
         }
-        py.detach(|| worker.events.log(line));
+        About::App(_) | About::Request(_) => panicked.to_string(),
+    };
+    if let Err(line) = try_send(LogLine { level: Level::Alert, about, text }) {
+        write_past_queue(&line);
     }
 }
 
-/// Writes to the standard error of nginx's processes, which is its error log.
-fn write_directly(text: &str) {
-    // Where that cannot be written there is nobody left to be told.
-    let _lost = writeln!(std::io::stderr(), "{text}");
+/// The last line of a worker: its event loop will not come to writing it.
+pub(super) fn write_last(what: &str) {
+    write_directly(&format!(
+        "{time} [error] {pid}#{pid}: {what}{}",
+        whereabouts(),
+        time = sys::local_time(),
+        pid = std::process::id()
+    ));
 }
 
 /// Logs an exception with its traceback, and gives that back.
-pub(super) fn exception(py: Python<'_>, runtime: &Runtime, what: &str, error: &PyErr) -> String {
-    exception_at(py, runtime, Level::Error, what, error)
+pub(super) fn exception(py: Python<'_>, shim: &Shim, what: &str, error: &PyErr) -> String {
+    exception_at(py, shim, Level::Error, what, error)
 }
 
 /// The same at another level.
 pub(super) fn exception_at(
     py: Python<'_>,
-    runtime: &Runtime,
+    shim: &Shim,
     level: Level,
     what: &str,
     error: &PyErr,
 ) -> String {
-    let report = traceback(py, runtime, error);
+    let report = traceback(py, shim, error);
     write(py, level, what);
     write(py, level, &report);
     report
 }
 
 /// An exception with its traceback, as Python prints it.
-pub(super) fn traceback(py: Python<'_>, runtime: &Runtime, error: &PyErr) -> String {
+pub(super) fn traceback(py: Python<'_>, shim: &Shim, error: &PyErr) -> String {
     // `into_value` gives the exception its traceback, which CPython keeps apart before 3.12.
-    match runtime.format_exception.call1(py, (error.clone_ref(py).into_value(py),)) {
+    match shim.format_exception.call1(py, (error.clone_ref(py).into_value(py),)) {
         Ok(text) => text.to_string(),
         Err(_) => error.to_string(),
     }
 }
 
-/// The built-in module that the shim logs with.
-#[pymodule]
-pub(super) mod _pywsgi {
-    use super::{
-        ABOUT, About, Level, LogLine, PyResult, Python, UNFINISHED, hooks, pyfunction, signals,
-        write_last, write_line,
-    };
-
-    /// One line to nginx's error log, at nginx's level.
-    #[pyfunction]
-    fn log(py: Python<'_>, level: u8, line: String) -> PyResult<()> {
-        let (level, about) = (Level::from_number(level), ABOUT.with_borrow(About::clone));
-        write_line(py, LogLine { level, about, text: line });
-        Ok(())
+/// Waits, detached, if the event loop's queue has no room.
+fn send(py: Python<'_>, line: LogLine) {
+    let Err(line) = try_send(line) else { return };
+    let Some(worker) = WORKER.get() else { return };
+    if worker.events.is_busy() {
+        // The event loop is in an application, and makes no room meanwhile.
+        write_past_queue(&line);
+        return;
     }
+    py.detach(|| worker.events.log(line));
+}
 
-    /// One line to the process's standard error, with what the calling thread does: the worker ends now.
-    #[pyfunction]
-    fn log_last(line: &str) {
-        write_last(line);
+/// Gives the line to the event loop; a child, which has none, writes it. The line comes back if there is no room.
+fn try_send(line: LogLine) -> Result<(), LogLine> {
+    if fork::is_child() {
+        let (level, text, child) = (line.level, line.text, std::process::id());
+        write_directly(&format!("[{level:?}] forked child {child}: {text}"));
+        return Ok(());
     }
+    match WORKER.get() {
+        Some(worker) => worker.events.try_log(line),
+        None => Ok(()),
+    }
+}
 
-    /// Has Python's main thread look whether a signal's handler is to run.
-    #[pyfunction]
-    fn wake_main() {
-        signals::wake_main();
-    }
+fn write_past_queue(line: &LogLine) {
+    write_directly(&format!("[{:?}] {}: {}", line.level, std::process::id(), line.text));
+}
 
-    /// threading.settrace() or threading.setprofile() was called.
-    #[pyfunction]
-    fn hooks_changed() {
-        hooks::changed();
-    }
-
-    /// The calling thread has begun a line.
-    #[pyfunction]
-    fn unfinished() {
-        UNFINISHED.set(true);
-    }
+/// Writes to the standard error of nginx's processes, which is its error log.
+fn write_directly(text: &str) {
+    // If that cannot be written there is nobody left to be told.
+    let _lost = writeln!(std::io::stderr(), "{text}");
 }

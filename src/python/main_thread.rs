@@ -11,25 +11,27 @@ use pyo3::prelude::*;
 use super::attendant;
 use super::exit;
 use super::fork;
+use super::guard;
 use super::imports;
-use super::interp::{self, Interpreter};
+use super::interp::Interpreter;
 use super::libraries;
 use super::logging;
 use super::run::inline::{self, EventLoop};
-use super::run::threads;
+use super::run::{dispatch, threads};
 use super::runtime::Runtime;
 use super::signals::{Ending, Until};
-use super::spawn::{self, STACK, spawn};
+use super::spawn::{STACK, spawn};
+use super::{sys, thread_state};
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::panics;
-use crate::bridge::pipe::output::End;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
 
 /// Starts the main thread of a worker; it starts all else. The caller has blocked the signals that are nginx's.
 pub(crate) fn start(worker: &Arc<Worker>) -> io::Result<()> {
+    logging::connect(worker);
     let own = Arc::clone(worker);
-    spawn(worker, "pywsgi-main", STACK, move || run(&own)).map(drop)
+    spawn("pywsgi-main", STACK, move || run(&own)).map(drop)
 }
 
 /// A panic on this thread leaves nothing waiting: what it has not opened is opened as broken.
@@ -45,7 +47,10 @@ fn run(worker: &Arc<Worker>) {
         attendant = attendant::start(&runtime, Ending(Arc::clone(&until)));
         imports::run(&runtime);
         match attendant {
-            Some(_) => until.wait(&runtime, || imports::serve(&runtime)),
+            Some(_) => {
+                let signals = &worker.config.python.signals;
+                until.wait(&runtime.shim, signals, || imports::serve(&runtime));
+            }
             None => attendant::serve(&runtime),
         }
     });
@@ -60,15 +65,13 @@ fn run(worker: &Arc<Worker>) {
         worker.set_stopped(Stopped::ThreadsLeft);
         return;
     }
-    if let Err(panicked) = panics::catch(|| end(worker, interpreter, runtime)) {
-        spawn::say(worker, &panicked);
+    if guard::run(|| end(worker, interpreter, runtime)).is_err() {
         worker.set_stopped(Stopped::ThreadsLeft);
     }
 }
 
 /// Starts the interpreter, and the first threads of the pools. An error is a sentence for the log.
 fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
-    logging::connect(worker);
     fork::watch();
     exit::watch();
     worker.events.on_lost(exit::descriptor_lost);
@@ -79,7 +82,10 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
         );
         worker.events.log(LogLine { level: Level::Warn, about: About::Worker, text });
     }
-    give_up_priority();
+    // A `worker_priority` above the usual one (nice below 0) is for the event loop, which needs a processor for
+    // short whiles and at once; applications compute as they would in a server of their own. The threads that this
+    // one starts inherit it.
+    sys::give_up_priority();
     let interpreter = Interpreter::start(&worker.config.python)
         .map_err(|what| format!("Python cannot be initialised: {what}"))?;
     let runtime = Python::attach(|py| {
@@ -119,28 +125,9 @@ fn introduce(py: Python<'_>, worker: &Worker) {
 /// umask is 0, for it sets the mode of each file it makes. The threads that this one starts share them. A container
 /// may refuse that; then the umask is set for the whole worker, so that no file is made for everybody to write.
 fn set_umask(umask: u32) -> io::Result<()> {
-    // SAFETY: plain system calls; what is unshared is the umask, the current and the root directory.
-    unsafe {
-        let unshared = libc::unshare(libc::CLONE_FS);
-        let error = io::Error::last_os_error();
-        libc::umask(umask);
-        if unshared == 0 { Ok(()) } else { Err(error) }
-    }
-}
-
-/// A `worker_priority` above the usual one (nice below 0) is for the event loop, which needs a processor for
-/// short whiles and at once; applications compute as they would in a server of their own. The threads that
-/// this one starts inherit it.
-fn give_up_priority() {
-    // SAFETY: plain system calls, about the calling thread alone (setpriority(2), "C library/kernel
-    // differences").
-    unsafe {
-        let thread = libc::gettid() as libc::id_t;
-        if libc::getpriority(libc::PRIO_PROCESS, thread) < 0 {
-            // To lower one's own priority is always allowed.
-            libc::setpriority(libc::PRIO_PROCESS, thread, 0);
-        }
-    }
+    let unshared = sys::unshare_directory();
+    sys::set_umask(umask);
+    unshared
 }
 
 /// Python did not start: nginx goes on without it, and its requests are answered.
@@ -154,8 +141,7 @@ fn set_broken(worker: &Worker, what: &str) {
     let text = format!("{what}; the applications of this worker answer 500");
     worker.events.log(LogLine { level: Level::Crit, about: About::Worker, text });
     for exchange in worker.set_broken() {
-        // A request that has ended meanwhile wants no answer.
-        let _gone = exchange.end(None, End::Failed);
+        dispatch::fail(&exchange);
     }
 }
 
@@ -182,16 +168,16 @@ fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
         );
         show_threads(&runtime, &text);
     }
-    let watch = Watch::start(worker, &runtime, patience / 2);
+    let watch = Watch::start(&runtime, patience / 2);
     Python::attach(|py| {
-        if let Err(error) = runtime.exit.call0(py) {
-            logging::exception(py, &runtime, "atexit", &error);
+        if let Err(error) = runtime.shim.exit.call0(py) {
+            logging::exception(py, &runtime.shim, "atexit", &error);
         }
     });
     drop(watch);
     let alone = Python::attach(|py| {
         drop(runtime);
-        interp::threads(py) == 1 + usize::from(inline::has_thread_state())
+        thread_state::count(py) == 1 + usize::from(inline::has_thread_state())
     });
     if ended && alone {
         if !interpreter.finalize() {
@@ -212,7 +198,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(worker: &Arc<Worker>, runtime: &Arc<Runtime>, patience: Duration) -> Self {
+    fn start(runtime: &Arc<Runtime>, patience: Duration) -> Self {
         let (over, ended) = mpsc::channel();
         let runtime = Arc::clone(runtime);
         let watch = move || {
@@ -224,7 +210,7 @@ impl Watch {
             Python::attach(|_| drop(runtime));
         };
         // Without it the worker ends as well.
-        Self { over: Some(over), thread: spawn(worker, "pywsgi-watch", STACK, watch).ok() }
+        Self { over: Some(over), thread: spawn("pywsgi-watch", STACK, watch).ok() }
     }
 }
 
@@ -239,9 +225,9 @@ impl Drop for Watch {
 /// Logs `what`, and where Python's threads are.
 fn show_threads(runtime: &Runtime, what: &str) {
     Python::attach(|py| {
-        match runtime.threads_left.call0(py).and_then(|text| text.extract::<String>(py)) {
+        match runtime.shim.threads_left.call0(py).and_then(|text| text.extract::<String>(py)) {
             Ok(threads) => logging::write(py, Level::Warn, &format!("{what}\n{threads}")),
-            Err(error) => drop(logging::exception(py, runtime, what, &error)),
+            Err(error) => drop(logging::exception(py, &runtime.shim, what, &error)),
         }
     });
 }

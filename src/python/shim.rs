@@ -5,6 +5,8 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule};
 
+use crate::bridge::config::PythonConfig;
+
 /// A file of python-shim as CPython's compiler wants it.
 macro_rules! source {
     ($file:literal) => {
@@ -37,8 +39,60 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
 ];
 const INIT: &[u8] = source!("__init__.py");
 
+/// What Rust calls of the package, and of Python, looked up once.
+pub(super) struct Shim {
+    /// `sys.stderr` and `wsgi.errors`
+    pub(super) errors: Py<PyAny>,
+    /// `pywsgi._stacks.format_exception`
+    pub(super) format_exception: Py<PyAny>,
+    /// `pywsgi._stacks.format_stack`
+    pub(super) format_stack: Py<PyAny>,
+    /// `pywsgi._exit.run`
+    pub(super) exit: Py<PyAny>,
+    /// `pywsgi._exit.threads_left`
+    pub(super) threads_left: Py<PyAny>,
+    /// `_thread.get_ident`
+    pub(super) thread_ident: Py<PyAny>,
+    /// `pywsgi._threads.enter`
+    pub(super) enter_thread: Py<PyAny>,
+    /// `pywsgi._threads.take_on_hooks`
+    pub(super) take_on_hooks: Py<PyAny>,
+    /// `pywsgi.ClientDisconnected`
+    pub(super) disconnected: Py<PyAny>,
+}
+
+impl Shim {
+    /// Makes the package importable, and prepares the interpreter with it for its applications.
+    pub(super) fn start(py: Python<'_>, python: &PythonConfig) -> PyResult<Self> {
+        install(py)?;
+        if let Some(executable) = &python.executable {
+            py.import("sys")?.setattr("executable", executable.as_os_str())?;
+        }
+        let path = PyList::new(py, python.path.iter().map(|path| path.as_os_str()))?;
+        let argv = PyList::new(py, ["nginx"])?;
+        function(py, "pywsgi._start", "start")?.call1((
+            path,
+            python.stdout_level as u8,
+            python.stderr_level as u8,
+            argv,
+        ))?;
+        let function = |module, name| function(py, module, name).map(Bound::unbind);
+        Ok(Self {
+            errors: function("pywsgi._start", "errors_stream")?.call0(py)?,
+            format_exception: function("pywsgi._stacks", "format_exception")?,
+            format_stack: function("pywsgi._stacks", "format_stack")?,
+            exit: function("pywsgi._exit", "run")?,
+            threads_left: function("pywsgi._exit", "threads_left")?,
+            thread_ident: function("pywsgi._threads", "get_ident")?,
+            enter_thread: function("pywsgi._threads", "enter")?,
+            take_on_hooks: function("pywsgi._threads", "take_on_hooks")?,
+            disconnected: function("pywsgi._request", "ClientDisconnected")?,
+        })
+    }
+}
+
 /// Makes the package importable.
-pub(super) fn install(py: Python<'_>) -> PyResult<()> {
+fn install(py: Python<'_>) -> PyResult<()> {
     let package = PyModule::new(py, "pywsgi")?;
     package.setattr("__path__", PyList::empty(py))?;
     package.setattr("__file__", "pywsgi/__init__.py")?;

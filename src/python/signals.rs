@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pyo3::prelude::*;
 
 use super::logging;
-use super::runtime::Runtime;
+use super::shim::Shim;
 
 /// The main thread's pthread_t, once it can be woken.
 static MAIN: AtomicU64 = AtomicU64::new(0);
@@ -34,38 +34,43 @@ impl Drop for Ending {
 }
 
 impl Until {
-    /// Python's main thread: until it is over, runs the handlers of signals, and `work` after each time that it
+    /// Python's main thread: until it is over, runs the handlers of `signals`, and `work` after each time that it
     /// has been woken ([`wake_main`]).
-    pub(super) fn wait(&self, runtime: &Runtime, work: impl Fn()) {
-        // SAFETY: plain calls about the calling thread's own mask, which blocks all of these; the handler does
-        // nothing, so that the signal only ends the wait.
-        let while_waiting = unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
-            libc::sigaction(wake_signal(), &raw const action, std::ptr::null_mut());
-            MAIN.store(libc::pthread_self(), Ordering::Release);
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set);
-            for signal in &runtime.worker.config.python.signals {
-                libc::sigdelset(&raw mut set, *signal);
-            }
-            set
-        };
+    pub(super) fn wait(&self, shim: &Shim, signals: &[i32], work: impl Fn()) {
+        let while_waiting = prepare(signals);
         loop {
             Python::attach(|py| {
                 if let Err(error) = py.check_signals() {
-                    logging::exception(py, runtime, "a signal's handler raised", &error);
+                    logging::exception(py, shim, "a signal's handler raised", &error);
                 }
             });
             if self.over.load(Ordering::Acquire) {
                 return;
             }
             work();
-            // SAFETY: the set is the one made above. What has come since is pending, for it is blocked outside of
-            // this call: it ends the call at once.
+            // SAFETY: the set is this function's own. What has come meanwhile is pending, because it is blocked
+            // outside of this call: it ends the call at once.
             unsafe { libc::sigsuspend(&raw const while_waiting) };
         }
     }
+}
+
+/// Makes [`wake_main`] work for the calling thread; gives the signals that it blocks while it waits.
+fn prepare(signals: &[i32]) -> libc::sigset_t {
+    // SAFETY: all fields of a sigaction and of a sigset_t are numbers.
+    let (mut action, mut set): (libc::sigaction, libc::sigset_t) = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SAFETY: the handler does nothing, so that the signal only ends the wait.
+    unsafe { libc::sigaction(wake_signal(), &raw const action, std::ptr::null_mut()) };
+    // SAFETY: it has no arguments.
+    MAIN.store(unsafe { libc::pthread_self() }, Ordering::Release);
+    // SAFETY: with null it only says what the thread blocks, and the set is this function's own.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set) };
+    for signal in signals {
+        // SAFETY: the set is this function's own.
+        unsafe { libc::sigdelset(&raw mut set, *signal) };
+    }
+    set
 }
 
 /// Wakes Python's main thread, if it waits: it looks for signals whose handlers must run, and for work.

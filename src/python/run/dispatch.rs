@@ -4,127 +4,120 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::interrupt;
 use crate::bridge::callbacks::Callback;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::log::Level;
-use crate::bridge::panics;
 use crate::bridge::pipe::output::End;
 use crate::python::app::Admission;
-use crate::python::attendant;
-use crate::python::fork;
+use crate::python::child;
+use crate::python::guard;
+use crate::python::imports;
 use crate::python::logging;
+use crate::python::protocol::{Kit, Suspended};
 use crate::python::runtime::Runtime;
-use crate::python::wsgi::{self, Kit, Rest};
+use crate::python::shim::Shim;
 
-/// Runs the application for `exchange`. Whatever happens, the exchange has an end afterwards, or waits for its
-/// application's import, or, for the executor `inline` alone, has a rest to go on with. `ident` is `threading.get_ident()` of a pool's thread.
+/// Runs the application for `exchange`. Afterwards the response has ended, or the exchange waits for its
+/// application's import, or, inline alone, the response is suspended. `ident` is `threading.get_ident()` of a pool's
+/// thread.
 pub(in crate::python) fn run(
     py: Python<'_>,
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     exchange: &Arc<Exchange>,
     ident: u64,
     kit: &mut Kit,
-) -> Option<Rest> {
+) -> Option<Suspended> {
+    let shim = &runtime.shim;
     if exchange.is_done() {
         logging::enter(exchange);
-        follow_up(py, runtime, exchange, exchange.take_after());
-        logging::leave(py, runtime);
+        follow_up(py, shim, exchange, exchange.take_after());
+        logging::leave(py, shim);
         return None;
     }
     let Some(app) = runtime.apps.get(exchange.location.app) else {
         fail(exchange);
         return None;
     };
-    let callable = match app.admit(py, runtime, exchange) {
+    let callable = match app.admit(py, exchange) {
         Admission::Ready(callable) => Some(callable),
         Admission::Refused => None,
         Admission::Waits => return None,
+        Admission::Begins => {
+            imports::import_again(runtime, app.at);
+            return None;
+        }
     };
     if !exchange.start(ident) {
         return None;
     }
-    let rest = on_behalf(py, runtime, exchange, ident, || match callable {
-        Some(callable) => wsgi::call(py, runtime, app, callable, exchange, kit),
-        None => wsgi::refuse(py, runtime, app, exchange),
+    let suspended = on_behalf(py, shim, exchange, ident, || match callable {
+        Some(callable) => runtime.protocols.call(py, shim, app, callable, exchange, kit),
+        None => runtime.protocols.refuse(py, shim, app, exchange),
     });
     kit.release(py);
-    rest
+    suspended
 }
 
-/// Goes on with the response of an application that was left in its middle.
-pub(in crate::python) fn go_on(
+/// Resumes a response.
+pub(in crate::python) fn resume(
     py: Python<'_>,
     runtime: &Runtime,
     exchange: &Arc<Exchange>,
-    rest: Rest,
-) -> Option<Rest> {
+    suspended: Suspended,
+) -> Option<Suspended> {
+    let shim = &runtime.shim;
     // Nobody interrupts an application that runs inline.
-    on_behalf(py, runtime, exchange, 0, || {
+    on_behalf(py, shim, exchange, 0, || {
         if exchange.gone().is_some() {
-            call_back(py, runtime, exchange.take_on_gone());
+            call_back(py, shim, exchange.take_on_gone());
         }
-        rest.go_on(py, runtime)
+        let app = runtime.apps.get(exchange.location.app)?;
+        suspended.resume(py, shim, app)
     })
 }
 
-/// Runs a part of the application, the last one where no rest comes back.
+/// Runs a part of the application: the last one, unless the response is suspended.
 fn on_behalf(
     py: Python<'_>,
-    runtime: &Runtime,
+    shim: &Shim,
     exchange: &Arc<Exchange>,
     ident: u64,
-    act: impl FnOnce() -> Option<Rest>,
-) -> Option<Rest> {
+    act: impl FnOnce() -> Option<Suspended>,
+) -> Option<Suspended> {
     logging::enter(exchange);
-    let ran = panics::catch(act);
-    if fork::is_child() {
-        fork::leave(py, runtime, None);
-    }
-    let rest = ran.unwrap_or_else(|panicked| {
-        logging::write(py, Level::Alert, &panicked.to_string());
+    let ran = guard::run(act);
+    child::end_here(py, shim, None);
+    let suspended = ran.unwrap_or_else(|_| {
         fail(exchange);
         None
     });
-    // PyO3 has caught it and made a Python exception of it, with which the application did what it liked.
-    if let Some(panicked) = panics::take() {
-        logging::write(py, Level::Alert, &panicked.to_string());
-    }
-    if rest.is_none() {
+    if suspended.is_none() {
         let due = exchange.done();
-        attendant::calm(py, exchange, ident);
+        interrupt::end(py, exchange, ident);
         if !due.on_gone.is_empty() {
-            call_back(py, runtime, due.on_gone);
+            call_back(py, shim, due.on_gone);
         }
-        follow_up(py, runtime, exchange, due.after);
+        follow_up(py, shim, exchange, due.after);
     }
-    logging::leave(py, runtime);
-    rest
+    logging::leave(py, shim);
+    suspended
 }
 
-/// Does what is left to do after the response.
-fn follow_up(
-    py: Python<'_>,
-    runtime: &Runtime,
-    exchange: &Arc<Exchange>,
-    callbacks: Vec<Callback>,
-) {
+/// Calls what comes after the response.
+fn follow_up(py: Python<'_>, shim: &Shim, exchange: &Exchange, callbacks: Vec<Callback>) {
     if callbacks.is_empty() {
         return;
     }
-    call_back(py, runtime, callbacks);
+    call_back(py, shim, callbacks);
     exchange.followed_up();
 }
 
 /// Calls each; a child that one of them forks ends with that one.
-pub(in crate::python) fn call_back(py: Python<'_>, runtime: &Runtime, callbacks: Vec<Callback>) {
+pub(in crate::python) fn call_back(py: Python<'_>, shim: &Shim, callbacks: Vec<Callback>) {
     for callback in callbacks {
-        let ran = panics::catch(|| callback.call());
-        if fork::is_child() {
-            fork::leave(py, runtime, None);
-        }
-        if let Err(panicked) = ran {
-            logging::write(py, Level::Alert, &panicked.to_string());
-        }
+        // A panic is in the log, and the next one is called.
+        let _panicked = guard::run(|| callback.call());
+        child::end_here(py, shim, None);
     }
 }
 

@@ -5,19 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::dispatch;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::executor::inline::{Inline, Ran, Returned, Suspended};
-use crate::bridge::log::Level;
-use crate::bridge::panics;
+use crate::bridge::executor::inline::{self, Inline, Ran, Returned};
 use crate::bridge::streak::Streak;
+use crate::python::guard;
 use crate::python::hooks::Hooks;
-use crate::python::logging;
+use crate::python::protocol::{Kit, Suspended};
 use crate::python::runtime::Runtime;
-use crate::python::wsgi::{self, Kit};
+use crate::python::{sys, thread_state};
 
 /// How the event loop calls Python. The runtime is the main thread's to end.
 pub(in crate::python) struct EventLoop {
@@ -52,21 +50,20 @@ impl fmt::Debug for EventLoop {
 }
 
 impl EventLoop {
-    /// Runs one request. Whatever happens, others are not to suffer from it.
+    /// Runs one request. Whatever happens, the others do not suffer from it.
     fn run_one(
         &self,
         py: Python<'_>,
-        runtime: &Runtime,
+        runtime: &Arc<Runtime>,
         exchange: &Arc<Exchange>,
         kit: &mut Kit,
-    ) -> Option<Box<dyn Suspended>> {
-        let ran = panics::catch(|| dispatch::run(py, runtime, exchange, 0, kit));
-        let rest = ran.unwrap_or_else(|panicked| {
-            logging::write(py, Level::Alert, &panicked.to_string());
+    ) -> Option<Box<dyn inline::Suspended>> {
+        let ran = guard::run(|| dispatch::run(py, runtime, exchange, 0, kit));
+        let suspended = ran.unwrap_or_else(|_| {
             dispatch::fail(exchange);
             None
         });
-        rest.map(|rest| Response::suspend(&self.runtime, exchange, rest))
+        suspended.map(|suspended| Response::keep(&self.runtime, exchange, suspended))
     }
 }
 
@@ -89,7 +86,7 @@ impl Inline for EventLoop {
             // Nobody else has it: there is one event loop.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             let Own { kit, streak, hooks } = &mut *own;
-            hooks.take_on(py, &runtime);
+            hooks.take_on(py, &runtime.shim);
             let (mut since, mut left) = (Instant::now(), limit);
             for exchange in exchanges {
                 let suspended = self.run_one(py, &runtime, &exchange, kit);
@@ -107,20 +104,20 @@ impl Inline for EventLoop {
     }
 }
 
-/// A response in the middle of its iteration.
+/// A response that is suspended, as the event loop keeps it.
 struct Response {
     runtime: Weak<Runtime>,
     exchange: Arc<Exchange>,
-    rest: wsgi::Rest,
+    suspended: Suspended,
 }
 
 impl Response {
-    fn suspend(
+    fn keep(
         runtime: &Weak<Runtime>,
         exchange: &Arc<Exchange>,
-        rest: wsgi::Rest,
-    ) -> Box<dyn Suspended> {
-        Box::new(Self { runtime: Weak::clone(runtime), exchange: Arc::clone(exchange), rest })
+        suspended: Suspended,
+    ) -> Box<dyn inline::Suspended> {
+        Box::new(Self { runtime: Weak::clone(runtime), exchange: Arc::clone(exchange), suspended })
     }
 }
 
@@ -130,14 +127,14 @@ impl fmt::Debug for Response {
     }
 }
 
-impl Suspended for Response {
-    fn resume(self: Box<Self>) -> Option<Box<dyn Suspended>> {
+impl inline::Suspended for Response {
+    fn resume(self: Box<Self>) -> Option<Box<dyn inline::Suspended>> {
         Python::attach(|py| {
-            let Self { runtime, exchange, rest } = *self;
-            // Where Python has ended there is nothing left to end.
+            let Self { runtime, exchange, suspended } = *self;
+            // If Python has ended there is nothing left to end.
             let alive = runtime.upgrade()?;
-            let suspended = dispatch::go_on(py, &alive, &exchange, rest);
-            suspended.map(|rest| Self::suspend(&runtime, &exchange, rest))
+            let suspended = dispatch::resume(py, &alive, &exchange, suspended);
+            suspended.map(|suspended| Self::keep(&runtime, &exchange, suspended))
         })
     }
 }
@@ -145,24 +142,18 @@ impl Suspended for Response {
 /// The event loop's thread has a Python thread state. It comes with its first request, and stays.
 static KEPT: AtomicBool = AtomicBool::new(false);
 
-/// Does the event loop's thread count among Python's? Its state is freed by the interpreter's end
-/// (`_PyThreadState_DeleteExcept`): from then on the event loop does not call Python.
+/// Does the event loop's thread count among Python's?
 pub(in crate::python) fn has_thread_state() -> bool {
     KEPT.load(Ordering::Relaxed)
 }
 
-/// Gives the thread a Python thread state that it keeps (and with it what applications bind to their
-/// thread): attaching then only takes the GIL. And Python's umask, for nginx's own as a daemon is 0
-/// (`ngx_daemon`): what an application makes is not for everybody to write. To change it for each call alone
-/// would be two system calls, and leave the threads out that an application starts.
+/// Event loop, once the interpreter has started: gives the thread a Python thread state that it keeps, and with it
+/// what applications bind to their thread. And Python's umask, because nginx's own as a daemon is 0 (`ngx_daemon`):
+/// what an application makes is not for everybody to write. To change the umask for each call alone would be two
+/// system calls, and leave out the threads that an application starts.
 fn keep_thread_state(umask: u32) {
     if !KEPT.swap(true, Ordering::Relaxed) {
-        // SAFETY: a plain system call; and the interpreter has started, for there is a runtime. What is
-        // ensured here is never released: the state is left to the interpreter's end.
-        unsafe {
-            libc::umask(umask);
-            ffi::PyGILState_Ensure();
-            ffi::PyEval_SaveThread();
-        }
+        sys::set_umask(umask);
+        thread_state::keep();
     }
 }

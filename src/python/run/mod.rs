@@ -2,4 +2,5 @@
 
 pub(super) mod dispatch;
 pub(super) mod inline;
+pub(super) mod interrupt;
 pub(super) mod threads;

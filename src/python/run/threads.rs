@@ -12,9 +12,9 @@ use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::tasks::Tasks;
 use crate::python::hooks::Hooks;
 use crate::python::logging;
+use crate::python::protocol::Kit;
 use crate::python::runtime::Runtime;
 use crate::python::spawn::{self, STACK};
-use crate::python::wsgi::Kit;
 
 /// Starts a thread that [`Pool::grow`] or [`Pool::take`] has counted. All signals are blocked in the
 /// caller, and so in the thread.
@@ -66,7 +66,7 @@ fn start(runtime: &Arc<Runtime>, pool: &Arc<Pool>) -> io::Result<()> {
     let (own_runtime, own_pool) = (Arc::clone(runtime), Arc::clone(pool));
     let name = format!("py-{}", pool.config.name);
     let stack = pool.config.stack.unwrap_or(STACK);
-    spawn::spawn(&runtime.worker, &name, stack, move || run(own_runtime, &own_pool)).map(drop)
+    spawn::spawn(&name, stack, move || run(own_runtime, &own_pool)).map(drop)
 }
 
 /// Takes the thread off its pool should it unwind, and ends the request that it ran.
@@ -112,9 +112,9 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                         spawn(&runtime, pool);
                     }
                     let exchange = membership.exchange.insert(exchange);
-                    hooks.take_on(py, &runtime);
-                    let rest = dispatch::run(py, &runtime, exchange, ident, &mut kit);
-                    debug_assert!(rest.is_none(), "only inline is anything left");
+                    hooks.take_on(py, &runtime.shim);
+                    let suspended = dispatch::run(py, &runtime, exchange, ident, &mut kit);
+                    debug_assert!(suspended.is_none(), "only inline a response is suspended");
                     // It may have closed what is nginx's. Now and then: to look is a system call.
                     if std::mem::replace(&mut checked, exchange.started()) != exchange.started() {
                         worker.events.check();
@@ -139,10 +139,10 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
 
 /// The calling thread's `threading.get_ident()`.
 fn ident(py: Python<'_>, runtime: &Runtime) -> u64 {
-    match runtime.thread_ident.call0(py).and_then(|ident| ident.extract(py)) {
+    match runtime.shim.thread_ident.call0(py).and_then(|ident| ident.extract(py)) {
         Ok(ident) => ident,
         Err(error) => {
-            logging::exception(py, runtime, "a thread has no identity", &error);
+            logging::exception(py, &runtime.shim, "a thread has no identity", &error);
             0
         }
     }

@@ -9,14 +9,13 @@ use crate::bridge::exchange::Exchange;
 use crate::http::header::HeaderKind;
 use crate::http::response_head::ResponseHead;
 use crate::python::logging;
-use crate::python::runtime::Runtime;
-use crate::python::shim;
+use crate::python::shim::{self, Shim};
 
 /// Answers with a page that shows `report`, where the location asks for it and the head has not gone; false
 /// where it is nginx that answers.
 pub(super) fn show(
     py: Python<'_>,
-    runtime: &Runtime,
+    shim: &Shim,
     exchange: &Exchange,
     response: &Response,
     report: &str,
@@ -27,7 +26,7 @@ pub(super) fn show(
     let (media_type, body) = match page(py, exchange, report) {
         Ok(page) => page,
         Err(error) => {
-            logging::exception(py, runtime, "wsgi_debug's page cannot be made", &error);
+            logging::exception(py, shim, "wsgi_debug's page cannot be made", &error);
             return false;
         }
     };

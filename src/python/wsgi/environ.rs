@@ -7,79 +7,27 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::early_hints::EarlyHints;
-use super::file_wrapper::FileWrapper;
-use super::kit::{Common, Kit};
+use super::kit::Kit;
 use super::native;
-use crate::bridge::config::{Executor, LocationConfig};
+use super::prepared::Prepared;
+use super::template::{Common, METHOD, PROTOCOL};
 use crate::bridge::exchange::Exchange;
+use crate::bridge::log::Level;
 use crate::http::path;
 use crate::http::wsgi::environ::{self, HeaderKey};
 use crate::python::app::App;
-use crate::python::runtime::Runtime;
-
-const SERVER_SOFTWARE: &str = concat!("pywsgi/", env!("CARGO_PKG_VERSION"));
-
-/// What the template says of each request.
-const METHOD: &str = "GET";
-const PROTOCOL: &str = "HTTP/1.1";
-
-/// What all requests of a location share, and what most have in common: [`make`] sets what differs.
-pub(super) fn template<'py>(
-    py: Python<'py>,
-    runtime: &Runtime,
-    location: &LocationConfig,
-) -> PyResult<Bound<'py, PyDict>> {
-    let environ = PyDict::new(py);
-    let threads = match location.executor {
-        Executor::Threads(pool) => {
-            runtime.worker.config.pools.get(pool).map_or(1, |pool| pool.threads)
-        }
-        Executor::Inline => 1,
-    };
-    environ.set_item(intern!(py, "wsgi.version"), (1, 0))?;
-    environ.set_item(intern!(py, "wsgi.errors"), &runtime.errors)?;
-    environ.set_item(intern!(py, "wsgi.multithread"), threads > 1)?;
-    environ.set_item(intern!(py, "wsgi.multiprocess"), true)?;
-    environ.set_item(intern!(py, "wsgi.run_once"), false)?;
-    environ.set_item(intern!(py, "wsgi.input_terminated"), true)?;
-    if location.file_wrapper {
-        environ.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
-    }
-    environ.set_item(intern!(py, "SERVER_SOFTWARE"), SERVER_SOFTWARE)?;
-    environ.set_item(intern!(py, "SCRIPT_NAME"), "")?;
-    environ.set_item(intern!(py, "REQUEST_METHOD"), METHOD)?;
-    environ.set_item(intern!(py, "QUERY_STRING"), "")?;
-    environ.set_item(intern!(py, "SERVER_PROTOCOL"), PROTOCOL)?;
-    environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "http"))?;
-    environ.set_item(intern!(py, "REQUEST_SCHEME"), intern!(py, "http"))?;
-    // Every request has these: they are here so that a copy of the dict has room for them.
-    let own = [
-        intern!(py, "PATH_INFO"),
-        intern!(py, "REQUEST_URI"),
-        intern!(py, "RAW_URI"),
-        intern!(py, "SERVER_NAME"),
-        intern!(py, "SERVER_PORT"),
-        intern!(py, "REMOTE_ADDR"),
-        intern!(py, "REMOTE_PORT"),
-        intern!(py, "wsgi.input"),
-        intern!(py, "pywsgi.request"),
-    ];
-    for key in own {
-        environ.set_item(key, py.None())?;
-    }
-    Ok(environ)
-}
+use crate::python::logging;
 
 /// The environ of a request.
 pub(super) fn make<'py>(
     py: Python<'py>,
-    runtime: &Runtime,
+    wsgi: &Prepared,
     app: &App,
     exchange: &Arc<Exchange>,
     kit: &mut Kit,
 ) -> PyResult<Bound<'py, PyDict>> {
     let head = &exchange.head;
-    let environ = kit.environ(py, runtime, &exchange.location)?;
+    let environ = kit.environ(py, wsgi, exchange)?;
     let set = |key: &Bound<'py, PyString>, value: &[u8]| {
         environ.set_item(key, native::decode(py, value)?)
     };
@@ -97,7 +45,7 @@ pub(super) fn make<'py>(
             set(intern!(py, "PATH_INFO"), mounted.path_info)?;
         }
         Some((script_name, None)) => {
-            app.say_not_mounted(py, path, script_name);
+            say_not_mounted(py, app, path, script_name);
             set(intern!(py, "PATH_INFO"), path)?;
         }
         // Most targets are a path, and nothing more.
@@ -132,7 +80,7 @@ pub(super) fn make<'py>(
     let mut failed = Ok(());
     environ::headers(head, |key, value| {
         let result = match key {
-            HeaderKey::Known(index) => match runtime.header_keys.get(index) {
+            HeaderKey::Known(index) => match wsgi.header_keys.get(index) {
                 Some(key) if environ::is_often_the_same(index) => kit
                     .memo
                     .decode(py, index, &value)
@@ -154,7 +102,7 @@ pub(super) fn make<'py>(
         set(intern!(py, "CONTENT_TYPE"), content_type)?;
     }
     params(py, &environ, exchange)?;
-    kit.set_own(&environ, exchange)?;
+    kit.template()?.set_own(&environ, exchange)?;
     if head.takes_hints && exchange.location.early_hints {
         environ.set_item(
             intern!(py, "wsgi.early_hints"),
@@ -189,4 +137,18 @@ fn params<'py>(py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchang
         }
     }
     Ok(())
+}
+
+/// Says once that a path does not start with `wsgi_script_name`.
+fn say_not_mounted(py: Python<'_>, app: &App, path: &[u8], script_name: &[u8]) {
+    if app.not_mounted_said.first() {
+        let text = format!(
+            "application \"{}\": the path \"{}\" does not start with wsgi_script_name \"{}\" and is \
+             left as it is, with an empty SCRIPT_NAME; this is said once",
+            app.target,
+            path.escape_ascii(),
+            script_name.escape_ascii(),
+        );
+        logging::write(py, Level::Warn, &text);
+    }
 }

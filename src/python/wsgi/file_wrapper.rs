@@ -12,7 +12,6 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::FsWord;
 
 use crate::bridge::pipe::output::FilePart;
-use crate::python::runtime::Runtime;
 
 /// What an application returns to have a file sent.
 #[pyclass(frozen, module = "pywsgi", name = "file_wrapper")]
@@ -54,10 +53,10 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// The rest of the file, where it is one that nginx can send: on the disk, and not at its end. The
+    /// The rest of the file, if it is one that nginx can send: on the disk, and not at its end. The
     /// descriptor is a duplicate: the application may close its own at any time.
-    pub(super) fn part(&self, py: Python<'_>, runtime: &Runtime) -> PyResult<Option<FilePart>> {
-        let found = runtime.real_file.call1(py, (&self.filelike,))?;
+    pub(super) fn part(&self, py: Python<'_>, real_file: &Py<PyAny>) -> PyResult<Option<FilePart>> {
+        let found = real_file.call1(py, (&self.filelike,))?;
         let Some((fd, start)) = found.extract::<Option<(i32, u64)>>(py)? else {
             return Ok(None);
         };

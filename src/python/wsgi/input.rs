@@ -1,17 +1,16 @@
 //! `wsgi.input` (PEP 3333, "Input and Error Streams"): a binary file that is only read, with the methods of
 //! Python's `io.BufferedIOBase`.
 
-use std::ptr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
+use super::block::joined;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::buffers::BLOCK;
 use crate::bridge::pipe::input::{InputError, Read};
@@ -191,23 +190,6 @@ impl Input {
             return Err(PyValueError::new_err("I/O operation on closed file: wsgi.input"));
         }
         Ok(())
-    }
-}
-
-/// The parts one after another.
-fn joined<'py>(py: Python<'py>, parts: &[Bytes]) -> PyResult<Bound<'py, PyBytes>> {
-    let len: usize = parts.iter().map(Bytes::len).sum();
-    // SAFETY: attached; a new object comes back, or null. Its bytes are nobody else's yet, and each is written
-    // before anybody sees them.
-    unsafe {
-        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), len as ffi::Py_ssize_t);
-        let object = Bound::from_owned_ptr_or_err(py, object)?;
-        let mut target = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
-        for part in parts {
-            ptr::copy_nonoverlapping(part.as_ptr(), target, part.len());
-            target = target.add(part.len());
-        }
-        Ok(object.cast_into_unchecked())
     }
 }
 

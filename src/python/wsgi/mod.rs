@@ -1,5 +1,6 @@
 //! WSGI (PEP 3333): one call of an application.
 
+mod block;
 mod debug;
 mod early_hints;
 mod environ;
@@ -8,45 +9,43 @@ mod input;
 mod kit;
 mod native;
 mod output;
+mod prepared;
 mod request;
 mod response;
 mod start_response;
+mod template;
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 
 use super::app::App;
-use super::fork;
+use super::child;
 use super::logging;
-use super::runtime::Runtime;
+use super::shim::Shim;
 use crate::bridge::config::Debug;
 use crate::bridge::exchange::Exchange;
-use crate::python::run::dispatch;
 pub(super) use kit::Kit;
-pub(super) use output::Rest;
+pub(super) use output::Suspended;
+pub(super) use prepared::{Prepared, prepare};
 use response::Response;
-
-/// Prepares the interpreter, once.
-pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
-    input::register(py)
-}
 
 /// Calls `callable` for `exchange` and sends its response; inline, what is left of it comes back. Faults are in
 /// the log.
 pub(super) fn call(
     py: Python<'_>,
-    runtime: &Runtime,
+    wsgi: &Prepared,
+    shim: &Shim,
     app: &App,
     callable: &Py<PyAny>,
     exchange: &Arc<Exchange>,
     kit: &mut Kit,
-) -> Option<Rest> {
+) -> Option<Suspended> {
     let response = Arc::new(Response::new(exchange));
-    let prepared = environ::make(py, runtime, app, exchange, kit).and_then(|environ| {
+    let prepared = environ::make(py, wsgi, app, exchange, kit).and_then(|environ| {
         let start_response = kit.start_response(py, &response)?;
         let callable = match exchange.location.debug {
-            Debug::Validate => app.validated(py, callable)?,
+            Debug::Validate => wsgi.validated(py, app, callable)?,
             Debug::Off | Debug::Traceback => callable,
         };
         Ok((environ, start_response, callable.bind(py)))
@@ -55,32 +54,30 @@ pub(super) fn call(
         Ok(prepared) => prepared,
         Err(error) => {
             let what = format!("application \"{}\" cannot be called", app.target);
-            logging::exception(py, runtime, &what, &error);
-            dispatch::fail(exchange);
+            logging::exception(py, shim, &what, &error);
+            response.fail(py);
             return None;
         }
     };
     if !exchange.enter_application() {
-        dispatch::fail(exchange);
+        response.fail(py);
         return None;
     }
     let result = callable.call1((environ, start_response));
-    if fork::is_child() {
-        fork::leave(py, runtime, result.err().as_ref());
-    }
-    output::respond(py, runtime, app, response, result)
+    child::end_here(py, shim, result.as_ref().err());
+    output::respond(py, wsgi, shim, app, response, result)
 }
 
 /// Answers a request whose application could not be imported.
 pub(super) fn refuse(
     py: Python<'_>,
-    runtime: &Runtime,
+    shim: &Shim,
     app: &App,
     exchange: &Arc<Exchange>,
-) -> Option<Rest> {
+) -> Option<Suspended> {
     let response = Arc::new(Response::new(exchange));
-    if !debug::show(py, runtime, exchange, &response, &app.report()) {
+    if !debug::show(py, shim, exchange, &response, &app.report()) {
         response.fail(py);
     }
-    Rest::of(py, response)
+    Suspended::of(py, response)
 }

@@ -1,5 +1,6 @@
 //! Native strings: each byte is the code point of its number (PEP 3333, "A Note On String Types").
 
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -9,15 +10,11 @@ use crate::http::wsgi::environ::variable_name;
 
 /// `bytes` as a `str`.
 pub(super) fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    // SAFETY: attached; the bytes are readable for their length, and a new reference to a str comes back.
-    unsafe {
-        let text = ffi::PyUnicode_DecodeLatin1(
-            bytes.as_ptr().cast(),
-            bytes.len() as ffi::Py_ssize_t,
-            std::ptr::null(),
-        );
-        Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked())
-    }
+    let (start, len) = (bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t);
+    // SAFETY: attached; the bytes are readable for their length.
+    let text = unsafe { ffi::PyUnicode_DecodeLatin1(start, len, std::ptr::null()) };
+    // SAFETY: it is a new reference to a str, or null with an exception set.
+    unsafe { Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked()) }
 }
 
 /// The bytes of a native string; `None` where it holds a character outside latin-1.
@@ -28,6 +25,27 @@ pub(super) fn encode<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
         Ok(PyStringData::Ucs1(bytes)) => Some(bytes),
         _ => None,
     }
+}
+
+/// The bytes of `value`, which must be a native string. `what` is its name in a message.
+pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>, what: &str) -> PyResult<&'a [u8]> {
+    let text = value.cast::<PyString>().map_err(|_| {
+        PyTypeError::new_err(format!(
+            "{what} must be a str, not {} (PEP 3333, \"A Note On String Types\")",
+            type_name(value)
+        ))
+    })?;
+    encode(text).ok_or_else(|| {
+        let shown = text.repr().map(|repr| repr.to_string()).unwrap_or_default();
+        PyValueError::new_err(format!(
+            "{what} holds a character outside latin-1: {shown} (PEP 3333, \"A Note On String Types\")"
+        ))
+    })
+}
+
+/// The name of the value's type, for a message.
+pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map(|name| name.to_string()).unwrap_or_default()
 }
 
 /// Values that requests often have in common, each with a place of its own: made once, and given out again

@@ -3,22 +3,22 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
+use super::block::share;
 use super::debug;
 use super::file_wrapper::FileWrapper;
 use super::input::ClientGone;
+use super::native::type_name;
+use super::prepared::Prepared;
 use super::response::{Response, Sent, Unsent};
-use super::start_response::type_name;
 use crate::bridge::log::Level;
-use crate::bridge::pipe::output::SHARED_FROM;
 use crate::http::framing::ShortBody;
 use crate::python::app::App;
 use crate::python::logging;
-use crate::python::runtime::Runtime;
+use crate::python::shim::Shim;
 
 /// Why a response is not complete.
 enum Fault {
@@ -61,25 +61,26 @@ impl From<Unsent> for Fault {
 /// left of the response comes back.
 pub(super) fn respond(
     py: Python<'_>,
-    runtime: &Runtime,
+    wsgi: &Prepared,
+    shim: &Shim,
     app: &App,
     response: Arc<Response>,
     result: PyResult<Bound<'_, PyAny>>,
-) -> Option<Rest> {
+) -> Option<Suspended> {
     let (begun, iterable) = match result {
-        Ok(iterable) => (begin(py, runtime, app, &response, &iterable), Some(iterable.unbind())),
+        Ok(iterable) => (begin(py, wsgi, app, &response, &iterable), Some(iterable.unbind())),
         Err(error) => (Err(Fault::Raised(error)), None),
     };
-    let rest = Rest { response, iterable, blocks: None };
+    let whole = Suspended { response, iterable, blocks: None };
     match begun {
-        Ok(Some(blocks)) => Rest { blocks: Some(blocks), ..rest }.send(py, runtime, app),
-        Ok(None) => rest.end(py, runtime, app, Ok(())),
-        Err(fault) => rest.end(py, runtime, app, Err(fault)),
+        Ok(Some(blocks)) => Suspended { blocks: Some(blocks), ..whole }.resume(py, shim, app),
+        Ok(None) => whole.end(py, shim, app, Ok(())),
+        Err(fault) => whole.end(py, shim, app, Err(fault)),
     }
 }
 
 /// A response in the middle of its iteration.
-pub(in crate::python) struct Rest {
+pub(in crate::python) struct Suspended {
     response: Arc<Response>,
     /// What the application has returned, until it is closed.
     iterable: Option<Py<PyAny>>,
@@ -93,30 +94,30 @@ struct Blocks {
     total: Option<u64>,
 }
 
-/// How far [`Rest::send_blocks`] has come.
+/// How far [`Suspended::send_blocks`] has come.
 enum Flow {
     /// Inline: the client is to take what there is first.
     Suspended,
     Complete,
 }
 
-impl Rest {
+impl Suspended {
     /// What is left of a response that has nothing more to iterate over.
     pub(super) fn of(py: Python<'_>, response: Arc<Response>) -> Option<Self> {
         response.has_rest(py).then_some(Self { response, iterable: None, blocks: None })
     }
 
-    /// Goes on where the response was left.
-    pub(in crate::python) fn go_on(self, py: Python<'_>, runtime: &Runtime) -> Option<Self> {
-        let app = runtime.apps.get(self.response.exchange().location.app)?;
-        self.send(py, runtime, app)
-    }
-
-    fn send(mut self, py: Python<'_>, runtime: &Runtime, app: &App) -> Option<Self> {
+    /// Resumes the response; it may be suspended again.
+    pub(in crate::python) fn resume(
+        mut self,
+        py: Python<'_>,
+        shim: &Shim,
+        app: &App,
+    ) -> Option<Self> {
         match self.send_blocks(py, app) {
             Ok(Flow::Suspended) => Some(self),
-            Ok(Flow::Complete) => self.end(py, runtime, app, Ok(())),
-            Err(fault) => self.end(py, runtime, app, Err(fault)),
+            Ok(Flow::Complete) => self.end(py, shim, app, Ok(())),
+            Err(fault) => self.end(py, shim, app, Err(fault)),
         }
     }
 
@@ -165,17 +166,11 @@ impl Rest {
 
     /// Nothing more comes of the application: says what was wrong, and closes what it has returned. A page
     /// that shows it may have a rest of its own.
-    fn end(
-        self,
-        py: Python<'_>,
-        runtime: &Runtime,
-        app: &App,
-        sent: Result<(), Fault>,
-    ) -> Option<Self> {
+    fn end(self, py: Python<'_>, shim: &Shim, app: &App, sent: Result<(), Fault>) -> Option<Self> {
         let Self { response, iterable, .. } = self;
         if let Err(fault) = sent {
-            let shown = say(py, runtime, app, fault).is_some_and(|report| {
-                debug::show(py, runtime, response.exchange(), &response, &report)
+            let shown = say(py, shim, app, fault).is_some_and(|report| {
+                debug::show(py, shim, response.exchange(), &response, &report)
             });
             if !shown {
                 response.fail(py);
@@ -185,7 +180,7 @@ impl Rest {
             app.say_dropped(py, &dropped);
         }
         if let Some(iterable) = iterable {
-            close(py, runtime, app, iterable.bind(py));
+            close(py, shim, app, iterable.bind(py));
         }
         Self::of(py, response)
     }
@@ -195,7 +190,7 @@ impl Rest {
 /// not all.
 fn begin(
     py: Python<'_>,
-    runtime: &Runtime,
+    wsgi: &Prepared,
     app: &App,
     response: &Response,
     iterable: &Bound<'_, PyAny>,
@@ -214,7 +209,7 @@ fn begin(
         }
         total(tuple.iter())
     } else if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>() {
-        if let Some(part) = wrapper.get().part(py, runtime)? {
+        if let Some(part) = wrapper.get().part(py, &wsgi.real_file)? {
             say_cut(py, app, response.send_file(py, part)?);
             finish(py, response)?;
             return Ok(None);
@@ -301,33 +296,7 @@ fn bytes_of<'a, 'py>(block: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBy
     })
 }
 
-/// A block as the event loop can have it: small ones are copied, a large one is kept alive.
-pub(super) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
-    struct Owner {
-        _object: Py<PyBytes>,
-        start: *const u8,
-        len: usize,
-    }
-
-    // SAFETY: a bytes object never changes, and the reference keeps it where it is.
-    unsafe impl Send for Owner {}
-
-    impl AsRef<[u8]> for Owner {
-        fn as_ref(&self) -> &[u8] {
-            // SAFETY: the pointer and the length are those of the object that is held.
-            unsafe { std::slice::from_raw_parts(self.start, self.len) }
-        }
-    }
-
-    let slice = bytes.as_bytes();
-    if slice.len() < SHARED_FROM {
-        return Bytes::copy_from_slice(slice);
-    }
-    let object = bytes.clone().unbind();
-    Bytes::from_owner(Owner { _object: object, start: slice.as_ptr(), len: slice.len() })
-}
-
-fn close(py: Python<'_>, runtime: &Runtime, app: &App, iterable: &Bound<'_, PyAny>) {
+fn close(py: Python<'_>, shim: &Shim, app: &App, iterable: &Bound<'_, PyAny>) {
     // These have no `close`; to ask them for one would cost an AttributeError.
     if iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyTuple>() {
         return;
@@ -338,20 +307,20 @@ fn close(py: Python<'_>, runtime: &Runtime, app: &App, iterable: &Bound<'_, PyAn
         Err(error) => Err(error),
     };
     if let Err(error) = closed {
-        if is_cancelled(py, runtime, app, &error) {
+        if is_cancelled(py, shim, app, &error) {
             return;
         }
         let what = format!("application \"{}\": close() raised", app.target);
-        logging::exception(py, runtime, &what, &error);
+        logging::exception(py, shim, &what, &error);
     }
 }
 
 /// Says in the log what is wrong; gives back what can be shown of it.
-fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) -> Option<String> {
+fn say(py: Python<'_>, shim: &Shim, app: &App, fault: Fault) -> Option<String> {
     match fault {
         // nginx says it, at its level.
         Fault::Gone => None,
-        Fault::Raised(error) if is_cancelled(py, runtime, app, &error) => None,
+        Fault::Raised(error) if is_cancelled(py, shim, app, &error) => None,
         Fault::Raised(error) if error.is_instance_of::<ClientGone>(py) => {
             let text = format!("application \"{}\": {}", app.target, error.value(py));
             logging::write(py, Level::Info, &text);
@@ -360,12 +329,12 @@ fn say(py: Python<'_>, runtime: &Runtime, app: &App, fault: Fault) -> Option<Str
         // What an application makes of it: the client is to blame for that as well.
         Fault::Raised(error) if comes_of_client(py, &error) => {
             let what = format!("application \"{}\" raised, for its client is gone", app.target);
-            logging::exception_at(py, runtime, Level::Info, &what, &error);
+            logging::exception_at(py, shim, Level::Info, &what, &error);
             None
         }
         Fault::Raised(error) => {
             let what = format!("application \"{}\" raised", app.target);
-            Some(logging::exception(py, runtime, &what, &error))
+            Some(logging::exception(py, shim, &what, &error))
         }
         Fault::Broken(what) => {
             let text = format!("application \"{}\" {what}", app.target);
@@ -384,8 +353,8 @@ fn comes_of_client(py: Python<'_>, error: &PyErr) -> bool {
 
 /// Was the application interrupted by `wsgi_client_abort cancel`? That is said here, as nginx says that a
 /// client is gone.
-fn is_cancelled(py: Python<'_>, runtime: &Runtime, app: &App, error: &PyErr) -> bool {
-    let cancelled = error.is_instance(py, runtime.disconnected.bind(py));
+fn is_cancelled(py: Python<'_>, shim: &Shim, app: &App, error: &PyErr) -> bool {
+    let cancelled = error.is_instance(py, shim.disconnected.bind(py));
     if cancelled {
         let text = format!(
             "application \"{}\" was interrupted with ClientDisconnected (wsgi_client_abort cancel)",

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyAssertionError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::block::share;
 use super::input;
-use super::native;
-use super::output::share;
+use super::native::{text, type_name};
 use super::response::{Response, Start, Unsent};
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::Overflow;
@@ -225,24 +225,4 @@ pub(super) fn fields(pairs: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<Field
         fields.push((name.to_vec(), header::trim(value).to_vec()));
     }
     Ok(fields)
-}
-
-/// The latin-1 bytes of a `str`.
-fn text<'a>(value: &'a Bound<'_, PyAny>, what: &str) -> PyResult<&'a [u8]> {
-    let text = value.cast::<PyString>().map_err(|_| {
-        PyTypeError::new_err(format!(
-            "{what} must be a str, not {} (PEP 3333, \"A Note On String Types\")",
-            type_name(value)
-        ))
-    })?;
-    native::encode(text).ok_or_else(|| {
-        let shown = text.repr().map(|repr| repr.to_string()).unwrap_or_default();
-        PyValueError::new_err(format!(
-            "{what} holds a character outside latin-1: {shown} (PEP 3333, \"A Note On String Types\")"
-        ))
-    })
-}
-
-pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map(|name| name.to_string()).unwrap_or_default()
 }
