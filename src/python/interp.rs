@@ -9,7 +9,7 @@ use pyo3::ffi;
 use super::builtin::_pywsgi;
 use crate::bridge::config::PythonConfig;
 
-/// An initialised interpreter, which this thread has let go of. The thread is Python's main thread.
+/// An initialised interpreter, from which this thread is detached. The thread is Python's main thread.
 pub(super) struct Interpreter {
     main: *mut ffi::PyThreadState,
 }
@@ -18,90 +18,103 @@ impl Interpreter {
     /// Initialises the interpreter of this process, once. An error is a sentence for the log.
     pub(super) fn start(config: &PythonConfig) -> Result<Self, String> {
         pyo3::append_to_inittab!(_pywsgi);
-        // SAFETY: nothing of Python runs in this process before; the two structures are initialised
-        // before they are used, and this thread keeps what Py_InitializeFromConfig attaches it to.
-        unsafe {
-            let mut pre = std::mem::zeroed::<ffi::PyPreConfig>();
-            ffi::PyPreConfig_InitPythonConfig(&raw mut pre);
-            pre.utf8_mode = 1;
-            // nginx has cleared LANG and LC_*, or the user has set them by python_env.
-            pre.coerce_c_locale = 0;
-            check(ffi::Py_PreInitialize(&raw const pre))?;
-
-            let mut python = std::mem::zeroed::<ffi::PyConfig>();
-            ffi::PyConfig_InitPythonConfig(&raw mut python);
-            let initialized = fill(&mut python, config)
-                .and_then(|()| check(ffi::Py_InitializeFromConfig(&raw const python)));
-            ffi::PyConfig_Clear(&raw mut python);
-            initialized?;
-            Ok(Self { main: ffi::PyEval_SaveThread() })
-        }
+        pre_initialize()?;
+        let config = Config::of(config)?;
+        // SAFETY: Python is pre-initialised, and the structure is initialised.
+        check(unsafe { ffi::Py_InitializeFromConfig(&raw const config.0) })?;
+        // SAFETY: the line above has attached this thread.
+        let main = unsafe { ffi::PyEval_SaveThread() };
+        Ok(Self { main })
     }
 
-    /// Finalises. On the thread that has started it, with no other thread of Python left.
+    /// Finalises. On the thread that has started it, with no other thread of Python left. False if Python could not
+    /// write all of its output.
     pub(super) fn finalize(self) -> bool {
-        // SAFETY: `start` saved this thread's state; nobody is attached with it.
-        unsafe {
-            ffi::PyEval_RestoreThread(self.main);
-            ffi::Py_FinalizeEx() == 0
-        }
+        // SAFETY: `start` saved this thread's state, and nobody is attached with it.
+        unsafe { ffi::PyEval_RestoreThread(self.main) };
+        // SAFETY: attached, on Python's main thread.
+        unsafe { ffi::Py_FinalizeEx() == 0 }
     }
 }
 
-/// # Safety
-///
-/// `python` is initialised, Python pre-initialised.
-unsafe fn fill(python: &mut ffi::PyConfig, config: &PythonConfig) -> Result<(), String> {
-    // Signals are nginx's; its command line is not Python's.
-    python.install_signal_handlers = 0;
-    python.parse_argv = 0;
-    // What the one who started nginx has installed for himself is not the workers'.
-    python.user_site_directory = 0;
-    let python3 = match &config.home {
-        Some(home) => Some(home.join("bin/python3")),
-        // Not `python_executable`: that is for those who start another Python.
-        None => option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from),
-    };
-    // SAFETY: fields of `python`, which the caller has initialised.
-    unsafe {
+fn pre_initialize() -> Result<(), String> {
+    // SAFETY: all fields are numbers.
+    let mut config: ffi::PyPreConfig = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is this function's own.
+    unsafe { ffi::PyPreConfig_InitPythonConfig(&raw mut config) };
+    config.utf8_mode = 1;
+    // nginx has cleared LANG and LC_*, or the user has set them by python_env.
+    config.coerce_c_locale = 0;
+    // SAFETY: the structure is initialised; nothing of Python has run in this process.
+    check(unsafe { ffi::Py_PreInitialize(&raw const config) })
+}
+
+/// An initialised PyConfig. Python is pre-initialised.
+struct Config(ffi::PyConfig);
+
+impl Config {
+    fn of(config: &PythonConfig) -> Result<Self, String> {
+        let mut python = Self::new();
+        // nginx handles the signals, and its command line is not Python's.
+        python.0.install_signal_handlers = 0;
+        python.0.parse_argv = 0;
+        // Workers do not import what the user who starts nginx has installed in his home.
+        python.0.user_site_directory = 0;
+        let python3 = match &config.home {
+            Some(home) => Some(home.join("bin/python3")),
+            // Not `python_executable`, which is sys.executable alone: what starts another Python.
+            None => option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from),
+        };
         // CPython works out everything else from the executable, pyvenv.cfg included.
         if let Some(python3) = &python3 {
-            set(python, |python| &raw mut python.executable, python3)?;
-            set(python, |python| &raw mut python.program_name, python3)?;
+            python.set(|python| &mut python.executable, python3)?;
+            python.set(|python| &mut python.program_name, python3)?;
         }
         match &config.home {
             Some(home) if !home.join("pyvenv.cfg").exists() => {
-                set(python, |python| &raw mut python.home, home)
+                python.set(|python| &mut python.home, home)?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(python)
+    }
+
+    fn new() -> Self {
+        // SAFETY: all fields are numbers, or pointers that may be null.
+        let mut python: ffi::PyConfig = unsafe { std::mem::zeroed() };
+        // SAFETY: the structure is this function's own.
+        unsafe { ffi::PyConfig_InitPythonConfig(&raw mut python) };
+        Self(python)
+    }
+
+    fn set(
+        &mut self,
+        field: fn(&mut ffi::PyConfig) -> &mut *mut libc::wchar_t,
+        value: &Path,
+    ) -> Result<(), String> {
+        let text = CString::new(value.as_os_str().as_bytes())
+            .map_err(|_| format!("\"{}\" holds a NUL", value.display()))?;
+        let field = &raw mut *field(&mut self.0);
+        // SAFETY: the structure is initialised, and the field is one of its strings; the text is copied.
+        check(unsafe { ffi::PyConfig_SetBytesString(&raw mut self.0, field, text.as_ptr()) })
     }
 }
 
-/// # Safety
-///
-/// `field` names a field of `python`, which is initialised.
-unsafe fn set(
-    python: &mut ffi::PyConfig,
-    field: impl Fn(&mut ffi::PyConfig) -> *mut *mut libc::wchar_t,
-    value: &Path,
-) -> Result<(), String> {
-    let text = CString::new(value.as_os_str().as_bytes())
-        .map_err(|_| format!("\"{}\" holds a NUL", value.display()))?;
-    let field = field(python);
-    // SAFETY: the caller's; the text is copied.
-    check(unsafe { ffi::PyConfig_SetBytesString(python, field, text.as_ptr()) })
+impl Drop for Config {
+    fn drop(&mut self) {
+        // SAFETY: `new` has initialised it; CPython has copied what it keeps.
+        unsafe { ffi::PyConfig_Clear(&raw mut self.0) };
+    }
 }
 
 fn check(status: ffi::PyStatus) -> Result<(), String> {
-    // SAFETY: a status that CPython has just returned; its texts are static.
-    unsafe {
-        if ffi::PyStatus_Exception(status) == 0 {
-            return Ok(());
-        }
-        if status.err_msg.is_null() {
-            return Err(format!("it exited with code {}", status.exitcode));
-        }
-        Err(CStr::from_ptr(status.err_msg).to_string_lossy().into_owned())
+    // SAFETY: CPython has just returned the status, and this function reads it alone.
+    if unsafe { ffi::PyStatus_Exception(status) } == 0 {
+        return Ok(());
     }
+    if status.err_msg.is_null() {
+        return Err(format!("it exited with code {}", status.exitcode));
+    }
+    // SAFETY: the texts of a status are static, and end in NUL.
+    Err(unsafe { CStr::from_ptr(status.err_msg) }.to_string_lossy().into_owned())
 }
