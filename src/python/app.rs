@@ -1,13 +1,13 @@
 //! The applications of a worker: each is imported once, and again only after a failure.
 //!
-//! A failed import is tried again by the next request after a file that it concerns has changed, or after a
-//! pause, because its cause may lie elsewhere: a database that did not answer. [`imports`](super::imports) does it, on
-//! another thread than the request's, one attempt at a time for an application. The request that begins the
-//! attempt waits for it at the [gate](crate::bridge::gate). After a change the others wait as well, for what
-//! they would be told is no longer true; after a pause they are answered 500 at once.
+//! The next request tries a failed import again if one of the files concerned has changed. It also does so after a
+//! pause, because the cause may lie elsewhere, such as in a database that did not answer. [`imports`](super::imports)
+//! runs the attempt on another thread than the request's, one at a time for each application. The request that begins
+//! the attempt waits for it at the [gate](crate::bridge::gate). After a change the other requests wait, too, because
+//! the old failure may no longer be true; after a pause they are answered 500 at once.
 //!
-//! An import that has killed the worker ([`crate::bridge::marks`]) is put off in the next one as if it had failed
-//! there. After one such death the others wait as well, as at a worker's start.
+//! An import that has killed the worker ([`crate::bridge::marks`]) is put off in the next worker, as if it had failed
+//! there. After one such death the other requests wait, too, as at a worker's start.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -46,9 +46,9 @@ struct Failure {
     /// The traceback that is in the log.
     said: String,
     attempts: Attempts,
-    /// Another attempt is on its way.
+    /// Another attempt has begun, for this reason.
     running: Option<Why>,
-    /// One worker has died of the import, and only one: the cause may have been another.
+    /// The import has killed one worker, and only one, so the cause may have been another.
     died_once: bool,
 }
 
@@ -66,9 +66,9 @@ enum Why {
 /// What becomes of a request at its application.
 pub(super) enum Admission<'a> {
     Ready(&'a Py<PyAny>),
-    /// The application is imported once more; the request comes again after that.
+    /// The application is imported once more; the request is run again after that.
     Waits,
-    /// The same, and the caller has it imported: nobody does yet.
+    /// The same, but the caller must start the import.
     Begins,
     /// The application could not be imported.
     Refused,
@@ -98,8 +98,7 @@ impl App {
         })
     }
 
-    /// Imports it, on the one thread that does so now; a failure is in the log. The gate is to be opened
-    /// after that.
+    /// Imports it, and logs a failure. One thread at a time calls this, and opens the gate afterwards.
     pub(super) fn load(&self, py: Python<'_>, shim: &Shim) {
         let began = Instant::now();
         let _importing = logging::begin(About::App(self.at));
@@ -125,7 +124,7 @@ impl App {
         failure.running = None;
     }
 
-    /// The last worker died while it imported the application: as if an attempt of this one had failed.
+    /// The last worker died while it imported the application. This counts as a failed attempt of this worker.
     pub(super) fn put_off(&self, py: Python<'_>, shim: &Shim, died: Died) {
         let Died { times, process, pause } = died;
         let is_first = times == 1;
@@ -175,7 +174,7 @@ impl App {
 
     fn fail(&self, py: Python<'_>, shim: &Shim, began: Instant, error: &PyErr) {
         let report = logging::traceback(py, shim, error);
-        // Where the loader itself is broken, better too often than never.
+        // If the loader itself fails, too many attempts are better than none.
         let passing = self.loader.getattr(py, "may_pass").and_then(|passing| passing.is_truthy(py));
         let passing = passing.unwrap_or(true);
         let first = {
@@ -186,7 +185,7 @@ impl App {
                 failure.attempts.renew();
             }
             failure.attempts.fail(began, now, passing);
-            // A further attempt after a pause is said by `refuse`, once a minute.
+            // `refuse` logs further attempts after a pause, once a minute.
             let first = failure.running != Some(Why::Due);
             failure.died_once = false;
             if first {
@@ -212,7 +211,7 @@ impl App {
         self.failure().report.clone()
     }
 
-    /// The callable for `exchange`, unless its import has failed and is tried again, or not.
+    /// What becomes of `exchange` at the application.
     pub(super) fn admit(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> Admission<'_> {
         match self.callable.get() {
             Some(callable) => Admission::Ready(callable),
@@ -239,9 +238,9 @@ impl App {
         let Some(why) = why else { return self.refuse(py) };
         let begins = {
             let mut failure = self.failure();
-            // Under the lock: who imports takes `running` back before it opens the gate.
+            // Under the lock: the importing thread resets `running` before it opens the gate.
             match failure.running {
-                // It has ended meanwhile.
+                // The attempt has ended meanwhile.
                 None if running.is_some() || self.callable.get().is_some() => false,
                 None => {
                     failure.running = Some(why);
@@ -270,7 +269,7 @@ impl App {
             .unwrap_or(true)
     }
 
-    /// A request is answered 500. That is said once a minute.
+    /// A request is answered 500. Logs that once a minute.
     fn refuse(&self, py: Python<'_>) -> Admission<'_> {
         let (happened, report, said_before) = {
             let mut failure = self.failure();
@@ -300,7 +299,7 @@ impl App {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says once for each reason that a header is not sent.
+    /// Logs, once for each reason, that a header is not sent.
     pub(super) fn say_dropped(&self, py: Python<'_>, dropped: &Dropped) {
         let said = match dropped {
             Dropped::HopByHop(_) => &self.hop_by_hop_said,
@@ -313,7 +312,7 @@ impl App {
     }
 }
 
-/// The seconds since then, to two digits.
+/// The seconds since then, with one or two decimals.
 fn seconds(began: Instant) -> String {
     let seconds = began.elapsed().as_secs_f64();
     if seconds < 1.0 { format!("{seconds:.2}") } else { format!("{seconds:.1}") }

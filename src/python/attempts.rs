@@ -1,15 +1,15 @@
-//! When a failed import is tried again, and how often its failure is said.
+//! When a failed import is tried again, and how often its failure is logged.
 
 use std::time::{Duration, Instant};
 
-/// What is known of an application's failed imports.
+/// The failed imports of an application.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     failed: u32,
     pause: Duration,
     /// When another attempt may succeed with the same files; `None`: never.
     due: Option<Instant>,
-    /// When the failure was last said.
+    /// When the failure was last logged.
     said: Option<Instant>,
     /// What has happened since then.
     unsaid: Happened,
@@ -17,7 +17,7 @@ pub(super) struct Attempts {
     refused: u64,
 }
 
-/// What has happened since a failure was last said.
+/// What has happened since a failure was last logged.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Happened {
     pub(super) requests: u64,
@@ -26,8 +26,8 @@ pub(super) struct Happened {
 }
 
 impl Attempts {
-    /// An attempt that `began` then has failed. It may succeed later with the same files if `passing`. The
-    /// pause is at least as long as the attempt, so that a slow one takes half of the time at most.
+    /// An attempt that `began` then has failed. If `passing`, it may succeed later with the same files. The pause is
+    /// at least as long as the attempt, so that slow attempts take at most half of the time.
     pub(super) fn fail(&mut self, began: Instant, now: Instant, passing: bool) {
         self.failed = self.failed.saturating_add(1);
         self.unsaid.attempts = self.unsaid.attempts.saturating_add(1);
@@ -36,19 +36,19 @@ impl Attempts {
         self.due = passing.then(|| now + pause);
     }
 
-    /// The next attempt is at that time, or later: the last one has ended its worker.
+    /// The next attempt is not before `due`, because the last one has killed its worker.
     pub(super) fn put_off(&mut self, due: Instant) {
         self.failed = self.failed.saturating_add(1);
         self.due = Some(due);
     }
 
-    /// The failure is said now.
+    /// The failure is logged now.
     pub(super) fn say(&mut self, now: Instant) {
         self.said = Some(now);
         self.unsaid = Happened::default();
     }
 
-    /// A file has changed: this is a new failure, if it is one, and the pause begins anew.
+    /// A file has changed: a further failure is a new one, with a short pause again.
     pub(super) fn renew(&mut self) {
         self.pause = Duration::ZERO;
     }
@@ -57,7 +57,7 @@ impl Attempts {
         self.due.is_some_and(|due| due <= now)
     }
 
-    /// A request is answered 500. Once a minute it is time to say so.
+    /// A request is answered 500. Returns what to log, once a minute.
     pub(super) fn refuse(&mut self, now: Instant) -> Option<Happened> {
         self.refused = self.refused.saturating_add(1);
         self.unsaid.requests = self.unsaid.requests.saturating_add(1);

@@ -1,4 +1,4 @@
-//! The attendant: a Python thread that runs no requests, and does at once what the event loop asks for.
+//! The attendant: a Python thread that runs no requests, so that it does at once what the event loop asks for.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use crate::bridge::executor::inline::Suspended;
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::tasks::Task;
 
-/// Starts the attendant, whose end is said by `ending`; `None` where that fails, and is in the log.
+/// Starts the attendant, which drops `ending` as it ends. `None` if that fails, which is logged.
 pub(super) fn start(runtime: &Arc<Runtime>, ending: Ending) -> Option<JoinHandle<()>> {
     let own_runtime = Arc::clone(runtime);
     let attend = move || {
@@ -50,7 +50,7 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
         let about =
             task.request().map_or(About::Worker, |exchange| About::Request(Arc::clone(exchange)));
         let _about = logging::begin(about);
-        // The log has a panic, and the next task comes.
+        // A panic is in the log; the next task follows.
         let _panicked = guard::run(|| attend(runtime, task));
     }
 }
@@ -66,7 +66,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task) {
         Task::Gone(exchange) => gone(runtime, &exchange),
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         Task::Resume(response) => finish(response),
-        // PyO3 gives back what was dropped meanwhile as a thread attaches.
+        // As a thread attaches PyO3 frees the objects that were dropped by threads that were not attached.
         Task::Collect => Python::attach(|_| ()),
         Task::Stop => {}
     }
@@ -80,7 +80,7 @@ fn finish(response: Box<dyn Suspended>) {
     }
 }
 
-/// The client of the request is gone, and its `wsgi_timeout` may be over.
+/// The client has left. Logs the application's stack if its `wsgi_timeout` is over.
 fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
     match exchange.time_left() {
         Some(Duration::ZERO) => {
@@ -99,7 +99,7 @@ fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
     }
 }
 
-/// The application is beyond its `wsgi_timeout`: where it is, and whether its pool has any thread left.
+/// The application is beyond its `wsgi_timeout`. Logs its stack, and whether its pool has a free thread left.
 fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
     if let Some(pool) = exchange.pool().filter(|_| exchange.set_overdue()) {
         let PoolConfig { name, threads, .. } = &pool.config;
@@ -110,7 +110,7 @@ fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
         let about = About::App(exchange.location.app);
         runtime.worker.events.log(LogLine { level: Level::Error, about, text });
     }
-    // Last: who keeps the interpreter's lock keeps the stack from the log as well.
+    // Last: if the application does not release the GIL, this does not come back.
     Python::attach(|py| log_stack(py, runtime, exchange));
 }
 
@@ -130,8 +130,8 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
     logging::write_about(py, Level::Error, &About::Request(Arc::clone(exchange)), &text);
 }
 
-/// Nobody waits for the request's response any more: has those called whom the application has asked to, and
-/// interrupts it where `wsgi_client_abort` says so.
+/// Nobody waits for the response any more. Has the `on_disconnect` callbacks called, and interrupts the application if
+/// `wsgi_client_abort` is `cancel`.
 fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
     if exchange.location.client_abort == ClientAbort::Cancel
         && exchange.gone() == Some(Gone::Client)
@@ -169,7 +169,7 @@ fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
     runtime.worker.events.log(LogLine { level, about, text });
 }
 
-/// Calls what waits for clients that have left, until nothing is left to call.
+/// Calls the `on_disconnect` callbacks of requests whose client has left, until there are none.
 fn call(runtime: &Arc<Runtime>) {
     while let Some(exchange) = runtime.worker.callers.next() {
         let calls = move || {
@@ -180,7 +180,7 @@ fn call(runtime: &Arc<Runtime>) {
                 drop(exchange);
             });
         };
-        // The log has a panic. The thread goes on, because it is counted.
+        // A panic is in the log. The thread goes on, because `Callers` counts it.
         let _panicked = guard::run(calls);
     }
 }

@@ -1,8 +1,8 @@
-//! A worker that an application ends: nginx is kept from never starting it again, and the log says who did it.
+//! An application ends its worker: the log says so, and the exit code is one after which nginx starts another.
 //!
-//! nginx's master does not start a worker again that has exited with code 2 (ngx_process_get_status). `os._exit` is
-//! guarded in the shim (_start.py); here is exit(3), whatever library calls it, and quick_exit(3). What nobody can
-//! see before it has happened is _exit(2) called from C, and the system call itself (a Go runtime's panic).
+//! nginx's master does not restart a worker that has exited with code 2 (`ngx_process_get_status`). The shim guards
+//! `os._exit` (_start.py). This file is about exit(3), whatever library calls it, and quick_exit(3). _exit(2) called
+//! from C and the system call itself (a Go runtime's panic) cannot be noticed before they end the process.
 
 use std::ffi::{c_int, c_void};
 
@@ -10,10 +10,10 @@ use super::fork;
 use super::logging;
 use super::sys;
 
-/// The code after which nginx does not start a worker again.
+/// The exit code after which nginx does not restart a worker.
 const NEVER_AGAIN: c_int = 2;
 
-/// The code that it has instead.
+/// The exit code that replaces it.
 const INSTEAD: c_int = 1;
 
 /// From here on exit(3) is watched in this process; not in its children.
@@ -22,12 +22,12 @@ pub(super) fn watch() {
     sys::on_quick_exit(at_quick_exit);
 }
 
-/// What is left of exit(3) as it reaches this: the handlers that were registered before Python's start.
+/// exit(3) calls this after all handlers that were registered later, Python's among them.
 extern "C" fn at_exit(status: c_int, _: *mut c_void) {
     if !is_an_application() {
         return;
     }
-    // What wait(2) gives the master.
+    // As wait(2) gives it to the master.
     let code = status & 0xff;
     if code == NEVER_AGAIN {
         logging::write_last(&format!(
@@ -50,8 +50,8 @@ extern "C" fn at_quick_exit() {
     }
 }
 
-/// An application has closed a descriptor that it shares with nginx's thread, and with it any others perhaps: nothing
-/// wakes that thread any more. Nobody can mend this process.
+/// An application has closed the descriptor that wakes the event loop, and perhaps others of nginx's. The process
+/// cannot recover from that.
 pub(super) fn descriptor_lost() {
     logging::write_last(
         "descriptors of nginx's have been closed (os.closerange(), or os.close() of a number that is not the \
@@ -61,7 +61,7 @@ pub(super) fn descriptor_lost() {
     sys::exit_now(INSTEAD)
 }
 
-/// Is it an application that ends this process? It may be nginx itself (its workers exit with 0, and with 2 where
+/// Does an application end this process? It may also be nginx itself (its workers exit with 0, or with 2 if
 /// another module's start has failed), or a child.
 fn is_an_application() -> bool {
     // A process's first thread is nginx's.

@@ -1,7 +1,7 @@
 //! Children that an application forks: is this process one?
 //!
-//! A child has a copy of all this, and nobody on the other side: no event loop takes its messages, no other thread
-//! runs. [`child`](super::child) ends it when it leaves the application.
+//! A child has a copy of the worker's memory, but only the thread that has forked: no event loop takes its messages.
+//! [`child`](super::child) ends it when it leaves the application.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +9,7 @@ use super::sys;
 
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// From here on [`is_child`] tells.
+/// Makes [`is_child`] work, from here on.
 pub(super) fn watch() {
     extern "C" fn in_child() {
         IS_CHILD.store(true, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What `threading` knows of threads that it has not started: their names, and `threading.settrace` and
-//! `threading.setprofile` for them.
+//! Names for `threading`, and the functions of `threading.settrace` and `threading.setprofile`, for threads that
+//! Python has not started.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,14 +8,14 @@ use pyo3::prelude::*;
 use super::logging;
 use super::shim::Shim;
 
-/// How often one of them has been called.
+/// How often `threading.settrace` or `threading.setprofile` has been called.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 pub(super) fn changed() {
     CALLS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What a thread has of them.
+/// What one thread has of them.
 #[derive(Default)]
 pub(super) struct Hooks {
     /// The name that `threading` shows, without its number.
@@ -29,9 +29,9 @@ impl Hooks {
         Self { name: Some(name), seen: None }
     }
 
-    /// Before an application runs on this thread: takes on what has been set since. `threading` knows the thread
-    /// from its first request on, and not before: while an application is imported there is no thread but those
-    /// that it has started, as elsewhere.
+    /// Before an application runs on this thread: sets what has changed since its last request. `threading` knows
+    /// the thread from its first request on, and not before: while an application is imported it sees no threads but
+    /// those that it has started, as with other servers.
     #[inline]
     pub(super) fn take_on(&mut self, py: Python<'_>, shim: &Shim) {
         let calls = CALLS.load(Ordering::Relaxed);

@@ -1,6 +1,5 @@
-//! The applications' imports: one after another on Python's main thread, where libraries that insist on it
-//! find it. One that takes long, or never ends, holds up only itself: the others are then imported on
-//! threads beside.
+//! The applications' imports. They run one after another on Python's main thread, because some libraries insist on
+//! it. If one takes long or never ends, the others are imported on further threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +17,7 @@ use crate::bridge::pipe::output::End;
 /// How long an import may hold up those behind it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Imports all applications; comes back when this thread has none left to do.
+/// Imports all applications. Returns when none is left for this thread.
 pub(super) fn run(runtime: &Arc<Runtime>) {
     for at in 0..runtime.apps.len() {
         put_off(runtime, at);
@@ -31,15 +30,15 @@ pub(super) fn run(runtime: &Arc<Runtime>) {
     import_rest(runtime, &next);
 }
 
-/// Main thread: imports what is tried again.
+/// Main thread: imports the applications in the queue.
 pub(super) fn serve(runtime: &Runtime) {
     while let Some(at) = runtime.imports.next() {
         import(runtime, at);
     }
 }
 
-/// Any thread, even the event loop's: has application `at`, whose gate is closed, imported once more. On the
-/// main thread, unless that is busy with another import.
+/// Any thread, even the event loop's: has application `at`, whose gate is closed, imported once more. It is imported
+/// on the main thread, or, if that is busy with another import, on a thread of its own.
 pub(super) fn import_again(runtime: &Arc<Runtime>, at: usize) {
     if runtime.imports.give_to_main(at) {
         return;
@@ -65,8 +64,8 @@ fn import_rest(runtime: &Runtime, next: &AtomicUsize) {
     }
 }
 
-/// An import that has killed the last worker waits for a request after its pause, lest this one dies as well
-/// before it has served the other applications. Until then its requests are answered 500.
+/// An import that has killed the last worker is not run at the start: this worker would die, too, before it has
+/// served the other applications. Until a request after the pause begins it, its requests are answered 500.
 fn put_off(runtime: &Runtime, at: usize) {
     let (Some(app), Some(died)) = (runtime.apps.get(at), runtime.worker.marks.died(at)) else {
         return;
@@ -78,7 +77,7 @@ fn put_off(runtime: &Runtime, at: usize) {
     open_gate(runtime, at);
 }
 
-/// Imports one application. Whatever happens, its requests go on afterwards.
+/// Imports one application, and opens its gate whatever happens.
 fn import(runtime: &Runtime, at: usize) {
     let Some(app) = runtime.apps.get(at) else { return };
     let load = || {
@@ -103,7 +102,7 @@ fn open_gate(runtime: &Runtime, at: usize) {
     }
 }
 
-/// Starts one more importer whenever no import has begun for a while.
+/// Starts a further importing thread each time that no import has begun for [`PATIENCE`].
 fn help(runtime: &Arc<Runtime>, next: &Arc<AtomicUsize>) {
     let mut before = next.load(Ordering::Relaxed);
     while before < runtime.apps.len() {
@@ -117,11 +116,11 @@ fn help(runtime: &Arc<Runtime>, next: &Arc<AtomicUsize>) {
     }
 }
 
-/// Starts a thread; false where that fails, and is in the log.
+/// Starts a thread. False if that fails, which is logged.
 fn beside(runtime: &Runtime, work: impl FnOnce() + Send + 'static) -> bool {
     let Err(error) = spawn("pywsgi-import", STACK, work) else { return true };
     let text = format!("a thread for the applications' imports cannot be started: {error}");
-    // Not waited for: it may be the event loop that asks.
+    // Without waiting: the event loop may be the caller.
     let _full =
         runtime.worker.events.try_log(LogLine { level: Level::Alert, about: About::Worker, text });
     false

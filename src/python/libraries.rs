@@ -5,10 +5,10 @@
 //! (Pillow's libavif, psycopg2's libcrypto) would get nginx's in their place, of another version. With
 //! RTLD_DEEPBIND a library looks into itself and what it is linked with first.
 //!
-//! That includes the C library: who has replaced a part of it is passed over. So it must not be done where `malloc`
-//! is another one (jemalloc or AddressSanitizer, by LD_PRELOAD or linked with nginx): what the one allocates, as
-//! strdup(3) does, would be freed by the other. Nor where the linker has copied `environ` into nginx's executable,
-//! as it does without -fPIC (R_X86_64_COPY): the original is null.
+//! That includes the C library, so that a replacement of a part of it is not found. It must not be done if `malloc`
+//! is another one (jemalloc or AddressSanitizer, by LD_PRELOAD or linked with nginx): what one allocates, as
+//! strdup(3) does, the other would free. Nor if the linker has copied `environ` into nginx's executable, as it does
+//! without -fPIC (R_X86_64_COPY): the original is null.
 
 use pyo3::prelude::*;
 
@@ -16,7 +16,7 @@ use super::logging;
 use super::sys;
 use crate::bridge::log::Level;
 
-/// Asks for that with the modules that are imported from here on; says in the log where it cannot be.
+/// Has extension modules loaded with RTLD_DEEPBIND from here on. Logs if that cannot be done.
 pub(super) fn find_own_first(py: Python<'_>) -> PyResult<()> {
     let os = py.import("os")?;
     // Not every C library has it.

@@ -23,9 +23,9 @@ thread_local! {
 
 static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
 
-/// Lines go to this worker's event loop from now on.
+/// From now on lines go to this worker's event loop.
 pub(super) fn connect(worker: &Arc<Worker>) {
-    // A process has one worker; a second call would bring the same.
+    // A process has one worker: a second call brings the same.
     let _first = WORKER.set(Arc::clone(worker));
 }
 
@@ -124,7 +124,7 @@ pub(super) fn write_panic(panicked: &Panicked) {
     }
 }
 
-/// The last line of a worker: its event loop will not come to writing it.
+/// The last line of a worker, written at once: the event loop will not get to it.
 pub(super) fn write_last(what: &str) {
     write_directly(&format!(
         "{time} [error] {pid}#{pid}: {what}{}",
@@ -134,7 +134,7 @@ pub(super) fn write_last(what: &str) {
     ));
 }
 
-/// Logs an exception with its traceback, and gives that back.
+/// Logs an exception with its traceback, and returns that.
 pub(super) fn exception(py: Python<'_>, shim: &Shim, what: &str, error: &PyErr) -> String {
     exception_at(py, shim, Level::Error, what, error)
 }
@@ -174,7 +174,7 @@ fn send(py: Python<'_>, line: LogLine) {
     py.detach(|| worker.events.log(line));
 }
 
-/// Gives the line to the event loop; a child, which has none, writes it. The line comes back if there is no room.
+/// Gives the line to the event loop, or returns it if the queue has no room. A child has no event loop, and writes it.
 fn try_send(line: LogLine) -> Result<(), LogLine> {
     if fork::is_child() {
         let (level, text, child) = (line.level, line.text, std::process::id());
@@ -191,8 +191,8 @@ fn write_past_queue(line: &LogLine) {
     write_directly(&format!("[{:?}] {}: {}", line.level, std::process::id(), line.text));
 }
 
-/// Writes to the standard error of nginx's processes, which is its error log.
+/// Writes to the standard error, which in nginx's processes is its error log.
 fn write_directly(text: &str) {
-    // If that cannot be written there is nobody left to be told.
+    // If that fails there is no other place for it.
     let _lost = writeln!(std::io::stderr(), "{text}");
 }

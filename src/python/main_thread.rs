@@ -27,14 +27,14 @@ use crate::bridge::panics;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::{Stopped, Worker};
 
-/// Starts the main thread of a worker; it starts all else. The caller has blocked the signals that are nginx's.
+/// Starts the main thread of a worker, which starts all others. The caller has blocked the signals that nginx uses.
 pub(crate) fn start(worker: &Arc<Worker>) -> io::Result<()> {
     logging::connect(worker);
     let own = Arc::clone(worker);
     spawn("pywsgi-main", STACK, move || run(&own)).map(drop)
 }
 
-/// A panic on this thread leaves nothing waiting: what it has not opened is opened as broken.
+/// If this thread panics no request waits for ever: the gates are opened, and requests are answered 500.
 fn run(worker: &Arc<Worker>) {
     let begun = panics::catch(|| begin(worker));
     let (interpreter, runtime) = match begun.unwrap_or_else(|panicked| Err(panicked.to_string())) {
@@ -56,7 +56,7 @@ fn run(worker: &Arc<Worker>) {
     });
     let broken = served.err().map(|panicked| set_broken(worker, &panicked.to_string()));
     match attendant {
-        // It ends when the worker stops. A panic is in the log of the panicking thread; the end is the same.
+        // It ends when the worker stops. If it has panicked, it has logged that, and nothing changes here.
         Some(attendant) => drop(attendant.join()),
         None if broken.is_some() => await_stop(worker),
         None => {}
@@ -103,7 +103,7 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
     Ok((interpreter, runtime))
 }
 
-/// What runs here, in the log.
+/// Logs the versions and the home.
 fn introduce(py: Python<'_>, worker: &Worker) {
     let python = py.version_info();
     let home = match &worker.config.python.home {
@@ -121,16 +121,16 @@ fn introduce(py: Python<'_>, worker: &Worker) {
     logging::write(py, Level::Notice, &text);
 }
 
-/// Gives Python's threads a umask and a current directory of their own, apart from the event loop's: nginx's
-/// umask is 0, for it sets the mode of each file it makes. The threads that this one starts share them. A container
-/// may refuse that; then the umask is set for the whole worker, so that no file is made for everybody to write.
+/// Gives Python's threads a umask and a current directory apart from the event loop's. nginx's umask is 0, because it
+/// sets the mode of each file that it makes. The threads that this one starts share them. If a container refuses that,
+/// the umask is set for the whole worker: applications must not make files that everybody may write.
 fn set_umask(umask: u32) -> io::Result<()> {
     let unshared = sys::unshare_directory();
     sys::set_umask(umask);
     unshared
 }
 
-/// Python did not start: nginx goes on without it, and its requests are answered.
+/// Python did not start. nginx goes on without it, and requests are answered 500.
 fn fail(worker: &Worker, what: &str) {
     set_broken(worker, what);
     await_stop(worker);
@@ -145,15 +145,15 @@ fn set_broken(worker: &Worker, what: &str) {
     }
 }
 
-/// Nobody else takes the event loop's tasks.
+/// Takes the event loop's tasks, and drops them, until the worker stops: there is no attendant.
 fn await_stop(worker: &Worker) {
     while !matches!(worker.tasks.next(), Task::Stop) {}
 }
 
-/// Ends Python, as far as that can be done: the event loop has a limit for it.
+/// Ends Python as far as possible. The event loop waits for that only so long (`python_finalize`).
 fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
     let python = &worker.config.python;
-    // Half of the time for the threads, so that `atexit` has the other half.
+    // Half of the time is for the threads, the other half for `atexit`.
     let patience = python.finalize_timeout / 2;
     let ended = worker.wait_ended(patience);
     if !python.finalize {
@@ -190,9 +190,9 @@ fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
     }
 }
 
-/// While Python's end is waited for: after a while, says in the log which threads it waits for.
+/// Logs which threads Python's end waits for, if it takes long.
 struct Watch {
-    /// It is over as this is dropped.
+    /// Python has ended when this is dropped.
     over: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -209,7 +209,7 @@ impl Watch {
             }
             Python::attach(|_| drop(runtime));
         };
-        // Without it the worker ends as well.
+        // If it cannot be started the worker still ends; only the log lines are missing.
         Self { over: Some(over), thread: spawn("pywsgi-watch", STACK, watch).ok() }
     }
 }

@@ -1,13 +1,13 @@
-//! What is said once.
+//! Messages that are logged once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether it has been said in this process.
+/// Whether a message has been logged in this process.
 #[derive(Default)]
 pub(super) struct Once(AtomicBool);
 
 impl Once {
-    /// True for the first who asks.
+    /// True for the first call.
     pub(super) fn first(&self) -> bool {
         !self.0.swap(true, Ordering::Relaxed)
     }

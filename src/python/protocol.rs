@@ -1,6 +1,6 @@
 //! The protocols in which applications are called: the one place that names them.
 //!
-//! Who runs an application ([`run`](super::run)) knows these types alone. A second protocol is a second field of
+//! The files that run applications ([`run`](super::run)) know these types alone. A second protocol is a second field of
 //! [`Protocols`] and [`Kit`], a second variant of [`Suspended`], and a choice by the exchange's location in
 //! [`Protocols::call`] and [`Protocols::refuse`].
 
@@ -34,8 +34,8 @@ impl Protocols {
         Ok(Self { wsgi: wsgi::prepare(py, shim, apps)? })
     }
 
-    /// Calls `callable` for `exchange` and sends its response; inline, what is left of it comes back. Faults are in
-    /// the log.
+    /// Calls `callable` for `exchange`, and sends its response. Inline, the response may be suspended. Faults are
+    /// logged.
     pub(super) fn call(
         &self,
         py: Python<'_>,
@@ -66,7 +66,7 @@ impl Kit {
         Self { wsgi: wsgi::Kit::new() }
     }
 
-    /// The application has been left: forgets the request.
+    /// The application has returned: forgets the request.
     pub(super) fn release(&mut self, py: Python<'_>) {
         self.wsgi.release(py);
     }

@@ -1,4 +1,4 @@
-//! What all threads of a worker share of Python's side.
+//! What all of Python's threads in a worker share.
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ macro_rules! source {
     };
 }
 
-/// In the order in which they need each other.
+/// In the order in which they import each other.
 const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._log", c"pywsgi/_log.py", source!("_log.py")),
     (c"pywsgi._streams", c"pywsgi/_streams.py", source!("_streams.py")),

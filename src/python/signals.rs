@@ -1,10 +1,10 @@
 //! Signals for Python's handlers (`signal.signal`).
 //!
 //! CPython's C handler only sets a flag; the Python function runs on Python's main thread, when that next runs
-//! bytecode. So the signals that nginx has no use for are blocked on every thread, the event loop's included, but on
-//! Python's main thread while it waits in [`Until::wait`]: that is where each is delivered, and where its handler
-//! runs. It must not be delivered on the event loop's thread for another reason: a C handler that writes to a
-//! descriptor (`signal.set_wakeup_fd`, libev) means one of Python's descriptor table.
+//! bytecode. So all threads, the event loop's included, block the signals that nginx has no use for. Only Python's main
+//! thread unblocks them, while it waits in [`Until::wait`]: there each signal is delivered, and its handler runs. There
+//! is another reason not to deliver them to the event loop's thread: a C handler that writes to a descriptor
+//! (`signal.set_wakeup_fd`, libev) means one of Python's descriptor table.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ pub(super) struct Until {
     over: AtomicBool,
 }
 
-/// Says that it is over as it is dropped.
+/// Ends the wait when it is dropped.
 pub(super) struct Ending(pub(super) Arc<Until>);
 
 impl Drop for Ending {
@@ -34,8 +34,8 @@ impl Drop for Ending {
 }
 
 impl Until {
-    /// Python's main thread: until it is over, runs the handlers of `signals`, and `work` after each time that it
-    /// has been woken ([`wake_main`]).
+    /// Python's main thread: runs the handlers of `signals`, and `work` each time that it is woken ([`wake_main`]),
+    /// until an [`Ending`] is dropped.
     pub(super) fn wait(&self, shim: &Shim, signals: &[i32], work: impl Fn()) {
         let while_waiting = prepare(signals);
         loop {
@@ -73,17 +73,17 @@ fn prepare(signals: &[i32]) -> libc::sigset_t {
     set
 }
 
-/// Wakes Python's main thread, if it waits: it looks for signals whose handlers must run, and for work.
+/// Wakes Python's main thread if it waits. It then runs the handlers of signals, and its work.
 pub(super) fn wake_main() {
     let main = MAIN.load(Ordering::Acquire);
     if main != 0 {
-        // SAFETY: Python's main thread lives as long as the process: it ends after all others of Python's, or not
-        // at all, and nobody calls this afterwards.
+        // SAFETY: Python's main thread ends after all other threads of Python, or not at all, and nobody calls this
+        // afterwards.
         unsafe { libc::pthread_kill(main, wake_signal()) };
     }
 }
 
-/// Wakes Python's main thread; the shim's guard of `signal.signal` keeps applications from having it.
+/// The signal that wakes Python's main thread. The shim keeps applications from handling it (`signal.signal`).
 fn wake_signal() -> libc::c_int {
     libc::SIGRTMAX()
 }

@@ -1,4 +1,4 @@
-//! How a thread of Python's starts: guarded, and with a stack for signal handlers.
+//! Starts Python's threads: within the guard, and with a stack for signal handlers.
 
 use std::io;
 use std::ptr;
@@ -9,8 +9,7 @@ use super::guard;
 /// The C stack of Python's threads in bytes, as the system gives a process's first thread.
 pub(super) const STACK: usize = 8 << 20;
 
-/// Starts a thread; a panic of `act` is a line of the log. The caller blocks the signals that are nginx's, and so
-/// does the thread.
+/// Starts a thread. A panic of `act` is logged. The caller blocks the signals that nginx uses, so that the thread does.
 pub(super) fn spawn(
     name: &str,
     stack: usize,
@@ -18,18 +17,18 @@ pub(super) fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).stack_size(stack).spawn(move || {
         let _stack = SignalStack::new();
-        // The log has it.
+        // A panic is in the log.
         let _panicked = guard::run(act);
     })
 }
 
-/// A stack for the handlers of signals (sigaltstack(2)) of the calling thread: faulthandler gives one to the
-/// thread alone that enables it, and a handler of SIGSEGV needs one where the thread's own is used up.
+/// A stack for the signal handlers of the calling thread (sigaltstack(2)). A handler of SIGSEGV needs one if the
+/// thread's own stack is used up, and faulthandler gives one only to the thread that enables it.
 struct SignalStack {
     memory: *mut libc::c_void,
 }
 
-/// Bytes. What is not used of it costs no memory.
+/// Bytes of address space. Pages that are not used take no memory.
 const SIGNAL_STACK: usize = 64 << 10;
 
 impl SignalStack {

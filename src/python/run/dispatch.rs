@@ -66,7 +66,7 @@ pub(in crate::python) fn resume(
     suspended: Suspended,
 ) -> Option<Suspended> {
     let shim = &runtime.shim;
-    // Nobody interrupts an application that runs inline.
+    // An application that runs inline is not interrupted, so it needs no ident.
     on_behalf(py, shim, exchange, 0, || {
         if exchange.gone().is_some() {
             call_back(py, shim, exchange.take_on_gone());
@@ -112,10 +112,10 @@ fn follow_up(py: Python<'_>, shim: &Shim, exchange: &Exchange, callbacks: Vec<Ca
     exchange.followed_up();
 }
 
-/// Calls each; a child that one of them forks ends with that one.
+/// Calls each. If one of them forks, the child ends after it.
 pub(in crate::python) fn call_back(py: Python<'_>, shim: &Shim, callbacks: Vec<Callback>) {
     for callback in callbacks {
-        // A panic is in the log, and the next one is called.
+        // A panic is in the log; the next one follows.
         let _panicked = guard::run(|| callback.call());
         child::end_here(py, shim, None);
     }

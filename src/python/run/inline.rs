@@ -17,7 +17,7 @@ use crate::python::protocol::{Kit, Suspended};
 use crate::python::runtime::Runtime;
 use crate::python::{sys, thread_state};
 
-/// How the event loop calls Python. The runtime is the main thread's to end.
+/// How the event loop calls Python. It has a weak reference, because Python's main thread ends the runtime.
 pub(in crate::python) struct EventLoop {
     runtime: Weak<Runtime>,
     own: Mutex<Own>,
@@ -83,7 +83,7 @@ impl Inline for EventLoop {
         };
         keep_thread_state(runtime.worker.config.python.umask);
         Python::attach(|py| {
-            // Nobody else has it: there is one event loop.
+            // There is one event loop, so that nobody else holds the lock.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             let Own { kit, streak, hooks } = &mut *own;
             hooks.take_on(py, &runtime.shim);
@@ -139,7 +139,7 @@ impl inline::Suspended for Response {
     }
 }
 
-/// The event loop's thread has a Python thread state. It comes with its first request, and stays.
+/// The event loop's thread has a Python thread state, from its first request on.
 static KEPT: AtomicBool = AtomicBool::new(false);
 
 /// Does the event loop's thread count among Python's?

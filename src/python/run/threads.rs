@@ -16,8 +16,8 @@ use crate::python::protocol::Kit;
 use crate::python::runtime::Runtime;
 use crate::python::spawn::{self, STACK};
 
-/// Starts a thread that [`Pool::grow`] or [`Pool::take`] has counted. All signals are blocked in the
-/// caller, and so in the thread.
+/// Starts a thread that [`Pool::grow`] or [`Pool::take`] has counted. The caller blocks all signals, so that the
+/// thread does.
 pub(in crate::python) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
     let (level, text) = match start(runtime, pool) {
         Ok(()) => {
@@ -51,7 +51,7 @@ pub(in crate::python) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
             (Level::Alert, text)
         }
     };
-    // Not waited for: the caller may be attached.
+    // Without waiting: the caller may be attached.
     let _full = runtime.worker.events.try_log(LogLine { level, about: About::Worker, text });
 }
 
@@ -69,7 +69,7 @@ fn start(runtime: &Arc<Runtime>, pool: &Arc<Pool>) -> io::Result<()> {
     spawn::spawn(&name, stack, move || run(own_runtime, &own_pool)).map(drop)
 }
 
-/// Takes the thread off its pool should it unwind, and ends the request that it ran.
+/// If the thread unwinds, takes it off its pool, and ends the request that it ran.
 struct Membership<'p> {
     pool: &'p Arc<Pool>,
     tasks: &'p Tasks,
@@ -99,8 +99,8 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
         Membership { pool, tasks, turn: Turn::default(), exchange: None, ended: false };
     Python::attach(|py| {
         let seat = Seat::new();
-        // The thread keeps its Python thread state, and what the application has bound to it
-        // (threading.local), until it ends.
+        // Attached once: the thread keeps its Python thread state until it ends, and with it what the application
+        // has bound to it (threading.local).
         let ident = ident(py, &runtime);
         let mut kit = Kit::new();
         let mut checked = 0;
@@ -115,11 +115,12 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                     hooks.take_on(py, &runtime.shim);
                     let suspended = dispatch::run(py, &runtime, exchange, ident, &mut kit);
                     debug_assert!(suspended.is_none(), "only inline a response is suspended");
-                    // It may have closed what is nginx's. Now and then: to look is a system call.
+                    // The application may have closed descriptors of nginx's. The check is a system call, so it is
+                    // made at most once for each tick of the worker's clock.
                     if std::mem::replace(&mut checked, exchange.started()) != exchange.started() {
                         worker.events.check();
                     }
-                    // Its memory is given back before the thread rests.
+                    // Frees the exchange before the thread rests.
                     membership.exchange = None;
                 }
                 Next::Rest => {

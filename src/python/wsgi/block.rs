@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 
 use crate::bridge::pipe::output::SHARED_FROM;
 
-/// A block as the event loop can have it: a small one is copied, a large one is kept alive.
+/// A block that the event loop can have: a small one is copied; of a large one the bytes object is kept alive.
 pub(super) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
     struct Owner {
         _object: Py<PyBytes>,

@@ -11,8 +11,8 @@ use crate::http::response_head::ResponseHead;
 use crate::python::logging;
 use crate::python::shim::{self, Shim};
 
-/// Answers with a page that shows `report`, where the location asks for it and the head has not gone; false
-/// where it is nginx that answers.
+/// Answers with a page that shows `report`, if the location asks for it and the head has not been sent. False if nginx
+/// must answer.
 pub(super) fn show(
     py: Python<'_>,
     shim: &Shim,

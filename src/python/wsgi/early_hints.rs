@@ -20,7 +20,7 @@ impl EarlyHints {
 
 #[pymethods]
 impl EarlyHints {
-    /// Sends the fields, a list of (name, value), at once; nothing where the response has begun.
+    /// Sends the fields, a list of (name, value), at once. Does nothing if the response has begun.
     fn __call__(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
         let Self(exchange) = self;
         let fields = fields(headers, "an early hint")?;

@@ -48,7 +48,7 @@ pub(super) fn make<'py>(
             say_not_mounted(py, app, path, script_name);
             set(intern!(py, "PATH_INFO"), path)?;
         }
-        // Most targets are a path, and nothing more.
+        // Most targets are a path, and nothing else.
         None if path == head.get(head.target) => {
             environ.set_item(intern!(py, "PATH_INFO"), &target)?;
         }
@@ -112,8 +112,8 @@ pub(super) fn make<'py>(
     Ok(environ)
 }
 
-/// The `wsgi_param`s, which come last, so that they override what the client has sent, as uwsgi_param does;
-/// and the scheme, which HTTPS among them decides.
+/// Sets the `wsgi_param`s. They come last, so that they override what the client has sent, as `uwsgi_param` does. The
+/// scheme comes after them, because HTTPS among them decides it.
 fn params<'py>(py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange) -> PyResult<()> {
     let head = &exchange.head;
     let (url_scheme, request_scheme) =

@@ -1,5 +1,5 @@
-//! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a file goes to nginx as a
-//! file, everything else is read block by block.
+//! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): nginx sends a file itself; anything
+//! else is read block by block.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -30,7 +30,7 @@ impl FileWrapper {
         if blksize == 0 {
             return Err(PyValueError::new_err("wsgi.file_wrapper's block size is 0"));
         }
-        // Here, where the application's line is in the traceback.
+        // Here, so that the application's line is in the traceback.
         filelike.bind(py).getattr(intern!(py, "read"))?;
         Ok(Self { filelike, blksize })
     }
@@ -53,27 +53,28 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// The rest of the file, if it is one that nginx can send: on the disk, and not at its end. The
-    /// descriptor is a duplicate: the application may close its own at any time.
+    /// The rest of the file, if nginx can send it: if it is on a disk, and not at its end. The descriptor is a
+    /// duplicate, because the application may close its own at any time.
     pub(super) fn part(&self, py: Python<'_>, real_file: &Py<PyAny>) -> PyResult<Option<FilePart>> {
         let found = real_file.call1(py, (&self.filelike,))?;
         let Some((fd, start)) = found.extract::<Option<(i32, u64)>>(py)? else {
             return Ok(None);
         };
-        // SAFETY: the file object is open, as `real_file` has just seen, and the GIL is held since.
+        // SAFETY: `real_file` has just seen that the file is open, and this thread has stayed attached since.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let Ok(own) = rustix::io::fcntl_dupfd_cloexec(fd, 0) else { return Ok(None) };
         let file = File::from(own);
         let Ok(metadata) = file.metadata() else { return Ok(None) };
         let end = metadata.len();
-        // What has no length there, as the files of /proc, or a wrong one, as those of /sys, is read.
+        // Files without a length (/proc) or with a wrong one (/sys) are read.
         let sendable = metadata.is_file() && end > start && !in_sysfs(&file, &metadata);
         Ok(sendable.then(|| FilePart { file: Arc::new(file), start, end }))
     }
 }
 
-/// Every attribute in sysfs says that it is as long as a page, however little it holds. It takes no block
-/// of a disk: only such a file's system is asked for, which is a round trip where it is on another machine.
+/// Is it an attribute of sysfs? Each of these says that it is as long as a page, however little it holds. They take no
+/// block of a disk, so fstatfs(2) is called for files without blocks alone: it is a round trip for a file that is on
+/// another machine.
 fn in_sysfs(file: &File, metadata: &Metadata) -> bool {
     metadata.blocks() == 0
         && rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == SYSFS_MAGIC)

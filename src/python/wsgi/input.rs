@@ -16,24 +16,24 @@ use crate::bridge::pipe::buffers::BLOCK;
 use crate::bridge::pipe::input::{InputError, Read};
 use crate::python::fork;
 
-// The OSError of an exchange with a client that is gone: who does not catch it is not called to account.
+// The OSError of a read or write whose client is gone. If the application does not catch it, it is no error of its own.
 create_exception!(pywsgi, ClientGone, PyOSError);
 
-/// Bytes that are read of a file at once after a `seek`, at the least; then twice as many each time, up to [`BLOCK`].
-/// Who seeks often reads little, as zipfile does.
+/// The least number of bytes that is read of a file at once after a `seek`; it doubles with each read, up to [`BLOCK`].
+/// An application that seeks often reads little, as zipfile does.
 const AFTER_SEEK: usize = 16 * 1024;
 
-/// The request's body. It ends by itself (`wsgi.input_terminated`); one that was cut short raises
-/// OSError and never looks like an end. One that is buffered can be read again, by `seek`.
+/// The request's body. It has an end (`wsgi.input_terminated`). If it was cut short, a read raises OSError; that never
+/// looks like the end. If it is buffered it can be read again, by `seek`.
 #[pyclass(module = "pywsgi")]
 pub(super) struct Input {
-    /// None once the request is over and nobody has kept this object.
+    /// `None` once the request is over and nobody has kept this object.
     exchange: Option<Arc<Exchange>>,
-    /// Read from the pipe and not yet taken.
+    /// Read from the pipe, and not yet by the application.
     pending: Bytes,
-    /// Where in the body the next byte is that has not been taken.
+    /// The position in the body of the next byte that the application reads.
     position: u64,
-    /// Bytes to read from the pipe at once, where fewer are wanted.
+    /// Bytes to read from the pipe at once, if fewer are wanted.
     ahead: usize,
     closed: bool,
     failed: Option<InputError>,
@@ -42,11 +42,11 @@ pub(super) struct Input {
 /// How much of it a read wants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
-    /// `size` bytes, or the end.
+    /// `size` bytes, or all up to the end.
     Size,
-    /// As `Size`, but no more than up to and with the first newline.
+    /// As `Size`, but at most one line, with its newline.
     Line,
-    /// As `Size`, but the client is waited for only as long as there is nothing.
+    /// As `Size`, but it waits for the client only if there is nothing.
     Ready,
 }
 
@@ -60,7 +60,7 @@ impl Input {
         *self = Self::new(exchange);
     }
 
-    /// Is nobody's any more.
+    /// Belongs to no request any more.
     pub(super) fn end(&mut self) {
         *self = Self::of(None);
     }
@@ -70,8 +70,8 @@ impl Input {
         Self { exchange, pending, position: 0, ahead: BLOCK, closed: false, failed: None }
     }
 
-    /// Makes `pending` hold something, of which `wanted` bytes are wanted by now; false at the body's end, and, where
-    /// `waits` is not set, if the client is to send something first.
+    /// Reads from the pipe if `pending` is empty; `wanted` bytes are wanted by now. False at the body's end and, without
+    /// `waits`, if the client has not sent anything yet.
     fn fill(&mut self, py: Python<'_>, wanted: usize, waits: bool) -> PyResult<bool> {
         if !self.pending.is_empty() {
             return Ok(true);
@@ -118,7 +118,7 @@ impl Input {
             match self.fill(py, if line { 0 } else { left }, waits) {
                 Ok(true) => {}
                 Ok(false) => break,
-                // What came before is not lost: the next read brings the error.
+                // What came before is not lost: the next read raises the error.
                 Err(_) if until != Until::Size && !parts.is_empty() => break,
                 Err(error) => return Err(error),
             }
@@ -138,7 +138,7 @@ impl Input {
             [part] => PyBytes::new(py, part),
             parts => joined(py, parts)?,
         };
-        // A child has a copy of the pipe, and perhaps of its lock, held.
+        // A child has a copy of the buffers, and perhaps of a lock that is held.
         if let Some(exchange) = self.exchange.as_ref().filter(|_| !fork::is_child()) {
             for part in parts {
                 exchange.worker.buffers.give_back(part);
@@ -147,7 +147,7 @@ impl Input {
         Ok(taken)
     }
 
-    /// Fills `buffer`, as far as the client need not be waited for; the number of bytes.
+    /// Fills `buffer` with what has arrived, and waits for the first byte only. Returns the number of bytes.
     fn take_into(&mut self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.check_open()?;
         let view = PyMemoryView::from(buffer)?;
@@ -164,7 +164,7 @@ impl Input {
             if filled > 0 {
                 match self.fill(py, size - filled, false) {
                     Ok(true) => {}
-                    // As in `take`: the next read brings the error.
+                    // As in `take`: the next read raises the error.
                     Ok(false) | Err(_) => break,
                 }
             }
@@ -180,7 +180,7 @@ impl Input {
         Ok(filled)
     }
 
-    /// Bytes of the body, where it is buffered.
+    /// The body's length in bytes, if it is buffered.
     fn length(&self) -> Option<u64> {
         self.exchange.as_ref().and_then(|exchange| exchange.input.length())
     }
@@ -201,7 +201,7 @@ impl Input {
         self.take(py, limit(size), Until::Size)
     }
 
-    /// Up to `size` bytes, as many as are here: the client is waited for only if there is none.
+    /// Up to `size` bytes, as many as have arrived. Waits for the client only if there is none.
     #[pyo3(signature = (size=None))]
     fn read1<'py>(
         &mut self,
@@ -211,8 +211,8 @@ impl Input {
         self.take(py, Some(limit(size).unwrap_or(BLOCK).min(BLOCK)), Until::Ready)
     }
 
-    /// Fills a buffer, as far as the client need not be waited for, but with one byte at least; the number of bytes,
-    /// 0 at the end.
+    /// Fills a buffer with what has arrived, and waits for the first byte only. Returns the number of bytes, 0 at the
+    /// end.
     fn readinto(&mut self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.take_into(py, buffer)
     }
@@ -280,13 +280,13 @@ impl Input {
         Ok(self.length().is_some())
     }
 
-    /// How many bytes of the body come before the next read.
+    /// The position of the next read, in bytes.
     fn tell(&self) -> PyResult<u64> {
         self.check_open()?;
         Ok(self.position)
     }
 
-    /// The next read begins there, as with io.BytesIO; the new position.
+    /// Sets the position of the next read, as io.BytesIO does, and returns it.
     #[pyo3(signature = (offset, whence=0))]
     fn seek(&mut self, py: Python<'_>, offset: i64, whence: i64) -> PyResult<u64> {
         self.check_open()?;
@@ -327,7 +327,7 @@ impl Input {
         self.closed
     }
 
-    /// Nothing can be read after this, as with any file. nginx reads what is left of the body.
+    /// After this a read raises ValueError, as with any file. nginx reads what is left of the body.
     fn close(&mut self) {
         self.closed = true;
         self.pending = Bytes::new();
@@ -348,7 +348,7 @@ impl Input {
         Ok(false)
     }
 
-    /// Nothing is written: nothing to do.
+    /// Does nothing: nothing is ever written.
     fn flush(&self) -> PyResult<()> {
         self.check_open()
     }
@@ -377,7 +377,7 @@ impl Input {
 
 const READ_ONLY: &str = "wsgi.input can only be read";
 
-/// Has `isinstance(environ["wsgi.input"], io.BufferedIOBase)` hold.
+/// Makes `isinstance(environ["wsgi.input"], io.BufferedIOBase)` true.
 pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     let base = py.import("io")?.getattr("BufferedIOBase")?;
     base.call_method1("register", (py.get_type::<Input>(),)).map(drop)

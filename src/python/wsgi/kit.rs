@@ -1,5 +1,5 @@
-//! What a thread takes for one request and uses again for the next: the objects to which nobody else has a
-//! reference (a weak one does not count: it sees the object live on), and the values that both have in common.
+//! What a thread uses again for its next request: the objects of the last one to which the application has kept no
+//! reference (weak references do not count: they see the object live on), and the values that both have in common.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Kit {
         }
     }
 
-    /// A new dict with what all requests of a location share of environ, and with what the last one had.
+    /// A new dict with what all requests of the location share of environ, as the last one had it.
     pub(super) fn environ<'py>(
         &mut self,
         py: Python<'py>,
@@ -64,7 +64,7 @@ impl Kit {
         self.template()?.copy(py)
     }
 
-    /// The template of the request's location: [`environ`](Self::environ) has seen to it that there is one.
+    /// The template of the request's location, which [`environ`](Self::environ) has made.
     pub(super) fn template(&mut self) -> PyResult<&mut Template> {
         let template = self.templates.get_mut(self.location).and_then(Option::as_mut);
         template.ok_or_else(|| PyRuntimeError::new_err("no environ has been begun"))
@@ -105,7 +105,7 @@ impl Kit {
         Ok(start_response)
     }
 
-    /// The application has been left: keeps what nobody else has, and lets it forget its request.
+    /// The application has returned: keeps the objects to which nobody else has a reference, without their request.
     pub(in crate::python) fn release(&mut self, py: Python<'_>) {
         if let Some(started) = &self.start_response {
             let object = started.object.get();

@@ -30,8 +30,7 @@ pub(super) use output::Suspended;
 pub(super) use prepared::{Prepared, prepare};
 use response::Response;
 
-/// Calls `callable` for `exchange` and sends its response; inline, what is left of it comes back. Faults are in
-/// the log.
+/// Calls `callable` for `exchange`, and sends its response. Inline, the response may be suspended. Faults are logged.
 pub(super) fn call(
     py: Python<'_>,
     wsgi: &Prepared,

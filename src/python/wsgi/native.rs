@@ -17,7 +17,7 @@ pub(super) fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
     unsafe { Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked()) }
 }
 
-/// The bytes of a native string; `None` where it holds a character outside latin-1.
+/// The bytes of a native string. `None` if it holds a character outside latin-1.
 pub(super) fn encode<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
     // SAFETY: a str does not change, and `text` keeps it for as long as the slice is used.
     match unsafe { text.data() } {
@@ -48,8 +48,8 @@ pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
     value.get_type().name().map(|name| name.to_string()).unwrap_or_default()
 }
 
-/// Values that requests often have in common, each with a place of its own: made once, and given out again
-/// while the next request has the same.
+/// Values that requests often have in common, each with a place of its own. A value is made once, and used again if the
+/// next request has the same.
 pub(super) struct Memo {
     values: Vec<Option<Value>>,
 }
@@ -59,7 +59,7 @@ struct Value {
     text: Py<PyString>,
 }
 
-/// Longer values are seldom the same, and would be kept for long.
+/// Longer values are seldom the same, and would take memory.
 const LONGEST: usize = 256;
 
 impl Memo {
@@ -67,7 +67,7 @@ impl Memo {
         Self { values: std::iter::repeat_with(|| None).take(places).collect() }
     }
 
-    /// `bytes` as a `str`, which the last request may have had at the same place.
+    /// `bytes` as a `str`: the last request's, if it had the same at that place.
     pub(super) fn decode<'py>(
         &mut self,
         py: Python<'py>,
@@ -86,8 +86,8 @@ impl Memo {
     }
 }
 
-/// The environ keys of header names that are not among the known ones: those of the last requests, each in the
-/// place of its name's hash.
+/// The environ keys of header names that are not among [`KNOWN`](crate::http::wsgi::environ::KNOWN): those of the last
+/// requests, each at the place of its name's hash.
 pub(super) struct Keys {
     keys: [Option<Key>; KEYS],
 }

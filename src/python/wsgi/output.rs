@@ -24,7 +24,7 @@ use crate::python::shim::Shim;
 enum Fault {
     /// The application has raised.
     Raised(PyErr),
-    /// The client is gone, or has been answered: nothing is wrong with the application.
+    /// The client is gone, or has been answered. That is no error of the application.
     Gone,
     /// The application breaks a rule of PEP 3333.
     Broken(String),
@@ -57,8 +57,8 @@ impl From<Unsent> for Fault {
     }
 }
 
-/// Sends what the application has returned, and calls `close()`, once, on every way out. Inline, what is
-/// left of the response comes back.
+/// Sends what the application has returned, and calls `close()` once, whatever happens. Inline, the response may be
+/// suspended.
 pub(super) fn respond(
     py: Python<'_>,
     wsgi: &Prepared,
@@ -90,19 +90,19 @@ pub(in crate::python) struct Suspended {
 /// The blocks that are still to come.
 struct Blocks {
     iterator: Py<PyIterator>,
-    /// Where all of them are there already: their length.
+    /// Their length in all, if the application has returned a list or tuple.
     total: Option<u64>,
 }
 
 /// How far [`Suspended::send_blocks`] has come.
 enum Flow {
-    /// Inline: the client is to take what there is first.
+    /// Inline: the client must take what there is first.
     Suspended,
     Complete,
 }
 
 impl Suspended {
-    /// What is left of a response that has nothing more to iterate over.
+    /// A response without a further block, if the pipe still has no room for all of it.
     pub(super) fn of(py: Python<'_>, response: Arc<Response>) -> Option<Self> {
         response.has_rest(py).then_some(Self { response, iterable: None, blocks: None })
     }
@@ -130,8 +130,8 @@ impl Suspended {
             finish(py, response)?;
             return Ok(Flow::Complete);
         };
-        // A list is all there, and is sent as one; what else it is that the application makes its blocks of,
-        // each is on its way before the next one is asked for.
+        // The blocks of a list or tuple are sent in one go. Of anything else each block is sent before the next one is
+        // asked for (PEP 3333, "Buffering and Streaming").
         let suspends = response.exchange().is_inline() && total.is_none();
         if suspends && response.is_abandoned(py) {
             return Err(Fault::Gone);
@@ -140,13 +140,14 @@ impl Suspended {
             let block = block?;
             let bytes = bytes_of(&block)?;
             if bytes.as_bytes().is_empty() {
-                // It is how an application waits for something: nobody else would tell it.
+                // An application may yield empty blocks while it waits for something. This is how it learns that
+                // its client has left.
                 if response.is_abandoned(py) {
                     return Err(Fault::Gone);
                 }
             } else {
                 match send_block(py, app, response, bytes, *total, false)? {
-                    // A body that nobody wants is not asked for; one block too many was one too many.
+                    // Stop: Content-Length is exceeded, or no body is wanted.
                     Sent::Cut => break,
                     Sent::Complete if response.sends_no_body(py) => break,
                     Sent::Complete | Sent::More => {}
@@ -164,8 +165,8 @@ impl Suspended {
         Ok(Flow::Complete)
     }
 
-    /// Nothing more comes of the application: says what was wrong, and closes what it has returned. A page
-    /// that shows it may have a rest of its own.
+    /// The application yields no further block: logs what was wrong, and closes what it has returned. The response is
+    /// suspended if the pipe has no room for the page that shows the fault.
     fn end(self, py: Python<'_>, shim: &Shim, app: &App, sent: Result<(), Fault>) -> Option<Self> {
         let Self { response, iterable, .. } = self;
         if let Err(fault) = sent {
@@ -186,8 +187,7 @@ impl Suspended {
     }
 }
 
-/// Begins to send what the application has returned; comes back with the blocks that are still to come, if it is
-/// not all.
+/// Begins to send what the application has returned. Returns the blocks that are left, if any.
 fn begin(
     py: Python<'_>,
     wsgi: &Prepared,
@@ -195,7 +195,7 @@ fn begin(
     response: &Response,
     iterable: &Bound<'_, PyAny>,
 ) -> Result<Option<Blocks>, Fault> {
-    // The whole body is known: its length is Content-Length, if the application has not said one.
+    // The length of a list or tuple is Content-Length, if the application has not set one.
     let total = if let Ok(list) = iterable.cast_exact::<PyList>() {
         if list.len() == 1 {
             send_one(py, app, response, &list.get_item(0)?)?;
@@ -239,7 +239,7 @@ fn send_one(
         send_block(py, app, response, bytes, total, true)?;
     }
     if response.has_rest(py) {
-        // It is finished when that has gone.
+        // `Suspended` finishes it when that has been sent.
         return Ok(());
     }
     finish(py, response)
@@ -278,7 +278,7 @@ fn finish(py: Python<'_>, response: &Response) -> Result<(), Fault> {
     }
 }
 
-/// The bytes of a list or tuple; `None` where it holds something else, which its iteration will find.
+/// The bytes of a list or tuple. `None` if it holds anything else, which its iteration will find.
 fn total<'py>(blocks: impl Iterator<Item = Bound<'py, PyAny>>) -> Option<u64> {
     let mut total = 0;
     for block in blocks {
@@ -297,7 +297,7 @@ fn bytes_of<'a, 'py>(block: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBy
 }
 
 fn close(py: Python<'_>, shim: &Shim, app: &App, iterable: &Bound<'_, PyAny>) {
-    // These have no `close`; to ask them for one would cost an AttributeError.
+    // These have no `close`; the lookup would cost an AttributeError.
     if iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyTuple>() {
         return;
     }
@@ -315,10 +315,10 @@ fn close(py: Python<'_>, shim: &Shim, app: &App, iterable: &Bound<'_, PyAny>) {
     }
 }
 
-/// Says in the log what is wrong; gives back what can be shown of it.
+/// Logs what is wrong. Returns what a page can show of it.
 fn say(py: Python<'_>, shim: &Shim, app: &App, fault: Fault) -> Option<String> {
     match fault {
-        // nginx says it, at its level.
+        // nginx logs that, at its own level.
         Fault::Gone => None,
         Fault::Raised(error) if is_cancelled(py, shim, app, &error) => None,
         Fault::Raised(error) if error.is_instance_of::<ClientGone>(py) => {
@@ -326,7 +326,7 @@ fn say(py: Python<'_>, shim: &Shim, app: &App, fault: Fault) -> Option<String> {
             logging::write(py, Level::Info, &text);
             None
         }
-        // What an application makes of it: the client is to blame for that as well.
+        // The application may raise another exception from it: that is the client's doing, too.
         Fault::Raised(error) if comes_of_client(py, &error) => {
             let what = format!("application \"{}\" raised, for its client is gone", app.target);
             logging::exception_at(py, shim, Level::Info, &what, &error);
@@ -344,15 +344,15 @@ fn say(py: Python<'_>, shim: &Shim, app: &App, fault: Fault) -> Option<String> {
     }
 }
 
-/// Was the exception raised `from` the one that says that the client is gone, or from one that was?
+/// Is a `ClientGone` among the causes of the exception (`raise … from`)?
 fn comes_of_client(py: Python<'_>, error: &PyErr) -> bool {
     let causes = std::iter::successors(error.cause(py), |cause| cause.cause(py));
     // A chain of causes may be a ring.
     causes.take(16).any(|cause| cause.is_instance_of::<ClientGone>(py))
 }
 
-/// Was the application interrupted by `wsgi_client_abort cancel`? That is said here, as nginx says that a
-/// client is gone.
+/// Was the application interrupted by `wsgi_client_abort cancel`? Logs that at the level at which nginx logs that a
+/// client has left.
 fn is_cancelled(py: Python<'_>, shim: &Shim, app: &App, error: &PyErr) -> bool {
     let cancelled = error.is_instance(py, shim.disconnected.bind(py));
     if cancelled {

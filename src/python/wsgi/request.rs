@@ -15,7 +15,7 @@ use crate::python::{fork, shim};
 
 #[pyclass(frozen, module = "pywsgi")]
 pub(super) struct Request {
-    /// None once the request is over and nobody has kept this object.
+    /// `None` once the request is over and nobody has kept this object.
     exchange: Attached<Option<Arc<Exchange>>>,
 }
 
@@ -29,13 +29,13 @@ impl Request {
         *self.exchange.borrow(py) = Some(Arc::clone(exchange));
     }
 
-    /// Is about nothing any more.
+    /// Is about no request any more.
     pub(super) fn end(&self, py: Python<'_>) {
         let exchange = self.exchange.borrow(py).take();
         drop(exchange);
     }
 
-    /// Not in a forked child: it has a copy of the request, and perhaps of its locks, held for ever.
+    /// Fails in a forked child, which has a copy of the request, and perhaps of a lock that is held for ever.
     fn exchange(&self, py: Python<'_>) -> PyResult<Arc<Exchange>> {
         if fork::is_child() {
             return Err(PyRuntimeError::new_err(
@@ -108,8 +108,8 @@ impl Request {
     }
 }
 
-/// So many callbacks of each kind may wait for one request. A stream without an end that registers one for each of
-/// its events would fill the memory.
+/// The limit of callbacks of each kind that wait for one request. An endless stream that registers one for each of its
+/// events would fill the memory.
 const MAX_CALLBACKS: usize = 10_000;
 
 fn check_count(waiting: usize, method: &str) -> PyResult<()> {
@@ -129,7 +129,7 @@ fn wrap(callback: Py<PyAny>, what: &'static str) -> Callback {
             let called = shim::function(py, "pywsgi._callbacks", "run")
                 .and_then(|run| run.call1((callback.bind(py), what)));
             if let Err(error) = called {
-                // Only an interpreter that ends has no `run` any more.
+                // `run` is missing only if the interpreter is ending.
                 error.write_unraisable(py, Some(callback.bind(py)));
             }
             drop(callback);

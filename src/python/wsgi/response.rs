@@ -1,7 +1,7 @@
-//! The response of one request, as far as it has come: what `start_response` has set, and what has gone.
+//! The response of one request: what `start_response` has set, and how much has been sent.
 //!
-//! Several threads may hold it: `write()` can be called from any. Its state is not borrowed while Python runs or
-//! a client is waited for; `sending` says that one of them waits.
+//! Several threads may hold it, because any thread can call `write()`. Its state is not borrowed while Python runs or a
+//! thread waits for the client; `sending` says that one of them waits.
 
 use std::cell::RefMut;
 use std::sync::Arc;
@@ -39,26 +39,26 @@ pub(super) struct Start {
 struct State {
     /// Held back until the first block that is not empty.
     start: Option<Start>,
-    /// There is from when the head has gone.
+    /// `None` until the head has been sent.
     framing: Option<Framing>,
     called: bool,
-    /// The pipe has the response's end.
+    /// The response's end has been put into the pipe.
     ended: bool,
     /// A thread sends, and may wait for the client.
     sending: bool,
     dropped: Option<Dropped>,
     /// Inline: what the pipe had no room for.
     rest: Option<Rest>,
-    /// Inline: a part of a block is lost, and with it the whole.
+    /// Inline: a part of a block is lost, so that the response cannot be completed.
     broken: bool,
-    /// Trailers may come when the last byte has gone: the response ends with the iteration alone.
+    /// Trailers may be set after the last byte: the response ends when the iteration does, and not before.
     trailers: bool,
 }
 
 /// What became of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// The response goes on.
+    /// More may follow.
     More,
     /// It is complete: further blocks are not sent.
     Complete,
@@ -125,7 +125,7 @@ impl Response {
         state.dropped.take().or(held_back)
     }
 
-    /// Only the head is to be sent, whatever the application yields.
+    /// Is only the head sent, whatever the application yields?
     pub(super) fn sends_no_body(&self, py: Python<'_>) -> bool {
         let state = self.state(py);
         match (&state.framing, &state.start) {
@@ -138,8 +138,8 @@ impl Response {
         }
     }
 
-    /// Sends a block; with `total`, the body's length is known to be that if the application has not
-    /// said one. `last` says that no further block follows.
+    /// Sends a block. `total` is the body's length, if it is known; it becomes Content-Length if the application has set
+    /// none. `last`: no further block follows.
     pub(super) fn send(
         &self,
         py: Python<'_>,
@@ -185,7 +185,7 @@ impl Response {
         self.exchange.is_inline() && self.state(py).rest.is_some()
     }
 
-    /// Inline: sends what the pipe had no room for; false where it still has none.
+    /// Inline: sends what the pipe had no room for. False if it still has none.
     pub(super) fn send_rest(&self, py: Python<'_>) -> Result<bool, Unsent> {
         if !self.exchange.is_inline() {
             return Ok(true);
@@ -202,8 +202,8 @@ impl Response {
         }
     }
 
-    /// Inline: puts what the pipe had no room for into the temporary file. Where that fails the response can
-    /// no longer be whole, whatever the application makes of it.
+    /// Inline: puts what the pipe had no room for into the temporary file. If that fails the response cannot be
+    /// completed, whatever the application does.
     pub(super) fn spill(&self, py: Python<'_>) -> Result<(), Overflow> {
         let rest = self.state(py).rest.take();
         let spilled = rest.map_or(Ok(()), |rest| self.exchange.spill(rest));
@@ -212,7 +212,7 @@ impl Response {
             Err(Overflow::NoRoom | Overflow::File(_)) => {
                 let mut state = self.state(py);
                 state.broken = true;
-                // The end was to come with the block.
+                // The end would have come with the block.
                 state.ended = false;
             }
             Err(Overflow::Closed) | Ok(()) => {}
@@ -240,8 +240,8 @@ impl Response {
         }
     }
 
-    /// Accounts for a block of `len` bytes, which the caller then sends, clearing `sending`. `None`
-    /// where the response has all of its body already.
+    /// Accounts for a block of `len` bytes. The caller sends it, and then resets `sending`. `None` if the response is
+    /// complete already.
     fn step(
         &self,
         py: Python<'_>,
@@ -264,8 +264,8 @@ impl Response {
             return Err(Unsent::Busy);
         }
         let mut head = self.take_head(&mut state, total);
-        // One that ends before its Content-Length is not the whole body: nginx must not look for several
-        // ranges in it (`ngx_http_range_test_overlapped`).
+        // A file that is shorter than Content-Length is not the whole body: nginx must not look for several ranges in
+        // it (`ngx_http_range_test_overlapped`).
         let whole = |head: &&mut ResponseHead| {
             head.content_length().is_none_or(|length| length <= len as u64)
         };
@@ -294,20 +294,20 @@ impl Response {
         if cut { Sent::Cut } else { Sent::Complete }
     }
 
-    /// Does nobody wait for what is still to come?
+    /// Does nobody wait for the rest of the response?
     pub(super) fn is_abandoned(&self, py: Python<'_>) -> bool {
         self.exchange.output.is_closed() && !self.is_ignored() && !self.state(py).ended
     }
 
-    /// Does the application run on as if its client were there (`wsgi_client_abort ignore`)?
+    /// Has the client left, and must the application not notice (`wsgi_client_abort ignore`)?
     fn is_ignored(&self) -> bool {
         self.exchange.location.client_abort == ClientAbort::Ignore
             && self.exchange.gone() == Some(Gone::Client)
-            // Inline, at the worker's exit nobody has the time to see it through.
+            // Inline, there is no time for that at the worker's exit.
             && !(self.exchange.is_inline() && self.exchange.worker.is_stopping())
     }
 
-    /// The application has yielded all. The inner error says by how much the body is short.
+    /// The application has yielded all of its blocks. The inner error says by how much the body is short.
     pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), ShortBody>, Unsent> {
         let mut state = self.state(py);
         if state.ended {
@@ -319,7 +319,7 @@ impl Response {
         if state.sending || state.rest.is_some() {
             return Err(Unsent::Busy);
         }
-        // Where the head is still here, not a byte has come.
+        // If the head has not been sent, the body is empty.
         let head = self.take_head(&mut state, Some(0));
         if state.framing.is_none() {
             return Err(Unsent::NotStarted);
@@ -328,7 +328,7 @@ impl Response {
         let short = state.framing.as_ref().map_or(Ok(()), Framing::finish);
         drop(state);
         let end = if short.is_ok() { End::Complete } else { End::Failed };
-        // A head without its body: the client gets a 500 instead.
+        // If the body is short and nothing has been sent, the client gets a 500 instead.
         let head = head.filter(|_| short.is_ok());
         self.exchange.end(head, end)?;
         Ok(short)

@@ -31,7 +31,7 @@ pub(super) struct StartResponse(Attached<Bindings>);
 #[derive(Default)]
 struct Bindings {
     response: Option<Arc<Response>>,
-    /// The method `write`, as long as the request lasts: it refers to this object.
+    /// The method `write`, as long as the request lasts. It has a reference to this object.
     write: Option<Py<PyAny>>,
 }
 
@@ -48,9 +48,9 @@ impl StartResponse {
         drop(before);
     }
 
-    /// The request is over. Who has kept it has a `start_response` that is of no use any more.
+    /// The request is over. If the application has kept this object, it cannot use it any more.
     pub(super) fn forget_write(&self, py: Python<'_>) {
-        // Not while it is borrowed: it may be the last reference.
+        // Dropped after the borrow: it may be the last reference, and freeing it may run Python.
         let write = self.0.borrow(py).write.take();
         drop(write);
     }
@@ -119,7 +119,7 @@ impl StartResponse {
     }
 }
 
-/// Inline, `write()` cannot be left in its middle: what has no room has none.
+/// What `write()` raises inline, where it cannot be suspended, if there is no room for its data.
 fn overflow(overflow: Overflow) -> PyErr {
     match overflow {
         Overflow::Closed => input::os_error(InputError::Answered),
@@ -193,7 +193,7 @@ fn add(start: &mut Start, name: &[u8], value: &[u8]) -> Result<(), HeaderError> 
     }
     match (kind, value) {
         (HeaderKind::Trailer, _) => start.trailers = true,
-        // Whether it is obeyed, and whether the client gets it, is the location's to say.
+        // The location decides whether it has an effect, and whether the client gets it.
         (HeaderKind::AccelBuffering, b"no") => start.buffering = Some(false),
         (HeaderKind::AccelBuffering, b"yes") => start.buffering = Some(true),
         _ => {}

@@ -1,4 +1,4 @@
-//! What the requests of a location share of environ: a request's own begins as a copy of it.
+//! What the requests of a location share of environ. A request's environ begins as a copy of it.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ const SERVER_SOFTWARE: &str = concat!("pywsgi/", env!("CARGO_PKG_VERSION"));
 pub(super) const METHOD: &str = "GET";
 pub(super) const PROTOCOL: &str = "HTTP/1.1";
 
-/// The variables of a location's requests, as far as the last one of this thread knew them: what is in it already need
-/// not be set in a copy.
+/// The environ of a location's requests, with the values that the last one of this thread had: what is the same for the
+/// next one need not be set in its copy.
 pub(super) struct Template {
     environ: Py<PyDict>,
     commons: [Option<Py<PyString>>; Common::Count as usize],
@@ -103,7 +103,7 @@ impl Template {
         Ok(())
     }
 
-    /// The request is over: keeps the objects that nobody else has, and lets them forget it.
+    /// The request is over: keeps the objects to which nobody else has a reference, without their request.
     pub(super) fn release(&mut self, py: Python<'_>) {
         match &self.input {
             // The template's dict, and this.
@@ -153,7 +153,7 @@ fn shared<'py>(
     environ.set_item(intern!(py, "SERVER_PROTOCOL"), PROTOCOL)?;
     environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "http"))?;
     environ.set_item(intern!(py, "REQUEST_SCHEME"), intern!(py, "http"))?;
-    // Every request has these: they are here so that a copy of the dict has room for them.
+    // Each request has these. They are here so that a copy of the dict has room for them.
     let own = [
         intern!(py, "PATH_INFO"),
         intern!(py, "REQUEST_URI"),
