@@ -1,18 +1,18 @@
-"""The built-in module that the Rust side gives to the shim: inside an nginx worker only."""
+"""The built-in module that the Rust side provides to the shim, only inside an nginx worker."""
 
 def log(level: int, line: str) -> None:
-    """One line to nginx's error log at nginx's `level` (emerg 1 ... error 4, warn 5 ... debug 8),
-    with the context of the request that the calling thread runs, if any."""
+    """Writes one line to nginx's error log at nginx's `level` (emerg 1 ... error 4 ... debug 8),
+    with the request that the calling thread runs, if any."""
 
 def unfinished() -> None:
-    """The calling thread has begun a line: at its request's end LogStream.release() is called."""
+    """The calling thread has an unfinished line: LogStream.release() is called at request end."""
 
 def log_last(line: str) -> None:
-    """One line to the process's standard error, with what the calling thread does: the worker ends
-    now, and its event loop does not come to writing it."""
+    """Writes one line to standard error, with the calling thread's request: the worker exits now,
+    and its event loop cannot write it."""
 
 def wake_main() -> None:
-    """Has Python's main thread look whether a signal's handler is to run, if it waits."""
+    """Wakes Python's main thread to run pending signal handlers."""
 
 def hooks_changed() -> None:
     """threading.settrace() or threading.setprofile() was called."""

@@ -1,8 +1,8 @@
-"""What an application that nginx's pywsgi module runs can import.
+"""The package that applications in nginx's pywsgi module can import.
 
-Inside nginx this package is built in: it travels in `ngx_http_pywsgi_module.so`, and nothing has to
-be installed. Outside nginx (a development server, a test run, a type checker) the same package can
-be installed by pip: `LogHandler` then writes to standard error.
+Inside nginx it is built into `ngx_http_pywsgi_module.so`, and nothing has to be installed. Outside
+nginx (a development server, a test run, a type checker) install it with pip; `LogHandler` then
+writes to standard error.
 """
 
 from pywsgi._log import LogHandler

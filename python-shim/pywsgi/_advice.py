@@ -1,4 +1,4 @@
-"""What is to be said of a failed import beyond the exception itself."""
+"""Advice for the error log about a failed import, in addition to the exception."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pywsgi._target import LoadError, Target
 
 
 def advice(target: str, error: BaseException, has_home: bool) -> str:
-    """What mends it, or nothing. `has_home`: whether `python_home` is set."""
+    """How to fix it, or "". `has_home`: whether `python_home` is set."""
     if isinstance(error, SystemExit):
         return f"{target} called sys.exit({error.code!r}) while it was imported"
     if isinstance(error, KeyboardInterrupt):
@@ -29,16 +29,15 @@ def advice(target: str, error: BaseException, has_home: bool) -> str:
 
 
 def _of_closed_folder(error: BaseException) -> str:
-    """Python passes over a folder that it cannot read, and says that there is no such module."""
+    """Python skips a folder that it cannot read, and reports that there is no such module."""
     name = _missing_module(error)
     package, _, last = name.rpartition(".")
     for folder in searched_folders(package) if name else ():
         for each in (folder, os.path.join(folder, last)):
             if _is_closed(each):
                 return (
-                    f"there is no module {name!r} among those that the workers' user (uid"
-                    f" {os.geteuid()}) can find: it cannot read and search the folder {each}"
-                    " (chmod o+rx)"
+                    f"the workers' user (uid {os.geteuid()}) cannot find the module {name!r}: it"
+                    f" cannot read and search the folder {each} (chmod o+rx)"
                 )
     return ""
 
@@ -54,46 +53,45 @@ def _is_closed(folder: str) -> bool:
 
 
 def _missing_module(error: BaseException) -> str:
-    """The name of the module that has not been found, or nothing."""
+    """The name of the module that was not found, or ""."""
     if isinstance(error, LoadError):  # A factory has raised.
         error = error.__cause__ or error
     return error.name or "" if isinstance(error, ModuleNotFoundError) else ""
 
 
 def _of_target(target: Target, error: BaseException, has_home: bool) -> str:
-    """The target is named wrongly."""
+    """The target is wrong."""
     if isinstance(error, LoadError) or not isinstance(error, ImportError):
         return ""
     place = target.place
     if not target.is_file:
         if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
-            home = "" if has_home else "; python_home names the virtual environment that has it"
+            home = "" if has_home else ", python_home sets its virtual environment"
             return (
-                f"there is no module {error.name!r} on sys.path; python_path names the"
-                f" directories to add to it{home}"
+                f"there is no module {error.name!r} on sys.path; python_path adds directories to"
+                f" it{home}"
             )
         return ""
-    # The classic: a Django project's wsgi.py, named by its path.
+    # A common case: a Django project's wsgi.py, given by its path.
     folder, file = os.path.split(place)
     parent, package = os.path.split(folder)
     itself = (error.name or "").partition(".")[0] == package or "relative" in str(error.msg)
     if itself and os.path.exists(os.path.join(folder, "__init__.py")):
         return (
-            f"{place} belongs to the package {package!r}: add `python_path {parent};`, and name"
-            f" it as a module, {package}.{os.path.splitext(file)[0]}"
+            f"{place} belongs to the package {package!r}: add `python_path {parent};` and give the"
+            f" target as a module, {package}.{os.path.splitext(file)[0]}"
         )
     return ""
 
 
 def _of_environment(error: BaseException) -> str:
-    """`os.environ["NAME"]`, where nginx has no such variable for it."""
+    """`os.environ["NAME"]` failed because nginx does not set the variable."""
     name = next((name for each in chain(error) if (name := _missing_variable(each))), None)
     if name is None:
         return ""
     return (
-        f"os.environ has no {name!r}: nginx clears its environment as it starts. `python_env"
-        f" {name};` passes on the variable that nginx was started with, `python_env {name}=VALUE;`"
-        " sets one"
+        f"os.environ has no {name!r}: nginx clears its environment at startup. `python_env {name};`"
+        f" keeps the value that nginx was started with, `python_env {name}=VALUE;` sets one"
     )
 
 
@@ -112,14 +110,14 @@ def _missing_variable(error: BaseException) -> str | None:
 
 
 def _of_packages(error: BaseException, has_home: bool) -> str:
-    """A package that is installed elsewhere."""
+    """The package is installed elsewhere."""
     name = _missing_module(error)
     if has_home or not name or "." in name:
         return ""
     if importlib.machinery.PathFinder.find_spec(name) is not None:
         return ""
     return (
-        f"there is no module {name!r} on sys.path. No python_home is set, so that only the"
-        f" packages of {sys.prefix} are there: python_home names the virtual environment of the"
-        " applications, and python_path further directories"
+        f"there is no module {name!r} on sys.path. python_home is not set, so only the packages of"
+        f" {sys.prefix} are available: python_home sets the applications' virtual environment,"
+        " python_path adds directories"
     )

@@ -1,5 +1,5 @@
-"""Whether what a target of `wsgi_app` names can be called as a WSGI application, and what to say
-where it cannot."""
+"""Checks that the object a `wsgi_app` target names is a WSGI application, and explains why if it is
+not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pywsgi._target import LoadError
 
 def check(what: str, application: Any, factory: str = "") -> None:
     """Raises LoadError unless `application` can be called with environ and start_response.
-    `factory` is how to write it if it should be called to make the application."""
+    `factory` is how to write the target if it is a factory."""
     if not callable(application):
         raise LoadError(f"{what} is {kind_of(application)}, which cannot be called")
     function = application
@@ -23,7 +23,7 @@ def check(what: str, application: Any, factory: str = "") -> None:
         function = function.func
     is_class = issubclass(type(function), type)
     call = inspect.getattr_static(function if is_class else type(function), "__call__", None)
-    # Of a partial it is not known how much is given already.
+    # A partial may already bind some arguments.
     required, most = _arity(function) if function is application else _ANYTHING
     if _is_async(function) or _is_async(call) or required == 3:
         raise LoadError(f"{what} is an ASGI application; wsgi_app serves WSGI")
@@ -37,15 +37,15 @@ def check(what: str, application: Any, factory: str = "") -> None:
 def _is_async(value: Any) -> bool:
     try:
         return inspect.iscoroutinefunction(value)
-    except Exception:  # A proxy (flask.request) that stands for nothing outside of a request.
+    except Exception:  # An unbound proxy (flask.request outside a request).
         return False
 
 
 def _arity(function: Any) -> tuple[int, float]:
-    """How many positional arguments a plain function or method needs at least and takes at most.
-    Not inspect.signature(), which believes decorators."""
+    """The minimum and maximum number of positional arguments of a plain function or method.
+    Does not use inspect.signature(), which follows __wrapped__ of decorators."""
     bound = 0
-    # By type(), not isinstance(): a proxy (werkzeug.local) would answer for what it stands for.
+    # type(), not isinstance(): a proxy (werkzeug.local) would report the type of its object.
     if type(function) is MethodType:
         function, bound = function.__func__, 1
     if type(function) is not FunctionType:
@@ -66,7 +66,7 @@ def describe(module: ModuleType) -> str:
 
 
 def suggestions(module: ModuleType, wanted: Sequence[str]) -> list[str]:
-    """The callables that a module has of its own, those first that are named much alike."""
+    """The callables defined in a module; those with similar names first."""
     own = []
     for name, value in vars(module).items():
         kind = type(value)

@@ -1,4 +1,4 @@
-"""Calls what an application has asked to be called; nobody is there to take what it raises."""
+"""Runs an application's callbacks and logs their exceptions, which no caller could handle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pywsgi import _log, _stacks
 
 
 def run(callback: Callable[[], Any], what: str) -> None:
-    """Calls `callback`; an exception, whatever it is, goes to the error log after `what`."""
+    """Calls `callback`. Any exception is logged after `what`."""
     try:
         callback()
     except BaseException as error:

@@ -30,16 +30,16 @@ footer {{ font-size: .875rem; opacity: .8; }}
 
 _FOOTER = (
     "pywsgi shows this because wsgi_debug is on for this location. "
-    "It is not for a site that others can reach."
+    "Do not use it on a site that others can reach."
 )
 
-# Characters of a report, of a line of it, and of the heading: as many as somebody looks at. With
-# all that an exception can say, it is a page that no browser shows.
+# The limits in characters of a report, a line and the heading. Without them an exception could make
+# a page that no browser can show.
 _REPORT = 200_000
 _LINE = 4_000
 _TITLE = 500
 
-# How `traceback` begins one, and what it puts before the lines that follow.
+# The first line of each kind of traceback, and the prefix of its further lines.
 _TRACEBACKS = {
     "Traceback (most recent call last):": "",
     "  + Exception Group Traceback (most recent call last):": "  | ",
@@ -49,8 +49,8 @@ _TRACEBACKS = {
 def page(report: str, request: str, wants_html: bool) -> tuple[str, bytes]:
     """The media type and the body of a 500 that shows `report`, a traceback or a sentence.
 
-    `request` is the method and the target, and nothing else of the request is shown: its headers
-    may be a session's secrets.
+    `request` is the method and the target. Nothing else of the request is shown: its headers may
+    contain secrets.
     """
     title = _cut(_title(report), _TITLE)
     report = _cut("\n".join(_cut(line, _LINE) for line in report.split("\n")), _REPORT)
@@ -68,7 +68,7 @@ def page(report: str, request: str, wants_html: bool) -> tuple[str, bytes]:
 
 
 def _title(report: str) -> str:
-    """The line of a traceback that names the exception, or a sentence's first line.
+    """The line of a traceback that names the exception, or the first line of other text.
 
     It is not the last line: a message may have several, and notes follow it.
     """
@@ -79,14 +79,14 @@ def _title(report: str) -> str:
         return lines[0] or "Error"
     margin = _TRACEBACKS[lines[start]]
     texts = (line.removeprefix(margin) for line in lines[start + 1 :])
-    # Frames, their source and the marks below it are indented.
+    # Frames, source lines and their marks are indented.
     return next((text for text in texts if not text.startswith("  ")), "Error")
 
 
 def _cut(text: str, limit: int) -> str:
-    """`text`, without its middle where it is too long.
+    """`text`, without its middle if it is too long.
 
-    A traceback begins with where it was raised, and ends with what was raised last.
+    The beginning of a traceback shows where it was raised, its end what was raised last.
     """
     left_out = len(text) - limit
     if left_out <= 0:

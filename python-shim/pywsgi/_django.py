@@ -1,8 +1,8 @@
-"""Django holds one project per interpreter, in global objects. This puts them back after a project
-that did not import.
+"""Django supports one project per interpreter, in global objects. This resets them after a project
+has failed to import.
 
-`apps.populate()` that has raised leaves `apps.loading` set, and each later call raises "populate()
-isn't reentrant" (django/apps/registry.py); `settings.configure()` raises at its second call.
+If `apps.populate()` raises, `apps.loading` stays set, and each later call raises "populate() isn't
+reentrant" (django/apps/registry.py). `settings.configure()` raises if it is called twice.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 
 def is_half_loaded() -> bool:
-    """Whether `apps.populate()` has begun and raised."""
+    """Whether `apps.populate()` has raised."""
     apps = _global("django.apps.registry", "apps")
     return bool(apps and apps.loading and not apps.ready and not _is_busy(apps))
 
 
 def keeps(modules: Collection[str]) -> bool:
-    """Whether another attempt uses these modules of the failed one as they are. Models and the
-    admin's classes are registered as their modules are imported, and only once."""
+    """Whether another attempt must keep these modules of the failed one. Models and admin classes
+    are registered when their modules are imported, and only once."""
     apps = _global("django.apps.registry", "apps")
     if not apps or _settings_module() is None:
         return False
@@ -29,10 +29,10 @@ def keeps(modules: Collection[str]) -> bool:
 
 
 def start_again() -> None:
-    """Before another attempt: puts Django's registry and settings back to where they were.
+    """Before another attempt: resets Django's registry and settings.
 
-    What is registered stays if its module is still in sys.modules, since that will not be run
-    again.
+    Registrations of modules that are still in sys.modules are kept, because these modules will not
+    run again.
     """
     apps = _global("django.apps.registry", "apps")
     if apps is None or apps.ready or _is_busy(apps):
@@ -53,24 +53,24 @@ def start_again() -> None:
 
 
 def loaded_settings() -> Any:
-    """The object that holds Django's settings; None if Django is not configured. Its attribute
-    SETTINGS_MODULE is None if they come from `settings.configure()`."""
+    """Django's settings object; None if Django is not configured. Its attribute SETTINGS_MODULE is
+    None after `settings.configure()`."""
     settings = _global("django.conf", "settings")
     wrapped = vars(settings).get("_wrapped") if settings is not None else None
     return None if wrapped is _global("django.utils.functional", "empty") else wrapped
 
 
 def is_handler(application: Any) -> bool:
-    """Whether it is what `get_wsgi_application()` returns."""
+    """Whether it is the result of `get_wsgi_application()`."""
     kind = _global("django.core.handlers.wsgi", "WSGIHandler")
     return kind is not None and issubclass(type(application), kind)
 
 
 def _reset_admin(apps: Any) -> None:
-    """The admin's registrations are made again by running each `admin.py` again, if the modules of
-    one of its models are gone."""
+    """If the module of a registered model is gone, removes each `admin.py` from sys.modules, so
+    that it runs and registers again."""
     site = _global("django.contrib.admin.sites", "site")
-    # Lazy since Django 2.1; not to be created here.
+    # Lazy since Django 2.1; must not be created here.
     registry = getattr(vars(site).get("_wrapped"), "_registry", None) if site else None
     if not registry or not any(map(_is_gone, [*registry, *map(type, registry.values())])):
         return
@@ -80,7 +80,7 @@ def _reset_admin(apps: Any) -> None:
 
 
 def _settings_module() -> str | None:
-    """The settings' module; None if they come from `settings.configure()`, or are not loaded."""
+    """The settings module; None after `settings.configure()`, or if not loaded."""
     return getattr(loaded_settings(), "SETTINGS_MODULE", None)
 
 
@@ -89,7 +89,7 @@ def _is_gone(value: Any) -> bool:
 
 
 def _is_busy(apps: Any) -> bool:
-    """Whether a thread is in `apps.populate()`."""
+    """Whether a thread is running `apps.populate()`."""
     if not apps._lock.acquire(blocking=False):
         return True
     apps._lock.release()

@@ -1,6 +1,6 @@
-"""Django holds one project per interpreter, and all applications of an nginx share one. This finds
-an application that asks for another project than the one that Django is configured with: it would
-serve that one's pages, and `os.environ.setdefault()` says nothing.
+"""Django supports one project per interpreter, and all applications of an nginx share one. This
+detects an application that asks for another project than the configured one: it would serve the
+other's pages, and `os.environ.setdefault()` does not report the conflict.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 import os
 import traceback
 
-# An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
+# gevent.monkey may replace these in `threading`; here they are always those of threads.
 from _thread import get_ident
 from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
@@ -23,18 +23,18 @@ from pywsgi._importing import finder
 
 
 class Project:
-    """What the import of one application asks Django for."""
+    """What the import of one application requests from Django."""
 
     def __init__(self, application: str) -> None:
         self.application = application
-        # The last settings module that it has asked for.
+        # The last settings module requested.
         self.asked: str | None = None
         self._before = os.environ.get(VARIABLE)
 
     def refusal(self, application: Any = None, error: BaseException | None = None) -> str:
-        """At the import's end: what to say if Django is configured for another project, or nothing.
+        """After the import: the error message if Django is configured for another project, or "".
 
-        `application` is the callable that the import has made, `error` what it has raised.
+        `application` is the imported callable, `error` the exception that the import raised.
         """
         settings = loaded_settings()
         if settings is None:
@@ -50,21 +50,20 @@ class Project:
             wanted = f"the settings module {asked!r}"
             self._put_back(configured)
         elif error is not None and any(map(_is_second_configure, chain(error))):
-            wanted = "settings of its own, by settings.configure()"
+            wanted = "settings of its own (settings.configure())"
         else:
             return ""
         by = "settings.configure()" if configured is None else f"the settings module {configured!r}"
         return (
             f"{self.application} asks Django for {wanted}, but Django is configured by {by} of"
-            f" {owner or 'another application'}. Django holds one project per process, and all"
-            " applications of an nginx share its worker processes: run another nginx for one of the"
-            " two projects. If they are one project, give it one settings module:"
+            f" {owner or 'another application'}. Django supports one project per process, and"
+            " all applications of an nginx share its worker processes: run another nginx for one of"
+            " the two projects. If they are one project, use one settings module:"
             f" python_env {VARIABLE}=NAME;"
         )
 
     def _put_back(self, configured: str | None) -> None:
-        """What this application has put into os.environ would be inherited by the other's child
-        processes."""
+        """Restores the variable, which the other application's child processes would inherit."""
         if self.asked is None or os.environ.get(VARIABLE) != self.asked:
             return
         value = configured or self._before
@@ -85,16 +84,16 @@ def project(application: str) -> Iterator[Project]:
 
 
 def watch_environment() -> None:
-    """Notes which settings module an application asks for, even if `setdefault()` is without effect
-    because another application has set the variable. What `python_env` says goes before it, as in a
-    process of the application's own."""
+    """Records which settings module an application requests, even if `setdefault()` has no effect
+    because another application has set the variable. The value of `python_env` takes precedence, as
+    it would in a separate process."""
     _given.update({VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {})
     kind = type(os.environ)
     set_item, set_default = kind.__setitem__, kind.setdefault
 
     def note(key: Any, value: Any) -> None:
         running = _running.get(get_ident())
-        # os.environb has keys of bytes. To Django an empty value is none.
+        # os.environb has keys of bytes. Django treats an empty value as not set.
         if running is not None and isinstance(key, str) and key == VARIABLE:
             running.asked = value if isinstance(value, str) and value else None
 
@@ -114,8 +113,8 @@ def watch_environment() -> None:
 
 
 def is_configured_by_others(failed: Collection[str]) -> bool:
-    """Whether Django's settings are those of an application that is imported or has been, and not
-    of one of these, whose import has failed."""
+    """Whether Django was configured by an application that is loaded or being imported, and not by
+    one of `failed`, whose import has failed."""
     settings = loaded_settings()
     owner = next((owner for known, owner in _configured if known is settings), None)
     running = [each.application for each in list(_running.values())]
@@ -123,8 +122,8 @@ def is_configured_by_others(failed: Collection[str]) -> bool:
 
 
 def watch_settings(module: ModuleType) -> None:
-    """Notes which application configures Django. Several can be imported side by side, and nothing
-    in Django tells. `module` is django.conf."""
+    """Records which application configures Django. Several can be imported at the same time, and
+    Django does not record it. `module` is django.conf."""
 
     def noted(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
@@ -145,7 +144,7 @@ def watch_settings(module: ModuleType) -> None:
 
 
 def _is_second_configure(error: BaseException) -> bool:
-    """Whether settings.configure() has raised because Django is configured already."""
+    """Whether settings.configure() has raised because Django is already configured."""
     if not isinstance(error, RuntimeError):
         return False
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -158,12 +157,11 @@ def _is_second_configure(error: BaseException) -> bool:
 
 VARIABLE = "DJANGO_SETTINGS_MODULE"
 
-# What `python_env` says.
+# The value from `python_env`.
 _given: dict[str, str] = {}
-# The settings that Django is configured with, and the application that has done it while it was
-# imported.
+# Django's settings, and the application whose import has configured them.
 _configured: list[tuple[Any, str]] = []
-# The imports that run now, by their threads.
+# The running imports, by thread.
 _running: dict[int, Project] = {}
 
 finder.after["django.conf"] = watch_settings

@@ -1,4 +1,4 @@
-"""What a Python program does at its end, for a worker that exits."""
+"""Runs the usual steps of a Python program's exit when a worker exits."""
 
 from __future__ import annotations
 
@@ -14,25 +14,23 @@ from pywsgi._start import errors_stream
 
 
 def run() -> None:
-    """Joins the threads that are no daemons, calls what is registered with atexit, and logs what
-    is left of unfinished lines.
+    """Joins the non-daemon threads, calls the atexit functions, and logs unfinished lines.
 
-    Must run on Python's main thread (threading._shutdown() releases that thread's lock), once, and
-    before Py_FinalizeEx(), which does the same again and then finds nothing left to do: here its
-    exceptions reach the error log. It takes as long as the application does; whoever calls it sets
-    the limit.
+    Must run once, on Python's main thread (threading._shutdown() releases that thread's lock) and
+    before Py_FinalizeEx(), which does the same and then finds nothing left to do. Here exceptions
+    reach the error log. It takes as long as the application needs; the caller sets the limit.
     """
     _attempt(threading._shutdown)  # type: ignore[attr-defined]
     _attempt(atexit._run_exitfuncs)
-    # An application may have put anything there, even None.
+    # An application may have replaced these, even with None.
     _attempt(lambda: sys.stdout and sys.stdout.flush())
     _attempt(lambda: sys.stderr and sys.stderr.flush())
     errors_stream().release()
 
 
 def threads_left() -> str:
-    """For the log: where the threads are that have not ended, the calling one left out. A thread
-    that has been shown already is only named."""
+    """For the log: the stacks of the threads that still run, except the calling one. A thread that
+    has been shown before is only named."""
     threads = list(threading._active.items())  # type: ignore[attr-defined]
     names = {ident: str(thread.name) for ident, thread in threads}
     frames, own = sys._current_frames(), get_ident()

@@ -1,5 +1,4 @@
-"""The files that a failed import concerns: when one of them changes, another try is worth its
-while."""
+"""The files involved in a failed import. When one of them changes, the import is retried."""
 
 from __future__ import annotations
 
@@ -22,17 +21,17 @@ Signature = tuple[int, int, int]
 
 
 def signature(file: str, since: int | None = None) -> Signature | None:
-    """What of a file changes when it is written or replaced; None where there is no such file.
+    """Changes when a file is written or replaced; None if there is no such file.
 
-    A file that was written while the attempt went on (it began at `since`) may have been read
-    before: it counts as changed, by a signature that no file has.
+    A file that was written during the attempt (which began at `since`) may have been read before
+    that: it gets a signature that no file has, so that it counts as changed.
     """
     try:
         status = os.stat(file)
     except (OSError, ValueError):
         return None
     changed = status.st_mtime_ns
-    # Not what lies in the future (another machine's clock): that would be tried on every request.
+    # Not times in the future (another machine's clock): they would cause a retry at each request.
     doubtful = since is not None and since <= changed <= time.time_ns()
     if doubtful and stat.S_ISREG(status.st_mode):
         return (-1, -1, -1)
@@ -40,7 +39,7 @@ def signature(file: str, since: int | None = None) -> Signature | None:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception, and all that it was caused by, was raised during, or holds."""
+    """The exception, its causes and contexts, and the members of exception groups."""
     pending, seen = [error], set()
     while pending:
         each = pending.pop()
@@ -49,29 +48,29 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(each))
         yield each
         pending += [each.__cause__, each.__context__]
-        # Exception groups, new in Python 3.11. Others may have an attribute of that name too.
+        # Exception groups, new in Python 3.11. Other exceptions may have such an attribute too.
         group = getattr(each, "exceptions", ())
         if isinstance(group, tuple):
             pending += [inner for inner in group if isinstance(inner, BaseException)]
 
 
 def is_of_the_files_alone(error: BaseException) -> bool:
-    """Whether another attempt with the same files must fail again. Else the reason may lie outside:
-    a database that does not answer, a folder that cannot be read."""
+    """Whether another attempt with the same files must fail again. Otherwise there may be an
+    external reason: a database that does not answer, a folder that cannot be read."""
     if isinstance(error, LoadError):
         return error.__cause__ is None and error.__context__ is None
     return isinstance(error, SyntaxError)
 
 
 def files_of(error: BaseException) -> Iterator[str]:
-    """The files whose change may mend what raised this one exception."""
+    """The files whose change may fix this one exception."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if not str(frame.f_globals.get("__name__")).startswith("pywsgi."):
             yield from _real(frame.f_code.co_filename)
     if isinstance(error, (SyntaxError, OSError)):
         yield from _real(error.filename)
     if isinstance(error, ImportError):
-        # `from module import name`: the module that lacks the name, or a part of that package.
+        # `from module import name`: the module without that name, or a submodule.
         yield from _real(error.path)
         missing = _CANNOT_IMPORT.match(str(error.msg))
         if missing and error.name:
@@ -87,7 +86,7 @@ def _real(file: object) -> Iterator[str]:
 
 
 def candidates(name: str) -> Iterator[str]:
-    """Wherever a module of that name could appear."""
+    """All files that could be the module of that name."""
     package, _, last = name.rpartition(".")
     for folder in searched_folders(package):
         base = os.path.join(folder, last)
@@ -98,8 +97,8 @@ def candidates(name: str) -> Iterator[str]:
 
 
 def searched_folders(package: str) -> list[str]:
-    """Where the modules of a package are looked for, even if it has not been imported; of "", the
-    top-level modules."""
+    """The folders that are searched for a package's modules, even if it has not been imported. For
+    "", those of top-level modules."""
     if not package:
         return [os.path.abspath(entry) for entry in sys.path]
     known = getattr(sys.modules.get(package), "__path__", None)
@@ -110,7 +109,7 @@ def searched_folders(package: str) -> list[str]:
 
 
 def directory_of(target: Target) -> str | None:
-    """The directory that holds the application: its file's, or the entry of sys.path that has its
+    """The application's directory: that of its file, or the entry of sys.path that contains its
     package or module."""
     if target.is_file:
         return os.path.dirname(target.place)
@@ -127,7 +126,7 @@ def is_under(directory: str | None, file: str) -> bool:
 
 
 def namespace_of(module: ModuleType) -> list[str]:
-    """The folders of a namespace package (PEP 420), which has no file; of another module, none."""
+    """The folders of a namespace package (PEP 420), which has no file; else an empty list."""
     folders = getattr(module, "__path__", ())
     is_namespace = getattr(module, "__file__", None) is None
     return [str(folder) for folder in folders] if is_namespace else []
@@ -140,13 +139,13 @@ def places_of(module: ModuleType) -> list[str]:
 
 
 def is_installed(file: str) -> bool:
-    """Whether a file belongs to Python or to a package that was installed."""
+    """Whether a file belongs to Python or to an installed package."""
     return file.startswith(_LIBRARIES) or "/site-packages/" in file or "/dist-packages/" in file
 
 
 def drop_doubtful_bytecode(file: str) -> None:
-    """CPython takes bytecode for current while the source has its size and its whole second of
-    modification; a file that is mended within that second would not be read again."""
+    """CPython uses bytecode if the source's size and its time in whole seconds match: a file that
+    is fixed within the same second would not be read again."""
     with contextlib.suppress(OSError, ValueError, NotImplementedError):
         if abs(time.time() - os.stat(file).st_mtime) < 2:
             os.unlink(importlib.util.cache_from_source(file))

@@ -1,4 +1,4 @@
-"""Which objects that an application gives to `wsgi.file_wrapper` nginx can send as a file."""
+"""Decides which objects passed to `wsgi.file_wrapper` nginx can send as a file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def real_file(filelike: Any) -> tuple[int, int] | None:
-    """The descriptor and the offset at which `filelike.read` would go on reading a file.
+    """The descriptor and the offset at which `filelike.read` would continue.
 
-    None where reading gives anything but the bytes of a file on the disk as they are: GzipFile
-    and TextIOWrapper have a `fileno()`, too, and read something else. What is not provably the same
-    is read.
+    None if `read` may return anything but the unchanged bytes of a file on disk: GzipFile and
+    TextIOWrapper also have a `fileno()`, but return something else. If in doubt, None: the file is
+    then read.
     """
     opened = _opened(filelike)
     if opened is None or opened.closed or not opened.readable() or not opened.seekable():
@@ -23,17 +23,17 @@ def real_file(filelike: Any) -> tuple[int, int] | None:
 
 
 def _opened(filelike: Any) -> Any:
-    """The object of `io` whose `read` is what `filelike.read` calls."""
+    """The object of `io` whose `read` is called by `filelike.read`."""
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None and isinstance(filelike, tempfile._TemporaryFileWrapper):
         filelike = filelike.file
-    # Django's File and others lend the method of the file inside them.
+    # Django's File and others expose the method of the file inside them.
     read = getattr(filelike, "read", None)
     opened: Any = getattr(read, "__self__", None)
     if getattr(read, "__name__", None) != "read" or not _reads_as_io_does(opened):
         return None
     raw = opened if isinstance(opened, io.FileIO) else opened.raw
-    # A raw file of another kind below, such as a decompressor's.
+    # The raw file may be of another kind, such as a decompressor's.
     return opened if _is_file_io(raw) else None
 
 

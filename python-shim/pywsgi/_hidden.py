@@ -1,6 +1,6 @@
-"""All applications of an nginx share one interpreter, which has one module of each name. This finds
-an application's own module that another application's of the same name hides from it: `config.py`
-beside the one `wsgi.py`, and `config.py` beside the other.
+"""All applications of an nginx share one interpreter, in which a module name exists only once. This
+detects that an application got another application's module instead of its own of the same name:
+two applications that each have a `config.py` beside their `wsgi.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 import types
 
-# An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
+# gevent.monkey may replace these in `threading`; here they are always those of threads.
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
@@ -23,9 +23,9 @@ from pywsgi._target import Target
 
 
 def folders_of(target: Target, added: Container[str]) -> list[str]:
-    """Where an application's own top-level modules lie: beside its file, and in the entries of
-    sys.path that hold it, but for those that were `added` for the file of an application. Not where
-    packages are installed, which are for all."""
+    """The folders of an application's own top-level modules: the folder of its file, and the
+    entries of sys.path that contain it, except those `added` for an application's file. Not the
+    folders of installed packages, which all applications share."""
     directory = directory_of(target)
     entries = [entry for entry in sys.path if isinstance(entry, str) and entry not in added]
     holders = [
@@ -39,16 +39,16 @@ def folders_of(target: Target, added: Container[str]) -> list[str]:
 
 
 class Hidden:
-    """The names of modules that an application has and another one has as well, and which of them
-    its import asks for."""
+    """Module names that both this application and another one have, and which of them its import
+    requests."""
 
     def __init__(self, application: str, own: list[str], others: Mapping[str, str]) -> None:
-        """`others`: the folders of the other applications, and whose they are."""
+        """`others`: the folders of the other applications, and their names."""
         self._application = application
         self._folders = own
         self._others = {folder: name for folder, name in others.items() if folder not in own}
         foreign: set[str] = set().union(*map(_names_in, self._others))
-        # The contested names, and the folders of this application that have them.
+        # The names in conflict, and this application's folder for each.
         self._places: dict[str, str] = {}
         for folder in own:
             for name in _names_in(folder) & foreign:
@@ -58,7 +58,7 @@ class Hidden:
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
-        """Notes what this thread imports meanwhile, even if it is in sys.modules already."""
+        """Records what this thread imports, even if it is already in sys.modules."""
         if not self._places:
             yield
             return
@@ -75,18 +75,18 @@ class Hidden:
                     _unhook()
 
     def note(self, module: str, importer: object = None) -> None:
-        """The import asks for a module; `importer` is the file of the code that does."""
+        """The import requests a module; `importer` is the file of the importing code."""
         name = module.partition(".")[0]
         if name in self._places and not self._is_foreign(importer):
             self._asked.add(name)
 
     def spec(self, name: str) -> importlib.machinery.ModuleSpec | None:
-        """Its own module of a contested name, whatever is first on sys.path."""
+        """The application's own module of a name in conflict, whatever is first on sys.path."""
         folder = self._places.get(name)
         return None if folder is None else _spec_in(folder, name)
 
     def refusal(self) -> str:
-        """What to say if a module of another application was found instead, or nothing."""
+        """The error message if a module of another application was found instead, or ""."""
         found = [(name, *there) for name in sorted(self._asked) if (there := self._instead(name))]
         if not found:
             return ""
@@ -94,20 +94,19 @@ class Hidden:
         more = ", ".join(repr(name) for name, *_ in found[1:_MOST_NAMES])
         return (
             f"{self._application} imports {name!r}, which should be its own {self._own_file(name)},"
-            f" and gets {file} of {owner}{f' (likewise {more})' if more else ''}: all applications"
-            " of an nginx share one interpreter, which has one module of each name. Rename one of"
-            " the two, move them into packages of different names, or run another nginx for one of"
-            " the applications"
+            f" but gets {file} of {owner}{f' (likewise {more})' if more else ''}: all applications"
+            " of an nginx share one interpreter, in which a module name exists only once. Rename"
+            " one of the two modules, move them into packages with different names, or run another"
+            " nginx for one of the applications"
         )
 
     def _own_file(self, name: str) -> str:
         spec = self.spec(name)
-        # It may have been removed since.
+        # The file may have been removed since.
         return spec.origin if spec is not None and spec.origin else self._places[name]
 
     def _instead(self, name: str) -> tuple[str, str] | None:
-        """The module that the name stands for, if it is of another application: its file, and the
-        application."""
+        """If the name is a module of another application: its file, and the application."""
         file = getattr(sys.modules.get(name), "__file__", None)
         if not isinstance(file, str):
             return None
@@ -118,7 +117,7 @@ class Hidden:
         return None if owner is None else (file, owner)
 
     def _is_foreign(self, file: object) -> bool:
-        """Code of the other application, which this one imports, means that one's modules."""
+        """Whether the code belongs to another application: it may import that one's modules."""
         if not isinstance(file, str):
             return False
         file = os.path.realpath(file)
@@ -130,22 +129,21 @@ class Hidden:
 
 
 def own_spec(name: str) -> importlib.machinery.ModuleSpec | None:
-    """The module that the application which this thread imports has, if another one has a module of
-    that name as well."""
+    """The own module of the application that this thread imports, if the name is in conflict."""
     hidden = _noting.get(get_ident())
     return None if hidden is None else hidden.spec(name)
 
 
 def conceal(function: Any) -> Any:
-    """Marks a function that is in the place of another one, for drop_own_frames()."""
-    # A module's warnings.warn(stacklevel=2) is about who imports it: frames of such a name are not
-    # counted (warnings._is_internal_frame()).
+    """Marks a function that replaces another one, for drop_own_frames()."""
+    # A module's warnings.warn(stacklevel=2) is about its importer: frames with such a file name are
+    # skipped (warnings._is_internal_frame()).
     function.__code__ = function.__code__.replace(co_filename=_CODE_NAME)
     return function
 
 
 def drop_own_frames(error: BaseException) -> None:
-    """Takes the frames of concealed functions out of the tracebacks of an import."""
+    """Removes the frames of concealed functions from the tracebacks of an import."""
     for each in chain(error):
         entry = each.__traceback__
         while entry is not None:
@@ -158,7 +156,7 @@ def drop_own_frames(error: BaseException) -> None:
 
 
 def _names_in(folder: str) -> set[str]:
-    """The names that modules in a folder may have."""
+    """The possible module names in a folder."""
     try:
         entries = os.listdir(folder)
     except OSError:
@@ -168,7 +166,7 @@ def _names_in(folder: str) -> set[str]:
 
 def _spec_in(folder: str, name: str) -> importlib.machinery.ModuleSpec | None:
     spec = importlib.machinery.PathFinder.find_spec(name, [folder])
-    # Not a folder of that name without an __init__.py.
+    # Not a folder without an __init__.py.
     return spec if spec is not None and spec.has_location else None
 
 
@@ -179,9 +177,9 @@ def _note(module: Any, importer: dict[str, Any]) -> None:
 
 
 def _hook() -> None:
-    """Python's own import statement does not look for what is in sys.modules, so that a finder
-    does not learn of it."""
-    # Set again each time: what a library has put over an earlier one calls that one still.
+    """The import statement does not call finders for a module in sys.modules, so the import
+    functions must be hooked."""
+    # Read again each time: a library may have wrapped an earlier one, and still calls it.
     plain_import, plain_import_module = builtins.__import__, importlib.import_module
 
     def noted_import(
@@ -220,8 +218,8 @@ _CODE_NAME = "<pywsgi importlib _bootstrap>"
 
 _MOST_NAMES = 8
 
-# The imports that run now, by their threads.
+# The running imports, by thread.
 _noting: dict[int, Hidden] = {}
 _lock = allocate_lock()
-# Module, attribute, what is there now, and what was there before.
+# Module, attribute, the hook, and the original function.
 _hooks: list[tuple[types.ModuleType, str, Callable[..., Any], Callable[..., Any]]] = []

@@ -1,5 +1,4 @@
-"""How the file of an application is imported: by its own name where that is free, whatever its
-suffix."""
+"""Imports the file of an application, with any suffix, under its own name if that is free."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import os
 import re
 import sys
 
-# An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
+# gevent.monkey may replace these in `threading`; here they are always those of threads.
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -25,24 +24,24 @@ from pywsgi._target import LoadError
 
 
 class Finder:
-    """Imports the files of applications by the names that they were given, and notes what a failing
-    import has imported before it failed.
+    """Imports applications' files under the names chosen for them, and records which modules an
+    import has begun to import before it failed.
 
-    It stays in sys.meta_path: importlib.reload() and a second import find the file here.
+    It stays in sys.meta_path: importlib.reload() and later imports find the file here.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
-        # The folders of these files that were put on sys.path for them.
+        # The folders that were put on sys.path for these files.
         self.folders: set[str] = set()
-        # What is called once a module of that name has been imported.
+        # Called after a module of that name has been imported.
         self.after: dict[str, Callable[[ModuleType], None]] = {}
         self._recording: dict[int, list[str]] = {}
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[list[str]]:
-        """The names of the modules that this thread (no other: a running application may import
-        something at the same time) begins to import meanwhile."""
+        """The names of the modules that this thread begins to import. Other threads are ignored: a
+        running application may import something at the same time."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
         names = self._recording[get_ident()] = []
@@ -69,7 +68,7 @@ class Finder:
 
 
 class _Then(importlib.abc.Loader):
-    """Imports a module by its own loader, and then calls `after`."""
+    """Imports a module with its own loader, and then calls `after`."""
 
     def __init__(self, loader: Any, after: Callable[[ModuleType], None]) -> None:
         self._loader = loader
@@ -87,9 +86,9 @@ class _Then(importlib.abc.Loader):
 
 
 class _FileLoader(importlib.machinery.SourceFileLoader):
-    """Reads Python source whatever the file is called, and keeps no bytecode of it: `app.py` and
-    `app.wsgi` would share one file of it, and a file that is mended within the second at the same
-    size would not be read again."""
+    """Loads Python source from a file with any name, and does not cache bytecode: `app.py` and
+    `app.wsgi` would share a bytecode file, and a file that is fixed within the same second at the
+    same size would not be read again."""
 
     def path_stats(self, path: Any) -> Any:
         raise OSError("no bytecode")
@@ -102,7 +101,7 @@ def import_file(file: str) -> ModuleType:
     except OSError as error:
         raise LoadError(f"{file}: {error.strerror}") from None
     folder = os.path.dirname(file)
-    # Of two files that are imported side by side only one may take a name.
+    # If two files are imported at the same time, only one may take a name.
     with _naming:
         name = _module_name(file)
         finder.files[name] = file
@@ -113,7 +112,7 @@ def import_file(file: str) -> ModuleType:
 
 
 def _module_name(file: str) -> str:
-    """The stem where it can be a module's name and is nobody else's, else one with a hash."""
+    """The stem if it is a valid module name and not taken; otherwise a name with a hash."""
     stem = os.path.splitext(os.path.basename(file))[0]
     plain = stem.isidentifier() and not keyword.iskeyword(stem) and not stem.startswith("__")
     if plain and not _is_taken(stem, file):
@@ -134,7 +133,7 @@ def _is_taken(name: str, file: str) -> bool:
     folder = os.path.realpath(os.path.dirname(file))
     elsewhere = [entry for entry in sys.path if os.path.realpath(entry) != folder]
     spec = importlib.machinery.PathFinder.find_spec(name, elsewhere)
-    # A folder of that name without an __init__.py is no module that anybody imports.
+    # A folder without an __init__.py does not count.
     return spec is not None and spec.origin is not None
 
 

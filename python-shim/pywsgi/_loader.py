@@ -1,14 +1,14 @@
-"""`Application`: finds and imports what `wsgi_app` names, and says when a failure is worth another
-try.
+"""`Application`: finds and imports the target of `wsgi_app`, and decides when a failed import is
+retried.
 
-An application that does not import must cost nothing but its own locations: `load()` remembers the
-files that the failure concerns, `changed()` says whether one of them differs, `may_pass` whether
-another attempt may succeed although none does, and the next `load()` begins by forgetting the
-modules that the failed attempt had left behind.
+An application that does not import must affect only its own locations. `load()` remembers the
+files involved in the failure, `changed()` says whether one of them has changed, and `may_pass`
+whether another attempt may succeed even if none has. The next `load()` first removes the modules
+that the failed attempt has left behind.
 
-`load()` runs on Python's main thread, or on one beside if that is busy; never twice at a time for
-one application. Several applications share one interpreter, and may share modules: one that is
-broken must not take modules away from one that runs.
+`load()` runs on Python's main thread, or on another one if that is busy; never twice at a time for
+one application. Several applications share one interpreter, and may share modules: a broken one
+must not remove modules of one that runs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from pywsgi._target import LoadError, Reference, Target
 
 
 class Application:
-    """One target of `wsgi_app`, and the names that are tried where it names no callable."""
+    """One target of `wsgi_app`, and the names to try if it does not name a callable."""
 
     def __init__(
         self,
@@ -60,27 +60,27 @@ class Application:
         self._has_home = has_home
         self._callables = tuple(callables)
         self._directory: str | None = None
-        # What the last failure concerns: its files, and the modules that it has left behind.
+        # The last failure: the files involved, and the modules that it has left behind.
         self._watched: dict[str, Signature | None] = {}
         self._left_behind: dict[str, ModuleType] = {}
         self._module = ""
-        # Whether it was for another application's sake.
+        # Whether it failed because of another application.
         self._refused = False
-        # Whether the last failure may pass without a change of its files.
+        # Whether another attempt may succeed without a change of these files.
         self.may_pass = False
         _all.add(self)
 
     @property
     def name(self) -> str:
-        """What to call the application in a line of log."""
+        """The application's name in log lines."""
         return self._target
 
     def load(self) -> Callable[..., Any]:
         """Imports the application and returns its callable.
 
-        Raises LoadError where the target is at fault, and otherwise whatever the application's own
-        code raises; SystemExit and KeyboardInterrupt become LoadError, since they would end more
-        than the application.
+        Raises LoadError if the target is wrong, and otherwise whatever the application's code
+        raises. SystemExit and KeyboardInterrupt become LoadError, because they would end more than
+        the application.
         """
         kept = self._start_again()
         importlib.invalidate_caches()
@@ -100,14 +100,14 @@ class Application:
         return application
 
     def put_off(self) -> None:
-        """The import has ended the last worker: another one may succeed after a change of the
-        target's own file, or after a pause."""
+        """The import has killed the last worker. Another attempt may succeed after a change of the
+        target's file, or after a pause."""
         target = Target.split(self._target)
         files = [target.place] if target.is_file else candidates(target.place)
         self._watched = {file: signature(file) for file in files}
 
     def changed(self) -> bool:
-        """Whether a file that the last failure concerns differs from what it was then."""
+        """Whether a file that was involved in the last failure has changed."""
         return any(signature(path) != then for path, then in self._watched.items())
 
     # Loading.
@@ -138,7 +138,7 @@ class Application:
             return application
 
     def _folders(self) -> list[str]:
-        """Where its own modules lie."""
+        """The folders of its own modules."""
         target = Target.split(self._target)
         try:
             target.check()
@@ -171,16 +171,16 @@ class Application:
             try:
                 return reference, functools.reduce(getattr, reference.path, module)
             except AttributeError as error:
-                # One that code of the application has raised (a property, a module's __getattr__)
-                # is worth its traceback.
+                # Keep the traceback if application code raised it (a property, a module's
+                # __getattr__).
                 missing = error if error.__traceback__ and error.__traceback__.tb_next else None
         message = f"{describe(module)} has no {' or '.join(map(repr, wanted))}"
         names = suggestions(module, wanted)
-        message += f"; it has {', '.join(names)}" if names else "; it has no callable at all"
+        message += f"; it has {', '.join(names)}" if names else "; it has no callables"
         if not fresh:
             message += (
-                " (another application has imported the module before: a change of it takes effect"
-                " when nginx is reloaded)"
+                " (another application has already imported the module: reload nginx after a change"
+                " of it)"
             )
         raise LoadError(message) from missing
 
@@ -195,7 +195,7 @@ class Application:
         if inspect.iscoroutine(application):
             application.close()
             raise LoadError(
-                f"{reference.text!r} is an async function; wsgi_app wants one that returns the"
+                f"{reference.text!r} is an async function; wsgi_app needs one that returns the"
                 " application"
             )
         check(f"what {reference.text} returned", application)
@@ -221,7 +221,7 @@ class Application:
                     self._left_behind[name] = module
                     files.add(file)
             elif any(not is_installed(folder) for folder in namespace_of(module)):
-                # What was taken for a namespace package may be a package that could not be read.
+                # A package that cannot be read looks like a namespace package.
                 self._left_behind[name] = module
         for file in files:
             if is_under(self._directory, file):
@@ -230,7 +230,7 @@ class Application:
         _failed.add(self)
 
     def _start_again(self) -> list[str]:
-        """Puts back what the failed attempt has left behind. Returns the modules that stay."""
+        """Cleans up after the failed attempt. Returns the modules that stay."""
         if keeps(self._left_behind) and not self.changed():
             start_again()
             return list(self._left_behind)
@@ -241,20 +241,20 @@ class Application:
         return []
 
     def _forget(self) -> None:
-        """Removes what the failed attempt has left behind in sys.modules."""
+        """Removes the modules of the failed attempt from sys.modules."""
         for name, module in self._left_behind.items():
             if sys.modules.get(name) is not module:
                 continue
             del sys.modules[name]
-            # `from package import module` looks at the package's attribute first.
+            # `from package import module` checks the package's attribute first.
             parent, _, child = name.rpartition(".")
             if vars(sys.modules.get(parent, module)).get(child) is module:
                 delattr(sys.modules[parent], child)
         self._left_behind = {}
 
     def _withdraw(self) -> None:
-        """Another application runs and this one does not: what that one imports later must not be
-        of this one."""
+        """This application was rejected because of a running one, which must not import modules
+        from this one's folder later."""
         self._forget()
         folder = self._directory
         shared = any(each is not self and each._directory == folder for each in list(_all))
@@ -262,9 +262,9 @@ class Application:
             sys.path.remove(folder)
 
     def _leave_to(self, other: Application) -> None:
-        """Another application has loaded since this one failed. Modules in its directory that this
-        one has left behind may be in its use now: they stay, lest there be two of each. The module
-        that this one's target names is its own, and goes all the same."""
+        """Another application has loaded since this one failed, and may now use modules of its
+        directory that this one has left behind. They stay, so that none is loaded twice; the module
+        that this one's target names is removed all the same."""
         self._left_behind = {
             name: module
             for name, module in self._left_behind.items()

@@ -1,4 +1,4 @@
-"""One clean line of nginx's error log, and the `logging` handler that keeps Python's levels."""
+"""Writes lines to nginx's error log; the `logging` handler that keeps Python's levels."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ INFO = 7
 DEBUG = 8
 
 
-# The longest message in the log, in bytes; what is beyond is cut, and said.
+# The longest log message in bytes. A longer one is cut, and says by how much.
 LONGEST = 64 * 1024
 
 
 def log(level: int, line: str, more: int = 0) -> None:
-    """One line to nginx's error log, in the context of the request that this thread runs.
+    """Writes one line to nginx's error log, with the request that this thread runs.
 
-    `more` is how many further characters the line had, which the caller has cut already.
+    `more` is the number of characters that the caller has already cut from the line.
     """
     _sink(level, _bounded(line, more))
 
 
 def log_text(level: int, text: str) -> None:
-    """A message of several lines, as many lines of log; longer than the longest it is cut."""
+    """Writes each line of a message as a log line. Text beyond LONGEST is cut."""
     *lines, last = text[:LONGEST].split("\n")
     for line in lines:
         log(level, printable(line))
@@ -49,11 +49,11 @@ def _bounded(line: str, more: int) -> str:
 
 
 class LogHandler(logging.Handler):
-    """Sends records to nginx's error log at the level that they have.
+    """Writes records to nginx's error log at their own level.
 
-    CRITICAL becomes `crit`, ERROR `error`, WARNING `warn`, INFO `info`, DEBUG `debug`; a record of
-    several lines is as many lines of log. nginx adds the time, and the request where the thread
-    runs one, so that the format is only `%(name)s: %(message)s` unless another formatter is set.
+    CRITICAL becomes `crit`, ERROR `error`, WARNING `warn`, INFO `info`, DEBUG `debug`. Each line of
+    a record becomes a log line. nginx adds the time, and the request if the thread runs one, so the
+    default format is only `%(name)s: %(message)s`.
     """
 
     def __init__(self, level: int | str = logging.NOTSET) -> None:
@@ -71,7 +71,7 @@ class LogHandler(logging.Handler):
 
 
 def nginx_level(levelno: int) -> int:
-    """The level of nginx that a level number of `logging` belongs to."""
+    """nginx's level for a level number of `logging`."""
     for least, level in _LEVELS:
         if levelno >= least:
             return level
@@ -79,11 +79,11 @@ def nginx_level(levelno: int) -> int:
 
 
 def printable(line: str) -> str:
-    """`line` without anything that could end it, hide it or drive a terminal.
+    """`line` without characters that could end it, hide it or control a terminal.
 
-    Control characters other than the tab, Unicode's line separators and lone surrogates (which
-    UTF-8 cannot express) are written as Python escapes: what an application logs of a client's
-    request cannot pass for a line of its own. A carriage return beside the line's end is dropped.
+    Control characters except the tab, Unicode's line separators and lone surrogates (which
+    UTF-8 cannot encode) are written as Python escapes, so that logged data of a client's request
+    cannot forge a log line. A carriage return at the line's end is dropped.
     """
     line = line.strip("\r")
     if line.isprintable():
@@ -97,9 +97,8 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def log_by_descriptor() -> None:
-    """From now on lines go to the process's standard error, which is the error log, by a plain
-    write(). Nobody else would write them in a child that an application has forked (the event loop
-    is the parent's), nor in a worker that exits this instant."""
+    """From now on lines are written directly to standard error, which is the error log. The event
+    loop usually writes them; a forked child has none, and that of an exiting worker has stopped."""
     global _sink
     _sink = _to_descriptor
 
@@ -136,22 +135,22 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff
 
 
 def _nobody() -> None:
-    """Outside nginx there are neither requests nor threads of a pool."""
+    """Outside nginx there are no requests and no pool threads."""
 
 
 _sink: Callable[[int, str], None]
-# Says that the calling thread has begun a line: at its request's end LogStream.release() is called.
+# The calling thread has an unfinished line: call LogStream.release() at the end of its request.
 unfinished: Callable[[], None]
-# The last line of a worker that ends now: to its standard error, with what the calling thread does.
+# Writes the last line of an exiting worker to standard error, with the calling thread's request.
 log_last: Callable[[str], None]
-# Has Python's main thread look whether a signal's handler is to run.
+# Wakes Python's main thread to run pending signal handlers.
 wake_main: Callable[[], None]
-# Has the pools' threads look at the hooks of `threading`.
+# Tells the pools' threads that the hooks of `threading` have changed.
 hooks_changed: Callable[[], None]
 try:
     from _pywsgi import hooks_changed, log_last, unfinished, wake_main
     from _pywsgi import log as _sink
-except ImportError:  # Outside nginx: an application that is being developed or tested.
+except ImportError:  # Outside nginx: in development or in tests.
     _sink = _to_standard_error
     log_last = functools.partial(_to_standard_error, ERROR)
     unfinished = wake_main = hooks_changed = _nobody

@@ -10,10 +10,10 @@ from types import FrameType
 
 
 def format_exception(error: BaseException) -> str:
-    """A traceback as Python prints it, with the exceptions that it is chained to.
+    """A traceback as Python prints it, with chained exceptions.
 
-    It begins where the application's own code begins. Never raises: an exception whose `__str__`
-    raises, or a deadline's that arrives meanwhile, must not cost the line of log.
+    It starts with the application's own code. Never raises: the line must be logged even if the
+    exception's `__str__` raises, or if an asynchronous exception arrives meanwhile.
     """
     try:
         report = traceback.TracebackException.from_exception(error)
@@ -25,7 +25,7 @@ def format_exception(error: BaseException) -> str:
 
 
 def format_stack(ident: int) -> str:
-    """Where the thread of that identity is in Python right now, or "" if it runs no Python."""
+    """The current Python stack of the thread with that identity, or "" if it has none."""
     try:
         frame: FrameType | None = sys._current_frames().get(ident)
         if frame is not None and ident == get_ident():
@@ -39,7 +39,7 @@ def format_stack(ident: int) -> str:
 
 
 def _strip(report: traceback.TracebackException, error: BaseException, seen: set[int]) -> None:
-    """Removes the frames that lead to the application's code, here and in chained exceptions."""
+    """Removes the frames before the application's code, here and in chained exceptions."""
     if id(report) in seen:
         return
     seen.add(id(report))
@@ -62,5 +62,5 @@ def _strip(report: traceback.TracebackException, error: BaseException, seen: set
 # The shim's own modules, and importlib with its frozen parts.
 _LEADS_TO_THE_APPLICATION = re.compile(r"(pywsgi|importlib)(\._\w+)?$|_frozen_importlib")
 
-# What is left of a traceback without a single frame.
+# The header of a traceback without frames.
 _BARE_HEADER = re.compile(r"^Traceback \(most recent call last\):\n(?=\S)", re.MULTILINE)

@@ -1,8 +1,8 @@
-"""Makes the interpreter of a worker process one that applications can live in.
+"""Prepares a worker's interpreter for applications.
 
-A worker is nginx's process, not Python's: its signals, its exit code and its standard streams are
-nginx's, and its Python threads block all signals. What an application takes for granted is arranged
-here, in the one place that changes anything in the modules of the standard library.
+A worker is an nginx process: its signals, exit code and standard streams belong to nginx, and its
+Python threads block all signals. This module sets up what an application expects from a process. No
+other module changes modules of the standard library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import threading
 import types
 
-# An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
+# gevent.monkey may replace these in `threading`; here they are always those of threads.
 from _thread import get_ident
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,7 +31,7 @@ from pywsgi._threads import refuse_greenlets, watch_hooks
 
 
 def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Sequence[str]) -> None:
-    """Called once per worker, on Python's main thread, before anything of an application runs."""
+    """Called once per worker, on Python's main thread, before any application code runs."""
     _redirect(stdout_level, stderr_level)
     _extend_path(path)
     sys.argv = list(argv)
@@ -46,14 +46,14 @@ def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Seque
 
 
 def errors_stream() -> LogStream:
-    """`wsgi.errors`: one object for all requests; what is unfinished of a line is each thread's."""
+    """`wsgi.errors`: one object for all requests; unfinished lines are kept per thread."""
     return _errors
 
 
 def _redirect(stdout_level: int, stderr_level: int) -> None:
     _errors.level = stderr_level
     output = LogStream(stdout_level, "<stdout>")
-    # nginx that is not a daemon has the terminal as its standard input.
+    # If nginx is not a daemon, its standard input is the terminal.
     nothing = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (it stays open)
     streams = {"stdin": nothing, "stdout": output, "stderr": _errors}
     for name, stream in streams.items():
@@ -62,23 +62,23 @@ def _redirect(stdout_level: int, stderr_level: int) -> None:
 
 
 def _extend_path(path: Sequence[str]) -> None:
-    """Each directory as by site.addsitedir(), so that .pth files count, but in sys.path's front."""
+    """Adds directories like site.addsitedir(), with their .pth files, but in front of sys.path."""
     front: list[str] = []
     for directory in path:
         before = list(sys.path)
-        # With an empty set of known directories, one that is known is added again, at the end, and
-        # so comes in front like the others.
+        # With an empty set of known directories, a known one is added again at the end, and is
+        # moved to the front like the others.
         site.addsitedir(directory, set())
         if sys.path[: len(before)] == before:
             front += sys.path[len(before) :]
-        else:  # A .pth file may hold code that arranges sys.path itself.
+        else:  # Code in a .pth file may have rearranged sys.path.
             front += [entry for entry in sys.path if entry not in before]
     sys.path[:] = dict.fromkeys(front + sys.path)
 
 
 def _make_main() -> None:
-    """A `__main__` as of `python -c ''`: multiprocessing's spawn looks at its __spec__ and __file__
-    to run the same program in the child, and here there is none to run."""
+    """Creates a `__main__` like that of `python -c ''`: multiprocessing's spawn uses its __spec__
+    and __file__ to run the same program in the child, and here there is no program."""
     main = sys.modules.get("__main__")
     if main is None:
         main = sys.modules["__main__"] = types.ModuleType("__main__")
@@ -87,7 +87,7 @@ def _make_main() -> None:
 
 
 def _guard_exit(worker: int) -> None:
-    """nginx never starts a worker again that has exited with code 2 (ngx_process_get_status)."""
+    """nginx does not restart a worker that exits with code 2 (ngx_process_get_status)."""
     leave = os._exit
 
     @functools.wraps(leave)
@@ -110,9 +110,9 @@ def _guard_exit(worker: int) -> None:
 
 
 def _guard_signals(worker: int) -> None:
-    """nginx learns by signal that a worker is to quit: a handler of Python's in that place would
-    keep it from ever exiting, and SIGPIPE's default would end it with the first aborted client.
-    All other signals are the application's; their handlers run on Python's main thread, as ever."""
+    """nginx uses signals to make a worker quit: if Python replaced a handler, the worker would
+    never exit, and SIGPIPE's default would kill it when a client aborts. Applications may use all
+    other signals; their handlers run on Python's main thread, as usual."""
     set_handler, getpid, main = signal.signal, os.getpid, get_ident()
 
     def is_nginxs(signalnum: int) -> bool:
@@ -120,11 +120,11 @@ def _guard_signals(worker: int) -> None:
 
     def ignored(call: str, signalnum: int) -> None:
         name = signal.Signals(signalnum).name
-        log(WARN, printable(f"{call} is ignored: in a worker {name} is nginx's signal"))
+        log(WARN, printable(f"{call} is ignored: {name} is used by nginx in a worker"))
 
     @functools.wraps(set_handler)
     def guarded(signalnum: int, handler: Any, /) -> Any:
-        # On other threads Python itself refuses.
+        # On other threads Python itself raises.
         if not is_nginxs(signalnum) or get_ident() != main:
             return set_handler(signalnum, handler)
         name = signal.Signals(signalnum).name
@@ -133,7 +133,7 @@ def _guard_signals(worker: int) -> None:
 
     signal.signal = guarded  # type: ignore[assignment]
 
-    # The timer whose signal SIGALRM is: nginx's own `timer_resolution` has it.
+    # This timer sends SIGALRM, which nginx uses for `timer_resolution`.
     set_timer, set_alarm = signal.setitimer, signal.alarm
 
     @functools.wraps(set_timer)
@@ -169,26 +169,26 @@ def _guard_signals(worker: int) -> None:
             set_handler(signalnum, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         log_by_descriptor()
-        # Up to Python 3.12 threading._shutdown(), which multiprocessing calls as a child ends,
-        # fails where a thread has forked that threading did not start.
+        # Up to Python 3.12, threading._shutdown(), which multiprocessing calls when a child exits,
+        # fails if the thread that forked was not started by threading.
         thread: Any = main_thread()
         if getattr(thread, "_tstate_lock", thread) is None:
             thread._set_tstate_lock()
 
     main_thread = threading.main_thread
-    # nginx's handlers would go on in the child, and do nothing there but set a flag.
+    # In the child, nginx's handlers would only set a flag that nobody reads.
     os.register_at_fork(after_in_child=in_forked_child)
 
 
 def _free_children_of_the_signal_mask() -> None:
-    """A child process inherits the signal mask of the thread that starts it. A Python thread of
-    nginx blocks all signals: Popen.terminate(), and with it multiprocessing's Pool.terminate(),
-    would be without effect on its children."""
+    """A child process inherits the signal mask of the thread that starts it. Python threads in
+    nginx block all signals, so Popen.terminate() and multiprocessing's Pool.terminate() would have
+    no effect on their children."""
     spawn = _unblocked(_posixsubprocess.fork_exec)
     _posixsubprocess.fork_exec = spawn
     subprocess = sys.modules.get("subprocess")
     if subprocess is not None and hasattr(subprocess, "_fork_exec"):
-        # Imported already, by a .pth file say. Since Python 3.11 it has a name of its own for it.
+        # Already imported, perhaps by a .pth file. Since Python 3.11 it has its own name for it.
         vars(subprocess)["_fork_exec"] = spawn
     os.posix_spawn = _unblocked(os.posix_spawn)
     os.posix_spawnp = _unblocked(os.posix_spawnp)
@@ -196,9 +196,9 @@ def _free_children_of_the_signal_mask() -> None:
 
 
 def _unblocked(start_child: Callable[..., Any]) -> Any:
-    # Meanwhile this thread could take a signal that is meant for nginx; Linux gives one that is
-    # sent to the process to its first thread, the event loop's, which blocks none
-    # (complete_signal()). One of the application's that it takes is for Python's main thread.
+    # While unblocked, this thread could receive a signal for nginx; but Linux delivers a signal of
+    # the process to its first thread, the event loop's, which blocks none (complete_signal()). If
+    # it receives one for the application, Python's main thread must be woken.
     set_mask = signal.pthread_sigmask
 
     @functools.wraps(start_child)
@@ -213,11 +213,11 @@ def _unblocked(start_child: Callable[..., Any]) -> Any:
     return call
 
 
-# ngx_process.c: the code after which a worker is not started again.
+# ngx_process.c: nginx does not restart a worker that exits with this code.
 _NEVER_AGAIN = 2
 
-# Those that nginx handles or ignores in a worker, but for SIGCHLD, which the module gives back; and
-# the one by which the module wakes Python's main thread.
+# The signals that nginx handles or ignores in a worker, except SIGCHLD, which the module restores;
+# and the one that wakes Python's main thread.
 _NGINX_SIGNALS = frozenset(
     {
         signal.SIGHUP,

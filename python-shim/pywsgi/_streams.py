@@ -1,7 +1,7 @@
 """`LogStream`: a text stream whose lines go to nginx's error log.
 
-It stands for sys.stdout, sys.stderr and wsgi.errors. Several threads write to one stream, each in
-the middle of a line of its own, so what is left of a line is kept per thread until its newline.
+It replaces sys.stdout, sys.stderr and wsgi.errors. Several threads write to one stream, so an
+unfinished line is kept per thread until its newline.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-# nginx's error log is the process's standard error as well (ngx_log_redirect_stderr), so what
-# bypasses this stream and writes to its descriptor (faulthandler, subprocess) arrives there too.
+# nginx's error log is also the process's standard error (ngx_log_redirect_stderr), so output that
+# bypasses this stream and goes to the descriptor (faulthandler, subprocess) is logged too.
 _ERROR_LOG_FD = 2
 
 
 class LogStream(io.TextIOBase):
-    """A stream that logs each whole line at `level`, in the context of the calling thread.
+    """A stream that logs each complete line at `level`, with the calling thread's request.
 
-    `flush()` logs what is there of an unfinished line: `print("a", end="", flush=True)` and then
-    `print("b")` are two lines of log. Nothing is ever held back after a flush, and nothing is lost.
+    `flush()` logs an unfinished line: `print("a", end="", flush=True)` and then `print("b")` make
+    two log lines. After a flush nothing is held back or lost.
     """
 
     encoding = "utf-8"
@@ -46,7 +46,7 @@ class LogStream(io.TextIOBase):
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        # A subclass may override split() and join() (markupsafe.Markup does).
+        # A subclass may override split() and join(), as markupsafe.Markup does.
         self._line().write(str.__str__(text))
         return len(text)
 
@@ -55,23 +55,23 @@ class LogStream(io.TextIOBase):
             self.write(line)
 
     def flush(self) -> None:
-        """Logs this thread's unfinished line, if there is one."""
+        """Logs this thread's unfinished line, if any."""
         self._line().finish()
 
     def release(self) -> None:
-        """Logs this thread's unfinished lines, those of every LogStream: at a request's end."""
+        """Logs this thread's unfinished lines of all LogStreams, at the end of a request."""
         for line in list(_unfinished.lines.values()):
             line.finish()
 
     def close(self) -> None:
-        """Does nothing: the error log outlives whoever holds this stream."""
+        """Does nothing: the error log stays open."""
 
     def detach(self) -> Any:
-        """The binary stream. This one stays usable, unlike other text streams."""
+        """Returns the binary stream. Unlike other text streams, this one stays usable."""
         return self.buffer
 
     def reconfigure(self, **_options: object) -> None:
-        """Accepted for the sake of those who set sys.stdout's encoding; changes nothing."""
+        """Does nothing; accepted for code that sets sys.stdout's encoding."""
 
     def fileno(self) -> int:
         return _ERROR_LOG_FD
@@ -94,7 +94,7 @@ class LogStream(io.TextIOBase):
 
 
 class LogBuffer(io.BufferedIOBase):
-    """The binary side of a LogStream: UTF-8, other bytes as backslash escapes."""
+    """The binary side of a LogStream: UTF-8; invalid bytes become backslash escapes."""
 
     mode = "wb"
 
@@ -117,7 +117,7 @@ class LogBuffer(io.BufferedIOBase):
         self._stream.flush()
 
     def close(self) -> None:
-        """Does nothing: an io.TextIOWrapper over this closes it when it is collected."""
+        """Does nothing: an io.TextIOWrapper around this closes it when it is collected."""
 
     def fileno(self) -> int:
         return _ERROR_LOG_FD
@@ -130,7 +130,7 @@ class LogBuffer(io.BufferedIOBase):
 
 
 class _Line:
-    """What one thread has written to one stream since its last newline."""
+    """The text that one thread has written to one stream since the last newline."""
 
     __slots__ = ("_decoder", "_more", "_parts", "_size", "_stream")
 
@@ -138,7 +138,7 @@ class _Line:
         self._stream = stream
         self._parts: list[str] = []
         self._size = 0
-        # How many characters there were beyond the longest line.
+        # The number of characters beyond LONGEST.
         self._more = 0
         self._decoder: codecs.IncrementalDecoder | None = None
 
@@ -148,21 +148,21 @@ class _Line:
         self._add(text)
 
     def write_bytes(self, octets: bytes) -> None:
-        # Incremental: a character may be cut between two writes.
+        # Incremental: a character may be split between two writes.
         if self._decoder is None:
             self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._add(self._decoder.decode(octets))
-        unfinished()  # It may hold a part of a character.
+        unfinished()  # The decoder may hold a part of a character.
 
     def finish(self) -> None:
         self.write("")
         line, more = self._take()
-        if line.strip("\r"):  # A lone carriage return is a progress bar's, not a line.
+        if line.strip("\r"):  # A lone carriage return comes from a progress bar.
             self._log(line, more)
 
     def __del__(self) -> None:
-        # The thread ends (its threading.local goes): say what it had begun to say. Where the
-        # interpreter itself ends, the names that saying it needs are None by now.
+        # The thread has ended (its threading.local is freed): log the unfinished line. If the
+        # interpreter is exiting, the globals needed for that may be None.
         if self._parts and callable(log):
             self.finish()
 
@@ -171,8 +171,8 @@ class _Line:
         self._keep(first)
         if not others:
             return
-        # Taken before anything is logged: a finaliser may run at any allocation here, and may
-        # print in this very thread.
+        # Take it before logging: a finalizer may run at any allocation here, and may print in this
+        # thread.
         line, more = self._take()
         rest = others.pop()
         self._log(line, more)

@@ -1,4 +1,4 @@
-"""What `wsgi_app` names: a file or a module, and the callable in it."""
+"""The target of `wsgi_app`: a file or a module, and the callable in it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 
 class LoadError(ImportError):
-    """What is wrong with a target of wsgi_app, said to the application's author."""
+    """A target of wsgi_app is wrong; the message is for the application's author."""
 
 
-# In tracebacks, by the name under which applications can import it.
+# Tracebacks show the name under which applications can import it.
 LoadError.__module__ = "pywsgi"
 
 
 class Target(NamedTuple):
-    """`place[:expression]`: a file's absolute path or a module's name, and what to take of it."""
+    """`place[:expression]`: a file's absolute path or a module's name, and the callable in it."""
 
     place: str
     expression: str | None
@@ -28,14 +28,14 @@ class Target(NamedTuple):
 
     @classmethod
     def split(cls, target: str) -> Target:
-        # The earliest colon after which nothing but a callable comes: a path may hold colons, and
-        # so may the arguments of a factory.
+        # Split at the first colon that is followed only by a callable: a path and the arguments of
+        # a factory may contain colons.
         match = None if os.path.exists(target) else _TARGET.fullmatch(target)
         place, expression = (match["place"], match["expression"]) if match else (target, None)
         return cls(os.path.normpath(place) if place.startswith("/") else place, expression)
 
     def check(self) -> None:
-        """Raises LoadError for what no file and no module can be called."""
+        """Raises LoadError if it cannot be the path of a file or the name of a module."""
         name, colon, rest = self.place.partition(":")
         if self.is_file:
             # A colon may be part of the path.
@@ -43,7 +43,7 @@ class Target(NamedTuple):
             if os.path.exists(self.place) or not os.path.exists(name):
                 return
         elif "/" in name or name.endswith(".py"):
-            raise LoadError(f"{name!r} must be an absolute path, with a slash at its beginning")
+            raise LoadError(f"{name!r} must be an absolute path, starting with a slash")
         elif not all(part.isidentifier() for part in name.split(".")):
             raise LoadError(f"{name!r} is neither an absolute path nor a module's name")
         if colon:
@@ -88,7 +88,7 @@ def _literal(text: str, node: ast.expr) -> Any:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise LoadError(
             f"{text!r}: the arguments of a factory must be literals (numbers, strings, True, None,"
-            f" lists, ...), and {ast.unparse(node)} is none"
+            f" lists, ...), and {ast.unparse(node)} is not"
         ) from None
 
 

@@ -1,5 +1,5 @@
-"""A pool's threads, as `threading` knows its own: by name, and with the hooks of settrace() and
-setprofile(), which debuggers and coverage.py set."""
+"""Gives a pool's threads what `threading` gives its own: a name, and the hooks of settrace() and
+setprofile(), which debuggers and coverage.py use."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from pywsgi._target import LoadError
 
 
 def enter(name: str) -> None:
-    """The calling thread begins to run applications: gives it a name for `threading`."""
-    # Python makes an object of its own kind for a thread that it has not started (_DummyThread).
+    """Gives the calling thread, which will run applications, a name for `threading`."""
+    # For a thread that Python has not started this creates a _DummyThread.
     _current_thread().name = f"{name}-{next(_numbers[name])}"
 
 
 def watch_hooks() -> None:
-    """threading.settrace() is for threads that are started afterwards: those of the pools take it
-    on with their next request."""
+    """threading.settrace() applies to threads that are started later. The pools' threads apply it
+    at their next request."""
     threading.settrace = _noticed(threading.settrace)
     threading.setprofile = _noticed(threading.setprofile)
 
 
 def refuse_greenlets() -> None:
-    """Makes gevent.monkey and eventlet.monkey_patch() fail as they put their locks in the place of
-    threads' own. Such a lock belongs to one thread: between the threads of a pool it is never given
-    back, and requests would hang now and then."""
+    """Makes gevent.monkey and eventlet.monkey_patch() fail when they replace the locks of threads.
+    Their locks work in one thread only: between the threads of a pool a release may be lost, and
+    requests would sometimes hang."""
     for module in (sys.modules["_thread"], threading):
         module.__class__ = _Threads
 
@@ -44,15 +44,15 @@ class _Threads(types.ModuleType):
         library = str(getattr(value, "__module__", None)).partition(".")[0]
         if library in ("gevent", "eventlet"):
             raise LoadError(
-                f"{library} must not replace {self.__name__}.{name}: applications run in threads"
-                " here, between which its locks hang. Remove the monkey-patching (threads of"
-                " python_thread_pool do what it is for), and reload nginx"
+                f"{library} must not replace {self.__name__}.{name}: applications run in threads,"
+                f" and the locks of {library} hang between threads. Remove the monkey-patching (the"
+                " threads of python_thread_pool replace it) and reload nginx"
             )
         super().__setattr__(name, value)
 
 
 def take_on_hooks() -> None:
-    """Sets on the calling thread what has been set for all since it was here last."""
+    """Applies hooks that have been set for all threads to the calling thread."""
     trace: Any = vars(threading).get("_trace_hook")
     if trace is not _own.trace:
         _own.trace = trace
@@ -79,5 +79,5 @@ class _Own(_local):
 
 _own = _Own()
 _numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
-# An application may put greenlets in the place of threads (gevent.monkey): these are the threads.
+# gevent.monkey may replace this; here it is always that of threads.
 _current_thread = threading.current_thread

@@ -1,7 +1,7 @@
-"""`wsgi_debug validate`: refuses what PEP 3333 forbids, with the clause and the application's line.
+"""`wsgi_debug validate`: raises for violations of PEP 3333, with the clause and the line.
 
-`validator` wraps an application. It checks what the application passes to the server and what it
-does with what it was given; what the server does is not in question.
+`validator` wraps an application. It checks what the application passes to the server, and how it
+uses what it was given. It does not check the server.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class ValidationError(AssertionError):
-    """An application does what PEP 3333 forbids."""
+    """An application violates PEP 3333."""
 
     __module__ = "pywsgi"
 
 
 def validator(application: Application) -> Application:
-    """`application`, checked at each call."""
+    """Returns `application`, checked at each call."""
 
     def checked(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         call = _Call(application, environ["REQUEST_METHOD"])
@@ -37,8 +37,8 @@ def validator(application: Application) -> Application:
             return result
         body = _Body(call, result)
         if type(result) in (list, tuple):
-            # Known as a whole: checked before any of it goes, and left to the server as it is, for
-            # its Content-Length.
+            # All blocks are known: check them before any is sent, and return the list itself, so
+            # that the server can compute the Content-Length.
             for _block in body:
                 pass
             return result
@@ -68,7 +68,7 @@ class _Call:
             )
 
     def count(self, block: bytes, generator: Any = None) -> None:
-        """Accounts for a block of the body."""
+        """Counts a block of the body."""
         if not block:
             return
         if self.code in (204, 304):
@@ -87,7 +87,7 @@ class _Call:
             )
 
     def end(self, generator: Any) -> None:
-        """The application has yielded all of the body."""
+        """The application has yielded the whole body."""
         self.need_start(generator)
         has_body = self.method != "HEAD" and self.code not in (204, 304)
         if self.length is not None and self.sent < self.length and has_body:
@@ -99,9 +99,9 @@ class _Call:
             )
 
     def refuse(self, what: str, clause: str, generator: Any = None) -> NoReturn:
-        """For what the application has returned, or yields."""
+        """Raises for what the application has returned or yielded."""
         frame = getattr(generator, "gi_frame", None)
-        # There is no frame any more where the generator has ended.
+        # A generator that has ended has no frame.
         code = getattr(generator, "gi_code", None)
         if frame is not None:
             place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
@@ -234,8 +234,8 @@ class _Input:
         _refuse("the application closes wsgi.input", f"{_STREAMS}: it has no close()")
 
     def __getattr__(self, name: str) -> NoReturn:
-        # Those who look whether it is there get their answer: not ValidationError.
-        text = f"wsgi.input.{name} is not there in every server ({_STREAMS}; wsgi_debug validate)"
+        # AttributeError, not ValidationError: code may check whether the attribute exists.
+        text = f"not every server has wsgi.input.{name} ({_STREAMS}; wsgi_debug validate)"
         raise AttributeError(text)
 
 
@@ -270,7 +270,7 @@ def _check_status(status: Any) -> int:
         _refuse(
             f"status is {_shown(status)}",
             f'{_START}: "a string of the form "999 Message here"", without white space around it '
-            "and without control characters",
+            "or control characters",
         )
     code = int(status[:3])
     if code < 200:
@@ -301,7 +301,7 @@ def _check_headers(headers: Any, code: int) -> int | None:
         lower = name.lower()
         if lower in _SINGLE and lower in names:
             _refuse(
-                f"header {name!r} is there twice",
+                f"header {name!r} is set twice",
                 'RFC 9110, 5.3: a sender "MUST NOT generate multiple field lines with the same '
                 'name" unless the field is a list',
             )
@@ -309,16 +309,16 @@ def _check_headers(headers: Any, code: int) -> int | None:
         has_type |= lower == "content-type"
         if lower == "content-length":
             length = int(value) if value.isascii() and value.isdigit() else None
-        # The length that a 304 says is that of the 200 which it stands for.
+        # The length in a 304 is that of the corresponding 200.
         if (lower, code) in _NO_BODY and (lower, length) != ("content-length", 0):
             _refuse(
-                f"header {name!r} stands in a response of {code}, which has no body",
+                f"header {name!r} is set in a response of {code}, which has no body",
                 _NO_BODY[lower, code],
             )
     if not has_type and code not in (204, 304):
         _refuse(
             "the headers have no Content-Type",
-            'RFC 9110, 8.3: who generates content "SHOULD generate a Content-Type"; browsers guess '
+            'RFC 9110, 8.3: a sender of content "SHOULD generate a Content-Type"; browsers guess '
             "otherwise",
         )
     return length
@@ -339,7 +339,7 @@ def _check_field(name: str, value: str) -> None:
         )
     lower = name.lower()
     if lower == "status":
-        _refuse("there is a header 'Status'", f"{_START}: the status is an argument of its own")
+        _refuse("there is a header 'Status'", f"{_START}: the status is a separate argument")
     if lower in _HOP_BY_HOP:
         _refuse(
             f"header {name!r} is a hop-by-hop header",
@@ -353,7 +353,7 @@ def _check_native(text: Any, what: str) -> None:
         _refuse(f"{what} is {_shown(text)}", f"{_STRINGS}: native strings are exactly str")
     if not all(character <= "\xff" for character in text):
         _refuse(
-            f"{what} holds a character outside latin-1: {text!a}",
+            f"{what} contains a character outside latin-1: {text!a}",
             f'{_STRINGS}: "code points representable in ISO-8859-1 encoding"',
         )
 
@@ -378,7 +378,7 @@ def _one_size(args: tuple[Any, ...], name: str) -> tuple[Any, ...]:
 
 
 def _refuse(what: str, clause: str) -> NoReturn:
-    """For what the application calls: names the line that calls."""
+    """Raises for a call by the application; names the calling line."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
@@ -387,9 +387,9 @@ def _refuse(what: str, clause: str) -> NoReturn:
 
 
 def _definition(application: Any) -> str:
-    """Where the application is defined, as far as it can be told."""
+    """Where the application is defined, if that can be found."""
     function = application
-    # An end for those that have every attribute, and another one of their kind in it.
+    # Limited: some objects return another such object for every attribute.
     for _layer in range(100):
         if isinstance(function, functools.partial):
             function = function.func
@@ -416,17 +416,17 @@ _START = 'PEP 3333, "The start_response() Callable"'
 _WRITE = 'PEP 3333, "The write() Callable"'
 _STREAMS = 'PEP 3333, "Input and Error Streams"'
 _STRINGS = 'PEP 3333, "A Note On String Types"'
-# A token of HTTP that does not end in punctuation.
+# An HTTP token that does not end in punctuation.
 _NAME = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]*[0-9A-Za-z]")
 _STATUS = re.compile(r"[1-9][0-9]{2} ([^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# A 204's Content-Type, and Django's length of 0 for it, are the frameworks' own, and let through.
+# Frameworks set a 204's Content-Type, and Django a Content-Length of 0: both are allowed.
 _NO_BODY = {
     ("content-type", 304): 'RFC 9110, 15.4.5: the sender "SHOULD NOT generate representation '
     'metadata" such as this',
     ("content-length", 204): 'RFC 9110, 8.6: the server "MUST NOT" send it in such a response',
 }
-# Of these nginx sends the first.
+# If repeated, nginx sends the first.
 _SINGLE = frozenset(
     (
         "accept-ranges",

@@ -74,7 +74,7 @@ def test_a_package_without_python_home(tmp_path: Path, factory: str) -> None:
     error = failure(file, source, has_home=False, factory=factory)
     assert isinstance(error, LoadError)
     message = str(error)
-    assert "there is no module 'no_such_package' on sys.path. No python_home is set" in message
+    assert "there is no module 'no_such_package' on sys.path. python_home is not set" in message
     assert sys.prefix in message
     assert "python_path" in message
     assert error.__cause__ is not None
@@ -100,5 +100,5 @@ def test_a_module_that_is_the_target() -> None:
     for has_home in (False, True):
         with pytest.raises(LoadError) as caught:
             Application("no_such_package.wsgi", has_home=has_home).load()
-        assert "python_path names" in str(caught.value)
+        assert "python_path adds directories" in str(caught.value)
         assert ("python_home" in str(caught.value)) is not has_home

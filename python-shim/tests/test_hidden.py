@@ -119,7 +119,7 @@ def test_one_application_s_folder_within_the_other_s(tmp_path: Path, first: str)
     [second] = set(folders) - {first}
     assert works(apps[first])
     message = refused(apps[second])
-    assert f"its own {folders[second]}/config.py, and gets {folders[first]}/config.py" in message
+    assert f"its own {folders[second]}/config.py, but gets {folders[first]}/config.py" in message
 
 
 def test_modules_of_packages_that_python_path_names(tmp_path: Path) -> None:

@@ -124,8 +124,8 @@ def test_a_path_may_hold_colons_and_spaces(tmp_path: Path) -> None:
         ("os.path:join().x", "'join().x' is not NAME"),
         ("os.path:join(*a)", "arguments of a factory must be literals"),
         ("os.path:join(**a)", "'join(**a)' is not NAME"),
-        ("os.path:join(open('/etc/passwd'))", "and open('/etc/passwd') is none"),
-        ("os.path:join(a=b)", "and b is none"),
+        ("os.path:join(open('/etc/passwd'))", "and open('/etc/passwd') is not"),
+        ("os.path:join(a=b)", "and b is not"),
         ("os.path:join(", "'join(' is not NAME"),
         ("", "'' is neither"),
     ],
@@ -242,13 +242,13 @@ def test_a_missing_name_is_said_with_what_there_is(tmp_path: Path) -> None:
     file = write(tmp_path / "shop.py", source.replace("\n    ", "\n"))
     assert refusal(str(file)) == (f"{file} has no 'application' or 'app'; it has applicatoin, Shop")
     file = write(tmp_path / "empty.py", "")
-    assert refusal(f"{file}:app") == f"{file} has no 'app'; it has no callable at all"
+    assert refusal(f"{file}:app") == f"{file} has no 'app'; it has no callables"
 
 
 def test_a_module_that_was_imported_before_is_said_to_want_a_reload(tmp_path: Path) -> None:
     file = write(tmp_path / "shop.py")
     call(str(file))
-    assert "nginx is reloaded" in refusal(f"{file}:missing")
+    assert "reload nginx after a change" in refusal(f"{file}:missing")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_every_kind_of_wsgi_application(tmp_path: Path, source: str) -> None:
         ("def create(): raise ValueError(1)", "'create()' raised ValueError"),
         ("def create(a): pass", "'create()' raised TypeError"),
         ("def create(): pass", "what create() returned is None, which cannot be called"),
-        ("async def create(): pass", "'create()' is an async function; wsgi_app wants one that"),
+        ("async def create(): pass", "'create()' is an async function; wsgi_app needs one that"),
         (
             "def create():\n    async def app(s, r, e): pass\n    return app",
             "what create() returned is an ASGI application; wsgi_app serves WSGI",
@@ -357,6 +357,6 @@ def test_a_file_of_a_package_is_told_how_to_be_named(tmp_path: Path, source: str
     write(tmp_path / "project" / "__init__.py", "")
     file = write(tmp_path / "project" / "wsgi.py", source)
     assert refusal(str(file)) == (
-        f"{file} belongs to the package 'project': add `python_path {tmp_path};`, and name it as a"
-        " module, project.wsgi"
+        f"{file} belongs to the package 'project': add `python_path {tmp_path};` and give the"
+        " target as a module, project.wsgi"
     )

@@ -56,7 +56,7 @@ def test_a_traceback_without_any_frame_has_no_heading(tmp_path: Path) -> None:
     file = tmp_path / "shop.py"
     text = failure(file, "x = 1\n", suffix=":app()")
     assert "pywsgi/_loader.py" not in text
-    assert text.endswith(f"pywsgi.LoadError: {file} has no 'app()'; it has no callable at all")
+    assert text.endswith(f"pywsgi.LoadError: {file} has no 'app()'; it has no callables")
     assert format_exception(ValueError("never raised")) == "ValueError: never raised"
 
 

@@ -70,7 +70,7 @@ def test_what_may_stand_only_once(name):
         start_response("200 OK", [(name, "a"), ("X", "1"), (name.upper(), "b")])
         return [b"x"]
 
-    refused(bad, f"header {name.upper()!r} is there twice (RFC 9110, 5.3", "start_response(")
+    refused(bad, f"header {name.upper()!r} is set twice (RFC 9110, 5.3", "start_response(")
 
 
 def test_what_may_stand_more_than_once():
@@ -91,7 +91,7 @@ def test_what_may_stand_more_than_once():
         ([PLAIN, ("X",)], "a header is tuple ('X',)"),
         ([PLAIN, (b"X", "y")], "a header's name is bytes b'X'"),
         ([PLAIN, ("X", 5)], "the value of header 'X' is int 5"),
-        ([PLAIN, ("X", "\u20ac")], "the value of header 'X' holds a character outside latin-1"),
+        ([PLAIN, ("X", "\u20ac")], "the value of header 'X' contains a character outside latin-1"),
         ([PLAIN, ("X:", "y")], "a header's name is 'X:'"),
         ([PLAIN, ("X-", "y")], "a header's name is 'X-'"),
         ([PLAIN, ("X", "y\r\nZ: a")], "the value of header 'X' contains a control character"),
@@ -122,7 +122,7 @@ def test_no_body_no_description_of_it(status, field):
         start_response(status, [field])
         return []
 
-    wrong = f"header {field[0]!r} stands in a response of {status[:3]}"
+    wrong = f"header {field[0]!r} is set in a response of {status[:3]}"
     refused(bad, wrong, "start_response(status")
 
 

@@ -33,5 +33,5 @@ def test_what_not_every_server_s_input_has():
         assert not hasattr(environ["wsgi.input"], "seek")
         environ["wsgi.input"].seek(0)
 
-    with pytest.raises(AttributeError, match=r"wsgi\.input\.seek is not there in every server"):
+    with pytest.raises(AttributeError, match=r"not every server has wsgi\.input\.seek"):
         run(seeks)

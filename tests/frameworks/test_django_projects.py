@@ -214,7 +214,7 @@ def test_one_that_is_configured_in_code_beside_a_project(nginx, project, start):
     assert client.get("/2").status_code == 500
     assert client.get("/1").text == "site1 site1.settings"
     line = nginx.wait_log("asks Django for")
-    assert f"{two} asks Django for settings of its own, by settings.configure()" in line
+    assert f"{two} asks Django for settings of its own (settings.configure())" in line
     assert str(one) in line
     assert "'site1.settings'" in line
 

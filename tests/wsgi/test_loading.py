@@ -381,7 +381,7 @@ def test_a_package_without_python_home(nginx):
     path = nginx.app("app", "import no_such_package\n" + _dedented(HELLO))
     nginx.start(f"wsgi_app {path};", python_home=None)
     assert nginx.client().get("/").status_code == 500
-    line = nginx.wait_log("No python_home is set")
+    line = nginx.wait_log("python_home is not set")
     assert "'no_such_package'" in line
     assert "python_path" in line
 
