@@ -3,27 +3,27 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-# cargo and pip run their own jobs; targets of ours wait for one another.
+# cargo and pip run their own jobs in parallel; our targets do not.
 .NOTPARALLEL:
 
 ## BUILD: release, debug, or sanitize (AddressSanitizer; needs rustup's nightly toolchain and NGINX=1.28)
 BUILD ?= release
-## PYTHON: the Python that nginx is to host; its headers and libpython must be there
+## PYTHON: the Python to embed; its headers and libpython must be installed
 PYTHON ?= /usr/bin/python3
-## NGINX: the nginx that `make run`, `make test` and `make install` use; a version (1.28): one built from source
+## NGINX: the nginx for `make run`, `make test` and `make install`; or a version to build from source (1.28)
 NGINX ?= $(or $(wildcard /usr/sbin/nginx),$(shell command -v nginx),nginx)
 ## NGINX_SOURCE_DIR: nginx's sources or headers (default: those of Debian's nginx-dev)
-## NGINX_BUILD_DIR: where they are or will be configured (default: target/nginx-objs)
+## NGINX_BUILD_DIR: where they are configured (default: target/nginx-objs)
 ifneq ($(NGINX_BUILD_DIR),)
   NGINX_SOURCE_DIR ?= $(if $(wildcard $(NGINX_BUILD_DIR)/../src/core/nginx.h),$(abspath $(NGINX_BUILD_DIR)/..),/usr/share/nginx/src)
 endif
 NGINX_SOURCE_DIR ?= /usr/share/nginx/src
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
-# A version instead of a path: built from its sources, with a build of the module for it.
+# A version instead of a path: build that nginx from source, and the module for it.
 NGINX_VERSION := $(shell echo '$(NGINX)' | grep -xE '[0-9]+\.[0-9]+(\.[0-9]+)?')
 ifneq ($(NGINX_VERSION),)
   OWN_NGINX := $(TARGET_DIR)/nginx-$(NGINX_VERSION)$(if $(filter sanitize,$(BUILD)),-sanitize)
-  # With AddressSanitizer nginx's pools take each piece of memory by itself: what is written beyond one is found.
+  # With AddressSanitizer, NGX_DEBUG_PALLOC makes nginx's pools allocate separately, to find overflows.
   NGINX_FLAGS := $(if $(filter sanitize,$(BUILD)), \
     --with-cc-opt='-O1 -fsanitize=address -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1' --with-ld-opt=-fsanitize=address)
   override NGINX := $(OWN_NGINX)/nginx
@@ -33,23 +33,23 @@ ifneq ($(NGINX_VERSION),)
 endif
 CARGO_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 NGINX_BUILD_DIR ?= $(if $(wildcard $(NGINX_SOURCE_DIR)/objs/ngx_auto_config.h),$(NGINX_SOURCE_DIR)/objs,$(TARGET_DIR)/nginx-objs)
-## APP, PORT, VENV: for `make run`: a WSGI file, a port (8080), a virtual environment
+## APP, PORT, VENV: for `make run`: the WSGI file, port (8080), virtual environment
 APP ?= examples/guestbook/wsgi.py
 PORT ?= 8080
 VENV ?= $(if $(filter $(abspath examples/guestbook/wsgi.py),$(abspath $(APP))),$(RUN_DIR)/venv)
-## PYTEST_ARGS: for `make test`: handed to the pytest that drives nginx
+## PYTEST_ARGS: for `make test`: arguments of the pytest that drives nginx
 PYTEST_ARGS ?=
-## TEST_JOBS: for `make test`: how many of these tests run side by side (default: two per processor)
+## TEST_JOBS: for `make test`: how many of these tests run in parallel (default: two per processor)
 TEST_JOBS ?= $(shell echo $$((2 * $$(nproc))))
-## FUZZ_SECONDS, FUZZ_SEED, FUZZ_CASE: for `make fuzz`: how long (60), and which run or case again
+## FUZZ_SECONDS, FUZZ_SEED, FUZZ_CASE: for `make fuzz`: duration (60), run or case to repeat
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?=
 FUZZ_CASE ?=
-## BENCH_ARGS: for `make bench`, `make bench-quick`, `make profile`: handed to bench.py or profile.py
+## BENCH_ARGS: for `make bench`, `make bench-quick`, `make profile`: arguments of bench.py or profile.py
 BENCH_ARGS ?=
-## ROOTS: for `make test-trixie` and `make test-forky`: where the roots are kept (default: target/roots)
+## ROOTS: for `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
 ROOTS ?= $(TARGET_DIR)/roots
-## DESTDIR: for `make install` and `make uninstall`: a directory below which it is installed
+## DESTDIR: for `make install` and `make uninstall`: a prefix for all installed paths
 
 # rustup puts cargo on the PATH of login shells only.
 CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
@@ -63,7 +63,7 @@ override NGINX_SOURCE_DIR := $(abspath $(NGINX_SOURCE_DIR))
 override NGINX_BUILD_DIR := $(abspath $(NGINX_BUILD_DIR))
 export NGINX_SOURCE_DIR NGINX_BUILD_DIR
 export PYO3_PYTHON := $(PYTHON)
-# nginx takes an environment variable of this name for the sockets that an older nginx hands over.
+# nginx reads inherited sockets from an environment variable of this name (ngx_add_inherited_sockets).
 unexport NGINX
 
 ifeq ($(BUILD),release)
@@ -82,7 +82,7 @@ endif
 MODULE = $(MODULE_DIR)/ngx_http_pywsgi_module.so
 ifeq ($(BUILD),sanitize)
   ifeq ($(NGINX_VERSION),)
-    $(error BUILD=sanitize needs an nginx that is built likewise: NGINX=1.28)
+    $(error BUILD=sanitize needs an nginx built with AddressSanitizer: NGINX=1.28)
   endif
   START_NGINX = $(CARGO_DIR)/sanitize/nginx
 else
@@ -98,18 +98,18 @@ help: ## List the targets and the variables
 	@sed -nE 's/^## ([A-Z_, ]+): (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 .PHONY: deps
-deps: ## Install the system packages that are missing (through sudo where not root)
+deps: ## Install missing system packages (with sudo unless root)
 	@.ci/deps
 
-# What the tests drive nginx with: a browser, a load generator, git, WebDAV's client and its suite; and a module
-# of nginx's that brings libraries.
+# What the tests need: a browser, a load generator, git, a WebDAV client and its test suite; and an nginx module
+# that uses libraries.
 .PHONY: test-deps
 test-deps:
 	@.ci/deps cadaver chromium git libnginx-mod-http-image-filter litmus wrk
 
 
 .PHONY: headers
-headers: ## Configure nginx's headers for the bindings, where that is not done yet
+headers: ## Configure nginx's headers for the bindings, unless done
 ifneq ($(NGINX_VERSION),)
 	@PYTHON="$(PYTHON)" .ci/nginx-from-source "$(NGINX_VERSION)" "$(OWN_NGINX)" $(NGINX_FLAGS)
 endif
@@ -132,10 +132,10 @@ ifeq ($(BUILD),sanitize)
 endif
 
 .PHONY: module-path
-module-path: ## Print the absolute path of the module (with make -s: nothing else)
+module-path: ## Print the absolute path of the module (only that with make -s)
 	@echo $(MODULE)
 
-# Needs no cargo: root, who installs, often has none. So it builds nothing.
+# Does not build, because root often has no cargo.
 .PHONY: install
 install: ## Install what `make module` has built, and its modules-available file (DESTDIR=…)
 	@.ci/install install "$(MODULE)" "$(NGINX)" "$(DESTDIR)"
@@ -158,33 +158,33 @@ $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 
 
 .PHONY: test
-test: test-deps test-rust test-shim test-nginx test-inline fuzz ## Run every test: the Rust units, the shim's, a real nginx's, and a minute of the fuzzer
+test: test-deps test-rust test-shim test-nginx test-inline fuzz ## Run all tests: Rust units, the shim's, through a real nginx, and a minute of the fuzzer
 
 .PHONY: test-trixie test-forky
-test-trixie: ## Run every test on Debian 13, in a root that debootstrap makes (as root)
-test-forky: ## Run every test on Debian testing, in a root made likewise: a newer nginx, a newer Python
+test-trixie: ## Run all tests on Debian 13, in a debootstrap root (as root)
+test-forky: ## Run all tests on Debian testing, in such a root: newer nginx, newer Python
 test-trixie test-forky: test-%:
 	@.ci/root $* "$(ROOTS)/$*" make test PYTEST_ARGS="$(PYTEST_ARGS)" TEST_JOBS="$(TEST_JOBS)"
 
 .PHONY: test-sanitize
-test-sanitize: ## Run those of WSGI, of the directives and of nginx with AddressSanitizer, in a debug nginx
+test-sanitize: ## Run the tests of WSGI, directives and nginx with AddressSanitizer, in a debug nginx
 	@$(MAKE) --no-print-directory test-nginx BUILD=sanitize NGINX=1.28 \
 	  PYTEST_ARGS="$(or $(PYTEST_ARGS),tests/wsgi tests/directives tests/nginx)" TEST_JOBS="$(TEST_JOBS)"
 
-# cargo-nextest gives each test a process and a time limit. It is taken where it is there: to compile it takes
-# longer than all that it would run here.
+# cargo-nextest runs each test in a process with a time limit. It is used if installed: compiling it would take
+# longer than all these tests.
 CARGO_TEST = $(if $(shell $(CARGO) nextest --version 2>/dev/null),$(CARGO) nextest run,$(CARGO) test)
 
 .PHONY: test-rust
-test-rust: headers ## Run the Rust unit tests, and the bridge's again under loom
+test-rust: headers ## Run the Rust unit tests, and those of the bridge under loom
 	$(CARGO_TEST) --locked
 	$(CARGO_TEST) --locked --features loom bridge
 
 .PHONY: test-shim
-test-shim: $(TEST_VENV)/.installed ## Run the unit tests of the Python that travels inside the module
+test-shim: $(TEST_VENV)/.installed ## Run the unit tests of python-shim
 	cd python-shim && $(TEST_VENV)/bin/python -m pytest -q tests
 
-# In a tests/ that several processes share out: each takes the next test when it has none.
+# Several processes run the tests; each takes the next one when it is idle.
 IN_TESTS = cd tests && $(if $(filter-out /usr/sbin/nginx,$(START_NGINX)),NGINX="$(START_NGINX)") \
   PYWSGI_MODULE="$(MODULE)" $(if $(filter sanitize,$(BUILD)),PYWSGI_SANITIZED=1)
 PYTEST = $(TEST_VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal
@@ -194,15 +194,15 @@ test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real ng
 	$(IN_TESTS) $(PYTEST) $(patsubst tests/%,%,$(PYTEST_ARGS))
 
 .PHONY: test-inline
-test-inline: module $(TEST_VENV)/.installed ## Run those of WSGI again, the event loop running the applications (wsgi_thread_pool inline)
+test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with wsgi_thread_pool inline
 	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
 
 .PHONY: fuzz
-fuzz: module $(TEST_VENV)/.installed ## Send random requests to random applications, sound and broken (FUZZ_SECONDS=60, FUZZ_SEED=…)
+fuzz: module $(TEST_VENV)/.installed ## Send valid and broken random requests to a random application (FUZZ_SECONDS=60, FUZZ_SEED=…)
 	$(IN_TESTS) PYTHONPATH=. FUZZ_SECONDS="$(FUZZ_SECONDS)" FUZZ_SEED="$(FUZZ_SEED)" FUZZ_CASE="$(FUZZ_CASE)" \
 	  $(TEST_VENV)/bin/python -B fuzz/run.py
 
-# The suite of WSGI; those of frameworks, peers and nginx pass as well (PYTEST_ARGS=…).
+# The WSGI tests; those of frameworks, peers and nginx also pass (PYTEST_ARGS=…).
 INLINE_TESTS := wsgi
 
 $(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements.txt)
@@ -244,11 +244,11 @@ IN_BENCH = cd bench && $(BENCH_VENV)/bin/python
 BENCH_OPTIONS = --module "$(MODULE)" --nginx "$(NGINX)" $(BENCH_ARGS)
 
 .PHONY: bench
-bench: module bench-deps ## Measure the module beside its peers, in 40 minutes (BENCH_ARGS=…)
+bench: module bench-deps ## Compare the module with other servers, in 40 minutes (BENCH_ARGS=…)
 	$(IN_BENCH) bench.py $(BENCH_OPTIONS)
 
 .PHONY: bench-quick
-bench-quick: module bench-deps ## The same in under three minutes: hello alone, for a first look
+bench-quick: module bench-deps ## The same in under three minutes, with hello only
 	$(IN_BENCH) bench.py --quick $(BENCH_OPTIONS)
 
 .PHONY: profile
@@ -259,7 +259,7 @@ profile: module bench-deps ## Print where a request's instructions and time go (
 # Peers that are Debian's are left out where they cannot be installed; wrk and libev (bjoern is built
 # from C with it) cannot be done without.
 .PHONY: bench-deps
-bench-deps: ## Install the peers that the bench measures
+bench-deps: ## Install the servers that the bench compares
 	@.ci/deps libev-dev wrk
 	@.ci/deps apache2-bin libapache2-mod-wsgi-py3 uwsgi uwsgi-plugin-python3 || echo 'The bench leaves those out.' >&2
 	@$(MAKE) --no-print-directory $(BENCH_VENV)/.installed

@@ -1,4 +1,4 @@
-"""What a server costs, from the kernel's own accounting."""
+"""Processor time and memory of a server, from the kernel's accounting."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Memory:
 
     # Each page divided by the number of processes that have it.
     pss: float
-    # The pages that no other process has.
+    # Pages that no other process has.
     private: float
     rss: float
 
 
 def processes(session: int) -> list[int]:
-    """All processes of a session: a server and whatever it has started."""
+    """All processes of a session: a server and its child processes."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -33,25 +33,25 @@ def processes(session: int) -> list[int]:
 
 
 def cpu_time(sessions: list[int]) -> int:
-    """Nanoseconds on a processor, of all processes and threads of the sessions."""
+    """Processor time of all processes and threads of the sessions, in nanoseconds."""
     total = 0
     for session in sessions:
         for pid in processes(session):
             for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-                # A thread may end meanwhile.
+                # The thread may have ended.
                 with contextlib.suppress(OSError):
                     total += int(schedstat.read_text().split()[0])
     return total
 
 
 def used_by_all() -> float:
-    """Seconds of processor time of all processes of the machine, since it started."""
+    """Processor time of all processes since the machine started, in seconds."""
     user, nice, system = Path("/proc/stat").read_text().split()[1:4]
     return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def used_by_bench() -> float:
-    """Seconds of processor time of this process, and of all that it and they have waited for."""
+    """Processor time of this process and all waited-for descendants, in seconds."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 

@@ -1,4 +1,4 @@
-"""Apache with mod_wsgi: a process of its own, with a configuration of its own."""
+"""Apache with mod_wsgi: a separate process with its own configuration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from place import APPS, Place
 MODULES = Path("/usr/lib/apache2/modules")
 PROGRAM = "/usr/sbin/apache2"
 
-# One child. Where the event MPM has no free thread it closes kept-alive connections, which no other
-# server does: so it has more threads than any work has connections (Debian's 150). In the embedded
-# mode they run Python.
+# One child. If the event MPM has no free thread, it closes kept-alive connections, unlike all other
+# servers: so it has more threads (Debian's 150) than any work has connections. In embedded mode
+# they run Python.
 CONFIGURATION = """\
 ServerRoot {folder}
 PidFile {folder}/apache.pid

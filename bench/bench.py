@@ -1,8 +1,8 @@
-"""Measures the module beside its peers, in one run.
+"""Compares the module with other servers, in one run.
 
     python bench.py --module MODULE.so --nginx /usr/sbin/nginx [--quick] [--works "hello;…"]
 
-Machines are noisy, so what counts is the ratio of processor time per request within one run: the
+Machines are noisy, so the result is the ratio of processor time per request within one run: the
 servers take turns, for several rounds, and each figure is the median of its rounds.
 """
 
@@ -36,7 +36,7 @@ from targets import outcomes
 from works import TEN_MB, WORKS
 
 RESULTS = Path(__file__).resolve().parent / "results"
-# What is measured beside the works, in this order: memory while no other server runs.
+# Measured in addition to the works, in this order: memory while no other server runs.
 APART = ["memory", "start", "isolation", "unread", "idle"]
 ALL_SERVERS = {server.name: server for server in SERVERS}
 
@@ -48,7 +48,7 @@ FULL: dict[str, Any] = {
     "rounds": 5,
     "seconds": 2,
 }
-# The targets that a hello decides, and their servers.
+# The targets that need only hello, and their servers.
 QUICK: dict[str, Any] = {
     "name": "quick",
     "works": ["hello", "hello, 1 connection", "20 headers each way"],
@@ -110,8 +110,8 @@ def _some(text: str, there: list[str]) -> list[str]:
 
 
 def prepare(folder: Path, arguments: argparse.Namespace) -> Run:
-    """The run's folder, with all that the applications and the servers serve."""
-    # Apache's worker is another user.
+    """The run's folder, with all files that are served."""
+    # Apache's worker runs as another user.
     folder.chmod(0o755)
     run = Run(folder, arguments.module.resolve(), arguments.nginx)
     run.static.mkdir()
@@ -132,7 +132,7 @@ def measure_apart(run: Run, servers: list[Server], arguments: argparse.Namespace
         elif what == "start":
             sections.append(starts.measure(run, servers, min(rounds, 3)))
         elif what == "isolation":
-            # A percentile wants more requests than a median.
+            # A percentile needs more requests than a median.
             sections.append(isolation.measure(run, rounds, 4 * seconds))
         elif what == "unread":
             sections.append(unread.measure(run, rounds, 4 * seconds))
@@ -169,7 +169,7 @@ def report(sections: list[Section], arguments: argparse.Namespace, others: float
 
 
 def machine() -> str:
-    """What kind of machine this is."""
+    """Describes the machine."""
     models = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()

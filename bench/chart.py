@@ -1,4 +1,4 @@
-"""A section as bars (SVG) that can be read on a light page and on a dark one."""
+"""Draws a section as bars (SVG) that are readable on a light page and on a dark one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEFT = 170
 LONGEST = 470
 ROW = 26
 
-# The card has a background of its own: it is read where the page's scheme is not the viewer's.
+# The card has its own background, because the page's scheme may differ from the viewer's.
 STYLE = """\
 .card { fill: #ffffff; stroke: #d0d7de }
 text { fill: #1f2328 }
@@ -30,7 +30,7 @@ text { fill: #1f2328 }
 
 
 def chart(section: Section, title: str, below: str, ours: str, floor: str) -> str:
-    """Bars of the section's first quantity, the least first, each with its ratio to the floor's."""
+    """Bars of the section's first quantity, in ascending order, with the ratio to the floor."""
     quantity = section.quantities[0]
     figures = {server: cell.median(quantity) for server, cell in section.rows.items()}
     bars = sorted(

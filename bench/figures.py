@@ -1,4 +1,4 @@
-"""What a run has found: sections of servers, each with a figure of every round."""
+"""The results of a run: sections of servers, with a figure for every round."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from statistics import median
 
 @dataclass
 class Cell:
-    """One server at one work: each quantity, one figure per round."""
+    """One server in one work: one figure per round for each quantity."""
 
     rounds: dict[str, list[float]] = field(default_factory=dict)
-    # Why there is none.
+    # Why there are no figures.
     failed: str = ""
 
     def add(self, **figures: float) -> None:
@@ -24,7 +24,7 @@ class Cell:
         return median(found) if found and not self.failed else None
 
     def spread(self, quantity: str) -> float:
-        """How far the rounds lie apart, as a part of their median."""
+        """The spread of the rounds, as a fraction of their median."""
         found = self.rounds[quantity]
         middle = median(found)
         return (max(found) - min(found)) / middle if middle else 0.0
@@ -47,14 +47,14 @@ class Quantity:
 
 
 QUANTITIES = {
-    # Of processor time, of all processes and threads of the server.
+    # Processor time of all processes and threads of the server.
     "cpu": Quantity("CPU µs/request", "{:.1f}".format),
     "rate": Quantity("requests/s", "{:.0f}".format),
     "p50": Quantity("p50 ms", "{:.3f}".format),
     "p99": Quantity("p99 ms", "{:.3f}".format),
-    # The part of one processor that the load generator took.
+    # The part of one processor that the load generator used.
     "generator": Quantity("wrk busy", "{:.0%}".format),
-    # Whether a client has a block before the application makes the next.
+    # Whether a client gets a block before the application makes the next.
     "at_once": Quantity("sends each block at once", lambda figure: "yes" if figure else "no"),
     # Of nginx's event loop, per request.
     "waited": Quantity("waited for a processor, ms", "{:.3f}".format),
@@ -65,5 +65,5 @@ QUANTITIES = {
     "grown": Quantity("RSS above idle, MB", "{:.1f}".format),
     "others": Quantity("the master's PSS, MB", "{:.1f}".format),
 }
-# Beyond this part of a processor it is the generator that is measured, not the server.
+# Above this part of a processor the generator is measured, not the server.
 BUSY = 0.95

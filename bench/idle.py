@@ -1,4 +1,4 @@
-"""What thousands of idle connections add to the cost of the busy ones."""
+"""How much thousands of idle connections add to the cost of the busy ones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TITLE = "5,000 idle connections beside 16 busy ones"
 NUMBER = 5000
 IDLE = "{}, 5,000 idle"
 NONE_IDLE = "{}, none idle"
-# Beside the idle ones: wrk's and a process's own.
+# Besides the idle ones: those of wrk and the process itself.
 SPARE = 1000
 
 
 def measure(run: Run, rounds: int, seconds: int) -> Section:
-    """hello with and without them, by turns; nginx alone beside, which says what they cost any."""
+    """hello with and without them, in turn; also for nginx alone, as a baseline."""
     section = Section(TITLE, ["cpu", "rate", "p50", "p99", "generator"])
     for server in (FLOOR, OURS):
         without, with_them = Cell(), Cell()
@@ -47,12 +47,12 @@ def _one_server(
                 for _ in range(NUMBER):
                     stack.enter_context(_kept_alive(place))
                 one_round(place, with_them, load, seconds, run.folder)
-            # The server sees them go before the next round begins.
+            # The server must notice the disconnects before the next round.
             time.sleep(0.5)
 
 
 def _kept_alive(place: Place) -> socket.socket:
-    """A connection that has had an answer, and stays."""
+    """A kept-alive connection that has had a response."""
     client = socket.create_connection(("127.0.0.1", place.port), timeout=30)
     client.sendall(b"GET /hello HTTP/1.1\r\nHost: bench\r\n\r\n")
     answer = b""
@@ -65,13 +65,13 @@ def _kept_alive(place: Place) -> socket.socket:
 
 
 def _allow_connections() -> None:
-    """Raises the limit of open files, which the servers that are started from now on inherit."""
+    """Raises the limit of open files, which servers started later inherit."""
     wanted = NUMBER + SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        # Root may; for others it is a ValueError that says so.
+        # Only root may; for others this raises ValueError.
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
     else:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

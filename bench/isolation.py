@@ -1,4 +1,4 @@
-"""What a static file of the same worker waits while every Python thread is busy computing."""
+"""How long a static file of the same worker waits while all Python threads compute."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from servers import FIRST, NGINX_GUNICORN, OURS, Server
 TITLE = "a static file while all Python threads compute"
 BUSY_THREADS = "{}, all computing"
 FREE_THREADS = "{}, all idle"
-# One connection, one request after the other at this pace: the client must not be what fills the
-# processor that the computing leaves.
+# One connection, one request after the other at this pace: the client must not use up the
+# remaining processor.
 PACE = 250
 THREADS = 8
 
 
 def measure(run: Run, rounds: int, seconds: int) -> Section:
-    """Idle and busy by turns. nginx + gunicorn beside: what two processes on this machine do."""
+    """Idle and busy in turn. nginx + gunicorn shows how two processes behave on this machine."""
     section = Section(TITLE, ["p99", "p50", "waited"])
     section.note = (
         f"One client asks for a file of 1 KB {PACE} times a second. Computing: {THREADS} "
@@ -58,8 +58,8 @@ def _one_server(
 
 
 def one_round(place: Place, seconds: int) -> dict[str, float]:
-    """Asks for the file `small` of the static files, and nothing else."""
-    # nginx is what was started last; its worker's first thread is the event loop.
+    """Requests only the static file `small`."""
+    # nginx was started last; its worker's first thread is the event loop.
     event_loop = str(place.workers(-1)[0])
     before = _waited(event_loop)
     latencies = _latencies(place, seconds)
@@ -68,14 +68,14 @@ def one_round(place: Place, seconds: int) -> dict[str, float]:
 
 @contextmanager
 def _computing(place: Place) -> Iterator[None]:
-    """wrk keeps every Python thread busy, and takes next to no processor time itself."""
+    """wrk keeps all Python threads busy, and uses almost no processor time itself."""
     command = ["wrk", "-t1", f"-c{THREADS}", "-d600s", "--timeout", "30s", f"{place.url}/busy"]
     asking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        # All threads have begun.
+        # All threads are busy now.
         time.sleep(1)
         yield
-        # wrk's sign to stop and to say what there was.
+        # Makes wrk stop and print its results.
         asking.send_signal(signal.SIGINT)
         said = asking.communicate(timeout=30)[0]
         if (
@@ -91,7 +91,7 @@ def _computing(place: Place) -> Iterator[None]:
 
 
 def _latencies(place: Place, seconds: int) -> list[float]:
-    """Milliseconds of each request."""
+    """The time of each request, in milliseconds."""
     found = []
     request = b"GET /static/small HTTP/1.1\r\nHost: bench\r\n\r\n"
     gc.disable()
@@ -100,7 +100,7 @@ def _latencies(place: Place, seconds: int) -> list[float]:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             begin = time.perf_counter()
             for number in range(PACE * seconds):
-                # A late one delays none of those after it.
+                # A late request does not delay the next ones.
                 time.sleep(max(0.0, begin + number / PACE - time.perf_counter()))
                 waited = _waited("thread-self")
                 sent = time.perf_counter()
@@ -112,7 +112,7 @@ def _latencies(place: Place, seconds: int) -> list[float]:
                         raise OSError(f"the connection was closed: {answer[:100]!r}")
                     answer += block
                 answered = time.perf_counter()
-                # A client on another machine would not have waited for a processor of this one.
+                # A client on another machine would not have waited for this machine's processors.
                 own = _waited("thread-self") - waited
                 found.append((answered - sent - own) * 1000)
     finally:
@@ -121,7 +121,7 @@ def _latencies(place: Place, seconds: int) -> list[float]:
 
 
 def _waited(thread: str) -> float:
-    """Seconds that a thread has been ready to run, and without a processor."""
+    """How long a thread has waited for a processor, in seconds."""
     return int(Path(f"/proc/{thread}/schedstat").read_text().split()[1]) / 1e9
 
 

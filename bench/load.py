@@ -1,4 +1,4 @@
-"""The load: wrk, and what it says; and one request by hand, which must have the right answer."""
+"""The load: wrk and its output; and a single request that checks the response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from works import Load
 
 
 class LoadError(Exception):
-    """wrk failed, or the server answered something else than it should."""
+    """wrk failed, or the server gave a wrong response."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Result:
     # Milliseconds.
     p50: float
     p99: float
-    # The part of one processor that wrk itself took: near 1, it was wrk that was measured.
+    # The part of one processor that wrk used. If it is near 1, wrk was measured.
     generator: float
 
 
 def check(url: str, load: Load) -> None:
-    """Asks once; LoadError where that is not the answer that every server should give."""
+    """Sends one request; LoadError if the response is wrong."""
     request = urllib.request.Request(url + load.path, data=b"x" * load.body or None)
     for name, value in _headers(load):
         request.add_header(name, value)
@@ -44,7 +44,7 @@ def check(url: str, load: Load) -> None:
 
 
 def sends_at_once(port: int) -> bool:
-    """Whether the first block of /trickle comes before the application makes the second."""
+    """Whether the first block of /trickle arrives before the application makes the second."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall(b"GET /trickle HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
         answer, first = b"", 0.0
@@ -59,7 +59,7 @@ def sends_at_once(port: int) -> bool:
 
 
 def run(url: str, load: Load, seconds: int, folder: Path) -> Result:
-    """Asks for `seconds` seconds; LoadError where an answer is no 200 or a connection fails."""
+    """Runs for `seconds` seconds; LoadError if a response is not 200 or a connection fails."""
     command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "30s"]
     command += ["--latency"]
     for name, value in _headers(load):
@@ -98,7 +98,7 @@ def _headers(load: Load) -> list[tuple[str, str]]:
 
 
 def _children_time() -> float:
-    """Seconds of processor time of the commands that this process has waited for."""
+    """Processor time of the commands that this process has waited for, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -16,7 +16,7 @@ REQUESTS = 4000
 
 
 def measure(run: Run, rounds: int) -> Section:
-    """One worker of 8 threads, with no other server beside: PSS divides what others have too."""
+    """One worker of 8 threads and no other server, because PSS divides shared pages."""
     section = Section(TITLE, ["pss", "private", "rss", "others"])
     section.note = (
         f"After {REQUESTS} requests on {CLIENTS} connections to a Django view with a template and "

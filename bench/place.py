@@ -1,4 +1,4 @@
-"""Where a server runs: its folder, its port, its processes, and an nginx in front or around."""
+"""A running server: its folder, port and processes, and its nginx, if any."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from accounting import processes
 
 APPS = Path(__file__).resolve().parent / "apps"
 
-# As Debian's nginx.conf has it, but for what keeps a connection or a body from being served.
+# As in Debian's nginx.conf, without its limits for connections and bodies.
 NGINX = """\
 {load}
 {main}
@@ -50,12 +50,12 @@ TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class StartError(Exception):
-    """A server that does not start, with the last that it said."""
+    """A server did not start; the message is its last output."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What all servers of a run have in common."""
+    """What all servers of a run share."""
 
     folder: Path
     module: Path
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """The file that /file and /static/file answer with."""
+        """The file served at /file and /static/file."""
         return self.static / "file"
 
     @property
@@ -75,7 +75,7 @@ class Run:
         return self.folder / "articles.sqlite3"
 
     def environment(self) -> dict[str, str]:
-        """What the applications read."""
+        """The environment variables of the applications."""
         return {"BENCH_FILE": str(self.file), "BENCH_DATABASE": str(self.database)}
 
 
@@ -86,9 +86,9 @@ class Place:
     port: int
     # The module of the application.
     app: str = "work"
-    # How many an nginx may have; each takes some memory from the start.
+    # worker_connections; each takes some memory from the start.
     connections: int = 1024
-    # A command that nginx is to run under, in one process.
+    # A command that runs nginx, in one process.
     under: tuple[str, ...] = ()
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -108,12 +108,12 @@ class Place:
         return all(process.poll() is None for process in self.processes)
 
     def workers(self, command: int = 0) -> list[int]:
-        """The processes that a command of its has started."""
+        """The processes started by one of its commands."""
         leader = self.processes[command].pid
         return [pid for pid in processes(leader) if pid != leader]
 
     def spawn(self, *command: str | Path) -> None:
-        """Starts a command in a session of its own, by which its costs are found."""
+        """Starts a command in a separate session, which identifies its processes."""
         environment = {**os.environ, **self.run.environment(), "PYTHONPATH": str(APPS)}
         with open(self.folder / "output", "ab") as output:
             self.processes.append(
@@ -130,7 +130,7 @@ class Place:
     def nginx_with(
         self, location: str, *, main: str = "", http: str = "", module: bool = False
     ) -> None:
-        """Starts an nginx whose location / is that."""
+        """Starts an nginx with that location /."""
         paths = "".join(f"{name}_temp_path {self.folder}/{name};\n" for name in TEMPORARY)
         if module:
             paths += f"wsgi_temp_path {self.folder}/wsgi;\n"
@@ -154,7 +154,7 @@ class Place:
         self.spawn(*self.under, *nginx)
 
     def wait(self, path: str) -> None:
-        """Waits for the first right answer."""
+        """Waits for the first correct response."""
         begin = time.monotonic()
         while True:
             for process in self.processes:
@@ -169,7 +169,7 @@ class Place:
                 time.sleep(0.005)
 
     def _last_said(self) -> str:
-        """The last line of its logs, without the time and the machine's paths."""
+        """The last line of its logs, without the time and this machine's paths."""
         logs = [self.folder / name for name in ("error.log", "output")]
         said = [log.read_text(errors="replace") for log in logs if log.exists()]
         lines = [line for line in "\n".join(said).splitlines() if line.strip()]
@@ -179,7 +179,7 @@ class Place:
 
     def stop(self) -> None:
         for process in self.processes:
-            # The session's group: gunicorn's and Granian's workers are in it as well.
+            # The session's process group, which includes gunicorn's and Granian's workers.
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in self.processes:
@@ -192,7 +192,7 @@ class Place:
 
 @contextmanager
 def stopped_after(place: Place) -> Iterator[Place]:
-    """A place whose server is stopped at the end, whatever happens."""
+    """Yields a place, and always stops its server at the end."""
     try:
         yield place
     finally:

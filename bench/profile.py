@@ -1,9 +1,9 @@
-"""Says where the instructions of a request go: callgrind, which is repeatable, and perf.
+"""Shows where the instructions of a request go, with callgrind (repeatable) and perf.
 
     python profile.py --module MODULE.so --nginx /usr/sbin/nginx [--server "pywsgi, inline"]
 
-callgrind counts the instructions of every thread of one nginx process; those of many requests minus
-those of few, divided, are a request's. perf samples a worker under load, where the machine has it.
+callgrind counts the instructions of all threads of one nginx process; those of a request are those
+of many requests minus those of few, divided. perf, if installed, samples a worker under load.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WARM_UP = 300
 
 @dataclass(frozen=True)
 class Costs:
-    """Instructions by function: its own, and with all that it has called."""
+    """Instructions by function: its own, and including the functions it calls."""
 
     own: Counter[str]
     inclusive: Counter[str]
@@ -74,7 +74,7 @@ def parse() -> argparse.Namespace:
 
 
 def callgrind(server: Server, run: Run) -> Costs:
-    """What one request costs: start-up and the warm-up are not counted."""
+    """The cost of one request, without start-up and warm-up."""
     if not shutil.which("valgrind"):
         sys.exit("valgrind is not installed (apt-get install valgrind)")
     folder = run.folder / f"callgrind-{server.name}".replace(" ", "-").replace(",", "")
@@ -89,7 +89,7 @@ def callgrind(server: Server, run: Run) -> Costs:
         with socket.create_connection(("127.0.0.1", place.port), timeout=60) as client:
             ask(client, WARM_UP)
             control(place, "--instr=on")
-            # What switching it on costs, and what is translated first, is in neither count.
+            # Neither count includes the cost of switching it on and of the first translations.
             ask(client, WARM_UP)
             control(place, "--dump=warm")
             ask(client, FEW)
@@ -112,7 +112,7 @@ def control(place: Place, command: str) -> None:
 
 
 def ask(client: socket.socket, number: int) -> None:
-    """One request after the other on a connection that is kept alive."""
+    """One request after the other on a kept-alive connection."""
     request = f"GET {PATH} HTTP/1.1\r\nHost: bench\r\nUser-Agent: profile\r\n\r\n".encode()
     for _ in range(number):
         client.sendall(request)
@@ -140,15 +140,15 @@ def costs(dump: Path) -> Costs:
         ).stdout
         for inclusive in ("no", "yes")
     )
-    # What a function calls is in the greatest of its lines already.
+    # The greatest of a function's lines already includes the functions it calls.
     return Costs(_by_function(own, operator.add), _by_function(inclusive, max))
 
 
 def _by_function(annotated: str, together: Callable[[int, int], int]) -> Counter[str]:
     """The costs in lines such as «1,234 (5.6%)  file:function'2 [object]».
 
-    A function has several: one for each file that code was inlined from, often without the object,
-    and a numbered one where it recurs.
+    A function may have several lines: one for each file of inlined code, often without the object,
+    and a numbered one if it recurses.
     """
     found: Counter[str] = Counter()
     objects: dict[str, str] = {}
@@ -179,7 +179,7 @@ def show(name: str, of_request: Costs, top: int) -> None:
 
 
 def perf(server: Server, run: Run, top: int) -> None:
-    """Where a worker's time goes under 16 connections: the kernel's part is in it."""
+    """Where a worker's time goes under 16 connections, including the kernel."""
     print(f"\n# {server.name}, under 16 connections (perf)", flush=True)
     if not shutil.which("perf"):
         print("perf is not installed")
@@ -208,7 +208,7 @@ def perf(server: Server, run: Run, top: int) -> None:
     said = subprocess.run([*report, "--sort", "dso,symbol"], capture_output=True, text=True)
     lines = [line for line in said.stdout.splitlines() if line.strip() and line[0] != "#"]
     for line in lines[:top]:
-        # After the symbol come columns of nothing.
+        # The symbol is followed by empty columns.
         print(re.sub(r"[-\s]+$", "", line))
 
 

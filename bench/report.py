@@ -1,4 +1,4 @@
-"""A run as Markdown: the targets on top, then a table for each section."""
+"""Writes a run as Markdown: the targets, then a table for each section."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from targets import Outcome
 
 
 def markdown(sections: list[Section], outcomes: list[Outcome], of: str, about: list[str]) -> str:
-    """The ratios of the sections are those to the server `of`."""
+    """The ratios in the sections are relative to the server `of`."""
     lines = ["# Benchmark", "", *about, ""]
     lines += [*targets(outcomes), ""]
     for section in sections:
@@ -74,7 +74,7 @@ def _text(cell: Cell, quantity: str) -> str:
 
 
 def _in_a_cell(text: str) -> str:
-    """A message that could otherwise end its cell."""
+    """Escapes a message, which could otherwise end its cell."""
     return text.replace("|", "\\|").replace("\n", " ")[:160]
 
 

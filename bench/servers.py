@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, with the same Python and application."""
+"""The compared servers, and how each is started with the same Python and application."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Server:
     name: str
     launch: Callable[[Place], None]
     installed: Callable[[], bool] = lambda: True
-    # Of the applications that it serves: only works of the same interface are asked of it.
+    # The interface of its applications: it gets only works with the same one.
     interface: str = "wsgi"
-    # Where it serves some of the works alone: what it serves at their paths.
+    # If it serves only some of the works: what it serves at their paths.
     paths: dict[str, str] = field(default_factory=dict, compare=False)
 
     def start(
         self, run: Run, *, app: str = "work", path: str = "/hello", connections: int = 1024
     ) -> Place:
-        """Starts it and waits for its first answer; StartError where there is none."""
+        """Starts it and waits for its first response; StartError if there is none."""
         folder = run.folder / f"{self.name}-{app}".replace(" ", "-").replace(",", "")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -96,7 +96,7 @@ def _nginx_uwsgi(place: Place) -> None:
 
 
 def _script(text: str) -> Callable[[Place], None]:
-    """A server that is started by a call; it knows the application as `app`."""
+    """A server that is started by a function call, with the application as `app`."""
 
     def launch(place: Place) -> None:
         begin = f"from {place.app} import application as app; "
@@ -111,24 +111,24 @@ def _granian(place: Place) -> None:
     place.spawn(BIN / "granian", *options, f"{place.app}:application")
 
 
-# nginx's own answers: what the works cost without Python.
+# nginx's own responses: the cost of the works without Python.
 FLOOR = Server("nginx alone", _nginx, paths={"/hello": "/hello", "/file": "/static/file"})
 OURS = Server("pywsgi, 8 threads", _pywsgi(8))
 ONE_THREAD = Server("pywsgi, 1 thread", _pywsgi(1))
-# As all of the peers but nginx's do: the application reads a body while it comes.
+# As in all servers without nginx: the application reads the body as it arrives.
 STREAMED = Server(
     "pywsgi, request buffering off",
     _pywsgi(8, more="wsgi_request_buffering off;"),
     paths={"/upload": "/upload"},
 )
-# Only root may ask for that.
+# Only root may set this.
 FIRST = Server(
     "pywsgi, worker_priority -10",
     _pywsgi(8, main="worker_priority -10;"),
     lambda: os.geteuid() == 0,
 )
 INLINE = Server("pywsgi, inline", _pywsgi(8, pool="inline"))
-# For more clients than the others have threads; none fills the disk.
+# For more clients than the other servers have threads; nothing fills the disk.
 _BOUNDED = "wsgi_max_temp_file_size 64m;"
 UNREAD = [
     Server("pywsgi, 24 threads", _pywsgi(24, more=_BOUNDED)),
@@ -160,7 +160,7 @@ SERVERS = [
     ),
     Server(
         "cheroot",
-        # By default it keeps ten connections alive, and closes those of other clients.
+        # By default it keeps ten connections alive, and closes the others.
         _script(
             "from cheroot.wsgi import Server; "
             "server = Server(('127.0.0.1', {port}), app, numthreads=8, request_queue_size=4096); "

@@ -1,4 +1,4 @@
-"""What the figures must be, as ratios within one run, and whether they are."""
+"""The targets, as ratios within one run, and whether they are met."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from unread import CLIENTS, NONE_UNREAD, SENT
 from unread import TITLE as UNREAD_ROWS
 from works import YIELDS
 
-# Instead of a server's name: of all peers the one with the least; and of those that send each
+# Instead of a server's name: the best of all other servers; and the best of those that send each
 # block before the application makes the next.
 BEST = "the best peer"
 BEST_AT_ONCE = "the best peer that sends each at once"
@@ -46,11 +46,11 @@ class Target:
 @dataclass(frozen=True)
 class Outcome:
     target: Target
-    # Which server the other is, where the target leaves that open.
+    # Which server the other is, if the target does not name it.
     other: str = ""
     ours_figure: float = 0.0
     other_figure: float = 0.0
-    # Of the medians, and the least and the greatest within a round.
+    # The ratio of the medians, and the least and greatest ratio within a round.
     ratio: float | None = None
     least: float = 0.0
     greatest: float = 0.0

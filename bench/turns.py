@@ -1,4 +1,4 @@
-"""The servers in turn: every work, asked of each by wrk, for several rounds."""
+"""Runs every work with wrk on the servers in turn, for several rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUANTITIES = ["cpu", "rate", "p50", "p99", "generator"]
 def measure(
     works: dict[str, Load], servers: list[Server], run: Run, rounds: int, seconds: int
 ) -> list[Section]:
-    """A section of each work. A server that has not started, or has failed, has why in its row."""
+    """A section for each work. If a server failed, its row says why."""
     sections = []
     places: dict[Server, Place] = {}
     try:
@@ -32,7 +32,7 @@ def measure(
                 if not section.rows[server.name].failed:
                     first_look(section, server, places[server], load)
             for number in range(rounds):
-                # Each round begins with another server, so that none has the warmest machine.
+                # Each round begins with another server, so none always has the warmest machine.
                 for server in asked[number % len(asked) :] + asked[: number % len(asked)]:
                     cell = section.rows[server.name]
                     if not cell.failed:
@@ -48,7 +48,7 @@ def measure(
 
 
 def _keep_up(server: Server, places: dict[Server, Place], cell: Cell, run: Run) -> None:
-    """Starts it where it is not up: the work before may have ended it."""
+    """Starts it if it is not running: the previous work may have crashed it."""
     place = places.get(server)
     if place and place.is_up():
         return
@@ -61,7 +61,7 @@ def _keep_up(server: Server, places: dict[Server, Place], cell: Cell, run: Run) 
 
 
 def first_look(section: Section, server: Server, place: Place, load: Load) -> None:
-    """One request, which must have the right answer; it imports what is imported late."""
+    """Sends one request and checks the response; this also triggers late imports."""
     cell = section.rows[server.name]
     try:
         check(place.url, _load_of(server, load))

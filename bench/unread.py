@@ -1,4 +1,4 @@
-"""What a static file waits for beside clients that read nothing and are sent small rows."""
+"""How long a static file waits beside clients that are sent small rows and read nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NONE_UNREAD = "{}, no such client"
 
 
 def measure(run: Run, rounds: int, seconds: int) -> Section:
-    """Without and with these clients, by turns."""
+    """Without and with these clients, in turn."""
     section = Section(TITLE, ["p99", "p50", "waited", "grown"])
     section.note = (
         f"One client asks for a file of 1 KB {PACE} times a second. The others read nothing, have "
@@ -48,10 +48,10 @@ def _one_server(
         idle = _resident(place)
         for _ in range(rounds):
             without.add(**one_round(place, seconds), grown=_resident(place) - idle)
-            # Inline, a pause would be the event loop's.
+            # Inline, a pause would block the event loop.
             with _unread(place, PACES[:1] if "inline" in server.name else PACES):
                 sent.add(**one_round(place, seconds), grown=_resident(place) - idle)
-            # The applications see them go before the next round begins.
+            # The applications must notice the disconnects before the next round.
             time.sleep(0.5)
 
 
@@ -68,7 +68,7 @@ def _unread(place: Place, paces: tuple[str, ...]) -> Iterator[None]:
 
 
 def _resident(place: Place) -> float:
-    """MB of the worker."""
+    """The worker's memory in MB."""
     lines = Path(f"/proc/{place.workers(-1)[0]}/status").read_text().splitlines()
     (size,) = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
     return int(size) / 1024

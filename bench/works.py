@@ -1,4 +1,4 @@
-"""The works: what every server is asked, and the application that answers."""
+"""The works: the requests to every server, and the application that responds."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk is to ask for; `size` is that of the right answer's body, where it is fixed."""
+    """The request for wrk; `size` is that of the correct response's body, if fixed."""
 
     path: str
     connections: int = 16
     headers: int = 0
     body: int = 0
     size: int | None = None
-    # Only servers of the same interface are asked.
+    # Only servers with the same interface get it.
     interface: str = "wsgi"
 
 
@@ -36,5 +36,5 @@ WORKS = {
     "100 yields": Load("/yields", size=100 * 100),
     "10 ms of sleep, 64 connections": Load("/sleeps", connections=64, size=HELLO),
 }
-# The work whose servers are asked as well whether they send each block at once.
+# For this work it is also tested which servers send each block at once.
 YIELDS = "100 yields"

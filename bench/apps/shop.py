@@ -1,6 +1,6 @@
 """A Django site in one file: a view that queries SQLite and fills a template.
 
-python shop.py      makes the database that BENCH_DATABASE names
+python shop.py      creates the database named by BENCH_DATABASE
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ settings.configure(
 )
 django.setup()
 
-# A model and the handler want the settings.
+# A model and the handler need the settings.
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import connection, models  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402

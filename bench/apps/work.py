@@ -1,4 +1,4 @@
-"""What every server is given to do; the path chooses the work."""
+"""The application of all works; the path selects the work."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def trickle(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def rows(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Rows without end, as /rows?10-quick or /rows?10-slow asks for them."""
+    """Endless rows, for /rows?10-quick or /rows?10-slow."""
     size, _, pace = environ["QUERY_STRING"].partition("-")
     row = b"x" * int(size)
     start_response("200 OK", PLAIN)
@@ -89,7 +89,7 @@ def rows(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def busy(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Some tens of milliseconds of nothing but Python, which holds the GIL."""
+    """Some tens of milliseconds of pure Python, which holds the GIL."""
     total = 0
     for number in range(1_000_000):
         total += number * number
@@ -97,7 +97,7 @@ def busy(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def django(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    # Imported by the first request for it: what it takes is no part of a start without it.
+    # Imported by its first request, so that it does not count in the start time of other works.
     from shop import application
 
     answer: Iterable[bytes] = application(environ, start_response)

@@ -1,4 +1,4 @@
-"""What nginx serves: `wsgi_app /path/to/wsgi.py;` finds `application` here."""
+"""The file for nginx: `wsgi_app /path/to/wsgi.py;` finds `application` here."""
 
 from guestbook import create_app
 

@@ -1,7 +1,7 @@
-"""A report whose query is cancelled as soon as nobody waits for it any more.
+"""A report whose query is cancelled when its client disconnects.
 
-`GET /?rows=N` counts to N in SQLite. Leave before the answer is there (Ctrl-C in curl), and the
-error log says that the query was interrupted: it does not run on for a client that has gone.
+`GET /?rows=N` counts to N in SQLite. Disconnect before the answer (Ctrl-C in curl): the query is
+interrupted, and the error log says so.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ QUERY = """
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     rows = int(parse_qs(environ["QUERY_STRING"]).get("rows", ["1000"])[0])
-    # The callback comes from another thread.
+    # The callback runs on another thread.
     connection = sqlite3.connect(":memory:", check_same_thread=False)
-    # There is none under another server.
+    # None in other servers.
     request: Request | None = environ.get("pywsgi.request")
     if request is not None:
         request.on_disconnect(connection.interrupt)
     try:
         count, total = connection.execute(QUERY, (rows,)).fetchone()
     except sqlite3.OperationalError as error:
-        # The client has gone: nobody reads this answer.
+        # The client has disconnected: nobody reads this response.
         print(f"the query was cancelled: {error}", file=sys.stderr)
         start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
         return [b"cancelled\n"]

@@ -1,4 +1,4 @@
-"""A `_pywsgi` that keeps what is logged, in place before the shim is imported."""
+"""Installs a `_pywsgi` that records log lines, before the shim is imported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Embedded = Callable[[str], "list[str]"]
 
 @pytest.fixture
 def lines() -> Iterator[list[tuple[int, str]]]:
-    """What has been logged in this test: (level, line)."""
+    """The lines logged in this test: (level, line)."""
     LINES.clear()
     yield LINES
     LINES.clear()
@@ -38,7 +38,7 @@ def lines() -> Iterator[list[tuple[int, str]]]:
 
 @pytest.fixture
 def interpreter() -> Iterator[None]:
-    """Puts sys.path and sys.modules back: for tests that load applications."""
+    """Restores sys.path and sys.modules, for tests that load applications."""
     from pywsgi._importing import finder
 
     path, modules = list(sys.path), set(sys.modules)
@@ -52,7 +52,7 @@ def interpreter() -> Iterator[None]:
 
 @pytest.fixture
 def embedded(tmp_path: Path) -> Embedded:
-    """Runs a script in a process of its own that is set up like a worker's interpreter, and returns
+    """Runs a script in a separate process that is set up like a worker's interpreter, and returns
     the lines of its log, each `level line`."""
 
     def run(script: str, *, code: int = 0) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is said of a failed import beyond its exception: nginx's environment, and its packages."""
+"""Advice about a failed import: nginx's environment, and packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VARIABLES = {
     "import os; os.environ.pop('NO_SUCH')": KeyError,
     "import os; os.environb[b'NO_SUCH']": KeyError,
     "import os; '{NO_SUCH}'.format_map(os.environ)": KeyError,
-    # As django-environ and many a settings.py.
+    # As in django-environ and many settings.py files.
     "import os\ntry: os.environ['NO_SUCH']\n"
     "except KeyError as error: raise ValueError('no secret') from error": ValueError,
     "import os\ntry: os.environ['NO_SUCH']\nexcept KeyError: raise ValueError('no secret')": (

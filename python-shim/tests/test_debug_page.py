@@ -76,7 +76,7 @@ def test_a_message_of_any_length_is_a_page_that_a_browser_can_show(
     assert len(text.encode()) < 2_000_000
     assert re.search(r"\[\d+ characters are left out\]", text)
     text = html.unescape(text)
-    # What comes before it and what comes after it is there.
+    # The text before and after it is kept.
     assert BEGIN + "ValueError: " in text
     assert "\nthe last note\n" in text.replace("</pre>", "\n")
 

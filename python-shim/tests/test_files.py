@@ -1,4 +1,4 @@
-"""Which objects nginx may send as the file that they read."""
+"""Which objects nginx may send as files."""
 
 from __future__ import annotations
 

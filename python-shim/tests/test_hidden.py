@@ -25,7 +25,7 @@ Load = Callable[..., Application]
 
 @pytest.fixture(autouse=True)
 def _apart(interpreter: None) -> Iterator[None]:
-    """Without the applications of other tests, and with the hooks gone at the end."""
+    """Hides the applications of other tests, and checks that the hooks are removed."""
     gc.collect()
     plain = builtins.__import__, importlib.import_module
     yield
@@ -102,7 +102,7 @@ def test_several_modules_are_named(tmp_path: Path) -> None:
 
 
 def test_the_module_of_the_other_s_file_itself(tmp_path: Path) -> None:
-    """As Flask's examples have it: `app.py`, and `from app import app` in what it imports."""
+    """As in Flask's examples: `app.py`, and `from app import app` in a module that it imports."""
     one = application(tmp_path / "one/app.py", "")
     two = application(tmp_path / "two/app.py", "import routes_of_two")
     write(tmp_path / "two/routes_of_two.py", "from app import application")

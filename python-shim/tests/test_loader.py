@@ -215,7 +215,7 @@ def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
     assert first.__module__ == "shop"
     assert second.__module__.startswith("shop_")
     assert first is not second
-    # The same on every load: a name goes with its file.
+    # The same on every load: a file keeps its name.
     assert Application(str(two)).load() is second
 
 
@@ -295,7 +295,7 @@ def test_an_asgi_application(tmp_path: Path, source: str) -> None:
         "class app:\n    def __init__(self, environ, start_response): pass",
         "from functools import partial\ndef f(x, environ, respond): pass\napp = partial(f, 1)",
         PROXY,
-        # As werkzeug's Request.application does.
+        # As in werkzeug's Request.application.
         "import functools\ndef view(request): pass\n@functools.wraps(view)\ndef app(*args): pass",
     ],
 )

@@ -1,4 +1,4 @@
-"""LogHandler: levels, lines, and life outside nginx."""
+"""LogHandler: levels, lines, and use outside nginx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Application after a failure: when it is worth another try, and what that try finds."""
+"""Application after a failure: when it is retried, and what the retry finds."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_libraries_and_extension_modules_are_not_imported_anew(tmp_path: Path) -
     fails(application)
     kept = {name: sys.modules[name] for name in ("installed_lib", "colorsys")}
     neighbour = sys.modules["neighbour"]
-    # An extension module that lies in the application's own directory.
+    # An extension module in the application's own directory.
     import _struct
 
     extension = type(_struct)("own_extension")

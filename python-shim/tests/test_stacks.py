@@ -1,4 +1,4 @@
-"""Tracebacks and stacks: what Python prints, without the frames that lead there."""
+"""Tracebacks and stacks: as Python prints them, without the frames of the shim."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_nginx_keeps_its_signals(embedded: Embedded) -> None:
         assert signal.getsignal(signal.SIGTERM) == before
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
-        # What is not nginx's is the application's.
+        # The application may use all other signals.
         signal.signal(signal.SIGVTALRM, quit)
         assert signal.getsignal(signal.SIGVTALRM) is quit
         refused = []
@@ -187,7 +187,7 @@ def test_subprocess_that_was_imported_before_start(embedded: Embedded) -> None:
         import signal, subprocess
         from pywsgi import _start
         import _posixsubprocess
-        # As a .pth file may have it: with the function as it was.
+        # As a .pth file may import it: with the original function.
         original = _posixsubprocess.fork_exec.__wrapped__
         _posixsubprocess.fork_exec = original
         if hasattr(subprocess, "_fork_exec"):

@@ -1,7 +1,7 @@
 """`wsgi_debug validate`: what is good passes, what the standard library refuses is refused, and
 the application is named as its author wrote it."""
 
-# The applications here are written as applications are: without types.
+# The applications here have no type annotations, like most applications.
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from __future__ import annotations

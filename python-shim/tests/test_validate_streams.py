@@ -1,6 +1,6 @@
 """`wsgi_debug validate`: what an application does with `wsgi.input` and `wsgi.errors`."""
 
-# The applications here are written as applications are: without types.
+# The applications here have no type annotations, like most applications.
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from __future__ import annotations

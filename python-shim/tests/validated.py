@@ -50,7 +50,7 @@ def run(application: Callable[..., Any], **more: Any) -> list[bytes]:
 
 
 def line_of(function: Callable[..., Any], text: str) -> str:
-    """Where that text stands in the function's source."""
+    """The line of that text in the function's source."""
     lines, first = inspect.getsourcelines(function)
     at = next(number for number, line in enumerate(lines) if text in line)
     return f"{inspect.getsourcefile(function)}:{first + at}"

@@ -1,4 +1,4 @@
-"""A guestbook: visitors leave a message, and a picture if they like."""
+"""A guestbook: visitors leave a message and, optionally, a picture."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ from . import csrf, database, views
 from .pictures import MAX_PICTURE_BYTES
 from .storage import Storage
 
-# Beside the picture, a form has its text fields and the boundaries between them.
+# Besides the picture, a form has text fields and boundaries.
 FORM_BYTES = 64 * 1024
 
 
 def create_app(folder: Path | None = None) -> Flask:
-    """The application, which keeps everything it stores in `folder`.
+    """Creates the application, which stores its data in `folder`.
 
     Without one, the environment variable GUESTBOOK_DATA names it, or it is `data` beside this
     package.

@@ -1,4 +1,4 @@
-"""Forms are taken only from our own pages: each carries a token that the session knows too."""
+"""Accepts forms only from our own pages: each has a token that is also in the session."""
 
 import hmac
 import secrets

@@ -1,4 +1,4 @@
-"""The entries, in SQLite. Every request opens a connection of its own and closes it at its end."""
+"""The entries, in SQLite. Every request opens its own connection and closes it at the end."""
 
 import sqlite3
 import time
@@ -18,10 +18,10 @@ CREATE TABLE IF NOT EXISTS entry (
 
 
 def create(path: Path) -> None:
-    """Makes the database, unless it is there already. Not to be called by two at once."""
+    """Creates the database if it does not exist. Must not run twice at the same time."""
     connection = sqlite3.connect(path)
     try:
-        # With a write-ahead log, readers and a writer do not wait for each other.
+        # With a write-ahead log, readers and a writer do not block each other.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(SCHEMA)
     finally:
@@ -33,7 +33,7 @@ def init_app(app: Flask) -> None:
 
 
 def connection() -> sqlite3.Connection:
-    """This request's connection. Writers wait up to ten seconds for one another."""
+    """This request's connection. Writers wait up to ten seconds for each other."""
     if "connection" not in g:
         g.connection = sqlite3.connect(current_app.config["DATABASE"], timeout=10)
         g.connection.row_factory = sqlite3.Row

@@ -1,4 +1,4 @@
-"""Uploaded pictures: what may be stored, and under which name. nginx serves the folder itself."""
+"""Uploaded pictures: which may be stored, and under which name. nginx serves the folder."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ MAX_PICTURE_BYTES = 5 * 1024 * 1024
 
 
 class BadPicture(ValueError):
-    """The upload is not a picture that the guestbook takes; the text is for the visitor."""
+    """The upload is not an accepted picture; the text is for the visitor."""
 
 
 def store(upload: FileStorage, folder: Path) -> str:
@@ -28,7 +28,7 @@ def store(upload: FileStorage, folder: Path) -> str:
         raise BadPicture("The picture must be a PNG, JPEG, GIF or WebP file.")
 
     name = f"{uuid.uuid4().hex}{ending}"
-    # Written under another name first, so that nobody is served half a picture.
+    # Written under another name first, so that no half picture is served.
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False) as file:
         file.write(content)
         os.fchmod(file.fileno(), 0o644)
@@ -37,7 +37,7 @@ def store(upload: FileStorage, folder: Path) -> str:
 
 
 def recognise(content: bytes) -> str | None:
-    """The file name ending that fits these bytes, or None where they are no picture."""
+    """The file name extension for these bytes, or None if they are not a picture."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return ".png"
     if content.startswith(b"\xff\xd8\xff"):

@@ -1,4 +1,4 @@
-"""The folder in which the guestbook keeps everything: made at the first start, by one worker."""
+"""The guestbook's data folder, created at the first start by one worker."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ class Storage:
         self.pictures = folder / "pictures"
         self.database = folder / "guestbook.sqlite3"
         self.pictures.mkdir(parents=True, exist_ok=True)
-        # nginx starts its workers at the same moment, and each of them comes here.
+        # nginx starts all workers at the same time, and each of them runs this.
         with locked(folder / "lock"):
             database.create(self.database)
             self.secret_key = load_or_create_key(folder / "secret_key")
@@ -29,7 +29,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """The key that signs the session cookies, the same for all workers."""
+    """The key that signs session cookies, the same in all workers."""
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
         with open(descriptor, "wb") as file:

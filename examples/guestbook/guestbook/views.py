@@ -18,7 +18,7 @@ MAX_MESSAGE = 2000
 def init_app(app: Flask) -> None:
     app.add_url_rule("/", view_func=show, methods=["GET"])
     app.add_url_rule("/", view_func=sign, methods=["POST"])
-    # nginx serves the pictures: the name is here so that templates can make addresses.
+    # nginx serves the pictures: this is only for url_for() in templates.
     app.add_url_rule("/pictures/<name>", endpoint="picture", build_only=True)
     app.register_error_handler(HTTPException, show_error)
     app.add_template_filter(utc)
@@ -31,7 +31,7 @@ def show() -> str:
 
 
 def sign() -> Response | tuple[str, int]:
-    """Stores what the form holds, or shows the form again with what is wrong in it."""
+    """Stores the entry, or shows the form again with the errors."""
     name = request.form.get("name", "").strip()
     message = request.form.get("message", "").strip()
     upload = request.files.get("picture")
@@ -43,7 +43,7 @@ def sign() -> Response | tuple[str, int]:
         errors["message"] = f"Please write a message of 1 to {MAX_MESSAGE} characters."
 
     picture = None
-    # A browser sends an empty part without a file name where no file was chosen.
+    # If no file was chosen, a browser sends an empty part without a file name.
     if upload and upload.filename and not errors:
         try:
             picture = pictures.store(upload, current_app.config["PICTURES"])
@@ -53,7 +53,7 @@ def sign() -> Response | tuple[str, int]:
         return page(errors), 400
 
     database.add(name, message, picture)
-    # "See Other": reloading the page that follows does not send the form again.
+    # "See Other": reloading the next page does not send the form again.
     return redirect(url_for("show"), 303)
 
 
@@ -63,7 +63,7 @@ def show_error(error: HTTPException) -> tuple[str, int]:
 
 def page(errors: dict[str, str]) -> str:
     before = request.args.get("before", type=int)
-    # One more than the page shows says whether there are older ones.
+    # One more than the page shows, to know whether there are older ones.
     entries = database.newest(ENTRIES_PER_PAGE + 1, before)
     return render_template(
         "index.html",
@@ -82,5 +82,5 @@ def utc(seconds: int) -> datetime:
 
 
 def whereabouts() -> dict[str, object]:
-    """What the footer tells: the nginx worker and the thread in it that made this page."""
+    """For the footer: the nginx worker and the thread that made this page."""
     return {"worker": os.getpid(), "thread": threading.get_native_id()}
