@@ -1,5 +1,5 @@
-//! How many bytes of an application's response body may go out, and what Content-Length a body
-//! has that was given none.
+//! How many bytes of an application's body are sent, and the Content-Length of a body to which the application has given
+//! none.
 
 use thiserror::Error;
 
@@ -10,7 +10,7 @@ use super::status;
 pub(crate) enum Framing {
     /// Nothing is sent, whatever the application yields: HEAD, 204, 304.
     NoBody,
-    /// The head announced `total` bytes; `sent` of them have been taken.
+    /// The head has announced `total` bytes; `sent` of them have been sent.
     Length { total: u64, sent: u64 },
     /// The end of the body is the end of the iterable; nginx chunks it or closes the connection.
     Unknown,
@@ -38,9 +38,9 @@ pub(crate) fn new(head_only: bool, code: u16, content_length: Option<u64>) -> Fr
 }
 
 impl Framing {
-    /// How many bytes of the next block, of `len` bytes, are to be sent. They count as sent from
-    /// here on. Fewer than `len`, where there is a body at all, means that the application yields
-    /// more than its Content-Length: PEP 3333 has the server cut it there.
+    /// How many bytes of the next block, of `len` bytes, must be sent. They count as sent from here on. If they are fewer
+    /// than `len`, though there is a body, the application has yielded more than its Content-Length: PEP 3333 has the
+    /// server cut the body there.
     pub(crate) fn take(&mut self, len: usize) -> usize {
         match self {
             Framing::NoBody => 0,
@@ -73,10 +73,9 @@ impl Framing {
     }
 }
 
-/// The Content-Length of a body of `total` bytes that is known as a whole (a list or tuple of
-/// blocks) and was given none. None where none may be sent (204), where it would have to be that
-/// of the response to another request (304), and for a HEAD without a body: the framework has
-/// dropped it, so its length is not known.
+/// The Content-Length of a body of `total` bytes in all (a list or tuple of blocks) to which the application has given
+/// none. `None` if none may be sent (204), if it would be that of another response (304), and for HEAD if there is no
+/// body: the framework has dropped it, so its length is not known.
 pub(crate) fn deduced_length(head_only: bool, code: u16, total: u64) -> Option<u64> {
     let unknown = head_only && total == 0;
     (!unknown && !status::has_no_body(code)).then_some(total)

@@ -6,8 +6,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// The fields that are more than a name and a value: those that nginx's filters read from a slot
-/// of their own, those that speak of this connection alone, and those that speak to us.
+/// The fields that are more than a name and a value: those for which nginx's filters have a slot, those about the
+/// connection, and those that tell nginx something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum HeaderKind {
@@ -31,8 +31,7 @@ pub(crate) enum HeaderKind {
     AccelRedirect,
     /// Says that trailer fields follow the body.
     Trailer,
-    /// The connection is nginx's: PEP 3333, "Other HTTP Features", forbids an application to send
-    /// these.
+    /// About the connection, which is nginx's: PEP 3333, "Other HTTP Features", forbids an application to send these.
     HopByHop,
     Other,
 }
@@ -68,9 +67,8 @@ impl HeaderKind {
         Self::ALL.get(usize::from(number)).copied()
     }
 
-    /// Can it stand only once in a response? A second one of these contradicts the first (RFC 9110,
-    /// section 5.3). nginx leaves it out when it comes from an upstream (`ngx_http_upstream_process_header_line`,
-    /// since 1.23).
+    /// May it occur only once in a response? A second one contradicts the first (RFC 9110, section 5.3). nginx drops the
+    /// second one of an upstream's response (`ngx_http_upstream_process_header_line`, since 1.23).
     pub(crate) fn is_single(self) -> bool {
         self.is_accel()
             || matches!(
@@ -166,8 +164,8 @@ fn is_lower_case_of(lower: &[u8], name: &[u8]) -> bool {
     lower.iter().zip(name).fold(0, |differ, (&lower, &byte)| differ | differs(lower, byte)) == 0
 }
 
-/// What is wrong with a header field. No text quotes a value but that of Content-Length: a value
-/// may be a session's secret, and the log is not the place for it.
+/// What is wrong with a header field. The texts quote no value but that of Content-Length: a value may be a session's
+/// secret, which must not be in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum HeaderError {
     #[error("header name is empty (RFC 9110, section 5.1: a field name is a token)")]
@@ -201,8 +199,8 @@ pub(crate) enum HeaderError {
 /// A field as name and value.
 pub(crate) type Field = (Vec<u8>, Vec<u8>);
 
-/// How much a field counts where many of them are bounded: as HTTP/2 counts it (RFC 9113, section 6.5.2), for one
-/// without a byte takes memory, too.
+/// How much a field counts towards a limit: as in HTTP/2 (RFC 9113, section 6.5.2), because an empty field takes memory,
+/// too.
 pub(crate) fn field_size(name: &[u8], value: &[u8]) -> usize {
     name.len() + value.len() + 32
 }
@@ -218,11 +216,11 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), HeaderError> {
     }
 }
 
-/// Refuses a value with a control character other than HTAB in it (RFC 9110, section 5.5). White
-/// space around it is let through: [`trim`] takes it off.
+/// Refuses a value with a control character other than HTAB in it (RFC 9110, section 5.5). White space around it is
+/// accepted: [`trim`] removes it.
 pub(crate) fn check_value(name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
     let illegal = |byte: u8| byte.is_ascii_control() && byte != b'\t';
-    // Without a way out of the loop the compiler looks at many bytes at once.
+    // There is no early exit from the loop, so that the compiler compares many bytes at once.
     if !value.iter().fold(false, |found, &byte| found | illegal(byte)) {
         return Ok(());
     }
@@ -234,7 +232,7 @@ pub(crate) fn check_value(name: &[u8], value: &[u8]) -> Result<(), HeaderError> 
     }
 }
 
-/// The value without the white space around it, which is no part of it (RFC 9110, section 5.5).
+/// The value without the white space around it, which is not part of it (RFC 9110, section 5.5).
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
@@ -260,7 +258,7 @@ pub(crate) fn parse_content_length(value: &[u8]) -> Result<u64, HeaderError> {
         .ok_or_else(|| HeaderError::LengthTooLarge(quoted(value)))
 }
 
-/// A byte that stands where it must not, as a message calls it.
+/// A byte that is not allowed at its place, as a message shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Octet(pub(crate) u8);
 
@@ -279,8 +277,8 @@ impl fmt::Display for Octet {
     }
 }
 
-/// An application's bytes as a message may show them: in quotes, escaped, on one line, and cut
-/// (with "..." behind the quotes) where they would take more than 80 bytes.
+/// An application's bytes as a message shows them: in quotes, escaped, on one line, and cut (with "..." after the quotes)
+/// if they would take more than 80 bytes.
 pub(crate) fn quoted(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for &byte in bytes {

@@ -1,4 +1,4 @@
-//! What HTTP and PEP 3333 say, as pure functions over bytes: no nginx, no Python, no threads.
+//! The rules of HTTP and PEP 3333, as pure functions over bytes: no nginx, no Python, no threads.
 
 #![forbid(unsafe_code)]
 

@@ -8,7 +8,7 @@ pub(crate) struct Names {
     names: HashSet<Box<[u8]>>,
 }
 
-/// Longer than the header names that are in use; a longer one costs an allocation.
+/// Header names in use are shorter; a longer one costs an allocation.
 const COMMON: usize = 64;
 
 impl Names {
@@ -32,7 +32,7 @@ impl Names {
     }
 }
 
-/// A hash that two header names share when they have the same environ key (FNV-1a).
+/// A hash of a header name (FNV-1a). Names that have the same environ key have the same hash.
 pub(crate) fn name_hash(name: &[u8]) -> u32 {
     const FOLDED: [u8; 256] = folded();
     name.iter().fold(0x811c_9dc5, |hash, &byte| {
@@ -64,7 +64,7 @@ pub(super) const fn name_hash_of(name: &[u8]) -> u32 {
     hash
 }
 
-/// A byte of a header's name as its environ key has it, but for its case.
+/// A byte of a header's name as its environ key has it, apart from its case.
 pub(super) const fn fold(byte: u8) -> u8 {
     if byte == b'-' { b'_' } else { byte }
 }

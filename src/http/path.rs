@@ -10,12 +10,12 @@ use super::header::{Octet, quoted};
 pub(crate) struct Mounted<'a> {
     /// Empty at the root, never "/".
     pub(crate) script_name: &'a [u8],
-    /// Empty, or beginning with "/"; never empty where `script_name` is and the path is not.
+    /// Empty, or beginning with "/". Not empty if `script_name` is, unless the path is empty.
     pub(crate) path_info: &'a [u8],
 }
 
-/// Divides `path`, where it begins with `script_name` and "/" or nothing follows. None where it
-/// does not: such a path is PATH_INFO as a whole.
+/// Divides `path` if it begins with `script_name`, followed by "/" or by nothing. `None` if it does not: such a path is
+/// PATH_INFO as a whole.
 pub(crate) fn mount<'a>(script_name: &'a [u8], path: &'a [u8]) -> Option<Mounted<'a>> {
     if script_name.ends_with(b"/") {
         return None;
@@ -85,7 +85,7 @@ pub(crate) fn check_script_name(value: &[u8]) -> Result<(), PathError> {
     Ok(())
 }
 
-/// The value with one slash in front of each of its segments and none behind.
+/// The value with one slash before each of its segments, and none at its end.
 fn canonical(value: &[u8]) -> Vec<u8> {
     let segments = value.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
     segments.flat_map(|segment| [&b"/"[..], segment]).flatten().copied().collect()
@@ -95,8 +95,8 @@ fn is_percent_encoded(bytes: &[u8]) -> bool {
     matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
-/// The path of a request target as it was sent, percent-decoded and no more (`wsgi_path_info raw`): `//`
-/// and the decoded `%2F` stay. A `%` without two digits stays as it is.
+/// The path of a request target as it was sent, only percent-decoded (`wsgi_path_info raw`): `//` and the decoded `%2F`
+/// stay. A `%` without two digits stays as it is.
 pub(crate) fn raw(target: &[u8]) -> Vec<u8> {
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let mut decoded = Vec::with_capacity(path.len());

@@ -34,11 +34,11 @@ impl Field {
 /// As many header fields as a browser sends; more take an allocation of their own.
 const COMMON_FIELDS: usize = 16;
 
-/// More are not compared with each other as they come.
+/// If there are more, they are not compared with each other here.
 const MANY_FIELDS: usize = 64;
 
-/// The head of a request. All text lies in one buffer, so that taking the snapshot is one
-/// allocation and one copy; the spans say what is where.
+/// The head of a request. All text is in one buffer, so that the snapshot costs one allocation; the spans say what is
+/// where.
 #[derive(Debug, Default)]
 pub(crate) struct RequestHead {
     text: Vec<u8>,
@@ -63,14 +63,14 @@ pub(crate) struct RequestHead {
     /// This nginx can send 103 (Early Hints) to this client.
     pub(crate) takes_hints: bool,
     pub(crate) https: bool,
-    /// Only the response's head is wanted: HEAD, or a subrequest such as `auth_request`'s.
+    /// Only the response's head is wanted: the request is HEAD, or a subrequest such as `auth_request`'s.
     pub(crate) head_only: bool,
-    /// The body's length in bytes where it is known.
+    /// The body's length in bytes, if it is known.
     pub(crate) content_length: Option<u64>,
 }
 
 impl RequestHead {
-    /// Begins an empty head: makes room for `text` bytes and `fields` header fields.
+    /// Makes room in an empty head for `text` bytes and `fields` header fields.
     pub(crate) fn begin(&mut self, text: usize, fields: usize) {
         self.text = Vec::with_capacity(text);
         self.fields.reserve(fields);
@@ -102,7 +102,7 @@ impl RequestHead {
 
     pub(crate) fn push_field(&mut self, name: &[u8], value: &[u8]) {
         let hash = name_hash(name);
-        // On the event loop: of many fields the thread is to find out.
+        // This runs on the event loop: with many fields the thread must find out.
         self.may_repeat = self.may_repeat
             || self.fields.len() >= MANY_FIELDS
             || self.fields.iter().any(|field| field.hash == hash);
@@ -121,7 +121,7 @@ impl RequestHead {
         self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
-    /// What nginx's log says of a request (`ngx_http_log_error_handler`).
+    /// What nginx adds to a line of log about a request (`ngx_http_log_error_handler`).
     pub(crate) fn context(&self) -> String {
         let text = |span| self.get(span).escape_ascii();
         let mut context = format!(
@@ -146,7 +146,7 @@ impl RequestHead {
         &self.fields
     }
 
-    /// Are there two fields whose names may have the same environ key?
+    /// May there be two fields whose names have the same environ key?
     pub(crate) fn may_repeat(&self) -> bool {
         self.may_repeat
     }

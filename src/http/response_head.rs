@@ -4,24 +4,23 @@ use thiserror::Error;
 
 use super::header::{HeaderError, HeaderKind, parse_content_length, quoted};
 
-/// The head of a response: one block of bytes with the reason phrase and the fields one after
-/// another, each after its kind and its two lengths. It is handed on several times on its way, and so is
-/// small itself. Content-Length stands apart, as a number, and what is hop-by-hop has no place in it.
-/// A field that can stand only once ([`HeaderKind::is_single`]) is in it only once: nginx has one place
-/// for each of these, and its filters change what that place names.
+/// The head of a response: one block of bytes with the reason phrase and the fields one after another, each after its
+/// kind and its two lengths. The value is small, because it is moved several times on its way. Content-Length is a
+/// number beside the block. Hop-by-hop fields are not kept. A field that may occur once ([`HeaderKind::is_single`]) is
+/// kept once: nginx has one slot for each of these, and its filters change the field in that slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     code: u16,
     file: bool,
     reason_end: u32,
-    /// A bit for each [`HeaderKind`] that has come.
+    /// A bit for each [`HeaderKind`] that it has.
     kinds: u32,
-    /// [`NO_LENGTH`] where there is none.
+    /// [`NO_LENGTH`] if there is none.
     content_length: u64,
     bytes: Vec<u8>,
 }
 
-/// A field of the application's that is not sent: what the log says it has done.
+/// A field of the application's that is not sent: the text is what the log says the application has done.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Dropped {
     #[error(
@@ -51,7 +50,7 @@ impl ResponseHead {
         Self::with_capacity(code, reason, TYPICAL_FIELDS)
     }
 
-    /// An empty head with room for so many fields of the usual length.
+    /// An empty head, with room for that many fields of the usual length.
     pub(crate) fn with_capacity(code: u16, reason: &[u8], fields: usize) -> Self {
         let size = fields.min(MANY_FIELDS) * TYPICAL_FIELD;
         let mut bytes = Vec::with_capacity(size.max(reason.len()));
@@ -60,10 +59,10 @@ impl ResponseHead {
         Self { code, file: false, reason_end, kinds: 0, content_length: NO_LENGTH, bytes }
     }
 
-    /// Adds a field that [`check_name`](super::header::check_name) and [`check_value`](super::header::check_value) have let through. A Content-Length
-    /// belongs to [`add_content_length`](Self::add_content_length) and a hop-by-hop field is not
-    /// for the application to send: neither is added. Nor is a second field of a kind that can stand only
-    /// once: then it gives false.
+    /// Adds a field that [`check_name`](super::header::check_name) and [`check_value`](super::header::check_value) have
+    /// accepted. It does not add Content-Length, which [`add_content_length`](Self::add_content_length) takes, nor
+    /// hop-by-hop fields, which an application must not send. False if it is a second field of a kind that may occur once;
+    /// that is not added either.
     pub(crate) fn push(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> bool {
         if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
             return true;
@@ -81,8 +80,8 @@ impl ResponseHead {
         true
     }
 
-    /// Reads a Content-Length field of the application's. The same number twice is let through,
-    /// two numbers are not: one of them would cut the body in the wrong place.
+    /// Reads a Content-Length field of the application's. It may come again with the same number. A different number is
+    /// refused: one of the two would cut the body at the wrong place.
     pub(crate) fn add_content_length(&mut self, value: &[u8]) -> Result<(), HeaderError> {
         let second = parse_content_length(value)?;
         match self.content_length() {
@@ -98,7 +97,7 @@ impl ResponseHead {
         self.content_length = length.unwrap_or(NO_LENGTH);
     }
 
-    /// All of the body is in a file, or in a part of one.
+    /// All of the body comes from a file.
     pub(crate) fn set_file(&mut self) {
         self.file = true;
     }
@@ -134,11 +133,11 @@ impl ResponseHead {
     }
 }
 
-/// No length is as large: [`parse_content_length`] lets through what `off_t` holds.
+/// No length is as large: [`parse_content_length`] accepts what `off_t` holds.
 const NO_LENGTH: u64 = u64::MAX;
-/// What a framework's usual response needs, so that it is built without growing.
+/// Enough for a framework's usual response, so that the block does not grow.
 const TYPICAL_FIELD: usize = 50;
-/// What an application only says it has takes no more memory than so many fields.
+/// An application that announces more fields gets no more memory in advance.
 const MANY_FIELDS: usize = 64;
 const TYPICAL_FIELDS: usize = 8;
 

@@ -41,8 +41,8 @@ pub(crate) enum StatusError {
 
 /// Reads the latin-1 bytes of `start_response`'s status (PEP 3333, "The start_response() Callable").
 ///
-/// The reason phrase may be empty, as it may be on the wire (RFC 9112, section 4), and the space before it
-/// may then be left out. White space around it is taken off, as around a header's value.
+/// The reason phrase may be empty, as in HTTP itself (RFC 9112, section 4); the space before it may then be left out.
+/// White space around it is removed, as around a header's value.
 pub(crate) fn parse(status: &[u8]) -> Result<Status<'_>, StatusError> {
     if let Some(&byte) = status.iter().find(|byte| byte.is_ascii_control()) {
         return Err(StatusError::ControlCharacter { status: quoted(status), octet: Octet(byte) });

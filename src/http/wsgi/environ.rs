@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use crate::http::names::{fold, name_hash_of};
 use crate::http::request_head::{Field, RequestHead};
 
-/// Header names that are common enough for their environ key to be made once, at start.
+/// Common header names, whose environ keys are made once, at start.
 pub(crate) const KNOWN: &[(&[u8], &str)] = &[
     (b"host", "HTTP_HOST"),
     (b"user-agent", "HTTP_USER_AGENT"),
@@ -54,8 +54,8 @@ pub(crate) const KNOWN: &[(&[u8], &str)] = &[
     (b"x-requested-with", "HTTP_X_REQUESTED_WITH"),
 ];
 
-/// Is the value of this one of [`KNOWN`] often that of the last request as well? Those that tell clients or
-/// requests apart are not, and those that are secret are nothing to keep.
+/// Does this one of [`KNOWN`] often have the value that the last request had? Not those that tell clients or requests
+/// apart; and secret values are not kept.
 pub(crate) fn is_often_the_same(index: usize) -> bool {
     const SAME: [bool; KNOWN.len()] = same();
     SAME.get(index).copied().unwrap_or_default()
@@ -111,11 +111,11 @@ pub(crate) enum HeaderKey<'a> {
 /// Hands each HTTP_* variable of a request to `sink`, once per key.
 ///
 /// - Repeated fields are joined by `, `, Cookie by `; ` (RFC 9110, 5.3; RFC 6265, 5.4).
-/// - Content-Type and Content-Length are not among them: they have variables of their own.
-/// - Transfer-Encoding is not: nginx has taken the chunks away (RFC 9112, 6.1), and an application that
-///   did so again would break the body.
-/// - `Proxy` never is: HTTP_PROXY would be taken for the client library's setting (httpoxy).
-/// - A name with `_` never shadows or joins the one with `-` that has the same key.
+/// - Content-Type and Content-Length are left out: they have variables of their own.
+/// - Transfer-Encoding is left out: nginx has decoded the chunks (RFC 9112, 6.1), and an application that did so again
+///   would break the body.
+/// - `Proxy` is left out: client libraries would take HTTP_PROXY for their setting (httpoxy).
+/// - A name with `_` neither replaces nor joins the one with `-` that has the same key.
 pub(crate) fn headers<'h>(
     head: &'h RequestHead,
     mut sink: impl FnMut(HeaderKey<'h>, Cow<'h, [u8]>),
@@ -143,16 +143,16 @@ pub(crate) fn headers<'h>(
     }
 }
 
-/// What a field has to do with those of the same environ key.
+/// A field's place among those of the same environ key.
 #[derive(Clone, Copy, Default)]
 struct Link {
-    /// None of them comes before it.
+    /// It is the first of them.
     first: bool,
     next: Option<usize>,
 }
 
-/// The links of all fields but those that are left out. It takes time in proportion to the head's size,
-/// whatever names a client has made up: std's hash has a secret key, which `name_hash` has not.
+/// The links of all fields but those that are left out. The time is proportional to the head's size, whatever names a
+/// client sends: std's hash has a secret key, unlike `name_hash`.
 fn links(head: &RequestHead) -> Vec<Link> {
     let mut links = vec![Link::default(); head.fields().len()];
     let mut last: HashMap<Key<'_>, usize> = HashMap::with_capacity(links.len());
@@ -174,7 +174,7 @@ fn links(head: &RequestHead) -> Vec<Link> {
     links
 }
 
-/// A header's name as what its environ key tells of it.
+/// A header's name, equal to others with the same environ key.
 struct Key<'h>(&'h [u8]);
 
 impl PartialEq for Key<'_> {
@@ -187,7 +187,7 @@ impl Eq for Key<'_> {}
 
 impl Hash for Key<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Handed over in blocks: std's hash is slow with single bytes.
+        // In blocks, because std's hash is slow with single bytes.
         let mut block = [0; 64];
         for part in self.0.chunks(block.len()) {
             for (folded, &byte) in block.iter_mut().zip(part) {
