@@ -189,13 +189,13 @@ def wait_for(condition, timeout: float = 30.0, what: str = "the condition"):
         time.sleep(0.02)
 
 
-def wait_still(value: Callable[[], int], seconds: float = 1.0) -> int:
-    """Waits until `value()` has been the same for that long, and returns it.
+def wait_still(value: Callable[[], int], seconds: float = 1.0, until: int | None = None) -> int:
+    """Waits until `value()` has been the same for that long, or is `until`, and returns it.
 
     For "it goes no further", which nothing announces.
     """
     last, since = value(), time.monotonic()
-    while time.monotonic() - since < seconds:
+    while last != until and time.monotonic() - since < seconds:
         time.sleep(0.02)
         now = value()
         if now != last:

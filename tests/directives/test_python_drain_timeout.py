@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from rawhttp import wait_for
 
@@ -33,30 +31,33 @@ def stuck(nginx):
     return nginx.app("stuck", STUCK.format(folder=str(nginx.data)))
 
 
-def wait_stuck(nginx) -> None:
-    wait_for((nginx.data / "entered").exists, what="the request in the application")
-    # It writes before it gets stuck.
-    time.sleep(0.3)
+@pytest.fixture
+def begin(nginx):
+    """`begin("loop")` asks for what never ends; returns the connection once it has begun."""
+
+    def ask(how: str):
+        connection = nginx.connect()
+        connection.get(f"/?{how}")
+        wait_for((nginx.data / "entered").exists, what="the request in the application")
+        return connection
+
+    return ask
 
 
 @pytest.mark.parametrize("how", ["sleep", "loop", "c"])
-def test_a_stuck_request_delays_quit_by_that_long(nginx, stuck, how):
+def test_a_stuck_request_delays_quit_by_that_long(nginx, stuck, begin, how):
     nginx.start(f"wsgi_app {stuck};", http="python_drain_timeout 1s;")
-    connection = nginx.connect()
-    connection.get(f"/?{how}")
-    wait_stuck(nginx)
+    connection = begin(how)
     nginx.quit(timeout=25)
     answer = connection.rest()
     assert answer == b"" or answer.startswith(b"HTTP/1.1 503 ")
 
 
 @pytest.mark.parametrize("how", ["sleep", "loop", "c"])
-def test_a_stuck_request_does_not_keep_an_old_worker_after_a_reload(nginx, stuck, how):
+def test_a_stuck_request_does_not_keep_an_old_worker_after_a_reload(nginx, stuck, begin, how):
     nginx.start(f"wsgi_app {stuck};", http="python_drain_timeout 1s;")
     old = nginx.workers()
-    connection = nginx.connect()
-    connection.get(f"/?{how}")
-    wait_stuck(nginx)
+    connection = begin(how)
     nginx.reload()
     assert nginx.client().get("/").text == "ok"
     wait_for(
@@ -67,11 +68,9 @@ def test_a_stuck_request_does_not_keep_an_old_worker_after_a_reload(nginx, stuck
 
 
 @pytest.mark.parametrize("how", ["sleep", "loop", "c"])
-def test_a_stuck_request_does_not_delay_stop(nginx, stuck, how):
+def test_a_stuck_request_does_not_delay_stop(nginx, stuck, begin, how):
     nginx.start(f"wsgi_app {stuck};", http="python_drain_timeout 1s;")
-    connection = nginx.connect()
-    connection.get(f"/?{how}")
-    wait_stuck(nginx)
+    connection = begin(how)
     nginx.stop(timeout=25)
     assert not connection.rest().startswith(b"HTTP/1.1 200")
 
@@ -91,23 +90,19 @@ def test_what_ends_in_time_is_answered(nginx, gate, background):
     wait_for(lambda: old[0] not in nginx.workers(leaving=True), what="the end of the old worker")
 
 
-def test_default_is_worker_shutdown_timeout(nginx, stuck):
+def test_default_is_worker_shutdown_timeout(nginx, stuck, begin):
     nginx.start(f"wsgi_app {stuck};", main="worker_shutdown_timeout 1s;")
-    connection = nginx.connect()
-    connection.get("/?sleep")
-    wait_stuck(nginx)
+    begin("sleep")
     nginx.quit(timeout=20)
 
 
-def test_it_wins_over_worker_shutdown_timeout(nginx, stuck):
+def test_it_wins_over_worker_shutdown_timeout(nginx, stuck, begin):
     nginx.start(
         f"wsgi_app {stuck};",
         main="worker_shutdown_timeout 1h;",
         http="python_drain_timeout 1s;",
     )
-    connection = nginx.connect()
-    connection.get("/?sleep")
-    wait_stuck(nginx)
+    begin("sleep")
     nginx.quit(timeout=25)
 
 

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from concurrent.futures import as_completed
 
+import pytest
 from rawhttp import wait_for
 
 
-def test_a_full_queue_is_a_503_at_once(nginx, gate, background):
-    held = gate()
-    nginx.start(
-        f"wsgi_app {held.app}; wsgi_queue_timeout 1h;",
-        http="python_thread_pool default threads=1 max_queue=2;",
-    )
-    running = background("/?hold")
-    held.wait_entered(1)
+@pytest.fixture
+def taken(nginx, gate, background):
+    """`taken("wsgi_queue_timeout 1h;")`: a pool's only thread is taken, by a request to /patient.
+
+    Returns the gate that holds it, and the request.
+    """
+
+    def start(location: str, max_queue: str = "", server: str = ""):
+        held = gate()
+        nginx.start(
+            f"wsgi_app {held.app}; {location}",
+            http=f"python_thread_pool default threads=1 {max_queue};",
+            server=f"location /patient {{ wsgi_app {held.app}; wsgi_queue_timeout 1h; }}\n{server}",
+        )
+        running = background("/patient?hold")
+        held.wait_entered(1)
+        return held, running
+
+    return start
+
+
+def test_a_full_queue_is_a_503_at_once(nginx, taken, background):
+    held, running = taken("wsgi_queue_timeout 1h;", "max_queue=2")
     answers = [background(f"/?n={number}") for number in range(6)]
     refused = []
     for answer in as_completed(answers, timeout=60):
@@ -68,15 +84,8 @@ def test_without_a_queue_nothing_waits(nginx, gate, background):
     wait_for(lambda: nginx.client().get("/").status_code == 200, what="an idle thread")
 
 
-def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, gate, background):
-    held = gate()
-    nginx.start(
-        f"wsgi_app {held.app}; wsgi_queue_timeout 500ms;",
-        http="python_thread_pool default threads=1;",
-        server=f"location /patient {{ wsgi_app {held.app}; wsgi_queue_timeout 1h; }}",
-    )
-    running = background("/patient?hold")
-    held.wait_entered(1)
+def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, taken):
+    held, running = taken("wsgi_queue_timeout 500ms;")
     answer = nginx.client().get("/?hold")
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
@@ -88,33 +97,20 @@ def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, gate
     assert held.entered() == 1
 
 
-def test_the_503_is_nginx_s_own_error_page(nginx, gate, background):
-    held = gate()
+def test_the_503_is_nginx_s_own_error_page(nginx, taken):
     nginx.page("busy.html", "come back later")
-    nginx.start(
-        f"wsgi_app {held.app}; wsgi_queue_timeout 200ms; error_page 503 /busy.html;",
-        http="python_thread_pool default threads=1;",
-        server=f"""
-        location = /busy.html {{ root html; }}
-        location /patient {{ wsgi_app {held.app}; wsgi_queue_timeout 1h; }}
-        """,
+    held, running = taken(
+        "wsgi_queue_timeout 200ms; error_page 503 /busy.html;",
+        server="location = /busy.html { root html; }",
     )
-    running = background("/patient?hold")
-    held.wait_entered(1)
     answer = nginx.client().get("/")
     assert (answer.status_code, answer.text) == (503, "come back later")
     held.open()
     assert running.result().status_code == 200
 
 
-def test_a_client_that_leaves_the_queue_makes_room(nginx, gate, background):
-    held = gate()
-    nginx.start(
-        f"wsgi_app {held.app}; wsgi_queue_timeout 1h;",
-        http="python_thread_pool default threads=1 max_queue=1;",
-    )
-    running = background("/?hold")
-    held.wait_entered(1)
+def test_a_client_that_leaves_the_queue_makes_room(nginx, taken, background):
+    held, running = taken("wsgi_queue_timeout 1h;", "max_queue=1")
     leaving = nginx.connect()
     leaving.get("/?hold&left")
     wait_for(lambda: _is_refused(background("/?n")), what="a full queue")
@@ -171,11 +167,8 @@ def test_queue_timeout_is_inherited(nginx, gate, background):
     assert [answer.result().status_code for answer in [running, *patient]] == [200] * 3
 
 
-def test_what_waits_in_the_queue_at_a_reload_is_answered(nginx, gate, background):
-    held = gate()
-    nginx.start(f"wsgi_app {held.app};", http="python_thread_pool default threads=1 max_queue=3;")
-    running = background("/?hold")
-    held.wait_entered(1)
+def test_what_waits_in_the_queue_at_a_reload_is_answered(nginx, taken, background):
+    held, running = taken("", "max_queue=3")
     waiting = []
 
     def full():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from harness import NGINX_VERSION
+from nginx.wire import said
 
 # Answers with what it was asked, one line for each key of environ that is there.
 SOURCE = """
@@ -43,11 +44,6 @@ JUDGE = """
 @pytest.fixture
 def app(nginx):
     return f"wsgi_app {nginx.app('twin', SOURCE)};"
-
-
-def said(response) -> dict[str, str]:
-    assert response.status_code == 200, response.text
-    return dict(line.split("=", 1) for line in response.text.split("\n"))
 
 
 @pytest.fixture

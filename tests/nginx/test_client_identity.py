@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
+from nginx.wire import said
 
 # Answers with one line for each key of environ that is there.
 SOURCE = """
@@ -29,11 +30,6 @@ SOURCE = """
 @pytest.fixture
 def app(nginx):
     return f"wsgi_app {nginx.app('who', SOURCE)};"
-
-
-def said(response) -> dict[str, str]:
-    assert response.status_code == 200, response.text
-    return dict(line.split("=", 1) for line in response.text.split("\n"))
 
 
 @pytest.mark.parametrize(

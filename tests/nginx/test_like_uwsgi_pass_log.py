@@ -48,8 +48,24 @@ def pair(twins):
     return twins(SOURCE)
 
 
-def logged(nginx, port: int, count: int, kind: str = "log") -> list[str]:
-    return nginx.wait_recorded(f"{port}.{kind}", count)
+def logged(nginx, line) -> list[str]:
+    """What the access log has of a request, which must be the same for both."""
+    ours, theirs = (nginx.wait_recorded(f"{port}.log") for port in line.ports)
+    assert ours == theirs
+    return ours
+
+
+def time_logged(nginx, port: int) -> str:
+    return nginx.wait_recorded(f"{port}.time")[0]
+
+
+def send_and_wait(nginx, line, request: str) -> None:
+    """Sends a request to both, and waits until both applications wait."""
+    line.send(request)
+    wait_for(
+        lambda: all((nginx.data / f"waits {port}").exists() for port in line.ports),
+        what="both applications waiting",
+    )
 
 
 REQUESTS = {
@@ -81,14 +97,12 @@ REQUESTS = {
 def test_variables(nginx, pair, wire, request_):
     pair.start(f"APP; {LOG}", http=FORMAT, server=LOG)
     line = wire(pair)
-    line.connect()
+    line.send(request_)
     for connection in line.connections:
-        connection.send(request_)
         assert connection.response(head_only=request_.startswith("HEAD")).complete
-    ours, theirs = (logged(nginx, port, 1) for port in line.ports)
-    assert ours == theirs
+    logged(nginx, line)
     for port in line.ports:
-        assert re.fullmatch(r"\d+\.\d{3}", logged(nginx, port, 1, "time")[0])
+        assert re.fullmatch(r"\d+\.\d{3}", time_logged(nginx, port))
 
 
 @pytest.mark.parametrize("size", [10, 5000, 100_000])
@@ -98,8 +112,7 @@ def test_request_body_and_length(nginx, pair, wire, size):
     body = "b" * size
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
     line.ask(head + body, then_next=False)
-    ours, theirs = (logged(nginx, port, 1) for port in line.ports)
-    assert ours == theirs
+    ours = logged(nginx, line)
     assert f'"request_length":"{len(head) + size}"' in ours[0]
     # A body in a file is in no variable.
     assert f'"request_body":"{body if size < 16384 else ""}"' in ours[0]
@@ -109,49 +122,33 @@ def test_request_body_and_length(nginx, pair, wire, size):
 def test_request_time_is_the_application_s(nginx, pair, wire):
     pair.start(f"APP; {LOG}", http=FORMAT)
     line = wire(pair)
-    line.connect()
-    for connection in line.connections:
-        connection.send("GET /waits?h=Content-Length:10 HTTP/1.1\r\nHost: x\r\n\r\n")
-    wait_for(
-        lambda: all((nginx.data / f"waits {port}").exists() for port in line.ports),
-        what="both applications waiting",
-    )
+    send_and_wait(nginx, line, "GET /waits?h=Content-Length:10 HTTP/1.1\r\nHost: x\r\n\r\n")
     for connection in line.connections:
         assert connection.quiet(0.5)
     nginx.open_gate("gate")
     for connection, port in zip(line.connections, line.ports, strict=True):
         assert connection.response().body == b"0123456789"
-        assert float(logged(nginx, port, 1, "time")[0]) >= 0.5
+        assert float(time_logged(nginx, port)) >= 0.5
 
 
 @pytest.mark.threads("inline the event loop sees no client leave while it is in a call")
 def test_a_client_that_leaves_is_499(nginx, pair, wire):
     pair.start(f"APP; {LOG}", http=FORMAT)
     line = wire(pair)
-    line.connect()
-    for connection in line.connections:
-        connection.send("GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
-    wait_for(
-        lambda: all((nginx.data / f"waits {port}").exists() for port in line.ports),
-        what="both applications waiting",
-    )
+    send_and_wait(nginx, line, "GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
     for connection in line.connections:
         connection.close()
-    ours, theirs = (logged(nginx, port, 1) for port in line.ports)
-    assert '"status":"499"' in ours[0]
-    assert ours == theirs
+    assert '"status":"499"' in logged(nginx, line)[0]
     nginx.open_gate("gate")
 
 
 def test_a_body_that_is_too_large(nginx, pair, wire):
     pair.start(f"APP; {LOG} client_max_body_size 5; lingering_timeout 500ms;", http=FORMAT)
     line = wire(pair)
-    line.connect()
+    line.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n123456")
     for connection in line.connections:
-        connection.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n123456")
         assert connection.response().status == 413
-    ours, theirs = (logged(nginx, port, 1) for port in line.ports)
-    assert ours == theirs
+    logged(nginx, line)
 
 
 def test_there_is_no_upstream(nginx):

@@ -36,9 +36,7 @@ class Wire:
         kept: what must become of both connections; None where it is enough that it is the same.
         Where they are kept, the next request on them is answered too: nothing was left of this one.
         """
-        self.connect()
-        for connection in self.connections:
-            connection.send(request)
+        self.send(request)
         ours, theirs = (connection.response(head_only=head_only) for connection in self.connections)
         assert self._visible(ours) == self._visible(theirs), f"{ours} is not {theirs}"
         if kept is None:
@@ -52,6 +50,12 @@ class Wire:
             self.close()
         return ours
 
+    def send(self, request: str | bytes) -> None:
+        """Sends a request to both, and reads nothing."""
+        self.connect()
+        for connection in self.connections:
+            connection.send(request)
+
     def next(self) -> None:
         """A request that shows that both connections are in order."""
         for connection in self.connections:
@@ -61,9 +65,7 @@ class Wire:
 
     def closed(self, request: str | bytes) -> None:
         """A request that both connections are closed for, without a response."""
-        self.connect()
-        for connection in self.connections:
-            connection.send(request)
+        self.send(request)
         for connection in self.connections:
             assert connection.rest() == b""
         self.close()
@@ -95,3 +97,9 @@ class Wire:
             response.complete,
             response.body,
         )
+
+
+def said(response) -> dict[str, str]:
+    """The lines `KEY=value` of a response."""
+    assert response.status_code == 200, response.text
+    return dict(line.split("=", 1) for line in response.text.split("\n"))

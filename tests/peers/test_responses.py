@@ -180,6 +180,13 @@ def test_multiple_set_cookie_kept(probe):
     assert probe("set_cookie").all("Set-Cookie") == ["a=1", "b=2; Path=/"]
 
 
+def assert_nothing_is_left(connection) -> None:
+    """Of a response before: it would stand before the next one."""
+    connection.get("/hello", close=True)
+    assert connection.response().body == b"hello"
+    assert connection.rest() == b""
+
+
 def test_body_longer_than_content_length_is_cut(nginx, serve):
     serve()
     connection = nginx.connect()
@@ -187,9 +194,7 @@ def test_body_longer_than_content_length_is_cut(nginx, serve):
         connection.get("/too_long")
         response = connection.response()
         assert (response.get("Content-Length"), response.body) == ("5", b"01234")
-    connection.get("/hello", close=True)
-    assert connection.response().body == b"hello"
-    assert connection.rest() == b""
+    assert_nothing_is_left(connection)
 
 
 @pytest.mark.parametrize(("name", "status"), [("no_content", 204), ("not_modified", 304)])
@@ -198,10 +203,7 @@ def test_body_of_204_and_304_suppressed(nginx, serve, name, status):
     connection = nginx.connect()
     connection.get(f"/{name}")
     assert connection.response().status == status
-    # A body would stand before the next response.
-    connection.get("/hello", close=True)
-    assert connection.response().body == b"hello"
-    assert connection.rest() == b""
+    assert_nothing_is_left(connection)
 
 
 @pytest.mark.parametrize("name", ["hello", "unknown_length", "write"])
@@ -211,9 +213,7 @@ def test_body_of_head_suppressed(nginx, serve, name):
     connection = nginx.connect()
     connection.send(f"HEAD /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert connection.response(head_only=True).status == 200
-    connection.get("/hello", close=True)
-    assert connection.response().body == b"hello"
-    assert connection.rest() == b""
+    assert_nothing_is_left(connection)
 
 
 def test_content_length_added_for_one_element_list(probe):

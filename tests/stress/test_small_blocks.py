@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import time
 from contextlib import ExitStack
 
 import pytest
 from process_memory import forget_peak, peak
-from rawhttp import Connection
+from rawhttp import Connection, wait_still
 
 CLIENTS = 20
 MEBIBYTE = 1 << 20
@@ -82,17 +81,14 @@ def closing():
 
 
 def wait_until_it_stands_still(client, total: int) -> None:
-    """Until the applications have made all rows, or no more of them."""
-    last, since = -1, time.monotonic()
-    while last < total:
+    """Waits until the applications have made all rows, or make no more of them."""
+
+    def made() -> int:
         # A static file is served meanwhile.
         assert client.get("/file.txt").text == "static"
-        now = int(client.get("/made").text)
-        if now != last:
-            last, since = now, time.monotonic()
-        elif time.monotonic() - since > 2:
-            return
-        time.sleep(0.02)
+        return int(client.get("/made").text)
+
+    wait_still(made, 2, until=total)
 
 
 @pytest.mark.parametrize("size", ROWS)
@@ -144,10 +140,10 @@ def test_a_long_stream_to_a_client_that_reads_costs_no_memory(nginx, pool):
         connection.get(f"/?quick-1-{count}")
         assert connection.head().status == 200
         read, idle = 0, 0
-        while chunk := connection.chunk():
+        for chunk in connection.chunks():
             read += len(chunk)
             # What it takes at first it keeps.
             if not idle and read > count // 10:
                 idle = forget_peak(worker)
-        assert (chunk, read) == (b"", count)
+        assert read == count
     assert peak(worker) - idle < 4 * MEBIBYTE, f"{(peak(worker) - idle) / MEBIBYTE:.1f} MiB"

@@ -20,6 +20,64 @@ def serve(nginx):
 
 
 @pytest.fixture
+def returns(serve):
+    """`returns("[b'x']")` starts nginx with an application that returns this expression.
+
+    headers: the source of its header fields. `Blocks` is testkit's.
+    """
+
+    def start(
+        result: str,
+        headers: str = '("Content-Type", "text/plain")',
+        location: str = "",
+        *,
+        status: str = "200 OK",
+        **options,
+    ):
+        source = f"""
+        from testkit import Blocks
+
+        def application(environ, start_response):
+            start_response({status!r}, [{headers}])
+            return {result}
+        """
+        return serve(source, location, **options)
+
+    return start
+
+
+@pytest.fixture
+def fails(nginx, serve, fetch):
+    """`fails("return None")`: an application of that body is a 500, and harms no later request.
+
+    Returns the response.
+    """
+
+    def check(body: str):
+        serve(
+            f"""
+            class Own(BaseException):
+                pass
+
+            def application(environ, start_response):
+                if environ["PATH_INFO"] == "/good":
+                    start_response("200 OK", [("Content-Type", "text/plain")])
+                    return [b"good"]
+                {body}
+            """
+        )
+        workers = nginx.workers()
+        response = fetch()
+        assert response.status == 500
+        nginx.wait_log("[error]")
+        assert fetch("GET /good HTTP/1.1\r\nHost: x\r\n\r\n").body == b"good"
+        assert nginx.workers() == workers
+        return response
+
+    return check
+
+
+@pytest.fixture
 def fetch(nginx):
     """One raw request on a connection of its own; returns the response as it was on the wire."""
 

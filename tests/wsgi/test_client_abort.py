@@ -167,22 +167,24 @@ def test_cancel_leaves_an_import_alone(nginx):
     assert nginx.recorded("called") == ["/"]
 
 
-def test_notify_stops_the_iteration(abort, nginx):
-    abort("notify", listen="sndbuf=8k")
+def leave_in_the_body(nginx) -> None:
+    """A client that leaves once it has the head."""
     connection = nginx.connect()
     connection.get("/?blocks")
     connection.head()
     connection.reset()
+
+
+def test_notify_stops_the_iteration(abort, nginx):
+    abort("notify", listen="sndbuf=8k")
+    leave_in_the_body(nginx)
     assert nginx.wait_recorded("end") == ["stopped"]
     nginx.wait_recorded("closed")
 
 
 def test_ignore_lets_the_application_run_to_its_end(abort, nginx):
     abort("ignore", listen="sndbuf=8k")
-    connection = nginx.connect()
-    connection.get("/?blocks")
-    connection.head()
-    connection.reset()
+    leave_in_the_body(nginx)
     assert nginx.wait_recorded("end") == ["of the blocks"]
     nginx.wait_recorded("closed")
     assert nginx.recorded("told") == []

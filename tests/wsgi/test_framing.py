@@ -7,14 +7,8 @@ import pytest
 OK = '"200 OK", [("Content-Type", "text/plain")]'
 
 
-def test_fewer_bytes_than_content_length(nginx, serve, fetch):
-    serve(
-        """
-        def application(environ, start_response):
-            start_response("200 OK", [("Content-Type", "a/b"), ("Content-Length", "1234")])
-            return iter([b"12345"])
-        """
-    )
+def test_fewer_bytes_than_content_length(nginx, returns, fetch):
+    returns('iter([b"12345"])', '("Content-Type", "a/b"), ("Content-Length", "1234")')
     response = fetch()
     assert response.get("Content-Length") == "1234"
     assert (response.body, response.complete) == (b"12345", False)
@@ -24,14 +18,8 @@ def test_fewer_bytes_than_content_length(nginx, serve, fetch):
 
 
 @pytest.mark.parametrize("result", ["[b'12345']", "[b'12', b'345']", "[]", "iter([])", "[b'']"])
-def test_fewer_bytes_than_content_length_is_never_whole(nginx, serve, result):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response("200 OK", [("Content-Type", "a/b"), ("Content-Length", "1234")])
-            return {result}
-        """
-    )
+def test_fewer_bytes_than_content_length_is_never_whole(nginx, returns, result):
+    returns(result, '("Content-Type", "a/b"), ("Content-Length", "1234")')
     with nginx.connect() as connection:
         connection.get(close=True)
         # Where nothing has gone yet a 500 is as good as a connection that is cut.
@@ -42,16 +30,8 @@ def test_fewer_bytes_than_content_length_is_never_whole(nginx, serve, result):
 
 
 @pytest.mark.parametrize("result", ["[b'123456']", "[b'12', b'3456']", "iter([b'12', b'3456'])"])
-def test_more_bytes_than_content_length_are_cut(nginx, serve, result):
-    serve(
-        f"""
-        from testkit import Blocks
-
-        def application(environ, start_response):
-            start_response("200 OK", [("Content-Type", "a/b"), ("Content-Length", "4")])
-            return {result}
-        """
-    )
+def test_more_bytes_than_content_length_are_cut(nginx, returns, result):
+    returns(result, '("Content-Type", "a/b"), ("Content-Length", "4")')
     with nginx.connect() as connection:
         for _ in range(2):
             connection.get()
@@ -76,28 +56,16 @@ def test_more_bytes_than_content_length_are_cut(nginx, serve, result):
         ('[b"y" * 3_000_000]', b"y" * 3_000_000),
     ],
 )
-def test_content_length_is_deduced_for_a_list_or_tuple(serve, fetch, result, expected):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            return {result}
-        """
-    )
+def test_content_length_is_deduced_for_a_list_or_tuple(returns, fetch, result, expected):
+    returns(result)
     response = fetch()
     assert response.framing == "length"
     assert response.get("Content-Length") == str(len(expected))
     assert response.body == expected
 
 
-def test_a_list_keeps_its_own_content_length(serve, fetch):
-    serve(
-        """
-        def application(environ, start_response):
-            start_response("200 OK", [("Content-Type", "a/b"), ("content-LENGTH", "5")])
-            return [b"he", b"llo"]
-        """
-    )
+def test_a_list_keeps_its_own_content_length(returns, fetch):
+    returns('[b"he", b"llo"]', '("Content-Type", "a/b"), ("content-LENGTH", "5")')
     response = fetch()
     assert response.get("Content-Length") == "5"
     assert response.body == b"hello"
@@ -136,14 +104,8 @@ def test_unknown_length_in_http_1_0_ends_with_the_connection(serve, fetch):
     assert response.body == b"hello"
 
 
-def test_known_length_in_http_1_0_may_keep_the_connection(nginx, serve):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            return [b"hello"]
-        """
-    )
+def test_known_length_in_http_1_0_may_keep_the_connection(nginx, returns):
+    returns('[b"hello"]')
     with nginx.connect() as connection:
         for _ in range(2):
             connection.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
@@ -152,14 +114,8 @@ def test_known_length_in_http_1_0_may_keep_the_connection(nginx, serve):
 
 
 @pytest.mark.parametrize("result", ["iter([])", "iter([b''])", "iter([b''] * 1000)"])
-def test_an_iterator_of_nothing(nginx, serve, result):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            return {result}
-        """
-    )
+def test_an_iterator_of_nothing(nginx, returns, result):
+    returns(result)
     with nginx.connect() as connection:
         for _ in range(2):
             connection.get()
@@ -174,16 +130,8 @@ BODIES = ['[b"body"]', '[b"bo", b"dy"]', 'iter([b"bo", b"dy"])', 'Blocks([b"bo",
 @pytest.mark.parametrize("result", BODIES)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-def test_statuses_without_a_body(nginx, serve, status, method, result):
-    serve(
-        f"""
-        from testkit import Blocks
-
-        def application(environ, start_response):
-            start_response("{status}", [("X-Kept", "1")])
-            return {result}
-        """
-    )
+def test_statuses_without_a_body(nginx, returns, status, method, result):
+    returns(result, '("X-Kept", "1")', status=status)
     with nginx.connect() as connection:
         for _ in range(3):
             connection.send(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -199,16 +147,8 @@ def test_statuses_without_a_body(nginx, serve, status, method, result):
 
 @pytest.mark.parametrize("result", BODIES)
 @pytest.mark.parametrize("length", ["", '("Content-Length", "4")'])
-def test_head_has_no_body(nginx, serve, result, length):
-    serve(
-        f"""
-        from testkit import Blocks
-
-        def application(environ, start_response):
-            start_response("200 OK", [{length}])
-            return {result}
-        """
-    )
+def test_head_has_no_body(nginx, returns, result, length):
+    returns(result, length)
     with nginx.connect() as connection:
         for _ in range(3):
             connection.send("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -223,26 +163,14 @@ def test_head_has_no_body(nginx, serve, result, length):
         assert len(nginx.wait_recorded("closed", 4)) == 4
 
 
-def test_head_with_an_empty_list_invents_no_length(serve, fetch):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            return []
-        """
-    )
+def test_head_with_an_empty_list_invents_no_length(returns, fetch):
+    returns("[]")
     response = fetch("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", head_only=True)
     assert response.get("Content-Length") is None
 
 
-def test_head_keeps_the_length_of_the_application(nginx, serve, fetch):
-    serve(
-        """
-        def application(environ, start_response):
-            start_response("200 OK", [("Content-Type", "a/b"), ("Content-Length", "123456")])
-            return []
-        """
-    )
+def test_head_keeps_the_length_of_the_application(nginx, returns, fetch):
+    returns("[]", '("Content-Type", "a/b"), ("Content-Length", "123456")')
     response = fetch("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", head_only=True)
     assert (response.status, response.get("Content-Length")) == (200, "123456")
     assert not nginx.log_lines("[error]")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 OK = '"200 OK", [("Content-Type", "text/plain")]'
@@ -29,35 +27,15 @@ BAD_RESULTS = {
 
 
 @pytest.mark.parametrize("result", BAD_RESULTS.values(), ids=BAD_RESULTS.keys())
-def test_bad_result_before_the_head(nginx, serve, fetch, result):
-    serve(
-        f"""
-        def application(environ, start_response):
-            if environ["PATH_INFO"] == "/good":
-                start_response({OK})
-                return [b"good"]
-            start_response({OK})
-            return {result}
-        """
-    )
-    assert fetch().status == 500
-    nginx.wait_log("[error]")
+def test_bad_result_before_the_head(nginx, fails, result):
+    fails(f"start_response({OK}); return {result}")
     assert any("app.py" in line for line in nginx.log_lines("[error]")), nginx.error_log()
-    assert fetch("GET /good HTTP/1.1\r\nHost: x\r\n\r\n").body == b"good"
 
 
 @pytest.mark.parametrize("fault", ['"text"', "None", "7", "[b'x']"])
 @pytest.mark.parametrize("length", ["", '("Content-Length", "100"),'])
-def test_bad_block_after_the_head(nginx, serve, fetch, fault, length):
-    serve(
-        f"""
-        from testkit import Blocks
-
-        def application(environ, start_response):
-            start_response("200 OK", [{length} ("Content-Type", "text/plain")])
-            return Blocks([b"begun", {fault}, b"never"])
-        """
-    )
+def test_bad_block_after_the_head(nginx, returns, fetch, fault, length):
+    returns(f'Blocks([b"begun", {fault}, b"never"])', f'{length} ("Content-Type", "text/plain")')
     response = fetch()
     assert (response.status, response.body) == (200, b"begun")
     assert not response.complete
@@ -75,25 +53,10 @@ def test_bad_block_after_the_head(nginx, serve, fetch, fault, length):
         "Own('x')",
     ],
 )
-def test_exception_before_the_head(nginx, serve, fetch, raised):
-    serve(
-        f"""
-        class Own(BaseException):
-            pass
-
-        def application(environ, start_response):
-            if environ["PATH_INFO"] == "/good":
-                start_response({OK})
-                return [b"good"]
-            raise {raised}
-        """
-    )
-    before = nginx.workers()
-    assert fetch().status == 500
-    assert "[error]" in nginx.wait_log(re.split(r"\(", raised)[0])
+def test_exception_before_the_head(nginx, fails, raised):
+    fails(f"raise {raised}")
+    assert "[error]" in nginx.wait_log(raised.split("(")[0])
     assert nginx.log_lines("Traceback")
-    assert fetch("GET /good HTTP/1.1\r\nHost: x\r\n\r\n").body == b"good"
-    assert nginx.workers() == before
 
 
 @pytest.mark.parametrize("raised", ["ValueError('boom')", "SystemExit(3)", "KeyboardInterrupt()"])
@@ -130,15 +93,16 @@ def test_exception_in_mid_body_with_content_length(serve, fetch):
     assert (response.framing, response.body, response.complete) == ("length", b"12345", False)
 
 
+IN_MID_BODY = f"""
+    def application(environ, start_response):
+        start_response({OK})
+        yield b"one"
+        raise ValueError("boom")
+"""
+
+
 def test_exception_in_mid_body_of_http_1_0(nginx, serve):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            yield b"one"
-            raise ValueError("boom")
-        """
-    )
+    serve(IN_MID_BODY)
     with nginx.connect() as connection:
         connection.send("GET / HTTP/1.0\r\n\r\n")
         with pytest.raises(ConnectionResetError):
@@ -151,12 +115,7 @@ def test_exception_in_mid_body_of_http_2(nginx, serve):
     import httpx
 
     serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            yield b"one"
-            raise ValueError("boom")
-        """,
+        IN_MID_BODY,
         listen="ssl http2",
         server=nginx.tls(),
     )
@@ -188,14 +147,8 @@ def test_large_bodies_arrive_whole(nginx, serve):
         assert hashlib.sha256(client.get(f"/?{seed}").content).digest() == expected.digest()
 
 
-def test_many_small_blocks(nginx, serve):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            return (b"%d\\n" % number for number in range(50000))
-        """
-    )
+def test_many_small_blocks(nginx, returns):
+    returns('(b"%d\\n" % number for number in range(50000))')
     expected = "".join(f"{number}\n" for number in range(50000))
     assert nginx.client().get("/").text == expected
 

@@ -179,25 +179,34 @@ def start(nginx):
     return begin
 
 
+@pytest.fixture
+def ask_and_leave(nginx):
+    """`ask_and_leave("told")` is a client that leaves as soon as the application runs."""
+
+    def ask(what: str, how: str = "close") -> None:
+        before = len(nginx.recorded("entered"))
+        connection = nginx.connect()
+        connection.get(f"/?do={what}")
+        nginx.wait_recorded("entered", before + 1)
+        getattr(connection, how)()
+
+    return ask
+
+
 @in_a_call
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_the_application_is_told_while_it_runs(start, nginx, how):
+def test_the_application_is_told_while_it_runs(start, nginx, ask_and_leave, how):
     start()
-    connection = nginx.connect()
-    connection.get("/?do=told")
-    nginx.wait_recorded("entered")
-    getattr(connection, how)()
+    ask_and_leave("told", how)
     assert nginx.wait_recorded("told") == ["True"]
     assert nginx.wait_recorded("own thread") == ["True"]
     assert nginx.recorded("entered") == ["False"]
 
 
 @in_a_call
-def test_the_application_can_look(start, nginx):
+def test_the_application_can_look(start, nginx, ask_and_leave):
     start()
-    with nginx.connect() as connection:
-        connection.get("/?do=polls")
-        nginx.wait_recorded("entered")
+    ask_and_leave("polls")
     nginx.wait_recorded("seen")
 
 
@@ -210,30 +219,24 @@ def test_over_http2_and_tls(start, nginx):
 
 
 @in_a_call
-def test_a_running_query_is_cancelled(start, nginx):
+def test_a_running_query_is_cancelled(start, nginx, ask_and_leave):
     start()
-    with nginx.connect() as connection:
-        connection.get("/?do=query")
-        nginx.wait_recorded("entered")
+    ask_and_leave("query")
     assert nginx.wait_recorded("query") == ["interrupted"]
 
 
 @in_a_call
-def test_who_asks_late_is_told_at_once_and_by_itself(start, nginx):
+def test_who_asks_late_is_told_at_once_and_by_itself(start, nginx, ask_and_leave):
     start()
-    with nginx.connect() as connection:
-        connection.get("/?do=late")
-        nginx.wait_recorded("entered")
+    ask_and_leave("late")
     told, own = nginx.wait_recorded("late", 2)
     assert told == own
 
 
 @in_a_call
-def test_a_callback_that_raises_is_in_the_log_and_the_next_is_called(start, nginx):
+def test_a_callback_that_raises_is_in_the_log_and_the_next_is_called(start, nginx, ask_and_leave):
     start()
-    with nginx.connect() as connection:
-        connection.get("/?do=raising")
-        nginx.wait_recorded("entered")
+    ask_and_leave("raising")
     nginx.wait_recorded("next")
     line = nginx.wait_log("ZeroDivisionError: division by zero")
     assert "/?do=raising" in line
@@ -241,12 +244,10 @@ def test_a_callback_that_raises_is_in_the_log_and_the_next_is_called(start, ngin
 
 
 @in_a_call
-def test_a_callback_is_called_once_though_the_application_ends_at_once(start, nginx):
+def test_a_callback_is_called_once_though_the_application_ends_at_once(start, nginx, ask_and_leave):
     start()
-    for round_ in range(1, 101):
-        with nginx.connect() as connection:
-            connection.get("/?do=counted")
-            nginx.wait_recorded("entered", round_)
+    for _ in range(100):
+        ask_and_leave("counted")
     nginx.wait_recorded("left", 100)
     nginx.wait_recorded("told", 100)
     nginx.stop()
@@ -278,12 +279,9 @@ def test_callbacks_that_hang_cost_no_more_than_a_few_threads(start, nginx):
 
 
 @in_a_call
-def test_a_child_that_a_callback_forks_ends_with_it(start, nginx):
+def test_a_child_that_a_callback_forks_ends_with_it(start, nginx, ask_and_leave):
     start()
-    connection = nginx.connect()
-    connection.get("/?do=told_forks")
-    nginx.wait_recorded("entered")
-    connection.reset()
+    ask_and_leave("told_forks", "reset")
     assert nginx.wait_recorded("child") == ["0"]
     assert nginx.wait_recorded("parent") == ["-"]
     assert nginx.recorded("next") == ["True"]
