@@ -8,7 +8,8 @@ import time
 from contextlib import ExitStack
 
 from figures import Cell, Section
-from place import Place, Run, StartError, stopped_after
+from pairs import two_rows
+from place import Place, Run, StartError, stopped_after, take_answer
 from servers import FLOOR, OURS, Server
 from turns import one_round
 from works import WORKS
@@ -25,14 +26,9 @@ def measure(run: Run, rounds: int, seconds: int) -> Section:
     """hello with and without them, in turn; also for nginx alone, as a baseline."""
     section = Section(TITLE, ["cpu", "rate", "p50", "p99", "generator"])
     for server in (FLOOR, OURS):
-        without, with_them = Cell(), Cell()
-        section.rows[NONE_IDLE.format(server.name)] = without
-        section.rows[IDLE.format(server.name)] = with_them
-        try:
+        with two_rows(section, server, NONE_IDLE, IDLE) as (without, with_them):
             _allow_connections()
             _one_server(server, run, without, with_them, rounds, seconds)
-        except (StartError, OSError, ValueError) as error:
-            without.failed = with_them.failed = str(error)
     return section
 
 
@@ -55,12 +51,7 @@ def _kept_alive(place: Place) -> socket.socket:
     """A kept-alive connection that has had a response."""
     client = socket.create_connection(("127.0.0.1", place.port), timeout=30)
     client.sendall(b"GET /hello HTTP/1.1\r\nHost: bench\r\n\r\n")
-    answer = b""
-    while not answer.endswith(b"Hello, World!\n"):
-        block = client.recv(4096)
-        if not block:
-            raise OSError(f"an idle connection was closed: {answer[:100]!r}")
-        answer += block
+    take_answer(client, b"Hello, World!\n")
     return client
 
 
@@ -70,8 +61,10 @@ def _allow_connections() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        # Only root may; for others this raises ValueError.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-    else:
+    if hard != resource.RLIM_INFINITY:
+        hard = max(hard, wanted)
+    try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except ValueError as error:
+        # Only root may raise the hard limit.
+        raise StartError(f"{wanted} open files: {error}") from error

@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import quantiles
 
 from figures import Cell, Section
-from place import Place, Run, StartError, stopped_after
+from pairs import two_rows
+from place import Place, Run, stopped_after, take_answer
 from servers import FIRST, NGINX_GUNICORN, OURS, Server
 
 TITLE = "a static file while all Python threads compute"
@@ -24,6 +25,8 @@ FREE_THREADS = "{}, all idle"
 # remaining processor.
 PACE = 250
 THREADS = 8
+# The static file that is asked for.
+FILE = b"x" * 1000
 
 
 def measure(run: Run, rounds: int, seconds: int) -> Section:
@@ -36,20 +39,15 @@ def measure(run: Run, rounds: int, seconds: int) -> Section:
     for server in (OURS, FIRST, NGINX_GUNICORN):
         if not server.installed():
             continue
-        free, busy = Cell(), Cell()
-        section.rows[FREE_THREADS.format(server.name)] = free
-        section.rows[BUSY_THREADS.format(server.name)] = busy
-        try:
+        with two_rows(section, server, FREE_THREADS, BUSY_THREADS) as (free, busy):
             _one_server(server, run, free, busy, rounds, seconds)
-        except (StartError, OSError) as error:
-            free.failed = busy.failed = str(error)
     return section
 
 
 def _one_server(
     server: Server, run: Run, free: Cell, busy: Cell, rounds: int, seconds: int
 ) -> None:
-    (run.static / "small").write_bytes(b"x" * 1000)
+    (run.static / "small").write_bytes(FILE)
     with stopped_after(server.start(run)) as place:
         for _ in range(rounds):
             free.add(**one_round(place, seconds))
@@ -105,12 +103,7 @@ def _latencies(place: Place, seconds: int) -> list[float]:
                 waited = _waited("thread-self")
                 sent = time.perf_counter()
                 client.sendall(request)
-                answer = client.recv(65536)
-                while not answer.endswith(b"x" * 1000):
-                    block = client.recv(65536)
-                    if not block:
-                        raise OSError(f"the connection was closed: {answer[:100]!r}")
-                    answer += block
+                take_answer(client, FILE)
                 answered = time.perf_counter()
                 # A client on another machine would not have waited for this machine's processors.
                 own = _waited("thread-self") - waited

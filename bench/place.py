@@ -199,6 +199,16 @@ def stopped_after(place: Place) -> Iterator[Place]:
         place.stop()
 
 
+def take_answer(client: socket.socket, end: bytes) -> None:
+    """Takes an answer, whose last bytes are `end`."""
+    answer = b""
+    while not answer.endswith(end):
+        block = client.recv(65536)
+        if not block:
+            raise StartError(f"the connection was closed: {answer[:200]!r}")
+        answer += block
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

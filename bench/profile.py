@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from place import Place, Run, StartError, free_port
+from place import Place, Run, StartError, free_port, take_answer
 from servers import FLOOR, INLINE, ONE_THREAD, OURS, Server
 
 PATH = "/hello"
@@ -116,12 +116,7 @@ def ask(client: socket.socket, number: int) -> None:
     request = f"GET {PATH} HTTP/1.1\r\nHost: bench\r\nUser-Agent: profile\r\n\r\n".encode()
     for _ in range(number):
         client.sendall(request)
-        answer = b""
-        while not answer.endswith(b"Hello, World!\n"):
-            block = client.recv(65536)
-            if not block:
-                raise StartError(f"no answer to {PATH}: {answer[:200]!r}")
-            answer += block
+        take_answer(client, b"Hello, World!\n")
 
 
 def costs(dump: Path) -> Costs:

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from figures import Cell, Section
-from isolation import PACE, one_round
-from place import Place, Run, StartError, stopped_after
+from isolation import FILE, PACE, one_round
+from pairs import two_rows
+from place import Place, Run, stopped_after
 from servers import UNREAD, Server
 
 CLIENTS = 20
@@ -30,20 +31,15 @@ def measure(run: Run, rounds: int, seconds: int) -> Section:
         "Python makes them or, by threads, also with a pause after each hundred."
     )
     for server in UNREAD:
-        without, sent = Cell(), Cell()
-        section.rows[NONE_UNREAD.format(server.name)] = without
-        section.rows[SENT.format(server.name)] = sent
-        try:
+        with two_rows(section, server, NONE_UNREAD, SENT) as (without, sent):
             _one_server(server, run, without, sent, rounds, seconds)
-        except (StartError, OSError) as error:
-            without.failed = sent.failed = str(error)
     return section
 
 
 def _one_server(
     server: Server, run: Run, without: Cell, sent: Cell, rounds: int, seconds: int
 ) -> None:
-    (run.static / "small").write_bytes(b"x" * 1000)
+    (run.static / "small").write_bytes(FILE)
     with stopped_after(server.start(run)) as place:
         idle = _resident(place)
         for _ in range(rounds):
