@@ -295,7 +295,11 @@ class Nginx:
         if receive is not None:
             # Before it connects: afterwards a larger window has been announced.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-        sock.connect(("127.0.0.1", self.port) if unix is None else str(unix))
+        try:
+            sock.connect(("127.0.0.1", self.port) if unix is None else str(unix))
+        except OSError:
+            sock.close()
+            raise
         connection = Connection(sock)
         self._connections.append(connection)
         return connection
