@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 from rawhttp import wait_for
@@ -129,25 +128,29 @@ def test_stop_before_python_has_imported(nginx):
     nginx.stop(timeout=30)
 
 
-def test_quit_before_python_has_imported(nginx, background):
+def test_quit_before_python_has_imported(nginx):
     app = nginx.app(
         "slow",
         """
-        import time
-        time.sleep(2)
+        from testkit import gate
+
+        gate("import")
 
         def application(environ, start_response):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [b"slow"]
         """,
     )
-    nginx.start(f"wsgi_app {app};")
+    # The log says when nginx has the request.
+    nginx.start(f"wsgi_app {app}; rewrite_log on; rewrite ^/asked$ / break;")
     with nginx.connect() as connection:
-        connection.get("/", close=True)
-        # The request is in nginx before the signal: one byte of TCP order is not enough to know.
-        time.sleep(0.5)
-        nginx.quit(timeout=60)
+        connection.get("/asked", close=True)
+        nginx.wait_log('"^/asked$" matches "/asked"')
+        os.kill(nginx.master, signal.SIGQUIT)
+        wait_for(lambda: nginx.workers() == [], what="a worker that shuts down")
+        nginx.open_gate("import")
         assert connection.response().body == b"slow"
+    wait_for(lambda: not nginx.is_running(), 60, "nginx's end")
 
 
 def test_a_keep_alive_connection_does_not_delay_quit(nginx, leaving):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 
 import httpx
 import pytest
@@ -16,7 +15,10 @@ SLOW_IMPORT = """
     import time
     from wsgiref.validate import validator
 
-    time.sleep({seconds})
+    from testkit import gate, record
+
+    record("importing")
+    {wait}
 
 
     def blocks(number):
@@ -105,7 +107,7 @@ def stream(client) -> None:
 
 
 def test_ten_reloads_under_load(nginx):
-    app = nginx.app("app", SLOW_IMPORT.format(seconds=0.2, version="v"))
+    app = nginx.app("app", SLOW_IMPORT.format(wait="time.sleep(0.2)", version="v"))
     nginx.start(f"wsgi_app {app};", workers=2)
     assert nginx.client().get("/").status_code == 200
     first = nginx.workers()
@@ -134,10 +136,10 @@ def test_ten_reloads_under_load(nginx):
 
 
 def test_the_new_code_serves(nginx):
-    app = nginx.app("app", SLOW_IMPORT.format(seconds=0, version="one"))
+    app = nginx.app("app", SLOW_IMPORT.format(wait="", version="one"))
     nginx.start(f"wsgi_app {app};")
     assert nginx.client().get("/").text == "one "
-    nginx.app("app", SLOW_IMPORT.format(seconds=0, version="two"))
+    nginx.app("app", SLOW_IMPORT.format(wait="", version="two"))
     assert nginx.client().get("/").text == "one ", "the code in memory serves until a reload"
     nginx.reload()
     assert nginx.client().get("/").text == "two "
@@ -190,23 +192,24 @@ def test_applications_come_and_go(nginx, gate):
 
 
 def test_requests_wait_for_an_import_that_takes_long(nginx, background):
-    app = nginx.app("app", SLOW_IMPORT.format(seconds=2, version="v"))
+    app = nginx.app("app", SLOW_IMPORT.format(wait="gate('import')", version="v"))
     nginx.page("files/static.txt", "static")
     nginx.start(f"wsgi_app {app};", server="location /files/ { }")
     waiting = [background("/") for _ in range(4)]
     assert nginx.client().get("/files/static.txt").text == "static"
     assert not any(answer.done() for answer in waiting), "served while Python imports"
+    nginx.open_gate("import")
     assert [answer.result().text for answer in waiting] == ["v "] * 4
 
 
 def test_two_reloads_at_once(nginx, gate):
     """The second comes while the first one's workers import."""
-    app = nginx.app("app", SLOW_IMPORT.format(seconds=1, version="v"))
+    app = nginx.app("app", SLOW_IMPORT.format(wait="time.sleep(1)", version="v"))
     nginx.start(f"wsgi_app {app};")
     first = nginx.workers()
-    for _ in range(3):
+    for number in range(1, 4):
+        nginx.wait_recorded("importing", number)
         nginx.reload()
-        time.sleep(0.1)
     assert nginx.client().get("/").text == "v "
     wait_for(
         lambda: nginx.workers(leaving=True) == nginx.workers(), 60, "the end of all old workers"

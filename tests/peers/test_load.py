@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 
 import pytest
+from rawhttp import wait_still
 
 CLIENTS = 16
 POOL = "python_thread_pool default threads=4;"
@@ -72,11 +72,7 @@ def test_mb_generated_ahead_of_a_client_that_reads_nothing(nginx, serve, limit):
         return len(nginx.recorded("ahead")) * 65536
 
     nginx.wait_recorded("ahead")
-    seen = -1
-    while seen != made():
-        seen = made()
-        time.sleep(1)
-    assert seen <= 4 * MEBIBYTE
+    assert wait_still(made) <= 4 * MEBIBYTE
     assert len(client.response().body) == 3052 * 65536
 
 

@@ -28,6 +28,7 @@ BIG = """
         progress[name] = 0
         for number in range(count):
             progress[name] += len(BLOCK)
+            record("blocks")
             yield number.to_bytes(8, "big") + BLOCK[8:]
         record("generated", name)
 
@@ -270,7 +271,8 @@ def test_a_thread_that_waits_for_its_client_learns_that_it_is_gone(nginx, serve,
         slow = nginx.connect()
         slow.get("/big")
         assert slow.head().status == 200
-        time.sleep(0.3)
+        # The only thread waits, so that /progress would not be answered.
+        wait_still(lambda: len(nginx.recorded("blocks")))
         getattr(slow, how)()
         assert len(nginx.wait_recorded("closed", count)) == count
     assert nginx.client().get("/quick").text == "quick"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import time
+from pathlib import Path
 
 import pytest
+from rawhttp import wait_for, wait_still
 from rawhttp2 import Http2
 
 
@@ -117,6 +118,17 @@ def get_request(stream: int, path: bytes) -> bytes:
     return frame(1, 5, stream, block)
 
 
+def unsent(client: socket.socket) -> int:
+    """How many bytes the kernel holds that the server has sent, and `client` has no room for."""
+    addresses = client.getsockname(), client.getpeername()
+    ours, theirs = (f":{port:04X}" for _, port in addresses)
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        _, local, remote, _, queues, *_ = line.split()
+        if local.endswith(theirs) and remote.endswith(ours):
+            return int(queues.partition(":")[0], 16)
+    return 0
+
+
 def test_a_reset_stream_never_sends_what_is_another_request_s(nginx):
     app = nginx.app(
         "blocks",
@@ -135,9 +147,11 @@ def test_a_reset_stream_never_sends_what_is_another_request_s(nginx):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", nginx.port))
         client.sendall(preface + widest + get_request(1, b"/"))
-        time.sleep(1.5)  # nobody reads: the socket fills in the middle of a frame
+        # Nobody reads: the socket fills in the middle of a frame.
+        wait_for(lambda: unsent(client), what="what nginx sends")
+        wait_still(lambda: unsent(client))
         client.sendall(frame(3, 0, 1, struct.pack(">I", 8)))
-        time.sleep(0.5)
+        nginx.wait_log("client canceled stream 1")
         with socket.create_connection(("127.0.0.1", nginx.port)) as other:
             other.sendall(preface + frame(4, 0, 0) + get_request(1, b"/other"))
             assert other.recv(65536)

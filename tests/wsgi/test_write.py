@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from rawhttp import wait_still
 
 
 def test_write_of_nothing_does_not_send_the_head(fetch, serve):
@@ -99,15 +98,15 @@ def test_write_respects_content_length(nginx, serve):
 
 WRITER = """\
 import threading
-import time
 
-from testkit import record
+from testkit import gate, record
 
 class Body:
     def __iter__(self):
         return self
 
     def __next__(self):
+        record("next")
         {next}
 
     def close(self):
@@ -119,13 +118,13 @@ def application(environ, start_response):
     def run():
         try:
             while True:
+                record("writes")
                 write(b"w" * 1_000_000)
         except Exception as error:
             record("writer", repr(error))
 
     threading.Thread(target=run).start()
-    time.sleep(1)
-    record("returned")
+    gate("return")
     return Body()
 """
 
@@ -137,8 +136,12 @@ def test_a_write_that_waits_in_another_thread_leaves_close_and_no_panic(nginx, s
     serve(WRITER.format(next=step), "wsgi_buffering off;")
     with nginx.connect(receive=65536) as client:
         client.get()
-        nginx.wait_recorded("returned", timeout=10)
-        time.sleep(0.5)
+        nginx.wait_recorded("writes")
+        # The thread waits in write(), for the client to take more.
+        wait_still(lambda: len(nginx.recorded("writes")))
+        nginx.open_gate("return")
+        nginx.wait_recorded("next")
+        wait_still(lambda: len(nginx.recorded("next")), 0.5)
         client.reset()
     nginx.wait_recorded("writer", timeout=10)
     nginx.wait_recorded("closed", timeout=10)
