@@ -1,8 +1,8 @@
-"""The `nginx` fixture: a server of its own for each test, whose log must be clean at the end.
+"""The `nginx` fixture: each test has a server of its own, whose error log must be clean at the end.
 
-And two markers: `threads`, for `make test-inline`: what cannot be so where the event loop itself
-runs the application; and `unsanitized`, for `make test-sanitize`: signals, memory and address space
-that AddressSanitizer takes for itself.
+Two markers leave tests out. `threads`: the test needs threads (`make test-inline` has none).
+`unsanitized`: it is about signals, memory or address space that AddressSanitizer uses itself
+(`make test-sanitize`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness import EXECUTOR, SANITIZED, Nginx, release_ports, temporary_root
 
 @pytest.fixture
 def nginx(request):
-    """An nginx that is not started. Its faults at the end fail the test."""
+    """An nginx that is not started yet. The test fails if its log or its exit shows a fault."""
     server = Nginx(temporary_root())
     request.node.nginx = server
     yield server
@@ -26,7 +26,7 @@ def nginx(request):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out the tests that say why they cannot be as this run is."""
+    """Deselects the tests that are marked as impossible in this run."""
     left_out = set()
     for marker, leaves_out in (("threads", EXECUTOR != "threads"), ("unsanitized", SANITIZED)):
         for item in items:
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Adds the configuration and the end of the error log to what is shown of a failed test."""
+    """Adds nginx.conf and the end of the error log to the report of a failed test."""
     report = yield
     server = getattr(item, "nginx", None)
     if server is None:

@@ -1,4 +1,4 @@
-"""An application that waits for its test, so that tests speak of orders and not of durations."""
+"""An application that waits for its test, so that tests depend on order and not on time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Gate:
         self.app = nginx.app(name, SOURCE.format(folder=str(self.folder)))
 
     def entered(self) -> int:
-        """How many requests have reached the application and were held, ever."""
+        """How many requests have been held in the application so far."""
         return len(list(self.folder.glob("in-*")))
 
     def wait_entered(self, count: int, timeout: float = 30.0) -> None:
@@ -76,7 +76,7 @@ def gate(nginx):
 
 @pytest.fixture
 def background(nginx):
-    """`background("/path")` is a GET in a thread of its own with a client of its own: a Future."""
+    """`background("/path")` sends a GET from a thread of its own, and returns a Future."""
     executor = ThreadPoolExecutor(64)
 
     def get(path: str, **options) -> Future:

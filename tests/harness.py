@@ -5,8 +5,8 @@
     nginx.client().get("/")                         # httpx
     nginx.raw(b"GET / HTTP/1.0\\r\\n\\r\\n")         # bytes
 
-Every instance lives in a temporary prefix of its own. Where the tests run as root, the workers
-run as an unprivileged user, as in a real installation. Nothing is ever stopped by name.
+Every instance has a temporary prefix of its own. If the tests run as root, the workers run as an
+unprivileged user, as in a real installation. Processes are stopped by pid, never by name.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ import httpx
 from rawhttp import Connection, wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent
-# The virtual environment that runs the tests has the frameworks as well.
+# The virtual environment that runs the tests also contains the frameworks.
 VENV = Path(sys.prefix)
-# Taken out: nginx itself reads a variable of this name (the sockets of an older nginx). The other
-# name is for the processes of pytest-xdist, which inherit the environment.
+# NGINX is removed from the environment, because nginx itself reads a variable of this name (the
+# sockets that an older nginx hands over). pytest-xdist's processes inherit the other name.
 NGINX = os.environ.pop("NGINX", None) or os.environ.get("PYWSGI_NGINX", "/usr/sbin/nginx")
 os.environ["PYWSGI_NGINX"] = NGINX
 _ABOUT = subprocess.run([NGINX, "-V"], check=True, capture_output=True, text=True).stderr
@@ -38,13 +38,13 @@ NGINX_VERSION = tuple(map(int, re.findall(r"nginx/(\d+)\.(\d+)\.(\d+)", _ABOUT)[
 HAS_HTTP3 = "--with-http_v3_module" in _ABOUT
 MODULE = Path(os.environ.get("PYWSGI_MODULE", PROJECT / "target/release/ngx_http_pywsgi_module.so"))
 TESTKIT = PROJECT / "tests" / "apps" / "testkit.py"
-# Who runs the applications of those tests that do not say it themselves: "threads", the module's
-# default, or "inline", the event loop (`make test-inline`).
+# What runs the applications in tests that do not choose: "threads", the module's default, or
+# "inline", the event loop (`make test-inline`).
 EXECUTOR = os.environ.get("PYWSGI_EXECUTOR", "threads")
 # nginx and the module are built with AddressSanitizer.
 SANITIZED = "PYWSGI_SANITIZED" in os.environ
 
-# What no test may find in the error log, whatever else it asserts.
+# A test fails on these in the error log, whatever else it asserts.
 FATAL = re.compile(r"\[(?:alert|crit|emerg)\]|open socket|AddressSanitizer|LeakSanitizer|panicked")
 
 # Longer than any drain time that a test leaves at its default.
@@ -122,7 +122,7 @@ class Nginx:
         return self._write(self.html / name, text)
 
     def open_gate(self, name: str) -> None:
-        """Lets applications that wait in `testkit.gate(name)` go on."""
+        """Releases applications that wait in `testkit.gate(name)`."""
         (self.data / name).touch()
 
     def recorded(self, name: str) -> list[str]:
@@ -216,7 +216,7 @@ class Nginx:
         return self
 
     def reload(self, timeout: float = 60.0) -> None:
-        """HUP; waits for the new workers, and until the old ones take no new connections."""
+        """Sends HUP; waits for new workers, and until the old ones accept no new connections."""
         old = set(self.workers(leaving=True))
         count = self._worker_count
         os.kill(self.master, signal.SIGHUP)
@@ -229,11 +229,11 @@ class Nginx:
         assert not self._has_exited(), f"the master left on a reload:\n{self.error_log()}"
 
     def quit(self, timeout: float = EXIT_TIMEOUT) -> None:
-        """A graceful exit (QUIT); fails where the master is not gone after `timeout`."""
+        """A graceful exit (QUIT); fails if the master is still there after `timeout`."""
         self._end(signal.SIGQUIT, timeout)
 
     def stop(self, timeout: float = EXIT_TIMEOUT) -> None:
-        """A fast exit (TERM); fails where the master is not gone after `timeout`."""
+        """A fast exit (TERM); fails if the master is still there after `timeout`."""
         self._end(signal.SIGTERM, timeout)
 
     def is_running(self) -> bool:
@@ -251,7 +251,7 @@ class Nginx:
         return found
 
     def close(self) -> list[str]:
-        """What a test's end does: stops everything; returns the faults that fail the test."""
+        """Stops everything at a test's end, and returns the faults that fail the test."""
         faults = []
         for client in self._clients:
             client.close()
@@ -293,7 +293,7 @@ class Nginx:
         sock = socket.socket(socket.AF_INET if unix is None else socket.AF_UNIX)
         sock.settimeout(timeout)
         if receive is not None:
-            # Before it connects: afterwards a larger window has been announced.
+            # Set before connecting: afterwards a larger window has been announced.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         try:
             sock.connect(("127.0.0.1", self.port) if unix is None else str(unix))
@@ -307,7 +307,7 @@ class Nginx:
     def raw(self, data: bytes, *, timeout: float = 60.0, shutdown: bool = False) -> bytes:
         """Sends bytes and returns everything until the server closes (so ask it to).
 
-        shutdown: says with a FIN that nothing more will be sent.
+        shutdown: sends a FIN afterwards.
         """
         with self.connect(timeout=timeout) as connection:
             connection.send(data)
@@ -323,7 +323,7 @@ class Nginx:
         return self.log_path.read_bytes().decode("utf-8", "backslashreplace")
 
     def stderr(self) -> str:
-        """What nginx wrote to its standard error before its log was open."""
+        """What nginx has written to its standard error, before its log was open."""
         path = self.root / "logs" / "stderr.log"
         return path.read_text("utf-8", "backslashreplace") if path.exists() else ""
 
@@ -350,7 +350,7 @@ class Nginx:
             if FATAL.search(line) and not any(allowed.search(line) for allowed in self._allowed)
         ]
 
-    # Below here: how it is done
+    # Internals
 
     def _write(self, path: Path, text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -416,14 +416,14 @@ def temporary_root() -> Path:
 def free_port() -> int:
     """A port that is ours until `release_ports()`, whatever tests run beside this one.
 
-    A socket that is bound to it and does not listen keeps it. Bound without SO_REUSEADDR, it is
-    refused where another holds the port; with it from then on, it lets nginx, which sets it as
-    well, bind and listen.
+    A socket that is bound to it, and does not listen, reserves it. It is bound without
+    SO_REUSEADDR, so that binding fails if another socket holds the port. Then SO_REUSEADDR is set,
+    so that nginx, which sets it as well, can bind and listen.
     """
     while True:
         holder = socket.socket()
         try:
-            # Below the range from which clients' own ports come.
+            # Below the range of ephemeral ports.
             holder.bind(("127.0.0.1", random.randrange(10000, 32000)))
         except OSError:
             holder.close()
@@ -443,7 +443,7 @@ _held_ports: list[socket.socket] = []
 
 
 def _worker_user(root: Path) -> str:
-    """Whom the workers run as: nobody special, where that user can reach what the tests need."""
+    """The user the workers run as: an unprivileged one if it can read what the tests need."""
     if os.geteuid() != 0:
         return ""
     for name in ("www-data", "nobody"):
@@ -474,7 +474,7 @@ def _title(pid: int) -> str:
 
 
 def _executor(http: str) -> str:
-    """The directive by which `http` runs under `EXECUTOR`; none where it speaks of pools itself."""
+    """The directive that selects `EXECUTOR`; none if `http` configures pools itself."""
     if EXECUTOR == "threads" or re.search(r"\b(?:python|wsgi)_thread_pool\b", _top_level(http)):
         return ""
     return f"wsgi_thread_pool {EXECUTOR};"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def forget_peak(pid: int) -> int:
-    """Starts the peak anew and returns the memory in use now, in bytes."""
+    """Resets the peak and returns the memory in use now, in bytes."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return _status(pid, "VmRSS")
 
@@ -18,7 +18,7 @@ def peak(pid: int) -> int:
 
 
 def anonymous(pid: int) -> int:
-    """The memory that is its own, heaps and stacks, in bytes; no file stands behind it."""
+    """Its anonymous memory, heaps and stacks, in bytes."""
     return _kibibytes(Path(f"/proc/{pid}/smaps_rollup"), "Anonymous")
 
 
@@ -33,7 +33,7 @@ def threads(pid: int) -> int:
 
 
 def thread_names(pid: int) -> list[str]:
-    """What its threads are called; one that ends meanwhile is left out."""
+    """The names of its threads. One that ends meanwhile is left out."""
     names = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):

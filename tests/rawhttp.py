@@ -1,4 +1,4 @@
-"""HTTP/1 as bytes: for what a well-behaved client hides (framing, pipelining, broken responses)."""
+"""HTTP/1 as bytes, for what an ordinary client hides: framing, pipelining, broken responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Response:
-    """One response as it stood on the wire; `complete` says whether its framing was fulfilled."""
+    """One response as it was on the wire; `complete`: its framing came to its end."""
 
     version: str
     status: int
@@ -26,7 +26,7 @@ class Response:
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     def get(self, name: str) -> str | None:
-        """The value of a header field that may occur once; None where it is absent."""
+        """The value of a header field that may occur once; None if it is absent."""
         values = self.all(name)
         assert len(values) < 2, f"{name} occurs {len(values)} times: {values}"
         return values[0] if values else None

@@ -1,4 +1,4 @@
-"""HTTP/2 stream by stream: for what an ordinary client does not do (reset a stream, interleave)."""
+"""HTTP/2 stream by stream, for what an ordinary client does not do: reset or interleave streams."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Http2:
         self._flush()
 
     def reset(self, stream: int) -> None:
-        """Gives a stream up (RST_STREAM with CANCEL), as a browser does on Stop."""
+        """Resets a stream (RST_STREAM with CANCEL), as a browser does on Stop."""
         self.state.reset_stream(stream, error_code=8)
         self._flush()
 
@@ -96,7 +96,7 @@ class Http2:
             self._flush()
 
     def response(self, stream: int) -> Stream:
-        """The whole response on a stream, or as much as came before the server reset it."""
+        """The whole response on a stream, or what came before the server reset it."""
         answer = self.streams[stream]
         self.until(lambda: answer.ended or answer.reset)
         return answer

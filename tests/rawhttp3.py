@@ -1,4 +1,4 @@
-"""HTTP/3 for tests: one connection over QUIC, driven step by step from a thread of its own loop."""
+"""HTTP/3 for tests: one connection over QUIC, driven step by step in an event loop of its own."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Http3(QuicConnectionProtocol):
 
 
 def run(port: int, talk: Callable[[Http3], Coroutine[Any, Any, None]]) -> None:
-    """Connects to that port of 127.0.0.1, and lets `talk` have the connection."""
+    """Connects to that port of 127.0.0.1, and hands the connection to `talk`."""
 
     async def connected() -> None:
         configuration = QuicConfiguration(

@@ -20,7 +20,7 @@ BUILD = Path(os.environ.get("NGINX_BUILD_DIR", MODULE.parent.parent / "nginx-obj
 
 @pytest.fixture
 def headers(tmp_path):
-    """nginx's headers in a folder of their own."""
+    """A copy of nginx's headers."""
     copy = tmp_path / "nginx"
     for header in SOURCE.rglob("*.h"):
         target = copy / header.relative_to(SOURCE)
@@ -30,8 +30,8 @@ def headers(tmp_path):
 
 
 def build(headers: Path, out: Path, **environment: str) -> tuple[int, str]:
-    """Runs the build script; its code and what it has printed."""
-    # Cargo keeps what runs on the host beside the module, or for another target beside that one's.
+    """Runs the build script; returns its exit code and output."""
+    # Cargo keeps build scripts beside the module, or one folder up if a target is given.
     folders = [MODULE.parent, MODULE.parent.parent.parent / "debug"]
     scripts = [
         script
@@ -72,7 +72,7 @@ def alter(header: Path, pattern: str, replacement: str) -> None:
 
 
 def test_what_the_compiler_places_elsewhere_is_refused(headers, tmp_path):
-    """CFLAGS reach the C compiler alone: to bindgen the structures are as they were."""
+    """CFLAGS reach only the C compiler; bindgen sees the structures unchanged."""
     moved = "#ifdef PYWSGI_MOVED\n{}\n#endif\n"
     alter(
         headers / "src/core/ngx_buf.h",
@@ -113,7 +113,7 @@ def test_an_unknown_nginx_is_built_for_if_its_interface_is_as_known(headers, tmp
     if NGINX_VERSION >= (1, 29):
         assert code == 0, output
     else:
-        # These headers lack what nginx has had since.
+        # These headers lack what newer nginx versions have.
         assert code == 1
         assert "does not have what this module uses of it: ngx_http_send_early_hints, " in output
 

@@ -37,13 +37,13 @@ def directives() -> dict[str, str]:
         r'(main\(|location\()\s*sys::string\(c"(\w+)"\),\s*(\w+)', TABLE
     ):
         found[name] = CONTEXTS[call if call == "main(" else context]
-    # An entry in a form that the pattern does not know must not go unchecked.
+    # Fail if an entry has a form that the pattern does not match.
     assert len(found) == TABLE.count('sys::string(c"')
     return found
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of all table rows of a page, but for the lines under the headings."""
+    """The cells of all table rows of a page, without the lines under the headings."""
     found = []
     for line in text.splitlines():
         if line.startswith("|") and not re.fullmatch(r"[|\s:-]+", line):
@@ -143,7 +143,7 @@ APPLICATION = """
 
 
 def install(nginx, text: str) -> None:
-    """Makes `text`, a whole nginx.conf, the configuration of `nginx`, with what it speaks of."""
+    """Installs `text`, a whole nginx.conf, with the files and folders that it names."""
     srv = nginx.root / "srv"
     for home in re.findall(r"^\s*python_home /srv/(\S+);", text, re.MULTILINE):
         (srv / home).parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def install(nginx, text: str) -> None:
 
 @pytest.mark.parametrize("text", blocks("nginx complete"))
 def test_a_complete_configuration_serves(nginx, text):
-    """It passes `nginx -t`, and the application and the files in it are served."""
+    """It passes `nginx -t`, and its application and files are served."""
     assert "load_module modules/ngx_http_pywsgi_module.so;" in text
     install(nginx, text)
     result = nginx.check()
@@ -206,7 +206,7 @@ def test_a_complete_configuration_serves(nginx, text):
 
 @pytest.mark.parametrize("text", blocks("nginx before"))
 def test_a_configuration_of_before_is_one_of_nginx(nginx, text):
-    """What a page says that a user has now is what nginx takes, this module loaded or not."""
+    """nginx accepts the configuration that a page shows as the one before."""
     install(nginx, text)
     result = nginx.check()
     assert result.returncode == 0, result.stderr
@@ -224,7 +224,7 @@ def test_python_is_python(text):
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_migration_page_is_complete(name):
-    """Its example comes first, the index links it, and no option is left without an answer."""
+    """Its example comes first, the index links it, and every option has an answer."""
     text = (MIGRATING / f"{name}.md").read_text()
     assert "```nginx complete\n" in text[: text.index("\n## ", text.index("\n## ") + 1)]
     assert f"]({name}.md)" in (MIGRATING / "README.md").read_text()
@@ -234,13 +234,13 @@ def test_a_migration_page_is_complete(name):
 
 
 def test_every_uwsgi_directive_has_an_answer(nginx):
-    """Each `uwsgi_*` directive that this nginx has stands in the page for its users."""
+    """The page for uwsgi_pass answers each `uwsgi_*` directive of this nginx."""
     binary = Path(shutil.which(NGINX) or NGINX).read_bytes()
     names = {name.decode() for name in re.findall(rb"\0(uwsgi_[a-z0-9_]+)(?=\0)", binary)}
     assert {"uwsgi_pass", "uwsgi_param"} <= names, f"{NGINX} is built without uwsgi_pass"
     page = (MIGRATING / "from-uwsgi_pass.md").read_text()
     told = {name for row in rows(page) for name in re.findall(r"`(\w+)`", row[0])}
-    # The binary has other strings of this form; nginx says which are directives.
+    # The binary has other strings of this form; nginx knows which are directives.
     missing = [
         name
         for name in sorted(names - told)

@@ -1,4 +1,4 @@
-"""`make install` and `make uninstall` as root runs them, who has no Rust, after a build."""
+"""`make install` and `make uninstall` after a build, run by root, who has no Rust."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODULE = "ngx_http_pywsgi_module.so"
 
 @pytest.fixture
 def make(tmp_path):
-    """`make("install")` is the finished make, below DESTDIR; no cargo is to be found."""
+    """`make("install")` runs make with a DESTDIR, and without cargo on the PATH."""
     (tmp_path / "home").mkdir()
 
     def run(target: str, *variables: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +37,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def built(tmp_path):
-    """A module that `make module` has built: what is in it does not matter here."""
+    """A module as `make module` leaves it; its content does not matter here."""
     path = tmp_path / "target" / "release" / MODULE
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x7fELF and so on")
@@ -45,7 +45,7 @@ def built(tmp_path):
 
 
 def installed(tmp_path) -> list[str]:
-    """What stands below DESTDIR."""
+    """The files below DESTDIR."""
     root = tmp_path / "root"
     return sorted(
         str(path.relative_to(root))
@@ -73,7 +73,7 @@ def test_install_needs_no_cargo(tmp_path, make, built):
 
 
 def test_install_replaces_the_file_and_does_not_write_into_it(tmp_path, make, built):
-    """A running nginx has the old file mapped: what is written into it would be executed."""
+    """A running nginx has the old file mapped, and would execute what is written into it."""
     assert make("install").returncode == 0
     module = find(tmp_path, MODULE)
     with open(module, "rb") as mapped:

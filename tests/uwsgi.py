@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
-# What the tests look at of environ; `uwsgi_pass` sends nothing by itself.
+# The parts of environ that the tests look at; `uwsgi_pass` sends nothing by default.
 PARAMS = {
     "REQUEST_METHOD": "$request_method",
     "QUERY_STRING": "$query_string",
@@ -26,7 +26,7 @@ PARAMS = {
 
 
 class Uwsgi:
-    """The application of a file, served on a port of its own until `close()`."""
+    """Serves the application of a file on a port of its own, until `close()`."""
 
     def __init__(self, path: Path) -> None:
         self._server = Server(("127.0.0.1", 0), Handler)
@@ -37,12 +37,12 @@ class Uwsgi:
 
     @property
     def params(self) -> str:
-        """What its server says once."""
+        """Directives for the server."""
         return " ".join(f"uwsgi_param {name} {value};" for name, value in PARAMS.items())
 
     @property
     def directive(self) -> str:
-        """What stands in a location in place of `wsgi_app`."""
+        """The directive for a location, in place of `wsgi_app`."""
         return f"uwsgi_pass 127.0.0.1:{self.port};"
 
     def close(self) -> None:
@@ -70,13 +70,13 @@ class Handler(StreamRequestHandler):
     def handle(self) -> None:
         head = self.rfile.read(4)
         if len(head) < 4:
-            # nginx may open a connection and find that it needs none.
+            # nginx may open a connection that it does not use.
             return
         params = self.rfile.read(int.from_bytes(head[1:3], "little"))
         environ = {"SCRIPT_NAME": ""} | parse(params)
         if not environ.get("CONTENT_LENGTH"):
             environ.pop("CONTENT_LENGTH", None)
-        # nginx sends these as headers too, and PEP 3333 knows them by one name only.
+        # nginx sends these as headers too; PEP 3333 has one name for each.
         for name in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
             environ.pop(name, None)
         body = self.rfile.read(int(environ.get("CONTENT_LENGTH", "0")))
@@ -89,7 +89,7 @@ class Handler(StreamRequestHandler):
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
         }
-        # nginx closes the connection where it wants no more of a response.
+        # nginx closes the connection if it wants no more of a response.
         try:
             self.answer(environ)
         except (BrokenPipeError, ConnectionResetError):

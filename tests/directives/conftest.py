@@ -51,7 +51,7 @@ def environ(nginx):
 
 @pytest.fixture
 def ask(nginx):
-    """The path of an application that tells what Python it runs in."""
+    """The path of an application that answers which Python it runs in."""
     return nginx.app("ask", ASK)
 
 

@@ -1,4 +1,4 @@
-"""For the tests of buffering: an application that counts what it gives, a client at a crawl."""
+"""For the tests of buffering: an application that counts what it yields, and a slow client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ EXPECTED = [bytes([left % 251]) * BLOCK for left in reversed(range(BLOCKS))]
 class Flow:
     """The application: `?blocks` streams 32 MB, and `&accel=no` says so in X-Accel-Buffering."""
 
-    # Small buffers of the kernel, so that what nginx holds is what counts.
+    # Small kernel buffers, so that nearly all that waits is in nginx.
     LISTEN = "sndbuf=32k"
 
     def __init__(self, nginx, name: str = "flow") -> None:
@@ -68,7 +68,7 @@ class Flow:
         self.app = nginx.app(name, source)
 
     def given(self) -> int:
-        """How many bytes the application has handed over."""
+        """How many bytes the application has yielded."""
         count = self.folder / "count"
         return count.stat().st_size * BLOCK if count.exists() else 0
 
@@ -85,7 +85,7 @@ class Flow:
         return wait_still(self.given)
 
     def slow(self, path: str = "/?blocks") -> Connection:
-        """A client that has asked and does not read; its own buffer is small."""
+        """A client with a small receive buffer that has sent a request and does not read."""
         connection = self.nginx.connect(receive=16 * 1024)
         connection.get(path)
         return connection

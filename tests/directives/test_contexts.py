@@ -1,4 +1,4 @@
-"""Every directive: where it may stand, how many arguments it takes, and what it takes them for."""
+"""Every directive: its contexts, its number of arguments, and which arguments it refuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-# Directive -> arguments that are right. {file} and {folder} are there.
+# Directive -> valid arguments. {file} and {folder} exist.
 HTTP = {
     "python_home": "{venv}",
     "python_path": "{folder}",
@@ -40,7 +40,7 @@ ANYWHERE = {
     "wsgi_intercept_errors": "on",
 }
 ALL = {**HTTP, **ANYWHERE, "wsgi_app": "{file}"}
-# How many arguments are too many; the others take any number.
+# The first number of arguments that is too many; the others take any number.
 TOO_MANY = {
     "python_home": 2,
     "python_executable": 2,
@@ -68,7 +68,7 @@ TOO_MANY = {
     "wsgi_intercept_errors": 2,
 }
 TOO_FEW = {"wsgi_param": 1, **dict.fromkeys(ALL.keys() - {"wsgi_param"}, 0)}
-# A second one on the same level would silently win or lose.
+# These may stand only once on a level.
 ONCE = ALL.keys() - {
     "python_path",
     "python_env",
@@ -82,7 +82,7 @@ ONCE = ALL.keys() - {
 
 @pytest.fixture
 def line(nginx, say):
-    """`line("wsgi_timeout")` is that directive with right arguments."""
+    """`line("wsgi_timeout")` is that directive with valid arguments."""
     from harness import VENV
 
     values = {

@@ -1,4 +1,4 @@
-"""wsgi_thread_pool inline: the event loop runs the application itself, and answers as ever."""
+"""wsgi_thread_pool inline: the event loop runs the application; the answers are the same."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHO = """
 
 @pytest.fixture
 def start(nginx):
-    """`start(source)` serves that application inline in `location /`; gives a client."""
+    """`start(source)` serves that application inline in `location /` and returns a client."""
 
     def begin(source: str, location: str = "", **options):
         app = nginx.app("app", source)
@@ -56,7 +56,7 @@ def test_each_request_runs_on_the_event_loop_s_thread(start, nginx):
     # The event loop's thread is the process's first.
     assert set(native) == {str(worker)}
     assert len(set(idents)) == 1
-    # What an application binds to its thread is there at the next request.
+    # Thread-local objects of an application are there at the next request.
     assert calls == tuple(str(number) for number in range(1, 21))
     assert set(multithread) == {"False"}
 
@@ -87,7 +87,7 @@ def test_it_is_inherited_and_undone(nginx):
 
 
 def test_a_location_inline_and_another_in_a_pool(nginx):
-    """A pool's thread that computes, or sleeps, is waited for by its own request alone."""
+    """A pool's thread that computes or sleeps delays only its own request."""
     source = """
         import time
         from testkit import DATA, record
@@ -169,7 +169,7 @@ def test_wsgi_debug_shows_and_checks(start, nginx):
     response = client.get("/")
     assert response.status_code == 500
     assert "PEP 3333" in response.text
-    # The page itself is longer than what waits for a client in memory.
+    # The page itself is longer than what is kept in memory for a client.
     page = client.get("/?2000")
     assert page.status_code == 500
     assert page.text.count("a line of many\n") == 2000
@@ -256,7 +256,7 @@ def test_an_upload_is_read_before_the_application_is_called(start, nginx):
     chunked = client.post("/", content=(body[at : at + 65536] for at in range(0, len(body), 65536)))
     assert chunked.text == f"{len(body)} {hashlib.sha256(body).hexdigest()}"
     assert nginx.recorded("called") == [str(len(body))] * 2
-    # A client that sends slowly keeps nobody waiting.
+    # A client that sends slowly delays no other request.
     with nginx.connect() as slow:
         slow.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nfir")
         assert client.post("/", content=b"abc").text.startswith("3 ")
@@ -269,7 +269,7 @@ def test_an_upload_is_read_before_the_application_is_called(start, nginx):
 
 
 def test_a_call_that_logs_a_lot_loses_nothing_and_ends(start, nginx):
-    """Nobody empties the log's queue while the event loop runs the application."""
+    """The event loop, which empties the log's queue, is in the application meanwhile."""
     client = start(
         """
         def application(environ, start_response):

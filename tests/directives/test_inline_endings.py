@@ -1,4 +1,4 @@
-"""wsgi_thread_pool inline: `close()` is called once on every way out, and what comes after it."""
+"""wsgi_thread_pool inline: `close()` is called once however the response ends; what follows it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from directives.flow import Flow
 from rawhttp import wait_for
 from rawhttp2 import Http2
 
-# `?end` ends after ten blocks, `?fail` raises there; all else goes on while somebody reads.
+# `?end` ends after ten blocks, `?fail` raises there; others continue as long as the client reads.
 SOURCE = """
     from testkit import Blocks, record
 
@@ -37,7 +37,7 @@ SOURCE = """
     def blocks(what):
         number = 0
         try:
-            # 200 MB: more than any buffer takes, and an end to what should have ended before.
+            # 200 MB: more than any buffer holds; bounded in case it is not stopped.
             while number < 3000:
                 number += 1
                 if number == 10 and what == "end":
@@ -56,7 +56,7 @@ SOURCE = """
 
 @pytest.fixture
 def start(nginx):
-    """Serves `SOURCE` inline; gives a client."""
+    """Serves `SOURCE` inline and returns a client."""
 
     def begin(location: str = "", **options):
         app = nginx.app("app", SOURCE)
@@ -69,7 +69,7 @@ def start(nginx):
 
 @pytest.fixture
 def stalled(nginx):
-    """`stalled("what")` is a client in the middle of its response, and of the iteration."""
+    """`stalled("what")` is a client that has stopped reading in the middle of the iteration."""
 
     def connect(what: str = ""):
         connection = nginx.connect()
@@ -163,7 +163,7 @@ def test_the_application_is_told_of_a_client_that_leaves(start, nginx, stalled, 
 
 
 def test_ignore_lets_the_application_run_to_its_end(start, nginx, stalled):
-    """A block in each turn of the event loop, which serves others meanwhile."""
+    """One block per turn of the event loop, which serves other requests meanwhile."""
     client = start("wsgi_client_abort ignore;")
     stalled("told").reset()
     for _ in range(5):
@@ -227,7 +227,7 @@ AT_EXIT = """
     atexit.register(record, "atexit")
 
     def application(environ, start_response):
-        # Kept by the event loop's own thread state.
+        # Kept in the event loop's thread state.
         local.kept = AtTheEnd()
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"kept"]
@@ -236,7 +236,7 @@ AT_EXIT = """
 
 @pytest.mark.parametrize("way", ["quit", "stop"])
 def test_python_is_finalised_at_the_worker_s_end(nginx, way):
-    """Although the event loop's thread is one of Python's."""
+    """Although the event loop's thread has a Python thread state."""
     app = nginx.app("app", AT_EXIT)
     nginx.start(f"wsgi_app {app}; wsgi_thread_pool inline;")
     assert nginx.client().get("/").text == "kept"
@@ -268,7 +268,7 @@ def test_an_endless_response_that_ignores_its_client_ends_with_the_worker(nginx)
     with nginx.connect() as connection:
         connection.get("/")
         assert connection.head().status == 200
-    # The client has left, and the application is not told.
+    # The client has left; the application is not told.
     nginx.quit()
     assert nginx.recorded("atexit") == ["-"]
     assert nginx.recorded("closed") == ["-"]

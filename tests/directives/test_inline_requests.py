@@ -95,7 +95,7 @@ def test_error_page(start):
 
 @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2 over TLS"])
 def test_a_page_of_several_parts(nginx, start, http2):
-    """Each part is a request of its own, and longer than there is room for."""
+    """Each part is a request of its own, and longer than the buffer."""
     if http2:
         start(listen="ssl http2", server=nginx.tls())
         client = nginx.client(tls=True, http2=True)
@@ -119,7 +119,7 @@ def test_a_page_of_several_parts(nginx, start, http2):
     ],
 )
 def test_a_page_that_ends_in_a_command(nginx, text, expected, size):
-    """SSI holds its block until more comes: the client is not what the page waits for."""
+    """SSI holds its block until more comes; the page does not wait for the client."""
     page = nginx.app("page", ENDS_IN_A_COMMAND.format(text=text, size=size))
     nginx.start(
         server=f"""
@@ -143,7 +143,7 @@ def test_a_client_that_leaves_a_page_of_several_parts(nginx, start):
 
 
 def test_requests_one_behind_the_other(nginx, start):
-    """Pipelining: each is answered whole, and in order, whatever becomes of its body."""
+    """Pipelining: all are answered whole and in order, whether their bodies are read or not."""
     start()
     count = 60
     with nginx.connect() as connection:
@@ -197,7 +197,7 @@ def test_all_of_it_runs_on_one_thread(nginx, start):
 
 
 def test_a_slow_call_holds_up_no_response_that_is_there(nginx):
-    """Only after many quick calls is the next one begun before their responses are sent."""
+    """Calls are batched before their responses are sent only if many before were quick."""
     app = nginx.app(
         "together",
         """

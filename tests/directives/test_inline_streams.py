@@ -1,4 +1,4 @@
-"""wsgi_thread_pool inline: responses that take their time hold neither the worker nor memory."""
+"""wsgi_thread_pool inline: slow responses block neither the worker nor use its memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MEGABYTE = 1 << 20
 
 
 def memory(pid: int, name: str) -> int:
-    """A line of /proc/PID/status in bytes: VmRSS, or VmHWM for the most that there has been."""
+    """A line of /proc/PID/status in bytes: VmRSS, or VmHWM for the peak."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
 
 
 @pytest.fixture
 def start(nginx):
-    """`start(source)` serves that application inline in `location /`; gives a client."""
+    """`start(source)` serves that application inline in `location /` and returns a client."""
 
     def begin(source: str, location: str = "", **options):
         app = nginx.app("app", source)
@@ -37,7 +37,7 @@ def start(nginx):
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
 def test_a_slow_client_holds_nobody(nginx, buffering):
-    """The application stands still, in the middle of its iteration, and its worker goes on."""
+    """The iteration is suspended in its middle, and the worker serves others."""
     flow = Flow(nginx)
     nginx.start(
         f"wsgi_app {flow.app}; wsgi_thread_pool inline; wsgi_buffering {buffering};",
@@ -50,7 +50,7 @@ def test_a_slow_client_holds_nobody(nginx, buffering):
         assert flow.files() == []
         for _ in range(20):
             assert client.get("/").text == "quick"
-        # None of that has made the application go on.
+        # None of that has resumed the iteration.
         given = flow.given()
         assert not flow.is_closed()
         body = b""
@@ -97,7 +97,7 @@ def test_memory_is_bounded_for_a_client_that_stands_still_and_one_that_reads(sta
 
 @pytest.mark.parametrize("form", ["list", "one", "tuple", "iterator"])
 def test_ten_megabytes(start, nginx, form):
-    """More than there is room for, in whatever form: nobody waits for its client."""
+    """More than the buffer holds, in every form: no other request waits for the client."""
     client = start(
         f"""
         BLOCKS = [bytes([number]) * 1_000_000 for number in range(10)]
@@ -169,7 +169,7 @@ def test_many_streams_at_once_over_one_http2_connection(start, nginx):
     start(STREAM, listen="ssl http2", server=nginx.tls())
 
     async def ask():
-        # On one thread: of several httpx begins streams in the wrong order at times.
+        # On one thread: with several, httpx sometimes opens streams in the wrong order.
         async with httpx.AsyncClient(http2=True, verify=False, timeout=60) as client:
             asked = (client.get(nginx.url("/", scheme="https")) for _ in range(24))
             return await asyncio.gather(*asked)
@@ -178,7 +178,7 @@ def test_many_streams_at_once_over_one_http2_connection(start, nginx):
 
 
 def test_a_rest_that_waits_for_its_client_goes_on_after_a_pause(start, nginx):
-    """`send_timeout` is how long the client may take nothing, as ever."""
+    """`send_timeout` limits how long the client may take nothing, as for any response."""
     start(STREAM, "send_timeout 1s;", listen=Flow.LISTEN)
     flow = nginx.connect(receive=4096)
     flow.get()
@@ -190,7 +190,7 @@ def test_a_rest_that_waits_for_its_client_goes_on_after_a_pause(start, nginx):
 
 
 def test_each_block_is_on_its_way_before_the_next_is_asked_for(start, nginx):
-    """PEP 3333, "Buffering and Streaming": the event loop itself waits in the application here."""
+    """PEP 3333, "Buffering and Streaming". The event loop itself waits in the application here."""
     start(
         """
         from testkit import gate, record
@@ -219,7 +219,7 @@ TURNS = """
     made = {}
 
     def blocks(name, other, block):
-        # Until the other one has come far enough beside it.
+        # Until the other one has made as much progress.
         for number in range(LIMIT):
             made[name] = number
             if min(number, made.get(other, 0)) > 100:
@@ -292,7 +292,7 @@ def test_an_iteration_ends_at_wsgi_timeout(start, nginx, block):
 
 
 def test_turns_that_wait_for_nobody_count_for_wsgi_timeout(start, nginx):
-    """Processor time says so on any machine: it never is more than the time that has passed."""
+    """Measured by processor time, which never exceeds the time that has passed."""
     start(
         """
         import time
@@ -319,7 +319,7 @@ def test_turns_that_wait_for_nobody_count_for_wsgi_timeout(start, nginx):
 
 
 def test_a_call_is_not_interrupted_by_wsgi_timeout(start, nginx):
-    """Nobody could: the event loop, which keeps the time, is in the call."""
+    """The event loop, which keeps the time, is itself in the call."""
     client = start(
         """
         import time
@@ -341,7 +341,7 @@ def test_a_client_s_time_does_not_count(nginx):
         f"wsgi_app {flow.app}; wsgi_thread_pool inline; wsgi_timeout 1s;", listen=Flow.LISTEN
     )
     with flow.slow() as slow:
-        # It stands still for longer than the limit.
+        # The client reads nothing for longer than the limit.
         flow.wait_stalled()
         flow.wait_stalled()
         response = slow.response()
@@ -351,7 +351,7 @@ def test_a_client_s_time_does_not_count(nginx):
 
 
 def test_a_second_writer_waits_for_nothing_and_loses_nothing(nginx):
-    """A part of a block waits for room: what another thread writes then must not take its place."""
+    """A part of a block waits for room: no other thread's write may come before it."""
     source = """
         import threading
         from testkit import gate, record
@@ -379,7 +379,7 @@ def test_a_second_writer_waits_for_nothing_and_loses_nothing(nginx):
     with nginx.connect() as slow:
         slow.get("/")
         assert slow.head().status == 200
-        # The application has been left: it is for its client to take more.
+        # The iteration is suspended until its client takes more.
         assert nginx.client().get("/quick").text == "ok"
         nginx.open_gate("go")
         assert "another thread sends this response" in nginx.wait_recorded("written")[0]
@@ -387,7 +387,7 @@ def test_a_second_writer_waits_for_nothing_and_loses_nothing(nginx):
 
 
 def test_a_body_that_is_too_long_is_cut_where_its_length_ends(nginx):
-    """With a trailer to come the end is not that of the last block, part of which has no room."""
+    """With a trailer to come, the last block, part of which waits, is not the end."""
     nginx.allow_log("sends more bytes than its Content-Length")
     source = """
         def application(environ, start_response):
@@ -418,7 +418,7 @@ def test_one_block_shorter_than_its_length_is_cut(nginx):
 
 
 def test_many_requests_that_waited_for_the_import_leave_others_their_turn(nginx):
-    """All of them run at once would keep a static file waiting for all of them."""
+    """If all of them ran in one turn, a static file would wait for all of them."""
     source = """
         import time
         from testkit import gate, record

@@ -1,4 +1,4 @@
-"""wsgi_thread_pool inline: `write()`, which cannot be left in the middle as an iteration can."""
+"""wsgi_thread_pool inline: `write()`, which cannot be suspended as an iteration can."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from directives.flow import Flow
 from rawhttp import wait_for
 
-# ?COUNT-SIZE writes so many blocks of that size, and returns what they say of themselves.
+# ?COUNT-SIZE writes so many blocks of that size, and returns their digest.
 SOURCE = """
     import hashlib
     from testkit import record
@@ -34,7 +34,7 @@ SOURCE = """
 
 @pytest.fixture
 def start(nginx):
-    """Serves `SOURCE` inline; gives a client."""
+    """Serves `SOURCE` inline and returns a client."""
 
     def begin(location: str = "", **options):
         app = nginx.app("app", SOURCE)
@@ -60,7 +60,7 @@ def test_what_it_is_given_arrives_before_what_is_returned(start, count, size, se
 
 
 def test_beyond_the_buffer_it_goes_into_a_temporary_file(start, nginx):
-    """A slow client holds neither the worker nor memory, and the call is over."""
+    """A slow client blocks neither the worker nor uses its memory: the call has returned."""
     client = start(listen=Flow.LISTEN)
     flow = Flow(nginx)
     size = 160 * 65536
@@ -98,7 +98,7 @@ def test_the_file_is_given_back_when_the_client_goes_away(start, nginx):
     ],
 )
 def test_beyond_the_file_it_raises(start, nginx, location):
-    """What nobody can wait for is an error of the call, and the response is not whole."""
+    """write() cannot wait, so it raises, and the response is cut."""
     client = start(location)
     with nginx.connect() as connection:
         connection.get("/?100-65536")
@@ -119,7 +119,7 @@ def test_beyond_the_file_it_raises(start, nginx, location):
 @pytest.mark.parametrize("rest", ["[b'the end']", "[]", "iter([b'', b'a', b'b'])"])
 @pytest.mark.parametrize("location", ["wsgi_buffering off;", "wsgi_max_temp_file_size 0;"])
 def test_an_application_that_takes_no_notice_is_cut_off(nginx, length, rest, location):
-    """A part of the body is missing: no client is to take the rest for the whole."""
+    """Part of the body is missing, so no client may take the rest for the whole."""
     app = nginx.app(
         "app",
         f"""

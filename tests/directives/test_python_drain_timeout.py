@@ -1,4 +1,4 @@
-"""python_drain_timeout: how long a worker that leaves waits for what runs."""
+"""python_drain_timeout: how long a worker that exits waits for running requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STUCK = """
             while True:
                 pass
         elif how == "c":
-            # Keeps the GIL and returns to no interpreter.
+            # Keeps the GIL and never returns to the interpreter.
             ctypes.PyDLL(None).sleep(1000)
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"ok"]
@@ -27,13 +27,13 @@ STUCK = """
 
 @pytest.fixture
 def stuck(nginx):
-    """The path of an application that does not come back, in one of three ways."""
+    """The path of an application that never returns, in one of three ways."""
     return nginx.app("stuck", STUCK.format(folder=str(nginx.data)))
 
 
 @pytest.fixture
 def begin(nginx):
-    """`begin("loop")` asks for what never ends; returns the connection once it has begun."""
+    """`begin("loop")` sends a request that never ends, and returns once it runs."""
 
     def ask(how: str):
         connection = nginx.connect()

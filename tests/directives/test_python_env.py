@@ -1,4 +1,4 @@
-"""python_env: os.environ, which nginx would have emptied, before the first import."""
+"""python_env: os.environ before the first import; nginx alone would have emptied it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_name_alone_is_passed_on_from_nginx_s_start(start):
 
 
 def test_home_is_the_workers_user_s(nginx, start):
-    """Theirs may read nothing of root's: libpq gives up TLS in silence, for one."""
+    """The workers' user cannot read root's home: libpq, for one, then silently gives up TLS."""
     if nginx.user in ("", "root"):
         pytest.skip("needs root, and workers of another user")
     home = pwd.getpwnam(nginx.user).pw_dir

@@ -1,4 +1,4 @@
-"""python_finalize: atexit at a worker's exit, and the end of one that hangs."""
+"""python_finalize: atexit at a worker's exit, and what happens if it hangs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def left(nginx) -> set[int]:
 @pytest.mark.parametrize("way", ["quit", "stop"])
 def test_atexit_runs_in_every_worker(nginx, app, http, way):
     nginx.start(f"wsgi_app {app()};", http=http, workers=2)
-    # The pid proves that the import is over in at least one of them.
+    # An answer proves that the import is done in at least one of them.
     nginx.client().get("/")
     workers = set(nginx.workers())
     wait_for(

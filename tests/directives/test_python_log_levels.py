@@ -1,4 +1,4 @@
-"""python_stdout_log_level and python_stderr_log_level: how what an application prints is logged."""
+"""python_stdout_log_level and python_stderr_log_level: the log levels of what is printed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCE = """
 
 @pytest.fixture
 def lines(nginx):
-    """`lines(http)` are the levels of the five lines that the application prints."""
+    """`lines(http)` returns the levels of the five lines that the application prints."""
 
     def run(http: str = ""):
         nginx.start(f"wsgi_app {nginx.app('wsgi', SOURCE)};", http=http, log_level="info")

@@ -8,7 +8,7 @@ from directives.venv import IMPORT
 def test_folders_stand_in_front_in_their_order(nginx):
     nginx.app("one/word.py", "")
     nginx.app("two/word.py", "")
-    # Both a package of the venv and a module of the standard library.
+    # Names of a package of the venv and of a module of the standard library.
     nginx.app("two/falcon.py", "")
     nginx.app("two/colorsys.py", "")
     for module in ["word", "falcon", "colorsys"]:

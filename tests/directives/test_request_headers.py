@@ -1,4 +1,4 @@
-"""wsgi_pass_authorization and wsgi_pass_request_headers: what of the client's head is passed."""
+"""wsgi_pass_authorization and wsgi_pass_request_headers: which request headers are passed."""
 
 from __future__ import annotations
 

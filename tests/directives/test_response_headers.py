@@ -1,4 +1,4 @@
-"""wsgi_hide_header, wsgi_pass_header and wsgi_ignore_headers."""
+"""wsgi_hide_header, wsgi_pass_header and wsgi_ignore_headers: headers of responses."""
 
 from __future__ import annotations
 

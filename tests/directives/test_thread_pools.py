@@ -1,4 +1,4 @@
-"""python_thread_pool and wsgi_thread_pool: how many threads a pool has, and whom it serves."""
+"""python_thread_pool and wsgi_thread_pool: a pool's threads, and which locations it serves."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def test_stack(nginx):
 def test_all_signals_are_blocked(nginx):
     nginx.start(f"wsgi_app {nginx.app('signals', SIGNALS)};")
     blocked = {int(number) for number in nginx.client().get("/").text.split()}
-    # Two of them cannot be, and those that a thread brings on itself must not be: the kernel would
-    # end the worker past every handler.
+    # Two of them cannot be blocked, and the synchronous ones must not be: if one of those is
+    # blocked, the kernel ends the process without calling its handler.
     names = ["KILL", "STOP", "ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "SYS"]
     assert {*signal.valid_signals()} - blocked == {signal.Signals[f"SIG{name}"] for name in names}
 
@@ -191,7 +191,7 @@ def test_a_pool_may_be_declared_after_its_use(nginx, say):
 
 @pytest.mark.unsanitized("it needs address space")
 def test_a_first_thread_that_cannot_be_started_is_tried_again(nginx, background):
-    """The limit leaves no room for the pool's stack, until the import lifts it."""
+    """The limit leaves no room for the pool's stack until the import raises it."""
     nginx.allow_log(r'a thread of python_thread_pool "large" cannot be started')
     source = """
         import resource
@@ -219,7 +219,7 @@ def test_a_first_thread_that_cannot_be_started_is_tried_again(nginx, background)
 
 
 def test_a_request_that_blocks_after_many_quick_ones_holds_up_nobody(nginx):
-    """While requests are quick nobody stands by; the event loop must see that one is not."""
+    """While requests are quick no thread stands by; the event loop must notice one that is slow."""
     source = """
         from testkit import gate
 

@@ -1,4 +1,4 @@
-"""What the workers' user must be able to read and run is checked before nginx starts."""
+"""The files that the workers' user must be able to read or run are checked before nginx starts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from directives.venv import VERSION, fake_venv, packages_of
 
 @pytest.fixture
 def unusable(nginx, refused, ask):
-    """`unusable("python_home", path, *words, http=…)`: refused, because another user cannot use
-    that path, with these words as they are."""
+    """`unusable("python_home", path, *words, http=…)`: refused, because the workers' user cannot
+    use that path; the message contains these words."""
     if os.geteuid() == 0:
         nginx.user = "daemon"
 
@@ -105,7 +105,7 @@ def test_a_module_that_the_workers_user_cannot_read(nginx, unusable, closed):
 
 @root_alone
 def test_an_interpreter_that_the_workers_user_cannot_run(nginx, unusable, ask):
-    """A venv of a Python that is root's alone (/root/.local, say)."""
+    """A venv of a Python that only root can reach, such as one in /root/.local."""
     closed = nginx.root / "closed"
     closed.mkdir()
     closed.joinpath("python3").symlink_to("/usr/bin/python3")
@@ -114,7 +114,7 @@ def test_an_interpreter_that_the_workers_user_cannot_run(nginx, unusable, ask):
     (venv / "bin" / "python3").unlink()
     (venv / "bin" / "python3").symlink_to(closed / "python3")
     unusable("python_home", venv / "bin" / "python3", "executed", http=f"python_home {venv};")
-    # Another one is named to be run.
+    # python_executable names another one.
     http = f"python_home {venv}; python_executable /usr/bin/python3;"
     result = nginx.check(f"wsgi_app {ask};", http=http, python_home=None)
     assert result.returncode == 0, result.stderr

@@ -80,7 +80,7 @@ def test_a_file_with_the_headers_that_nginx_keeps(nginx, start, http2):
         assert headers["content-length"] == "10"
         assert "x-other" not in headers
         assert "x-accel-redirect" not in headers
-        # The application's iterable is closed, and its one thread serves the next request.
+        # The iterable is closed, and the pool's only thread serves the next request.
         nginx.wait_recorded("closed", count)
 
 

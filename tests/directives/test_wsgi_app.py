@@ -1,4 +1,4 @@
-"""wsgi_app: what its target may be, where it is inherited, what it is refused for."""
+"""wsgi_app: its targets, its inheritance, and what it is refused for."""
 
 from __future__ import annotations
 

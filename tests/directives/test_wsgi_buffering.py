@@ -1,11 +1,11 @@
-"""wsgi_buffering and its sizes and folder: where a response waits for a slow client."""
+"""wsgi_buffering, its sizes and its folder: where a response waits for a slow client."""
 
 from __future__ import annotations
 
 import pytest
 from directives.flow import EXPECTED, TOTAL, Flow
 
-# What the kernel and one block in flight may add to the limits.
+# What the kernel's buffers and one block in flight may add to the limits.
 SLACK = 4 * 1024 * 1024
 
 
@@ -16,7 +16,7 @@ def flow(nginx):
 
 
 def finish(connection) -> None:
-    """Reads on, at last, and checks every byte."""
+    """Reads the rest of the response and checks every byte."""
     answer = connection.response()
     assert answer.complete
     assert answer.body == b"".join(EXPECTED)
@@ -192,7 +192,7 @@ def test_sizes_are_inherited(nginx, flow, path, megabytes):
         finish(connection)
 
 
-# Mistakes that are not of the kind that every size and flag has (test_contexts.py)
+# Mistakes (those that all sizes and flags share are in test_contexts.py)
 
 
 @pytest.mark.parametrize("value", ["0", "0k"])

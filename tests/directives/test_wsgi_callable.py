@@ -1,4 +1,4 @@
-"""wsgi_callable: the names that are tried where wsgi_app names none."""
+"""wsgi_callable: the names that are tried if wsgi_app names no callable."""
 
 from __future__ import annotations
 

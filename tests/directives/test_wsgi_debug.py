@@ -102,7 +102,7 @@ def test_the_traceback_is_a_page(start, nginx):
     assert "<h1>ValueError: a &amp; b</h1>" in response.text
     assert "GET /?raise&amp;token" in response.text
     assert "session=secret" not in response.text
-    # The log has it as ever, and the connection goes on.
+    # The log has it as well, and the connection is kept.
     assert nginx.wait_log("ValueError: a & b")
     assert client.get("/").text == "good"
 
@@ -196,7 +196,7 @@ def test_an_error_page_answers_where_errors_are_intercepted(start):
 
 
 def test_in_a_browser(start, nginx, tmp_path):
-    """Chromium shows the lines of the traceback as lines, and the text as text."""
+    """Chromium shows the traceback line by line, and its text unescaped."""
     start("wsgi_debug traceback;")
     dump = subprocess.run(
         [
@@ -254,7 +254,7 @@ def test_validate_leaves_a_good_application_alone(start, nginx):
         assert client.get("/").text == "good"
     assert nginx.wait_recorded("closed", 3)
     assert json.loads(client.post("/?form", content=b"x" * 100_000).text) == 100_000
-    # What is known as a whole keeps its length.
+    # A response that is known as a whole keeps its Content-Length.
     listed = client.get("/?list")
     assert (listed.headers["Content-Length"], listed.text) == ("6", "onetwo")
     ranged = client.get("/?file", headers={"Range": "bytes=0-5"})

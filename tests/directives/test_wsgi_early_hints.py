@@ -1,4 +1,4 @@
-"""wsgi_early_hints: 103 before the response, where this nginx can send it."""
+"""wsgi_early_hints: 103 before the response, if this nginx can send it."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ if CAN:
 if CAN and HAS_HTTP3:
 
     def test_over_http_3(start, nginx):
-        """Each 103 arrives at once, and the response and its connection go on."""
+        """Each 103 arrives at once, before the response; the connection is kept."""
         from rawhttp3 import run
 
         first = [(":status", "103")] + [
@@ -182,6 +182,6 @@ if CAN and HAS_HTTP3:
             answer = await client.get("/?late")
             assert (answer.interim, answer.body) == ([], b"begun late")
 
-        # The port's TCP side stays plain: it tells the harness that nginx is there.
+        # The TCP port stays plain: the harness connects to it to see that nginx listens.
         start(server=f"listen 127.0.0.1:{nginx.port} quic;\n{nginx.tls()}")
         run(nginx.port, conversation)

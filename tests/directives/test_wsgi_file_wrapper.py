@@ -34,7 +34,7 @@ SOURCE = """
 
 
     class Lender:
-        # As Django's File: the method is that of the file inside.
+        # Like Django's File: the methods are those of the file inside.
         def __init__(self, file):
             self.file = file
 
@@ -77,7 +77,7 @@ SOURCE = """
         return open(ours, "rb")
 
 
-    # Says that it is as long as a page, as everything in sysfs.
+    # Its size is said to be a page, as for everything in sysfs.
     ATTRIBUTE = "/sys/kernel/fscaps"
 
     KINDS = {{
@@ -142,7 +142,7 @@ SOURCE = """
 
 @pytest.fixture
 def start(nginx):
-    """`start("more directives")` starts nginx with the application; gives a client."""
+    """`start("more directives")` starts nginx with the application and returns a client."""
     file = nginx.data / "content"
     file.write_bytes(CONTENT)
     file.chmod(0o666)
@@ -185,7 +185,7 @@ REAL = ["buffered", "raw", "random", "temporary", "named", "lender"]
 
 @pytest.mark.parametrize("kind", REAL)
 def test_a_real_file_goes_out_as_a_file(start, kind):
-    """Its length is known, and it serves ranges: what is read block by block does neither."""
+    """Its length is known and it serves ranges, unlike what is read block by block."""
     client = start()
     response = client.get(f"/?kind={kind}", headers={"Range": "bytes=10-19"})
     assert (response.status_code, response.content) == (206, CONTENT[10:20])
@@ -280,14 +280,14 @@ def test_a_file_shorter_than_its_content_length_is_seen_as_such(start, nginx):
 @pytest.mark.parametrize("directive", ["", "wsgi_force_ranges on;"])
 @pytest.mark.parametrize("wanted", ["0-9,{beyond}-", "{beyond}-,0-9", "0-9,20-29", "{beyond}-"])
 def test_ranges_of_a_file_shorter_than_its_content_length(start, nginx, directive, wanted):
-    """nginx says at its level alert where several ranges do not lie in one buffer."""
+    """nginx logs an alert if several ranges do not lie in one buffer."""
     start(directive)
     fields = f"Host: a\r\nRange: bytes={wanted.format(beyond=SIZE + 100)}\r\n"
     request = f"GET /?Content-Length={SIZE + 1000} HTTP/1.1\r\n{fields}\r\n"
     answer = nginx.raw(request.encode(), timeout=60)
     head, _, body = answer.partition(b"\r\n\r\n")
     if directive and "," not in wanted:
-        # One range alone can be cut out of what comes, and in that one there is nothing.
+        # A single range can be cut from a stream, and this one contains nothing.
         assert (b"200 OK" in head, body) == (False, b"")
     else:
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -1,4 +1,4 @@
-"""wsgi_force_ranges: byte ranges of responses that are no files. nginx/test_ranges.py has more."""
+"""wsgi_force_ranges: byte ranges of responses that are not files; more in nginx/test_ranges.py."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_other_responses_serve_ranges_where_asked_for(nginx, directive, status):
     assert response.content == (LETTERS[25:45] if status == 206 else LETTERS)
     whole = client.get("/?length")
     assert ("Accept-Ranges" in whole.headers) is (status == 206)
-    # Only one at once: nginx does not hold the body.
+    # Only a single range: nginx does not hold the whole body.
     several = client.get("/?length", headers={"Range": "bytes=0-9,20-29"})
     assert (several.status_code, several.content) == (200, LETTERS)
     # Of unknown length: none.

@@ -1,4 +1,4 @@
-"""wsgi_path_info: the path as nginx's locations matched it, or as the client sent it."""
+"""wsgi_path_info: the path as nginx's locations match it, or as the client sent it."""
 
 from __future__ import annotations
 

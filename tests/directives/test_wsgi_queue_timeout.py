@@ -1,4 +1,4 @@
-"""wsgi_queue_timeout and max_queue: how long a request waits for a thread, and behind how many."""
+"""wsgi_queue_timeout and max_queue: how long requests wait for a thread, and how many may."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rawhttp import wait_for
 
 @pytest.fixture
 def taken(nginx, gate, background):
-    """`taken("wsgi_queue_timeout 1h;")`: a pool's only thread is taken, by a request to /patient.
+    """`taken("wsgi_queue_timeout 1h;")`: a request to /patient occupies a pool's only thread.
 
     Returns the gate that holds it, and the request.
     """
@@ -58,7 +58,7 @@ def test_what_has_waited_too_long_leaves_the_queue(nginx, gate, background):
     wait_for(lambda: background("/").result().status_code == 200, what="the application")
     running = background("/?hold")
     held.wait_entered(1)
-    # Two at a time fill the queue; those of the round before are no longer in it.
+    # Two at a time fill the queue, so those of the previous round must have left it.
     for _ in range(3):
         answers = [background("/") for _ in range(2)]
         assert {answer.result().status_code for answer in answers} == {503}
@@ -172,7 +172,7 @@ def test_what_waits_in_the_queue_at_a_reload_is_answered(nginx, taken, backgroun
     waiting = []
 
     def full():
-        # The fourth that waits is refused: three are in the queue.
+        # The fourth is refused: three are in the queue.
         answer = background("/?waits")
         waiting.append(answer)
         return _is_refused(answer)

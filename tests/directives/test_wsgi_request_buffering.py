@@ -1,4 +1,4 @@
-"""wsgi_request_buffering: whether the application starts when the body is complete or before."""
+"""wsgi_request_buffering: whether the application waits for the complete body."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SOURCE = """
 
 @pytest.fixture
 def app(nginx):
-    """The path of an application that says when it starts, and what it has read."""
+    """The path of an application that records when it starts, and answers with what it has read."""
     return nginx.app("wsgi", SOURCE.format(folder=str(nginx.data)))
 
 
@@ -58,13 +58,13 @@ class Half:
         )
 
     def check_waits(self) -> None:
-        """The application does not start before the body is complete."""
+        """Checks that the application does not start before the body is complete."""
         assert self.connection.quiet(1.5)
         assert not self.mark.exists()
         self.complete()
 
     def check_starts(self) -> None:
-        """The application starts while half of the body is missing."""
+        """Checks that the application starts while half of the body is missing."""
         wait_for(self.mark.exists, what="the application's start")
         self.complete()
 

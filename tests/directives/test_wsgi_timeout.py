@@ -1,4 +1,4 @@
-"""wsgi_timeout: an answer on time, whatever the thread does."""
+"""wsgi_timeout: the client is answered on time, whatever the thread does."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_zero_is_off(nginx, gate, background):
     )
     patient = background("/off?hold")
     held.wait_entered(1)
-    # Two such times one after the other, both begun after the patient one.
+    # Two requests that time out, one after the other, both begun after the patient one.
     for _ in range(2):
         assert nginx.client().get("/on?hold").status_code == 504
     assert not patient.done()
@@ -139,7 +139,7 @@ def test_time_in_the_queue_does_not_count(nginx, gate, background):
     slow = background("/slow?hold")
     held.wait_entered(1)
     quick = background("/quick")
-    # Two such times, one after the other.
+    # Two requests that time out, one after the other.
     for _ in range(2):
         assert nginx.client().get("/other?hold").status_code == 504
     assert not quick.done()
@@ -172,7 +172,7 @@ def test_the_clock_stands_still_while_the_thread_waits_for_the_client(nginx):
 
 
 def test_two_threads_that_wait_for_the_client_are_one_wait(nginx):
-    """One waits for the body, one for room; after that the clock goes on."""
+    """One waits for the body, one for room; after that the clock runs again."""
     app = nginx.app(
         "app",
         """
@@ -225,7 +225,7 @@ def test_a_stuck_request_is_reported_though_its_client_has_left(nginx, gate):
     assert "after 500 ms (wsgi_timeout)" in nginx.log_lines("for a client that has left")[0]
     wait_for(lambda: len(nginx.log_lines("is at:")) == 2, what="both stacks")
     nginx.wait_log('all threads of python_thread_pool "default" (2) are in requests beyond')
-    # Before the last stack, for which the interpreter has to be free.
+    # Logged before the last stack, for which the interpreter has to be free.
     said, last = (nginx.error_log().rindex(text) for text in ("all threads of", "is at:"))
     assert said < last
     assert nginx.client().get("/").status_code == 503
@@ -245,7 +245,7 @@ def test_a_request_that_ends_in_time_is_not_reported_though_its_client_has_left(
             connection.get(f"{path}?hold")
             each.wait_entered(1)
     held.open()
-    # The later one is reported: by then the other would have been, too.
+    # The later one is reported; by then the other would have been as well.
     assert "GET /stuck?hold" in nginx.wait_log("for a client that has left")
     assert len(nginx.log_lines("for a client that has left")) == 1
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# The Python that the tests' own venv was made from, which is the one the module was built with.
+# The Python of the tests' venv, which is the one the module was built with.
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-# Answers with the file of a module.
+# An application that answers with the file of a module.
 IMPORT = """
     import {module}
 
@@ -20,7 +20,7 @@ IMPORT = """
 
 
 def fake_venv(folder: Path, version: str = VERSION) -> Path:
-    """What `python -m venv` makes, for a Python that need not be there."""
+    """What `python -m venv` makes, for a Python that need not exist."""
     (folder / "bin").mkdir(parents=True)
     (folder / "lib" / f"python{version}" / "site-packages").mkdir(parents=True)
     (folder / "bin" / "python3").symlink_to("/usr/bin/python3")

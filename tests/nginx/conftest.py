@@ -1,4 +1,4 @@
-"""What the tests of nginx's processes, phases and filters share."""
+"""Fixtures of the tests of nginx's processes, phases and filters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Twins", "background", "gate", "twins"]
 class Twins:
     """One application twice in one nginx: by `wsgi_app`, and by `uwsgi_pass` as the example.
 
-    In every text `APP;` stands for the directive that names the application.
+    In the configuration, `APP;` is replaced by the directive that names the application.
     """
 
     def __init__(self, nginx: Nginx, source: str) -> None:
@@ -47,7 +47,7 @@ class Twins:
         return self.request("GET", path, **options)
 
     def request(self, method: str, path: str = "/", **options) -> httpx.Response:
-        """Our answer, which must be the answer of `uwsgi_pass` in status, headers and body."""
+        """Our answer; that of `uwsgi_pass` must have the same status, headers and body."""
         ours, theirs = (
             httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60.0)
             for port in (self.nginx.port, self.port)
@@ -64,7 +64,7 @@ class Twins:
 
 
 def visible(response: httpx.Response) -> tuple:
-    """What must be the same: not the time, and not the order in which the headers stand."""
+    """What must be the same: all but the time and the order of the headers."""
     headers = sorted(item for item in response.headers.multi_items() if item[0] != "date")
     port = str(response.url.port)
     return (
@@ -91,7 +91,7 @@ def twins(nginx):
 
 @pytest.fixture
 def wire():
-    """`wire(pair)` makes connections for raw bytes to a pair that has been started."""
+    """`wire(pair)` makes connections for raw bytes to a pair that is started."""
     made = []
 
     def connect(pair: Twins) -> Wire:

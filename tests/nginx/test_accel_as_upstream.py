@@ -1,4 +1,4 @@
-"""X-Accel-Redirect, compared with what nginx makes of the same response to uwsgi_pass."""
+"""X-Accel-Redirect, compared with nginx's treatment of the same response of an upstream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nginx's access phase before an application: who may ask it."""
+"""nginx's access phase before an application: auth_request, auth_basic, allow, satisfy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from harness import NGINX_VERSION
 from nginx.wire import said
 
-# Answers with what it was asked, one line for each key of environ that is there.
+# Answers with one line for each of these keys of environ.
 SOURCE = """
     from wsgiref.validate import validator
 
@@ -19,7 +19,7 @@ SOURCE = """
         lines = [f"{key}={environ[key]}" for key in KEYS if key in environ]
         return ["\\n".join([*lines, f"body={body}"]).encode("latin-1")]
 """
-# Answers auth_request by ?code of the request that it is asked about (200 by default), and says
+# Answers auth_request with ?code of the main request (200 by default), and with headers that say
 # what it has found out.
 JUDGE = """
     from testkit import record
@@ -79,10 +79,10 @@ def test_auth_request_lets_through(nginx, judged, http2):
         assert answer["REQUEST_METHOD"] == "POST"
         assert answer["X_WHO"] == "ann"
         assert answer["body"] == "form"
-        # What the judge has sent goes to nobody by itself.
+        # The headers of the auth_request's response are not passed on by themselves.
         assert "set-cookie" not in response.headers
         assert "x-user" not in response.headers
-    # nginx asks by GET and keeps the body for the one who is asked.
+    # nginx asks by GET and keeps the body for the main request.
     assert nginx.recorded("asked") == ["GET /judge 0 a=b"] * 2
 
 
@@ -103,7 +103,7 @@ def test_auth_request_refuses(nginx, judged, http2):
 
 @pytest.mark.parametrize("http2", [False, True])
 def test_auth_request_passes_on_every_challenge(nginx, judged, http2):
-    """Before 1.23 nginx passes on one; as of an upstream, it is the first."""
+    """Before 1.23 nginx passes on the first only, as for an upstream."""
     client = judged(http2=http2)
     response = client.get("/many?code=401")
     every = ["Negotiate", 'Basic realm="judge"', "Bearer"]
@@ -198,7 +198,7 @@ def test_basic_authentication_names_the_user(nginx, app):
     client = nginx.client()
     assert client.get("/").status_code == 401
     assert said(client.get("/", auth=("ann", "secret")))["REMOTE_USER"] == "ann"
-    # Where nobody has checked it, nginx does not make a user of a header by itself.
+    # nginx does not set a user from a header that it has not checked.
     assert "REMOTE_USER" not in said(client.get("/open", auth=("ann", "wrong")))
 
 

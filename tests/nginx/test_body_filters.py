@@ -69,7 +69,7 @@ def test_what_gzip_leaves_alone(pair):
 
     def coding(**query) -> str | None:
         response = pair.get("/", params=LONG | query)
-        # What the application has coded itself is not coded twice.
+        # A body that the application has compressed is not compressed again.
         assert len(response.headers.get_list("content-encoding")) < 2
         return response.headers.get("content-encoding")
 
@@ -138,7 +138,7 @@ def test_gunzip_of_what_is_no_gzip(nginx, pair):
     nginx.start(f"wsgi_app {app}; gunzip on;")
     connection = nginx.connect()
     connection.get("/")
-    # The head has gone, so the connection is cut before anything looks like an end.
+    # The head has been sent, so the connection is cut before the end of the body.
     assert b"0\r\n\r\n" not in connection.rest()
     nginx.wait_log("inflate() failed")
     assert nginx.is_running()
@@ -153,7 +153,7 @@ def test_charset_names_and_converts(pair):
     response = pair.get("/", params=query)
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.text == "\u0430\u0431" * 2000
-    # What names another charset itself, and what is no text, stays as it is.
+    # A response with a charset of its own, or that is no text, stays as it is.
     own = pair.get("/", params=query | {"type": "text/html; charset=latin-1"})
     assert own.headers["content-type"] == "text/html; charset=latin-1"
     assert own.content == "\u0430\u0431".encode("koi8-r") * 2000

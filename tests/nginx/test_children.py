@@ -1,4 +1,4 @@
-"""Children of an application hold no connection and no listening socket of nginx's."""
+"""Child processes of an application inherit no connection and no listening socket of nginx."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ SOURCE = """
 """
 
 WAYS = ["system", "spawn", "popen", "fork", "multiprocessing"]
-# An inline application is called by the event loop, whose children these are just as well.
+# Inline, they are children of the event loop's thread as well.
 EXECUTORS = ["default", "inline"]
 
 
 @pytest.fixture
 def start(nginx):
-    """Starts nginx; the children that applications have made and recorded are ended."""
+    """Starts nginx; at the end the children that applications have recorded are killed."""
 
     def begin(executor: str, **options: str) -> None:
         source = f"    DATA = {str(nginx.data)!r}\n{SOURCE}"
@@ -79,7 +79,7 @@ def start(nginx):
 
 
 def check_child(nginx) -> None:
-    """The child is alive."""
+    """Checks that the child is alive."""
     (pid,) = nginx.wait_recorded("child")
     os.kill(int(pid), 0)
 
@@ -93,7 +93,7 @@ def test_connections_end_while_the_child_lives(nginx, start, way, executor):
         assert idle.response().body == b"ok"
         own.get(f"/?{way}", close=True)
         assert own.response().body == b"ok"
-        # Neither the connection that has made the child, nor one that was open beside it.
+        # Neither the connection of the request that has forked, nor another one.
         assert own.rest() == b""
         assert idle.rest() == b""
         check_child(nginx)
@@ -132,7 +132,7 @@ def test_a_program_has_nothing_of_nginx_s(nginx, start, way):
     def numbers() -> list[str]:
         return sorted(entry.name for entry in Path(f"/proc/{pid}/fd").iterdir())
 
-    # As it starts it has its libraries open.
+    # While it starts it has its libraries open.
     wait_for(lambda: numbers() == ["0", "1", "2"], what="the program with its output alone")
 
 
@@ -143,7 +143,7 @@ def test_the_port_is_free_after_nginx_has_ended(nginx, start, way, executor):
     with nginx.connect() as connection:
         connection.get(f"/?{way}", close=True)
         assert connection.response().body == b"ok"
-    # At once: multiprocessing waits for its children at a worker's exit.
+    # Now, because multiprocessing joins its children at a worker's exit.
     for pid in [nginx.master, *nginx.workers()]:
         os.kill(pid, signal.SIGKILL)
 
@@ -164,7 +164,7 @@ def test_the_port_is_free_after_nginx_has_ended(nginx, start, way, executor):
 @pytest.mark.threads("a request runs while another client hangs up")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_client_that_hangs_up_takes_no_other_with_it(nginx, start, way):
-    """Its connection lived on in the child, and its number was another's by then."""
+    """Its connection was still open in the child, and another connection had its number."""
     start("default")
     maker = nginx.connect()
     maker.get(f"/?{way}", close=True)

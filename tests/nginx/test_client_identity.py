@@ -1,4 +1,4 @@
-"""Whom an application sees: realip, the PROXY protocol, and a client's certificate."""
+"""Which client an application sees: realip, the PROXY protocol, a client's certificate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 import pytest
 from nginx.wire import said
 
-# Answers with one line for each key of environ that is there.
+# Answers with one line for each of these keys of environ.
 SOURCE = """
     from wsgiref.validate import validator
 
@@ -90,7 +90,7 @@ def test_the_proxy_protocol(nginx, app, line, trusted):
 
 @pytest.fixture
 def certificates(nginx):
-    """Makes an authority `ca` and the certificates of a server and a client that it has signed."""
+    """Makes an authority `ca`, and certificates of a server and a client that it has signed."""
     folder = nginx.root / "conf"
 
     def openssl(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""An application that closes nginx's own descriptors ends its worker, and harms no connection."""
+"""An application that closes nginx's descriptors ends its worker, and harms no connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLOSES = """
 
 @pytest.mark.parametrize("what", ["eventfds", "all"])
 def test_an_application_that_closes_nginx_s_descriptors_ends_its_worker(nginx, what):
-    """Nobody else's connection gets what was meant for the descriptor of that number before."""
+    """Nothing is written to a new connection that has the number of a closed descriptor."""
     if what == "all":
         nginx.allow_log(r"\[alert\].* failed \(9: Bad file descriptor\)")
     nginx.start(f"wsgi_app {nginx.app('app', CLOSES)};")
@@ -40,11 +40,11 @@ def test_an_application_that_closes_nginx_s_descriptors_ends_its_worker(nginx, w
     idle = [nginx.connect() for _ in range(20)]
     with nginx.connect() as connection:
         connection.get(f"/?{what}", close=True)
-        # The response, if the event loop did not sleep by then.
+        # The response, unless the event loop already slept.
         connection.rest()
 
     def is_replaced() -> bool:
-        """What comes next needs the bell, sooner or later."""
+        """The next requests need the eventfd, sooner or later."""
         with contextlib.suppress(httpx.TransportError):
             nginx.client().get("/")
         return bool(nginx.workers()) and nginx.workers() != [worker]

@@ -1,4 +1,4 @@
-"""An application that ends its worker: the master starts another, and nginx goes on."""
+"""An application that ends its worker: the master starts another one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOURCE = """
         if how == "interrupt":
             raise KeyboardInterrupt
         if how == "fork":
-            # A child that leaves by itself must not take anything of nginx with it.
+            # A child that exits by itself must not affect nginx.
             child = os.fork()
             if child == 0:
                 os._exit(7)
@@ -43,7 +43,7 @@ SOURCE = """
 
 @pytest.fixture
 def app(nginx):
-    """The path of an application that dies as its query says."""
+    """The path of an application that ends its worker as the query says."""
     return nginx.app("crash", SOURCE)
 
 
@@ -104,7 +104,7 @@ def test_a_child_of_the_application(nginx, app):
 
 @pytest.mark.parametrize("code", [0, 2])
 def test_an_import_that_ends_the_process_does_not_end_nginx(nginx, code):
-    """The worker is started again and again, as nginx does; its master lives and takes a repair."""
+    """nginx starts the worker again and again; a reload with a repaired file is served."""
     path = nginx.app("broken", f"import os, time\ntime.sleep(0.2)\nos._exit({code})\n")
     nginx.start(f"wsgi_app {path};")
     first = nginx.workers()
@@ -124,7 +124,7 @@ KILLERS = {
 
 @pytest.fixture(params=["kill", SEGV, "exit"])
 def killer(nginx, request):
-    """The path of an application whose import ends the worker as long as there is data/deadly."""
+    """The path of an application whose import ends the worker as long as data/deadly exists."""
     nginx.allow_log(r"\[alert\].* worker process \d+ exited on signal (11|9)")
     (nginx.data / "deadly").touch()
     source = f"""
@@ -141,13 +141,13 @@ def killer(nginx, request):
 
 
 def get(nginx, path: str) -> int:
-    """The status; 0 where the connection is cut."""
+    """The status, or 0 if the connection is cut."""
     answer = nginx.raw(f"GET {path} HTTP/1.0\r\n\r\n".encode())
     return int(answer.split()[1]) if answer else 0
 
 
 def test_an_import_that_ends_the_worker_leaves_the_other_application_alone(nginx, killer):
-    """It is tried again after pauses that grow, whatever is asked for."""
+    """It is tried again after growing pauses, whichever requests arrive."""
     good = nginx.app("good", SOURCE)
     began = time.monotonic()
     nginx.start(f"wsgi_app {killer};", server=f"location /good {{ wsgi_app {good}; }}")
@@ -157,7 +157,7 @@ def test_an_import_that_ends_the_worker_leaves_the_other_application_alone(nginx
         cut += get(nginx, "/good") != 200
         assert time.monotonic() - began < 60
     imports = len(nginx.recorded("imports"))
-    # 1 s and 2 s have gone by before the third.
+    # The pauses before the third are 1 s and 2 s.
     assert 2 ** (imports - 1) - 1 <= time.monotonic() - began
     assert len(nginx.log_lines("start worker process ")) <= imports + 1
     assert cut <= imports
@@ -176,7 +176,7 @@ def test_an_import_that_ends_the_worker_leaves_the_other_application_alone(nginx
 
 
 def test_an_import_that_no_longer_ends_the_worker(nginx, killer):
-    """A change of the file is tried at once, by one worker; then all is as ever."""
+    """If the file changes, one worker imports it at once; then all is as usual."""
     nginx.start(f"wsgi_app {killer};")
     nginx.wait_log("died while it imported")
     assert get(nginx, "/") == 500
@@ -203,7 +203,7 @@ def test_an_import_is_tried_again_after_a_pause(nginx, killer):
 
 
 def test_after_one_death_requests_wait_for_the_import(nginx):
-    """It may have been an accident: as at the start, nobody is answered 500 for a slow import."""
+    """It may have been an accident: as at the start, requests wait for the import."""
     nginx.allow_log(r"\[alert\].* worker process \d+ exited on signal 9")
     path = nginx.app(
         "slow",

@@ -1,4 +1,4 @@
-"""A worker's exit: what runs is finished, and threads of the application's own do not hinder it."""
+"""A worker's exit: running requests end, and an application's own threads do not prevent it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ LEAVING = """
         if what == "daemon":
             threading.Thread(target=endless, daemon=True).start()
         elif what == "thread":
-            # Python's own end waits for a thread that is no daemon.
+            # Python's finalization waits for threads that are not daemons.
             threading.Thread(target=endless, daemon=False).start()
         elif what == "late":
-            # Unless it is told so, a thread is a daemon where its creator is one.
+            # By default a thread is a daemon if its creator is one.
             timer = threading.Timer(0.5, note, ["thread"])
             timer.daemon = False
             timer.start()
@@ -45,7 +45,7 @@ LEAVING = """
 
 @pytest.fixture
 def leaving(nginx):
-    """The path of an application that notes its end, and leaves threads behind."""
+    """The path of an application that records its atexit, and leaves threads behind."""
     return nginx.app("leaving", LEAVING.format(folder=str(nginx.data)))
 
 
@@ -105,7 +105,7 @@ def test_quit_takes_no_new_connection(nginx, gate, background):
             return True
         return False
 
-    # A worker says first that it shuts down, and closes its listening sockets then.
+    # A worker sets its title before it closes its listening sockets.
     wait_for(is_refused, what="listening sockets that are closed")
     held.open()
     assert answer.result().status_code == 200
@@ -164,7 +164,7 @@ def test_a_keep_alive_connection_does_not_delay_quit(nginx, leaving):
 
 
 def test_twenty_starts_and_ends(nginx, leaving):
-    """What is wrong with an exit shows now and then: a lost thread, an alert, a crash."""
+    """A faulty exit shows only now and then: a lost thread, an alert, a crash."""
     for number in range(20):
         nginx.start(f"wsgi_app {leaving};", workers=2)
         if number % 2:

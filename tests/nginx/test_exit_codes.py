@@ -1,5 +1,5 @@
-"""os._exit and exit in an application: the log says which request it was, and the code is one
-that nginx respawns a worker after."""
+"""os._exit and exit in an application: the log names the request, and the exit code is one after
+which nginx starts another worker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_another_worker_is_started(nginx, call):
     wait_for(lambda: nginx.workers() not in ([], [worker]), what="another worker")
     wait_for(lambda: nginx.client().get("/").status_code == 200, what="an answer of it")
     said = nginx.wait_log(f"{call.split('.')[1]} was called")
-    # C's exit() ends what this thread has of its own before anybody is asked.
+    # C's exit() has destroyed the thread's locals, and with them the request, by then.
     assert (f'request: "GET /?{call} HTTP/1.0"' in said) is (not call.startswith("libc"))
     assert ("exits with 1 instead" in said) is ("(2)" in call)
     assert nginx.log_lines("cannot be respawned") == []

@@ -63,7 +63,7 @@ def test_expires_counts_from_now_and_from_the_modification(nginx, pair):
     client = nginx.client()
     now = client.get("/now", params=OWN).headers
     assert now.get_list("cache-control") == ["max-age=3600"]
-    # nginx's clock stands between two events, and both headers are of one instant of it.
+    # nginx updates its clock once per event, so both headers are of one instant.
     assert len(now.get_list("expires")) == 1
     ahead = parsedate_to_datetime(now["expires"]) - parsedate_to_datetime(now["date"])
     assert 3590 <= ahead.total_seconds() <= 3610
@@ -170,7 +170,7 @@ def test_variables_of_what_is_sent(pair):
 def test_add_trailer(nginx, pair, query):
     pair.start("APP; add_trailer X-Sum $sent_http_x_own;")
     ours, theirs = (exchange(port, f"/{query}") for port in (nginx.port, pair.port))
-    # nginx leaves the Content-Length out: trailers need chunks.
+    # nginx omits Content-Length, because trailers need chunked encoding.
     assert ours.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: mine\r\n\r\n")
     assert ours.partition(b"\r\n\r\n")[2] == theirs.partition(b"\r\n\r\n")[2]
 

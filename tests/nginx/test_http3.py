@@ -1,4 +1,4 @@
-"""HTTP/3, where this nginx has it: a real client over QUIC."""
+"""HTTP/3, if this nginx has it: a real client over QUIC."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ STREAMED = b"".join(b"%07d," % number * 100 for number in range(2000))
 
 @pytest.fixture
 def talk(nginx):
-    """`talk(conversation, "directives")` starts nginx and has a connection for the conversation."""
+    """`talk(conversation, "directives")` starts nginx and runs the conversation on a connection."""
     from rawhttp3 import run
 
     def begin(conversation, more: str = "") -> None:
         app = nginx.app("http3", SOURCE)
-        # The port's TCP side stays plain: it tells the harness that nginx is there.
+        # The TCP port stays plain: the harness connects to it to see that nginx listens.
         server = f"listen 127.0.0.1:{nginx.port} quic;\n{nginx.tls()}"
         nginx.start(f"wsgi_app {app}; {more}", server=server, http="client_max_body_size 20m;")
         run(nginx.port, conversation)
@@ -94,7 +94,7 @@ if HAS_HTTP3:
                 client.send(stream, b"", end=True)
                 seen = json.loads((await client.response(stream)).body)
                 assert (seen["body"], seen["sum"]) == (len(body), sum(body))
-                # Buffered, nginx knows the length in any case.
+                # With buffering, nginx knows the length anyway.
                 known = length or buffering == "on"
                 assert seen["length"] == (str(len(body)) if known else None)
 
@@ -132,7 +132,7 @@ if HAS_HTTP3:
             assert (await client.get("/file")).body == content
             part = await client.get("/file", headers=[("range", "bytes=3-9")])
             assert (part.status, part.body) == (206, content[3:10])
-            # This client takes the length for that of a body to come, and never sees the end.
+            # This client expects a body of that length, and never sees the end.
             head = client.request("/file", method="HEAD")
             answer = await client.until(head, lambda arrived: bool(arrived.headers))
             assert answer.all("content-length") == [str(len(content))]

@@ -1,4 +1,4 @@
-"""keepalive_min_timeout (nginx 1.27.4): idle connections outlive the order to exit, and work."""
+"""keepalive_min_timeout (nginx 1.27.4): a worker that exits still serves idle connections."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def test_a_kept_connection_is_served_by_the_worker_that_is_to_exit(nginx):
         status, other = ask(connection)
         assert status == 200
         assert other != pid
-    # Once its last connection has gone the old worker is not waited for.
+    # The old worker exits when its last connection is closed.
     wait_for(lambda: int(pid) not in nginx.workers(leaving=True), 60, "the old worker's end")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nginx.wire import NEXT
 
-# ?s=STATUS; the body says what was asked for. /wait answers when the test has opened the gate.
+# ?s=STATUS; the body names the request. /wait answers when the test has opened the gate.
 SOURCE = (
     """
     import time
@@ -82,7 +82,7 @@ def test_error_page_from_an_application(nginx, pair, wire, page, intercept):
     for status in ("404+Not+Here", "500+Broken", "403+No", "200+OK"):
         for method, body in (("GET", ""), ("POST", "form"), ("HEAD", "")):
             request = get(f"/a%20b?s={status}", method, body)
-            # nginx ends a connection itself after some of the statuses that it makes a page of.
+            # nginx closes the connection after some of the statuses for which it makes a page.
             answer = line.ask(request, head_only=method == "HEAD", kept=None)
             if not intercept or status[0] == "2":
                 assert answer.get("X-App") == "1"
@@ -122,7 +122,7 @@ def test_error_pages_without_an_end(nginx, pair, wire):
 
 
 PAGE_TARGETS = ["/app/page", "= /app/page", "=299 /app/page", "@named", "= @named"]
-# What nginx itself answers, and an application makes the page of.
+# Statuses of nginx's own, for which an application makes the page.
 OWN = {
     "404": "location /own { root /nonexistent; }",
     "403": "location /own { deny all; }",
@@ -152,14 +152,14 @@ def test_error_page_to_an_application(nginx, pair, wire, status, location, page)
     line = wire(pair)
     for method, body in (("POST", "form"), ("GET", ""), ("HEAD", "")):
         request = get("/own/x?y", method, body)
-        # nginx ends a connection itself after a 500 of its own.
+        # nginx closes the connection after a 500 of its own.
         answer = line.ask(request, head_only=method == "HEAD", kept=status != "500")
         assert answer.get("X-App") == "1"
 
 
 @pytest.mark.parametrize("page", PAGE_TARGETS)
 def test_error_page_for_a_413(nginx, page):
-    """An application behind uwsgi_pass would wait for the body that nginx has refused."""
+    """By uwsgi_pass the application would wait for the body that nginx has refused."""
     app = nginx.app("app", SOURCE)
     nginx.start(
         f"wsgi_app {app}; client_max_body_size 1; error_page 413 {page};",
@@ -222,7 +222,7 @@ def test_redirects_and_pages_for_them(pair, wire, intercept):
 
 @pytest.mark.parametrize("intercept", ["", INTERCEPT], ids=["own", "intercepted"])
 def test_upload_whose_page_is_another_application(pair, wire, intercept):
-    """The body that has been read already is what the second application is given."""
+    """The second application gets the body that has already been read."""
     pair.start(
         server=f"""
         location / {{ APP; {intercept} error_page 409 = @named; client_body_buffer_size 1k; }}

@@ -31,7 +31,7 @@ SOURCE = (
 """
     + NEXT
 )
-# Everything but the time, which is on a line of its own.
+# Everything but the time, which has a log of its own.
 VARIABLES = """status body_bytes_sent bytes_sent request_length request_method request_uri uri args
 arg_s request_completion connection_requests pipe server_protocol content_type content_length
 http_x_mine cookie_a remote_user is_args query_string request_body sent_http_content_type
@@ -152,7 +152,7 @@ def test_a_body_that_is_too_large(nginx, pair, wire):
 
 
 def test_there_is_no_upstream(nginx):
-    """nginx's variables of an upstream are there in any nginx, and empty here."""
+    """The variables of an upstream exist, and are empty."""
     app = nginx.app("app", SOURCE)
     nginx.start(
         f"wsgi_app {app}; access_log data/up.log up;",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from nginx.wire import NEXT
 
-# Environ but for what belongs to one server, as lines.
+# Environ as lines, without what differs between the servers.
 SOURCE = (
     """
     KEYS = ("REQUEST_METHOD", "QUERY_STRING", "CONTENT_TYPE", "PATH_INFO",
@@ -15,7 +15,7 @@ SOURCE = (
 
     def answer(environ, start_response):
         names = sorted(name for name in environ if name in KEYS or name.startswith("HTTP_"))
-        # An empty parameter of the uwsgi protocol is what WSGI leaves out.
+        # WSGI omits what is an empty parameter of the uwsgi protocol.
         lines = [f"{n}={environ[n]}" for n in names if n != "CONTENT_TYPE" or environ[n]]
         start_response("200 OK", [("Content-Type", "text/plain")])
         return ["\\n".join(lines).encode("latin-1")]
@@ -77,7 +77,7 @@ TARGETS = {
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 def test_arguments_and_paths(pair, wire, target):
     pair.start("APP;")
-    # Where the target has a host, ours takes that (RFC 9112, 3.2.2) and uwsgi_pass the field's.
+    # If the target has a host, wsgi_app uses it (RFC 9112, 3.2.2), and uwsgi_pass the Host field.
     host = urlsplit(target).netloc if target.startswith("http") else "x"
     answer = wire(pair).ask(get(target=target, host=host))
     assert answer.status == 200
@@ -107,7 +107,7 @@ def test_versions(nginx, pair, version, connection):
     answers = []
     for port in (nginx.port, pair.port):
         nginx.port = port
-        # Where the connection is kept this one ends it; where it is not, nobody answers it.
+        # If the connection is kept, this request closes it; otherwise it has no answer.
         raw = nginx.raw(request + b"GET /next HTTP/1.0\r\n\r\n").split(b"\r\n")
         answers.append(sorted(line for line in raw if not line.startswith(b"Date:")))
     ours, theirs = answers
@@ -134,7 +134,7 @@ def test_headers_and_cookies(pair, wire):
         assert line.ask(get(headers)).status == 200, headers
 
 
-# Host, and names and values that nginx itself knows: what it answers is not the application's.
+# Host, and malformed lines, which nginx answers itself.
 @pytest.mark.parametrize(
     "lines",
     [
@@ -163,7 +163,7 @@ def test_hosts_and_malformed_lines(nginx, pair, wire, lines):
         connection.get("/next", close=True)
         answers.append(connection.response())
     ours, theirs = answers
-    # From 1.29.5 on uwsgi_pass has the host in lower case, which is the same host.
+    # From 1.29.5 on uwsgi_pass passes the host in lower case.
     assert (ours.status, ours.body.lower()) == (theirs.status, theirs.body.lower())
     assert ours.get("Connection") == theirs.get("Connection")
 
@@ -226,7 +226,7 @@ def test_headers_beyond_the_buffers(pair, wire, headers, target, status):
 
 
 def test_more_than_the_uwsgi_protocol_can_carry(nginx, pair):
-    """Its packet ends at 64k of parameters; there is no such end here."""
+    """Its packet holds 64k of parameters; wsgi_app has no such limit."""
     pair.start("APP;", http="large_client_header_buffers 8 64k;")
     with nginx.connect() as connection:
         connection.send(get(long(60_000, 4)))

@@ -7,9 +7,9 @@ from urllib.parse import quote
 import pytest
 from nginx.wire import NEXT
 
-# ?s=STATUS, a header for each ?h=NAME:VALUE, and a body of ?n blocks of ?b (0 bytes without).
-# ?many=100 adds so many headers of a kilobyte. There is a Content-Length but for ?as=iterator:
-# what a server of WSGI deduces is its own affair.
+# ?s=STATUS, a header for each ?h=NAME:VALUE, and a body of ?n blocks of ?b (default: empty).
+# ?many=100 adds so many headers of a kilobyte. Content-Length is set except for ?as=iterator,
+# because WSGI servers differ in what they deduce.
 SOURCE = (
     """
     from urllib.parse import parse_qsl
@@ -75,7 +75,7 @@ def test_content_types(pair, wire, directives):
 @pytest.mark.parametrize("directives", ABOUT_TYPES)
 @pytest.mark.parametrize("path", ["/", "/page.html", "/picture.png"])
 def test_no_content_type(pair, wire, directives, path):
-    """Neither `default_type` nor the name in the URI stands in for the application's."""
+    """Neither `default_type` nor the URI's extension replaces the application's."""
     pair.start(f"APP; {directives}")
     line = wire(pair)
     for body in ("", "text"):
@@ -171,7 +171,7 @@ def test_empty_bodies(pair, wire, count, status):
         request = get("Content-Type:text/plain", s=status, n=count, method=method)
         answer = line.ask(request, head_only=method == "HEAD")
         assert answer.get("Content-Length") == "0"
-        # Of an iterator that ends at once this module knows the length, and uwsgi_pass does not.
+        # wsgi_app knows the length of an iterator that ends at once; uwsgi_pass does not.
         assert compared(line, get(s=status, n=count, **{"as": "iterator"})) == b""
 
 
@@ -185,7 +185,7 @@ STATUSES = """200 OK,201 Created,202 Accepted,203 Other,205 Reset,206 Partial,20
 
 
 def test_statuses(pair, wire):
-    """The application's own words and body, whatever nginx itself does at such a status."""
+    """The application's reason phrase and body are sent, whichever the status."""
     pair.start("APP;")
     line = wire(pair)
     for status in STATUSES.replace("\n", "").split(","):
@@ -262,7 +262,7 @@ def test_bodies(pair, wire, kind, count):
 
 
 def compared(line, request: str) -> bytes:
-    """The body, which is the same in both; how each of the two frames it is its own affair."""
+    """The body, which is the same in both; its framing may differ."""
     line.connect()
     for connection in line.connections:
         connection.send(request)

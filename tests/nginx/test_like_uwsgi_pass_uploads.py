@@ -10,7 +10,7 @@ import pytest
 from nginx.wire import NEXT
 from rawhttp import wait_for
 
-# What it is given, in one line; each call is recorded, by the server's port.
+# Answers with one line about the body; each call is recorded under the server's port.
 SOURCE = (
     """
     import hashlib
@@ -158,7 +158,7 @@ def test_a_413_before_the_body_is_sent(nginx, pair, wire):
 @pytest.mark.parametrize("directive", ["lingering_close on;", "lingering_close always;"])
 @pytest.mark.parametrize("chunk", [0, 50_000])
 def test_a_client_that_goes_on_sending_reads_its_413(nginx, pair, wire, directive, chunk):
-    """Without lingering the connection would be reset, and the response lost."""
+    """Without lingering_close the connection would be reset, and the response lost."""
     nginx.allow_log("client intended to send too large")
     pair.start(f"APP; client_max_body_size 1000; {directive}")
     upload = post(b"x" * 200_000, chunk=chunk)
@@ -188,7 +188,7 @@ def test_expect_100_continue(pair, wire):
     ours, theirs = (connection.response() for connection in line.connections)
     assert ours.body == theirs.body
     line.next()
-    # HTTP/1.0 knows no such thing, and another expectation is ignored.
+    # HTTP/1.0 has no Expect, and other expectations are ignored.
     line.ask(head.replace("100-continue", "200-ok") + "body")
     line.ask(head.replace("1.1", "1.0") + "body", kept=False)
 

@@ -1,6 +1,6 @@
 """limit_rate, limit_req and limit_conn, and X-Accel-Limit-Rate, an application's limit_rate.
 
-How long a limited answer takes has a lower bound only: a slow machine takes longer.
+The duration of a limited answer is only checked for its lower bound: a slow machine takes longer.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def app(nginx):
 
 
 def test_rates(nginx, app):
-    # nginx's clock for this counts whole seconds, and lets a second's worth go at once: the last of
-    # four goes after three of its seconds, which are more than two of ours.
+    # nginx counts whole seconds here, and sends the bytes of one second at once: the last of four
+    # parts goes after three of its seconds, which are more than two of ours.
     paths = {
         "/limited": "",
         "/limited?length=1": "",
@@ -72,7 +72,7 @@ def test_rates(nginx, app):
 
 
 def test_the_application_s_rate_replaces_the_configured_one(nginx, app):
-    # At a byte a second these would take two days.
+    # At one byte per second these would take two days.
     nginx.start(
         f"limit_rate 1; {app}",
         server=f"location /after {{ limit_rate 1; limit_rate_after 1m; {app} }}\n",
@@ -126,7 +126,7 @@ def test_limit_req(nginx, app):
     client = nginx.client()
     statuses = [client.post("/x?who=a", content=b"form").status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
-    # The application has been asked for these three, and by error_page for the others.
+    # The application has served these three, and the others by error_page.
     assert nginx.recorded("called") == ["/x"] * 3 + ["/slower"] * 2
     assert client.get("/x?who=b").status_code == 200
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-# Answers with the words of what it was asked; ?status says with which status.
+# Answers with parts of the request; ?status is the status.
 SOURCE = """
     from urllib.parse import parse_qs
     from wsgiref.validate import validator
@@ -101,7 +101,7 @@ def test_nested_and_regular_and_exact(pair):
 
 
 def test_a_slash_is_added_where_the_location_ends_with_one(pair):
-    # As nginx does it where an upstream answers (auto_redirect).
+    # As nginx does for an upstream (auto_redirect).
     pair.start(server="location /shop/ { APP; }")
     answer = pair.get("/shop?x=1")
     assert answer.status_code == 301
@@ -170,7 +170,7 @@ def test_error_pages_by_an_application(nginx, pair):
         assert (answer.status_code, answer.text) == (status, words)
     assert pair.get("/outside").headers["location"] == "http://example.test/"
     assert pair.get("/away").status_code == 302
-    # Of what nginx has thrown away the application gets nothing.
+    # The application gets nothing of a body that nginx has discarded.
     answer = nginx.client().post("/large", content=body)
     assert (answer.status_code, answer.text) == (413, "GET /page - /large - 0")
 
@@ -221,5 +221,5 @@ def test_intercepted_errors_in_subrequests(nginx, pair):
     )
     assert pair.get("/page?s=404").text == "<instead>"
     assert pair.get("/page?s=200").text.startswith("<GET /part status=200 ")
-    # What answers in place of an intercepted error is what auth_request sees.
+    # auth_request sees the response that replaces an intercepted error.
     assert pair.get("/asked").text == "let in"

@@ -15,7 +15,7 @@ def test_the_query_ends_with_its_client(nginx):
     assert client.get("/?rows=100").text == "100 rows, 5050 in all\n"
     with nginx.connect() as connection:
         connection.get("/?rows=100000000000")
-        # It has begun: the only thread is busy.
+        # The query runs: the only thread is busy.
         (worker,) = nginx.workers()
         before = _cpu(worker)
         wait_for(lambda: _cpu(worker) > before + 10, what="the query to run")
@@ -24,7 +24,7 @@ def test_the_query_ends_with_its_client(nginx):
 
 
 def _cpu(pid: int) -> int:
-    """Its time on a processor, in hundredths of a second."""
+    """Its processor time, in hundredths of a second."""
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])

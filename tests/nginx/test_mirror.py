@@ -56,7 +56,7 @@ def test_the_copy_has_the_body(nginx, start, http2, size):
         response = client.post("/x?y=1", content=b"x" * size, headers={"X-Mine": "a"})
         assert (response.status_code, response.text) == (200, f"POST {size}")
         assert "x-copy" not in response.headers
-        # The method of a subrequest of nginx's is that of the request here (ngx_http_mirror).
+        # The mirror subrequest has the method of its request (ngx_http_mirror_module.c).
         line = f"POST /copy /x?y=1 {size} a {size}"
         assert nginx.wait_recorded("copies", count) == [line] * count
 

@@ -1,7 +1,7 @@
 """Conditional requests: nginx compares them with the application's own ETag and Last-Modified.
 
-For uwsgi_pass nginx leaves them to the application unless it caches; here they are nginx's, and the
-application may answer 304 itself as well.
+With uwsgi_pass nginx leaves them to the application unless it caches. With wsgi_app nginx compares
+them, and the application may also answer 304 itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def test_what_of_a_304_is_sent(nginx, start, http2):
         assert "content-type" not in headers
         assert "content-length" not in headers
         assert "transfer-encoding" not in headers
-        # The application's one thread is free again, and its iterable closed.
+        # The pool's only thread is free again, and the iterable is closed.
         nginx.wait_recorded("closed", count)
 
 
@@ -142,8 +142,8 @@ def test_other_statuses_are_left_alone(start, status):
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "If-Unmodified-Since"])
 def test_what_has_been_done_is_not_denied(start, method, name):
-    # The application has compared the condition with what there was before: what it answers with
-    # is the state afterwards, and a 412 would say that nothing has been done.
+    # The application has compared the condition with the state before; its answer has the state
+    # afterwards. A 412 would mean that nothing has been done.
     condition = {"If-Match": '"old"', "If-None-Match": '"new"', "If-Unmodified-Since": BEFORE}
     response = start().request(
         method,
@@ -190,7 +190,7 @@ def test_a_compressed_page(start):
     assert first.headers["etag"] == 'W/"a"'
     again = client.get("/", **target, headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    # The comparison of If-Match is strong, so the weakened one does not do.
+    # If-Match compares strongly, so the weakened validator does not match.
     strong = client.get("/", **target, headers={"If-Match": first.headers["etag"]})
     assert strong.status_code == 412
 

@@ -1,4 +1,4 @@
-"""post_action: nginx hands the same request to another location once its client is gone."""
+"""post_action: nginx passes the same request to another location after its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def http2(request):
 
 @pytest.fixture
 def logged(nginx, http2):
-    """Starts nginx; gives back what asks for the access log's lines of the first request."""
+    """Starts nginx; returns a function that returns the access log's lines of the first request."""
     app = nginx.app("app", SOURCE)
     nginx.start(
         f"wsgi_app {app}; post_action /after;",
@@ -44,7 +44,7 @@ def logged(nginx, http2):
     )
 
     def lines() -> list[str]:
-        # What the threads have said before is dealt with before this request's answer.
+        # Earlier events of the threads are handled before this request is answered.
         assert nginx.client(tls=http2, http2=http2).get("/probe").text == "here"
         path = nginx.root / "logs" / "after.log"
         return path.read_text().splitlines() if path.exists() else []
@@ -53,7 +53,7 @@ def logged(nginx, http2):
 
 
 def leave(nginx, http2: bool) -> None:
-    """A client that asks, and is gone when the application has begun."""
+    """A client that leaves once the application runs."""
     if http2:
         with Http2(nginx.port) as client:
             stream = client.request("/")
@@ -71,11 +71,11 @@ def test_after_a_client_that_leaves(nginx, logged, http2):
     leave(nginx, http2)
     nginx.wait_recorded("after-called")
     nginx.open_gate("first-gate")
-    # It was told at once, and its answer does not end what came after it.
+    # The application was told at once; its late answer does not end the post_action.
     assert nginx.wait_recorded("first-left") == ["disconnected=True"]
     assert logged() == []
     nginx.open_gate("after-gate")
-    # It has no client, so that none is missed.
+    # A post_action has no client that could leave.
     assert nginx.wait_recorded("after-left") == ["disconnected=False"]
     wait_for(logged, what="the request in the access log")
     assert len(logged()) == 1

@@ -1,4 +1,4 @@
-"""worker_priority: above the usual one it is for the event loop, not for the applications."""
+"""worker_priority: a raised priority is for the event loop, not for the applications."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def expect(nginx, priority: int, pythons: int, location: str = "") -> None:
     app = nginx.app("app", SOURCE)
     nginx.start(f"wsgi_app {app}; {location}", main=f"worker_priority {priority};")
     assert nginx.client().get("/").text == " ".join([str(pythons)] * 3)
-    # The process's own number is its first thread's: the event loop.
+    # The process's id is that of its first thread, the event loop.
     assert os.getpriority(os.PRIO_PROCESS, nginx.workers()[0]) == priority
 
 
@@ -46,5 +46,5 @@ def test_a_lower_priority_is_everybodys(nginx):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask for a higher priority")
 def test_inline_the_application_is_the_event_loop(nginx):
-    """What it starts comes of the event loop's thread, and has its priority."""
+    """Its children are started by the event loop's thread, and inherit its priority."""
     expect(nginx, -5, -5, "wsgi_thread_pool inline;")

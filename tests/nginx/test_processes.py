@@ -1,4 +1,4 @@
-"""Which processes run Python: workers, the single process, and no other."""
+"""Which processes run Python: workers and the single process, no others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOURCE = """
 
 @pytest.fixture
 def app(nginx):
-    """The path of an application that says which processes import it, and which one answers."""
+    """The path of an application that records which processes import it, and says which answers."""
     return nginx.app("app", SOURCE.format(folder=str(nginx.data)))
 
 
@@ -91,7 +91,7 @@ def test_a_single_process(nginx, app, way):
 @pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 @pytest.mark.parametrize("way", ["quit", "stop"])
 def test_a_single_process_and_a_stuck_request(nginx, gate, way):
-    # ngx_single_process_cycle() leaves at once whatever runs: nginx's own requests are cut as well.
+    # ngx_single_process_cycle() exits at once; nginx's own requests are cut as well.
     held = gate()
     nginx.start(
         f"wsgi_app {held.app};", main="master_process off;", http="python_drain_timeout 1s;"
@@ -111,8 +111,8 @@ def test_the_master_is_as_it_was_after_a_reload(nginx, app):
         assert nginx.client().get("/").status_code == 200
         assert threads(nginx.master) == 1
         wait_for(lambda: nginx.workers(leaving=True) == nginx.workers(), what="one worker")
-        # The first reload is the measure: by then nginx has opened what it keeps. It may still have
-        # the socket of the worker that has just ended; one left by each reload would be more.
+        # Measured after the first reload, when nginx has opened what it keeps. It may still have
+        # the socket of the worker that has just ended; a leak at each reload would be more.
         files = files or descriptors(nginx.master)
         wait_for(lambda files=files: descriptors(nginx.master) <= files, what="the same files")
     assert nginx.master not in imported(nginx)
@@ -124,9 +124,9 @@ def descriptors(pid: int) -> int:
 
 @pytest.fixture
 def daemon(nginx):
-    """`daemon(location, …)` starts nginx as a daemon: only such a one takes USR2; its pid.
+    """`daemon(location, …)` starts nginx as a daemon, which USR2 requires; returns its pid.
 
-    Whichever masters are there at the end are told to quit, and must be gone.
+    At the end all masters are told to quit, and must exit.
     """
     masters: set[int] = set()
 
@@ -150,7 +150,7 @@ def daemon(nginx):
 
 
 def master(nginx) -> int:
-    """What the pid file says; 0 where it says nothing."""
+    """The pid in the pid file; 0 if there is none."""
     path = nginx.root / "logs" / "nginx.pid"
     text = path.read_text().strip() if path.exists() else ""
     return int(text) if text else 0
@@ -167,7 +167,7 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 @pytest.mark.unsanitized("a new binary has lost its options")
 def test_the_binary_is_upgraded_while_requests_run(nginx, daemon, gate, background):
-    """USR2: a second master from the same configuration; QUIT to the first one."""
+    """USR2 starts a second master with the same configuration; QUIT ends the first one."""
     held = gate()
     first = daemon(f"wsgi_app {held.app};")
     old_worker = nginx.workers()[0]

@@ -135,7 +135,7 @@ def test_gzip_and_ranges(pair):
     packed = pair.get("/")
     assert packed.headers["content-encoding"] == "gzip"
     assert "accept-ranges" not in packed.headers
-    # What is compressed has no known length, and so no ranges.
+    # A compressed response has no known length, and so no ranges.
     assert pair.get("/", headers={"Range": "bytes=6-11"}).content == BODY
 
 

@@ -1,4 +1,4 @@
-"""nginx -s reload: no request fails, the new code serves, the old workers go."""
+"""nginx -s reload: no request fails, the new code serves, the old workers exit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BLOCKS = "".join(f"{index:05d}\n" for index in range(50))
 
 
 class Load:
-    """Clients that ask without a pause until they are told to stop; they keep what went wrong."""
+    """Clients that send requests without a pause until they are stopped, and collect failures."""
 
     def __init__(self, nginx) -> None:
         self.nginx = nginx
@@ -50,7 +50,7 @@ class Load:
         self._threads: list[threading.Thread] = []
 
     def start(self, once) -> None:
-        """A client: `once(client)` is one request with its checks, over and over."""
+        """Starts a client that calls `once(client)`, one request with its checks, over and over."""
 
         def run() -> None:
             with httpx.Client(base_url=self.nginx.url(""), timeout=60, trust_env=False) as client:
@@ -101,7 +101,7 @@ def upload(client) -> None:
 
 
 def stream(client) -> None:
-    """A response that takes a second: many begin before a reload and end after it."""
+    """A response that takes a second, so that many begin before a reload and end after it."""
     answer = client.get("/blocks", headers={"Connection": "close"})
     assert (answer.status_code, answer.text) == (200, BLOCKS)
 
@@ -167,7 +167,7 @@ def test_a_wrong_configuration_keeps_the_old_workers(nginx, gate):
     nginx.start(f"wsgi_app {held.app};")
     workers = nginx.workers()
     nginx.write_config(f"wsgi_app {held.app}; wsgi_thread_pool nowhere;")
-    # The master reads the file, refuses it, and goes on.
+    # The master reads the file and refuses it.
     os.kill(nginx.master, signal.SIGHUP)
     nginx.wait_log("nowhere")
     assert nginx.workers() == workers
@@ -203,7 +203,7 @@ def test_requests_wait_for_an_import_that_takes_long(nginx, background):
 
 
 def test_two_reloads_at_once(nginx, gate):
-    """The second comes while the first one's workers import."""
+    """Each comes while the workers of the one before import."""
     app = nginx.app("app", SLOW_IMPORT.format(wait="time.sleep(1)", version="v"))
     nginx.start(f"wsgi_app {app};")
     first = nginx.workers()

@@ -1,8 +1,8 @@
-"""Files that nginx sends from while its filters hold copies of the buffers: each body is its own.
+"""Files that nginx sends while its filters hold copies of the buffers: none is closed early.
 
-Clients ask for bodies of many lengths, and read nothing at first; for some of the lengths nginx has
-the last of a body in its hands, while the file that it names seems to be done. Meanwhile other
-requests open files. PYWSGI_ROUNDS=5 makes more than 10,000 responses of it, all tests together.
+Clients ask for bodies of many lengths and read nothing at first. For some lengths nginx still holds
+the end of a body when the file of the buffer seems to be sent. Meanwhile other requests open files:
+no body may contain their content. PYWSGI_ROUNDS=5 makes more than 10,000 responses in all.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ SIZES = range(20_000, 400_000, 8_000)
 
 
 def start(nginx, listen: str) -> int:
-    """An nginx whose sockets hold little; returns the port of plain HTTP/1.1."""
+    """Starts nginx with small socket buffers; returns the port of plain HTTP/1.1."""
     path = nginx.app("files", SOURCE)
     (nginx.data / "secret").write_text("SECRET" * 100_000)
     port = free_port()
@@ -85,7 +85,7 @@ def start(nginx, listen: str) -> int:
 
 
 def open_others(port: int) -> None:
-    """As many files are opened as there are bodies that wait."""
+    """Opens as many files as there are bodies that wait."""
     with socket.create_connection(("127.0.0.1", port), 60) as sock:
         for _ in range(len(SIZES) + 8):
             sock.sendall(b"GET /plain?open HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -117,7 +117,7 @@ def test_each_body_is_its_own(nginx, way):
         open_others(port)
         for size, client in clients:
             with client:
-                # A window of less than a segment would open by a timer of the kernel's alone.
+                # A window of less than a segment would only open by a timer of the kernel.
                 client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
                 answer = client.response()
                 assert answer.complete

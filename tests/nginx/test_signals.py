@@ -1,4 +1,4 @@
-"""Signals in a worker: nginx has its own, and applications have the rest."""
+"""Signals in a worker: nginx keeps its own, and applications may use the rest."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_faulthandler_after_a_stack_overflow(nginx):
         nginx,
         """
 if environ["QUERY_STRING"]:
-    # A function of C's that calls itself for each bracket: Python 3.14 guards its own calls.
+    # A C function that recurses for each bracket, because Python 3.14 guards its own calls.
     ctypes.CDLL(None).regcomp(ctypes.create_string_buffer(256), b"(" * 10**6, 1)
 return "alive"
 """,
@@ -161,7 +161,7 @@ signal.signal(signal.SIGPROF, lambda number, frame: TICKS.append(number))
 
 
 def test_a_wakeup_descriptor_is_one_of_python_s(nginx):
-    """The C handler writes to it: on a thread that has Python's descriptors."""
+    """Python's C handler writes to it, on a thread that shares Python's descriptors."""
     path = application(
         nginx,
         """
@@ -206,14 +206,14 @@ faulthandler.register(signal.SIGUSR2)
         "faulthandler.register(SIGUSR2)",
     ):
         assert "[warn]" in nginx.wait_log(f"{call} is ignored"), call
-    # They are still nginx's.
+    # They still have nginx's handlers.
     worker = nginx.workers()[0]
     os.kill(worker, signal.SIGQUIT)
     wait_for(lambda: nginx.workers() not in ([], [worker]), what="another worker")
 
 
 def test_children_are_waited_for_in_peace(nginx):
-    """SIGCHLD of an application's children interrupts nothing of nginx's."""
+    """SIGCHLD of an application's children does not disturb nginx."""
     path = application(
         nginx,
         """

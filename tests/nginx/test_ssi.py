@@ -82,7 +82,7 @@ def test_a_large_fragment_before_a_small_one(page):
 
 
 def test_large_fragments_that_wait_for_the_one_before(nginx):
-    # nginx keeps what they have sent until it is their turn, buffer by buffer.
+    # nginx keeps their output until it is their turn, buffer by buffer.
     app = nginx.app(
         "part",
         """
@@ -199,7 +199,7 @@ def test_a_fragment_that_breaks_off(nginx):
     connection.get(
         "/page?text=a" + include("/broken").replace(" ", "%20").replace("#", "%23") + "b"
     )
-    # Nobody may take that for a whole page.
+    # No client may take that for a whole page.
     assert not connection.response().complete
     assert nginx.client().get("/page?text=whole").text == "whole"
 

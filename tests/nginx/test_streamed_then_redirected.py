@@ -1,4 +1,4 @@
-"""A body that one location has read as it arrived, and a redirect to another after that."""
+"""A request body that one location has streamed, and a redirect to another location after that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOURCE = """
         return [b"read ", body]
 """
 
-# Sent at once: some of the body, or all of it.
+# What is sent with the head: some of the body, or all of it.
 PARTS = [b"01234", b"0123456789"]
 
 
@@ -85,14 +85,14 @@ def test_a_rest_is_never_taken_for_the_body(nginx, ask, sent, buffering, framing
 
 @pytest.mark.parametrize("sent", PARTS)
 def test_nor_by_a_third_location(nginx, ask, sent):
-    # The second one cannot read it either, and its own error page is the third.
+    # The second location cannot read it either, and its error page is the third.
     assert ask("@refuse", sent).status == 500
     nginx.wait_log("OSError: the request body was read as it arrived, for another location")
     assert len(nginx.log_lines("OSError: the request body was read")) == 2
 
 
 def test_an_include_while_the_body_arrives(nginx):
-    """A subrequest has its main request's body: here, whatever of it has come just now."""
+    """A subrequest shares its main request's body, of which only a part has arrived."""
     source = """
         from testkit import gate
 

@@ -1,4 +1,4 @@
-"""A worker that the system gives no threads (RLIMIT_NPROC; a cgroup's `pids.max` is the same)."""
+"""A worker that may start no threads (RLIMIT_NPROC; a cgroup's `pids.max` has the same effect)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def as_somebody(nginx: Nginx) -> None:
 
 
 def test_python_s_main_thread(nginx):
-    """Requests are answered at once, static files are served, and it is tried again."""
+    """Requests are answered 500 at once, static files are served, and the start is tried again."""
     as_somebody(nginx)
     nginx.allow_log(r"\[alert\].*Python's main thread cannot be started")
     nginx.page("files/a.txt", "static")
@@ -83,7 +83,7 @@ def test_a_worker_without_python_ends(nginx):
 
 @pytest.mark.threads("inline there is no pool")
 def test_a_further_thread_of_a_pool(nginx):
-    """The requests share the threads that there are, and it is said once."""
+    """The requests share the existing threads, and that is logged once."""
     as_somebody(nginx)
     nginx.allow_log(r"\[alert\].*a thread of python_thread_pool \"default\" cannot be started")
     nginx.start(f"wsgi_app {nginx.app('app', SOURCE)};")

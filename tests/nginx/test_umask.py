@@ -1,4 +1,4 @@
-"""What an application creates has the mode that its user expects, whatever nginx's own umask."""
+"""Files that an application creates have the expected mode, whatever nginx's umask is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same bytes to an application by `wsgi_app` and by `uwsgi_pass`, on connections that go on."""
+"""The same bytes to an application by `wsgi_app` and by `uwsgi_pass`, on kept connections."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Wire:
     ) -> Response:
         """Our response, which must be the other's as well.
 
-        kept: what must become of both connections; None where it is enough that it is the same.
-        Where they are kept, the next request on them is answered too: nothing was left of this one.
+        kept: whether both connections must be kept; None: either, but both alike.
+        If they are kept, another request checks that nothing of this one is left on them.
         """
         self.send(request)
         ours, theirs = (connection.response(head_only=head_only) for connection in self.connections)
@@ -57,14 +57,14 @@ class Wire:
             connection.send(request)
 
     def next(self) -> None:
-        """A request that shows that both connections are in order."""
+        """Checks with a request that both connections are in order."""
         for connection in self.connections:
             connection.get("/next")
             response = connection.response()
             assert (response.status, response.body) == (200, b"next"), response
 
     def closed(self, request: str | bytes) -> None:
-        """A request that both connections are closed for, without a response."""
+        """Sends a request for which both connections must be closed without a response."""
         self.send(request)
         for connection in self.connections:
             assert connection.rest() == b""
@@ -82,7 +82,7 @@ class Wire:
             ]
 
     def _visible(self, response: Response) -> tuple:
-        """What must be the same: not the time, and not the order in which the headers stand."""
+        """What must be the same: all but the time and the order of the headers."""
         headers = sorted(
             (name, value.replace(str(self.ports[0]), "PORT").replace(str(self.ports[1]), "PORT"))
             for name, value in response.headers

@@ -14,7 +14,7 @@ MEBIBYTE = 1 << 20
 
 
 def quick(nginx) -> None:
-    """A request that is served while all of those clients are there."""
+    """Checks that a request is served while all these clients are connected."""
     with nginx.connect() as connection:
         connection.get("/hello", close=True)
         assert connection.response().body == b"hello"
@@ -40,10 +40,10 @@ def test_quick_get_while_16_clients_do_not_read_20_mb(nginx, serve):
     for client in clients:
         client.get("/large")
     for client in clients:
-        # One that is surely being answered.
+        # One whose answer has begun.
         assert client.sock.recv(1, socket.MSG_PEEK)
     quick(nginx)
-    # No thread is held: every response has been made, and none has been read.
+    # No thread is held: all responses have been made, and none has been read.
     nginx.wait_recorded("large", CLIENTS)
     quick(nginx)
     assert len(clients[0].response().body) == 305 * 65536
@@ -63,7 +63,7 @@ def test_quick_get_while_16_idle_tcp_connections(nginx, serve):
 
 @pytest.mark.parametrize("limit", ["wsgi_buffering off;", "wsgi_max_temp_file_size 512k;"])
 def test_mb_generated_ahead_of_a_client_that_reads_nothing(nginx, serve, limit):
-    """No more than it may be: by default that is 1 GB in a file, which frees the thread."""
+    """Limited here; by default it may be 1 GB in a file, which frees the thread."""
     serve(limit, listen="sndbuf=1m")
     client = nginx.connect()
     client.get("/ahead")
@@ -76,7 +76,7 @@ def test_mb_generated_ahead_of_a_client_that_reads_nothing(nginx, serve, limit):
     assert len(client.response().body) == 3052 * 65536
 
 
-# Of every kind of answer and fault, on one worker; those that need their client's doing aside.
+# Every probe on one worker, except those that depend on what their client does.
 WITHOUT = {"endless", "client_gone", "ahead", "first_line", "reads_late", "aborted"}
 MALFORMED = [
     "GARBAGE\r\n\r\n",

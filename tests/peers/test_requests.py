@@ -32,7 +32,7 @@ def environ(nginx, headers: str | bytes = "", target: str = "/seen") -> dict[str
 
 
 def post(nginx, query: str, headers: bytes, body: bytes) -> tuple[list[list[str]], dict]:
-    """What the application reads of an upload, and its environ; the connection stays good."""
+    """What the application reads of an upload, and its environ; the connection stays usable."""
     with nginx.connect() as connection:
         for _ in range(2):
             connection.send(
@@ -75,7 +75,7 @@ def test_wsgi_input_terminated(nginx, serve, location):
 
 @pytest.mark.parametrize("trailers", [b"", b"X-Sum: 1\r\nX-Second: 2\r\n"])
 def test_chunked_request_body(nginx, serve, trailers):
-    """Readable, with or without trailer fields, under a length that frameworks ask for."""
+    """Readable, with or without trailers, and with the length that frameworks need."""
     serve()
     head = b"Transfer-Encoding: chunked\r\n"
     read, seen = post(nginx, "read", head, CHUNKED + trailers + b"\r\n")
@@ -89,7 +89,7 @@ def test_chunked_request_body_with_trailer_fields(nginx, serve, location):
     head = b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n"
     read, seen = post(nginx, "readlines", head, CHUNKED + b"X-Sum: 1\r\n\r\n")
     assert read == [LINES]
-    # What comes behind the body is none of the headers that came before it.
+    # Trailers are not added to the headers.
     assert "HTTP_X_SUM" not in seen
 
 
@@ -131,7 +131,7 @@ def test_expect_100_continue_answered_on_first_read(nginx, serve):
     assert connection.response().status == 100
     connection.send("body")
     assert connection.response().body == b"body"
-    # Who never reads asks for no body.
+    # An application that does not read does not cause a 100.
     connection.send(f"POST /hello HTTP/1.1\r\n{head}")
     assert connection.response().status == 200
 
@@ -148,7 +148,7 @@ def test_expect_100_continue_answered_on_first_read(nginx, serve):
     ids=["length", "chunked", "in a chunk"],
 )
 def test_client_aborts_upload(nginx, serve, upload, how):
-    """The application sees an error where it is reading, and is never called where it is not."""
+    """The application gets an error if it is reading, and is not called if it has not begun."""
     serve(
         STREAMED,
         server=f"location /aborted/at/ {{ wsgi_app {nginx.apps / 'probes.py'}; }}",
@@ -178,7 +178,7 @@ def test_path_info_decoded_as_latin_1(nginx, serve):
 
 
 def test_encoded_slash_in_path(nginx, serve):
-    """Decoded, and never a 404; who must tell it from a slash has the URI as it was sent."""
+    """Decoded, not a 404; an application that must tell it from a slash has the raw URI."""
     serve()
     seen = environ(nginx, target="/seen/at/a%2Fb")
     assert seen["PATH_INFO"] == "/seen/at/a/b"
@@ -191,7 +191,7 @@ def test_encoded_slash_in_path(nginx, serve):
     ids=["normalized", "raw"],
 )
 def test_double_slash_and_dot_segments_in_path_info(nginx, serve, location, path):
-    """Either answer of the table, as the location says."""
+    """Both answers of the table, as configured."""
     serve(location)
     assert environ(nginx, target="/seen/at/a/../b//c")["PATH_INFO"] == path
 

@@ -10,7 +10,7 @@ from harness import NGINX_VERSION
 
 
 def refused(nginx, probe, name: str) -> None:
-    """A clean 500, a reason in the log, and a worker that goes on."""
+    """Checks for a clean 500, a reason in the log, and a worker that survives."""
     response = probe(name)
     assert response.status == 500
     assert response.complete
@@ -47,7 +47,7 @@ def test_write_callable(nginx, serve):
     connection = nginx.connect()
     connection.get("/write")
     assert connection.head().status == 200
-    # It is there while the application waits: nothing was held back.
+    # It has arrived while the application waits: nothing is held back.
     assert connection.chunk() == b"one "
     nginx.open_gate("write")
     assert b"".join(connection.chunks()) == b"two three"
@@ -120,7 +120,7 @@ def test_app_learns_of_disconnect_before_it_writes(nginx, serve, how):
     connection.get("/client_gone")
     nginx.wait_recorded("client_gone")
     getattr(connection, how)()
-    # By a callback while the application runs, and whenever it looks.
+    # By a callback while the application runs, and by polling.
     assert sorted(nginx.wait_recorded("client_gone", 3)) == ["called", "entered", "seen"]
 
 
@@ -170,7 +170,7 @@ def test_non_latin_1_header_value_rejected(nginx, probe):
 def test_hop_by_hop_headers_of_the_application(nginx, probe):
     response = probe("hop_by_hop")
     assert response.all("Keep-Alive") == []
-    # One coding, which is nginx's own, and a body that fits it.
+    # One transfer coding, nginx's own, and a matching body.
     assert response.all("Transfer-Encoding") == ["chunked"]
     assert (response.body, response.complete) == (b"onetwo", True)
     assert nginx.raw(b"GET /hop_by_hop HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nonetwo")
@@ -181,7 +181,7 @@ def test_multiple_set_cookie_kept(probe):
 
 
 def assert_nothing_is_left(connection) -> None:
-    """Of a response before: it would stand before the next one."""
+    """Checks that nothing of a response is left: it would precede the next one."""
     connection.get("/hello", close=True)
     assert connection.response().body == b"hello"
     assert connection.rest() == b""
@@ -232,7 +232,7 @@ def test_unknown_length_is_chunked(nginx, serve):
 
 
 def test_file_wrapper(nginx, probe):
-    # From where the file stands, with the length that is left, and as a file: ranges of it too.
+    # From its current offset, with the remaining length, and with ranges.
     response = probe("file_wrapper")
     assert (response.body, response.get("Content-Length")) == (b"456789", "6")
     ranged = nginx.client().get("/file_wrapper", headers={"Range": "bytes=1-2"})
@@ -242,7 +242,7 @@ def test_file_wrapper(nginx, probe):
 
 
 def test_early_hints(nginx, serve):
-    """103 at once where this nginx can send it, and no key in environ where it cannot."""
+    """103 at once if this nginx can send it; otherwise the key is not in environ."""
     serve()
     connection = nginx.connect()
     connection.get("/early_hints")

@@ -9,8 +9,8 @@ import pytest
 def serve(nginx):
     """Starts nginx with one application, made of this source, in `location /`.
 
-    `location` is further text there; all else is what `Nginx.start` takes. The file is `app.py`:
-    that is what log lines about the application name.
+    location: further text there. Other arguments are those of `Nginx.start`. The file is `app.py`,
+    which log lines about the application name.
     """
 
     def start(source: str, location: str = "", **options):
@@ -48,9 +48,8 @@ def returns(serve):
 
 @pytest.fixture
 def fails(nginx, serve, fetch):
-    """`fails("return None")`: an application of that body is a 500, and harms no later request.
-
-    Returns the response.
+    """`fails("return None")`: an application of that body is answered 500, and the next request is
+    served. Returns the response.
     """
 
     def check(body: str):
@@ -79,7 +78,7 @@ def fails(nginx, serve, fetch):
 
 @pytest.fixture
 def fetch(nginx):
-    """One raw request on a connection of its own; returns the response as it was on the wire."""
+    """Sends one raw request on its own connection; returns the response as it was on the wire."""
 
     def ask(request: bytes | str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", *, head_only: bool = False):
         with nginx.connect() as connection:

@@ -74,7 +74,7 @@ def deleted_files(pid: int) -> list[int]:
 
 
 def settled_progress(client) -> int:
-    """How far the iterator has been advanced once it stands still."""
+    """How far the iterator has been advanced when it is advanced no further."""
     return wait_still(lambda: int(client.get("/progress").text))
 
 
@@ -120,7 +120,7 @@ def test_once_a_second_arrives_once_a_second(nginx, serve, buffering):
         for block in response.iter_raw():
             arrivals.append((time.monotonic(), block))
     assert [block for _, block in arrivals] == [b"data: %d\n\n" % n for n in range(4)]
-    # Each one second after the one before: not sooner, and not kept until a later one.
+    # Each arrives one second after the one before: it is not held back for a later one.
     times = [moment for moment, _ in arrivals]
     for before, after in pairwise(times):
         assert 0.5 < after - before < 1.9, times
@@ -159,7 +159,7 @@ def test_a_client_that_does_not_read_holds_no_thread(nginx, serve):
     with nginx.connect() as slow:
         slow.get("/big")
         assert slow.head().status == 200
-        # All of it has been generated, and the only thread is free again.
+        # The iteration has ended, and the only thread is free again.
         assert nginx.wait_recorded("closed") == ["-"]
         assert nginx.client().get("/quick").text == "quick"
         assert read_chunks(slow) == big_digest()
@@ -252,7 +252,7 @@ def test_beyond_the_limit_the_iterator_is_not_advanced(nginx, serve, location):
     with nginx.connect(receive=65536) as slow:
         slow.get("/big")
         assert slow.head().status == 200
-        # Sockets' own buffers take some megabytes; the 20 MB must not all have been made.
+        # The sockets' buffers hold some megabytes, but not the whole 20 MB.
         assert settled_progress(client) < 12_000_000
         assert not nginx.recorded("generated")
         assert client.get("/quick").text == "quick"
@@ -353,13 +353,13 @@ def test_a_long_response_keeps_no_old_file_open(nginx):
     [worker] = nginx.workers()
     received, most = 0, 0
     with nginx.client().stream("GET", "/") as response:
-        # As long as nobody reads, the application can only go on into a file.
+        # As long as the client does not read, the rest goes into a file.
         wait_for(lambda: deleted_files(worker), what="the first file")
         for block in response.iter_raw(1 << 20):
             received += len(block)
             most = max(most, len(deleted_files(worker)))
     assert received == 8 * (16 << 20)
-    # One that is written, and one that the client does not have all of yet.
+    # One that is being written, and one that the client has not read to its end.
     assert 1 <= most <= 2
 
 
@@ -381,7 +381,7 @@ NOT_SENT = """
 
 @pytest.mark.parametrize("path", ["/moved", "/intercepted"])
 def test_a_body_that_another_page_takes_the_place_of(serve, nginx, path):
-    # nginx is still busy with it when the thread has long gone to rest.
+    # nginx still sends the page when the thread is idle again.
     nginx.page("page.html", "page" * 512)
     serve(
         NOT_SENT,

@@ -68,7 +68,7 @@ def test_cancel_interrupts_the_thread(abort, nginx):
         connection.get("/?loop")
         nginx.wait_recorded("entered")
     assert nginx.wait_recorded("raised") == ["pywsgi.ClientDisconnected"]
-    # The thread is good for the next one, and nothing is said at error.
+    # The thread serves the next request, and nothing is logged at error.
     assert len(client.get("/").content) == 10000
     line = nginx.wait_log("ClientDisconnected")
     assert "[info]" in line
@@ -77,19 +77,19 @@ def test_cancel_interrupts_the_thread(abort, nginx):
 
 
 def test_an_interrupt_hits_its_own_request_alone(abort, nginx):
-    """Clients that leave at the moment at which their request ends."""
+    """Clients that leave at the moment their request ends."""
     client = abort("cancel", http="python_thread_pool default threads=1;")
     for _ in range(300):
         with nginx.connect() as connection:
-            # It may be gone before nginx has read its request, while it runs, or afterwards.
+            # It may leave before nginx has read its request, while it runs, or afterwards.
             connection.get("/?wait")
         assert len(client.get("/").content) == 10000
     assert "[error]" not in nginx.error_log()
 
 
 def test_an_interrupt_that_comes_too_late_is_taken_back(nginx):
-    """Once the client has the first block, no bytecode of the request is left to be interrupted:
-    the iterators are C's, and the last of them waits until the interrupt has been set.
+    """After the first block no bytecode runs that could be interrupted: the iterators are
+    written in C, and the last of them waits until the interrupt has been set.
     """
     app = nginx.app(
         "late",

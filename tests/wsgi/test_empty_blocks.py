@@ -1,4 +1,4 @@
-"""An application for whose response nobody waits any more, and that says nothing meanwhile."""
+"""Iterations that yield only empty blocks end when nobody waits for their response any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""environ: PEP 3333, "environ Variables", and what users of the other servers rely on."""
+"""environ: PEP 3333, "environ Variables", and what users of other servers rely on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOW = """
 
 
 class Environ(dict):
-    """What the application saw: values by key; `types` holds the name of each value's type."""
+    """The environ that the application saw; `types` holds the name of each value's type."""
 
     def __init__(self, body: bytes) -> None:
         seen = json.loads(body)
@@ -35,7 +35,7 @@ class Environ(dict):
 
 @pytest.fixture
 def show(nginx):
-    """Starts nginx with the application that shows its environ; further options as `start`'s."""
+    """Starts nginx with an application that shows its environ; options are those of `start`."""
 
     def start(location: str = "", **options):
         path = nginx.app("show", SHOW)
@@ -124,7 +124,7 @@ def test_path_and_query(nginx, show, target, path, query):
 
 @pytest.mark.parametrize("host", ["Host: example.org\r\n", "Host: other.example:82\r\n", ""])
 def test_absolute_form(nginx, show, host):
-    # RFC 9112, 3.2.2: the target's host, whatever the field says.
+    # RFC 9112, 3.2.2: the host of the target replaces that of the Host field.
     show(server="server_name example.org;")
     environ = ask(nginx, f"GET http://Example.org:81/x?y HTTP/1.0\r\n{host}\r\n")
     assert environ["PATH_INFO"] == "/x"
@@ -195,7 +195,7 @@ def test_as_many_repeated_headers_as_fit_are_joined(nginx, show):
         "an underscore": lambda number: ["a-b", "a_b"][number % 2],
     }
     for what, name in names.items():
-        count = 900  # nginx takes no more than 1000, since 1.29.8 and where that was taken over.
+        count = 900  # nginx accepts no more than 1000, from 1.29.8 on and where that is backported.
         fields = [(name(number), str(number)) for number in range(count)]
         lines = "".join(f"{name}:{value}\r\n" for name, value in fields)
         environ = ask(nginx, f"GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n")
@@ -268,7 +268,7 @@ def test_http_1_0_without_a_host(nginx, show):
 
 def test_http_0_9(nginx, show):
     show()
-    # Such a response has no head.
+    # A response of HTTP/0.9 has no head.
     environ = Environ(nginx.raw(b"GET /older\r\n"))
     assert environ["SERVER_PROTOCOL"] == "HTTP/0.9"
     assert environ["PATH_INFO"] == "/older"

@@ -12,7 +12,7 @@ REQUEST = 'request: "GET /where?x=1 HTTP/1.1"'
 
 @pytest.fixture
 def say(nginx, serve):
-    """Runs these statements in a request for /where?x=1, and returns the response."""
+    """Runs these statements in a request for /where?x=1 and returns the response."""
 
     def run(statements: str, **options):
         indented = "\n".join("                " + line for line in statements.strip().splitlines())
@@ -294,7 +294,7 @@ def test_a_client_that_goes_away_is_no_error(nginx, serve):
             assert connection.head().status == 200
             assert connection.chunk()
         nginx.wait_recorded("closed", count)
-    # All lines have been written.
+    # After nginx's end all lines have been written.
     nginx.quit()
     assert not nginx.log_lines("[error]")
     assert not nginx.log_lines("Traceback")
@@ -323,7 +323,7 @@ faulthandler.enable()
 
 @pytest.mark.threads("wsgi_request_buffering off needs a thread that waits for the body")
 def test_an_error_of_the_application_after_its_client_has_gone_is_an_error(nginx, serve):
-    """Only the OSError of the read itself is the client's doing."""
+    """Only an OSError of wsgi.input itself is due to the client."""
     source = """\
     from testkit import record
 

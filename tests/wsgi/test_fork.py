@@ -1,4 +1,4 @@
-"""A child that an application forks and that does not exit by itself."""
+"""os.fork in an application: a child that does not exit by itself is ended."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def application(environ, start_response):
     "end", ["return [b'x']", "sys.exit(0)", "raise ValueError('in the child')"]
 )
 def test_a_forked_child_that_leaves_the_application_ends(serve, fetch, end):
-    # It has one thread and no event loop; it would keep the listening socket and the client's
-    # connection, and its parent waiting, for ever.
+    # It has one thread and no event loop. It would keep the listening socket and the client's
+    # connection open, and its parent waiting, for ever.
     serve(FORK.format(end=end))
     assert fetch().body == b"the child has ended"
 

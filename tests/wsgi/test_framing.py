@@ -22,7 +22,7 @@ def test_fewer_bytes_than_content_length_is_never_whole(nginx, returns, result):
     returns(result, '("Content-Type", "a/b"), ("Content-Length", "1234")')
     with nginx.connect() as connection:
         connection.get(close=True)
-        # Where nothing has gone yet a 500 is as good as a connection that is cut.
+        # If nothing has been sent yet, a 500 is as good as a cut connection.
         raw = connection.rest()
     head, _, body = raw.partition(b"\r\n\r\n")
     assert b" 500 " in head.split(b"\r\n")[0] or len(body) < 1234

@@ -1,4 +1,4 @@
-"""Several applications with modules of the same names, in one interpreter."""
+"""Applications with modules of the same names, in one interpreter."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_the_second_one_s_module_is_hidden(nginx, site, start):
         assert str(word) in line, line
     assert len(nginx.log_lines("imports 'config'")) == 1
 
-    # Mended without a reload.
+    # Repaired without a reload.
     two.with_name("config.py").rename(two.with_name("config_of_two.py"))
     site("two", "config_of_two")
     assert client.get("/2").text == "two"
 
 
 def test_those_that_are_imported_side_by_side_have_their_own(nginx, site, start):
-    """The second one's folder is the first on sys.path when the first one goes on."""
+    """The second one's folder is first on sys.path when the first one's import continues."""
     slow = site("slow", "other")
     nginx.app("slow/config", "WORD = 'slow'")
     ask = "from testkit import gate; gate('slow'); import config; NAME = 'config'"

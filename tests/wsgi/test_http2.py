@@ -119,7 +119,7 @@ def get_request(stream: int, path: bytes) -> bytes:
 
 
 def unsent(client: socket.socket) -> int:
-    """How many bytes the kernel holds that the server has sent, and `client` has no room for."""
+    """How many bytes the server has sent, and the kernel holds because `client` has no room."""
     addresses = client.getsockname(), client.getpeername()
     ours, theirs = (f":{port:04X}" for _, port in addresses)
     for line in Path("/proc/net/tcp").read_text().splitlines():

@@ -52,7 +52,7 @@ def test_the_failure_is_logged_once(nginx):
     for _ in range(100):
         assert client.get("/").status_code == 500
 
-    # Further attempts are not said each.
+    # Further failures are not logged each.
     def again():
         client.get("/")
         return len(nginx.recorded("attempts")) >= 3
@@ -151,7 +151,7 @@ def test_a_client_that_leaves_while_it_waits(nginx):
 
 
 def test_the_main_thread_tries_again(nginx):
-    """Where libraries that insist on the main thread find it."""
+    """Some libraries insist on being imported by the main thread."""
     source = NEEDS_DATABASE.replace(
         "record(",
         "import threading; assert threading.current_thread() is threading.main_thread(); record(",
@@ -180,7 +180,7 @@ def test_it_is_tried_again_beside_an_import_that_never_ends(nginx):
 
 @pytest.mark.parametrize("readable", [True, False])
 def test_a_folder_that_is_made_readable_later(nginx, readable):
-    """Nothing in it changes but its mode."""
+    """Only its mode changes."""
     package = nginx.app("lib/part/__init__.py", "WORD = 'hello'\n").parent
     source = f"""
     import sys

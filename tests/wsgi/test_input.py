@@ -1,4 +1,4 @@
-"""wsgi.input: every way to read it, over every way a body may arrive."""
+"""wsgi.input: every way to read it, for every way a body may arrive."""
 
 from __future__ import annotations
 
@@ -399,7 +399,7 @@ def test_an_upload_cut_short_raises_oserror(nginx, serve, partial, how):
         getattr(connection, how)()
     assert nginx.wait_recorded("end")[0].endswith(" True"), nginx.recorded("end")
     assert "".join(nginx.recorded("block")) == "12345678"
-    # It is the client's doing: info, as nginx says it, and no traceback at error.
+    # The client has caused it: info, as in nginx itself, and no traceback at error.
     assert nginx.client().get("/").status_code == 200
     assert not nginx.log_lines("[error]")
 
@@ -498,7 +498,7 @@ def test_an_unread_body_does_not_break_the_next_request(
 
 
 def next_connection(nginx, connection, response, buffering):
-    """The same connection, unless the server has said that it closes it and the body streams."""
+    """The same connection, unless the body streams and the server has said that it closes."""
     if response.get("Connection") != "close":
         return connection
     assert buffering == "off"
@@ -587,7 +587,7 @@ def test_input_kept_beyond_its_request(nginx, serve, buffering):
         connection = next_connection(nginx, connection, response, buffering)
         connection.send(post(b"y" * 100_000))
         response = connection.response()
-        # It may still give its own request's bytes, never those of another.
+        # It may still return its own request's bytes, never those of another.
         assert response.body == b"none of it"
 
 
@@ -607,7 +607,7 @@ def test_input_read_while_responding(nginx, serve, buffering):
         head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.send(head)
         if buffering == "off":
-            # A conversation: each line is answered before the next one is sent.
+            # Each line is answered before the next one is sent.
             connection.send("5\r\nfirst\r\n1\r\n\n\r\n")
             assert connection.head().status == 200
             assert connection.chunk() == b"FIRST\n"

@@ -1,4 +1,4 @@
-"""wsgi.input as a binary file: what io's own classes and libraries ask of one beyond PEP 3333."""
+"""wsgi.input as a binary file: what io's classes and libraries need beyond PEP 3333."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ INTO = "[(stream.{name}(b), bytes(b)) for b in [bytearray({size})]]"
 
 
 def results(nginx, body: bytes, steps: list[str], *, chunked: bool = False) -> list[str]:
-    """What the application has of these steps."""
+    """The results of these steps in the application."""
     steps_field = f"X-Steps: {json.dumps(steps)}\r\n"
     with nginx.connect() as connection:
         if chunked:
@@ -67,7 +67,7 @@ def results(nginx, body: bytes, steps: list[str], *, chunked: bool = False) -> l
 
 
 def expected(body: bytes, steps: list[str]) -> list[str]:
-    """The same of io.BytesIO, the model."""
+    """The results of the same steps on io.BytesIO, the model."""
     return run(io.BytesIO(body), steps)
 
 
@@ -220,7 +220,7 @@ def test_io_s_own_wrappers(nginx, serve, buffering):
     expected = [b"o", b"one\n", b"xxxxx", b"x" * 995]
     assert client.post("/buffered", content=body).text == repr(expected)
     assert client.post("/both", content=body).content == body
-    # TextIOWrapper takes what there is; the rest is the stream's.
+    # TextIOWrapper has taken what it wanted; the rest is left in the stream.
     assert client.post("/kept", content=b"only\n").content == b"only\n"
 
 
@@ -277,7 +277,7 @@ def test_a_streamed_body_does_not_seek(nginx, serve):
 @streaming
 @pytest.mark.parametrize("how", ["read1", "readinto", "BufferedReader", "TextIOWrapper"])
 def test_what_is_here_is_not_held_back_for_more(nginx, serve, how):
-    """A conversation: the client sends more only when it has been answered."""
+    """The client sends more only when it has been answered."""
     serve(
         """
         import io
@@ -342,7 +342,7 @@ def test_an_error_comes_after_what_is_here(nginx, serve):
 
 @pytest.mark.unsanitized("it keeps what has been freed")
 def test_a_body_read_again_needs_no_more_memory_than_once(nginx, serve):
-    """A large one in the temporary file is read in blocks, however often."""
+    """A large body in the temporary file is read in blocks each time."""
     serve(
         """
         import hashlib

@@ -1,4 +1,4 @@
-"""Python inside a worker: processes, threads, the environment, the end."""
+"""The interpreter in a worker: processes, threads, the environment, its end."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def work():
     client = nginx.client()
     client.get("/start")
     assert client.get("/").text == "answered"
-    # Nobody asks anything meanwhile.
+    # No request arrives meanwhile.
     nginx.wait_recorded("turns", len(nginx.recorded("turns")) + 20)
 
 
@@ -445,5 +445,5 @@ return pywsgi.__version__
     for python, ours in levels.items():
         line = nginx.wait_log(f"token-{python}")
         assert f"[{ours}]" in line
-        # nginx adds no context to what is at debug.
+        # nginx adds no context to lines at debug.
         assert 'request: "GET / ' in line or ours == "debug"

@@ -1,4 +1,4 @@
-"""An extension module finds the libraries that it brings, and not nginx's of the same name."""
+"""An extension module uses the libraries that it brings, not nginx's of the same name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SOURCE = """
 
 
 def compile_module(nginx) -> None:
-    """An extension module beside the library that it is linked with, as wheels are."""
+    """Compiles an extension module and a library beside it that it links to, as in a wheel."""
     nginx.app("own.c", LIBRARY)
     nginx.app("bundled.c", MODULE)
     include = sysconfig.get_path("include")
@@ -72,8 +72,8 @@ def test_its_own_library(nginx):
 
 @pytest.mark.unsanitized("malloc is its own, and must come first")
 def test_another_malloc(nginx, monkeypatch):
-    """As with jemalloc: what one malloc gives, as strdup() does, must not be freed by another. So
-    the search is left as it is, and the log says so."""
+    """With another malloc, such as jemalloc, the C library must not free what strdup() gave. So
+    the search order is left as it is, and the log says so."""
     compile_module(nginx)
     source = """
         #include <stddef.h>

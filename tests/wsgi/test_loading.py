@@ -1,4 +1,4 @@
-"""Where an application comes from, and what happens when it does not import."""
+"""Where an application comes from, and what happens if its import fails."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ HELLO = """
 
 
 def until_ok(client, text: str) -> None:
-    """What no file's change can tell is tried again after a pause."""
+    """Asks until the import succeeds: after a pause, if no file has changed."""
     wait_for(lambda: client.get("/").text == text, 60, f"the answer {text!r}")
 
 
 def touch_later(path) -> None:
-    """Gives a file a modification time that no clock's coarseness can hide."""
+    """Gives a file a later modification time, whatever the clock's resolution."""
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 2_000_000_000))
 
@@ -218,7 +218,7 @@ def test_an_application_that_does_not_import(nginx, case):
     assert nginx.log_lines("broken.py")
     assert nginx.workers() == workers
 
-    # Repaired: the next request tries it again.
+    # The repaired file is imported for the next request.
     nginx.app("broken", HELLO)
     touch_later(broken)
     assert client.get("/broken").text == "hello"

@@ -1,4 +1,4 @@
-"""Which log gets an application's lines, with which context, when, and how long they may be."""
+"""In which log an application's lines are, with which context, when, and how long they may be."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_traceback_is_in_the_log_when_its_client_sees_the_cut(nginx, protocol)
             )
 
 
-# Two sites with logs of their own; "main.log" is nginx's.
+# Two sites with logs of their own; "main.log" is the main one.
 def sites(nginx, one: str, two: str) -> str:
     return f"""
         error_log {nginx.root}/logs/one.log info;

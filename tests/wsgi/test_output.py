@@ -106,7 +106,7 @@ def test_exception_in_mid_body_of_http_1_0(nginx, serve):
     with nginx.connect() as connection:
         connection.send("GET / HTTP/1.0\r\n\r\n")
         with pytest.raises(ConnectionResetError):
-            # A body that ends with its connection looks whole unless the connection is reset.
+            # A body that ends with its connection looks complete unless the connection is reset.
             while connection.sock.recv(65536):
                 pass
 
@@ -183,7 +183,7 @@ def test_nginx_s_filters_do_their_work(nginx, serve):
         assert "Content-Length" not in zipped.headers
         assert zipped.text == client.get(path).text
         assert len(zipped.text) == 600
-    # The last one: nginx closes the connection after it (ngx_http_filter_finalize_request).
+    # Last, because nginx closes the connection after it (ngx_http_filter_finalize_request).
     assert client.get("/", headers={"If-Match": '"other"'}).status_code == 412
 
 

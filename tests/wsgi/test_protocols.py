@@ -1,4 +1,4 @@
-"""The same application over every protocol, and as every kind of request that nginx makes."""
+"""The same application over every protocol, and in every kind of request that nginx makes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STREAMED = b"".join(b"%d " % number * 100 for number in range(200))
 
 
 class OldClient:
-    """HTTP/1.0 with the face of an httpx client."""
+    """HTTP/1.0 with the interface of an httpx client."""
 
     def __init__(self, nginx) -> None:
         self.nginx = nginx
@@ -61,7 +61,7 @@ class OldClient:
 
 @pytest.fixture(params=["HTTP/1.0", "HTTP/1.1", "HTTP/1.1 over TLS", "HTTP/2.0", "Unix socket"])
 def transport(request, nginx):
-    """A client of each kind and the SERVER_PROTOCOL that the application is to see."""
+    """A client of each kind, and the SERVER_PROTOCOL that the application must see."""
     path = nginx.app("mirror", MIRROR)
     name = request.param
     tls = name in ("HTTP/2.0", "HTTP/1.1 over TLS")

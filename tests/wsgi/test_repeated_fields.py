@@ -1,4 +1,4 @@
-"""Fields of a response's head that come twice, and heads of very many fields."""
+"""Response header fields that occur twice, and responses with very many fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SENDS = """
         return [b"0123456789" * 10]
 """
 
-# Each says one thing, so that a second one contradicts the first.
+# Fields that may occur once: a second one contradicts the first.
 SINGLE = [
     ("Content-Type", "text/plain", "text/html"),
     ("Last-Modified", "Thu, 01 Jan 2015 00:00:00 GMT", "Thu, 01 Jan 2016 00:00:00 GMT"),
@@ -67,7 +67,7 @@ def test_of_a_list_all_are_sent_in_their_order(nginx, serve, fetch, field):
 
 
 def test_what_a_filter_changes_is_what_is_sent(serve, fetch):
-    """gzip makes a strong validator weak: no strong one may be left beside it."""
+    """gzip makes a strong validator weak, and no strong one may be left beside it."""
     serve(SENDS, "gzip on; gzip_types text/plain; gzip_min_length 1;")
     fields = [("Content-Type", "text/plain"), ("ETag", '"a"'), ("ETag", '"b"')]
     request = query(fields).replace("\r\n\r\n", "\r\nAccept-Encoding: gzip\r\n\r\n")

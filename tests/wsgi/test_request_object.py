@@ -1,4 +1,4 @@
-"""environ["pywsgi.request"]: a client that leaves, what comes after the response, trailers."""
+"""environ["pywsgi.request"]: on_disconnect, after_response, the deadline, the id."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SOURCE = """
         return threading.get_native_id()
 
     def told(request):
-        # The application runs, and looks at nothing: the callback is called meanwhile.
+        # The callback is called while the application runs and checks nothing.
         called = threading.Event()
         caller = []
 
@@ -55,7 +55,7 @@ SOURCE = """
         record("seen")
 
     def query(request):
-        # A query that would run for hours, cancelled.
+        # A query that would run for hours, and is cancelled.
         database = sqlite3.connect(":memory:", check_same_thread=False)
         request.on_disconnect(database.interrupt)
         record("entered")
@@ -256,7 +256,7 @@ def test_a_callback_is_called_once_though_the_application_ends_at_once(start, ng
 
 @in_a_call
 def test_callbacks_that_hang_cost_no_more_than_a_few_threads(start, nginx):
-    """The rest wait: for one of these threads, or for their application's own."""
+    """The rest wait for one of these threads, or are run by their application's thread."""
     start(http="python_thread_pool default threads=20;")
     (worker,) = nginx.workers()
     connections = [nginx.connect() for _ in range(20)]
@@ -268,7 +268,7 @@ def test_callbacks_that_hang_cost_no_more_than_a_few_threads(start, nginx):
     nginx.wait_recorded("begun", 8)
     assert "8 threads are in on_disconnect's callbacks" in nginx.wait_log("callbacks wait")
     assert thread_names(worker).count("pywsgi-gone") == 8
-    # Those whose turn has not come are called as their applications end.
+    # The others are called when their applications end.
     nginx.open_gate("application")
     nginx.wait_recorded("begun", 20)
     assert thread_names(worker).count("pywsgi-gone") == 8
@@ -288,7 +288,7 @@ def test_a_child_that_a_callback_forks_ends_with_it(start, nginx, ask_and_leave)
 
 
 def test_a_forked_child_is_refused_what_is_its_parent_s(start, nginx):
-    """The event loop may have held a lock of the request's as it was forked."""
+    """The event loop may have held a lock of the request during the fork."""
     client = start()
     response = client.get("/?do=asks_in_a_child")
     assert response.text == "xxx"
@@ -327,7 +327,7 @@ def test_after_a_response_that_its_client_takes_slowly(start, nginx):
     size = 16 * 65536
     with nginx.connect(receive=4096) as connection:
         connection.send(f"GET /?do=after&size={size} HTTP/1.0\r\n\r\n")
-        # The application has done its part: the only thread is free for others.
+        # The application has returned: the only thread is free.
         nginx.wait_recorded("closed")
         assert client.get("/").text == "xxx"
         assert nginx.recorded("after") == []

@@ -9,7 +9,7 @@ OK = '"200 OK", [("Content-Type", "text/plain")]'
 TEXT = '[("Content-Type", "text/plain")]'
 
 
-# Faults that are known before the head has gone: the answer is a 500.
+# Faults that are known before the head is sent: the answer is a 500.
 BAD_HEADS = {
     "empty status": '"", []',
     "no number": '"OK", []',
@@ -132,15 +132,15 @@ def test_status_line_is_kept(fetch, returns, status):
 
 @pytest.mark.parametrize("status", ["200 ", "200", "200   ", "404 ", "404", "299", "999 "])
 def test_an_empty_reason_phrase(nginx, fetch, returns, status):
-    """What Django makes of `reason=""`, and a view of an upstream's status line without a phrase.
+    """Django makes it of `reason=""`, and a proxying view of an upstream's status without a phrase.
 
-    RFC 9112, 4: the phrase may be empty, and the space before it is there all the same.
+    RFC 9112, 4: the phrase may be empty; the space before it is required.
     """
     returns('[b"body of it"]', status=status)
     code = status[:3].encode()
     for version in (b"HTTP/1.1", b"HTTP/1.0"):
         whole = nginx.raw(b"GET / " + version + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
-        # nginx answers HTTP/1.0 in HTTP/1.1, as RFC 9110, 2.5, has it.
+        # nginx answers HTTP/1.0 with HTTP/1.1, as RFC 9110, 2.5, allows.
         assert whole.startswith(b"HTTP/1.1 " + code + b" \r\n"), whole
         assert whole.endswith(b"\r\n\r\nbody of it")
 
@@ -170,7 +170,7 @@ def test_white_space_around_the_reason_phrase_is_taken_off(nginx, returns, statu
 
 
 def test_filters_change_a_response_without_a_reason_phrase(nginx, serve, fetch):
-    """nginx's own line follows where a filter has made another status of it."""
+    """If a filter changes the status, the status line is nginx's own."""
     serve(
         """
         def application(environ, start_response):
@@ -277,7 +277,7 @@ def test_the_longest_headers_with_http_2(nginx, serve):
     serve(LONGEST, listen="ssl http2", server=nginx.tls())
     with Http2(nginx.port) as connection:
         connection.request("/")
-        # Not by way of h2, whose own limit is lower. Huffman coding makes 7 bits of each letter.
+        # Without h2, whose limit is lower. Huffman coding makes 7 bits of each letter.
         received = 0
         while received < 900_000:
             data = connection.sock.recv(65536)

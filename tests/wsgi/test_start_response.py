@@ -241,7 +241,7 @@ def test_any_callable_is_an_application(nginx):
                 yield b"iterated"
 
         class Old:
-            # The iteration protocol of old: no __iter__.
+            # The old iteration protocol: no __iter__.
             def __getitem__(self, index):
                 return [b"o", b"l", b"d"][index]
 

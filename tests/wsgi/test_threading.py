@@ -1,4 +1,4 @@
-"""A pool's thread is one that `threading` knows; and what puts something else in its place."""
+"""`threading` knows a pool's threads; what gevent and others may replace of it, and what not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def test_hooks_of_threading_apply(nginx, serve):
-    """coverage.py and debuggers use them; here a thread of the pool has started before."""
+    """coverage.py and debuggers use them; here a thread of the pool is already running."""
     serve(
         """
         import sys, threading
@@ -59,7 +59,7 @@ def test_its_name(nginx, serve):
 
 
 def test_an_application_that_patches_threads_and_time(nginx, serve):
-    """What gevent.monkey does, by hand: the module uses none of the names that are changed."""
+    """Replaces what gevent.monkey replaces: the module uses none of these names."""
     serve(
         """
         import _thread, os, select, signal, socket, threading, time
@@ -121,8 +121,8 @@ needs_gevent = pytest.mark.skipif(sys.version_info >= (3, 15), reason="no wheel 
 
 @needs_gevent
 def test_gevents_locks_are_refused(nginx):
-    """Between threads they hang, without nginx as well. Nothing of threading is replaced: another
-    application is served."""
+    """Shared by threads they hang, without nginx as well. Nothing of threading is replaced, so that
+    another application is served."""
     patched = nginx.app("patched", GEVENT.replace("PARTS", ""))
     other = nginx.app("other", GEVENT.replace("monkey.patch_all(PARTS)", ""))
     nginx.start(f"wsgi_app {patched};", server=f"location /other {{ wsgi_app {other}; }}")
@@ -135,7 +135,7 @@ def test_gevents_locks_are_refused(nginx):
 
 @needs_gevent
 def test_gevent_without_threads(nginx, serve):
-    """What is not of threads it may replace; each thread has a hub of its own."""
+    """It may replace what does not concern threads; each thread has a hub of its own."""
     serve(GEVENT.replace("PARTS", "thread=False"))
     assert answers(nginx, "/") == expected()
     nginx.quit(timeout=30)
@@ -144,7 +144,7 @@ def test_gevent_without_threads(nginx, serve):
 
 
 def answers(nginx, path: str) -> list[str]:
-    """Of 40 requests, 20 at a time."""
+    """The answers of 40 requests, 20 at a time."""
     with ThreadPoolExecutor(20) as clients:
         return list(clients.map(lambda n: nginx.client().get(f"{path}?{n}").text, range(40)))
 

@@ -1,4 +1,4 @@
-"""Threads, queues and deadlines: what is full or stuck harms nobody else."""
+"""Threads, queues and deadlines: a full pool or a stuck request affects no others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 in_a_call = pytest.mark.threads("inline nobody can answer for the event loop while it is in a call")
 
-# Generous: on time means "the event loop answered", not a benchmark of this machine.
+# Generous: on time means that the event loop has answered.
 LATE = 15.0
 
 SLEEPER = """
@@ -46,7 +46,7 @@ def test_with_every_thread_asleep_the_rest_goes_on(nginx):
     for _ in range(100):
         assert client.get("/static.txt").text == "static\n"
         assert client.get("/quick").text == "quick"
-    # As when idle: two hundred requests that wait for nobody.
+    # As when idle: two hundred requests that wait for no thread.
     assert time.monotonic() - started < LATE
     nginx.open_gate("wake")
     for sleeper in sleepers:
@@ -111,7 +111,7 @@ def test_a_wait_beyond_the_queue_timeout_is_a_503(nginx):
         assert int(response.get("Retry-After")) > 0
         nginx.open_gate("wake")
         assert sleeper.response().body == b"woken"
-    # The request that was refused is not run later.
+    # The refused request is not run later.
     assert nginx.client().get("/quick").text == "quick"
     assert len(nginx.recorded("called")) == 1
 
@@ -125,7 +125,7 @@ def test_a_client_that_leaves_the_queue_is_not_served(nginx):
         for _ in range(20):
             with nginx.connect() as connection:
                 connection.get("/quick")
-                # Were its place not given back, the queue would be full by now.
+                # If its place were not given back, the queue would be full by now.
                 assert connection.quiet(0.05)
             time.sleep(0.02)
         nginx.open_gate("wake")
@@ -167,7 +167,7 @@ STUCK = """
         yield b"ended"
 """
 
-# Nothing that is stuck may keep the test's own end waiting.
+# Stuck requests do not delay the end of the test.
 END_QUICKLY = "python_drain_timeout 1s; python_finalize on timeout=1s;"
 
 
@@ -202,7 +202,7 @@ def test_a_stuck_request_is_answered_504_on_time(nginx, serve, path, function):
     for thread in siblings:
         thread.join(60)
     assert results == [(200, "/sibling")] * 2
-    # Where it is stuck is in the log.
+    # The log says where it is stuck.
     assert "app.py" in nginx.wait_log(f"in {function}")
     said = nginx.wait_log("wsgi_timeout")
     assert "app.py" in said
@@ -243,7 +243,7 @@ def test_a_late_result_is_dropped_and_closed(nginx, serve):
         assert connection.response().status == 504
         nginx.open_gate("late")
         assert nginx.wait_recorded("closed") == ["-"]
-        # The thread is back, and nothing of the old response is left on the connection.
+        # The thread is free again, and nothing of the old response is on the connection.
         connection.get("/next")
         assert connection.response().body == b"/next"
     assert len(nginx.wait_recorded("closed", 2)) == 2
@@ -315,7 +315,7 @@ def test_a_deadline_in_a_subrequest(nginx, serve):
 
 @in_a_call
 def test_a_deadline_while_a_thread_holds_the_interpreter_for_long(nginx, serve):
-    """A call in C that never gives the GIL back: the event loop answers all the same."""
+    """A call in C that does not release the GIL: the event loop answers all the same."""
     serve(
         """
         import ctypes
@@ -344,8 +344,8 @@ def test_a_deadline_while_a_thread_holds_the_interpreter_for_long(nginx, serve):
 
 
 def test_send_timeout_is_not_for_output_that_waits_for_a_subrequest(nginx):
-    """The client takes everything at once: nothing waits for it (ngx_http_upstream.c arms the timer
-    only where the connection is not ready for writing)."""
+    """The client takes everything at once, so nothing waits for it: ngx_http_upstream.c, too, arms
+    the timer only if the connection is not ready for writing."""
     source = """\
     import time
 

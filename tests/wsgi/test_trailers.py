@@ -117,7 +117,7 @@ def test_what_cannot_be_a_trailer_is_refused(nginx, fields, wrong):
 
 @pytest.mark.parametrize("size", [1 << 20, 3 << 20])
 def test_trailers_are_no_longer_than_a_head(nginx, size):
-    """Over 2 MB, nginx's HTTP/2 would say at its level crit that a field is too long."""
+    """Beyond 2 MB, nginx's HTTP/2 would log at crit that a field is too long."""
     app = nginx.app(
         "long",
         f"""

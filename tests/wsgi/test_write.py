@@ -137,7 +137,7 @@ def test_a_write_that_waits_in_another_thread_leaves_close_and_no_panic(nginx, s
     with nginx.connect(receive=65536) as client:
         client.get()
         nginx.wait_recorded("writes")
-        # The thread waits in write(), for the client to take more.
+        # The thread waits in write() until the client takes more.
         wait_still(lambda: len(nginx.recorded("writes")))
         nginx.open_gate("return")
         nginx.wait_recorded("next")
