@@ -256,12 +256,11 @@ profile: module bench-deps ## Print where a request's instructions and time go (
 	@.ci/deps valgrind
 	$(IN_BENCH) profile.py $(BENCH_OPTIONS)
 
-# Peers that are Debian's are left out where they cannot be installed; wrk and libev (bjoern is built
-# from C with it) cannot be done without.
+# Debian's servers are optional. wrk and libev (for building bjoern) are required.
 .PHONY: bench-deps
 bench-deps: ## Install the servers that the bench compares
 	@.ci/deps libev-dev wrk
-	@.ci/deps apache2-bin libapache2-mod-wsgi-py3 uwsgi uwsgi-plugin-python3 || echo 'The bench leaves those out.' >&2
+	@.ci/deps apache2-bin libapache2-mod-wsgi-py3 uwsgi uwsgi-plugin-python3 || echo 'The bench omits these servers.' >&2
 	@$(MAKE) --no-print-directory $(BENCH_VENV)/.installed
 
 $(BENCH_VENV)/.installed: bench/requirements.txt
