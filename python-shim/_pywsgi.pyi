@@ -8,7 +8,7 @@ def unfinished() -> None:
     """The calling thread has an unfinished line: LogStream.release() is called at request end."""
 
 def log_last(line: str) -> None:
-    """Writes one line to standard error, with the calling thread's request: the worker exits now,
+    """Writes one line to standard error, with what the calling thread runs: the worker exits now,
     and its event loop cannot write it."""
 
 def wake_main() -> None:

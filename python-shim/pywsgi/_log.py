@@ -141,7 +141,7 @@ def _nobody() -> None:
 _sink: Callable[[int, str], None]
 # The calling thread has an unfinished line: call LogStream.release() at the end of its request.
 unfinished: Callable[[], None]
-# Writes the last line of an exiting worker to standard error, with the calling thread's request.
+# Writes the last line of an exiting worker to standard error, with what the thread runs.
 log_last: Callable[[str], None]
 # Wakes Python's main thread to run pending signal handlers.
 wake_main: Callable[[], None]
