@@ -99,6 +99,8 @@ def test_a_wait_beyond_the_queue_timeout_is_a_503(nginx):
     nginx.start(
         f"wsgi_app {path}; wsgi_queue_timeout 1s;",
         http="python_thread_pool default threads=1;",
+        # It waits for the import, however slow that is.
+        server=f"location /sleep {{ wsgi_app {path}; wsgi_queue_timeout 1h; }}",
     )
     with nginx.connect() as sleeper, nginx.connect() as waiting:
         sleeper.get("/sleep")
