@@ -324,9 +324,9 @@ impl Exchange {
         }
     }
 
-    /// Thread: sends a part of the response. `detached` runs what may wait, detached from Python. An
-    /// error of the temporary file is for the log alone: the response goes on without one.
-    pub(crate) fn send(
+    /// Thread: sends a part of the response, and waits until all of it has room. `detached` runs what may wait,
+    /// detached from Python. An error of the temporary file is for the log alone: the response goes on without one.
+    pub(crate) fn push_waiting(
         &self,
         head: Option<ResponseHead>,
         block: Bytes,
@@ -334,29 +334,29 @@ impl Exchange {
         detached: impl FnOnce(&mut (dyn FnMut() + Send)),
     ) -> Result<Option<io::Error>, Closed> {
         let announce = || self.announce();
-        let Some(rest) = self.output.push(head, block, end, announce)? else {
+        let Some(rest) = self.output.try_push(head, block, end, announce)? else {
             return Ok(None);
         };
-        let Some(rest) = self.output.gather(rest, announce)? else {
+        let Some(rest) = self.output.try_gather(rest, announce)? else {
             return Ok(None);
         };
         let mut rest = Some(rest);
         let mut result = Ok(None);
         detached(&mut || {
             if let Some(rest) = rest.take() {
-                result = self.waiting(|| self.output.push_blocking(rest, announce));
+                result = self.waiting(|| self.output.push_waiting(rest, announce));
             }
         });
         result
     }
 
     /// Thread: sends a 103 (Early Hints).
-    pub(crate) fn send_hints(&self, fields: Vec<Field>) -> Result<(), TooManyHints> {
+    pub(crate) fn push_hints(&self, fields: Vec<Field>) -> Result<(), TooManyHints> {
         self.output.push_hints(fields, || self.announce())
     }
 
     /// Thread: sends a part of a file. Never waits.
-    pub(crate) fn send_file(
+    pub(crate) fn push_file(
         &self,
         head: Option<ResponseHead>,
         part: FilePart,
@@ -367,7 +367,7 @@ impl Exchange {
 
     /// Thread: the response has ended. Never waits.
     pub(crate) fn end(&self, head: Option<ResponseHead>, end: End) -> Result<(), Closed> {
-        self.output.push(head, Bytes::new(), Some(end), || self.announce()).map(drop)
+        self.output.try_push(head, Bytes::new(), Some(end), || self.announce()).map(drop)
     }
 
     /// Does the event loop run the application itself?
@@ -376,26 +376,26 @@ impl Exchange {
     }
 
     /// The event loop, inline: sends what there is room for; the rest comes back, for
-    /// [`send_rest`](Self::send_rest) or [`spill`](Self::spill).
-    pub(crate) fn send_inline(
+    /// [`try_push_rest`](Self::try_push_rest) or [`push_spilling`](Self::push_spilling).
+    pub(crate) fn try_push(
         &self,
         head: Option<ResponseHead>,
         block: Bytes,
         end: Option<End>,
     ) -> Result<Option<Rest>, Closed> {
-        match self.output.push(head, block, end, || ())? {
-            Some(rest) => self.output.push_some(rest),
+        match self.output.try_push(head, block, end, || ())? {
+            Some(rest) => self.output.try_push_rest(rest),
             None => Ok(None),
         }
     }
 
     /// The event loop, inline: sends what there is room for by now.
-    pub(crate) fn send_rest(&self, rest: Rest) -> Result<Option<Rest>, Closed> {
-        self.output.push_some(rest)
+    pub(crate) fn try_push_rest(&self, rest: Rest) -> Result<Option<Rest>, Closed> {
+        self.output.try_push_rest(rest)
     }
 
     /// The event loop, inline: puts what has no room in memory into the temporary file.
-    pub(crate) fn spill(&self, rest: Rest) -> Result<(), Overflow> {
+    pub(crate) fn push_spilling(&self, rest: Rest) -> Result<(), Overflow> {
         self.output.push_spilling(rest)
     }
 
@@ -421,34 +421,35 @@ impl Exchange {
         }
     }
 
-    /// Thread: up to `max` bytes of the request's body.
-    pub(crate) fn read(
+    /// Thread: up to `max` bytes of the request's body. `detached` runs what may wait, detached from Python.
+    pub(crate) fn read_waiting(
         &self,
         max: usize,
         detached: impl FnOnce(&mut (dyn FnMut() + Send)),
     ) -> Result<Read, InputError> {
         let ask = || self.worker.events.push(Event::ReadBody(self.id));
-        match self.input.read(max, ask)? {
+        match self.input.try_read(max, ask)? {
             Read::Wait => {}
             read => return Ok(read),
         }
         let mut result = Ok(Read::End);
         detached(&mut || {
-            result = self.waiting(|| self.input.read_blocking(max, ask, &self.worker.buffers))
+            result = self.waiting(|| self.input.read_waiting(max, ask, &self.worker.buffers))
         });
         result
     }
 
-    /// Thread: as [`read`](Self::read), but [`Read::Wait`] where it would have to wait for the client.
-    pub(crate) fn read_ready(
+    /// Thread: the same, but [`Read::Wait`] instead of waiting for the client. A buffered body is read from its file
+    /// by `detached`.
+    pub(crate) fn try_read(
         &self,
         max: usize,
         detached: impl FnOnce(&mut (dyn FnMut() + Send)),
     ) -> Result<Read, InputError> {
         if self.input.length().is_some() {
-            return self.read(max, detached);
+            return self.read_waiting(max, detached);
         }
-        self.input.read(max, || self.worker.events.push(Event::ReadBody(self.id)))
+        self.input.try_read(max, || self.worker.events.push(Event::ReadBody(self.id)))
     }
 
     /// Runs `wait`; the time goes to the client's account.

@@ -7,8 +7,8 @@
 //! |---|---|---|
 //! | [`Exchange`](exchange::Exchange) | makes it, expires it, closes it, ends it | starts it, leaves it |
 //! | [`Callbacks`](callbacks::Callbacks) | `set_gone`, `set_over` | all else |
-//! | [`Output`](pipe::output::Output) | `take`, `drained`, `close` | `push`, `push_blocking` |
-//! | [`Input`](pipe::input::Input) | `push`, `end`, `fail` | `read`, `read_blocking` |
+//! | [`Output`](pipe::output::Output) | `take`, `drained`, `close` | `try_*`, `push_waiting` |
+//! | [`Input`](pipe::input::Input) | `push`, `end`, `fail` | `try_read`, `read_waiting` |
 //! | [`Pool`](executor::pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `rest` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
@@ -17,7 +17,7 @@
 //! | [`Inline`](executor::inline::Inline) | all; it is then a Python thread as well | |
 //!
 //! The event loop never waits here: every lock is held for a few instructions, never while a file is
-//! written, a log line is formatted or the other side is called. Only the calls named `*_blocking`,
+//! written, a log line is formatted or the other side is called. Only the calls named `*_waiting`,
 //! `rest`, `next` and `log` wait; a Python thread makes them detached from the interpreter.
 
 #![forbid(unsafe_code)]

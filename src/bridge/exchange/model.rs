@@ -83,7 +83,9 @@ fn a_request_that_is_closed_keeps_no_thread_waiting() {
             let exchange = Arc::clone(&exchange);
             thread::spawn(move || {
                 let send = |text: &'static str| {
-                    exchange.send(None, Bytes::from_static(text.as_bytes()), None, |wait| wait())
+                    exchange.push_waiting(None, Bytes::from_static(text.as_bytes()), None, |wait| {
+                        wait()
+                    })
                 };
                 send("abcd").and_then(|_| send("ef"))
             })

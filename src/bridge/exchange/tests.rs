@@ -94,8 +94,8 @@ fn a_request_that_is_closed_runs_no_more() {
     assert!(running.start(7));
     running.close(InputError::ClientGone);
     assert!(matches!(running.progress(), Progress::Running(_)));
-    assert_eq!(running.read(9, not_detached).unwrap_err(), InputError::ClientGone);
-    assert_eq!(running.send(None, "x".into(), None, not_detached).unwrap_err(), Closed);
+    assert_eq!(running.read_waiting(9, not_detached).unwrap_err(), InputError::ClientGone);
+    assert_eq!(running.push_waiting(None, "x".into(), None, not_detached).unwrap_err(), Closed);
     assert_eq!(running.end(None, End::Failed).unwrap_err(), Closed);
     assert!(events(&worker).is_empty());
 }
@@ -123,7 +123,7 @@ fn blocks_that_are_dropped_with_a_request_are_collected() {
     let [small, shared] = exchanges(&worker);
     for (exchange, len) in [(&small, SHARED_FROM - 1), (&shared, SHARED_FROM)] {
         assert!(exchange.start(7));
-        exchange.send(None, vec![0; len].into(), None, not_detached).unwrap();
+        exchange.push_waiting(None, vec![0; len].into(), None, not_detached).unwrap();
     }
     small.close(InputError::ClientGone);
     worker.stop();
@@ -140,12 +140,12 @@ fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
     let [id] = ids();
     let exchange = exchange(&worker, id, Input::streamed(true));
     assert!(exchange.start(7));
-    exchange.send(None, "ab".into(), None, not_detached).unwrap();
+    exchange.push_waiting(None, "ab".into(), None, not_detached).unwrap();
     exchange.end(None, End::Complete).unwrap();
     assert!(matches!(events(&worker)[..], [Event::Output(told)] if told == id));
     let thread = {
         let exchange = Arc::clone(&exchange);
-        thread::spawn(move || exchange.read(9, detached))
+        thread::spawn(move || exchange.read_waiting(9, detached))
     };
     let mut asked = Vec::new();
     until(|| {
@@ -166,9 +166,9 @@ fn what_need_not_wait_is_not_detached() {
     assert!(exchange.start(7));
     exchange.input.push("ab".into());
     exchange.input.notify();
-    assert!(matches!(exchange.read(9, not_detached), Ok(Read::Data(_))));
+    assert!(matches!(exchange.read_waiting(9, not_detached), Ok(Read::Data(_))));
     exchange.input.end();
-    assert!(matches!(exchange.read(9, not_detached), Ok(Read::End)));
+    assert!(matches!(exchange.read_waiting(9, not_detached), Ok(Read::End)));
 }
 
 fn running(exchange: &Arc<Exchange>) -> u64 {
@@ -189,8 +189,8 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
     let sender = {
         let exchange = Arc::clone(&exchange);
         thread::spawn(move || {
-            exchange.send(None, "abcd".into(), None, not_detached).unwrap();
-            exchange.send(None, "ef".into(), None, detached).unwrap();
+            exchange.push_waiting(None, "abcd".into(), None, not_detached).unwrap();
+            exchange.push_waiting(None, "ef".into(), None, detached).unwrap();
         })
     };
     until(|| lock(&exchange.client_wait.state).threads > 0);
@@ -201,7 +201,7 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
     sender.join().unwrap();
     let reader = {
         let exchange = Arc::clone(&exchange);
-        thread::spawn(move || drop(exchange.read(9, detached)))
+        thread::spawn(move || drop(exchange.read_waiting(9, detached)))
     };
     until(|| lock(&exchange.client_wait.state).threads > 0);
     thread::sleep(Duration::from_millis(100));

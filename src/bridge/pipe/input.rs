@@ -57,7 +57,7 @@ pub(crate) enum InputError {
 pub(crate) enum Read {
     Data(Bytes),
     End,
-    /// Only [`Input::read_blocking`] can go on.
+    /// There is nothing now, or it has to be read from a file: [`Input::read_waiting`] gives it.
     Wait,
 }
 
@@ -147,8 +147,9 @@ impl Input {
         state.place = Some(place);
     }
 
-    /// Thread: up to `max` bytes, at least one, without waiting for the client or the disk. `ask` is called where the event loop is to read on.
-    pub(crate) fn read(&self, max: usize, ask: impl Fn()) -> Result<Read, InputError> {
+    /// Thread: up to `max` bytes, at least one, without waiting for the client or the disk. `ask` is called if the
+    /// event loop has to read on.
+    pub(crate) fn try_read(&self, max: usize, ask: impl Fn()) -> Result<Read, InputError> {
         let (read, asks) = {
             let mut state = lock(&self.state);
             (state.next(max.max(1)), state.asks())
@@ -159,15 +160,19 @@ impl Input {
         read
     }
 
-    /// Thread, detached: up to `max` bytes; never [`Read::Wait`].
-    pub(crate) fn read_blocking(
+    /// Thread, detached: the same, but it waits; never [`Read::Wait`].
+    pub(crate) fn read_waiting(
         &self,
         max: usize,
         ask: impl Fn(),
         buffers: &Buffers,
     ) -> Result<Read, InputError> {
-        let mut state = lock(&self.state);
         loop {
+            match self.try_read(max, &ask) {
+                Ok(Read::Wait) => {}
+                read => return read,
+            }
+            let mut state = lock(&self.state);
             if let Some((file, offset, left)) = state.file() {
                 // As much as the buffer has room for.
                 let buffer = if max < BLOCK {
@@ -180,21 +185,11 @@ impl Input {
                 drop(state);
                 return self.read_file(&file, offset, size as usize, buffer);
             }
-            let (read, asks) = (state.next(max.max(1)), state.asks());
-            if asks {
-                drop(state);
-                ask();
-                state = lock(&self.state);
+            // What has come since `try_read` has woken nobody.
+            if state.is_dry() {
+                state.waiting = true;
+                wait(&self.changed, state).waiting = false;
             }
-            match read {
-                // What came meanwhile wakes nobody yet: look again.
-                Ok(Read::Wait) if asks => continue,
-                Ok(Read::Wait) => {}
-                read => return read,
-            }
-            state.waiting = true;
-            state = wait(&self.changed, state);
-            state.waiting = false;
         }
     }
 
@@ -295,6 +290,11 @@ impl State {
             // A streamed body has no file.
             Some(Segment::File { .. }) | None => self.ended()?,
         })
+    }
+
+    /// Is there nothing to read, and is something still to come?
+    fn is_dry(&self) -> bool {
+        self.segments.is_empty() && self.end.is_none()
     }
 
     /// What a read gives behind the last segment.

@@ -109,7 +109,7 @@ pub(crate) struct TooManyHints;
 /// Bytes of all early hints of a request ([`field_size`]). Until a client takes them they wait in memory, as no block does.
 pub(crate) const MAX_HINTS: usize = 1 << 20;
 
-/// What did not fit; for [`Output::push_blocking`], or inline for [`Output::push_some`].
+/// What did not fit; for [`Output::push_waiting`], or inline for [`Output::try_push_rest`].
 #[derive(Debug)]
 pub(crate) struct Rest {
     block: Bytes,
@@ -248,7 +248,7 @@ impl Output {
 
     /// Thread: adds a part of the response, without waiting. `announce` is called where the event loop
     /// must be told. What has no room comes back.
-    pub(crate) fn push(
+    pub(crate) fn try_push(
         &self,
         head: Option<ResponseHead>,
         block: Bytes,
@@ -279,9 +279,13 @@ impl Output {
         Ok(rest)
     }
 
-    /// Thread: keeps what [`push`](Self::push) gave back in memory, without waiting, if it is small and would go
+    /// Thread: keeps what [`try_push`](Self::try_push) gave back in memory, without waiting, if it is small and would go
     /// to the file. What is not taken comes back.
-    pub(crate) fn gather(&self, rest: Rest, announce: impl Fn()) -> Result<Option<Rest>, Closed> {
+    pub(crate) fn try_gather(
+        &self,
+        rest: Rest,
+        announce: impl Fn(),
+    ) -> Result<Option<Rest>, Closed> {
         let Rest { block, end } = rest;
         let mut state = self.open()?;
         if !state.gathers(block.len()) {
@@ -319,9 +323,9 @@ impl Output {
         Ok(())
     }
 
-    /// Thread, detached: adds what [`push`](Self::push) gave back, by way of memory, file, or waiting.
+    /// Thread, detached: adds what [`try_push`](Self::try_push) gave back, by way of memory, file, or waiting.
     /// An error of the file is returned for the log; the response went on without one.
-    pub(crate) fn push_blocking(
+    pub(crate) fn push_waiting(
         &self,
         rest: Rest,
         announce: impl Fn(),
@@ -375,9 +379,9 @@ impl Output {
         Ok(failure)
     }
 
-    /// The event loop, inline: adds as much of what [`push`](Self::push) gave back as there is room for in
+    /// The event loop, inline: adds as much of what [`try_push`](Self::try_push) gave back as there is room for in
     /// memory; the rest comes back. Nothing is copied: the application's block lives on in the rest.
-    pub(crate) fn push_some(&self, rest: Rest) -> Result<Option<Rest>, Closed> {
+    pub(crate) fn try_push_rest(&self, rest: Rest) -> Result<Option<Rest>, Closed> {
         let Rest { mut block, end } = rest;
         let mut state = self.open()?;
         while !block.is_empty() {
@@ -390,7 +394,7 @@ impl Output {
         Ok(None)
     }
 
-    /// The event loop, inline: adds what [`push`](Self::push) gave back, by way of memory and file.
+    /// The event loop, inline: adds what [`try_push`](Self::try_push) gave back, by way of memory and file.
     pub(crate) fn push_spilling(&self, rest: Rest) -> Result<(), Overflow> {
         // The client takes nothing while the event loop is here.
         lock(&self.state).stalled = true;
@@ -412,7 +416,7 @@ impl Output {
         Ok(())
     }
 
-    /// The event loop, inline: would [`push_some`](Self::push_some) take something of whatever comes?
+    /// The event loop, inline: would [`try_push_rest`](Self::try_push_rest) take something of whatever comes?
     pub(crate) fn has_room(&self) -> bool {
         let state = lock(&self.state);
         let limit = state.buffering.memory;

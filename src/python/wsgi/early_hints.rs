@@ -37,7 +37,7 @@ impl EarlyHints {
         }
         if !fields.is_empty() {
             exchange
-                .send_hints(fields)
+                .push_hints(fields)
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
         Ok(())

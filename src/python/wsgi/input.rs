@@ -86,8 +86,11 @@ impl Input {
         let size = wanted.clamp(self.ahead, BLOCK);
         self.ahead = BLOCK.min(self.ahead * 2);
         let detached = |wait: &mut (dyn FnMut() + Send)| py.detach(wait);
-        let read =
-            if waits { exchange.read(size, detached) } else { exchange.read_ready(size, detached) };
+        let read = if waits {
+            exchange.read_waiting(size, detached)
+        } else {
+            exchange.try_read(size, detached)
+        };
         match read {
             Ok(Read::Data(bytes)) => {
                 self.pending = bytes;

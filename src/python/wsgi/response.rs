@@ -154,7 +154,7 @@ impl Response {
             };
         let block = if size < block.len() { block.slice(..size) } else { block };
         if self.exchange.is_inline() {
-            let rest = self.exchange.send_inline(head, block, end);
+            let rest = self.exchange.try_push(head, block, end);
             let mut state = self.state(py);
             state.sending = false;
             state.rest = match rest {
@@ -163,7 +163,7 @@ impl Response {
             };
             return Ok(outcome);
         }
-        let sent = self.exchange.send(head, block, end, |wait| py.detach(wait));
+        let sent = self.exchange.push_waiting(head, block, end, |wait| py.detach(wait));
         self.state(py).sending = false;
         let sent = match sent {
             Err(Closed) if self.is_ignored() => return Ok(outcome),
@@ -191,7 +191,7 @@ impl Response {
             return Ok(true);
         }
         let Some(rest) = self.state(py).rest.take() else { return Ok(true) };
-        match self.exchange.send_rest(rest) {
+        match self.exchange.try_push_rest(rest) {
             Ok(None) => Ok(true),
             Ok(rest) => {
                 self.state(py).rest = rest;
@@ -206,7 +206,7 @@ impl Response {
     /// completed, whatever the application does.
     pub(super) fn spill(&self, py: Python<'_>) -> Result<(), Overflow> {
         let rest = self.state(py).rest.take();
-        let spilled = rest.map_or(Ok(()), |rest| self.exchange.spill(rest));
+        let spilled = rest.map_or(Ok(()), |rest| self.exchange.push_spilling(rest));
         match spilled {
             Err(Overflow::Closed) if self.is_ignored() => return Ok(()),
             Err(Overflow::NoRoom | Overflow::File(_)) => {
@@ -231,7 +231,7 @@ impl Response {
         let pushed = match (part.len(), end) {
             // Only the head is wanted.
             (0, Some(end)) => self.exchange.end(head, end),
-            _ => self.exchange.send_file(head, part, end),
+            _ => self.exchange.push_file(head, part, end),
         };
         self.state(py).sending = false;
         match pushed {

@@ -31,14 +31,14 @@ impl Ear {
 fn read_all(input: &Input, ear: &Ear) -> Result<usize, InputError> {
     let mut total = 0;
     loop {
-        let read = match input.read(LIMIT, || ear.ask())? {
-            Read::Wait => input.read_blocking(LIMIT, || ear.ask(), &Buffers::new())?,
+        let read = match input.try_read(LIMIT, || ear.ask())? {
+            Read::Wait => input.read_waiting(LIMIT, || ear.ask(), &Buffers::new())?,
             read => read,
         };
         match read {
             Read::Data(bytes) => total += bytes.len(),
             Read::End => return Ok(total),
-            Read::Wait => panic!("read_blocking never says that"),
+            Read::Wait => panic!("read_waiting never says that"),
         }
     }
 }
@@ -100,7 +100,7 @@ fn what_comes_between_the_question_and_the_wait_is_seen() {
         let (input, ear) = (Arc::new(Input::streamed(true)), Arc::new(Ear::default()));
         let thread = {
             let (input, ear) = (Arc::clone(&input), Arc::clone(&ear));
-            thread::spawn(move || input.read_blocking(LIMIT, || ear.ask(), &Buffers::new()))
+            thread::spawn(move || input.read_waiting(LIMIT, || ear.ask(), &Buffers::new()))
         };
         ear.wait();
         assert!(input.push(Bytes::from_static(b"ab")));

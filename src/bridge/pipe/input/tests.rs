@@ -39,13 +39,13 @@ fn is_wait(read: Result<Read, InputError>) -> bool {
 #[test]
 fn a_buffered_body_is_read_in_pieces_and_ends() {
     let input = Input::buffered([memory(b"abcdef"), memory(b"gh")].into());
-    assert_eq!(bytes(input.read(4, never)), "abcd");
-    assert_eq!(bytes(input.read(4, never)), "ef");
-    assert_eq!(bytes(input.read_blocking(0, never, &Buffers::new())), "g");
-    assert_eq!(bytes(input.read(0, never)), "h");
+    assert_eq!(bytes(input.try_read(4, never)), "abcd");
+    assert_eq!(bytes(input.try_read(4, never)), "ef");
+    assert_eq!(bytes(input.read_waiting(0, never, &Buffers::new())), "g");
+    assert_eq!(bytes(input.try_read(0, never)), "h");
     for _ in 0..2 {
-        assert_eq!(bytes(input.read(4, never)), "");
-        assert_eq!(bytes(input.read_blocking(4, never, &Buffers::new())), "");
+        assert_eq!(bytes(input.try_read(4, never)), "");
+        assert_eq!(bytes(input.read_waiting(4, never, &Buffers::new())), "");
     }
 }
 
@@ -54,14 +54,14 @@ fn a_file_is_read_only_where_the_thread_may_wait() {
     let file = file_of(b"..cdefgh..");
     let segment = Segment::File { file, start: 2, end: 8 };
     let input = Input::buffered([memory(b"ab"), segment, memory(b"ij")].into());
-    assert_eq!(bytes(input.read(9, never)), "ab");
-    assert!(is_wait(input.read(9, never)));
-    assert_eq!(bytes(input.read_blocking(4, never, &Buffers::new())), "cdef");
-    assert!(is_wait(input.read(9, never)));
-    assert_eq!(bytes(input.read_blocking(0, never, &Buffers::new())), "g");
-    assert_eq!(bytes(input.read_blocking(9, never, &Buffers::new())), "h");
-    assert_eq!(bytes(input.read(9, never)), "ij");
-    assert_eq!(bytes(input.read(9, never)), "");
+    assert_eq!(bytes(input.try_read(9, never)), "ab");
+    assert!(is_wait(input.try_read(9, never)));
+    assert_eq!(bytes(input.read_waiting(4, never, &Buffers::new())), "cdef");
+    assert!(is_wait(input.try_read(9, never)));
+    assert_eq!(bytes(input.read_waiting(0, never, &Buffers::new())), "g");
+    assert_eq!(bytes(input.read_waiting(9, never, &Buffers::new())), "h");
+    assert_eq!(bytes(input.try_read(9, never)), "ij");
+    assert_eq!(bytes(input.try_read(9, never)), "");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_large_file_is_read_block_by_block() {
     let mut sizes = Vec::new();
     let mut read = Vec::new();
     while read.len() < body.len() {
-        let block = bytes(input.read_blocking(usize::MAX, never, &Buffers::new()));
+        let block = bytes(input.read_waiting(usize::MAX, never, &Buffers::new()));
         sizes.push(block.len());
         read.extend_from_slice(&block);
     }
@@ -92,8 +92,8 @@ fn a_buffered_body_is_read_again_from_anywhere() {
             input.seek(start);
             let mut read = Vec::new();
             loop {
-                let part = match input.read(max, never).unwrap() {
-                    Read::Wait => bytes(input.read_blocking(max, never, &buffers)),
+                let part = match input.try_read(max, never).unwrap() {
+                    Read::Wait => bytes(input.read_waiting(max, never, &buffers)),
                     part => bytes(Ok(part)),
                 };
                 if part.is_empty() {
@@ -112,9 +112,9 @@ fn a_streamed_body_has_no_other_place() {
     let input = Input::streamed(false);
     assert_eq!(input.length(), None);
     input.push(Bytes::from_static(b"abc"));
-    assert_eq!(bytes(input.read(1, never)), "a");
+    assert_eq!(bytes(input.try_read(1, never)), "a");
     input.seek(0);
-    assert_eq!(bytes(input.read(9, never)), "bc");
+    assert_eq!(bytes(input.try_read(9, never)), "bc");
 }
 
 #[test]
@@ -122,13 +122,13 @@ fn a_short_file_never_looks_like_an_end() {
     let segment = Segment::File { file: file_of(b"abc"), start: 0, end: 6 };
     let input = Input::buffered([segment, memory(b"tail")].into());
     for _ in 0..2 {
-        assert_eq!(input.read_blocking(9, never, &Buffers::new()).unwrap_err(), InputError::File);
-        assert_eq!(input.read(9, never).unwrap_err(), InputError::File);
+        assert_eq!(input.read_waiting(9, never, &Buffers::new()).unwrap_err(), InputError::File);
+        assert_eq!(input.try_read(9, never).unwrap_err(), InputError::File);
     }
     // Nor does what the event loop says later, nor another place.
     input.end();
     input.seek(0);
-    assert_eq!(input.read(9, never).unwrap_err(), InputError::File);
+    assert_eq!(input.try_read(9, never).unwrap_err(), InputError::File);
 }
 
 #[test]
@@ -143,12 +143,12 @@ fn a_streamed_body_is_bounded_and_asked_for() {
 
     let asked = Cell::new(0);
     let ask = || asked.set(asked.get() + 1);
-    assert_eq!(bytes(input.read(LIMIT / 4, ask)).len(), LIMIT / 4);
-    assert_eq!(bytes(input.read(LIMIT / 4 - 1, ask)).len(), LIMIT / 4 - 1);
+    assert_eq!(bytes(input.try_read(LIMIT / 4, ask)).len(), LIMIT / 4);
+    assert_eq!(bytes(input.try_read(LIMIT / 4 - 1, ask)).len(), LIMIT / 4 - 1);
     assert_eq!(asked.get(), 0);
-    assert_eq!(bytes(input.read(1, ask)).len(), 1);
+    assert_eq!(bytes(input.try_read(1, ask)).len(), 1);
     assert_eq!(asked.get(), 1, "half of it is taken");
-    assert_eq!(bytes(input.read(LIMIT, ask)).len(), LIMIT / 4);
+    assert_eq!(bytes(input.try_read(LIMIT, ask)).len(), LIMIT / 4);
     assert_eq!(asked.get(), 1, "once is enough");
 
     // What it has pushed since counts as well.
@@ -162,17 +162,17 @@ fn a_body_that_waits_to_be_asked_for_is_asked_for_once() {
     let input = Input::streamed(true);
     let asked = Cell::new(0);
     let ask = || asked.set(asked.get() + 1);
-    assert!(is_wait(input.read(9, ask)));
-    assert!(is_wait(input.read(9, ask)));
+    assert!(is_wait(input.try_read(9, ask)));
+    assert!(is_wait(input.try_read(9, ask)));
     assert_eq!(asked.get(), 1);
     assert!(input.push(Bytes::from_static(b"a")));
     input.end();
-    assert_eq!(bytes(input.read(9, ask)), "a");
-    assert_eq!(bytes(input.read(9, ask)), "");
+    assert_eq!(bytes(input.try_read(9, ask)), "a");
+    assert_eq!(bytes(input.try_read(9, ask)), "");
     assert_eq!(asked.get(), 1);
 
     let input = Input::streamed(false);
-    assert!(is_wait(input.read(9, never)));
+    assert!(is_wait(input.try_read(9, never)));
 }
 
 #[test]
@@ -181,9 +181,9 @@ fn a_body_that_has_ended_is_not_asked_for() {
         let input = Input::streamed(false);
         assert!(!input.push(Bytes::from(vec![b'x'; LIMIT])));
         end(&input);
-        assert_eq!(bytes(input.read(LIMIT, never)).len(), LIMIT);
-        let _end = input.read(1, never);
-        let _end = input.read_blocking(1, never, &Buffers::new());
+        assert_eq!(bytes(input.try_read(LIMIT, never)).len(), LIMIT);
+        let _end = input.try_read(1, never);
+        let _end = input.read_waiting(1, never, &Buffers::new());
     }
 }
 
@@ -194,28 +194,28 @@ fn a_failure_comes_after_what_is_here_and_stays() {
     input.fail(InputError::ClientGone);
     input.fail(InputError::Answered);
     input.end();
-    assert_eq!(bytes(input.read(9, never)), "ab");
+    assert_eq!(bytes(input.try_read(9, never)), "ab");
     for _ in 0..2 {
-        assert_eq!(input.read(9, never).unwrap_err(), InputError::ClientGone);
+        assert_eq!(input.try_read(9, never).unwrap_err(), InputError::ClientGone);
         assert_eq!(
-            input.read_blocking(9, never, &Buffers::new()).unwrap_err(),
+            input.read_waiting(9, never, &Buffers::new()).unwrap_err(),
             InputError::ClientGone
         );
     }
 
     let whole = Input::buffered([memory(b"ab")].into());
     whole.fail(InputError::ClientGone);
-    assert_eq!(bytes(whole.read(9, never)), "ab");
-    assert_eq!(bytes(whole.read(9, never)), "");
+    assert_eq!(bytes(whole.try_read(9, never)), "ab");
+    assert_eq!(bytes(whole.try_read(9, never)), "");
 }
 
 #[test]
 fn an_empty_part_is_no_part() {
     let input = Input::streamed(false);
     assert!(input.push(Bytes::new()));
-    assert!(is_wait(input.read(9, never)));
+    assert!(is_wait(input.try_read(9, never)));
     input.push(Bytes::from_static(b"x"));
-    assert_eq!(bytes(input.read(9, never)), "x");
+    assert_eq!(bytes(input.try_read(9, never)), "x");
 }
 
 #[test]
@@ -224,8 +224,8 @@ fn a_thread_waits_for_the_next_part() {
     let thread = {
         let input = Arc::clone(&input);
         thread::spawn(move || {
-            let first = bytes(input.read_blocking(9, never, &Buffers::new()));
-            (first, bytes(input.read_blocking(9, never, &Buffers::new())))
+            let first = bytes(input.read_waiting(9, never, &Buffers::new()));
+            (first, bytes(input.read_waiting(9, never, &Buffers::new())))
         })
     };
     let waits = || lock(&input.state).waiting;

@@ -39,8 +39,8 @@ fn send(output: &Output, ear: &Ear, blocks: &[&'static str]) -> Result<(), Close
     for (at, block) in blocks.iter().enumerate() {
         let end = (at + 1 == blocks.len()).then_some(End::Complete);
         let block = Bytes::from_static(block.as_bytes());
-        if let Some(rest) = output.push(None, block, end, || ear.announce())? {
-            assert!(output.push_blocking(rest, || ear.announce())?.is_none());
+        if let Some(rest) = output.try_push(None, block, end, || ear.announce())? {
+            assert!(output.push_waiting(rest, || ear.announce())?.is_none());
         }
     }
     Ok(())

@@ -25,13 +25,13 @@ fn head() -> ResponseHead {
 
 /// The thread: without waiting; says whether all went in.
 fn push(output: &Output, text: &str) -> bool {
-    output.push(None, bytes(text), None, || ()).unwrap().is_none()
+    output.try_push(None, bytes(text), None, || ()).unwrap().is_none()
 }
 
 /// The thread: by whatever way.
 fn send(output: &Output, block: Bytes, end: Option<End>) -> Pushed {
-    match output.push(None, block, end, || ())? {
-        Some(rest) => output.push_blocking(rest, || ()),
+    match output.try_push(None, block, end, || ())? {
+        Some(rest) => output.push_waiting(rest, || ()),
         None => Ok(None),
     }
 }
@@ -108,20 +108,20 @@ fn a_large_block_is_lent_while_that_may_be() {
     let output = || Output::new(buffered(4, 0), Arc::clone(&loans));
     let large = |size| Bytes::from(vec![b'x'; size]);
     let (first, second) = (output(), output());
-    assert!(first.push(None, bytes("abc"), None, || ()).unwrap().is_none());
-    assert!(first.push(None, large(1500), None, || ()).unwrap().is_none());
+    assert!(first.try_push(None, bytes("abc"), None, || ()).unwrap().is_none());
+    assert!(first.try_push(None, large(1500), None, || ()).unwrap().is_none());
     // One at a time in a pipe, and no more in all.
-    assert!(first.push(None, large(5), None, || ()).unwrap().is_some());
-    assert!(second.push(None, large(1000), None, || ()).unwrap().is_some());
+    assert!(first.try_push(None, large(5), None, || ()).unwrap().is_some());
+    assert!(second.try_push(None, large(1000), None, || ()).unwrap().is_some());
     let mut batch = Batch::default();
     first.take(&mut batch);
     assert_eq!(batch.blocks.iter().map(|block| text_of(block).len()).sum::<usize>(), 1503);
     drop(batch);
     first.drained(1503, 0, false);
-    assert!(second.push(None, large(1000), Some(End::Complete), || ()).unwrap().is_none());
+    assert!(second.try_push(None, large(1000), Some(End::Complete), || ()).unwrap().is_none());
     second.take(&mut Batch::default());
     // What the client has taken is given back; what has a place is not lent.
-    assert!(first.push(None, bytes("abcd"), None, || ()).unwrap().is_none());
+    assert!(first.try_push(None, bytes("abcd"), None, || ()).unwrap().is_none());
     assert!(loans.take(&Bytes::from(vec![0; 2048]), 2048).is_some());
 }
 
@@ -131,7 +131,7 @@ fn a_batch_is_announced_once() {
     let announced = Cell::new(0);
     let announce = || announced.set(announced.get() + 1);
     let push = |head, text, end| {
-        assert!(output.push(head, bytes(text), end, announce).unwrap().is_none());
+        assert!(output.try_push(head, bytes(text), end, announce).unwrap().is_none());
     };
     push(None, "", None);
     assert_eq!(announced.get(), 0, "nothing is no news");
@@ -159,7 +159,7 @@ fn a_head_goes_though_its_block_has_no_room() {
     let announce = || announced.set(announced.get() + 1);
     assert!(push(&output, "abcd"));
     take(&output);
-    let rest = output.push(Some(head()), bytes("efgh"), None, announce).unwrap();
+    let rest = output.try_push(Some(head()), bytes("efgh"), None, announce).unwrap();
     assert!(rest.is_some());
     assert_eq!(announced.get(), 1);
     let mut batch = Batch::default();
@@ -191,7 +191,7 @@ fn hints_are_bounded_in_all_whether_taken_or_not() {
 #[test]
 fn hints_that_are_nobody_s_are_not_counted() {
     let late = new_output(buffered(9, 0));
-    assert!(late.push(Some(head()), Bytes::new(), None, || ()).unwrap().is_none());
+    assert!(late.try_push(Some(head()), Bytes::new(), None, || ()).unwrap().is_none());
     let closed = new_output(buffered(9, 0));
     assert!(!closed.close());
     for output in [late, closed] {
@@ -206,9 +206,9 @@ fn hints_that_are_nobody_s_are_not_counted() {
 fn what_is_taken_adds_to_a_batch() {
     let output = new_output(buffered(9, 0));
     let mut batch = Batch::default();
-    output.push(Some(head()), bytes("a"), None, || ()).unwrap();
+    output.try_push(Some(head()), bytes("a"), None, || ()).unwrap();
     output.take(&mut batch);
-    output.push(None, bytes("b"), Some(End::Complete), || ()).unwrap();
+    output.try_push(None, bytes("b"), Some(End::Complete), || ()).unwrap();
     output.take(&mut batch);
     output.take(&mut batch);
     assert!(batch.head.is_some());
@@ -220,7 +220,7 @@ fn a_batch_is_empty_when_it_has_been_cleared() {
     let output = new_output(buffered(9, 0));
     output.set_trailers(vec![(b"X-Sum".to_vec(), b"1".to_vec())]);
     output.push_hints(hint(99), || ()).unwrap();
-    output.push(Some(head()), bytes("a"), Some(End::Complete), || ()).unwrap();
+    output.try_push(Some(head()), bytes("a"), Some(End::Complete), || ()).unwrap();
     let mut batch = Batch::default();
     output.take(&mut batch);
     assert!(batch.expects_trailers && batch.trailers.len() == 1);
@@ -235,7 +235,7 @@ fn what_is_held_back_is_joined_and_announced_at_the_end_alone() {
     let announced = Cell::new(0);
     let announce = || announced.set(announced.get() + 1);
     let push = |text, end| {
-        assert!(output.push(None, bytes(text), end, announce).unwrap().is_none());
+        assert!(output.try_push(None, bytes(text), end, announce).unwrap().is_none());
     };
     push("a", None);
     assert_eq!(announced.get(), 1);
@@ -256,7 +256,8 @@ fn what_is_held_back_is_announced_when_it_is_enough() {
     let output = new_output(buffered(99, 99));
     let announced = Cell::new(0);
     let announce = || announced.set(announced.get() + 1);
-    let push = |text| assert!(output.push(None, bytes(text), None, announce).unwrap().is_none());
+    let push =
+        |text| assert!(output.try_push(None, bytes(text), None, announce).unwrap().is_none());
     for rounds in 1..3 {
         assert!(output.hold_back(3));
         push("ab");
@@ -289,7 +290,7 @@ fn a_thread_learns_that_its_block_is_held_back() {
 #[test]
 fn an_end_stays_whatever_comes_after_it() {
     let output = new_output(buffered(9, 0));
-    output.push(None, bytes("a"), Some(End::Complete), || ()).unwrap();
+    output.try_push(None, bytes("a"), Some(End::Complete), || ()).unwrap();
     assert!(push(&output, "late"));
     assert_eq!(take_end(&output), Some(End::Complete));
     assert_eq!(take_end(&output), None);
@@ -318,12 +319,12 @@ fn order_holds_through_memory_and_file_and_back() {
 }
 
 /// The thread: what has no room is gathered, if it may be.
-fn gather(output: &Output, text: &str, end: Option<End>) -> bool {
-    let rest = output.push(None, bytes(text), end, || ()).unwrap().unwrap();
-    match output.gather(rest, || ()).unwrap() {
+fn try_gather(output: &Output, text: &str, end: Option<End>) -> bool {
+    let rest = output.try_push(None, bytes(text), end, || ()).unwrap().unwrap();
+    match output.try_gather(rest, || ()).unwrap() {
         None => true,
         Some(rest) => {
-            output.push_blocking(rest, || ()).unwrap();
+            output.push_waiting(rest, || ()).unwrap();
             false
         }
     }
@@ -335,12 +336,12 @@ fn small_blocks_are_gathered_and_go_to_the_file_together() {
     assert!(push(&output, "abcd"));
     assert_eq!(take(&output), ["m:abcd"]);
     // The event loop may come round at once: it is waited for.
-    let rest = output.push(None, bytes("ef"), None, || ()).unwrap().unwrap();
-    let rest = output.gather(rest, || ()).unwrap();
+    let rest = output.try_push(None, bytes("ef"), None, || ()).unwrap().unwrap();
+    let rest = output.try_gather(rest, || ()).unwrap();
     assert!(rest.is_some());
     output.drained(0, 0, true);
     let block = "x".repeat(1000);
-    let gathered = (0..).take_while(|_| gather(&output, &block, None)).count();
+    let gathered = (0..).take_while(|_| try_gather(&output, &block, None)).count();
     assert_eq!(gathered, (JOINED - 1) / block.len());
     // The one that was too many has taken them along, in one piece.
     let taken = take(&output);
@@ -348,8 +349,8 @@ fn small_blocks_are_gathered_and_go_to_the_file_together() {
     assert_eq!(lock(&output.state).memory, 4);
     // Those that are gathered behind a part of the file are taken as they are, without an announcement missing.
     let told = Cell::new(0);
-    let rest = output.push(None, bytes("yz"), Some(End::Complete), || ()).unwrap().unwrap();
-    assert!(output.gather(rest, || told.set(told.get() + 1)).unwrap().is_none());
+    let rest = output.try_push(None, bytes("yz"), Some(End::Complete), || ()).unwrap().unwrap();
+    assert!(output.try_gather(rest, || told.set(told.get() + 1)).unwrap().is_none());
     assert_eq!(told.get(), 1);
     let mut batch = Batch::default();
     output.take(&mut batch);
@@ -367,7 +368,7 @@ fn what_is_gathered_is_bounded_by_memory_and_by_the_file() {
     let block = "x".repeat(1000);
     let gathered = (0..100).filter(|_| {
         take(&output);
-        gather(&output, &block, None)
+        try_gather(&output, &block, None)
     });
     assert_eq!(gathered.count(), JOINED / block.len());
     assert!(lock(&output.state).memory <= 4 + JOINED);
@@ -376,13 +377,13 @@ fn what_is_gathered_is_bounded_by_memory_and_by_the_file() {
     let output = new_output(buffered(4, 3));
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
-    assert!(gather(&output, "ef", None));
-    let rest = output.push(None, bytes("gh"), None, || ()).unwrap().unwrap();
-    let rest = output.gather(rest, || ()).unwrap().unwrap();
+    assert!(try_gather(&output, "ef", None));
+    let rest = output.try_push(None, bytes("gh"), None, || ()).unwrap().unwrap();
+    let rest = output.try_gather(rest, || ()).unwrap().unwrap();
     let output = Arc::new(output);
     let thread = {
         let output = Arc::clone(&output);
-        thread::spawn(move || output.push_blocking(rest, || ()))
+        thread::spawn(move || output.push_waiting(rest, || ()))
     };
     assert_waits(&output, &thread);
     assert_eq!(take(&output), ["m:abcd", "f:efg"]);
@@ -397,7 +398,7 @@ fn what_is_gathered_is_sent_if_there_is_no_file() {
     let output = Arc::new(new_output(Buffering { directory, ..buffered(4, 1 << 20) }));
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
-    assert!(gather(&output, "ef", None));
+    assert!(try_gather(&output, "ef", None));
     let block = "x".repeat(JOINED);
     let thread = spawn(&output, &block, Some(End::Complete));
     assert_waits(&output, &thread);
@@ -619,13 +620,13 @@ fn what_goes_to_the_file_is_in_pieces() {
     let gone = Arc::new(AtomicUsize::new(0));
     let pieces = Cell::new(0);
     let block = owned(2 * PIECE + 3, &gone);
-    let rest = output.push(None, block, None, || ()).unwrap().unwrap();
+    let rest = output.try_push(None, block, None, || ()).unwrap().unwrap();
     let sizes = |output: &Output| lock(&output.state).queue.bytes();
     let announce = || {
         pieces.set(pieces.get() + 1);
         assert_eq!(sizes(&output), PIECE as u64, "a piece at a time");
     };
-    output.push_blocking(rest, announce).unwrap();
+    output.push_waiting(rest, announce).unwrap();
     assert_eq!(gone.load(Ordering::SeqCst), 1);
     assert_eq!(pieces.get(), 1, "the first announces all");
     let sizes: Vec<_> = take(&output).iter().map(|text| text.len() - 2).collect();
@@ -686,7 +687,7 @@ fn an_end_comes_after_the_rest() {
     assert!(push(&output, "abcd"));
     output.drained(0, 0, true);
     send(&output, bytes("ef"), None).unwrap();
-    assert!(output.push(None, Bytes::new(), Some(End::Complete), || ()).unwrap().is_none());
+    assert!(output.try_push(None, Bytes::new(), Some(End::Complete), || ()).unwrap().is_none());
     assert_eq!(take_end(&output), Some(End::Complete));
 }
 
@@ -701,8 +702,11 @@ fn a_closed_pipe_takes_nothing_and_holds_nothing() {
     assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
     assert_eq!(gone.load(Ordering::SeqCst), 1);
     let never = || panic!("nobody is to be told");
-    assert_eq!(output.push(Some(head()), bytes("x"), None, never).unwrap_err(), Closed);
-    assert_eq!(output.push(None, Bytes::new(), Some(End::Complete), never).unwrap_err(), Closed);
+    assert_eq!(output.try_push(Some(head()), bytes("x"), None, never).unwrap_err(), Closed);
+    assert_eq!(
+        output.try_push(None, Bytes::new(), Some(End::Complete), never).unwrap_err(),
+        Closed
+    );
     let mut batch = Batch::default();
     output.take(&mut batch);
     assert!(batch.head.is_none() && batch.blocks.is_empty() && batch.end.is_none());
@@ -714,9 +718,9 @@ fn a_pipe_closed_between_push_and_wait_is_noticed() {
         let output = new_output(buffered(4, 99));
         assert!(push(&output, "abcd"));
         output.drained(0, 0, stalled);
-        let rest = output.push(None, bytes("ef"), None, || ()).unwrap().unwrap();
+        let rest = output.try_push(None, bytes("ef"), None, || ()).unwrap().unwrap();
         output.close();
-        assert_eq!(output.push_blocking(rest, || ()).unwrap_err(), Closed);
+        assert_eq!(output.push_waiting(rest, || ()).unwrap_err(), Closed);
     }
 }
 
@@ -742,29 +746,29 @@ fn without_the_file_a_response_goes_on() {
 }
 
 /// The event loop, inline: what has no room comes back.
-fn push_some(output: &Output, text: &str, end: Option<End>) -> Option<Rest> {
-    let rest = output.push(None, bytes(text), end, || ()).unwrap()?;
-    output.push_some(rest).unwrap()
+fn try_push_rest(output: &Output, text: &str, end: Option<End>) -> Option<Rest> {
+    let rest = output.try_push(None, bytes(text), end, || ()).unwrap()?;
+    output.try_push_rest(rest).unwrap()
 }
 
 #[test]
 fn inline_the_rest_comes_back_until_there_is_room() {
     let output = new_output(buffered(8, 99));
-    assert!(push_some(&output, "abc", None).is_none());
-    let rest = push_some(&output, "defghijklmnopqrst", Some(End::Complete)).unwrap();
+    assert!(try_push_rest(&output, "abc", None).is_none());
+    let rest = try_push_rest(&output, "defghijklmnopqrst", Some(End::Complete)).unwrap();
     // No more than what there is room for, whatever there is of a file.
-    let rest = output.push_some(rest).unwrap().unwrap();
+    let rest = output.try_push_rest(rest).unwrap().unwrap();
     let mut batch = Batch::default();
     output.take(&mut batch);
     assert_eq!(batch.blocks.iter().map(text_of).collect::<Vec<_>>(), ["abc", "defgh"]);
     assert!(batch.end.is_none());
-    let rest = output.push_some(rest).unwrap().unwrap();
+    let rest = output.try_push_rest(rest).unwrap().unwrap();
     assert!(take(&output).is_empty(), "taken is not yet sent");
     output.drained(8, 0, true);
-    let rest = output.push_some(rest).unwrap().unwrap();
+    let rest = output.try_push_rest(rest).unwrap().unwrap();
     assert_eq!(take(&output), ["m:ijklmnop"]);
     output.drained(8, 0, false);
-    assert!(output.push_some(rest).unwrap().is_none());
+    assert!(output.try_push_rest(rest).unwrap().is_none());
     let mut batch = Batch::default();
     output.take(&mut batch);
     assert_eq!(batch.blocks.iter().map(text_of).collect::<Vec<_>>(), ["qrst"]);
@@ -774,11 +778,11 @@ fn inline_the_rest_comes_back_until_there_is_room() {
 #[test]
 fn inline_a_pipe_without_buffering_takes_one_block_at_a_time() {
     let output = new_output(unbuffered(4));
-    assert!(push_some(&output, "abcdef", None).is_none());
-    let rest = push_some(&output, "gh", None).unwrap();
+    assert!(try_push_rest(&output, "abcdef", None).is_none());
+    let rest = try_push_rest(&output, "gh", None).unwrap();
     assert_eq!(take(&output), ["m:abcdef"]);
     output.drained(6, 0, false);
-    assert!(output.push_some(rest).unwrap().is_none());
+    assert!(output.try_push_rest(rest).unwrap().is_none());
     assert_eq!(take(&output), ["m:gh"]);
 }
 
@@ -786,8 +790,8 @@ fn inline_a_pipe_without_buffering_takes_one_block_at_a_time() {
 fn inline_a_rest_is_not_copied() {
     let gone = Arc::new(AtomicUsize::new(0));
     let output = new_output(buffered(8, 0));
-    let rest = output.push(None, owned(20, &gone), None, || ()).unwrap().unwrap();
-    let rest = output.push_some(rest).unwrap().unwrap();
+    let rest = output.try_push(None, owned(20, &gone), None, || ()).unwrap().unwrap();
+    let rest = output.try_push_rest(rest).unwrap().unwrap();
     drop(take(&output));
     output.drained(8, 0, false);
     assert_eq!(gone.load(Ordering::SeqCst), 0, "the rest is of the same block");
@@ -798,14 +802,14 @@ fn inline_a_rest_is_not_copied() {
 #[test]
 fn inline_a_closed_pipe_takes_no_rest() {
     let output = new_output(buffered(4, 99));
-    let rest = push_some(&output, "abcdefgh", None).unwrap();
+    let rest = try_push_rest(&output, "abcdefgh", None).unwrap();
     assert!(!output.close());
-    assert_eq!(output.push_some(rest).unwrap_err(), Closed);
+    assert_eq!(output.try_push_rest(rest).unwrap_err(), Closed);
 }
 
 /// The event loop, inline, for `write()`.
 fn write(output: &Output, text: &str, end: Option<End>) -> Result<(), Overflow> {
-    match push_some(output, text, end) {
+    match try_push_rest(output, text, end) {
         Some(rest) => output.push_spilling(rest),
         None => Ok(()),
     }
@@ -838,7 +842,7 @@ fn inline_what_is_written_beyond_all_room_is_refused() {
 #[test]
 fn inline_what_is_written_to_a_closed_pipe_is_refused() {
     let output = new_output(buffered(4, 99));
-    let rest = push_some(&output, "abcdefgh", None).unwrap();
+    let rest = try_push_rest(&output, "abcdefgh", None).unwrap();
     output.close();
     assert!(matches!(output.push_spilling(rest), Err(Overflow::Closed)));
 }
@@ -859,12 +863,12 @@ fn inline_there_is_room_where_something_of_a_rest_is_taken() {
         assert!(output.has_room());
         write(&output, "abcdef", None).unwrap();
         assert!(output.has_room());
-        let rest = push_some(&output, "ghijklmn", None);
+        let rest = try_push_rest(&output, "ghijklmn", None);
         assert!(!output.has_room());
         drop(take(&output));
         output.drained(14, 0, false);
         assert!(output.has_room());
-        assert!(rest.is_none_or(|rest| output.push_some(rest).unwrap().is_none()));
+        assert!(rest.is_none_or(|rest| output.try_push_rest(rest).unwrap().is_none()));
     }
     let output = new_output(buffered(8, 99));
     write(&output, "abcdefghijkl", None).unwrap();
