@@ -29,6 +29,6 @@ use std::{io, sync::Arc};
 
 /// Starts Python's threads in a worker process.
 #[cfg(not(feature = "loom"))]
-fn start_python(worker: Arc<bridge::worker::Worker>) -> io::Result<()> {
+fn start_python(worker: Arc<bridge::exchange::Worker>) -> io::Result<()> {
     python::start(&worker)
 }

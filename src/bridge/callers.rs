@@ -6,21 +6,21 @@
 
 use std::collections::VecDeque;
 
-use super::exchange::Exchange;
+use super::carried::Carried;
 use super::sync::{Arc, Mutex, lock};
 
 /// How many such threads a worker has at most.
 pub(crate) const THREADS: usize = 8;
 
 /// The requests whose callbacks wait for a thread, and how many threads there are.
-#[derive(Debug, Default)]
-pub(crate) struct Callers {
-    state: Mutex<State>,
+#[derive(Debug)]
+pub(crate) struct Callers<X> {
+    state: Mutex<State<X>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Arc<Exchange>>,
+#[derive(Debug)]
+struct State<X> {
+    waiting: VecDeque<Arc<X>>,
     threads: usize,
     /// That all threads are busy has been said.
     said: bool,
@@ -37,10 +37,15 @@ pub(crate) enum Enlisted {
     Taken,
 }
 
-impl Callers {
+impl<X: Carried> Callers<X> {
+    pub(crate) fn new() -> Self {
+        let state = State { waiting: VecDeque::new(), threads: 0, said: false };
+        Self { state: Mutex::new(state) }
+    }
+
     /// Attendant: has the callbacks of `exchange` called. As long as the list of requests whose application runs,
     /// at most: it is tidied up here.
-    pub(crate) fn push(&self, exchange: &Arc<Exchange>) -> Enlisted {
+    pub(crate) fn push(&self, exchange: &Arc<X>) -> Enlisted {
         let mut state = lock(&self.state);
         state.waiting.retain(|waiting| !waiting.is_done());
         state.waiting.push_back(Arc::clone(exchange));
@@ -52,7 +57,7 @@ impl Callers {
     }
 
     /// A thread for this: whose callbacks are next; with `None` the thread ends.
-    pub(crate) fn next(&self) -> Option<Arc<Exchange>> {
+    pub(crate) fn next(&self) -> Option<Arc<X>> {
         let mut state = lock(&self.state);
         let next = state.waiting.pop_front();
         if next.is_none() {
@@ -77,7 +82,7 @@ mod tests {
     #[test]
     fn there_are_no_more_threads_than_so_many() {
         let worker = worker(1, 0);
-        let callers = Callers::default();
+        let callers = Callers::new();
         let [exchange] = exchanges(&worker);
         for _ in 0..THREADS {
             assert_eq!(callers.push(&exchange), Enlisted::Start);
@@ -98,7 +103,7 @@ mod tests {
     #[test]
     fn requests_whose_application_has_ended_do_not_wait() {
         let worker = worker(1, 0);
-        let callers = Callers::default();
+        let callers = Callers::new();
         let [first, second, third] = exchanges(&worker);
         callers.push(&first);
         callers.push(&second);

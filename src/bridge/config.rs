@@ -54,7 +54,7 @@ pub(crate) struct LocationConfig {
     pub(crate) id: usize,
     /// An index into [`WorkerConfig::apps`].
     pub(crate) app: usize,
-    pub(crate) executor: Executor,
+    pub(crate) executor: ExecutorId,
     pub(crate) script_name: Option<Vec<u8>>,
     /// `wsgi_timeout`; `None`: no limit.
     pub(crate) timeout: Option<Duration>,
@@ -71,13 +71,20 @@ pub(crate) struct LocationConfig {
     pub(crate) buffering: Buffering,
 }
 
-/// `wsgi_thread_pool`: who runs the application.
+/// `wsgi_thread_pool`: which executor runs the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Executor {
+pub(crate) enum ExecutorId {
     /// The threads of a pool: an index into [`WorkerConfig::pools`].
-    Threads(usize),
+    Pool(usize),
     /// The event loop's own thread.
     Inline,
+}
+
+impl ExecutorId {
+    /// Does the event loop run the application itself?
+    pub(crate) fn is_inline(self) -> bool {
+        self == Self::Inline
+    }
 }
 
 /// `wsgi_client_abort`: what becomes of an application whose client is gone.

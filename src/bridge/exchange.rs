@@ -13,20 +13,29 @@
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::callbacks::{Callback, Callbacks, Due, Gone};
-use super::config::{ClientAbort, Executor, LocationConfig};
+use super::carried::Carried;
+use super::client_wait::ClientWait;
+use super::config::{ClientAbort, LocationConfig, PoolConfig};
 use super::events::Event;
-use super::executor::pool::Pool;
+use super::executor::{Executor, pool};
 use super::id::RequestId;
 use super::pipe::input::{Input, InputError, Read};
 use super::pipe::output::{Closed, End, FilePart, Output, Overflow, Rest, TooManyHints};
-use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering, lock};
+use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
 use super::tasks::Task;
-use super::worker::Worker;
+use super::worker;
 use crate::http::header::Field;
 use crate::http::request_head::RequestHead;
 use crate::http::response_head::ResponseHead;
-use bytes::Bytes;
+
+/// A worker, as all but its own parts know it.
+pub(crate) type Worker = worker::Worker<Exchange>;
+
+/// A pool, likewise.
+pub(crate) type Pool = pool::Pool<Arc<Exchange>>;
 
 const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
@@ -96,11 +105,6 @@ impl Exchange {
             cancelled: AtomicBool::new(false),
             waited: AtomicBool::new(false),
         })
-    }
-
-    /// Who imports: the request has waited for that at its [`Gate`](super::gate::Gate).
-    pub(super) fn set_waited(&self) {
-        self.waited.store(true, Ordering::Relaxed);
     }
 
     /// Has the request waited for an import? It does so once: another attempt is a later request's.
@@ -220,7 +224,7 @@ impl Exchange {
         let Some(told) = self.callbacks.set_gone(why) else { return };
         if self.is_inline() {
             // The application does not run while the event loop hears of its client: it is told when it is
-            // gone on with.
+            // resumed.
             return;
         }
         let cancelled = why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;
@@ -241,42 +245,39 @@ impl Exchange {
         }
     }
 
-    /// The application is beyond its `wsgi_timeout`. True where all threads of its pool are in such requests by
-    /// now, which is to be said.
-    pub(crate) fn set_overdue(&self) -> bool {
-        let Some(pool) = self.pool() else { return false };
+    /// The application is beyond its `wsgi_timeout`. Its pool, if all threads of that are in such requests by now,
+    /// which has to be said.
+    pub(crate) fn set_overdue(&self) -> Option<&PoolConfig> {
+        let executor = self.executor()?;
         if self.overdue.swap(true, Ordering::SeqCst) {
-            return false;
+            return None;
         }
-        let all = pool.begin_overdue();
+        let exhausted = executor.begin_overdue();
         if self.is_done() {
             // It may have ended before it was counted.
             self.end_overdue();
-            return false;
+            return None;
         }
-        all
+        exhausted
     }
 
     fn end_overdue(&self) {
         if self.overdue.load(Ordering::SeqCst) && self.overdue.swap(false, Ordering::SeqCst) {
-            if let Some(pool) = self.pool() {
-                pool.end_overdue();
+            if let Some(executor) = self.executor() {
+                executor.end_overdue();
             }
         }
     }
 
-    /// The pool that runs it.
-    pub(crate) fn pool(&self) -> Option<&Arc<Pool>> {
-        match self.location.executor {
-            Executor::Threads(pool) => self.worker.pools.get(pool),
-            Executor::Inline => None,
-        }
+    /// Who runs the application.
+    pub(crate) fn executor(&self) -> Option<&dyn Executor<Arc<Self>>> {
+        self.worker.executor(self.location.executor)
     }
 
     /// Event loop: nginx has let go of the request.
     pub(crate) fn over(self: &Arc<Self>) {
         if self.callbacks.set_over() {
-            self.worker.submit_follow_up(Arc::clone(self));
+            self.worker.submit_again(Arc::clone(self));
         }
     }
 
@@ -372,7 +373,7 @@ impl Exchange {
 
     /// Does the event loop run the application itself?
     pub(crate) fn is_inline(&self) -> bool {
-        self.location.executor == Executor::Inline
+        self.location.executor.is_inline()
     }
 
     /// The event loop, inline: sends what there is room for; the rest comes back, for
@@ -461,44 +462,23 @@ impl Exchange {
     }
 }
 
-/// For how long the application has waited for the client. Several of its threads may wait at once, one for the body
-/// and one for room for the response: that is one wait.
-#[derive(Debug, Default)]
-struct ClientWait {
-    state: Mutex<Waits>,
+impl PartialEq for Exchange {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
-#[derive(Debug, Default)]
-struct Waits {
-    threads: usize,
-    /// Milliseconds of the worker's clock at which the first of them began to wait.
-    since: u64,
-    /// Milliseconds of the waits that have ended.
-    total: u64,
-}
-
-impl ClientWait {
-    fn begin(&self, now: u64) {
-        let mut waits = lock(&self.state);
-        if waits.threads == 0 {
-            waits.since = now;
-        }
-        waits.threads += 1;
+impl Carried for Exchange {
+    fn location(&self) -> &LocationConfig {
+        &self.location
     }
 
-    fn end(&self, now: u64) {
-        let mut waits = lock(&self.state);
-        waits.threads -= 1;
-        if waits.threads == 0 {
-            waits.total += now.saturating_sub(waits.since);
-        }
+    fn set_waited(&self) {
+        self.waited.store(true, Ordering::Relaxed);
     }
 
-    /// All waits up to `now`.
-    fn until(&self, now: u64) -> u64 {
-        let waits = lock(&self.state);
-        let current = if waits.threads == 0 { 0 } else { now.saturating_sub(waits.since) };
-        waits.total + current
+    fn is_done(&self) -> bool {
+        self.is_done()
     }
 }
 

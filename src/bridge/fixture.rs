@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{
-    AppConfig, Buffering, ClientAbort, Debug, Executor, LocationConfig, PoolConfig, PythonConfig,
+    AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, PoolConfig, PythonConfig,
     WorkerConfig,
 };
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Worker};
 use super::id::{RequestId, Table};
 use super::log::Level;
 use super::marks::Marks;
 use super::pipe::input::Input;
-use super::worker::Worker;
 
 pub(super) fn pool_config(threads: usize, max_queue: usize) -> PoolConfig {
     PoolConfig { name: "default".into(), threads, max_queue, stack: None }
@@ -59,11 +58,11 @@ pub(super) fn ids<const N: usize>() -> [RequestId; N] {
 
 /// A request of `worker` for its only application.
 pub(super) fn exchange(worker: &Arc<Worker>, id: RequestId, input: Input) -> Arc<Exchange> {
-    exchange_for(Executor::Threads(0), worker, id, input)
+    exchange_for(ExecutorId::Pool(0), worker, id, input)
 }
 
 fn exchange_for(
-    executor: Executor,
+    executor: ExecutorId,
     worker: &Arc<Worker>,
     id: RequestId,
     input: Input,
@@ -94,7 +93,7 @@ pub(super) fn exchanges<const N: usize>(worker: &Arc<Worker>) -> [Arc<Exchange>;
 /// The same for the executor `inline`.
 #[cfg(not(feature = "loom"))]
 pub(super) fn inline_exchanges<const N: usize>(worker: &Arc<Worker>) -> [Arc<Exchange>; N] {
-    ids().map(|id| exchange_for(Executor::Inline, worker, id, Input::buffered([].into())))
+    ids().map(|id| exchange_for(ExecutorId::Inline, worker, id, Input::buffered([].into())))
 }
 
 /// Waits until another thread has come so far.

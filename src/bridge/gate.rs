@@ -7,15 +7,14 @@
 //! again it is `SHUT` or `AJAR`: then the request that began the attempt waits, and others go on to be
 //! answered 500 at once.
 
-use super::exchange::Exchange;
-use super::id::RequestId;
+use super::carried::Carried;
 use super::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
 
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct Gate<X> {
     /// Written under the lock of `waiting`.
     state: AtomicU8,
-    waiting: Mutex<Vec<Arc<Exchange>>>,
+    waiting: Mutex<Vec<Arc<X>>>,
 }
 
 const SHUT: u8 = 0;
@@ -24,14 +23,14 @@ const AJAR: u8 = 2;
 
 /// What became of a request at the gate.
 #[derive(Debug)]
-pub(crate) enum Passage {
-    Through(Arc<Exchange>),
+pub(crate) enum Passage<X> {
+    Through(Arc<X>),
     Waits,
     /// As many wait as may.
     Full,
 }
 
-impl Gate {
+impl<X: Carried> Gate<X> {
     pub(crate) fn new() -> Self {
         Self { state: AtomicU8::new(SHUT), waiting: Mutex::new(Vec::new()) }
     }
@@ -41,8 +40,8 @@ impl Gate {
         self.state.load(Ordering::Acquire) == OPEN
     }
 
-    /// Event loop: lets a request through, or keeps it; at most `limit` wait.
-    pub(crate) fn pass(&self, exchange: Arc<Exchange>, limit: usize) -> Passage {
+    /// Event loop: lets a request through, or keeps it; at most `limit()` wait.
+    pub(crate) fn pass(&self, exchange: Arc<X>, limit: impl FnOnce() -> usize) -> Passage<X> {
         if self.state.load(Ordering::Acquire) != SHUT {
             return Passage::Through(exchange);
         }
@@ -51,7 +50,7 @@ impl Gate {
         if self.state.load(Ordering::Acquire) != SHUT {
             return Passage::Through(exchange);
         }
-        if waiting.len() >= limit {
+        if waiting.len() >= limit() {
             return Passage::Full;
         }
         waiting.push(exchange);
@@ -60,7 +59,7 @@ impl Gate {
 
     /// Who imports: the application has been imported, or has failed to; either way requests go on. Gives
     /// back those that waited.
-    pub(crate) fn open(&self) -> Vec<Arc<Exchange>> {
+    pub(crate) fn open(&self) -> Vec<Arc<X>> {
         let mut waiting = lock(&self.waiting);
         self.state.store(OPEN, Ordering::Release);
         std::mem::take(&mut *waiting)
@@ -68,7 +67,7 @@ impl Gate {
 
     /// Who runs `exchange`: its application will be imported once more, and [`open`](Self::open) will follow.
     /// `exchange` waits for that, and so do those that come meanwhile, if `shut`.
-    pub(crate) fn close(&self, exchange: Arc<Exchange>, shut: bool) {
+    pub(crate) fn close(&self, exchange: Arc<X>, shut: bool) {
         let mut waiting = lock(&self.waiting);
         self.state.store(if shut { SHUT } else { AJAR }, Ordering::Release);
         waiting.push(exchange);
@@ -76,7 +75,7 @@ impl Gate {
 
     /// Who runs `exchange`: it waits as well, for it had gone through before the gate was closed. False where
     /// the gate is open again.
-    pub(crate) fn wait(&self, exchange: &Arc<Exchange>) -> bool {
+    pub(crate) fn wait(&self, exchange: &Arc<X>) -> bool {
         let mut waiting = lock(&self.waiting);
         let waits = !self.is_open();
         if waits {
@@ -86,11 +85,11 @@ impl Gate {
     }
 
     /// Event loop: a request no longer waits.
-    pub(crate) fn forget(&self, id: RequestId) {
+    pub(crate) fn forget(&self, exchange: &Arc<X>) {
         if self.is_open() {
             return;
         }
-        lock(&self.waiting).retain(|exchange| exchange.id != id);
+        lock(&self.waiting).retain(|waiting| waiting != exchange);
     }
 }
 
@@ -98,9 +97,11 @@ impl Gate {
 #[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
+    use crate::bridge::exchange::Exchange;
     use crate::bridge::fixture::{exchanges, worker};
+    use crate::bridge::id::RequestId;
 
-    fn waiting(gate: &Gate) -> Vec<RequestId> {
+    fn waiting(gate: &Gate<Exchange>) -> Vec<RequestId> {
         gate.open().iter().map(|exchange| exchange.id).collect()
     }
 
@@ -108,11 +109,11 @@ mod tests {
     fn requests_wait_until_it_opens() {
         let gate = Gate::new();
         let [first, second, third] = exchanges(&worker(1, 0));
-        assert!(matches!(gate.pass(first.clone(), 2), Passage::Waits));
-        assert!(matches!(gate.pass(second.clone(), 2), Passage::Waits));
+        assert!(matches!(gate.pass(first.clone(), || 2), Passage::Waits));
+        assert!(matches!(gate.pass(second.clone(), || 2), Passage::Waits));
         assert_eq!(waiting(&gate), [first.id, second.id]);
         assert!(
-            matches!(gate.pass(third.clone(), 0), Passage::Through(exchange) if exchange.id == third.id)
+            matches!(gate.pass(third.clone(), || 0), Passage::Through(exchange) if exchange.id == third.id)
         );
         assert!(waiting(&gate).is_empty());
     }
@@ -121,12 +122,12 @@ mod tests {
     fn no_more_wait_than_may() {
         let gate = Gate::new();
         let [first, second, third] = exchanges(&worker(1, 0));
-        assert!(matches!(gate.pass(first.clone(), 1), Passage::Waits));
-        assert!(matches!(gate.pass(second, 1), Passage::Full));
-        gate.forget(first.id);
-        assert!(matches!(gate.pass(third.clone(), 1), Passage::Waits));
+        assert!(matches!(gate.pass(first.clone(), || 1), Passage::Waits));
+        assert!(matches!(gate.pass(second, || 1), Passage::Full));
+        gate.forget(&first);
+        assert!(matches!(gate.pass(third.clone(), || 1), Passage::Waits));
         assert_eq!(waiting(&gate), [third.id]);
-        gate.forget(third.id);
+        gate.forget(&third);
     }
 
     #[test]
@@ -135,10 +136,10 @@ mod tests {
         let [first, second, third] = exchanges(&worker(1, 0));
         assert!(waiting(&gate).is_empty());
         gate.close(first.clone(), false);
-        assert!(matches!(gate.pass(second, 9), Passage::Through(_)));
+        assert!(matches!(gate.pass(second, || 9), Passage::Through(_)));
         assert_eq!(waiting(&gate), [first.id]);
         gate.close(first.clone(), false);
-        gate.forget(first.id);
+        gate.forget(&first);
         assert!(waiting(&gate).is_empty());
         assert!(!gate.wait(&third), "nobody would open it again");
     }
@@ -150,10 +151,10 @@ mod tests {
         assert!(waiting(&gate).is_empty());
         gate.close(first.clone(), true);
         assert!(gate.wait(&second));
-        assert!(matches!(gate.pass(third.clone(), 2), Passage::Full));
-        assert!(matches!(gate.pass(third.clone(), 3), Passage::Waits));
+        assert!(matches!(gate.pass(third.clone(), || 2), Passage::Full));
+        assert!(matches!(gate.pass(third.clone(), || 3), Passage::Waits));
         assert_eq!(waiting(&gate), [first.id, second.id, third.id]);
-        assert!(matches!(gate.pass(third, 0), Passage::Through(_)));
+        assert!(matches!(gate.pass(third, || 0), Passage::Through(_)));
     }
 }
 
@@ -165,6 +166,7 @@ mod model {
     use loom::thread;
 
     use super::*;
+    use crate::bridge::exchange::Exchange;
     use crate::bridge::fixture::{check, exchanges, worker};
 
     #[test]
@@ -178,7 +180,7 @@ mod model {
             };
             let mut through = Vec::new();
             for exchange in exchanges.clone() {
-                match gate.pass(exchange, 2) {
+                match gate.pass(exchange, || 2) {
                     Passage::Through(exchange) => through.push(exchange),
                     Passage::Waits => assert!(through.is_empty(), "it does not close again"),
                     Passage::Full => panic!("two may wait"),
@@ -199,13 +201,13 @@ mod model {
         check(3, || {
             let gate = Arc::new(Gate::new());
             let [kept, gone] = exchanges(&worker(1, 0));
-            assert!(matches!(gate.pass(gone.clone(), 2), Passage::Waits));
-            assert!(matches!(gate.pass(kept.clone(), 2), Passage::Waits));
+            assert!(matches!(gate.pass(gone.clone(), || 2), Passage::Waits));
+            assert!(matches!(gate.pass(kept.clone(), || 2), Passage::Waits));
             let opener = {
                 let gate = Arc::clone(&gate);
                 thread::spawn(move || gate.open())
             };
-            gate.forget(gone.id);
+            gate.forget(&gone);
             let found = opener.join().unwrap();
             assert_eq!(found.last().map(|exchange| exchange.id), Some(kept.id));
             assert!(gate.open().is_empty());

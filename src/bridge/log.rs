@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::exchange::Exchange;
 use super::sync::Arc;
 
 /// The longest message of an application, a traceback or a line of its own, in bytes. What is beyond is
@@ -11,21 +10,32 @@ pub(crate) const LONGEST: usize = 64 * 1024;
 
 /// A line for nginx's error log.
 #[derive(Debug)]
-pub(crate) struct LogLine {
+pub(crate) struct LogLine<X> {
     pub(crate) level: Level,
-    pub(crate) about: About,
+    pub(crate) about: About<X>,
     pub(crate) text: String,
 }
 
 /// Whose matter a line is: that decides about the log that gets it, and about its context.
-#[derive(Clone, Debug)]
-pub(crate) enum About {
+#[derive(Debug)]
+pub(crate) enum About<X> {
     /// The worker's: nginx's main log.
     Worker,
     /// That application's: the logs of its locations.
     App(usize),
     /// A request's: the log of its location. The line has its context.
-    Request(Arc<Exchange>),
+    Request(Arc<X>),
+}
+
+// A derived one would want `X` to be `Clone`.
+impl<X> Clone for About<X> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Worker => Self::Worker,
+            Self::App(app) => Self::App(*app),
+            Self::Request(exchange) => Self::Request(Arc::clone(exchange)),
+        }
+    }
 }
 
 /// nginx's log levels (`ngx_log.h`).

@@ -25,6 +25,8 @@
 mod bell;
 pub(crate) mod callbacks;
 pub(crate) mod callers;
+mod carried;
+mod client_wait;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod exchange;
@@ -33,6 +35,7 @@ pub(crate) mod executor;
 mod fixture;
 pub(crate) mod gate;
 pub(crate) mod id;
+mod lines;
 pub(crate) mod log;
 pub(crate) mod marks;
 pub(crate) mod panics;

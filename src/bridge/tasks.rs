@@ -4,33 +4,32 @@ use std::collections::VecDeque;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::exchange::Exchange;
 use super::executor::inline::Suspended;
 use super::executor::pool::Pool;
 use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
 
 #[derive(Debug)]
-pub(crate) enum Task {
+pub(crate) enum Task<X> {
     /// Write the Python stack of the thread that runs this request to the log.
-    LogStack(Arc<Exchange>),
+    LogStack(Arc<X>),
     /// The client of this request is gone: is its application beyond its deadline? Nothing of the request's is
     /// kept for that.
-    Watch(Weak<Exchange>),
+    Watch(Weak<X>),
     /// The client of this request is gone: call whom it has asked to, and stop it where it is to be.
-    Gone(Arc<Exchange>),
+    Gone(Arc<X>),
     /// Bring a response of the executor `inline` to its end, now that the worker exits.
     Resume(Box<dyn Suspended>),
     /// Attach once, so that references dropped by the event loop are given back.
     Collect,
     /// Try again to start the first thread of this pool.
-    Grow(Arc<Pool>),
+    Grow(Arc<Pool<Arc<X>>>),
     /// End; Python's main thread then lets the others end, runs `atexit`, finalises.
     Stop,
 }
 
-impl Task {
+impl<X> Task<X> {
     /// The request that it is about.
-    pub(crate) fn request(&self) -> Option<&Arc<Exchange>> {
+    pub(crate) fn request(&self) -> Option<&Arc<X>> {
         match self {
             Task::LogStack(exchange) | Task::Gone(exchange) => Some(exchange),
             Task::Watch(_) | Task::Resume(_) | Task::Collect | Task::Grow(_) | Task::Stop => None,
@@ -40,16 +39,16 @@ impl Task {
 
 /// The queue to the attendant.
 #[derive(Debug)]
-pub(crate) struct Tasks {
-    queue: Mutex<Queue>,
+pub(crate) struct Tasks<X> {
+    queue: Mutex<Queue<X>>,
     added: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    tasks: VecDeque<Task>,
+#[derive(Debug)]
+struct Queue<X> {
+    tasks: VecDeque<Task<X>>,
     /// In the order of their times.
-    later: VecDeque<(Instant, Task)>,
+    later: VecDeque<(Instant, Task<X>)>,
     /// As soon as there are so many of these, those of requests that have ended are taken out.
     tidy_at: usize,
     /// A `Collect` waits already.
@@ -66,12 +65,19 @@ const STACKS: usize = 32;
 /// So many requests may be watched before the list is tidied up.
 const WATCHED: usize = 64;
 
-impl Tasks {
+impl<X> Tasks<X> {
     pub(crate) fn new() -> Self {
-        Self { queue: Mutex::new(Queue::default()), added: Condvar::new() }
+        let queue = Queue {
+            tasks: VecDeque::new(),
+            later: VecDeque::new(),
+            tidy_at: 0,
+            collect: false,
+            stacks: 0,
+        };
+        Self { queue: Mutex::new(queue), added: Condvar::new() }
     }
 
-    pub(crate) fn push(&self, task: Task) {
+    pub(crate) fn push(&self, task: Task<X>) {
         {
             let mut queue = lock(&self.queue);
             match task {
@@ -91,22 +97,22 @@ impl Tasks {
     }
 
     /// A Python thread: asks for a first thread of `pool`, in a while.
-    pub(crate) fn grow_later(&self, pool: Arc<Pool>) {
+    pub(crate) fn grow_later(&self, pool: Arc<Pool<Arc<X>>>) {
         self.push_later(LATER, Task::Grow(pool));
     }
 
     /// Has `exchange` looked at in `left`. There are no more of these than twice as many as requests that run at a
     /// time, and a few.
-    pub(crate) fn watch(&self, exchange: &Arc<Exchange>, left: Duration) {
+    pub(crate) fn watch(&self, exchange: &Arc<X>, left: Duration) {
         self.push_later(left, Task::Watch(Arc::downgrade(exchange)));
     }
 
-    fn push_later(&self, left: Duration, task: Task) {
+    fn push_later(&self, left: Duration, task: Task<X>) {
         let at = Instant::now() + left;
         let place = {
             let mut queue = lock(&self.queue);
             if queue.later.len() >= queue.tidy_at {
-                let ended = |task: &Task| matches!(task, Task::Watch(exchange) if exchange.strong_count() == 0);
+                let ended = |task: &Task<X>| matches!(task, Task::Watch(exchange) if exchange.strong_count() == 0);
                 queue.later.retain(|(_, task)| !ended(task));
                 queue.tidy_at = WATCHED.max(2 * queue.later.len());
             }
@@ -121,7 +127,7 @@ impl Tasks {
     }
 
     /// Waits for the next task.
-    pub(crate) fn next(&self) -> Task {
+    pub(crate) fn next(&self) -> Task<X> {
         let mut queue = lock(&self.queue);
         loop {
             let left =
@@ -155,11 +161,12 @@ impl Tasks {
 #[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
+    use crate::bridge::exchange::Exchange;
     use crate::bridge::executor::pool::Turn;
     use crate::bridge::fixture::{exchanges, worker};
 
     /// All tasks up to `Stop`, each as a letter.
-    fn drain(tasks: &Tasks) -> String {
+    fn drain(tasks: &Tasks<Exchange>) -> String {
         std::iter::from_fn(|| match tasks.next() {
             Task::LogStack(_) => Some('L'),
             Task::Collect => Some('C'),
@@ -263,7 +270,7 @@ mod model {
     #[test]
     fn what_is_dropped_before_a_collect_is_collected() {
         check(3, || {
-            let tasks = Arc::new(Tasks::new());
+            let tasks = Arc::new(Tasks::<()>::new());
             let dropped = Arc::new(AtomicUsize::new(0));
             let main = {
                 let (tasks, dropped) = (Arc::clone(&tasks), Arc::clone(&dropped));

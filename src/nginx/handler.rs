@@ -17,10 +17,9 @@ use super::process;
 use super::request;
 use super::response;
 use super::sys::{self, EventThread};
-use crate::bridge::config::Executor;
 use crate::bridge::exchange::Exchange;
+use crate::bridge::executor::{Refusal, Submitted};
 use crate::bridge::pipe::input::{Input, InputError};
-use crate::bridge::worker::{Refusal, Submitted};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 pub(super) const SERVICE_UNAVAILABLE: isize = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as isize;
@@ -146,7 +145,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
                 finalize::watch_over(token, context);
                 true
             }
-            Ok(Submitted::Inline(exchange)) => {
+            Ok(Submitted::Run(exchange)) => {
                 process.call_later(token, exchange);
                 true
             }
@@ -162,19 +161,9 @@ unsafe fn refuse(token: EventThread, context: *mut Context, refusal: Refusal) {
     // SAFETY: the caller's: a live request.
     unsafe {
         let r = (*context).request;
-        let location = Arc::clone(&(*context).location);
-        let text = match refusal {
-            Refusal::QueueFull if location.executor == Executor::Inline => {
-                "pywsgi: too many requests wait for the import of their application (wsgi_thread_pool inline)"
-            }
-            Refusal::QueueFull => {
-                "pywsgi: the queue of the thread pool is full (python_thread_pool max_queue)"
-            }
-            Refusal::Broken => "pywsgi: Python did not start in this worker, see above",
-        };
-        log::write((*(*r).connection).log, log::ERR, text);
+        log::write((*(*r).connection).log, log::ERR, &format!("pywsgi: {refusal}"));
         match refusal {
-            Refusal::QueueFull => unavailable(token, context),
+            Refusal::QueueFull | Refusal::GateFull => unavailable(token, context),
             Refusal::Broken => finalize::finish(token, context, INTERNAL_SERVER_ERROR),
         }
     }

@@ -10,10 +10,10 @@ use super::finalize;
 use super::output;
 use super::process::{self, Process};
 use super::sys::{self, EventThread};
+use crate::bridge::exchange::Worker;
 use crate::bridge::executor::inline::{Ran, Returned};
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::Output;
-use crate::bridge::worker::Worker;
 
 /// Blocks that are sent in one turn of the event loop, those of all responses that go on in it together, but for one of
 /// each: others want their turn, too.
@@ -28,7 +28,7 @@ const TOGETHER: Duration = Duration::from_micros(100);
 pub(super) fn run(token: EventThread, process: &Process) {
     let worker = process.worker();
     let mut exchanges = process.take_calls(token).into_iter();
-    let Some(inline) = worker.inline() else {
+    let Some(runner) = worker.inline.runner() else {
         // There is one from before the first gate opens.
         for context in exchanges.filter_map(|exchange| process.find(exchange.id)) {
             // SAFETY: the table holds contexts of requests in flight alone.
@@ -42,8 +42,8 @@ pub(super) fn run(token: EventThread, process: &Process) {
     };
     let mut ran = Returned::new();
     while exchanges.len() > 0 {
-        call(token, worker, || inline.run(&mut exchanges, TOGETHER, &mut ran));
-        for Ran { exchange, mut suspended } in ran.drain(..) {
+        call(token, worker, || runner.run(&mut exchanges, TOGETHER, &mut ran));
+        for Ran { job: exchange, mut suspended } in ran.drain(..) {
             if let Some(context) = process.find(exchange.id) {
                 // SAFETY: the table holds contexts of requests in flight alone.
                 unsafe {

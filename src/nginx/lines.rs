@@ -38,7 +38,7 @@ fn write_each(token: EventThread, process: &Process) {
     );
 }
 
-fn write(token: EventThread, process: &Process, line: &LogLine) {
+fn write(token: EventThread, process: &Process, line: &LogLine<Exchange>) {
     let level = log::number(line.level);
     let text = &line.text;
     // SAFETY: the logs are the configuration's or a live request's, and this is the event loop's thread.

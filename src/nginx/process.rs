@@ -21,21 +21,21 @@ use super::signals;
 use super::sys::{self, EventThread};
 use super::wake;
 use crate::bridge::events::Event;
-use crate::bridge::exchange::Exchange;
+use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::executor::inline::{CALLS, Calls, Suspended};
 use crate::bridge::id::{RequestId, Table};
 use crate::bridge::panics;
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::Batch;
 use crate::bridge::tasks::Task;
-use crate::bridge::worker::{Stopped, Worker};
+use crate::bridge::worker::Stopped;
 
 /// What the event loop's side of a worker has. Made once, and kept until the process ends.
 pub(crate) struct Process {
     worker: Arc<Worker>,
     configuration: usize,
     table: RefCell<Table<*mut Context>>,
-    batch: Cell<Vec<Event>>,
+    batch: Cell<Vec<Event<Exchange>>>,
     output: Cell<Option<Box<Batch>>>,
     connection: Cell<*mut ngx_connection_t>,
     /// Posted by the first in a turn of the event loop that has something to be done at its end.
@@ -208,7 +208,7 @@ impl Process {
     }
 
     /// The requests that are to be called in this turn. Those that are too many come in the next.
-    pub(super) fn take_calls(&self, _token: EventThread) -> Calls {
+    pub(super) fn take_calls(&self, _token: EventThread) -> Calls<Arc<Exchange>> {
         let mut calls = self.calls.borrow_mut();
         let count = calls.len().min(CALLS);
         let taken = calls.drain(..count).collect();
@@ -221,7 +221,7 @@ impl Process {
 
     /// Wakes threads for the requests that wait, where they are needed.
     pub(super) fn wake(&self, _token: EventThread) {
-        if !self.worker.wake() {
+        if !self.worker.look() {
             return;
         }
         // SAFETY: the event is the process's own, and touched on this thread alone.
@@ -257,11 +257,11 @@ impl Process {
         self.table.borrow().get(id)
     }
 
-    pub(super) fn take_batch(&self) -> Vec<Event> {
+    pub(super) fn take_batch(&self) -> Vec<Event<Exchange>> {
         self.batch.take()
     }
 
-    pub(super) fn give_batch_back(&self, batch: Vec<Event>) {
+    pub(super) fn give_batch_back(&self, batch: Vec<Event<Exchange>>) {
         self.batch.set(batch);
     }
 

@@ -15,6 +15,7 @@ use super::output;
 use super::process::Process;
 use super::sys::{self, EventThread};
 use crate::bridge::events::Event;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
 use crate::bridge::panics;
 
@@ -98,7 +99,7 @@ pub(super) fn deal(token: EventThread, process: &Process) {
 fn deal_with(
     token: EventThread,
     process: &Process,
-    event: Event,
+    event: Event<Exchange>,
     request: &Cell<Option<RequestId>>,
 ) {
     match event {

@@ -55,7 +55,7 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
     }
 }
 
-fn attend(runtime: &Arc<Runtime>, task: Task) {
+fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
     match task {
         Task::LogStack(exchange) => overdue(runtime, &exchange),
         Task::Watch(exchange) => {
@@ -101,8 +101,7 @@ fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
 
 /// The application is beyond its `wsgi_timeout`. Logs its stack, and whether its pool has a free thread left.
 fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
-    if let Some(pool) = exchange.pool().filter(|_| exchange.set_overdue()) {
-        let PoolConfig { name, threads, .. } = &pool.config;
+    if let Some(PoolConfig { name, threads, .. }) = exchange.set_overdue() {
         let text = format!(
             "all threads of python_thread_pool \"{name}\" ({threads}) are in requests beyond their wsgi_timeout: \
              until one of these ends, further requests for it are answered 503 (wsgi_queue_timeout)"

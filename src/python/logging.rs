@@ -9,14 +9,13 @@ use pyo3::prelude::*;
 use super::fork;
 use super::shim::Shim;
 use super::sys;
-use crate::bridge::exchange::Exchange;
+use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::log::{self, About, Level, LogLine};
 use crate::bridge::panics::Panicked;
-use crate::bridge::worker::Worker;
 
 thread_local! {
     /// What this thread does: it runs a request, or imports an application.
-    static ABOUT: RefCell<About> = const { RefCell::new(About::Worker) };
+    static ABOUT: RefCell<About<Exchange>> = const { RefCell::new(About::Worker) };
     /// This thread has written a line that is not finished.
     static UNFINISHED: Cell<bool> = const { Cell::new(false) };
 }
@@ -45,7 +44,7 @@ pub(super) fn leave(py: Python<'_>, shim: &Shim) {
 }
 
 /// The thread's lines are about that, until what this gives is dropped.
-pub(super) fn begin(about: About) -> impl Drop {
+pub(super) fn begin(about: About<Exchange>) -> impl Drop {
     struct Begun;
 
     impl Drop for Begun {
@@ -69,7 +68,7 @@ pub(super) fn is_in_application() -> bool {
 }
 
 /// What the calling thread does. A thread that is about to end may have no such value any more.
-fn about() -> About {
+fn about() -> About<Exchange> {
     let about = ABOUT.try_with(|about| about.try_borrow().ok().map(|about| about.clone()));
     about.ok().flatten().unwrap_or(About::Worker)
 }
@@ -98,7 +97,7 @@ pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
 }
 
 /// Logs `text`, line by line, about something else.
-pub(super) fn write_about(py: Python<'_>, level: Level, about: &About, text: &str) {
+pub(super) fn write_about(py: Python<'_>, level: Level, about: &About<Exchange>, text: &str) {
     for text in log::bounded(text).lines() {
         send(py, LogLine { level, about: about.clone(), text: text.to_owned() });
     }
@@ -163,7 +162,7 @@ pub(super) fn traceback(py: Python<'_>, shim: &Shim, error: &PyErr) -> String {
 }
 
 /// Waits, detached, if the event loop's queue has no room.
-fn send(py: Python<'_>, line: LogLine) {
+fn send(py: Python<'_>, line: LogLine<Exchange>) {
     let Err(line) = try_send(line) else { return };
     let Some(worker) = WORKER.get() else { return };
     if worker.events.is_busy() {
@@ -175,7 +174,7 @@ fn send(py: Python<'_>, line: LogLine) {
 }
 
 /// Gives the line to the event loop, or returns it if the queue has no room. A child has no event loop, and writes it.
-fn try_send(line: LogLine) -> Result<(), LogLine> {
+fn try_send(line: LogLine<Exchange>) -> Result<(), LogLine<Exchange>> {
     if fork::is_child() {
         let (level, text, child) = (line.level, line.text, std::process::id());
         write_directly(&format!("[{level:?}] forked child {child}: {text}"));
@@ -187,7 +186,7 @@ fn try_send(line: LogLine) -> Result<(), LogLine> {
     }
 }
 
-fn write_past_queue(line: &LogLine) {
+fn write_past_queue(line: &LogLine<Exchange>) {
     write_directly(&format!("[{:?}] {}: {}", line.level, std::process::id(), line.text));
 }
 

@@ -22,10 +22,11 @@ use super::runtime::Runtime;
 use super::signals::{Ending, Until};
 use super::spawn::{STACK, spawn};
 use super::{sys, thread_state};
+use crate::bridge::exchange::Worker;
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::panics;
 use crate::bridge::tasks::Task;
-use crate::bridge::worker::{Stopped, Worker};
+use crate::bridge::worker::Stopped;
 
 /// Starts the main thread of a worker, which starts all others. The caller has blocked the signals that nginx uses.
 pub(crate) fn start(worker: &Arc<Worker>) -> io::Result<()> {
@@ -94,7 +95,7 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
     })
     .map_err(|error| format!("Python cannot be prepared: {error}"))?;
     Python::attach(|py| introduce(py, worker));
-    worker.set_inline(EventLoop::new(&runtime));
+    worker.inline.set_runner(EventLoop::new(&runtime));
     for pool in &worker.pools {
         if pool.grow() {
             threads::spawn(&runtime, pool);

@@ -8,7 +8,7 @@ use super::app::App;
 use super::import_queue::ImportQueue;
 use super::protocol::Protocols;
 use super::shim::Shim;
-use crate::bridge::worker::Worker;
+use crate::bridge::exchange::Worker;
 
 pub(super) struct Runtime {
     pub(super) worker: Arc<Worker>,

@@ -14,7 +14,7 @@ fn not_detached(_: &mut (dyn FnMut() + Send)) {
     panic!("there is nothing to wait for");
 }
 
-fn events(worker: &Worker) -> Vec<Event> {
+fn events(worker: &Worker) -> Vec<Event<Exchange>> {
     let mut batch = Vec::new();
     worker.events.take(&mut batch);
     batch
@@ -193,7 +193,7 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
             exchange.push_waiting(None, "ef".into(), None, detached).unwrap();
         })
     };
-    until(|| lock(&exchange.client_wait.state).threads > 0);
+    until(|| exchange.client_wait.is_on());
     let waiting = running(&exchange);
     thread::sleep(Duration::from_millis(100));
     assert!(running(&exchange) <= waiting + 1);
@@ -203,7 +203,7 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
         let exchange = Arc::clone(&exchange);
         thread::spawn(move || drop(exchange.read_waiting(9, detached)))
     };
-    until(|| lock(&exchange.client_wait.state).threads > 0);
+    until(|| exchange.client_wait.is_on());
     thread::sleep(Duration::from_millis(100));
     exchange.input.end();
     reader.join().unwrap();
@@ -214,32 +214,6 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
 }
 
 #[test]
-fn waits_add_up() {
-    let wait = ClientWait::default();
-    assert_eq!(wait.until(5), 0);
-    wait.begin(1);
-    assert_eq!(wait.until(5), 4);
-    wait.end(11);
-    assert_eq!((wait.until(11), wait.until(99)), (10, 10));
-    wait.begin(20);
-    assert_eq!((wait.until(20), wait.until(23), wait.until(19)), (10, 13, 10));
-    wait.end(25);
-    assert_eq!(wait.until(99), 15);
-}
-
-#[test]
-fn several_threads_that_wait_are_one_wait() {
-    let wait = ClientWait::default();
-    wait.begin(1_000);
-    wait.begin(1_010);
-    assert_eq!(wait.until(1_015), 15);
-    wait.end(1_020);
-    assert_eq!(wait.until(1_025), 25);
-    wait.end(1_030);
-    assert_eq!(wait.until(9_000), 30);
-}
-
-#[test]
 fn a_pool_is_overdue_with_its_last_thread() {
     let worker = worker(2, 0);
     let [first, second] = exchanges(&worker);
@@ -247,15 +221,15 @@ fn a_pool_is_overdue_with_its_last_thread() {
         assert!(exchange.start(7));
     }
     for _ in 0..2 {
-        assert!(!first.set_overdue());
+        assert!(first.set_overdue().is_none());
     }
-    assert!(second.set_overdue());
+    assert!(second.set_overdue().is_some());
     assert!(second.done().is_nothing());
     let [third] = exchanges(&worker);
     assert!(third.start(7));
-    assert!(third.set_overdue(), "it is said again");
-    assert!(!second.set_overdue(), "it has ended");
+    assert!(third.set_overdue().is_some(), "it is said again");
+    assert!(second.set_overdue().is_none(), "it has ended");
     assert!(third.done().is_nothing());
     assert!(first.done().is_nothing());
-    assert!(!third.set_overdue());
+    assert!(third.set_overdue().is_none());
 }

@@ -1,4 +1,82 @@
 //! Who runs the application.
+//!
+//! What an executor is given is owned data: a head of bytes, pipes of bytes. Neither a closure nor an object of
+//! Python's is among it, so that an executor may hand a request to another thread, or to another process.
+//!
+//! An executor's other side, which calls Python, is in `python/run`: a [pool](pool)'s threads take what waits from
+//! their pool; what is to run [inline](inline) is taken by the event loop.
 
 pub(crate) mod inline;
 pub(crate) mod pool;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::config::PoolConfig;
+
+/// Runs jobs: exchanges, but for the tests.
+pub(crate) trait Executor<J>: fmt::Debug + Send + Sync {
+    /// Event loop: takes a job; [`look`](Self::look) must follow, once for all of the same turn of the loop. If
+    /// there is no room the job comes back.
+    fn submit(&self, job: J) -> Result<Submitted<J>, J>;
+
+    /// Any thread: takes a job, and sees to it at once.
+    fn submit_now(&self, job: J) -> Result<Submitted<J>, J>;
+
+    /// Event loop: takes a job that was here before, for what comes after its response; whether there is room or
+    /// not. An executor that is closed drops it.
+    fn submit_again(&self, job: J) -> Submitted<J>;
+
+    /// Event loop, at the end of a turn: sees to what has been submitted. True if this has to be called again in a
+    /// millisecond.
+    #[must_use]
+    fn look(&self) -> bool;
+
+    /// Event loop: drops a job that waits.
+    fn forget(&self, job: &J);
+
+    /// How many jobs of one application may wait for its import.
+    fn max_waiting(&self) -> usize;
+
+    /// Why a job is refused for which there is no room.
+    fn refusal(&self) -> Refusal;
+
+    /// How many jobs run at a time, at most.
+    fn threads(&self) -> usize;
+
+    /// One more job is beyond its deadline. The pool, if that holds for all of its threads and has not been said since
+    /// it did not.
+    fn begin_overdue(&self) -> Option<&PoolConfig>;
+
+    /// Such a job has ended.
+    fn end_overdue(&self);
+
+    /// Takes nothing more, and ends its threads as each has run its job. Gives back what waits.
+    fn close(&self) -> VecDeque<J>;
+
+    /// Waits at most `limit` for the threads to end, once it is closed; says whether they have.
+    fn wait_ended(&self, limit: Duration) -> bool;
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub(crate) enum Submitted<J> {
+    /// It waits for its application, or for a thread.
+    Queued,
+    /// The event loop has to run it, by its [`Runner`](inline::Runner).
+    Run(J),
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    #[error("the queue of the thread pool is full (python_thread_pool max_queue)")]
+    QueueFull,
+    #[error("too many requests wait for the import of their application (wsgi_thread_pool inline)")]
+    GateFull,
+    #[error("Python did not start in this worker, see above")]
+    Broken,
+}

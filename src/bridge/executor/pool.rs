@@ -8,7 +8,7 @@
 //!
 //! Where the jobs are *quick*, even that one is too many: it is woken, and waits for the GIL, only to find
 //! the queue empty. While a thread takes one quick job after the other nobody stands by, and the event loop
-//! looks every millisecond ([`Pool::look`]) whether it still does: a job that blocks after many that did not
+//! looks every millisecond ([`look`](Executor::look)) whether it still does: a job that blocks after many that did not
 //! keeps those behind it waiting for two milliseconds, if the event loop itself is not held up (inline).
 //!
 //! What always holds, outside the lock and but for jobs that the event loop has queued in this turn
@@ -20,18 +20,18 @@
 //! pool's limit, so that threads start on demand and never on the event loop.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use super::{Executor, Refusal, Submitted};
 use crate::bridge::config::PoolConfig;
-use crate::bridge::exchange::Exchange;
-use crate::bridge::id::RequestId;
 use crate::bridge::streak::Streak;
 use crate::bridge::sync::{Arc, Condvar, Mutex, lock, wait};
 
-/// A pool; `J` is an exchange outside the tests.
+/// A pool, and its executor.
 #[derive(Debug)]
-pub(crate) struct Pool<J = Arc<Exchange>> {
+pub(crate) struct Pool<J> {
     pub(crate) config: PoolConfig,
     state: Mutex<State<J>>,
     /// A thread has ended.
@@ -81,7 +81,7 @@ pub(crate) struct Seat {
 
 /// What a thread is to do next.
 #[derive(Debug)]
-pub(crate) enum Next<J = Arc<Exchange>> {
+pub(crate) enum Next<J> {
     /// Run the job; where `grow`, start one more thread first.
     Run { job: J, grow: bool },
     /// Nothing to do: [`Pool::rest`].
@@ -89,10 +89,6 @@ pub(crate) enum Next<J = Arc<Exchange>> {
     /// End; the thread is no longer counted.
     End,
 }
-
-/// The queue is full, or the pool closed.
-#[derive(Debug)]
-pub(crate) struct Refused;
 
 /// A thread could not be started.
 #[derive(Debug)]
@@ -127,62 +123,14 @@ impl<J> Pool<J> {
         Self { config, state: Mutex::new(state), ended: Condvar::new() }
     }
 
-    /// Event loop: queues a job; [`look`](Self::look) must follow. Jobs for which a thread is free do not
-    /// count against `max_queue`.
-    pub(crate) fn queue(&self, job: J) -> Result<(), Refused> {
-        self.add(&mut lock(&self.state), job)
-    }
-
-    /// Event loop: wakes a thread for jobs that wait and for which nobody is awake. True where it is to look
-    /// again in a millisecond.
-    #[must_use]
-    pub(crate) fn look(&self) -> bool {
-        let (seat, again) = {
-            let mut state = lock(&self.state);
-            let goes_on = state.busy > 0 && state.streak.is_quick() && state.taken != state.seen;
-            state.seen = state.taken;
-            let seat = if goes_on { None } else { state.next_to_stand_by() };
-            // Who stands by takes one job, and leaves the others to nobody where they are quick.
-            let left = state.queue.len().saturating_sub(usize::from(state.stands_by));
-            let nobody = !state.stands_by || state.streak.is_quick();
-            state.looked_after = left > 0 && nobody && !state.idle.is_empty();
-            (seat, state.looked_after)
-        };
-        Seat::wake(seat);
-        again
-    }
-
-    /// Queues a job and wakes a thread for it.
-    pub(crate) fn submit(&self, job: J) -> Result<(), Refused> {
-        let seat = {
-            let mut state = lock(&self.state);
-            self.add(&mut state, job)?;
-            state.next_to_stand_by()
-        };
-        Seat::wake(seat);
-        Ok(())
-    }
-
-    fn add(&self, state: &mut State<J>, job: J) -> Result<(), Refused> {
+    /// A job for which there is no room comes back.
+    fn add(&self, state: &mut State<J>, job: J) -> Result<(), J> {
         let free = self.config.threads.saturating_sub(state.busy);
         if state.closed || state.queue.len() >= self.config.max_queue + free {
-            return Err(Refused);
+            return Err(job);
         }
         state.queue.push_back(job);
         Ok(())
-    }
-
-    /// Event loop: queues a job that was here before, whatever the queue's limit. A closed pool drops it.
-    pub(crate) fn submit_again(&self, job: J) {
-        let seat = {
-            let mut state = lock(&self.state);
-            if state.closed {
-                return;
-            }
-            state.queue.push_back(job);
-            state.next_to_stand_by()
-        };
-        Seat::wake(seat);
     }
 
     /// Counts one more thread; the caller starts it. False where the pool is closed or complete.
@@ -282,24 +230,92 @@ impl<J> Pool<J> {
         // `next_to_stand_by` woke this thread; or `close` did, after which the mark means nothing.
         turn.stands_by = true;
     }
+}
 
-    /// One more thread's job is beyond its deadline. True where that holds for all threads there may be, and has not
-    /// been said since it did not.
-    pub(crate) fn begin_overdue(&self) -> bool {
-        let mut state = lock(&self.state);
-        state.overdue += 1;
-        state.overdue >= self.config.threads && !std::mem::replace(&mut state.said, true)
+impl<J: PartialEq + fmt::Debug + Send> Executor<J> for Pool<J> {
+    /// Jobs for which a thread is free do not count against `max_queue`.
+    fn submit(&self, job: J) -> Result<Submitted<J>, J> {
+        self.add(&mut lock(&self.state), job)?;
+        Ok(Submitted::Queued)
     }
 
-    /// Such a job has ended.
-    pub(crate) fn end_overdue(&self) {
+    /// Queues a job and wakes a thread for it.
+    fn submit_now(&self, job: J) -> Result<Submitted<J>, J> {
+        let seat = {
+            let mut state = lock(&self.state);
+            self.add(&mut state, job)?;
+            state.next_to_stand_by()
+        };
+        Seat::wake(seat);
+        Ok(Submitted::Queued)
+    }
+
+    fn submit_again(&self, job: J) -> Submitted<J> {
+        let seat = {
+            let mut state = lock(&self.state);
+            if state.closed {
+                return Submitted::Queued;
+            }
+            state.queue.push_back(job);
+            state.next_to_stand_by()
+        };
+        Seat::wake(seat);
+        Submitted::Queued
+    }
+
+    /// Wakes a thread for jobs that wait and for which nobody is awake.
+    fn look(&self) -> bool {
+        let (seat, again) = {
+            let mut state = lock(&self.state);
+            let goes_on = state.busy > 0 && state.streak.is_quick() && state.taken != state.seen;
+            state.seen = state.taken;
+            let seat = if goes_on { None } else { state.next_to_stand_by() };
+            // Who stands by takes one job, and leaves the others to nobody where they are quick.
+            let left = state.queue.len().saturating_sub(usize::from(state.stands_by));
+            let nobody = !state.stands_by || state.streak.is_quick();
+            state.looked_after = left > 0 && nobody && !state.idle.is_empty();
+            (seat, state.looked_after)
+        };
+        Seat::wake(seat);
+        again
+    }
+
+    fn forget(&self, job: &J) {
+        let job = {
+            let mut state = lock(&self.state);
+            let at = state.queue.iter().position(|other| other == job);
+            at.and_then(|at| state.queue.remove(at))
+        };
+        // Outside the lock: it may be the last reference.
+        drop(job);
+    }
+
+    fn max_waiting(&self) -> usize {
+        self.config.max_queue + self.config.threads
+    }
+
+    fn refusal(&self) -> Refusal {
+        Refusal::QueueFull
+    }
+
+    fn threads(&self) -> usize {
+        self.config.threads
+    }
+
+    fn begin_overdue(&self) -> Option<&PoolConfig> {
+        let mut state = lock(&self.state);
+        state.overdue += 1;
+        let all = state.overdue >= self.config.threads;
+        (all && !std::mem::replace(&mut state.said, true)).then_some(&self.config)
+    }
+
+    fn end_overdue(&self) {
         let mut state = lock(&self.state);
         state.overdue -= 1;
         state.said = false;
     }
 
-    /// Ends the pool: gives back what waits, and each thread ends when it comes by.
-    pub(crate) fn close(&self) -> VecDeque<J> {
+    fn close(&self) -> VecDeque<J> {
         let (idle, queue) = {
             let mut state = lock(&self.state);
             state.closed = true;
@@ -311,8 +327,7 @@ impl<J> Pool<J> {
         queue
     }
 
-    /// Waits at most `limit` for the threads of a closed pool to end; says whether they have.
-    pub(crate) fn wait_ended(&self, limit: Duration) -> bool {
+    fn wait_ended(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut state = lock(&self.state);
         while state.threads > 0 {
@@ -323,18 +338,6 @@ impl<J> Pool<J> {
             state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
-    }
-}
-
-impl Pool {
-    /// Event loop: takes a request out of the queue.
-    pub(crate) fn forget(&self, id: RequestId) {
-        let job = {
-            let mut state = lock(&self.state);
-            let at = state.queue.iter().position(|job| job.id == id);
-            at.and_then(|at| state.queue.remove(at))
-        };
-        drop(job);
     }
 }
 

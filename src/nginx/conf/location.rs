@@ -16,7 +16,7 @@ use nginx_sys::{
 
 use super::main::{DEFAULT_POOL, MainConf};
 use super::{ConfError, Place, RequestHandler, core_loc_conf, main_conf, out_of_memory};
-use crate::bridge::config::{AppConfig, Buffering, ClientAbort, Debug, Executor, LocationConfig};
+use crate::bridge::config::{AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig};
 use crate::http::header::HeaderKind;
 use crate::http::names::Names;
 use crate::nginx::sys::{self, CONF_UNSET, CONF_UNSET_MSEC, CONF_UNSET_SIZE};
@@ -243,9 +243,9 @@ impl LocConf {
                     place.file, place.line
                 )));
             }
-            Executor::Inline
+            ExecutorId::Inline
         } else {
-            Executor::Threads(pool_named(main, name, place)?)
+            ExecutorId::Pool(pool_named(main, name, place)?)
         };
         let mut params = Vec::new();
         self.request_params.clear();

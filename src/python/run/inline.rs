@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use super::dispatch;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::executor::inline::{self, Inline, Ran, Returned};
+use crate::bridge::executor::inline::{self, Ran, Returned, Runner};
 use crate::bridge::streak::Streak;
 use crate::python::guard;
 use crate::python::hooks::Hooks;
@@ -67,17 +67,17 @@ impl EventLoop {
     }
 }
 
-impl Inline for EventLoop {
+impl Runner<Arc<Exchange>> for EventLoop {
     fn run(
         &self,
         exchanges: &mut dyn Iterator<Item = Arc<Exchange>>,
         limit: Duration,
-        ran: &mut Returned,
+        ran: &mut Returned<Arc<Exchange>>,
     ) {
         let Some(runtime) = self.runtime.upgrade() else {
             ran.extend(exchanges.map(|exchange| {
                 dispatch::fail(&exchange);
-                Ran { exchange, suspended: None }
+                Ran { job: exchange, suspended: None }
             }));
             return;
         };
@@ -90,7 +90,7 @@ impl Inline for EventLoop {
             let (mut since, mut left) = (Instant::now(), limit);
             for exchange in exchanges {
                 let suspended = self.run_one(py, &runtime, &exchange, kit);
-                ran.push(Ran { exchange, suspended });
+                ran.push(Ran { job: exchange, suspended });
                 let now = Instant::now();
                 let took = now - since;
                 streak.add(took);

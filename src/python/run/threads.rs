@@ -6,8 +6,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::dispatch;
-use crate::bridge::exchange::Exchange;
-use crate::bridge::executor::pool::{Next, Pool, Seat, Turn};
+use crate::bridge::exchange::{Exchange, Pool};
+use crate::bridge::executor::pool::{Next, Seat, Turn};
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::tasks::Tasks;
 use crate::python::hooks::Hooks;
@@ -72,7 +72,7 @@ fn start(runtime: &Arc<Runtime>, pool: &Arc<Pool>) -> io::Result<()> {
 /// If the thread unwinds, takes it off its pool, and ends the request that it ran.
 struct Membership<'p> {
     pool: &'p Arc<Pool>,
-    tasks: &'p Tasks,
+    tasks: &'p Tasks<Exchange>,
     turn: Turn,
     exchange: Option<Arc<Exchange>>,
     ended: bool,

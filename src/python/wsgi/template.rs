@@ -136,7 +136,7 @@ fn shared<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let environ = PyDict::new(py);
     let location = &exchange.location;
-    let threads = exchange.pool().map_or(1, |pool| pool.config.threads);
+    let threads = exchange.executor().map_or(1, |executor| executor.threads());
     environ.set_item(intern!(py, "wsgi.version"), (1, 0))?;
     environ.set_item(intern!(py, "wsgi.errors"), &wsgi.errors)?;
     environ.set_item(intern!(py, "wsgi.multithread"), threads > 1)?;

@@ -81,7 +81,7 @@ impl Observed {
     }
 
     fn submit(&self, job: u32) {
-        self.pool.submit(job).unwrap();
+        self.pool.submit_now(job).unwrap();
         self.holds();
     }
 
@@ -141,8 +141,8 @@ fn jobs_that_are_queued_together_all_run() {
             })
             .collect();
         observed.woken.store(false, Ordering::SeqCst);
-        observed.pool.queue(1).unwrap();
-        observed.pool.queue(2).unwrap();
+        observed.pool.submit(1).unwrap();
+        observed.pool.submit(2).unwrap();
         assert!(!observed.pool.look());
         observed.woken.store(true, Ordering::SeqCst);
         observed.wait_ran(2);
@@ -182,8 +182,8 @@ fn a_job_that_is_quick_no_more_holds_up_nobody() {
                 })
             })
             .collect();
-        observed.pool.queue(1).unwrap();
-        observed.pool.queue(2).unwrap();
+        observed.pool.submit(1).unwrap();
+        observed.pool.submit(2).unwrap();
         while observed.pool.look() {
             thread::yield_now();
         }

@@ -7,9 +7,16 @@ use crate::bridge::fixture::{exchanges, pool_config, until, worker};
 use crate::bridge::streak::QUICK;
 
 /// A job that says which thread runs it, and holds it until `release` is dropped.
+#[derive(Debug)]
 struct Held {
     started: Sender<ThreadId>,
     release: Receiver<()>,
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
 }
 
 type TestPool = Arc<Pool<Held>>;
@@ -22,7 +29,7 @@ fn pool<J>(threads: usize, max_queue: usize) -> Arc<Pool<J>> {
 fn submit(pool: &TestPool) -> (Receiver<ThreadId>, Sender<()>) {
     let (started, is_started) = channel();
     let (hold, release) = channel();
-    pool.submit(Held { started, release }).unwrap();
+    pool.submit_now(Held { started, release }).unwrap();
     (is_started, hold)
 }
 
@@ -78,7 +85,7 @@ fn resting(pool: &TestPool, count: usize) -> Vec<ThreadId> {
         .collect()
 }
 
-fn end<J>(pool: &Pool<J>) {
+fn end<J: PartialEq + fmt::Debug + Send>(pool: &Pool<J>) {
     assert!(pool.close().is_empty());
     assert!(pool.wait_ended(Duration::from_secs(20)));
 }
@@ -102,7 +109,7 @@ fn jobs_are_taken_in_order() {
     let mut turn = Turn::default();
     assert!(is_rest(&pool.take(&mut turn)));
     for job in 1..=3 {
-        pool.submit(job).unwrap();
+        pool.submit_now(job).unwrap();
     }
     let taken = [(); 3].map(|()| run(pool.take(&mut turn)).0);
     assert_eq!(taken, [1, 2, 3]);
@@ -113,7 +120,7 @@ fn jobs_are_taken_in_order() {
 fn a_job_for_which_a_thread_is_free_does_not_count() {
     for max_queue in [0, 2] {
         let pool = pool(2, max_queue);
-        let fill = || (0..99).take_while(|&job| pool.submit(job).is_ok()).count();
+        let fill = || (0..99).take_while(|&job| pool.submit_now(job).is_ok()).count();
         let mut turns = [Turn::default(), Turn::default()];
         assert_eq!(fill(), 2 + max_queue);
         run(pool.take(&mut turns[0]));
@@ -135,7 +142,7 @@ fn threads_are_made_on_demand_up_to_the_limit() {
     let mut turns = [(); 3].map(|()| Turn::default());
     assert!(pool.grow());
     for job in 0..4 {
-        pool.submit(job).unwrap();
+        pool.submit_now(job).unwrap();
     }
     let grown = turns.each_mut().map(|turn| run(pool.take(turn)).1);
     assert_eq!(grown, [true, true, false]);
@@ -164,7 +171,7 @@ fn no_thread_is_made_where_one_stands_by() {
     let pool = pool(9, 9);
     let mut turns = [(); 2].map(|()| Turn::default());
     assert!(pool.grow() && pool.grow());
-    pool.submit(1).unwrap();
+    pool.submit_now(1).unwrap();
     pool.rest(&Seat::new(), &mut turns[0]);
     // The other comes by first.
     assert_eq!(run(pool.take(&mut turns[1])), (1, false));
@@ -246,19 +253,19 @@ fn a_thread_that_unwinds_from_a_job_is_not_busy() {
     let pool = pool(2, 0);
     let mut turns = [(); 2].map(|()| Turn::default());
     assert!(pool.grow() && pool.grow());
-    pool.submit(1).unwrap();
-    pool.submit(2).unwrap();
+    pool.submit_now(1).unwrap();
+    pool.submit_now(2).unwrap();
     for turn in &mut turns {
         run(pool.take(turn));
     }
-    assert!(pool.submit(3).is_err());
+    assert!(pool.submit_now(3).is_err());
     pool.shrink(&turns[0]);
-    pool.submit(3).unwrap();
-    assert!(pool.submit(4).is_err());
+    pool.submit_now(3).unwrap();
+    assert!(pool.submit_now(4).is_err());
     assert!(pool.grow(), "its place is free");
     // One that never started changes nothing else.
     pool.shrink(&Turn::default());
-    assert!(pool.submit(4).is_err());
+    assert!(pool.submit_now(4).is_err());
     assert_eq!(threads(&pool), 1);
 }
 
@@ -291,7 +298,7 @@ fn closing_ends_every_thread_and_gives_back_what_waits() {
     assert!(pool.close().is_empty());
     let (started, _) = channel();
     let (_, release) = channel();
-    assert!(pool.submit(Held { started, release }).is_err());
+    assert!(pool.submit_now(Held { started, release }).is_err());
     assert!(!pool.grow());
     // Those that run may finish.
     assert!(!pool.wait_ended(Duration::from_millis(20)));
@@ -345,13 +352,13 @@ fn who_waits_for_the_end_is_told() {
 
 #[test]
 fn a_request_is_taken_out_of_the_queue() {
-    let pool: Pool = Pool::new(pool_config(1, 9));
+    let pool = Pool::new(pool_config(1, 9));
     let [first, second, third] = exchanges(&worker(1, 0));
     for job in [&first, &second] {
-        pool.submit(Arc::clone(job)).unwrap();
+        pool.submit_now(Arc::clone(job)).unwrap();
     }
-    pool.forget(first.id);
-    pool.forget(third.id);
+    pool.forget(&first);
+    pool.forget(&third);
     assert_eq!(Arc::strong_count(&first), 1);
     let mut turn = Turn::default();
     assert_eq!(run(pool.take(&mut turn)).0.id, second.id);
@@ -367,7 +374,7 @@ fn nobody_stands_by_for_quick_jobs_until_one_blocks() {
         .map(|_| {
             let (started, is_started) = channel();
             let (hold, release) = channel();
-            pool.queue(Held { started, release }).unwrap();
+            pool.submit(Held { started, release }).unwrap();
             (is_started, hold)
         })
         .collect();
@@ -395,13 +402,13 @@ fn a_job_that_was_not_quick_has_somebody_stand_by_again() {
     let pool = pool(2, 9);
     let mut turn = Turn::default();
     lock(&pool.state).streak = Streak::long();
-    pool.submit(1).unwrap();
+    pool.submit_now(1).unwrap();
     run(pool.take(&mut turn));
     turn.since = Instant::now().checked_sub(QUICK * 2);
     assert!(is_rest(&pool.take(&mut turn)));
     assert_eq!(lock(&pool.state).streak, Streak::of(0));
     for job in 0..2 {
-        pool.submit(job).unwrap();
+        pool.submit_now(job).unwrap();
         run(pool.take(&mut turn));
         turn.since = Instant::now().checked_add(QUICK);
     }
