@@ -18,7 +18,7 @@ use crate::bridge::config::{ClientAbort, LocationConfig};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::id::RequestId;
-use crate::bridge::pipe::output::Block;
+use crate::bridge::pipe::output::parts::Block;
 
 /// Lives on the heap, and ends in two steps. nginx's cleanup of the main request detaches it from its
 /// thread ([`entry::cleanup`]): `ngx_http_terminate_request` runs that at once, while HTTP/2 or an nginx

@@ -19,7 +19,7 @@ use nginx_sys::{
 };
 
 use super::sys;
-use crate::bridge::pipe::output::{Block, FilePart};
+use crate::bridge::pipe::output::parts::{Block, FilePart};
 
 /// Owned by the request's [`Context`](super::context::Context), which is freed with the request's pool.
 #[derive(Default)]

@@ -17,7 +17,7 @@ use crate::bridge::callbacks::Gone;
 use crate::bridge::exchange::Progress;
 use crate::bridge::gate::Gate;
 use crate::bridge::pipe::input::InputError;
-use crate::bridge::pipe::output::Block;
+use crate::bridge::pipe::output::parts::Block;
 use crate::bridge::tasks::Task;
 
 const GATEWAY_TIME_OUT: isize = nginx_sys::NGX_HTTP_GATEWAY_TIME_OUT as isize;

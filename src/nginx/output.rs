@@ -25,7 +25,7 @@ use super::module::ngx_http_pywsgi_module;
 use super::process;
 use super::response;
 use super::sys::{self, EventThread, HTTP_2};
-use crate::bridge::pipe::output::{Batch, Block, End};
+use crate::bridge::pipe::output::parts::{Batch, Block, End};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;

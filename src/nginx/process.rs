@@ -26,7 +26,7 @@ use crate::bridge::executor::inline::{CALLS, Calls, Suspended};
 use crate::bridge::id::{RequestId, Table};
 use crate::bridge::panics;
 use crate::bridge::pipe::input::InputError;
-use crate::bridge::pipe::output::Batch;
+use crate::bridge::pipe::output::parts::Batch;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::Stopped;
 

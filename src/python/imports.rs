@@ -12,7 +12,7 @@ use super::guard;
 use super::runtime::Runtime;
 use super::spawn::{STACK, spawn};
 use crate::bridge::log::{About, Level, LogLine};
-use crate::bridge::pipe::output::End;
+use crate::bridge::pipe::output::parts::End;
 
 /// How long an import may hold up those behind it.
 const PATIENCE: Duration = Duration::from_secs(1);

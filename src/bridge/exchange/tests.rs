@@ -3,7 +3,7 @@ use std::thread;
 use super::*;
 use crate::bridge::executor::pool::{Next, Turn};
 use crate::bridge::fixture::{exchange, exchanges, ids, until, worker};
-use crate::bridge::pipe::output::SHARED_FROM;
+use crate::bridge::pipe::output::parts::SHARED_FROM;
 use crate::bridge::tasks::Task;
 
 fn detached(wait: &mut (dyn FnMut() + Send)) {

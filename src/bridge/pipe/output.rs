@@ -11,7 +11,8 @@
 //! order of the blocks is the order of the response. With buffering off, or beyond the file's limit,
 //! the thread waits for the client.
 //!
-//! Small blocks for the file are gathered first, up to [`JOINED`] bytes beyond the limit of memory. They are the last
+//! Small blocks for the file are gathered first, up to [`JOINED`](queue::JOINED) bytes beyond the limit of memory.
+//! They are the last
 //! of the queue, so that the event loop may have them before they are written; otherwise the next block that has
 //! no room takes them along into the file. Without that each would be a system call without the GIL, and the
 //! threads of the pool would take the processors from the event loop.
@@ -21,12 +22,15 @@
 //!
 //! A place in a file is written once: sendfile(2) sends from the file's pages, so what the client has
 //! by the kernel's word may still be read from them. When the client has all of a file, the next block
-//! begins a new one. At most [`FILES`] of them are open at once; beyond that the thread waits.
+//! begins a new one. At most [`FILES`](state::FILES) of them are open at once; beyond that the thread waits.
 //!
 //! A file of the application's own (`wsgi.file_wrapper`) takes neither memory nor room on the disk, so it
 //! waits for nothing.
 
+pub(crate) mod hints;
+pub(crate) mod parts;
 mod queue;
+mod state;
 
 use std::fs::File;
 use std::io;
@@ -34,58 +38,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use self::queue::{JOINED, Queue};
-use super::loan::{Loan, Loans};
+use self::hints::TooManyHints;
+use self::parts::{Batch, End, FilePart};
+use self::state::{State, Way};
+use super::loan::Loans;
 use super::spill;
 use crate::bridge::config::Buffering;
 use crate::bridge::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
-use crate::http::header::{Field, field_size};
+use crate::http::header::Field;
 use crate::http::response_head::ResponseHead;
-
-/// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
-/// asks for [`Worker::collect`](crate::bridge::worker::Worker::collect).
-pub(crate) const SHARED_FROM: usize = 16 * 1024;
-
-/// A part of a response's body.
-#[derive(Clone, Debug)]
-pub(crate) enum Block {
-    Memory(Bytes),
-    /// In the response's temporary file.
-    Spilled(FilePart),
-    /// In a file that the application has given.
-    File(FilePart),
-}
-
-/// Bytes `start..end` of a file.
-#[derive(Clone, Debug)]
-pub(crate) struct FilePart {
-    pub(crate) file: Arc<File>,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-}
-
-impl FilePart {
-    pub(crate) fn len(&self) -> u64 {
-        self.end.saturating_sub(self.start)
-    }
-}
-
-impl Block {
-    /// Does dropping it give back what somebody else owns?
-    pub(crate) fn is_shared(&self) -> bool {
-        matches!(self, Block::Memory(bytes) if bytes.len() >= SHARED_FROM)
-    }
-}
-
-/// How a response ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Complete,
-    /// The client must see that it is not complete; a 500 where the head has not gone.
-    Failed,
-    /// No thread has taken it: 503.
-    Refused,
-}
 
 /// The event loop takes no more of this response: the client is gone, or it has been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,47 +62,11 @@ pub(crate) enum Overflow {
     File(io::Error),
 }
 
-/// The early hints of a request are longer than [`MAX_HINTS`] in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the early hints of this request are longer than {MAX_HINTS} bytes in all")]
-pub(crate) struct TooManyHints;
-
-/// Bytes of all early hints of a request ([`field_size`]). Until a client takes them they wait in memory, as no block does.
-pub(crate) const MAX_HINTS: usize = 1 << 20;
-
 /// What did not fit; for [`Output::push_waiting`], or inline for [`Output::try_push_rest`].
 #[derive(Debug)]
 pub(crate) struct Rest {
     block: Bytes,
     end: Option<End>,
-}
-
-/// What the event loop takes at once.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) head: Option<ResponseHead>,
-    pub(crate) blocks: Vec<Block>,
-    /// What is to go out before the head, each as a 103 (Early Hints).
-    pub(crate) hints: Vec<Vec<Field>>,
-    /// With the head: trailers were set before it.
-    pub(crate) expects_trailers: bool,
-    /// With the end: what follows the body.
-    pub(crate) trailers: Vec<Field>,
-    pub(crate) end: Option<End>,
-}
-
-impl Batch {
-    /// Makes it empty, for the next one. True where that has given back what somebody else owns.
-    pub(crate) fn clear(&mut self) -> bool {
-        let shared = self.blocks.iter().any(Block::is_shared);
-        self.head = None;
-        self.blocks.clear();
-        self.hints.clear();
-        self.expects_trailers = false;
-        self.trailers.clear();
-        self.end = None;
-        shared
-    }
 }
 
 #[derive(Debug)]
@@ -152,63 +77,9 @@ pub(crate) struct Output {
     changed: Condvar,
 }
 
-#[derive(Debug)]
-struct State {
-    buffering: Buffering,
-    hints: Vec<Vec<Field>>,
-    /// Bytes of all hints, of those that the event loop has taken as well.
-    hints_size: usize,
-    head: Option<ResponseHead>,
-    /// There has been a head.
-    started: bool,
-    queue: Queue,
-    expects_trailers: bool,
-    trailers: Vec<Field>,
-    end: Option<End>,
-    memory: usize,
-    file: Option<Arc<File>>,
-    /// Bytes of the file that the client does not have yet.
-    file_pending: u64,
-    file_end: u64,
-    /// Temporary files that the event loop has not closed.
-    files: usize,
-    /// The thread is writing to the file.
-    spilling: bool,
-    /// The event loop has been told and has not taken yet.
-    announced: bool,
-    /// The event loop leaves what is here until the client takes more, or until there is so much.
-    held_back: Option<u64>,
-    /// The client takes no more: what has no room in memory goes to the file.
-    stalled: bool,
-    closed: bool,
-    waiting: bool,
-}
-
 impl Output {
     pub(crate) fn new(buffering: Buffering, loans: Arc<Loans>) -> Self {
-        let state = State {
-            buffering,
-            hints: Vec::new(),
-            hints_size: 0,
-            head: None,
-            started: false,
-            queue: Queue::default(),
-            expects_trailers: false,
-            trailers: Vec::new(),
-            end: None,
-            memory: 0,
-            file: None,
-            file_pending: 0,
-            file_end: 0,
-            files: 0,
-            spilling: false,
-            announced: false,
-            held_back: None,
-            stalled: false,
-            closed: false,
-            waiting: false,
-        };
-        Self { state: Mutex::new(state), loans, changed: Condvar::new() }
+        Self { state: Mutex::new(State::new(buffering)), loans, changed: Condvar::new() }
     }
 
     /// Thread: overrides `wsgi_buffering` for this response (`X-Accel-Buffering`).
@@ -222,17 +93,13 @@ impl Output {
         fields: Vec<Field>,
         announce: impl Fn(),
     ) -> Result<(), TooManyHints> {
-        let size: usize = fields.iter().map(|(name, value)| field_size(name, value)).sum();
+        let size = hints::size(&fields);
         let news = {
             let mut state = lock(&self.state);
             if state.closed || state.started {
                 return Ok(());
             }
-            if size > MAX_HINTS - state.hints_size {
-                return Err(TooManyHints);
-            }
-            state.hints_size += size;
-            state.hints.push(fields);
+            state.hints.push(fields, size)?;
             state.announces()
         };
         if news {
@@ -429,7 +296,7 @@ impl Output {
         let mut state = lock(&self.state);
         state.announced = false;
         state.held_back = None;
-        batch.hints.append(&mut state.hints);
+        state.hints.take(&mut batch.hints);
         if let Some(head) = state.head.take() {
             batch.head = Some(head);
             batch.expects_trailers = state.expects_trailers;
@@ -575,126 +442,6 @@ fn write(
     spill::write(&file, gathered, start)?;
     spill::write(&file, piece, start + gathered.len() as u64)?;
     Ok(file)
-}
-
-/// All large blocks that wait in a worker are together no longer than so many times `wsgi_buffer_size`: no
-/// longer than what as many connections as nginx has by default (`worker_connections`) may have waiting in
-/// their pipes in any case.
-const LARGE_BLOCKS: u64 = 512;
-
-/// Temporary files of one response that are open at once. Each is closed when nothing can be sent from it any
-/// more, which takes longer than for the client to have it (`nginx/files.rs`).
-const FILES: usize = 8;
-
-/// Bytes written to a file at once: between two pieces an abort is noticed.
-const PIECE: usize = 1 << 20;
-
-/// Where the next bytes of a block go.
-enum Way {
-    Memory(usize),
-    File(usize),
-    Wait,
-}
-
-impl State {
-    fn has_room(&self, len: usize) -> bool {
-        if len == 0 {
-            return true;
-        }
-        if self.file_pending > 0 {
-            return false;
-        }
-        if self.buffering.enabled {
-            self.memory + len <= self.buffering.memory
-        } else {
-            self.memory < self.buffering.memory
-        }
-    }
-
-    fn way(&self, len: usize) -> Way {
-        if self.has_room(len) {
-            return Way::Memory(len);
-        }
-        if !self.buffering.enabled {
-            return Way::Wait;
-        }
-        if self.file_pending == 0 {
-            let room = self.buffering.memory.saturating_sub(self.memory);
-            // Not in crumbs: each piece is a message.
-            if room >= len.min(self.buffering.memory / 4).max(1) {
-                return Way::Memory(len.min(room));
-            }
-            if !self.stalled || self.files == FILES {
-                return Way::Wait;
-            }
-        }
-        match self.file_room() {
-            0 => Way::Wait,
-            room => Way::File(len.min(PIECE).min(usize::try_from(room).unwrap_or(PIECE))),
-        }
-    }
-
-    /// Bytes for which there is room in the file, beside those that go there first.
-    fn file_room(&self) -> u64 {
-        let used = if self.file_pending == 0 { 0 } else { self.file_end };
-        self.buffering.file.saturating_sub(used + self.queue.joined() as u64)
-    }
-
-    /// May a block that has no room in memory wait there, as one of several that go to the file together?
-    fn gathers(&self, len: usize) -> bool {
-        self.queue.joined() + len < JOINED
-            && self.memory + len <= self.buffering.memory + JOINED
-            && self.file_room() >= len as u64
-            && matches!(self.way(len), Way::File(_))
-    }
-
-    /// May a block, for which there is no room, be taken as it is?
-    fn borrow(&self, block: &Bytes, loans: &Arc<Loans>) -> Option<Loan> {
-        let Buffering { enabled, memory, .. } = self.buffering;
-        let takes =
-            enabled && block.len() > memory && self.memory < memory && self.file_pending == 0;
-        let limit = (memory as u64).saturating_mul(LARGE_BLOCKS);
-        takes.then(|| loans.take(block, limit)).flatten()
-    }
-
-    fn set_head(&mut self, head: Option<ResponseHead>) {
-        if head.is_some() {
-            self.head = head;
-            self.started = true;
-            self.expects_trailers = !self.trailers.is_empty();
-        }
-    }
-
-    fn add_memory(&mut self, block: Bytes) {
-        self.memory += block.len();
-        self.queue.push(block);
-    }
-
-    /// So much of the file has been written; is the event loop to be told?
-    fn spilled(&mut self, file: Arc<File>, start: u64, end: u64) -> bool {
-        self.file = Some(Arc::clone(&file));
-        self.file_end = end;
-        if self.closed {
-            return false;
-        }
-        self.files += usize::from(start == 0);
-        self.file_pending += end - start;
-        self.queue.push_spilled(FilePart { file, start, end });
-        self.announces()
-    }
-
-    /// Is the event loop to be told? Once per batch, and not of what it has held back.
-    fn announces(&mut self) -> bool {
-        if let Some(least) = self.held_back {
-            let told = self.end.is_some() || self.queue.bytes() >= least;
-            if told {
-                self.held_back = None;
-                self.announced = true;
-            }
-            return told;
-        }
-        !std::mem::replace(&mut self.announced, true)
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::interrupt;
 use crate::bridge::callbacks::Callback;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::pipe::output::End;
+use crate::bridge::pipe::output::parts::End;
 use crate::python::app::Admission;
 use crate::python::child;
 use crate::python::guard;

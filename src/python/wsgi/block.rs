@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::bridge::pipe::output::SHARED_FROM;
+use crate::bridge::pipe::output::parts::SHARED_FROM;
 
 /// A block that the event loop can have: a small one is copied; of a large one the bytes object is kept alive.
 pub(super) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {

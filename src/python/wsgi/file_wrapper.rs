@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use rustix::fd::BorrowedFd;
 use rustix::fs::FsWord;
 
-use crate::bridge::pipe::output::FilePart;
+use crate::bridge::pipe::output::parts::FilePart;
 
 /// What an application returns to have a file sent.
 #[pyclass(frozen, module = "pywsgi", name = "file_wrapper")]

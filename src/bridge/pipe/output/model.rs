@@ -2,6 +2,7 @@ use std::os::unix::fs::FileExt;
 
 use loom::thread;
 
+use super::parts::Block;
 use super::*;
 use crate::bridge::fixture::{buffered, check, unbuffered};
 

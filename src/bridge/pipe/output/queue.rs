@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Block, FilePart, SHARED_FROM};
+use super::parts::{Block, FilePart, SHARED_FROM};
 use crate::bridge::sync::Arc;
 
 /// A block shorter than this is joined with its neighbours: copying it costs less than a buffer of its own.

@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::hints::MAX_HINTS;
+use super::parts::{Block, SHARED_FROM};
+use super::queue::JOINED;
+use super::state::{FILES, PIECE};
 use super::*;
 use crate::bridge::fixture::{buffered, unbuffered, until};
 

@@ -1,0 +1,82 @@
+//! What a response is made of, as the event loop takes it.
+
+use std::fs::File;
+
+use bytes::Bytes;
+
+use crate::bridge::sync::Arc;
+use crate::http::header::Field;
+use crate::http::response_head::ResponseHead;
+
+/// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one
+/// asks for [`Worker::collect`](crate::bridge::worker::Worker::collect).
+pub(crate) const SHARED_FROM: usize = 16 * 1024;
+
+/// A part of a response's body.
+#[derive(Clone, Debug)]
+pub(crate) enum Block {
+    Memory(Bytes),
+    /// In the response's temporary file.
+    Spilled(FilePart),
+    /// In a file that the application has given.
+    File(FilePart),
+}
+
+/// Bytes `start..end` of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct FilePart {
+    pub(crate) file: Arc<File>,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl FilePart {
+    pub(crate) fn len(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+}
+
+impl Block {
+    /// Does dropping it give back what somebody else owns?
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Block::Memory(bytes) if bytes.len() >= SHARED_FROM)
+    }
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Complete,
+    /// The client must see that it is not complete; a 500 where the head has not gone.
+    Failed,
+    /// No thread has taken it: 503.
+    Refused,
+}
+
+/// What the event loop takes at once.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) head: Option<ResponseHead>,
+    pub(crate) blocks: Vec<Block>,
+    /// What is to go out before the head, each as a 103 (Early Hints).
+    pub(crate) hints: Vec<Vec<Field>>,
+    /// With the head: trailers were set before it.
+    pub(crate) expects_trailers: bool,
+    /// With the end: what follows the body.
+    pub(crate) trailers: Vec<Field>,
+    pub(crate) end: Option<End>,
+}
+
+impl Batch {
+    /// Makes it empty, for the next one. True where that has given back what somebody else owns.
+    pub(crate) fn clear(&mut self) -> bool {
+        let shared = self.blocks.iter().any(Block::is_shared);
+        self.head = None;
+        self.blocks.clear();
+        self.hints.clear();
+        self.expects_trailers = false;
+        self.trailers.clear();
+        self.end = None;
+        shared
+    }
+}
