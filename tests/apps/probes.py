@@ -1,4 +1,4 @@
-"""What is asked of every WSGI server in the comparison with others: the path names the probe."""
+"""The probes of the comparison with other WSGI servers: the path names the probe."""
 
 import io
 import json
@@ -179,7 +179,7 @@ def endless(environ, start_response):
     try:
         while True:
             yield BLOCK
-            # A server that never stops this is seen by the test, and this ends all the same.
+            # Bounded, in case the server never stops it; the test notices that.
             if (DATA / "stop").exists():
                 record("endless", "ran to its end")
                 return
@@ -301,7 +301,7 @@ def environment(environ, start_response):
 
 @probe
 def body(environ, start_response):
-    """Reads as the query says, such as `?read=3&readline=`; the pieces as JSON."""
+    """Reads as the query says, such as `?read=3&readline=`, and answers the pieces as JSON."""
     stream = environ["wsgi.input"]
     pieces = []
     for operation in filter(None, environ["QUERY_STRING"].split("&")):
@@ -349,14 +349,14 @@ def aborted(environ, start_response):
 
 @probe
 def large(environ, start_response):
-    """20 MB."""
+    """Yields 20 MB."""
     start_response("200 OK", TEXT)
     return Blocks((BLOCK for _ in range(305)), "large")
 
 
 @probe
 def ahead(environ, start_response):
-    """200 MB, and how much of it has been made."""
+    """Yields 200 MB, and records each block."""
     start_response("200 OK", TEXT)
     for _ in range(3052):
         record("ahead")

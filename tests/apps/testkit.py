@@ -1,4 +1,4 @@
-"""What test applications share; the harness copies it beside every application that it writes."""
+"""What test applications share. The harness copies it beside every application."""
 
 import os
 import time

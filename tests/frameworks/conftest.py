@@ -1,4 +1,4 @@
-"""Where a framework's application is put, and what every one of them shares."""
+"""Fixtures that deploy the frameworks' applications."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Deployment:
 
 @pytest.fixture
 def deploy(nginx):
-    """`deploy("flask_board")` copies that application and says where it is."""
+    """`deploy("flask_board")` copies that application and returns its Deployment."""
     return lambda name: Deployment(nginx, name)
 
 
@@ -67,5 +67,5 @@ def field():
 
 @pytest.fixture
 def picture():
-    """Bytes that no text treatment leaves alone: all values, many times, with no final newline."""
+    """Bytes that any treatment as text would change: all values, many times, no final newline."""
     return bytes(range(256)) * 1200 + b"\r\n--\r\n\0end"

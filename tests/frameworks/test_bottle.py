@@ -49,7 +49,7 @@ def test_an_attachment_comes_back_whole_and_in_part(wiki, field, picture):
     assert answer.content == picture
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["content-length"] == str(len(picture))
-    # Bottle answers Range itself: neither it nor nginx may cut twice.
+    # Bottle handles Range itself: the range must be cut only once.
     part = client.get(url, headers={"Range": "bytes=1000-1999"})
     assert part.status_code == 206
     assert part.headers["content-range"] == f"bytes 1000-1999/{len(picture)}"

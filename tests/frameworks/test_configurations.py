@@ -1,4 +1,4 @@
-"""Every file of nginx-conf/ as users copy it, with applications where it says that they are."""
+"""Every file of nginx-conf/ as users copy it, with applications in the places that it names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = PROJECT / "nginx-conf"
 
 
 class Site:
-    """One of the files, with a folder of the test's own in the place of /srv."""
+    """One of the files, with a folder of the test in place of /srv."""
 
     def __init__(self, nginx, name: str) -> None:
         self.nginx = nginx
@@ -28,7 +28,7 @@ class Site:
         self.text = (FOLDER / name).read_text()
 
     def write(self, path: str, text: str) -> Path:
-        """Puts a file under /srv."""
+        """Writes a file under /srv."""
         return self.nginx._write(self.srv / path, text)
 
     def venv(self, path: str) -> None:
@@ -52,7 +52,7 @@ class Site:
         return {"http": f"include {site};", "python_home": None}
 
     def start(self) -> httpx.Client:
-        """Starts nginx with the file; a client of the first server that it names."""
+        """Starts nginx with the file; returns a client of the first server that it names."""
         for path in [self.srv, *self.srv.rglob("*")]:
             if path.is_dir() and not path.is_symlink():
                 path.chmod(path.stat().st_mode | 0o755)
@@ -184,7 +184,7 @@ def test_several_applications(site):
 
 
 def test_streaming(site):
-    """Blocks arrive one by one, each while the application still waits to make the next."""
+    """Blocks arrive one by one, each before the application makes the next."""
     streams = site("streaming.conf")
     streams.venv("streaming/venv")
     gate = streams.folder("streaming/gate", writable=True)
@@ -236,7 +236,7 @@ def test_streaming(site):
 
 
 def test_uploads(site):
-    """Some megabytes arrive, by a form and raw, with a length and chunked; too much does not."""
+    """Some megabytes arrive, as a form and raw, with a length and chunked; too many are refused."""
     uploads = site("uploads.conf")
     uploads.venv("uploads/venv")
     gate = uploads.folder("uploads/gate", writable=True)
@@ -296,7 +296,7 @@ def test_uploads(site):
 
 
 def test_auth_request(site):
-    """Strangers are sent to log in, a member is let in by name, a banned one is refused."""
+    """Strangers are redirected to the login, a member is let in, a banned one is refused."""
     members = site("auth-request.conf")
     members.venv("members/venv")
     members.write("members/files/plan.txt", "for members")
@@ -309,7 +309,7 @@ def test_auth_request(site):
 
         @application.route("/auth", methods=["GET", "HEAD", "POST"])
         def auth():
-            # The question comes without the body, whatever the request has.
+            # The subrequest has no body, even if the request has one.
             if request.get_data():
                 return Response(status=500)
             member = request.cookies.get("member")
@@ -360,7 +360,7 @@ def test_auth_request(site):
 
 
 def test_x_accel(site):
-    """A file that the application lets out, whole and in part; none that it does not."""
+    """Files that the application releases, whole and ranges of them; no others."""
     documents = site("x-accel.conf")
     documents.venv("documents/venv")
     content = bytes(range(256)) * 4000
@@ -410,7 +410,7 @@ def test_x_accel(site):
 
 
 def png() -> bytes:
-    """The smallest picture that there is: one pixel."""
+    """The smallest picture: one pixel."""
 
     def part(kind: bytes, data: bytes) -> bytes:
         body = kind + data
@@ -422,7 +422,7 @@ def png() -> bytes:
 
 
 def test_guestbook(site, field):
-    """The example, driven as a visitor does: sign, with a picture, and read."""
+    """The example as a visitor uses it: signs with a picture, and reads."""
     book = site("guestbook.conf")
     book.venv("guestbook/venv")
     shutil.copytree(

@@ -14,7 +14,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 def library(nginx, deploy):
-    """The library as one deploys it: migrated, static files collected and served by nginx."""
+    """The library as it is deployed: migrated, with static files collected and served by nginx."""
     place = deploy("django_library")
     environment = {"LIBRARY_DATA": str(place.data), "LIBRARY_SECRET": "not-a-real-secret"}
 
@@ -50,7 +50,7 @@ def library(nginx, deploy):
 
 
 def log_in(client, field):
-    """The admin's own way: it redirects to its login form, which needs the token."""
+    """Logs in to the admin, which redirects to its login form, which needs the token."""
     answer = client.get("/admin/")
     assert answer.status_code == 302
     assert answer.headers["location"] == "/admin/login/?next=/admin/"

@@ -1,4 +1,4 @@
-"""A Django project whose import fails half-way is tried again, without a reload."""
+"""A Django project whose import fails half-way is imported again without a reload."""
 
 from __future__ import annotations
 

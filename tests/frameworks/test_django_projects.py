@@ -1,5 +1,5 @@
-"""Several Django applications in one nginx: of one project they are served, and an application of a
-second project is refused, because Django holds one project per process."""
+"""Several Django applications in one nginx: those of one project are served. An application of a
+second project is refused, because Django supports one project per process."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def project(nginx):
 
 @pytest.fixture
 def start(nginx):
-    """`start(one, two)` starts nginx with `/1` and `/2` for these targets. Each further file begins
-    when the first one has been imported, unless they are to be imported side by side."""
+    """`start(one, two)` starts nginx with `/1` and `/2` for these targets. Further files are
+    imported after the first one, unless they must be imported side by side."""
 
     def run(*targets, http: str = "", side_by_side: bool = False):
         if not side_by_side:
@@ -104,7 +104,7 @@ def test_a_second_project_is_refused(nginx, project, start, first, second):
     for word in (str(one), "'site1.settings'", str(two), "'site2.settings'", "another nginx"):
         assert word in line, line
     assert nginx.log_lines(f'application "{two}" cannot be imported')
-    # Another attempt would end the same.
+    # Another attempt would have the same result.
     assert len(nginx.log_lines("asks Django for")) == 1
 
 
@@ -118,7 +118,7 @@ def test_a_second_project_whose_import_fails_because_of_the_first(nginx, project
 
 
 def test_two_that_are_imported_side_by_side(nginx, project, start):
-    """The second has asked and waits, while the first is imported as a whole."""
+    """The second one waits while the first one is imported as a whole."""
     gate = "from testkit import gate; gate('slow')"
     slow, quick = project("site1", "set", more=gate), project("site2", "set")
     client = start(slow, quick, side_by_side=True)
@@ -145,7 +145,7 @@ def test_two_applications_of_one_project(nginx, project, start):
 
 @pytest.mark.parametrize("first", ["setdefault", "nothing"])
 def test_python_env_goes_before_what_applications_set_by_default(nginx, project, start, first):
-    """As in a process of their own, so that this is one project's deployment."""
+    """As in a process of their own: two applications of one project."""
     one = project("site1", first, settings="site1.development")
     two = project("site1", "setdefault", settings="site1.testing").rename(one.with_name("two.py"))
     project("site1", first, settings="site1.development")
@@ -198,7 +198,7 @@ def test_one_that_is_configured_in_code_side_by_side(nginx, project, start, conf
         "before": ("/1", "/2", "configured"),
         "after": ("/2", "/1", "site2 site2.settings"),
     }[configures]
-    # The quick one is done before the slow one goes on.
+    # The quick one is imported before the slow one's import continues.
     assert client.get("/2").status_code == (200 if served == "/2" else 500)
     nginx.open_gate("slow")
     assert client.get(refused).status_code == 500
@@ -236,7 +236,7 @@ def test_an_application_without_django_that_sets_the_variable(nginx, start):
 
 
 def test_two_projects_of_one_name(nginx, project, start):
-    """Their settings modules have one name as well: the second one's would be the first one's."""
+    """Their settings modules have the same name too: the second would get the first one's."""
     one = project("site1")
     two = nginx.apps / "second" / "site1" / "wsgi.py"
     for file in ("__init__", "settings", "urls", "wsgi"):

@@ -16,7 +16,7 @@ STREAMS = pytest.mark.threads("wsgi_request_buffering off needs a thread that wa
     params=[pytest.param("on", id="buffered"), pytest.param("off", id="unbuffered", marks=STREAMS)]
 )
 def files(request, nginx, deploy):
-    """The store of files, with request bodies that are complete at the start and that stream."""
+    """The store of files, with buffered and with streamed request bodies."""
     place = deploy("falcon_files")
     nginx.start(
         f"""

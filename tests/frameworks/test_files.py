@@ -45,7 +45,7 @@ DJANGO = """
     application = get_wsgi_application()
 """
 
-# Each request for the file uses the database first; /state says how many connections are open.
+# Each request for a file uses the database first; /state counts the open connections.
 DJANGO_DATABASE = """
     import os
     import threading
@@ -211,7 +211,7 @@ def test_flask(nginx, serve, path):
     client = serve(FLASK)
     whole = client.get(path)
     assert (whole.status_code, whole.content) == (200, CONTENT)
-    # Of a path Flask answers ranges itself, of a file that it was given nginx does.
+    # For a path Flask handles ranges itself; for a file object nginx does.
     assert_ranges(client, path)
     if path == "/plain":
         again = client.get(path, headers={"If-None-Match": whole.headers["ETag"]})

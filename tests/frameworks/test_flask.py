@@ -15,7 +15,7 @@ def board(served):
 
 
 def sign_up(client, field, name):
-    """What a person does first: opens the page, registers, logs in."""
+    """Opens the page, registers, and logs in."""
     token = field(client.get("/").text, "token")
     answer = client.post("/register", data={"token": token, "name": name, "password": "s3cret"})
     assert answer.status_code == 302
@@ -77,7 +77,7 @@ def test_an_uploaded_file_comes_back(board, field, picture, size):
     assert answer.headers["content-length"] == str(size)
     assert "attachment" in answer.headers["content-disposition"]
     assert hashlib.sha256(answer.content).digest() == hashlib.sha256(content).digest()
-    # The framework's own conditional request, through nginx's filters.
+    # A conditional request that Flask answers, through nginx's filters.
     again = client.get(link, headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304
     assert again.content == b""

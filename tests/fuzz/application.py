@@ -1,7 +1,7 @@
-"""The application of the fuzzer: it does, well or badly, what the request's X-Plan says.
+"""The application of the fuzzer: it does, correctly or not, what the request's X-Plan says.
 
-Every byte that it sends is of its request's token, so that another request's would be seen. It
-counts what it is promised once: `close()`, and the callbacks after a response.
+All bytes that it sends depend on its request's token, so that another request's would be noticed.
+It counts what must happen once: `close()`, and the callbacks after a response.
 """
 
 import base64
@@ -18,7 +18,7 @@ PLAIN = {"token": "none", "blocks": [10]}
 
 OF_A_BODY = re.compile(rb"\(bc(\d+)r\d+\)")
 
-# Of requests that are over: what must be of no use any more.
+# Objects of requests that are over, which must not work any more.
 kept = collections.deque(maxlen=30)
 counts = collections.Counter()
 faults = collections.deque(maxlen=100)
@@ -47,7 +47,7 @@ def application(environ, start_response):
     try:
         call = Call(plan, token, environ, start_response)
     except Exception as error:
-        # A plan that was changed on its way.
+        # A plan that the client has corrupted.
         raise RuntimeError("a plan that cannot be followed") from error
     return call.run()
 
@@ -81,7 +81,7 @@ class Call:
         self.plan, self.token, self.environ = plan, token, environ
         self.start_response = start_response
         self.input = environ["wsgi.input"]
-        # Where it may be interrupted anywhere (wsgi_client_abort cancel), it cannot count.
+        # If it may be interrupted anywhere (wsgi_client_abort cancel), it cannot count.
         self.interrupted = environ["SCRIPT_NAME"] == "/cancel"
         self.counts = collections.Counter() if self.interrupted else counts
         self.offset = 0
@@ -96,7 +96,7 @@ class Call:
             self.poke()
         if plan.get("keep"):
             things = (self.token, self.environ, self.start_response, self.input)
-            # Not before: another thread may use them.
+            # Only now, because another thread may use them.
             self.environ["pywsgi.request"].after_response(lambda: kept.append(things))
         self.callbacks()
         if plan.get("read_at", "start") == "start":
@@ -152,10 +152,10 @@ class Call:
         self.offset += size
         return data
 
-    # What the request brings
+    # The request's body
 
     def read(self):
-        """Reads as planned, and compares it with what the client sends."""
+        """Reads as planned, and compares the result with what the client sends."""
         try:
             for name, *arguments in self.plan.get("read", ()):
                 self.read_once(name, arguments)
@@ -171,7 +171,7 @@ class Call:
                 self.read_bytes = 0
             return
         if name == "text":
-            # Text is as many characters as bytes here.
+            # The text is ASCII: as many characters as bytes.
             with io.TextIOWrapper(self.input, encoding="latin-1", newline="") as text:
                 self.got(text.read().encode("latin-1"))
             self.read_end = True
@@ -198,7 +198,7 @@ class Call:
             self.read_fault = f"BAD at {self.read_bytes}"
         self.read_bytes += len(data)
 
-    # What it answers
+    # The response
 
     def body(self):
         plan = self.plan
@@ -215,9 +215,9 @@ class Call:
         if shape in ("file", "bytesio"):
             data = self.block(sum(sizes))
             file = io.BytesIO(data)
-            # Nor open a file: its descriptor may be there, and nobody have it yet.
+            # Nor open a file: if it is interrupted, the descriptor may be open and owned by nobody.
             if shape == "file" and not self.interrupted:
-                # Of that name, so that a descriptor that is left tells whose it is.
+                # With that name, so that a leaked descriptor tells whose it is.
                 fd, path = tempfile.mkstemp(prefix=f"{self.token}-")
                 os.unlink(path)
                 file = File(io.FileIO(fd, "w+"))
@@ -273,7 +273,7 @@ class Call:
                 fail("ValueError")
 
     def poke(self):
-        """Uses what others have kept beyond their requests: nothing of it may reach this one."""
+        """Uses objects that other requests have left: nothing of them may affect this one."""
         for token, _environ, start_response, stream in list(kept):
             try:
                 write = start_response("200 OK", [("X-Token", "EVIL")])
@@ -286,14 +286,14 @@ class Call:
                 data = stream.read(1000)
             except (OSError, ValueError, RuntimeError):
                 continue
-            # What the client has changed on its way may run into its next request.
+            # A body that the client has corrupted may include the start of its next request.
             own = re.match(r"c?(\d*)", token)[1].encode()
             if any(other != own for other in OF_A_BODY.findall(data)):
                 faults.append(f"a kept input of {token} gives {data[:60]!r}")
 
 
 class File(io.BufferedRandom):
-    """A file that counts its end."""
+    """A file that counts its close()."""
 
     def __init__(self, raw):
         super().__init__(raw)
@@ -306,7 +306,7 @@ class File(io.BufferedRandom):
 
 
 class Blocks:
-    """An iterable with a close() of its own."""
+    """An iterable that counts its close()."""
 
     def __init__(self, call, sizes):
         self.call, self.blocks, self.closed = call, call.blocks(sizes), False

@@ -1,4 +1,4 @@
-"""What the fuzzer asks of its application, and what must come of it."""
+"""What the fuzzer tells its application to do, and the response that must result."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ KINDS += ["RecursionError", "UnicodeDecodeError", "GeneratorExit"]
 
 @dataclass
 class Plan:
-    """`sound`: nothing of it is wrong, so that the response must be whole."""
+    """`sound`: the application does nothing wrong, so the response must be complete."""
 
     token: str
     steps: dict = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def length(self) -> int | None:
-        """The Content-Length that counts: the second `start_response` gives none."""
+        """The effective Content-Length: the second `start_response` sets none."""
         length = self.steps.get("length")
         return length if isinstance(length, int) and self.steps.get("start") != "exc_info" else None
 
@@ -109,7 +109,7 @@ def pattern(token: str, size: int, offset: int = 0) -> bytes:
 
 
 def make(source: random.Random, token: str) -> Plan:
-    """A plan; of a third of them something is wrong."""
+    """A plan; a third of them have a fault."""
     plan = Plan(token)
     steps = plan.steps
     steps["blocks"] = _sizes(source)
@@ -124,7 +124,7 @@ def make(source: random.Random, token: str) -> Plan:
         steps["headers"] = [[f"X-{number}", "v" * 20] for number in range(100)]
     if source.random() < 0.6:
         steps["read"] = source.choice(READS)
-        # Later, the head has gone with what had been read by then. What is read as text is closed.
+        # Later, the head has been sent with what was read by then. Text closes the stream.
         later = ["started"] if steps["read"] == [["text"]] else ["started", "during"]
         steps["read_at"] = source.choice(["start"] * 4 + later)
     if source.random() < 0.15:
@@ -139,7 +139,7 @@ def make(source: random.Random, token: str) -> Plan:
         if source.random() < 0.05:
             steps[name] = True
     if steps["shape"] in ("generator", "iterator") and source.random() < 0.2:
-        # As an application does that is a generator itself.
+        # As in an application that is a generator function.
         steps["start"], steps["write"] = "late", []
     elif source.random() < 0.05:
         steps["start"], steps["write"] = "exc_info", []
@@ -173,7 +173,7 @@ def _raises(source: random.Random, plan: Plan) -> None:
 def _breaks_start(source: random.Random, plan: Plan) -> None:
     plan.steps["start"] = source.choice(["never", "twice", "exc_info late"])
     if plan.steps["start"] == "exc_info late":
-        # What is written of a 204 would be missing in the page that replaces it.
+        # The page that replaces a 204 would lack what write() has been given.
         plan.steps["shape"], plan.steps["write"] = "generator", []
 
 

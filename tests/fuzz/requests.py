@@ -1,4 +1,4 @@
-"""The requests of the fuzzer, as bytes: sound ones, and what a random change makes of one."""
+"""The requests of the fuzzer, as bytes: sound ones, and randomly corrupted ones."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ LOCATIONS = {
     "ignore": "wsgi_client_abort ignore;",
     "slow": "limit_rate 2m; sendfile on;",
     "mirrored": "mirror /pool/mirror;",
-    # Where less is promised: LENIENT.
+    # Locations that promise less: LENIENT.
     "validated": "wsgi_debug validate;",
     "traceback": "wsgi_debug traceback;",
     "intercepted": "wsgi_intercept_errors on; error_page 404 500 503 /pool/error;",
     "deadline": "wsgi_timeout 100ms;",
     "ranges": "wsgi_force_ranges on;",
-    # The plan is followed by the subrequests and redirects as well.
+    # Subrequests and redirects follow the plan as well.
     "added": "add_before_body /pool/before; add_after_body /both/after; addition_types *;",
     "authorized": "auth_request /pool/auth;",
     "redirected": "wsgi_param HTTP_X_REDIRECT /unbuffered/redirected;",
@@ -41,7 +41,7 @@ LENIENT |= {"added", "authorized", "redirected"}
 
 @dataclass
 class Request:
-    """`answerable`: a whole and sound request, so that its response is known."""
+    """`answerable`: a complete and sound request, whose response is known."""
 
     data: bytes
     plan: Plan
@@ -70,7 +70,7 @@ def make_request(source: random.Random, token: str) -> Request:
     location = source.choice(list(LOCATIONS))
     unbuffered = location == "inlined" or ["X-Accel-Buffering", "no"] in plan.headers
     if location.startswith("inline") and unbuffered and sum(plan.steps.get("write", ())) > 0:
-        # Without a thread that could wait, write() raises where the memory is full.
+        # Without a thread that could wait, write() raises if the buffer is full.
         plan.sound = False
     method = source.choice(["GET"] * 4 + ["POST"] * 4 + ["HEAD", "PUT", "DELETE", "OPTIONS", "FOO"])
     version = source.choice(["1.1"] * 6 + ["1.0"])
@@ -132,7 +132,7 @@ def _chunked(source: random.Random, content: bytes) -> bytes:
 
 
 def change(source: random.Random, request: Request) -> None:
-    """Makes of it something that no good client sends."""
+    """Corrupts it into something that no good client sends."""
     request.answerable = False
     for _ in range(source.choice([1, 1, 1, 2, 5])):
         request.data = source.choice(_CHANGES)(source, request.data)

@@ -1,15 +1,15 @@
 """A fuzzer: requests and applications, sound and broken, through a real nginx (`make fuzz`).
 
     FUZZ_SECONDS=60     how long it runs
-    FUZZ_SEED=1234      the same cases again; otherwise each run has one of its own, and says it
+    FUZZ_SEED=1234      repeats the cases of that run; without it, a run prints a seed of its own
     FUZZ_CASE=56        only that case of the seed, again and again
-    FUZZ_LOG=info       the level of nginx's error log; error, where it is not said
+    FUZZ_LOG=info       the level of nginx's error log; default: error
 
-A case is a connection: some requests, one after another or all at once, in pieces, changed at
-random, or cut off. What is checked: a whole response is its own request's, byte by byte, and the
-next one begins where it ends; one that failed never looks whole; the worker lives, and its log has
-nothing fatal; at the end it has as many threads and descriptors as before, and every close() and
-callback has been called.
+A case is a connection: some requests, one after another or all at once, in pieces, corrupted at
+random, or cut off. What is checked: a complete response is that of its request, byte by byte, and
+the next one begins where it ends; a failed one never looks complete; the worker lives, and its log
+has nothing fatal; at the end it has as many threads and descriptors as before, and every close()
+and callback has been called once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from rawhttp import Connection, Response, wait_for
 CLIENTS = 6
 PATIENCE = 60.0
 TOKEN = re.compile(rb"c(\d+)r\d+\)")
-# glibc's heaps find their size at leisure: only what grows without an end is seen.
+# The size of glibc's heaps settles slowly: only unbounded growth is noticed.
 SLACK = 64 << 20
 
 HTTP = """
@@ -55,14 +55,14 @@ class Finding(Exception):
 
 @dataclass
 class Case:
-    """One connection: what is said on it, and how."""
+    """One connection: what is sent on it, and how."""
 
     number: int
     requests: list[Request]
     pieces: list[bytes]
     pause: float
     lockstep: bool
-    # None, or how the client leaves before it has all that it waits for.
+    # None, or how the client leaves before it has all responses.
     leaves: str | None
     slow_reader: bool
     received: bytearray = field(default_factory=bytearray)
@@ -111,7 +111,7 @@ class Talk(Connection):
         return more
 
     def answer(self, *, head_only: bool) -> Response:
-        """The final response that comes next, its trailers taken as well."""
+        """The next final response, with its trailers."""
         while True:
             answer = self.head()
             if answer.status >= 200:
@@ -123,7 +123,7 @@ class Talk(Connection):
         return answer
 
     def take_chunks(self, answer: Response) -> None:
-        """As its base, and takes trailers."""
+        """As in the base class, with trailers."""
         answer.complete = False
         while (line := self.until(b"\r\n")) is not None:
             size = int(line, 16)
@@ -157,7 +157,7 @@ def run_case(nginx: Nginx, case: Case) -> None:
 
 
 def send_beside(talk: Talk, pieces: list[bytes], case: Case, requests: list[Request]) -> bool:
-    """Sends on a thread of its own, for who only sends may never be answered; as `ask`."""
+    """Sends on another thread, because a client that only sends may never be answered; as `ask`."""
     sender = threading.Thread(target=send, args=(talk, pieces, case))
     sender.start()
     try:
@@ -165,7 +165,7 @@ def send_beside(talk: Talk, pieces: list[bytes], case: Case, requests: list[Requ
     except TimeoutError as error:
         raise Finding(f"no answer within {PATIENCE} s") from error
     finally:
-        # Where the server has closed, it learns of it by its next send.
+        # If the server has closed, the sender notices with its next send.
         sender.join()
 
 
@@ -181,23 +181,23 @@ def send(talk: Talk, pieces: list[bytes], case: Case) -> None:
             if case.leaves == "reset":
                 linger = b"\1\0\0\0\0\0\0\0"
                 talk.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            # Wakes the other thread; the file itself is closed by it.
+            # Wakes the other thread, which closes the socket.
             talk.sock.shutdown(socket.SHUT_RDWR)
     except OSError:
-        # The server has closed: what it has said first tells whether it may.
+        # The server has closed; its last response tells whether it may.
         pass
 
 
 def ask(talk: Talk, requests: list[Request]) -> bool:
-    """Takes the answers; False where the connection is at its end."""
+    """Takes the answers; False if the connection is at its end."""
     case = talk.case
     if case.leaves is not None or not all(request.answerable for request in requests):
         sound = list(itertools.takewhile(lambda request: request.answerable, requests))
         if case.leaves is None:
             if not take_answers(talk, sound):
                 return False
-            # Not before: nginx takes it for a client that is gone. Without it, it may wait for
-            # more of the rest.
+            # Not earlier: nginx would take it for a client that has left. Without it, nginx may
+            # wait for the rest of a corrupted request.
             with contextlib.suppress(OSError):
                 talk.sock.shutdown(socket.SHUT_WR)
         talk.rest()
@@ -214,7 +214,7 @@ def take_answers(talk: Talk, requests: list[Request]) -> bool:
             # or where its head waits for a subrequest.
             waits = request.lenient or not talk.case.lockstep
             unsent = waits and not request.plan.sound and not talk.pending
-            # Where trailers are to come, a response that has all of its bytes may still fail.
+            # With trailers to come, a response with all of its bytes may still fail.
             ended = talk.failed_late and not talk.pending
             if unsent or ended or may_be_cut(talk.case, at):
                 return False
@@ -233,10 +233,10 @@ def take_answers(talk: Talk, requests: list[Request]) -> bool:
 
 
 def may_be_cut(case: Case, at: int) -> bool:
-    """Is a sound response excused, for one behind it on the same connection may be cut off?
+    """May a sound response be cut, because of a later one on the same connection?
 
-    nginx then closes with what the client has sent unread, and the system drops what waits for
-    the client (RST).
+    nginx then closes with unread data of the client, and the kernel drops what it has not sent yet
+    (RST).
     """
     behind = case.requests[at + 1 :]
     return not case.lockstep and any(later.lenient or not later.plan.sound for later in behind)
@@ -380,9 +380,9 @@ class Fuzzer:
             self.findings.append("in the error log:\n" + "\n".join(fatal[:20]))
 
     def settle(self, most: int | None = None) -> tuple[int, int, int]:
-        """Waits until nothing is under way; descriptors, threads and memory of the worker.
+        """Waits until nothing is under way; returns descriptors, threads and memory of the worker.
 
-        Of descriptors, there should be no more than `most`: a lingering connection takes its time.
+        Waits for no more than `most` descriptors, because connections may linger.
         """
         client = self.nginx.client()
 
@@ -414,7 +414,7 @@ class Fuzzer:
         return descriptors(worker), threads(worker), anonymous(worker)
 
     def compare(self, before: tuple[int, int, int], after: tuple[int, int, int]) -> None:
-        # Threads come as they are needed: four of the pool, and eight that call back.
+        # Threads start on demand: four of the pool, and eight for callbacks.
         for what, was, now, more in zip(
             ["descriptors", "threads", "bytes"], before, after, [0, 12, SLACK], strict=True
         ):

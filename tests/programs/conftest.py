@@ -1,4 +1,4 @@
-"""Running the programs that a user has: in a home folder of their own, with a time limit."""
+"""Runs the programs that users have, with an empty home folder and a time limit."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-# Where Debian and an administrator put programs; nothing of a shell's own.
+# Where Debian and an administrator put programs.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @pytest.fixture
 def home(tmp_path):
-    """An empty home folder: no configuration of the person who runs the tests has a say."""
+    """An empty home folder, so that no configuration of the person who runs the tests is read."""
     folder = tmp_path / "home"
     folder.mkdir()
     return folder
@@ -22,9 +22,9 @@ def home(tmp_path):
 
 @pytest.fixture
 def run(home):
-    """`run("git", "status", cwd=…)` is the finished process, which must have succeeded.
+    """`run("git", "status", cwd=…)` returns the finished process, which must have succeeded.
 
-    check: False for a command that is to fail. env: more environment. Everything is text, but
+    check: False for a command that must fail. env: more environment. Everything is text, but
     `input` may be bytes or a file.
     """
 

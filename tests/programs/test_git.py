@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# What stands in forge.py: every bare repository of one folder, below a path of its own name.
+# forge.py serves every bare repository of one folder, each below a path of its name.
 APPLICATION = """
     import os
 
@@ -26,10 +26,10 @@ APPLICATION = """
     application = make_wsgi_chain(Repositories("{folder}"))
 """
 
-# Who pushes has to say who he is, who fetches need not: nginx decides.
+# nginx requires a password to push, and none to fetch.
 HTTP = """
     python_thread_pool git threads=3 max_queue=64;
-    # dulwich looks for ~/.gitconfig, and root's home is not for the workers.
+    # dulwich reads ~/.gitconfig, and the workers cannot read root's home.
     python_env HOME={folder};
     map $arg_service$uri $git_realm {{
         default            off;
@@ -45,15 +45,15 @@ LOCATION = """
         wsgi_app {app};
         wsgi_thread_pool git;
         wsgi_request_buffering {buffering};
-        # A clone of a large repository is a long answer, a first push a long request.
+        # A clone of a large repository is a long response, a first push a long request.
         wsgi_timeout 10m;
         client_max_body_size 512m;
         access_log logs/git.log git;
     }}
 """
 
-# The smallest that git takes: it then sends all that is more than a line in chunks. What fits into
-# its default of a mebibyte, it compresses.
+# The smallest value that git accepts: it then sends all but the shortest requests in chunks. With
+# the default, a mebibyte, it would compress smaller ones.
 POST_BUFFER = 65_536
 COMMITS = 60
 BRANCHES = 120
@@ -83,7 +83,7 @@ class Forge:
         options = [f"{name}={value}" for name, value in self.options.items()]
         settings = [part for option in options for part in ("-c", option)]
         environment = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", **(env or {})}
-        # Loopback, whatever proxy the machine has.
+        # No proxy, whatever the machine has.
         environment["NO_PROXY"] = "127.0.0.1"
         return self.run("git", *settings, *words, env=environment, **others)
 
@@ -91,7 +91,7 @@ class Forge:
         return (self.nginx.root / "logs" / "git.log").read_text().splitlines()
 
     def refs(self, folder: Path) -> list[str]:
-        """Every ref with its object, as `ls-remote` gives them for a remote."""
+        """Every ref with its object, as `ls-remote` prints them."""
         return sorted(self.git("ls-remote", folder, "refs/*").stdout.split("\n"))
 
     def tip(self, folder: Path, name: str) -> str:
@@ -133,7 +133,7 @@ def history(tmp_path_factory):
 
 
 def stream():
-    """What `git fast-import` reads."""
+    """The input of `git fast-import`."""
     who = "Ann <ann@example.org>"
     text = ""
     for number in range(COMMITS):
@@ -167,7 +167,7 @@ def open_to_workers(folder: Path) -> None:
 
 
 def published(forge, history) -> None:
-    """Puts the history where the server has it, without the server."""
+    """Copies the history to the server's folder, without the server."""
     shutil.rmtree(forge.repository)
     shutil.copytree(history, forge.repository)
     open_to_workers(forge.repository)
@@ -192,7 +192,7 @@ def test_push_clone_and_fetch(forge, history, tmp_path):
     forge.git("-c", "http.postBuffer=1048576", "clone", "--quiet", "--mirror", forge.url, three)
     assert forge.refs(three) == expected
 
-    # Work on one clone, of every kind that a push can carry; the other one follows.
+    # One clone makes every kind of change that a push can carry; the other one pulls them.
     (one / "new.bin").write_bytes(os.urandom(900_000))
     (one / "small").write_text("small\n")
     forge.git("add", ".", cwd=one)
@@ -215,7 +215,7 @@ def test_push_clone_and_fetch(forge, history, tmp_path):
 
     spoken = "HTTP/2.0" if forge.http2 else "HTTP/1.1"
     seen = forge.requests()
-    # The push was in chunks, and so was what the clones wanted. HTTP/2 needs no coding.
+    # The push was chunked, and so were the clones' requests. HTTP/2 needs no transfer coding.
     coding = "-" if forge.http2 else "chunked"
     for service in ("receive", "upload"):
         start = f"POST /project.git/git-{service}-pack {spoken} "
@@ -227,7 +227,7 @@ def test_push_clone_and_fetch(forge, history, tmp_path):
 @pytest.mark.parametrize("protocol", ["http/1.1"], indirect=True)
 @pytest.mark.parametrize("buffering", ["on"], indirect=True)
 def test_versions_of_git_s_protocol(forge, history, tmp_path, version, asked):
-    """git asks for a version in a header; dulwich answers in version 0, as it may."""
+    """git asks for a version in a header; dulwich may answer in version 0, and does."""
     published(forge, history)
     forge.options["protocol.version"] = version
     forge.git("clone", "--quiet", "--single-branch", forge.url, tmp_path / "clone")
@@ -257,7 +257,7 @@ def test_shallow_clones(forge, history, tmp_path):
 
 
 def test_the_dumb_protocol(forge, history, tmp_path):
-    """Without a service of git's: refs, packs and loose objects as files, with their length."""
+    """Without git's own services: refs, packs and loose objects as files, with their length."""
     published(forge, history)
     clone = tmp_path / "clone"
     forge.git("clone", "--quiet", forge.url, clone, env={"GIT_SMART_HTTP": "0"})
@@ -276,7 +276,7 @@ def test_who_may_push(forge, history):
     refused = forge.git("push", wrong, "main", cwd=history, check=False)
     assert "Authentication failed" in refused.stderr
     assert forge.refs(forge.repository) == [""]
-    # Without credentials first, then with them: the long body is sent once.
+    # First without credentials, then with them: the long body is sent only once.
     forge.git("push", forge.pusher, "main", cwd=history)
     assert forge.git("rev-parse", "main", cwd=forge.repository).stdout == main
     seen = [line for line in forge.requests() if "receive-pack" in line or "info/refs" in line]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-# What stands in index.py. Who may upload is asked by pypiserver itself, or by nginx.
+# index.py. pypiserver itself, or nginx, requires a password to upload.
 APPLICATION = """
     import hmac
 
@@ -108,7 +108,7 @@ def scheme(request):
 
 @pytest.fixture
 def who():
-    """Who asks for the password: overridden by a test's own parameter."""
+    """What asks for the password; tests override it with a parameter."""
     return "application"
 
 
@@ -157,7 +157,7 @@ def test_twine_uploads_and_pip_installs(index, packages, tmp_path):
     index.twine(*sorted(packages.iterdir()))
     assert digests(index.folder) == digests(packages)
 
-    # Wheels, with what they need; pip compares what it has got with the digest in the page.
+    # Wheels with their dependencies; pip compares the files with the digests in the page.
     site = tmp_path / "wheels"
     said = index.pip("install", "--target", site, "tall").stdout
     assert "Successfully installed small-1.1 tall-1.0" in said
@@ -185,7 +185,7 @@ def test_twine_uploads_and_pip_installs(index, packages, tmp_path):
 def test_uploads_that_are_refused(index, packages, who):
     (small,) = packages.glob("small-1.0-*.whl")
     (tall,) = packages.glob("tall-1.0-*.whl")
-    # nginx refuses the 3 MB before it has read them, and twine must see its answer.
+    # nginx refuses the 3 MB before it has read them, and twine must see the answer.
     refused = index.twine(tall, password="wrong", check=False)
     assert refused.returncode == 1
     status = "401 Unauthorized" if who == "nginx" else "403 Forbidden"
@@ -217,7 +217,7 @@ def test_pip_reads_a_wheel_s_metadata_by_ranges(index, packages, tmp_path):
     index.pip("install", "--use-feature=fast-deps", "--target", site, "tall")
     data = "tall/data.bin"
     assert (site / data).read_bytes() == (packages.parent / "tall-1.0" / data).read_bytes()
-    # Of the 3 MB it has asked for the last few blocks first, after a HEAD.
+    # It has sent a HEAD first, and then asked for the last blocks of the 3 MB.
     seen = [line for line in index.requests() if "/packages/tall-1.0" in line]
     assert re.fullmatch(r"HEAD \S+ 200 0 \[-\]", seen[0])
     parts = [line.split() for line in seen if " 206 " in line]
@@ -227,7 +227,7 @@ def test_pip_reads_a_wheel_s_metadata_by_ranges(index, packages, tmp_path):
 
 @pytest.mark.parametrize("buffering", ["on"], indirect=True)
 def test_a_package_as_a_file(index, packages):
-    """bottle hands the file to `wsgi.file_wrapper`, and answers ranges by itself."""
+    """bottle passes the file to `wsgi.file_wrapper`, and handles ranges itself."""
     index.twine(*packages.glob("tall*.whl"))
     (wheel,) = packages.glob("tall*.whl")
     content = wheel.read_bytes()
@@ -255,7 +255,7 @@ def test_a_package_as_a_file(index, packages):
 def test_the_pages_of_the_index(index, packages):
     index.twine(*packages.iterdir())
     client = index.nginx.client(tls=index.tls)
-    # Redirects go where the client came from, with its scheme and port.
+    # Redirects keep the client's scheme, host and port.
     answer = client.get("/simple")
     assert answer.status_code == 301
     assert answer.headers["location"] == f"{index.url}simple/"

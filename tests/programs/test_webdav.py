@@ -13,7 +13,7 @@ import httpx
 import pytest
 from webdav4.client import Client, ResourceNotFound
 
-# What stands in dav.py: WsgiDAV's own configuration.
+# dav.py: WsgiDAV's configuration.
 APPLICATION = """
     from wsgidav.wsgidav_app import WsgiDAVApp
 
@@ -28,7 +28,7 @@ APPLICATION = """
     }})
 """
 
-# Locks are kept in the memory of a worker: one worker. Uploads are as long as the disk allows.
+# Locks are in a worker's memory, so there is one worker. Uploads may have any length.
 HTTP = "python_thread_pool dav threads=4 max_queue=256;"
 LOCATION = """
     location /dav {{
@@ -53,14 +53,14 @@ LOCKINFO = (
 
 
 class OfUnknownLength:
-    """A file to upload that can only be read, as one that comes through a pipe."""
+    """A file to upload of unknown length, like one that comes through a pipe."""
 
     def __init__(self, content: bytes) -> None:
         self.read = io.BytesIO(content).read
 
 
 class Share:
-    """The server, its folder, and what a client has to say to reach it."""
+    """The server, its folder, its URL and its clients."""
 
     def __init__(self, nginx, folder, protocol: str, buffering: str) -> None:
         self.nginx, self.folder = nginx, folder
@@ -93,7 +93,7 @@ def webdav4(share):
 
 @pytest.fixture
 def curl(run, share):
-    """`curl(path, option…)` is (status, HTTP version, what `--verbose` showed)."""
+    """`curl(path, option…)` returns (status, HTTP version, output of `--verbose`)."""
 
     def command(path, *options, **others):
         done = run(
@@ -128,7 +128,7 @@ def test_curl_puts_by_length_and_chunked(share, curl, digest, tmp_path, size):
         # curl makes no file of an empty body.
         assert (digest(copy) if size else digest(b"")) == digest(source)
         copy.unlink(missing_ok=True)
-    # What is there is replaced, by fewer bytes too.
+    # An existing file is replaced, also by a shorter one.
     status, _, _ = curl("/again", "--upload-file", "-", input=b"short")
     assert status == 204
     assert (share.folder / "again").read_bytes() == b"short"
@@ -140,13 +140,13 @@ def test_an_upload_waits_for_100_continue(share, curl, digest, tmp_path):
     source.write_bytes(os.urandom(3_000_000))
     for length in (source, "-"):
         with source.open("rb") as file:
-            # Longer than a test may take: a client that is never told to go on would fail it.
+            # Longer than a test may take, so that the test fails if the client gets no 100.
             wait = ["--header", "Expect: 100-continue", "--expect100-timeout", "1000"]
             status, _, said = curl("/file", *wait, "--upload-file", length, input=file)
         assert status in (201, 204)
         assert "< HTTP/1.1 100 Continue" in said
         assert digest(share.folder / "file") == digest(source)
-    # Who may not write is told so; unbuffered, before anything has been sent.
+    # A client that may not write is told so; unbuffered, before it has sent the body.
     with source.open("rb") as file:
         status, _, said = curl(
             "/none/file", *wait, "--upload-file", "-", "--user", "ann:wrong", input=file
@@ -202,7 +202,7 @@ def test_collections_copies_and_moves(share):
     assert ask("MKCOL", "/dav/a") == 201
     assert ask("MKCOL", "/dav/a") == 405
     assert ask("MKCOL", "/dav/x/y") == 409
-    # A name that has to be encoded, and one that nginx must not decode twice.
+    # A name that must be encoded, and one that nginx must not decode twice.
     name = "/dav/a/Zo%C3%AB%20%26%20100%2525.txt"
     assert client.put(name, content=b"text").status_code == 201
     assert (share.folder / "a" / "Zoë & 100%25.txt").read_bytes() == b"text"
@@ -217,14 +217,14 @@ def test_collections_copies_and_moves(share):
         answer = client.request("PROPFIND", "/dav/", headers={"Depth": depth})
         assert answer.status_code == 207
         assert len(re.findall(r"<(?:\w+:)?href>", answer.text)) == count
-    # Whatever a link is sent back as, it leads there.
+    # The links in the answer lead to the files, however they are encoded.
     links = re.findall(r"<(?:\w+:)?href>([^<]*)<", answer.text)
     (file,) = (link for link in links if link.endswith(".txt"))
     assert client.get(file).text == "text"
 
 
 def test_a_question_s_xml_by_length_and_chunked(share):
-    """WsgiDAV reads XML by CONTENT_LENGTH, which buffering gives to a chunked body as well."""
+    """WsgiDAV reads XML by CONTENT_LENGTH, which with buffering a chunked body has as well."""
     client = share.client()
     client.put("/dav/file", content=b"12345")
     kinds = [PROPFIND, iter([PROPFIND[:50].encode(), PROPFIND[50:].encode()])]
@@ -255,7 +255,7 @@ def test_a_python_client_keeps_a_tree(share, webdav4, digest, tmp_path):
     webdav4.mkdir("tree")
     contents = {f"tree/{number}.bin": os.urandom(number * 90_000) for number in range(4)}
     for number, (name, content) in enumerate(contents.items()):
-        # Without a length that it could know, it sends chunks.
+        # It sends chunks, because it does not know the length.
         file = io.BytesIO(content) if number % 2 else OfUnknownLength(content)
         webdav4.upload_fileobj(file, name, chunk_size=10_000)
     listed = {entry["name"]: entry["content_length"] for entry in webdav4.ls("tree")}
@@ -302,7 +302,7 @@ def test_an_upload_that_is_cut_off_harms_nobody(share):
             connection.send(b"x" * 200_000)
             connection.reset()
     client = share.client()
-    # All four threads of the pool are free again, and the file is not locked by a dead writer.
+    # All four threads of the pool are free again, and the file is not locked.
     for _ in range(8):
         assert client.put("/dav/file", content=b"whole").status_code in (201, 204)
     assert client.get("/dav/file").text == "whole"
@@ -340,8 +340,8 @@ def test_cadaver(share, run, home, tmp_path, digest):
 
 @pytest.mark.parametrize("protocol", ["http/1.1"], indirect=True)
 def test_litmus(share, run):
-    """The conformance suite of WebDAV: all 104 of its tests pass, if WsgiDAV itself does."""
-    # -k: the other suites, too, if one fails.
+    """The conformance suite of WebDAV: all 104 tests pass, except for those that WsgiDAV fails."""
+    # -k: run the other suites as well, if one fails.
     done = run("litmus", "-k", share.url + "/", *USER, check=False)
     text = done.stdout.replace("\r", "\n")
     summaries = re.findall(r"summary for `(\w+)': of (\d+) tests run: (\d+) passed", text)
@@ -355,5 +355,5 @@ def test_litmus(share, run):
         "locks": 41,
         "http": 4,
     }, text
-    # What it can only wonder about: nginx, like RFC 9112, has no fragment in a request target.
+    # A warning only: nginx, like RFC 9112, allows no fragment in a request target.
     assert text.count("WARNING") <= 1, text

@@ -78,7 +78,7 @@ APPLICATION = """
 
 
 def one(nginx, source: random.Random) -> None:
-    """A request that is given up before, in or after its head, in its body, or in an upload."""
+    """A request that is aborted before, in or after its head, in its response, or in an upload."""
     connection = nginx.connect()
     kind = source.choice(["head", "late", "body", "body", "upload", "stream", "write", "list"])
     if kind in ("upload", "stream"):
@@ -119,7 +119,7 @@ def test_2000_aborted_requests(nginx):
     )
     (worker,) = nginx.workers()
     client = nginx.client()
-    # All of the pool's threads have been started before they are counted.
+    # Start all of the pool's threads before they are counted.
     warm = [nginx.connect() for _ in range(12)]
     for connection in warm:
         connection.get("/late?10")
@@ -141,7 +141,7 @@ def test_2000_aborted_requests(nginx):
     running = [threading.Thread(target=clients, args=(seed,)) for seed in range(CLIENTS)]
     for thread in running:
         thread.start()
-    # Others are served meanwhile, and get all of it.
+    # Other requests are served completely meanwhile.
     while any(thread.is_alive() for thread in running):
         response = client.get("/body?10")
         assert response.text == "s" * 200
@@ -156,7 +156,7 @@ def test_2000_aborted_requests(nginx):
     assert seen["called"] > ABORTS / 4
     assert threads(worker) <= at_first
     assert nginx.workers() == [worker]
-    # The whole pool still works: as many at once as it has threads.
+    # The whole pool still works: as many requests at once as it has threads.
     connections = [nginx.connect() for _ in range(6)]
     for connection in connections:
         connection.get("/body?10")

@@ -123,7 +123,7 @@ def test_an_application_slower_than_the_upload(nginx):
                 sent += connection.sock.send(block)
         except TimeoutError:
             pass
-        # What stands between is the sockets' own buffers and the pipe's bound.
+        # The rest is in the sockets' buffers and the input pipe, which is bounded.
         assert sent < 32 * MEBIBYTE
         assert peak(worker) - before < LIMIT
         connection.sock.settimeout(60)

@@ -1,4 +1,4 @@
-"""A million small requests, and 20,000 of each way to fail, leave a worker as it was.
+"""A million small requests, and 20,000 of each kind of failure, leave a worker as it was.
 
 Memory, threads and descriptors of the worker are compared after the first thousand of each kind
 and after the last. A leak of more than 55 bytes each is found; of one byte, in the million.
@@ -19,10 +19,10 @@ from rawhttp import Connection, wait_for
 from rawhttp2 import Http2
 
 FIRST, ALL = 1000, 20_000
-# So many requests are under way at once, more than the pool has threads.
+# The number of concurrent requests: more than the pool has threads.
 CLIENTS = 16
 
-# glibc keeps a heap for each thread, and those find their size at leisure: a fifth of it is seen.
+# glibc has a heap for each thread, whose size settles slowly; this leaves room for that.
 SLACK = 1 << 20
 
 APPLICATION = """
@@ -153,13 +153,13 @@ HTTP = """
     python_thread_pool many threads=16;
     keepalive_requests 1000000;
     access_log off;
-    # No time that a machine which stands still for a while would miss.
+    # Long enough for a machine that stalls for a while.
     client_header_timeout 300s;
     wsgi_queue_timeout 300s;
     wsgi_timeout 300s;
 """
 
-# What a location has beside the application.
+# The directives of each location beside wsgi_app.
 LOCATIONS = {
     "/": "",
     "/reads": "wsgi_request_buffering off;",
@@ -194,8 +194,8 @@ BAD_CHUNK = (
 class Kind:
     """A request, what its answer begins and ends with, and how the client behaves.
 
-    leaves: `answered`: with RST, when the first bytes are there; `at once`: as soon as it has sent.
-    held: what keeps the one thread of the pool busy meanwhile.
+    leaves: `answered`: with RST, after the first bytes; `at once`: as soon as it has sent.
+    held: the request that occupies the pool's only thread meanwhile.
     """
 
     request: bytes
@@ -236,7 +236,7 @@ KINDS = {
     "waited too long": Kind(
         get("/queued/small"), b"HTTP/1.1 503 ", clients=200, held="/queued/holds"
     ),
-    # Each takes a thread for 60 ms: 400 of them take some seconds.
+    # Each occupies a thread for 60 ms: 400 of them take some seconds.
     "wsgi_timeout": Kind(get("/sleeps"), b"HTTP/1.1 504 ", count=400),
     "half a request": Kind(get("/small")[:20], leaves="at once"),
     "malformed request line": Kind(b"GET / HTP/1.1\r\n\r\n", b"HTTP/1.1 400 "),
@@ -245,18 +245,18 @@ KINDS = {
 
 
 class Worker:
-    """The worker under test: what it has, and whether that stays so."""
+    """The worker under test: its memory, threads and descriptors, which must stay the same."""
 
     def __init__(self, nginx, tls_port: int) -> None:
         self.nginx, self.tls_port = nginx, tls_port
         (self.pid,) = nginx.workers()
         self.client = nginx.client(timeout=280)
-        # Threads start on demand: those of the two larger pools, all of them, now.
+        # Threads start on demand: start all threads of the two larger pools now.
         for path, count in (("/meets?4", 4), ("/many/meets?16", 16)):
             exchange(nginx.port, Kind(get(path), b"HTTP/1.1 200 ", b"ok", clients=count), count)
 
     def state(self) -> dict[str, int]:
-        """Taken when nothing is under way: what is only on its way out is gone by then."""
+        """Taken when no request is under way and all that is being freed is freed."""
         before = -1
         for _ in range(5):
             assert self.client.get("/settle").text == "settled"
@@ -293,7 +293,7 @@ class Worker:
 def worker(nginx):
     file = nginx.page("file.bin", "f" * 100_000)
     path = nginx.app("leaks", APPLICATION.format(file=file))
-    # Whatever goes wrong is said to a log of its own, which is read block by block.
+    # Errors go to a log of their own, which is read block by block.
     server = "error_log logs/failures.log error;\n" + "".join(
         f"location {prefix} {{ wsgi_app {path}; {more} }}\n" for prefix, more in LOCATIONS.items()
     )
@@ -324,7 +324,7 @@ def exchange(port: int, kind: Kind, count: int) -> None:
 
 
 def await_answer(connection: Connection, kind: Kind) -> None:
-    """What a client does that has sent its request."""
+    """What a client does after it has sent its request."""
     if not kind.leaves:
         answer = connection.rest()
         assert answer.startswith(kind.begins), answer
@@ -349,7 +349,7 @@ def test_20000_of_a_kind(nginx, worker, name):
     holders = []
     assert worker.client.get("/small").text == "ok"
     if kind.held:
-        # One request has the only thread; one more waits, for which the queue has a place.
+        # One request occupies the only thread; one more waits in the queue.
         for _ in range(2):
             holders.append(nginx.connect())
             holders[-1].get(kind.held)
@@ -365,7 +365,7 @@ def test_20000_of_a_kind(nginx, worker, name):
 
 
 def test_4000_streams_given_up(nginx, worker):
-    """As a browser does on Stop: one connection of HTTP/2, whose streams are reset as they run."""
+    """As a browser does on Stop: one HTTP/2 connection, whose streams are reset while they run."""
 
     def give_up(connection: Http2, count: int) -> None:
         while count > 0:
@@ -384,10 +384,10 @@ def test_4000_streams_given_up(nginx, worker):
         worker.assert_as(before)
 
 
-# Half a minute on two cores; ten times that must still fit.
+# Half a minute on two cores; ten times that is allowed.
 @pytest.mark.timeout(900)
 def test_a_million_small_requests(nginx, worker):
-    """By wrk, in runs of some seconds."""
+    """Sent by wrk, in runs of some seconds."""
 
     def load(wanted: int) -> int:
         done = 0

@@ -1,4 +1,4 @@
-"""Clients that crawl, 64 at a time, against a pool of four threads."""
+"""64 very slow clients at a time, against a pool of four threads."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def quick_times(nginx, count: int) -> list[float]:
 
 
 def crawl(connections, seconds: float, step) -> None:
-    """Lets every client take one small step, over and over."""
+    """Lets every client take one small step at a time, for so long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for connection in connections:
@@ -69,13 +69,13 @@ def test_64_clients_that_read_at_a_crawl(nginx, how):
     for client in clients:
         client.get("/large")
     crawl(clients, 2, lambda client: client.sock.recv(1024))
-    # Every response has been generated: no thread is held, though nobody has read it.
+    # All responses have been generated: no thread is held, though no client has read its response.
     nginx.wait_recorded("closed", CLIENTS + 1, timeout=120)
     busy = quick_times(nginx, 50)
     crawl(clients, 1, lambda client: client.sock.recv(1024))
-    # "As ever": the median, with room for a noisy machine.
+    # Compares the medians, with room for a noisy machine.
     assert busy[25] < 10 * idle[25] + 0.05, (idle[25], busy[25])
-    # 256k each at most in memory, and what sockets and Python need beside it.
+    # At most 256k each in memory, and what sockets and Python need.
     assert peak(worker) - before < CLIENTS * 256 * 1024 + 32 * MEBIBYTE
     assert threads(worker) < 4 + 10
     for client in clients:
@@ -86,7 +86,7 @@ def test_64_clients_that_read_at_a_crawl(nginx, how):
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
 def test_64_clients_that_upload_at_a_crawl(nginx, buffering):
-    """With buffering off an upload holds its thread: then only those beyond the pool wait."""
+    """With buffering off an upload holds its thread, so that those beyond the pool's size wait."""
     path = nginx.app("crawl", APPLICATION)
     nginx.start(
         f"wsgi_app {path}; client_body_timeout 120s;",
@@ -120,7 +120,7 @@ def test_64_clients_that_upload_at_a_crawl(nginx, buffering):
     crawl(clients, 1, step)
     assert busy[25] < 10 * idle[25] + 0.05, (idle[25], busy[25])
     assert peak(worker) - before < 32 * MEBIBYTE
-    # Then they all come to an end, and none of them has lost a byte.
+    # All of them end, and no byte is lost.
     for client in clients:
         client.send(body[sent[client] :])
     import hashlib

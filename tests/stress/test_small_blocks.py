@@ -1,4 +1,4 @@
-"""Rows of few bytes, to clients that read nothing."""
+"""Small blocks for clients that read nothing cost little memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rawhttp import Connection, wait_still
 
 CLIENTS = 20
 MEBIBYTE = 1 << 20
-# So many rows cost far more than is allowed, if each is kept as a block of its own.
+# If each row were kept as a block of its own, so many would cost far more than is allowed.
 ROWS = {1: 100_000, 10: 50_000, 1000: 15_000}
 
 APPLICATION = """
@@ -20,7 +20,7 @@ APPLICATION = """
     made = {}
 
     def rows(name, size, count, pause):
-        # The application's own rows are to be no memory.
+        # The application itself keeps no rows.
         kinds = [bytes([number]) * size for number in range(251)]
         for number in range(count):
             made[name] = number
@@ -48,7 +48,7 @@ APPLICATION = """
         return []
 """
 
-# What the application does, by how it is run. (Inline nobody waits in write(): it needs the file.)
+# What the application does in each mode. (Inline, write() cannot wait: it needs the file.)
 FORMS = {
     "threads": ["quick", "slow", "write", "list"],
     "inline": ["quick", "slow", "write", "list"],
@@ -68,7 +68,7 @@ MODES = {
 
 
 def stingy(nginx, path: str) -> Connection:
-    """A client that has asked, and that has next to no room for what it does not read."""
+    """A client that has sent a request, does not read, and has a small receive buffer."""
     connection = nginx.connect(timeout=120, receive=4096)
     connection.get(path)
     return connection
@@ -115,10 +115,10 @@ def test_clients_that_read_nothing_cost_no_memory(nginx, closing, mode, size):
         clients.append(closing.enter_context(stingy(nginx, f"/?{form}-{size}-{count}")))
     wait_until_it_stands_still(client, CLIENTS * count)
     assert peak(worker) - idle < 64 * MEBIBYTE, f"{(peak(worker) - idle) / MEBIBYTE:.0f} MiB"
-    # Nothing is lost, and everything is in its place.
+    # Nothing is lost, and all is in order.
     expected = b"".join(bytes([number % 251]) * size for number in range(count))
     for connection in clients[: len(forms)]:
-        # A full window of 4 KB would be tens of milliseconds each.
+        # With a window of 4 KB each would take tens of milliseconds.
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEBIBYTE)
         response = connection.response()
         assert response.complete
@@ -128,7 +128,7 @@ def test_clients_that_read_nothing_cost_no_memory(nginx, closing, mode, size):
 
 @pytest.mark.parametrize("pool", ["rows", "inline"])
 def test_a_long_stream_to_a_client_that_reads_costs_no_memory(nginx, pool):
-    """nginx frees what its filters take of a request's memory at the request's end alone."""
+    """nginx frees what its filters allocate from a request's pool only at the request's end."""
     count = 300_000
     nginx.start(
         f"wsgi_app {nginx.app('rows', APPLICATION)}; wsgi_thread_pool {pool};",
@@ -142,7 +142,7 @@ def test_a_long_stream_to_a_client_that_reads_costs_no_memory(nginx, pool):
         read, idle = 0, 0
         for chunk in connection.chunks():
             read += len(chunk)
-            # What it takes at first it keeps.
+            # The pool and buffers have their size by then.
             if not idle and read > count // 10:
                 idle = forget_peak(worker)
         assert read == count
