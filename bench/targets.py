@@ -92,21 +92,19 @@ TARGETS = [
         1.1,
     ),
     Target("100 yields", OURS.name, BEST_AT_ONCE, YIELDS, 1.0),
-    Target(
-        "static p99, all Python threads busy against idle",
-        BUSY_THREADS.format(OURS.name),
-        FREE_THREADS.format(OURS.name),
-        ISOLATION,
-        1.5,
-        "p99",
-    ),
-    Target(
-        "static p99 with worker_priority -10, busy against idle",
-        BUSY_THREADS.format(FIRST.name),
-        FREE_THREADS.format(FIRST.name),
-        ISOLATION,
-        1.5,
-        "p99",
+    *(
+        Target(
+            title,
+            BUSY_THREADS.format(server.name),
+            FREE_THREADS.format(server.name),
+            ISOLATION,
+            1.5,
+            "p99",
+        )
+        for title, server in (
+            ("static p99, all Python threads busy against idle", OURS),
+            ("static p99 with worker_priority -10, busy against idle", FIRST),
+        )
     ),
     *(
         Target(

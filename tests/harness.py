@@ -160,6 +160,7 @@ class Nginx:
         workers: int = 1,
         python_home: Path | None = VENV,
         listen: str = "",
+        http2: bool = False,
         log_level: str = "info",
         module: bool = True,
     ) -> Path:
@@ -168,9 +169,12 @@ class Nginx:
         location: the body of `location / { }` (no such location when it is empty).
         server, http, main: further text in these contexts.
         listen: further parameters of the one `listen` directive, such as `ssl http2`.
+        http2: the server speaks HTTP/2 over TLS.
         module: False leaves this module out, for what plain nginx does.
         """
         self._worker_count = workers
+        if http2:
+            listen, server = f"ssl http2 {listen}", self.tls() + textwrap.dedent(server)
         text = CONFIGURATION.format(
             load_module=f"load_module {MODULE};" if module else "",
             user=f"user {self.user};" if self.user else "",
@@ -271,7 +275,11 @@ class Nginx:
         return f"{scheme}://127.0.0.1:{self.port}{path}"
 
     def client(self, *, tls: bool = False, http2: bool = False, **options) -> httpx.Client:
-        """An httpx client with this server as its base URL; closed at the test's end."""
+        """An httpx client with this server as its base URL; closed at the test's end.
+
+        http2: over TLS.
+        """
+        tls = tls or http2
         options.setdefault("timeout", 60.0)
         client = httpx.Client(
             base_url=self.url("", scheme="https" if tls else "http"),

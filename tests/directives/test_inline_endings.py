@@ -108,7 +108,7 @@ def test_a_client_that_leaves_in_the_middle(start, nginx, stalled, how):
 
 
 def test_a_stream_of_http2_that_its_client_cancels(start, nginx):
-    start(listen="ssl http2", server=nginx.tls())
+    start(http2=True)
     with Http2(nginx.port) as connection:
         stream = connection.request("/")
         nginx.wait_recorded("called")

@@ -97,8 +97,8 @@ def test_error_page(start):
 def test_a_page_of_several_parts(nginx, start, http2):
     """Each part is a request of its own, and longer than the buffer."""
     if http2:
-        start(listen="ssl http2", server=nginx.tls())
-        client = nginx.client(tls=True, http2=True)
+        start(http2=True)
+        client = nginx.client(http2=True)
     else:
         client = start()
     for _ in range(2):
@@ -176,7 +176,7 @@ def test_requests_one_behind_the_other(nginx, start):
 
 
 def test_streams_of_http2_are_reset_and_others_go_on(nginx, start):
-    start(listen="ssl http2", server=nginx.tls())
+    start(http2=True)
     with Http2(nginx.port) as connection:
         for _ in range(10):
             left = [connection.request("/part?z-100") for _ in range(3)]

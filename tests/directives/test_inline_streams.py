@@ -166,7 +166,7 @@ def test_a_stream_arrives_whole(start, nginx, tls, http2, location):
 
 
 def test_many_streams_at_once_over_one_http2_connection(start, nginx):
-    start(STREAM, listen="ssl http2", server=nginx.tls())
+    start(STREAM, http2=True)
 
     async def ask():
         # On one thread: with several, httpx sometimes opens streams in the wrong order.

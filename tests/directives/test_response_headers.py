@@ -43,10 +43,9 @@ def test_the_default(nginx, app):
 def test_hidden_ones(nginx, app, http2):
     nginx.start(
         f"wsgi_app {app}; wsgi_hide_header x-ONE; wsgi_hide_header Set-Cookie;",
-        listen="ssl http2" if http2 else "",
-        server=nginx.tls() if http2 else "",
+        http2=http2,
     )
-    headers = nginx.client(tls=http2, http2=http2).get("/").headers
+    headers = nginx.client(http2=http2).get("/").headers
     assert "x-one" not in headers
     assert "set-cookie" not in headers
     assert headers["x-two"] == "2"

@@ -41,10 +41,10 @@ def start(nginx):
         nginx.start(
             f"wsgi_app {app}; {more}",
             http="python_thread_pool default threads=1; client_max_body_size 8m;",
-            listen="ssl http2" if http2 else "",
-            server=(nginx.tls() if http2 else "") + pages + server.replace("APP", str(app)),
+            http2=http2,
+            server=pages + server.replace("APP", str(app)),
         )
-        return nginx.client(tls=http2, http2=http2)
+        return nginx.client(http2=http2)
 
     return begin
 

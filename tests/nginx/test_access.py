@@ -54,7 +54,6 @@ def judged(nginx, app):
     def start(more: str = "", *, http2: bool = False):
         nginx.start(
             server=f"""
-            {nginx.tls() if http2 else ""}
             location /judge {{ internal; wsgi_app {judge}; }}
             location / {{
                 auth_request /judge;
@@ -63,9 +62,9 @@ def judged(nginx, app):
                 {app} {more}
             }}
             """,
-            listen="ssl http2" if http2 else "",
+            http2=http2,
         )
-        return nginx.client(tls=http2, http2=http2)
+        return nginx.client(http2=http2)
 
     return start
 

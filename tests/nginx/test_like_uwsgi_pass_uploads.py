@@ -60,6 +60,11 @@ def kept_files(nginx) -> list[bytes]:
     return found
 
 
+# The statuses, in a file for each server.
+LOG = "access_log data/$server_port.log status;"
+FORMAT = "log_format status $status;"
+
+
 def calls(nginx, port: int) -> int:
     return len(nginx.recorded(f"called {port}"))
 
@@ -220,10 +225,7 @@ def test_malformed_bodies(nginx, pair, wire, head):
 
 @pytest.mark.parametrize("framing", ["Content-Length: 20", "Transfer-Encoding: chunked"])
 def test_client_body_timeout(nginx, pair, wire, framing):
-    pair.start(
-        "APP; client_body_timeout 1s; access_log data/$server_port.log status;",
-        http="log_format status $status;",
-    )
+    pair.start("APP; client_body_timeout 1s;", server=LOG, http=FORMAT)
     line = wire(pair)
     line.closed(f"POST / HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n5\r\nhello")
     assert [nginx.wait_recorded(f"{port}.log") for port in line.ports] == [["408"], ["408"]]
@@ -232,10 +234,7 @@ def test_client_body_timeout(nginx, pair, wire, framing):
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_a_client_that_leaves_in_its_upload(nginx, pair, wire, how):
-    pair.start(
-        "APP; access_log data/$server_port.log status;",
-        http="log_format status $status;",
-    )
+    pair.start("APP;", server=LOG, http=FORMAT)
     line = wire(pair)
     line.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n", then_next=False)
     for connection in line.connections:

@@ -151,10 +151,9 @@ def test_limit_conn(nginx, app, http2):
     nginx.start(
         f"limit_conn one 1; {app}",
         http="limit_conn_zone $arg_who zone=one:1m;",
-        listen="ssl http2" if http2 else "",
-        server=nginx.tls() if http2 else "",
+        http2=http2,
     )
-    first, second = (nginx.client(tls=http2, http2=http2) for _ in range(2))
+    first, second = (nginx.client(http2=http2) for _ in range(2))
     with ThreadPoolExecutor(1) as pool:
         for count in range(1, 3):
             waiting = pool.submit(first.get, f"/x?who=a&wait=gate{count}")

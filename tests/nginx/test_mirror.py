@@ -36,14 +36,13 @@ def start(nginx):
         original = nginx.app("original", ORIGINAL)
         nginx.start(
             server=f"""
-            {nginx.tls() if http2 else ""}
             client_max_body_size 8m;
             location /copy {{ internal; wsgi_app {copy}; }}
             location / {{ mirror /copy; {copied or f"wsgi_app {original};"} {more} }}
             """,
-            listen="ssl http2" if http2 else "",
+            http2=http2,
         )
-        return nginx.client(tls=http2, http2=http2)
+        return nginx.client(http2=http2)
 
     return begin
 

@@ -38,10 +38,9 @@ def start(nginx):
         nginx.start(
             f"wsgi_app {path}; {more}",
             http="python_thread_pool default threads=1;",
-            listen="ssl http2" if http2 else "",
-            server=nginx.tls() if http2 else "",
+            http2=http2,
         )
-        return nginx.client(tls=http2, http2=http2)
+        return nginx.client(http2=http2)
 
     return begin
 

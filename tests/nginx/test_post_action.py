@@ -35,17 +35,16 @@ def logged(nginx, http2):
     nginx.start(
         f"wsgi_app {app}; post_action /after;",
         server=f"""
-        {nginx.tls() if http2 else ""}
         location /after {{ wsgi_app {app}; wsgi_thread_pool other; access_log logs/after.log; }}
         location /probe {{ wsgi_app {app}; wsgi_thread_pool probe; access_log off; }}
         """,
         http="python_thread_pool other threads=1; python_thread_pool probe threads=1;",
-        listen="ssl http2" if http2 else "",
+        http2=http2,
     )
 
     def lines() -> list[str]:
         # Earlier events of the threads are handled before this request is answered.
-        assert nginx.client(tls=http2, http2=http2).get("/probe").text == "here"
+        assert nginx.client(http2=http2).get("/probe").text == "here"
         path = nginx.root / "logs" / "after.log"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -84,7 +83,7 @@ def test_after_a_client_that_leaves(nginx, logged, http2):
 
 def test_after_a_whole_response(nginx, logged, http2):
     nginx.open_gate("first-gate")
-    assert nginx.client(tls=http2, http2=http2).get("/").text == "first"
+    assert nginx.client(http2=http2).get("/").text == "first"
     nginx.wait_recorded("after-called")
     assert logged() == []
     nginx.open_gate("after-gate")

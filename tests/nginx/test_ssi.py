@@ -254,5 +254,5 @@ def test_a_static_page_over_http2(nginx):
         f"location / {{ root {nginx.html}; ssi on; }}",
         listen="ssl http2",
     )
-    response = nginx.client(tls=True, http2=True).get("/page.html")
+    response = nginx.client(http2=True).get("/page.html")
     assert response.text == "aGET /part/1  " + "GET /part/2 times=50000 " * 50_000 + "b"

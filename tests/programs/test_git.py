@@ -111,10 +111,7 @@ def forge(nginx, shared, run, protocol, buffering):
     users.chmod(0o644)
     http = HTTP.format(folder=folder)
     server = LOCATION.format(app=app, users=users, buffering=buffering)
-    if protocol == "h2":
-        nginx.start(http=http, server=nginx.tls() + server, listen="ssl http2")
-    else:
-        nginx.start(http=http, server=server)
+    nginx.start(http=http, server=server, http2=protocol == "h2")
     forge = Forge(nginx, folder / "project.git", protocol, run)
     forge.git("init", "--quiet", "--bare", forge.repository)
     open_to_workers(forge.repository)

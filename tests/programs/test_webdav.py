@@ -68,7 +68,7 @@ class Share:
         self.url = nginx.url("/dav", scheme="https" if self.http2 else "http")
 
     def client(self) -> httpx.Client:
-        return self.nginx.client(tls=self.http2, http2=self.http2, auth=USER)
+        return self.nginx.client(http2=self.http2, auth=USER)
 
 
 @pytest.fixture
@@ -76,10 +76,7 @@ def share(nginx, shared, protocol, buffering):
     folder = shared("files")
     app = nginx.app("dav", APPLICATION.format(folder=folder))
     server = LOCATION.format(app=app, buffering=buffering)
-    if protocol == "h2":
-        nginx.start(http=HTTP, server=nginx.tls() + server, listen="ssl http2")
-    else:
-        nginx.start(http=HTTP, server=server)
+    nginx.start(http=HTTP, server=server, http2=protocol == "h2")
     return Share(nginx, folder, protocol, buffering)
 
 

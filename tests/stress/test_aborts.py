@@ -185,7 +185,7 @@ def test_aborts_over_http_2(nginx):
         raise KeyboardInterrupt
 
     for _ in range(60):
-        client = nginx.client(tls=True, http2=True)
+        client = nginx.client(http2=True)
         for _ in range(source.randrange(1, 5)):
             if source.random() < 0.6:
                 with client.stream("GET", "/body?1000") as response:
@@ -196,7 +196,7 @@ def test_aborts_over_http_2(nginx):
                 except (KeyboardInterrupt, httpx.HTTPError):
                     break
         client.close()
-    client = nginx.client(tls=True, http2=True)
+    client = nginx.client(http2=True)
     wait_for(lambda: counts(client)["running"] == 0, 60, "every close()")
     seen = counts(client)
     assert seen["called"] == seen["closed"]

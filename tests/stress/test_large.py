@@ -65,13 +65,19 @@ def test_download_of_a_gibibyte(nginx, buffering):
     assert peak(worker) - before < LIMIT
 
 
-def test_unbuffered_upload_of_a_gibibyte(nginx):
+def before_upload(nginx, buffering: str):
+    """Starts nginx and uploads 32 MB; returns a client, the worker, and its memory afterwards."""
     path = nginx.app("large", APPLICATION)
-    nginx.start(f"wsgi_app {path}; wsgi_request_buffering off; client_max_body_size 0;")
+    nginx.start(f"wsgi_app {path}; wsgi_request_buffering {buffering}; client_max_body_size 0;")
     (worker,) = nginx.workers()
     client = nginx.client(timeout=240)
     client.post("/", content=b"x" * 32 * MEBIBYTE)
     before = forget_peak(worker)
+    return client, worker, before
+
+
+def test_unbuffered_upload_of_a_gibibyte(nginx):
+    client, worker, before = before_upload(nginx, "off")
     headers = {"Content-Length": str(GIBIBYTE)}
     answer = client.post("/", content=blocks(1024), headers=headers).text
     assert answer == f"{GIBIBYTE} {digest(1024)}"
@@ -79,12 +85,7 @@ def test_unbuffered_upload_of_a_gibibyte(nginx):
 
 
 def test_buffered_upload_of_256_mebibytes(nginx):
-    path = nginx.app("large", APPLICATION)
-    nginx.start(f"wsgi_app {path}; wsgi_request_buffering on; client_max_body_size 0;")
-    (worker,) = nginx.workers()
-    client = nginx.client(timeout=240)
-    client.post("/", content=b"x" * 32 * MEBIBYTE)
-    before = forget_peak(worker)
+    client, worker, before = before_upload(nginx, "on")
     answer = client.post("/", content=blocks(256)).text
     assert answer == f"{256 * MEBIBYTE} {digest(256)}"
     assert peak(worker) - before < LIMIT

@@ -208,8 +208,8 @@ def test_as_many_repeated_headers_as_fit_are_joined(nginx, show):
 
 
 def test_cookies_of_http2_are_joined(nginx, show):
-    show(listen="ssl http2", server=nginx.tls())
-    client = nginx.client(tls=True, http2=True)
+    show(http2=True)
+    client = nginx.client(http2=True)
     headers = [("Cookie", "a=1"), ("Cookie", "b=2"), ("X-Two", "1"), ("X-Two", "2")]
     response = client.get("/", headers=headers)
     environ = Environ(response.content)

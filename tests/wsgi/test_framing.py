@@ -71,15 +71,16 @@ def test_a_list_keeps_its_own_content_length(returns, fetch):
     assert response.body == b"hello"
 
 
+UNKNOWN_LENGTH = f"""
+    def application(environ, start_response):
+        start_response({OK})
+        yield b"hel"
+        yield b"lo"
+"""
+
+
 def test_unknown_length_is_chunked_and_the_connection_is_kept(nginx, serve):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            yield b"hel"
-            yield b"lo"
-        """
-    )
+    serve(UNKNOWN_LENGTH)
     with nginx.connect() as connection:
         for _ in range(3):
             connection.get()
@@ -90,14 +91,7 @@ def test_unknown_length_is_chunked_and_the_connection_is_kept(nginx, serve):
 
 
 def test_unknown_length_in_http_1_0_ends_with_the_connection(serve, fetch):
-    serve(
-        f"""
-        def application(environ, start_response):
-            start_response({OK})
-            yield b"hel"
-            yield b"lo"
-        """
-    )
+    serve(UNKNOWN_LENGTH)
     response = fetch("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     assert response.framing == "close"
     assert response.get("Transfer-Encoding") is None

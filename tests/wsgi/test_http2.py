@@ -30,7 +30,7 @@ def test_http_2_multiplexes(nginx):
             return [number.encode() * 1000]
         """,
     )
-    nginx.start(f"wsgi_app {path};", listen="ssl http2", server=nginx.tls())
+    nginx.start(f"wsgi_app {path};", http2=True)
     with Http2(nginx.port) as connection:
         first = connection.request("/?0")
         nginx.wait_recorded("asleep")
@@ -61,7 +61,7 @@ def test_a_cancelled_http_2_stream_leaves_the_connection_usable(nginx):
             return [b"fine"]
         """,
     )
-    nginx.start(f"wsgi_app {path};", listen="ssl http2", server=nginx.tls())
+    nginx.start(f"wsgi_app {path};", http2=True)
     with Http2(nginx.port) as connection:
         for count in range(1, 4):
             stream = connection.request("/endless")
@@ -92,8 +92,7 @@ def test_a_cancelled_http_2_upload(nginx):
     )
     nginx.start(
         f"wsgi_app {path}; wsgi_request_buffering off;",
-        listen="ssl http2",
-        server=nginx.tls(),
+        http2=True,
     )
     with Http2(nginx.port) as connection:
         for count in range(1, 4):

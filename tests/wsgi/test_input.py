@@ -216,8 +216,8 @@ def test_a_body_of_http_1_0(nginx, serve, buffering):
 
 @buffering
 def test_a_body_of_http_2_without_a_length(nginx, serve, buffering):
-    serve(OPERATIONS, directive(buffering), listen="ssl http2", server=nginx.tls())
-    client = nginx.client(tls=True, http2=True)
+    serve(OPERATIONS, directive(buffering), http2=True)
+    client = nginx.client(http2=True)
 
     def pieces():
         for number in range(100):

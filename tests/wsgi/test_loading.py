@@ -19,6 +19,12 @@ def until_ok(client, text: str) -> None:
     wait_for(lambda: client.get("/").text == text, 60, f"the answer {text!r}")
 
 
+def start_each(nginx, **targets):
+    """Starts nginx with a location /NAME for each target, and returns a client."""
+    nginx.start(server="\n".join(f"location /{n} {{ wsgi_app {t}; }}" for n, t in targets.items()))
+    return nginx.client()
+
+
 def touch_later(path) -> None:
     """Gives a file a later modification time, whatever the clock's resolution."""
     stat = path.stat()
@@ -79,14 +85,7 @@ def test_the_default_names(nginx):
     first = nginx.app("first", HELLO)
     second = nginx.app("second", HELLO.replace("application", "app").replace("hello", "app"))
     both = nginx.app("both", HELLO + "\n    app = None\n")
-    nginx.start(
-        server=f"""
-        location /first {{ wsgi_app {first}; }}
-        location /second {{ wsgi_app {second}; }}
-        location /both {{ wsgi_app {both}; }}
-        """
-    )
-    client = nginx.client()
+    client = start_each(nginx, first=first, second=second, both=both)
     assert client.get("/first").text == "hello"
     assert client.get("/second").text == "app"
     assert client.get("/both").text == "hello"
@@ -167,14 +166,7 @@ def test_two_files_of_one_name_are_two_applications(nginx):
     """
     one = nginx.app("one/wsgi.py", source + "\n    WORD = 'one'\n")
     two = nginx.app("two/wsgi.py", source + "\n    WORD = 'two'\n")
-    nginx.start(
-        server=f"""
-        location /one {{ wsgi_app {one}; }}
-        location /two {{ wsgi_app {two}; }}
-        location /again {{ wsgi_app {one}; }}
-        """
-    )
-    client = nginx.client()
+    client = start_each(nginx, one=one, two=two, again=one)
     assert client.get("/one").text == "one 1"
     assert client.get("/two").text == "two 1"
     assert client.get("/again").text == "one 2"

@@ -116,11 +116,10 @@ def test_exception_in_mid_body_of_http_2(nginx, serve):
 
     serve(
         IN_MID_BODY,
-        listen="ssl http2",
-        server=nginx.tls(),
+        http2=True,
     )
     with pytest.raises(httpx.RemoteProtocolError):
-        nginx.client(tls=True, http2=True).get("/")
+        nginx.client(http2=True).get("/")
 
 
 def test_large_bodies_arrive_whole(nginx, serve):

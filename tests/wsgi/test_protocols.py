@@ -270,8 +270,8 @@ PARTS += f"\n    PAGE = [{PAGE[:100].encode()!r}, {PAGE[100:].encode()!r}]\n"
 ASSEMBLED = "A<slow>B<list>C" + "b" * 500_000 + "D<stream>EF<static>G"
 
 
-@pytest.mark.parametrize("outer", ["wsgi", "static"])
-def test_server_side_includes(nginx, outer):
+def start_with_includes(nginx):
+    """Starts nginx with PAGE by the application and as a file, and returns a client."""
     path = nginx.app("parts", PARTS)
     nginx.page("static.html", "<static>")
     nginx.page("page.html", PAGE)
@@ -285,7 +285,12 @@ def test_server_side_includes(nginx, outer):
         location /page.html {{ }}
         """
     )
-    client = nginx.client()
+    return nginx.client()
+
+
+@pytest.mark.parametrize("outer", ["wsgi", "static"])
+def test_server_side_includes(nginx, outer):
+    client = start_with_includes(nginx)
     for _ in range(5):
         response = client.get("/" if outer == "wsgi" else "/page.html")
         assert response.status_code == 200
@@ -299,23 +304,13 @@ def test_server_side_includes(nginx, outer):
 
 
 def test_a_client_that_leaves_in_the_midst_of_includes(nginx):
-    path = nginx.app("parts", PARTS)
-    nginx.page("static.html", "<static>")
-    nginx.start(
-        server=f"""
-        ssi on;
-        root {nginx.html};
-        location / {{ wsgi_app {path}; }}
-        location /part/ {{ ssi off; wsgi_app {path}; }}
-        location /static.html {{ ssi off; }}
-        """
-    )
+    client = start_with_includes(nginx)
     for _ in range(20):
         connection = nginx.connect()
         connection.get("/")
         connection.head()
         connection.reset()
-    assert nginx.client().get("/").text == ASSEMBLED
+    assert client.get("/").text == ASSEMBLED
 
 
 def test_addition_before_and_after(nginx):

@@ -212,8 +212,8 @@ def test_the_application_can_look(start, nginx, ask_and_leave):
 
 @in_a_call
 def test_over_http2_and_tls(start, nginx):
-    start(listen="ssl http2", server=nginx.tls())
-    with nginx.client(tls=True, http2=True, timeout=3) as client, pytest.raises(httpx.ReadTimeout):
+    start(http2=True)
+    with nginx.client(http2=True, timeout=3) as client, pytest.raises(httpx.ReadTimeout):
         client.get("/?do=polls")
     nginx.wait_recorded("seen")
 
@@ -365,6 +365,14 @@ def test_the_connection_is_free_while_it_runs(start, nginx):
         assert nginx.wait_recorded("after") == ["work"]
 
 
+def let_it_end(nginx, worker: int) -> None:
+    """Opens the callback's gate; the worker must have waited for it, and exit then."""
+    nginx.open_gate("work")
+    assert nginx.wait_recorded("after") == ["work"]
+    wait_for(lambda: worker not in nginx.workers(leaving=True), what="the old worker's end")
+    assert "the worker exits before" not in nginx.error_log()
+
+
 @pytest.mark.threads("inline the event loop hears of a reload after the callback that it is in")
 def test_a_reload_waits_for_it(start, nginx):
     client = start()
@@ -376,10 +384,7 @@ def test_a_reload_waits_for_it(start, nginx):
     wait_for(lambda: before in nginx.workers(leaving=True), what="the old worker to leave")
     assert nginx.client().get("/").text == "xxx"
     assert before in nginx.workers(leaving=True)
-    nginx.open_gate("work")
-    assert nginx.wait_recorded("after") == ["work"]
-    wait_for(lambda: before not in nginx.workers(leaving=True), what="the old worker's end")
-    assert "the worker exits before" not in nginx.error_log()
+    let_it_end(nginx, before)
 
 
 @pytest.mark.threads("inline the event loop hears of a reload after the callback that it is in")
@@ -393,10 +398,7 @@ def test_a_reload_waits_for_it_where_the_upload_ended_later(start, nginx):
         connection.send(b"b")
         assert connection.response().body == b"xxx"
     nginx.wait_recorded("begun")
-    nginx.open_gate("work")
-    assert nginx.wait_recorded("after") == ["work"]
-    wait_for(lambda: before not in nginx.workers(leaving=True), what="the old worker's end")
-    assert "the worker exits before" not in nginx.error_log()
+    let_it_end(nginx, before)
 
 
 @pytest.mark.threads("inline the event loop hears of a reload after the callback that it is in")

@@ -152,10 +152,9 @@ def test_an_empty_reason_phrase_of_http2(nginx, serve):
             start_response(environ["QUERY_STRING"].replace("+", " "), {TEXT})
             return [b"body of it"]
         """,
-        listen="ssl http2",
-        server=nginx.tls(),
+        http2=True,
     )
-    client = nginx.client(tls=True, http2=True)
+    client = nginx.client(http2=True)
     for status in ("200", "200+", "418"):
         response = client.get(f"/?{status}")
         assert (response.http_version, response.status_code) == ("HTTP/2", int(status[:3]))
@@ -238,10 +237,9 @@ def test_headers_that_no_client_would_take(nginx, serve, http2, count, size):
             start_response("200 OK", headers)
             return [b"x"]
         """,
-        listen="ssl http2" if http2 else "",
-        server=nginx.tls() if http2 else "",
+        http2=http2,
     )
-    assert nginx.client(tls=http2, http2=http2).get("/").status_code == 500
+    assert nginx.client(http2=http2).get("/").status_code == 500
     nginx.wait_log("start_response's headers are longer than 1048576 bytes in all")
 
 
@@ -274,7 +272,7 @@ def test_the_longest_headers(serve, fetch):
 
 
 def test_the_longest_headers_with_http_2(nginx, serve):
-    serve(LONGEST, listen="ssl http2", server=nginx.tls())
+    serve(LONGEST, http2=True)
     with Http2(nginx.port) as connection:
         connection.request("/")
         # Without h2, whose limit is lower. Huffman coding makes 7 bits of each letter.

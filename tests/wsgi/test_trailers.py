@@ -78,7 +78,7 @@ def test_http_1_0_and_head_have_none(nginx, start):
 
 @pytest.mark.parametrize("query", ["when=before", "when=last", "when=last&length&declare"])
 def test_over_http_2(nginx, start, query):
-    start(listen="ssl http2", server=nginx.tls())
+    start(http2=True)
     with Http2(nginx.port) as client:
         stream = client.response(client.request(f"/?{query}"))
     assert bytes(stream.body) == b"abcdef"
@@ -130,8 +130,8 @@ def test_trailers_are_no_longer_than_a_head(nginx, size):
             return [b"sent"]
         """,
     )
-    nginx.start(f"wsgi_app {app};", listen="ssl http2", server=nginx.tls())
-    text = nginx.client(tls=True, http2=True).get("/").text
+    nginx.start(f"wsgi_app {app};", http2=True)
+    text = nginx.client(http2=True).get("/").text
     assert text.startswith("a trailer's fields are longer than 1048576 bytes in all")
 
 
