@@ -11,6 +11,7 @@ mod native;
 mod output;
 mod prepared;
 mod request;
+mod request_body;
 mod response;
 mod start_response;
 mod template;

@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::block::share;
-use super::input;
 use super::native::{text, type_name};
+use super::request_body;
 use super::response::{Response, Start, Unsent};
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::Overflow;
@@ -107,7 +107,7 @@ impl StartResponse {
         match response.send(py, share(data), None, false) {
             Ok(_) if response.has_rest(py) => response.spill(py).map_err(overflow),
             Ok(_) => Ok(()),
-            Err(Unsent::Gone) => Err(input::os_error(InputError::Answered)),
+            Err(Unsent::Gone) => Err(request_body::os_error(InputError::Answered)),
             Err(Unsent::NotStarted) => Err(PyAssertionError::new_err(
                 "write() was called before start_response (PEP 3333, \"The write() Callable\")",
             )),
@@ -122,7 +122,7 @@ impl StartResponse {
 /// What `write()` raises inline, where it cannot be suspended, if there is no room for its data.
 fn overflow(overflow: Overflow) -> PyErr {
     match overflow {
-        Overflow::Closed => input::os_error(InputError::Answered),
+        Overflow::Closed => request_body::os_error(InputError::Answered),
         Overflow::NoRoom => PyOSError::new_err(
             "write() was given more than waits for a client inline (wsgi_buffer_size and, with \
              wsgi_buffering on, wsgi_max_temp_file_size)",
