@@ -14,6 +14,7 @@ use super::template::{Common, METHOD, PROTOCOL};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 use crate::http::path;
+use crate::http::request_head::RequestHead;
 use crate::http::wsgi::environ::{self, HeaderKey};
 use crate::python::app::App;
 use crate::python::logging;
@@ -28,39 +29,12 @@ pub(super) fn make<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let head = &exchange.head;
     let environ = kit.environ(py, wsgi, exchange)?;
-    let set = |key: &Bound<'py, PyString>, value: &[u8]| {
-        environ.set_item(key, native::decode(py, value)?)
-    };
-
     if head.get(head.method) != METHOD.as_bytes() {
-        set(intern!(py, "REQUEST_METHOD"), head.get(head.method))?;
+        set(&environ, intern!(py, "REQUEST_METHOD"), head.get(head.method))?;
     }
-    let path = head.get(head.path);
-    let target = native::decode(py, head.get(head.target))?;
-    let mounted =
-        exchange.location.script_name.as_deref().map(|name| (name, path::mount(name, path)));
-    match mounted {
-        Some((_, Some(mounted))) => {
-            set(intern!(py, "SCRIPT_NAME"), mounted.script_name)?;
-            set(intern!(py, "PATH_INFO"), mounted.path_info)?;
-        }
-        Some((script_name, None)) => {
-            say_not_mounted(py, app, path, script_name);
-            set(intern!(py, "PATH_INFO"), path)?;
-        }
-        // Most targets are a path, and nothing else.
-        None if path == head.get(head.target) => {
-            environ.set_item(intern!(py, "PATH_INFO"), &target)?;
-        }
-        None => set(intern!(py, "PATH_INFO"), path)?,
-    }
-    if !head.get(head.query).is_empty() {
-        set(intern!(py, "QUERY_STRING"), head.get(head.query))?;
-    }
-    environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
-    environ.set_item(intern!(py, "RAW_URI"), target)?;
+    target(&environ, app, exchange)?;
     if head.get(head.protocol) != PROTOCOL.as_bytes() {
-        set(intern!(py, "SERVER_PROTOCOL"), head.get(head.protocol))?;
+        set(&environ, intern!(py, "SERVER_PROTOCOL"), head.get(head.protocol))?;
     }
     for (common, key, value) in [
         (Common::ServerName, intern!(py, "SERVER_NAME"), head.server_name),
@@ -69,14 +43,64 @@ pub(super) fn make<'py>(
     ] {
         kit.set_common(&environ, common, key, head.get(value))?;
     }
-    set(intern!(py, "REMOTE_PORT"), head.get(head.remote_port))?;
+    set(&environ, intern!(py, "REMOTE_PORT"), head.get(head.remote_port))?;
     if let Some(length) = head.content_length {
-        set(intern!(py, "CONTENT_LENGTH"), length.to_string().as_bytes())?;
+        set(&environ, intern!(py, "CONTENT_LENGTH"), length.to_string().as_bytes())?;
     }
     if head.https {
         environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
     }
+    headers(&environ, wsgi, head, kit)?;
+    params(py, &environ, exchange)?;
+    kit.template()?.set_own(&environ, exchange)?;
+    if head.takes_hints && exchange.location.early_hints {
+        let early_hints = Bound::new(py, EarlyHints::new(exchange))?;
+        environ.set_item(intern!(py, "wsgi.early_hints"), early_hints)?;
+    }
+    Ok(environ)
+}
 
+fn set(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyString>, value: &[u8]) -> PyResult<()> {
+    environ.set_item(key, native::decode(environ.py(), value)?)
+}
+
+/// Sets the variables of the request's target.
+fn target(environ: &Bound<'_, PyDict>, app: &App, exchange: &Exchange) -> PyResult<()> {
+    let (py, head) = (environ.py(), &exchange.head);
+    let path = head.get(head.path);
+    let target = native::decode(py, head.get(head.target))?;
+    let mounted =
+        exchange.location.script_name.as_deref().map(|name| (name, path::mount(name, path)));
+    match mounted {
+        Some((_, Some(mounted))) => {
+            set(environ, intern!(py, "SCRIPT_NAME"), mounted.script_name)?;
+            set(environ, intern!(py, "PATH_INFO"), mounted.path_info)?;
+        }
+        Some((script_name, None)) => {
+            say_not_mounted(py, app, path, script_name);
+            set(environ, intern!(py, "PATH_INFO"), path)?;
+        }
+        // Most targets are a path, and nothing else.
+        None if path == head.get(head.target) => {
+            environ.set_item(intern!(py, "PATH_INFO"), &target)?;
+        }
+        None => set(environ, intern!(py, "PATH_INFO"), path)?,
+    }
+    if !head.get(head.query).is_empty() {
+        set(environ, intern!(py, "QUERY_STRING"), head.get(head.query))?;
+    }
+    environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
+    environ.set_item(intern!(py, "RAW_URI"), target)
+}
+
+/// Sets the variables of the header fields.
+fn headers(
+    environ: &Bound<'_, PyDict>,
+    wsgi: &Prepared,
+    head: &RequestHead,
+    kit: &mut Kit,
+) -> PyResult<()> {
+    let py = environ.py();
     let mut failed = Ok(());
     environ::headers(head, |key, value| {
         let result = match key {
@@ -98,18 +122,10 @@ pub(super) fn make<'py>(
         }
     });
     failed?;
-    if let Some(content_type) = environ::content_type(head) {
-        set(intern!(py, "CONTENT_TYPE"), content_type)?;
+    match environ::content_type(head) {
+        Some(content_type) => set(environ, intern!(py, "CONTENT_TYPE"), content_type),
+        None => Ok(()),
     }
-    params(py, &environ, exchange)?;
-    kit.template()?.set_own(&environ, exchange)?;
-    if head.takes_hints && exchange.location.early_hints {
-        environ.set_item(
-            intern!(py, "wsgi.early_hints"),
-            Bound::new(py, EarlyHints::new(exchange))?,
-        )?;
-    }
-    Ok(environ)
 }
 
 /// Sets the `wsgi_param`s. They come last, so that they override what the client has sent, as `uwsgi_param` does. The
