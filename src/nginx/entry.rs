@@ -8,10 +8,11 @@ use nginx_sys::{
     ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_http_request_t, ngx_int_t, ngx_log_t,
 };
 
-use super::context::Context;
-use super::process::Process;
+use super::children;
+use super::process::{self, Process, wake};
+use super::request::context::Context;
+use super::request::{body, finalize, handler, inline, output};
 use super::sys::{self, EventThread};
-use super::{body, children, finalize, handler, inline, output, process, wake};
 use crate::bridge::id::RequestId;
 use crate::bridge::panics::Panicked;
 use crate::bridge::pipe::input::InputError;

@@ -49,7 +49,7 @@ pub(super) struct State {
 const LARGE_BLOCKS: u64 = 512;
 
 /// Temporary files of one response that are open at once. Each is closed when nothing can be sent from it any
-/// more, which takes longer than for the client to have it (`nginx/files.rs`).
+/// more, which takes longer than for the client to have it (`nginx/request/files.rs`).
 pub(super) const FILES: usize = 8;
 
 /// Bytes written to a file at once: between two pieces an abort is noticed.

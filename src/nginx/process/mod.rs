@@ -1,5 +1,7 @@
 //! A worker process: Python's start in `init_process`, its end in `exit_process`.
 
+pub(in crate::nginx) mod wake;
+
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -11,15 +13,6 @@ use nginx_sys::{
     ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_log_t, ngx_msec_t, ngx_process, ngx_worker,
 };
 
-use super::children;
-use super::conf::{self, MainConf};
-use super::context::Context;
-use super::entry;
-use super::finalize;
-use super::log;
-use super::signals;
-use super::sys::{self, EventThread};
-use super::wake;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::executor::inline::{CALLS, Calls, Suspended};
@@ -29,6 +22,14 @@ use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::parts::Batch;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::Stopped;
+use crate::nginx::children;
+use crate::nginx::conf::{self, MainConf};
+use crate::nginx::entry;
+use crate::nginx::log;
+use crate::nginx::request::context::Context;
+use crate::nginx::request::finalize;
+use crate::nginx::signals;
+use crate::nginx::sys::{self, EventThread};
 
 /// What the event loop's side of a worker has. Made once, and kept until the process ends.
 pub(crate) struct Process {
@@ -86,50 +87,53 @@ const START_AGAIN: ngx_msec_t = 1000;
 const START_AGAIN_AT_MOST: ngx_msec_t = 16_000;
 
 /// The process's state, if it runs Python.
-pub(super) fn current(_token: EventThread) -> Option<&'static Process> {
+pub(in crate::nginx) fn current(_token: EventThread) -> Option<&'static Process> {
     // SAFETY: on the event loop's thread, as the token proves.
     unsafe { *PROCESS.0.get() }
 }
 
 /// The same, if it runs Python for that reading of the configuration.
-pub(super) fn running(token: EventThread, configuration: usize) -> Option<&'static Process> {
+pub(in crate::nginx) fn running(
+    token: EventThread,
+    configuration: usize,
+) -> Option<&'static Process> {
     current(token).filter(|process| process.configuration == configuration)
 }
 
-pub(super) fn is_in_flight(token: EventThread, id: RequestId) -> bool {
+pub(in crate::nginx) fn is_in_flight(token: EventThread, id: RequestId) -> bool {
     current(token).is_some_and(|process| process.find(id).is_some())
 }
 
 /// An empty batch, with memory from the last one.
-pub(super) fn take_output(token: EventThread) -> Box<Batch> {
+pub(in crate::nginx) fn take_output(token: EventThread) -> Box<Batch> {
     current(token).and_then(|process| process.output.take()).unwrap_or_default()
 }
 
-pub(super) fn give_output_back(token: EventThread, batch: Box<Batch>) {
+pub(in crate::nginx) fn give_output_back(token: EventThread, batch: Box<Batch>) {
     if let Some(process) = current(token) {
         process.output.set(Some(batch));
     }
 }
 
 /// Brings a response of the executor `inline`, whose request is gone, to its end.
-pub(super) fn end(token: EventThread, suspended: Box<dyn Suspended>) {
+pub(in crate::nginx) fn end(token: EventThread, suspended: Box<dyn Suspended>) {
     if let Some(process) = current(token) {
         process.end(suspended);
     }
 }
 
-pub(super) fn remove(token: EventThread, id: RequestId) {
+pub(in crate::nginx) fn remove(token: EventThread, id: RequestId) {
     if let Some(process) = current(token) {
         process.table.borrow_mut().remove(id);
     }
 }
 
 impl Process {
-    pub(super) fn worker(&self) -> &Arc<Worker> {
+    pub(in crate::nginx) fn worker(&self) -> &Arc<Worker> {
         &self.worker
     }
 
-    pub(super) fn insert(&self, token: EventThread, context: *mut Context) -> RequestId {
+    pub(in crate::nginx) fn insert(&self, token: EventThread, context: *mut Context) -> RequestId {
         let id = self.table.borrow_mut().insert(context);
         // Its upload has ended only now that the worker exits: nobody may have been there to be held for.
         // SAFETY: the event is the process's own, and touched on this thread alone.
@@ -142,7 +146,7 @@ impl Process {
     /// Something is to be done at the end of this turn of the event loop, once for all of the turn's requests:
     /// threads are woken for what has been submitted, and what they have sent by then is dealt with. Until
     /// then nobody rings.
-    pub(super) fn end_turn_later(&self, _token: EventThread) {
+    pub(in crate::nginx) fn end_turn_later(&self, _token: EventThread) {
         // SAFETY: the event is the process's own, and touched on this thread alone.
         unsafe {
             let event = self.turn_end.get();
@@ -156,7 +160,7 @@ impl Process {
     }
 
     /// The turn's end.
-    pub(super) fn end_turn(&self, token: EventThread) {
+    pub(in crate::nginx) fn end_turn(&self, token: EventThread) {
         self.wake(token);
         let events = &self.worker.events;
         for _ in 0..ROUNDS {
@@ -170,7 +174,7 @@ impl Process {
     }
 
     /// The application is to be called for a request, at the end of this turn of the event loop.
-    pub(super) fn call_later(&self, _token: EventThread, exchange: Arc<Exchange>) {
+    pub(in crate::nginx) fn call_later(&self, _token: EventThread, exchange: Arc<Exchange>) {
         self.calls.borrow_mut().push_back(exchange);
         // SAFETY: the event is the process's own, and touched on this thread alone.
         unsafe {
@@ -186,7 +190,7 @@ impl Process {
     /// # Safety
     ///
     /// `context` is one of a request in flight.
-    pub(super) unsafe fn go_on_later(&self, context: *mut Context) {
+    pub(in crate::nginx) unsafe fn go_on_later(&self, context: *mut Context) {
         // SAFETY: the caller's.
         unsafe {
             let event = &raw mut (*context).next_turn;
@@ -198,17 +202,17 @@ impl Process {
     }
 
     /// Such a response has its turn, or ends before.
-    pub(super) fn goes_on(&self) {
+    pub(in crate::nginx) fn goes_on(&self) {
         self.going_on.set(self.going_on.get().saturating_sub(1));
     }
 
     /// How many others of these there are.
-    pub(super) fn others_going_on(&self) -> usize {
+    pub(in crate::nginx) fn others_going_on(&self) -> usize {
         self.going_on.get()
     }
 
     /// The requests that are to be called in this turn. Those that are too many come in the next.
-    pub(super) fn take_calls(&self, _token: EventThread) -> Calls<Arc<Exchange>> {
+    pub(in crate::nginx) fn take_calls(&self, _token: EventThread) -> Calls<Arc<Exchange>> {
         let mut calls = self.calls.borrow_mut();
         let count = calls.len().min(CALLS);
         let taken = calls.drain(..count).collect();
@@ -220,7 +224,7 @@ impl Process {
     }
 
     /// Wakes threads for the requests that wait, where they are needed.
-    pub(super) fn wake(&self, _token: EventThread) {
+    pub(in crate::nginx) fn wake(&self, _token: EventThread) {
         if !self.worker.look() {
             return;
         }
@@ -237,7 +241,7 @@ impl Process {
     }
 
     /// Brings a response whose request is gone to its end: the application may have something to close.
-    pub(super) fn end(&self, suspended: Box<dyn Suspended>) {
+    pub(in crate::nginx) fn end(&self, suspended: Box<dyn Suspended>) {
         if self.worker.is_stopping() {
             // The event loop waits for Python no more.
             self.worker.tasks.push(Task::Resume(suspended));
@@ -248,31 +252,31 @@ impl Process {
     }
 
     /// Is the process about to end?
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(in crate::nginx) fn is_stopping(&self) -> bool {
         self.worker.is_stopping()
     }
 
     /// The context of a request in flight.
-    pub(super) fn find(&self, id: RequestId) -> Option<*mut Context> {
+    pub(in crate::nginx) fn find(&self, id: RequestId) -> Option<*mut Context> {
         self.table.borrow().get(id)
     }
 
-    pub(super) fn take_batch(&self) -> Vec<Event<Exchange>> {
+    pub(in crate::nginx) fn take_batch(&self) -> Vec<Event<Exchange>> {
         self.batch.take()
     }
 
-    pub(super) fn give_batch_back(&self, batch: Vec<Event<Exchange>>) {
+    pub(in crate::nginx) fn give_batch_back(&self, batch: Vec<Event<Exchange>>) {
         self.batch.set(batch);
     }
 
-    pub(super) fn log(&self) -> *mut ngx_log_t {
+    pub(in crate::nginx) fn log(&self) -> *mut ngx_log_t {
         // SAFETY: there is always a cycle, and it has a log.
         unsafe { (*ngx_cycle).log }
     }
 
     /// Starts Python's main thread. Where that fails (RLIMIT_NPROC, a cgroup's `pids.max`) requests for
     /// applications are answered 500 at once, and it is tried again.
-    pub(super) fn start_python(&self, token: EventThread) {
+    pub(in crate::nginx) fn start_python(&self, token: EventThread) {
         let start = || crate::start_python(Arc::clone(&self.worker));
         let started = signals::with_those_of_threads_blocked(start);
         let delay = self.start_delay.get();
@@ -311,7 +315,7 @@ impl Process {
     }
 
     /// The worker is to exit: its requests have `python_drain_timeout` from now.
-    pub(super) fn drain(&self, token: EventThread) {
+    pub(in crate::nginx) fn drain(&self, token: EventThread) {
         // SAFETY: the event is the process's own, and touched on this thread alone. It is cancelable:
         // a worker without requests does not wait for it.
         unsafe {
@@ -327,7 +331,7 @@ impl Process {
 
     /// Keeps a worker that exits until what comes after its responses has been done: each request in
     /// flight has a timer for itself, but what it leaves behind has none.
-    pub(super) fn hold(&self, _token: EventThread) {
+    pub(in crate::nginx) fn hold(&self, _token: EventThread) {
         if self.table.borrow().is_empty() && self.worker.follow_ups() == 0 {
             return;
         }
@@ -342,7 +346,7 @@ impl Process {
     }
 
     /// `python_drain_timeout` is over.
-    pub(super) fn give_up(&self, token: EventThread) {
+    pub(in crate::nginx) fn give_up(&self, token: EventThread) {
         // SAFETY: the event is the process's own; all zeros are an event without a timer.
         unsafe { sys::delete_timer(self.hold.get()) };
         let ids = self.table.borrow().ids();
@@ -365,7 +369,7 @@ impl Process {
 /// # Safety
 ///
 /// nginx's `init_process`, with that worker's cycle.
-pub(super) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
+pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
     // SAFETY: the caller's. Not in the cache manager and loader, nor in the master.
     unsafe {
         if ngx_process != NGX_PROCESS_WORKER as usize && ngx_process != NGX_PROCESS_SINGLE as usize
@@ -476,7 +480,7 @@ fn ask_for_short_slices() {
 /// # Safety
 ///
 /// nginx's `exit_process`.
-pub(super) unsafe fn stop(token: EventThread) {
+pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     let Some(process) = current(token) else { return };
     process.worker.set_stopping();
     // nginx no longer serves these; the threads notice.
@@ -543,7 +547,7 @@ fn wait(token: EventThread, process: &Process, limit: Duration) -> Option<Stoppe
 }
 
 /// Python's threads are still there as the process exits.
-pub(super) fn leave_python() {
+pub(in crate::nginx) fn leave_python() {
     // SAFETY: a plain registration; nginx's exit() runs it before the destructors of libraries that
     // Python's threads still use.
     unsafe { libc::atexit(exit_now) };

@@ -8,19 +8,19 @@ use nginx_sys::{
     ngx_list_t, ngx_parse_http_time, ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
-use super::conf::LocConf;
-use super::field_lists::Lists;
-use super::sys::{self, CONF_UNSET, EventThread};
 use crate::http::header::{Field, HeaderKind};
 use crate::http::response_head::ResponseHead;
 use crate::http::status;
+use crate::nginx::conf::LocConf;
+use crate::nginx::field_lists::Lists;
+use crate::nginx::sys::{self, CONF_UNSET, EventThread};
 
 /// Puts `head` into `r.headers_out`; `None` where memory is out.
 ///
 /// # Safety
 ///
 /// `r` is a live request whose header has not been sent.
-pub(super) unsafe fn set(
+pub(in crate::nginx) unsafe fn set(
     _token: EventThread,
     r: *mut ngx_http_request_t,
     conf: &LocConf,
@@ -96,7 +96,7 @@ fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead)
 /// # Safety
 ///
 /// As for [`set`].
-pub(super) unsafe fn keep(
+pub(in crate::nginx) unsafe fn keep(
     _token: EventThread,
     r: *mut ngx_http_request_t,
     conf: &LocConf,
@@ -125,7 +125,7 @@ pub(super) unsafe fn keep(
 /// # Safety
 ///
 /// As for [`set`].
-pub(super) unsafe fn challenge(
+pub(in crate::nginx) unsafe fn challenge(
     _token: EventThread,
     r: *mut ngx_http_request_t,
     head: &ResponseHead,
@@ -141,7 +141,7 @@ pub(super) unsafe fn challenge(
 /// # Safety
 ///
 /// `r` is a live request whose last buffer has not been sent.
-pub(super) unsafe fn set_trailers(
+pub(in crate::nginx) unsafe fn set_trailers(
     _token: EventThread,
     r: *mut ngx_http_request_t,
     trailers: &[Field],
@@ -156,7 +156,7 @@ pub(super) unsafe fn set_trailers(
 ///
 /// As for [`set`].
 #[cfg(nginx_1_29)]
-pub(super) unsafe fn set_hints(
+pub(in crate::nginx) unsafe fn set_hints(
     _token: EventThread,
     r: *mut ngx_http_request_t,
     fields: &[Field],
@@ -185,7 +185,7 @@ unsafe fn put_all(
 /// # Safety
 ///
 /// The list is a request's own, and the texts are static or in its pool.
-pub(super) unsafe fn push(
+pub(in crate::nginx) unsafe fn push(
     list: *mut ngx_list_t,
     name: ngx_str_t,
     value: ngx_str_t,

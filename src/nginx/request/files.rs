@@ -18,12 +18,12 @@ use nginx_sys::{
     ngx_http_request_t, ngx_pcalloc,
 };
 
-use super::sys;
 use crate::bridge::pipe::output::parts::{Block, FilePart};
+use crate::nginx::sys;
 
 /// Owned by the request's [`Context`](super::context::Context), which is freed with the request's pool.
 #[derive(Default)]
-pub(super) struct Files {
+pub(in crate::nginx) struct Files {
     open: Vec<Sent>,
     /// Of files that are closed; nothing names them any more.
     spare: Vec<*mut ngx_file_t>,
@@ -45,7 +45,7 @@ impl Files {
     /// # Safety
     ///
     /// `r` is the live request whose files these are.
-    pub(super) unsafe fn of(
+    pub(in crate::nginx) unsafe fn of(
         &mut self,
         r: *mut ngx_http_request_t,
         part: &FilePart,
@@ -78,7 +78,7 @@ impl Files {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::nginx) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
@@ -89,7 +89,7 @@ impl Files {
     /// # Safety
     ///
     /// `r` is the live request whose files these are.
-    pub(super) unsafe fn close_sent<'b>(
+    pub(in crate::nginx) unsafe fn close_sent<'b>(
         &mut self,
         r: *mut ngx_http_request_t,
         held: impl Iterator<Item = &'b Block> + Clone,

@@ -7,18 +7,18 @@ use nginx_sys::{
 };
 
 use super::context::{Body, Context};
-use super::entry;
 use super::handler;
-use super::log;
 use super::output;
-use super::process;
-use super::sys::{self, EventThread};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::exchange::Progress;
 use crate::bridge::gate::Gate;
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::parts::Block;
 use crate::bridge::tasks::Task;
+use crate::nginx::entry;
+use crate::nginx::log;
+use crate::nginx::process;
+use crate::nginx::sys::{self, EventThread};
 
 const GATEWAY_TIME_OUT: isize = nginx_sys::NGX_HTTP_GATEWAY_TIME_OUT as isize;
 
@@ -34,7 +34,7 @@ const LEAST: ngx_msec_t = 20;
 /// # Safety
 ///
 /// `context` is one of a live request.
-pub(super) unsafe fn finish(token: EventThread, context: *mut Context, rc: isize) {
+pub(in crate::nginx) unsafe fn finish(token: EventThread, context: *mut Context, rc: isize) {
     // SAFETY: the caller's; nothing of the context is used once nginx has the request back.
     unsafe {
         if (*context).finished {
@@ -59,7 +59,7 @@ pub(super) unsafe fn finish(token: EventThread, context: *mut Context, rc: isize
 /// # Safety
 ///
 /// `context` is one of a live request.
-pub(super) unsafe fn lose(token: EventThread, context: *mut Context, rc: isize) {
+pub(in crate::nginx) unsafe fn lose(token: EventThread, context: *mut Context, rc: isize) {
     // SAFETY: the caller's.
     unsafe {
         if let Some(exchange) = &(*context).exchange {
@@ -74,7 +74,7 @@ pub(super) unsafe fn lose(token: EventThread, context: *mut Context, rc: isize) 
 /// # Safety
 ///
 /// `context` is one of a live request.
-pub(super) unsafe fn let_go(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn let_go(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe {
         let r = (*context).request;
@@ -90,7 +90,7 @@ pub(super) unsafe fn let_go(token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// `context` lives.
-pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: InputError) {
+pub(in crate::nginx) unsafe fn detach(token: EventThread, context: *mut Context, why: InputError) {
     // SAFETY: the caller's.
     unsafe {
         (*context).finished = true;
@@ -122,7 +122,7 @@ pub(super) unsafe fn detach(token: EventThread, context: *mut Context, why: Inpu
 /// # Safety
 ///
 /// nginx's cleanup of the request's pool, with the context that [`Context::create`] made for it.
-pub(super) unsafe fn release(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn release(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     let mut context = unsafe {
         detach(token, context, InputError::ClientGone);
@@ -144,7 +144,7 @@ pub(super) unsafe fn release(token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// `context` lives.
-pub(super) unsafe fn from_outside(
+pub(in crate::nginx) unsafe fn from_outside(
     token: EventThread,
     context: *mut Context,
     act: impl FnOnce(*mut Context),
@@ -169,7 +169,7 @@ pub(super) unsafe fn from_outside(
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn watch_over(_token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn watch_over(_token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe {
         (*context).watch();
@@ -185,7 +185,7 @@ pub(super) unsafe fn watch_over(_token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn expired(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn expired(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe {
         let Some(exchange) = (*context).exchange.clone() else { return };
@@ -258,7 +258,7 @@ unsafe fn timed_out(token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn give_up(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn give_up(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe {
         let text = "pywsgi: the worker exits and the request is not done (python_drain_timeout)";

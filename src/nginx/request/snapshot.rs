@@ -8,12 +8,12 @@ use nginx_sys::{
     ngx_table_elt_t,
 };
 
-use super::conf::{LocConf, ParamValue};
 use super::early_hints;
-use super::sys::{self, EventThread, HTTP_2};
 use crate::http::authority;
 use crate::http::path;
 use crate::http::request_head::{RequestHead, Span};
+use crate::nginx::conf::{LocConf, ParamValue};
+use crate::nginx::sys::{self, EventThread, HTTP_2};
 
 /// Room for what a common request has beside its target and its headers.
 const OTHER_TEXT: usize = 192;
@@ -27,7 +27,7 @@ const ADDRESS: usize = 256;
 /// # Safety
 ///
 /// `r` is a live request whose head nginx has parsed.
-pub(super) unsafe fn snapshot(
+pub(in crate::nginx) unsafe fn snapshot(
     _token: EventThread,
     r: *mut ngx_http_request_t,
     conf: &LocConf,

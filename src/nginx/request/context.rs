@@ -10,15 +10,15 @@ use nginx_sys::{
     ngx_http_test_reading, ngx_msec_t, ngx_pool_cleanup_add,
 };
 
-use super::entry;
 use super::files::Files;
-use super::module::ngx_http_pywsgi_module;
-use super::sys::{self, HTTP_2};
 use crate::bridge::config::{ClientAbort, LocationConfig};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::parts::Block;
+use crate::nginx::entry;
+use crate::nginx::module::ngx_http_pywsgi_module;
+use crate::nginx::sys::{self, HTTP_2};
 
 /// Lives on the heap, and ends in two steps. nginx's cleanup of the main request detaches it from its
 /// thread ([`entry::cleanup`]): `ngx_http_terminate_request` runs that at once, while HTTP/2 or an nginx
@@ -26,40 +26,40 @@ use crate::bridge::pipe::output::parts::Block;
 /// which nginx destroys when nothing reads from the request any more. A subrequest's pool is its main
 /// request's.
 pub(crate) struct Context {
-    pub(super) request: *mut ngx_http_request_t,
+    pub(in crate::nginx) request: *mut ngx_http_request_t,
     /// What is shared with the thread; none before the submit and after the end.
-    pub(super) exchange: Option<Arc<Exchange>>,
+    pub(in crate::nginx) exchange: Option<Arc<Exchange>>,
     /// The same after its end, until nginx has let go of the request.
-    pub(super) ended: Option<Arc<Exchange>>,
-    pub(super) id: Option<RequestId>,
-    pub(super) location: Arc<LocationConfig>,
-    pub(super) queue_timeout: ngx_msec_t,
-    pub(super) timeout: ngx_msec_t,
+    pub(in crate::nginx) ended: Option<Arc<Exchange>>,
+    pub(in crate::nginx) id: Option<RequestId>,
+    pub(in crate::nginx) location: Arc<LocationConfig>,
+    pub(in crate::nginx) queue_timeout: ngx_msec_t,
+    pub(in crate::nginx) timeout: ngx_msec_t,
     /// Milliseconds of the worker's clock.
-    pub(super) submitted: u64,
+    pub(in crate::nginx) submitted: u64,
     /// Armed from the submit to the end: a draining worker stays for it.
-    pub(super) timer: ngx_event_t,
-    pub(super) body: Body,
+    pub(in crate::nginx) timer: ngx_event_t,
+    pub(in crate::nginx) body: Body,
     /// Memory that a filter of another module's still reads the request's body from.
-    pub(super) lent: Vec<Vec<u8>>,
-    pub(super) head_sent: bool,
+    pub(in crate::nginx) lent: Vec<Vec<u8>>,
+    pub(in crate::nginx) head_sent: bool,
     /// Inline: the application, in the middle of its response.
-    pub(super) suspended: Option<Box<dyn Suspended>>,
+    pub(in crate::nginx) suspended: Option<Box<dyn Suspended>>,
     /// Posted where the response goes on in the event loop's next turn.
-    pub(super) next_turn: ngx_event_t,
+    pub(in crate::nginx) next_turn: ngx_event_t,
     /// nginx has got the request back.
-    pub(super) finished: bool,
+    pub(in crate::nginx) finished: bool,
     /// nginx's chains of buffers: to be used again, and not sent yet.
-    pub(super) free: *mut ngx_chain_t,
-    pub(super) busy: *mut ngx_chain_t,
+    pub(in crate::nginx) free: *mut ngx_chain_t,
+    pub(in crate::nginx) busy: *mut ngx_chain_t,
     /// What the buffers of `busy` point into, in their order.
-    pub(super) held: VecDeque<Block>,
-    pub(super) files: Files,
+    pub(in crate::nginx) held: VecDeque<Block>,
+    pub(in crate::nginx) files: Files,
 }
 
 /// Where the request's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(in crate::nginx) enum Body {
     /// nginx reads it all before the submit, or there is none.
     Buffered,
     /// It is read when the thread asks for it: the client waits for `100 Continue`.
@@ -78,7 +78,7 @@ impl Context {
     /// # Safety
     ///
     /// `r` is a live request, in its content handler.
-    pub(super) unsafe fn create(
+    pub(in crate::nginx) unsafe fn create(
         r: *mut ngx_http_request_t,
         location: Arc<LocationConfig>,
         queue_timeout: ngx_msec_t,
@@ -134,7 +134,7 @@ impl Context {
     /// # Safety
     ///
     /// The request lives.
-    pub(super) unsafe fn watch(&self) {
+    pub(in crate::nginx) unsafe fn watch(&self) {
         // SAFETY: the caller's, as ngx_http_upstream_init_request does.
         unsafe {
             let r = self.request;
@@ -168,7 +168,7 @@ impl Context {
     /// # Safety
     ///
     /// `r` is a live request, in its content handler, which has made no context yet.
-    pub(super) unsafe fn superseded(r: *mut ngx_http_request_t) -> Vec<*mut Context> {
+    pub(in crate::nginx) unsafe fn superseded(r: *mut ngx_http_request_t) -> Vec<*mut Context> {
         let mut found = Vec::new();
         // SAFETY: the caller's; the cleanups with this handler are those of `create`, whose contexts live
         // as long as the request's pool.
@@ -195,7 +195,7 @@ impl Context {
     /// # Safety
     ///
     /// `r` is a live request.
-    pub(super) unsafe fn of(r: *mut ngx_http_request_t) -> *mut Context {
+    pub(in crate::nginx) unsafe fn of(r: *mut ngx_http_request_t) -> *mut Context {
         // SAFETY: as for `set`.
         unsafe {
             let index = (*ptr::addr_of!(ngx_http_pywsgi_module)).ctx_index;

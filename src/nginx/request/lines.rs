@@ -3,17 +3,17 @@
 
 use nginx_sys::ngx_log_t;
 
-use super::conf::{self, MainConf};
-use super::log;
-use super::process::{self, Process};
-use super::sys::{self, EventThread};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{About, LogLine};
 use crate::bridge::panics;
+use crate::nginx::conf::{self, MainConf};
+use crate::nginx::log;
+use crate::nginx::process::{self, Process};
+use crate::nginx::sys::{self, EventThread};
 
 /// Writes the lines that wait, if this process runs Python. Before a response's end: whoever has seen that can
 /// look into the log.
-pub(super) fn write_waiting(token: EventThread) {
+pub(in crate::nginx) fn write_waiting(token: EventThread) {
     if let Some(process) = process::current(token) {
         write_all(token, process);
     }
@@ -21,7 +21,7 @@ pub(super) fn write_waiting(token: EventThread) {
 
 /// The same.
 #[inline]
-pub(super) fn write_all(token: EventThread, process: &Process) {
+pub(in crate::nginx) fn write_all(token: EventThread, process: &Process) {
     if process.worker().events.has_lines() {
         write_each(token, process);
     }

@@ -12,16 +12,16 @@ use nginx_sys::{
 };
 use rustix::fd::{AsFd, BorrowedFd};
 
-use super::children;
 use super::context::{Body, Context};
-use super::entry;
 use super::finalize;
-use super::log;
-use super::process;
-use super::sys::{self, EventThread, HTTP_2};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::pipe::buffers::Buffers;
 use crate::bridge::pipe::input::{InputError, Segment};
+use crate::nginx::children;
+use crate::nginx::entry;
+use crate::nginx::log;
+use crate::nginx::process;
+use crate::nginx::sys::{self, EventThread, HTTP_2};
 
 /// Bytes that are read at once at the least; where `client_body_buffer_size` is more, as many as that.
 const LEAST: usize = 64 * 1024;
@@ -34,7 +34,7 @@ const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 /// # Safety
 ///
 /// `r` is a live request, in its content handler.
-pub(super) unsafe fn is_taken(r: *mut ngx_http_request_t) -> bool {
+pub(in crate::nginx) unsafe fn is_taken(r: *mut ngx_http_request_t) -> bool {
     // SAFETY: the caller's. A subrequest shares its main request's body.
     unsafe {
         let main = &*(*r).main;
@@ -49,7 +49,7 @@ pub(super) unsafe fn is_taken(r: *mut ngx_http_request_t) -> bool {
 /// # Safety
 ///
 /// As for [`is_taken`].
-pub(super) unsafe fn mark_taken(r: *mut ngx_http_request_t) {
+pub(in crate::nginx) unsafe fn mark_taken(r: *mut ngx_http_request_t) {
     // SAFETY: the caller's.
     unsafe {
         let main = (*r).main;
@@ -66,7 +66,7 @@ pub(super) unsafe fn mark_taken(r: *mut ngx_http_request_t) {
 /// # Safety
 ///
 /// nginx has read the whole body of `r`.
-pub(super) unsafe fn take_buffered(
+pub(in crate::nginx) unsafe fn take_buffered(
     _token: EventThread,
     r: *mut ngx_http_request_t,
 ) -> std::io::Result<(VecDeque<Segment>, u64)> {
@@ -112,7 +112,7 @@ pub(super) unsafe fn take_buffered(
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn wanted(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn wanted(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe {
         let r = (*context).request;
@@ -153,7 +153,7 @@ pub(super) unsafe fn wanted(token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// As for [`wanted`].
-pub(super) unsafe fn started(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn started(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe { forward(token, context, false) }
 }
@@ -163,7 +163,7 @@ pub(super) unsafe fn started(token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// As for [`wanted`].
-pub(super) unsafe fn readable(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn readable(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe {
         let r = (*context).request;

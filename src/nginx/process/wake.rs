@@ -6,25 +6,28 @@ use nginx_sys::{
     ngx_close_connection, ngx_connection_t, ngx_cycle_t, ngx_get_connection, ngx_handle_read_event,
 };
 
-use super::body;
-use super::entry;
-use super::finalize;
-use super::inline;
-use super::lines;
-use super::output;
-use super::process::Process;
-use super::sys::{self, EventThread};
+use super::Process;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
 use crate::bridge::panics;
+use crate::nginx::entry;
+use crate::nginx::request::body;
+use crate::nginx::request::finalize;
+use crate::nginx::request::inline;
+use crate::nginx::request::lines;
+use crate::nginx::request::output;
+use crate::nginx::sys::{self, EventThread};
 
 /// Makes an nginx connection of the bell, with a descriptor of its own.
 ///
 /// # Safety
 ///
 /// In `init_process`, with that worker's cycle.
-pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, bell: i32) -> Option<*mut ngx_connection_t> {
+pub(in crate::nginx) unsafe fn listen(
+    cycle: *mut ngx_cycle_t,
+    bell: i32,
+) -> Option<*mut ngx_connection_t> {
     // SAFETY: the caller's; the descriptor is the connection's, and is closed with it.
     unsafe {
         let fd = libc::fcntl(bell, libc::F_DUPFD_CLOEXEC, 0);
@@ -59,7 +62,7 @@ pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, bell: i32) -> Option<*mut n
 /// # Safety
 ///
 /// nginx calls the handler of `connection`, which [`listen`] made.
-pub(super) unsafe fn rung(
+pub(in crate::nginx) unsafe fn rung(
     token: EventThread,
     connection: *mut ngx_connection_t,
     process: &Process,
@@ -79,7 +82,7 @@ pub(super) unsafe fn rung(
 }
 
 /// Deals with all that waits. A panic at one message ends its request, and no other's.
-pub(super) fn deal(token: EventThread, process: &Process) {
+pub(in crate::nginx) fn deal(token: EventThread, process: &Process) {
     let mut batch = process.take_batch();
     process.worker().events.take(&mut batch);
     lines::write_all(token, process);

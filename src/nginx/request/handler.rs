@@ -7,22 +7,23 @@ use std::sync::Arc;
 use nginx_sys::{ngx_event_t, ngx_http_read_client_request_body, ngx_http_request_t};
 
 use super::body;
-use super::conf::LocConf;
 use super::context::{Body, Context};
-use super::entry;
 use super::finalize;
-use super::log;
-use super::module::ngx_http_pywsgi_module;
-use super::process;
-use super::request;
 use super::response;
-use super::sys::{self, EventThread};
+use super::snapshot;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::{Refusal, Submitted};
 use crate::bridge::pipe::input::{Input, InputError};
+use crate::nginx::conf::LocConf;
+use crate::nginx::entry;
+use crate::nginx::log;
+use crate::nginx::module::ngx_http_pywsgi_module;
+use crate::nginx::process;
+use crate::nginx::sys::{self, EventThread};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
-pub(super) const SERVICE_UNAVAILABLE: isize = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as isize;
+pub(in crate::nginx) const SERVICE_UNAVAILABLE: isize =
+    nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as isize;
 
 /// Seconds after which a client may try again when the queue is full.
 const RETRY_AFTER: &CStr = c"1";
@@ -32,7 +33,7 @@ const RETRY_AFTER: &CStr = c"1";
 /// # Safety
 ///
 /// `r` is a live request in its content phase, in a location with an application.
-pub(super) unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
+pub(in crate::nginx) unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
     // SAFETY: nginx made this module's configuration for every location.
     unsafe {
         let conf = &*sys::loc_conf::<LocConf>(r, &*ptr::addr_of!(ngx_http_pywsgi_module));
@@ -77,7 +78,7 @@ pub(super) unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> 
 /// # Safety
 ///
 /// `r` is a live request that [`content`] took on.
-pub(super) unsafe fn body_started(token: EventThread, r: *mut ngx_http_request_t) {
+pub(in crate::nginx) unsafe fn body_started(token: EventThread, r: *mut ngx_http_request_t) {
     // SAFETY: the caller's.
     unsafe {
         let context = Context::of(r);
@@ -133,7 +134,7 @@ unsafe fn submit(token: EventThread, context: *mut Context) -> bool {
         let location = Arc::clone(&(*context).location);
         let mut exchange = Exchange::new(id, location, Arc::clone(worker), input);
         let head = Arc::get_mut(&mut exchange).map(|exchange| &mut exchange.head);
-        if !head.is_some_and(|head| request::snapshot(token, r, conf, content_length, head)) {
+        if !head.is_some_and(|head| snapshot::snapshot(token, r, conf, content_length, head)) {
             finalize::finish(token, context, INTERNAL_SERVER_ERROR);
             return false;
         }
@@ -174,7 +175,7 @@ unsafe fn refuse(token: EventThread, context: *mut Context, refusal: Refusal) {
 /// # Safety
 ///
 /// `context` is one of a request in flight, whose head has not gone.
-pub(super) unsafe fn unavailable(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn unavailable(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's; the header's texts are static.
     unsafe {
         let r = (*context).request;
@@ -193,7 +194,7 @@ pub(super) unsafe fn unavailable(token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// `event` is one of a [`Context`] that lives.
-pub(super) unsafe fn context_of_event(event: *mut ngx_event_t) -> *mut Context {
+pub(in crate::nginx) unsafe fn context_of_event(event: *mut ngx_event_t) -> *mut Context {
     // SAFETY: `Context::create` set it.
     unsafe { (*event).data.cast() }
 }

@@ -12,7 +12,6 @@ use rustix::fd::BorrowedFd;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::accel;
-use super::conf::LocConf;
 use super::context::{Body, Context};
 #[cfg(nginx_1_29)]
 use super::early_hints;
@@ -20,12 +19,13 @@ use super::finalize;
 use super::handler;
 use super::inline;
 use super::lines;
-use super::log;
-use super::module::ngx_http_pywsgi_module;
-use super::process;
 use super::response;
-use super::sys::{self, EventThread, HTTP_2};
 use crate::bridge::pipe::output::parts::{Batch, Block, End};
+use crate::nginx::conf::LocConf;
+use crate::nginx::log;
+use crate::nginx::module::ngx_http_pywsgi_module;
+use crate::nginx::process;
+use crate::nginx::sys::{self, EventThread, HTTP_2};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
@@ -40,7 +40,7 @@ const LINKS: usize = 4096;
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn pump(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn pump(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's. No reference into the context is held while nginx is called: its filters may
     // call back.
     unsafe {
@@ -362,7 +362,7 @@ unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn writable(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's, as ngx_http_writer does.
     unsafe {
         let r = (*context).request;
@@ -428,7 +428,7 @@ pub(super) unsafe fn writable(token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn cut(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn cut(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's; the descriptor is the connection's own.
     unsafe {
         let r = (*context).request;

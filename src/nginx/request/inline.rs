@@ -5,15 +5,15 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::context::Context;
-use super::entry;
 use super::finalize;
 use super::output;
-use super::process::{self, Process};
-use super::sys::{self, EventThread};
 use crate::bridge::exchange::Worker;
 use crate::bridge::executor::inline::{Ran, Returned};
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::Output;
+use crate::nginx::entry;
+use crate::nginx::process::{self, Process};
+use crate::nginx::sys::{self, EventThread};
 
 /// Blocks that are sent in one turn of the event loop, those of all responses that go on in it together, but for one of
 /// each: others want their turn, too.
@@ -25,7 +25,7 @@ const TOGETHER: Duration = Duration::from_micros(100);
 
 /// Runs the applications for requests that have been submitted, or that have something to be done after
 /// their response.
-pub(super) fn run(token: EventThread, process: &Process) {
+pub(in crate::nginx) fn run(token: EventThread, process: &Process) {
     let worker = process.worker();
     let mut exchanges = process.take_calls(token).into_iter();
     let Some(runner) = worker.inline.runner() else {
@@ -86,7 +86,7 @@ unsafe fn begin(token: EventThread, context: *mut Context, id: RequestId) {
 /// # Safety
 ///
 /// `context` is one of a request in flight.
-pub(super) unsafe fn go_on(token: EventThread, context: *mut Context) {
+pub(in crate::nginx) unsafe fn go_on(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's; after each call into nginx it is looked for anew.
     unsafe {
         let Some(id) = (*context).id else { return };
@@ -133,7 +133,11 @@ unsafe fn waits(context: *mut Context, output: &Output) -> bool {
 
 /// Calls Python. Nobody else does the event loop's work meanwhile: who logs does not wait for it, and
 /// nginx's clock, by which requests and timers are measured, is set where it is late afterwards.
-pub(super) fn call<T>(_token: EventThread, worker: &Worker, act: impl FnOnce() -> T) -> T {
+pub(in crate::nginx) fn call<T>(
+    _token: EventThread,
+    worker: &Worker,
+    act: impl FnOnce() -> T,
+) -> T {
     thread_local! {
         static UPDATED: Cell<Option<libc::timespec>> = const { Cell::new(None) };
     }

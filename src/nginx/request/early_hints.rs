@@ -3,11 +3,11 @@
 use nginx_sys::ngx_http_request_t;
 
 #[cfg(nginx_1_29)]
-pub(super) use self::sending::{are_unsent, flush, send};
+pub(in crate::nginx) use self::sending::{are_unsent, flush, send};
 
 /// Can this nginx send a 103 to the client of `r`? Not in answer to a subrequest, and not to HTTP/1.0, which
 /// knows one response to a request.
-pub(super) fn can_be_sent(r: &ngx_http_request_t) -> bool {
+pub(in crate::nginx) fn can_be_sent(r: &ngx_http_request_t) -> bool {
     const HTTP_1_1: usize = nginx_sys::NGX_HTTP_VERSION_11 as usize;
     cfg!(nginx_1_29) && std::ptr::eq(r, r.main) && r.http_version >= HTTP_1_1
 }
@@ -22,7 +22,7 @@ mod sending {
     };
 
     use crate::http::header::Field;
-    use crate::nginx::response;
+    use crate::nginx::request::response;
     use crate::nginx::sys::{self, EventThread};
 
     /// Sends one. Where `early_hints` is configured its conditions say to whom; where it is not, everybody

@@ -7,13 +7,13 @@ use nginx_sys::{
     ngx_http_named_location, ngx_http_parse_unsafe_uri, ngx_http_request_t, ngx_str_t, ngx_uint_t,
 };
 
-use super::conf::LocConf;
 use super::context::Context;
 use super::finalize;
 use super::response;
-use super::sys::{self, EventThread};
 use crate::http::header::HeaderKind;
 use crate::http::response_head::ResponseHead;
+use crate::nginx::conf::LocConf;
+use crate::nginx::sys::{self, EventThread};
 
 const NOT_FOUND: isize = nginx_sys::NGX_HTTP_NOT_FOUND as isize;
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
@@ -23,7 +23,7 @@ const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR a
 /// # Safety
 ///
 /// `r` is a live request.
-pub(super) unsafe fn intercepts(
+pub(in crate::nginx) unsafe fn intercepts(
     _token: EventThread,
     r: *mut ngx_http_request_t,
     conf: &LocConf,
@@ -41,7 +41,7 @@ pub(super) unsafe fn intercepts(
 }
 
 /// Where `X-Accel-Redirect` sends the request, if anywhere.
-pub(super) fn target<'h>(conf: &LocConf, head: &'h ResponseHead) -> Option<&'h [u8]> {
+pub(in crate::nginx) fn target<'h>(conf: &LocConf, head: &'h ResponseHead) -> Option<&'h [u8]> {
     if !conf.obeys(HeaderKind::AccelRedirect) {
         return None;
     }
@@ -55,7 +55,7 @@ pub(super) fn target<'h>(conf: &LocConf, head: &'h ResponseHead) -> Option<&'h [
 /// # Safety
 ///
 /// `context` is one of a request in flight, whose head has not gone.
-pub(super) unsafe fn redirect(
+pub(in crate::nginx) unsafe fn redirect(
     token: EventThread,
     context: *mut Context,
     conf: &LocConf,
