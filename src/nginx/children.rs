@@ -9,7 +9,12 @@
 
 use std::os::fd::RawFd;
 
-use nginx_sys::{ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_http_request_t, ngx_listening_t};
+use nginx_sys::{
+    ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_http_request_t, ngx_int_t, ngx_listening_t,
+};
+
+use super::sys;
+use super::trampoline::guard;
 
 /// In a worker, before Python starts.
 ///
@@ -57,14 +62,28 @@ pub(super) fn give_output() {
 /// `linux/close_range.h`
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 
-/// A connection's first request. (Streams of HTTP/2 have their connection's descriptor.)
+/// The first thing that nginx does with a request, whoever serves it.
 ///
 /// # Safety
 ///
-/// `r` is a live request.
-pub(super) unsafe fn keep_connection_from(r: *mut ngx_http_request_t) {
-    // SAFETY: the caller's.
-    let connection = unsafe { &*(*r).connection };
+/// nginx calls it with a live request.
+pub(super) unsafe extern "C" fn on_request(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: a live request has a connection with a log.
+    unsafe {
+        let connection = (*r).connection;
+        guard(
+            (*connection).log,
+            || sys::DECLINED,
+            |_token| {
+                keep_connection_from(&*connection);
+                sys::DECLINED
+            },
+        )
+    }
+}
+
+/// A connection's first request. (Streams of HTTP/2 have their connection's descriptor.)
+fn keep_connection_from(connection: &ngx_connection_t) {
     if connection.requests <= 1 || connection.shared() != 0 {
         close_on_exec(connection.fd);
     }

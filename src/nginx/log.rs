@@ -1,4 +1,7 @@
-//! Lines for nginx's error log.
+//! Lines for nginx's error log: `error!(of, "…")` over everything that has a log.
+
+use std::borrow::Cow;
+use std::fmt;
 
 use nginx_sys::{
     NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_log_error_core,
@@ -16,6 +19,60 @@ pub(super) const INFO: ngx_uint_t = NGX_LOG_INFO as ngx_uint_t;
 /// nginx cuts a line at `NGX_MAX_ERROR_STR` (2048), and its own prefix and the request's context want
 /// room in it.
 const LINE: usize = 1400;
+
+/// What has a log: a request, the event loop's side of the process.
+///
+/// # Safety
+///
+/// `log` gives null or a valid log, and is called on nginx's thread alone.
+pub(in crate::nginx) unsafe trait HasLog {
+    fn log(&self) -> *mut ngx_log_t;
+}
+
+/// `alert!(of, "format", …)`: something that must not happen, or a system call that has failed.
+macro_rules! alert {
+    ($of:expr, $($text:tt)+) => {
+        $crate::nginx::log::say($of, $crate::nginx::log::ALERT, format_args!($($text)+))
+    };
+}
+
+/// `error!(of, "format", …)`: a request that is not answered as it should.
+macro_rules! error {
+    ($of:expr, $($text:tt)+) => {
+        $crate::nginx::log::say($of, $crate::nginx::log::ERR, format_args!($($text)+))
+    };
+}
+
+/// `warning!(of, "format", …)`; Rust has a `warn` of its own.
+macro_rules! warning {
+    ($of:expr, $($text:tt)+) => {
+        $crate::nginx::log::say($of, $crate::nginx::log::WARN, format_args!($($text)+))
+    };
+}
+
+/// `notice!(of, "format", …)`: what an operator may want to know.
+macro_rules! notice {
+    ($of:expr, $($text:tt)+) => {
+        $crate::nginx::log::say($of, $crate::nginx::log::NOTICE, format_args!($($text)+))
+    };
+}
+
+/// `info!(of, "format", …)`: what a client has done.
+macro_rules! info {
+    ($of:expr, $($text:tt)+) => {
+        $crate::nginx::log::say($of, $crate::nginx::log::INFO, format_args!($($text)+))
+    };
+}
+
+pub(in crate::nginx) use {alert, error, info, notice, warning};
+
+/// Writes one line to the log of `of`; the macros call it.
+pub(in crate::nginx) fn say(of: &impl HasLog, level: ngx_uint_t, text: fmt::Arguments<'_>) {
+    let log = of.log();
+    let text = text.as_str().map_or_else(|| Cow::Owned(text.to_string()), Cow::Borrowed);
+    // SAFETY: `HasLog` gives a valid log or null, on nginx's thread.
+    unsafe { write(log, level, &text) }
+}
 
 /// Writes one line; a longer text than nginx's lines take goes on in further ones.
 ///

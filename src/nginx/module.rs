@@ -1,13 +1,20 @@
-//! The module as nginx knows it.
+//! The module as nginx knows it, and what nginx calls as it starts and ends a process.
 
 use std::ffi::c_void;
 use std::ptr;
 
-use nginx_sys::{NGX_HTTP_MODULE, ngx_conf_t, ngx_http_module_t, ngx_module_t, ngx_uint_t};
+use nginx_sys::{
+    NGX_HTTP_MODULE, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
+    ngx_uint_t,
+};
 
+use super::children;
 use super::conf::{self, Handlers};
 use super::directives::COMMANDS;
-use super::entry;
+use super::process::{exit, start};
+use super::request::handler::on_content;
+use super::sys;
+use super::trampoline::guard;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
@@ -20,7 +27,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(conf::merge_loc_conf),
 };
 
-const HANDLERS: Handlers = Handlers { content: entry::content, post_read: entry::post_read };
+const HANDLERS: Handlers = Handlers { content: on_content, post_read: children::on_request };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx reads its configuration.
@@ -28,16 +35,35 @@ unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 }
 
 // A test binary has no nginx to link with: without this root, nothing that calls nginx is kept.
-#[cfg_attr(not(test), used)]
+#[cfg_attr(not(test), used, unsafe(no_mangle))]
 #[allow(non_upper_case_globals)]
 pub(super) static mut ngx_http_pywsgi_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(CONTEXT).cast_mut().cast::<c_void>(),
     commands: ptr::addr_of_mut!(COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
-    init_process: Some(entry::init_process),
-    exit_process: Some(entry::exit_process),
+    init_process: Some(init_process),
+    exit_process: Some(exit_process),
     ..ngx_module_t::default()
 };
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx starts a process with this cycle.
+    unsafe {
+        guard(
+            (*cycle).log,
+            || sys::OK,
+            |token| {
+                start::start(token, cycle);
+                sys::OK
+            },
+        )
+    }
+}
+
+unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx ends a process.
+    unsafe { guard((*cycle).log, exit::leave_python, |token| exit::stop(token)) }
+}
 
 #[cfg(not(test))]
 mod exports {

@@ -1,32 +1,26 @@
-//! The token of the event loop's thread, and what nginx has only as C macros.
+//! What nginx has only as C macros, and this module's own description.
 
 use std::ffi::c_char;
-use std::marker::PhantomData;
 use std::ptr;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_log_ctx_t, ngx_http_request_t, ngx_int_t, ngx_log_t,
-    ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_posted_events, ngx_posted_next_events,
-    ngx_queue_insert_before, ngx_queue_remove, ngx_str_t,
+    ngx_chain_t, ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_log_ctx_t, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_msec_t, ngx_pool_t,
+    ngx_posted_events, ngx_posted_next_events, ngx_queue_insert_before, ngx_queue_remove,
+    ngx_str_t,
 };
 
-use super::log;
-use crate::bridge::panics::{self, Panicked};
+unsafe extern "C" {
+    /// The module as nginx knows it. `module.rs` defines it, on top of all that it names; the files below know it
+    /// by this declaration, as those of a module in C do.
+    #[allow(non_upper_case_globals)]
+    pub(super) static mut ngx_http_pywsgi_module: ngx_module_t;
+}
 
-/// Proof of being on nginx's own thread, while nginx calls in. Everything that touches nginx takes
-/// one; [`super::entry`] alone makes them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EventThread(PhantomData<*mut ()>);
-
-impl EventThread {
-    /// # Safety
-    ///
-    /// Only on the thread on which nginx runs its event loop or reads its configuration, and only for
-    /// as long as nginx's call lasts.
-    pub(super) unsafe fn assume() -> Self {
-        Self(PhantomData)
-    }
+/// This module's description.
+pub(super) fn own_module() -> &'static ngx_module_t {
+    // SAFETY: nginx sets what it sets of it, such as ctx_index, before it calls the module, and never again.
+    unsafe { &*ptr::addr_of!(ngx_http_pywsgi_module) }
 }
 
 pub(super) const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
@@ -183,41 +177,6 @@ pub(super) unsafe fn pool_copy(pool: *mut ngx_pool_t, text: &[u8]) -> Option<ngx
         ptr::copy_nonoverlapping(text.as_ptr(), data, text.len());
         *data.add(text.len()) = 0;
         Some(ngx_str_t { len: text.len(), data })
-    }
-}
-
-/// Runs what nginx has called; no panic crosses into C.
-///
-/// # Safety
-///
-/// `log` is null or a valid log.
-pub(super) unsafe fn guard<R>(
-    log: *mut ngx_log_t,
-    on_panic: impl FnOnce() -> R,
-    body: impl FnOnce(EventThread) -> R,
-) -> R {
-    // SAFETY: nginx calls on its own thread, and the token does not leave `body`.
-    let token = unsafe { EventThread::assume() };
-    match panics::catch(|| body(token)) {
-        Ok(result) => result,
-        Err(panicked) => {
-            // SAFETY: the caller's.
-            unsafe { say_panic(log, &panicked) };
-            on_panic()
-        }
-    }
-}
-
-/// A panic is one line at `alert`, in the log of the request where there is one.
-///
-/// # Safety
-///
-/// `log` is null or a valid log, and on nginx's thread.
-pub(super) unsafe fn say_panic(log: *mut ngx_log_t, panicked: &Panicked) {
-    // SAFETY: the caller's; there is always a cycle, and it has a log.
-    unsafe {
-        let log = if log.is_null() { (*ngx_cycle).log } else { log };
-        log::write(log, log::ALERT, &panicked.to_string());
     }
 }
 

@@ -21,8 +21,8 @@ pub(super) use self::stages::{
 };
 use super::access;
 use super::log;
-use super::module::ngx_http_pywsgi_module;
-use super::sys;
+use super::sys::{self, own_module};
+use super::trampoline::guard;
 
 /// What is wrong, as nginx prints it before `in FILE:LINE`.
 #[derive(Debug)]
@@ -42,11 +42,6 @@ pub(super) fn out_of_memory() -> ConfError {
 fn core_module() -> &'static ngx_module_t {
     // SAFETY: nginx sets ctx_index before any configuration is made, and never again.
     unsafe { &*ptr::addr_of!(ngx_http_core_module) }
-}
-
-fn own_module() -> &'static ngx_module_t {
-    // SAFETY: as for core_module.
-    unsafe { &*ptr::addr_of!(ngx_http_pywsgi_module) }
 }
 
 /// `ngx_http_conf_get_module_loc_conf`.
@@ -241,7 +236,7 @@ pub(super) unsafe fn place(cf: *mut ngx_conf_t) -> Place {
 /// `cf` is nginx's.
 pub(super) unsafe fn reading<R>(cf: *mut ngx_conf_t, failed: R, read: impl FnOnce() -> R) -> R {
     // SAFETY: the caller's.
-    unsafe { sys::guard((*cf).log, || failed, |_token| read()) }
+    unsafe { guard((*cf).log, || failed, |_token| read()) }
 }
 
 /// Writes an error whose text names the place itself.

@@ -8,15 +8,15 @@ use nginx_sys::{
 };
 
 use super::context::Context;
-use super::finalize;
+use super::finalize::{self, Ending};
 use super::response;
 use crate::http::header::HeaderKind;
 use crate::http::response_head::ResponseHead;
 use crate::nginx::conf::LocConf;
-use crate::nginx::sys::{self, EventThread};
+use crate::nginx::sys;
+use crate::nginx::trampoline::EventThread;
 
 const NOT_FOUND: isize = nginx_sys::NGX_HTTP_NOT_FOUND as isize;
-const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 
 /// Does `error_page` answer for this status?
 ///
@@ -68,21 +68,21 @@ pub(in crate::nginx) unsafe fn redirect(
         let copied =
             response::keep(token, r, conf, head).and_then(|()| sys::pool_copy((*r).pool, target));
         let Some(mut uri) = copied else {
-            finalize::finish(token, context, INTERNAL_SERVER_ERROR);
+            finalize::end(token, context, Ending::Failed);
             return;
         };
         if target.starts_with(b"@") {
-            finalize::let_go(token, context);
+            finalize::end(token, context, Ending::Elsewhere);
             ngx_http_named_location(r, &raw mut uri);
         } else {
             let mut args = ngx_str_t::empty();
             let mut flags = NGX_HTTP_LOG_UNSAFE as ngx_uint_t;
             if ngx_http_parse_unsafe_uri(r, &raw mut uri, &raw mut args, &raw mut flags) != sys::OK
             {
-                finalize::finish(token, context, NOT_FOUND);
+                finalize::end(token, context, Ending::Answered(NOT_FOUND));
                 return;
             }
-            finalize::let_go(token, context);
+            finalize::end(token, context, Ending::Elsewhere);
             if (*r).method != NGX_HTTP_HEAD as ngx_uint_t {
                 (*r).method = NGX_HTTP_GET as ngx_uint_t;
                 (*r).method_name = ngx_http_core_get_method;

@@ -12,16 +12,16 @@ use nginx_sys::{
 };
 use rustix::fd::{AsFd, BorrowedFd};
 
+use super::call::{Handler, on_request};
 use super::context::{Body, Context};
-use super::finalize;
-use crate::bridge::callbacks::Gone;
+use super::event_loop;
+use super::finalize::{self, Ending};
 use crate::bridge::pipe::buffers::Buffers;
 use crate::bridge::pipe::input::{InputError, Segment};
 use crate::nginx::children;
-use crate::nginx::entry;
-use crate::nginx::log;
-use crate::nginx::process;
-use crate::nginx::sys::{self, EventThread, HTTP_2};
+use crate::nginx::log::info;
+use crate::nginx::sys::{self, HTTP_2};
+use crate::nginx::trampoline::EventThread;
 
 /// Bytes that are read at once at the least; where `client_body_buffer_size` is more, as many as that.
 const LEAST: usize = 64 * 1024;
@@ -127,16 +127,17 @@ pub(in crate::nginx) unsafe fn wanted(token: EventThread, context: *mut Context)
                 // It takes a count for itself; this request holds one already.
                 let main = (*r).main;
                 let id = (*context).id;
+                let writable = (*r).write_event_handler;
                 (*main).set_count((*main).count() - 1);
-                let rc = ngx_http_read_client_request_body(r, Some(entry::body_started));
+                let rc = ngx_http_read_client_request_body(r, Some(on_request::<Started>));
                 if rc >= sys::SPECIAL_RESPONSE {
                     // In this case nginx has given the count back, and called nobody.
                     (*main).set_count((*main).count() + 1);
-                    refused(token, context, rc);
-                } else if id.is_some_and(|id| process::is_in_flight(token, id)) {
+                    finalize::end(token, context, Ending::BodyRefused(rc));
+                } else if id.is_some_and(|id| event_loop::is_in_flight(token, id)) {
                     // nginx has put its own there, for a request that does not write yet. (What it has
                     // called may have ended the request: then nothing of it is left to look at.)
-                    (*r).write_event_handler = Some(entry::writable);
+                    (*r).write_event_handler = writable;
                 }
             }
             Body::Paused => {
@@ -149,13 +150,33 @@ pub(in crate::nginx) unsafe fn wanted(token: EventThread, context: *mut Context)
 }
 
 /// nginx has a first part of the unbuffered body, or none yet.
+struct Started;
+
+impl Handler for Started {
+    unsafe fn call(token: EventThread, context: *mut Context) {
+        // SAFETY: `wanted` has registered it for this request.
+        unsafe { started(token, context) }
+    }
+}
+
+/// The same, if it was asked for before the submit.
 ///
 /// # Safety
 ///
 /// As for [`wanted`].
 pub(in crate::nginx) unsafe fn started(token: EventThread, context: *mut Context) {
-    // SAFETY: the caller's.
+    // SAFETY: the request is in flight.
     unsafe { forward(token, context, false) }
+}
+
+/// nginx's read handler while the body is streamed.
+struct Readable;
+
+impl Handler for Readable {
+    unsafe fn call(token: EventThread, context: *mut Context) {
+        // SAFETY: nginx's handlers are others when a request is no longer in flight.
+        unsafe { readable(token, context) }
+    }
 }
 
 /// The client's connection is readable while the body is streamed.
@@ -163,18 +184,18 @@ pub(in crate::nginx) unsafe fn started(token: EventThread, context: *mut Context
 /// # Safety
 ///
 /// As for [`wanted`].
-pub(in crate::nginx) unsafe fn readable(token: EventThread, context: *mut Context) {
+unsafe fn readable(token: EventThread, context: *mut Context) {
     // SAFETY: the caller's.
     unsafe {
         let r = (*context).request;
         let connection = &mut *(*r).connection;
         if (*connection.read).timedout() != 0 {
-            log::write(connection.log, log::INFO, "client timed out (client_body_timeout)");
+            info!(&*context, "client timed out (client_body_timeout)");
             connection.set_timedout(1);
             if let Some(exchange) = &(*context).exchange {
                 exchange.input.fail(InputError::TimedOut);
             }
-            finalize::lose(token, context, REQUEST_TIME_OUT);
+            finalize::end(token, context, Ending::ClientGone(REQUEST_TIME_OUT));
             return;
         }
         forward(token, context, true);
@@ -197,7 +218,7 @@ unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
                 match read_into(context, &exchange.worker.buffers) {
                     Ok(part) => part,
                     Err(rc) => {
-                        refused(token, context, rc);
+                        finalize::end(token, context, Ending::BodyRefused(rc));
                         return;
                     }
                 }
@@ -221,29 +242,11 @@ unsafe fn forward(token: EventThread, context: *mut Context, mut read: bool) {
             }
             if read && !any {
                 exchange.input.notify();
-                (*r).read_event_handler = Some(entry::body_readable);
+                (*r).read_event_handler = Some(on_request::<Readable>);
                 return;
             }
             read = true;
         }
-    }
-}
-
-/// nginx refuses the rest of the body: too large, malformed, or the client is gone.
-unsafe fn refused(token: EventThread, context: *mut Context, rc: isize) {
-    // SAFETY: the callers'.
-    unsafe {
-        if let Some(exchange) = &(*context).exchange {
-            let client_gone = (*(*(*context).request).connection).error() != 0;
-            let (why, gone) = if client_gone {
-                (InputError::ClientGone, Gone::Client)
-            } else {
-                (InputError::Refused, Gone::Answered)
-            };
-            exchange.input.fail(why);
-            exchange.set_gone(gone);
-        }
-        finalize::finish(token, context, rc);
     }
 }
 

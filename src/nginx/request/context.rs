@@ -6,8 +6,8 @@ use std::ptr;
 use std::sync::Arc;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_event_t, ngx_http_block_reading, ngx_http_cleanup_add, ngx_http_request_t,
-    ngx_http_test_reading, ngx_msec_t, ngx_pool_cleanup_add,
+    ngx_chain_t, ngx_http_block_reading, ngx_http_request_t, ngx_http_test_reading, ngx_log_t,
+    ngx_msec_t,
 };
 
 use super::files::Files;
@@ -16,15 +16,14 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::parts::Block;
-use crate::nginx::entry;
-use crate::nginx::module::ngx_http_pywsgi_module;
+use crate::nginx::log::HasLog;
+use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::sys::{self, HTTP_2};
 
-/// Lives on the heap, and ends in two steps. nginx's cleanup of the main request detaches it from its
-/// thread ([`entry::cleanup`]): `ngx_http_terminate_request` runs that at once, while HTTP/2 or an nginx
-/// thread may still send from what is `held`. It is freed with the request's pool ([`entry::pool_cleanup`]),
-/// which nginx destroys when nothing reads from the request any more. A subrequest's pool is its main
-/// request's.
+/// Lives on the heap, and ends in two steps (`finalize.rs`). nginx's cleanup of the main request detaches it from its
+/// thread: `ngx_http_terminate_request` runs that at once, while HTTP/2 or an nginx thread may still send from what
+/// is `held`. It is freed with the request's pool, which nginx destroys when nothing reads from the request any more.
+/// A subrequest's pool is its main request's.
 pub(crate) struct Context {
     pub(in crate::nginx) request: *mut ngx_http_request_t,
     /// What is shared with the thread; none before the submit and after the end.
@@ -38,7 +37,7 @@ pub(crate) struct Context {
     /// Milliseconds of the worker's clock.
     pub(in crate::nginx) submitted: u64,
     /// Armed from the submit to the end: a draining worker stays for it.
-    pub(in crate::nginx) timer: ngx_event_t,
+    pub(in crate::nginx) timer: OwnEvent,
     pub(in crate::nginx) body: Body,
     /// Memory that a filter of another module's still reads the request's body from.
     pub(in crate::nginx) lent: Vec<Vec<u8>>,
@@ -46,7 +45,7 @@ pub(crate) struct Context {
     /// Inline: the application, in the middle of its response.
     pub(in crate::nginx) suspended: Option<Box<dyn Suspended>>,
     /// Posted where the response goes on in the event loop's next turn.
-    pub(in crate::nginx) next_turn: ngx_event_t,
+    pub(in crate::nginx) next_turn: OwnEvent,
     /// nginx has got the request back.
     pub(in crate::nginx) finished: bool,
     /// nginx's chains of buffers: to be used again, and not sent yet.
@@ -73,59 +72,44 @@ pub(in crate::nginx) enum Body {
 }
 
 impl Context {
-    /// Makes the context of `r`, for as long as nginx has the request.
+    /// Of `r`, which is about to be submitted. nginx calls `timer` and `next_turn` with the context in `data`.
     ///
     /// # Safety
     ///
     /// `r` is a live request, in its content handler.
-    pub(in crate::nginx) unsafe fn create(
+    pub(in crate::nginx) unsafe fn new(
         r: *mut ngx_http_request_t,
         location: Arc<LocationConfig>,
         queue_timeout: ngx_msec_t,
         timeout: ngx_msec_t,
-    ) -> Option<*mut Context> {
-        // SAFETY: nginx calls the cleanup once, when it frees the main request; an event is plain data,
-        // for which all zeros are good.
-        unsafe {
-            let cleanup = ngx_http_cleanup_add(r, 0);
-            let pool_cleanup = ngx_pool_cleanup_add((*r).pool, 0);
-            if cleanup.is_null() || pool_cleanup.is_null() {
-                return None;
-            }
-            let context = Box::into_raw(Box::new(Context {
-                request: r,
-                exchange: None,
-                ended: None,
-                id: None,
-                location,
-                queue_timeout,
-                timeout,
-                submitted: 0,
-                timer: std::mem::zeroed(),
-                body: Body::Buffered,
-                lent: Vec::new(),
-                head_sent: false,
-                suspended: None,
-                next_turn: std::mem::zeroed(),
-                finished: false,
-                free: ptr::null_mut(),
-                busy: ptr::null_mut(),
-                held: VecDeque::new(),
-                files: Files::default(),
-            }));
-            (*context).timer.data = context.cast();
-            (*context).timer.handler = Some(entry::timer);
-            (*context).timer.log = (*(*r).connection).log;
-            (*context).next_turn.data = context.cast();
-            (*context).next_turn.handler = Some(entry::next_turn);
-            (*context).next_turn.log = (*(*r).connection).log;
-            (*pool_cleanup).data = context.cast::<c_void>();
-            (*pool_cleanup).handler = Some(entry::pool_cleanup);
-            (*cleanup).data = context.cast::<c_void>();
-            (*cleanup).handler = Some(entry::cleanup);
-            Self::set(r, context);
-            Some(context)
-        }
+        timer: EventHandler,
+        next_turn: EventHandler,
+    ) -> Box<Context> {
+        let mut context = Box::new(Context {
+            request: r,
+            exchange: None,
+            ended: None,
+            id: None,
+            location,
+            queue_timeout,
+            timeout,
+            submitted: 0,
+            timer: OwnEvent::new(timer),
+            body: Body::Buffered,
+            lent: Vec::new(),
+            head_sent: false,
+            suspended: None,
+            next_turn: OwnEvent::new(next_turn),
+            finished: false,
+            free: ptr::null_mut(),
+            busy: ptr::null_mut(),
+            held: VecDeque::new(),
+            files: Files::default(),
+        });
+        let data = ptr::from_mut::<Context>(&mut context).cast::<c_void>();
+        context.timer.set_data(data);
+        context.next_turn.set_data(data);
+        context
     }
 
     /// No body is read now: has nginx notice when the client is gone, or, with `wsgi_client_abort
@@ -154,38 +138,16 @@ impl Context {
     }
 
     /// `ngx_http_set_ctx`.
-    unsafe fn set(r: *mut ngx_http_request_t, context: *mut Context) {
-        // SAFETY: r.ctx has a place for every HTTP module.
-        unsafe {
-            let index = (*ptr::addr_of!(ngx_http_pywsgi_module)).ctx_index;
-            *(*r).ctx.add(index) = context.cast();
-        }
-    }
-
-    /// Those of a request that are still of use although nginx has redirected it: `post_action` does so
-    /// when the client is gone, without a word to the handler of before.
     ///
     /// # Safety
     ///
-    /// `r` is a live request, in its content handler, which has made no context yet.
-    pub(in crate::nginx) unsafe fn superseded(r: *mut ngx_http_request_t) -> Vec<*mut Context> {
-        let mut found = Vec::new();
-        // SAFETY: the caller's; the cleanups with this handler are those of `create`, whose contexts live
-        // as long as the request's pool.
+    /// `r` is a live request.
+    pub(in crate::nginx) unsafe fn set(r: *mut ngx_http_request_t, context: *mut Context) {
+        // SAFETY: r.ctx has a place for every HTTP module.
         unsafe {
-            let mut next = (*(*r).main).cleanup;
-            while let Some(cleanup) = next.as_ref() {
-                let ours = cleanup.handler.is_some_and(|handler| {
-                    ptr::fn_addr_eq(handler, entry::cleanup as unsafe extern "C" fn(*mut c_void))
-                });
-                let context = cleanup.data.cast::<Context>();
-                if ours && (*context).request == r && !(*context).finished {
-                    found.push(context);
-                }
-                next = cleanup.next;
-            }
+            let index = sys::own_module().ctx_index;
+            *(*r).ctx.add(index) = context.cast();
         }
-        found
     }
 
     /// The context that the content handler made for this request and location
@@ -198,8 +160,17 @@ impl Context {
     pub(in crate::nginx) unsafe fn of(r: *mut ngx_http_request_t) -> *mut Context {
         // SAFETY: as for `set`.
         unsafe {
-            let index = (*ptr::addr_of!(ngx_http_pywsgi_module)).ctx_index;
+            let index = sys::own_module().ctx_index;
             (*(*r).ctx.add(index)).cast()
         }
+    }
+}
+
+// SAFETY: a context is freed with its request's pool, and a live request has a connection with a log. It does not
+// leave the event loop's thread.
+unsafe impl HasLog for Context {
+    fn log(&self) -> *mut ngx_log_t {
+        // SAFETY: as above.
+        unsafe { (*(*self.request).connection).log }
     }
 }

@@ -23,7 +23,8 @@ mod sending {
 
     use crate::http::header::Field;
     use crate::nginx::request::response;
-    use crate::nginx::sys::{self, EventThread};
+    use crate::nginx::sys;
+    use crate::nginx::trampoline::EventThread;
 
     /// Sends one. Where `early_hints` is configured its conditions say to whom; where it is not, everybody
     /// gets it: it is the application that asks.

@@ -2,82 +2,32 @@
 //! client has taken what there is.
 
 use std::cell::Cell;
-use std::time::Duration;
 
+use super::call::Handler;
 use super::context::Context;
-use super::finalize;
+use super::event_loop;
 use super::output;
 use crate::bridge::exchange::Worker;
-use crate::bridge::executor::inline::{Ran, Returned};
-use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::Output;
-use crate::nginx::entry;
-use crate::nginx::process::{self, Process};
-use crate::nginx::sys::{self, EventThread};
+use crate::nginx::trampoline::EventThread;
 
 /// Blocks that are sent in one turn of the event loop, those of all responses that go on in it together, but for one of
 /// each: others want their turn, too.
 const BLOCKS: usize = 16;
 
-/// For so long at most one application after the other is called before the first of their responses is
-/// sent.
-const TOGETHER: Duration = Duration::from_micros(100);
+/// The event that is posted if a response continues in the event loop's next turn.
+pub(in crate::nginx) struct NextTurn;
 
-/// Runs the applications for requests that have been submitted, or that have something to be done after
-/// their response.
-pub(in crate::nginx) fn run(token: EventThread, process: &Process) {
-    let worker = process.worker();
-    let mut exchanges = process.take_calls(token).into_iter();
-    let Some(runner) = worker.inline.runner() else {
-        // There is one from before the first gate opens.
-        for context in exchanges.filter_map(|exchange| process.find(exchange.id)) {
-            // SAFETY: the table holds contexts of requests in flight alone.
-            unsafe {
-                finalize::from_outside(token, context, |context| {
-                    finalize::finish(token, context, sys::ERROR);
-                });
-            }
-        }
-        return;
-    };
-    let mut ran = Returned::new();
-    while exchanges.len() > 0 {
-        call(token, worker, || runner.run(&mut exchanges, TOGETHER, &mut ran));
-        for Ran { job: exchange, mut suspended } in ran.drain(..) {
-            if let Some(context) = process.find(exchange.id) {
-                // SAFETY: the table holds contexts of requests in flight alone.
-                unsafe {
-                    entry::of_request(context, |token, context| {
-                        finalize::from_outside(token, context, |context| {
-                            (*context).suspended = suspended.take();
-                            begin(token, context, exchange.id);
-                        });
-                    });
-                }
-            }
-            // Where nginx has the request no more.
-            if let Some(suspended) = suspended {
-                process.end(suspended);
-            }
+impl Handler for NextTurn {
+    fn fired(token: EventThread) {
+        if let Some(event_loop) = event_loop::current(token) {
+            event_loop.remove_continuing();
         }
     }
-}
 
-/// Sends what a request's application has said by now.
-///
-/// # Safety
-///
-/// `context` is one of a request in flight, with that id.
-unsafe fn begin(token: EventThread, context: *mut Context, id: RequestId) {
-    // SAFETY: the caller's.
-    unsafe {
-        output::pump(token, context);
-        if !process::is_in_flight(token, id) {
-            return;
-        }
-        // The client has not got all of it: from now on it is a request in flight like others.
-        finalize::watch_over(token, context);
-        go_on(token, context);
+    unsafe fn call(token: EventThread, context: *mut Context) {
+        // SAFETY: the event is taken back when the request is no longer in flight.
+        unsafe { go_on(token, context) }
     }
 }
 
@@ -91,8 +41,8 @@ pub(in crate::nginx) unsafe fn go_on(token: EventThread, context: *mut Context) 
     unsafe {
         let Some(id) = (*context).id else { return };
         let Some(exchange) = (*context).exchange.clone() else { return };
-        let Some(process) = process::current(token) else { return };
-        for _ in 0..(BLOCKS / (1 + process.others_going_on())).max(1) {
+        let Some(event_loop) = event_loop::current(token) else { return };
+        for _ in 0..(BLOCKS / (1 + event_loop.continuing())).max(1) {
             if waits(context, &exchange.output) {
                 // The write handler goes on with it. Until then the application's clock stands still.
                 exchange.suspend();
@@ -102,7 +52,7 @@ pub(in crate::nginx) unsafe fn go_on(token: EventThread, context: *mut Context) 
             let Some(suspended) = (*context).suspended.take() else { return };
             (*context).suspended = call(token, &exchange.worker, || suspended.resume());
             output::pump(token, context);
-            if !process::is_in_flight(token, id) {
+            if !event_loop::is_in_flight(token, id) {
                 return;
             }
         }
@@ -112,7 +62,8 @@ pub(in crate::nginx) unsafe fn go_on(token: EventThread, context: *mut Context) 
         if waits(context, &exchange.output) {
             exchange.suspend();
         } else {
-            process.go_on_later(context);
+            event_loop.add_continuing();
+            (*context).next_turn.post_next(token, &*context);
         }
     }
 }

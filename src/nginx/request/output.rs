@@ -8,28 +8,21 @@ use nginx_sys::{
     ngx_buf_t, ngx_buf_tag_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains,
     ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
 };
-use rustix::fd::BorrowedFd;
-use rustix::net::sockopt::set_socket_linger;
 
 use super::accel;
 use super::context::{Body, Context};
 #[cfg(nginx_1_29)]
 use super::early_hints;
-use super::finalize;
-use super::handler;
-use super::inline;
+use super::event_loop;
+use super::finalize::{self, Ending};
 use super::lines;
 use super::response;
 use crate::bridge::pipe::output::parts::{Batch, Block, End};
 use crate::nginx::conf::LocConf;
-use crate::nginx::log;
-use crate::nginx::module::ngx_http_pywsgi_module;
-use crate::nginx::process;
-use crate::nginx::sys::{self, EventThread, HTTP_2};
+use crate::nginx::sys;
+use crate::nginx::trampoline::EventThread;
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
-const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
-const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 
 /// So many blocks at most are in nginx's hands one by one. What a filter has to see before it lets go of any,
 /// as the longest command of SSI (`NGX_HTTP_SSI_MAX_PARAMS` parameters of `ssi_value_length`), is shorter.
@@ -53,7 +46,7 @@ pub(in crate::nginx) unsafe fn pump(token: EventThread, context: *mut Context) {
                 return;
             }
         }
-        let mut batch = process::take_output(token);
+        let mut batch = event_loop::take_output(token);
         exchange.output.take(&mut batch);
         if batch.end.is_some() {
             lines::write_waiting(token);
@@ -64,19 +57,20 @@ pub(in crate::nginx) unsafe fn pump(token: EventThread, context: *mut Context) {
         if batch.clear() {
             exchange.worker.collect();
         }
-        process::give_output_back(token, batch);
+        event_loop::give_output_back(token, batch);
         if matches!(sent, Sent::Elsewhere) {
             return;
         }
         match (sent, end) {
             (Sent::Refused(sys::ERROR), _) => {
-                finalize::lose(token, context, sys::ERROR);
+                finalize::end(token, context, Ending::ClientGone(sys::ERROR));
             }
-            (Sent::Refused(rc), _) => finalize::finish(token, context, rc),
-            (_, Some(End::Failed)) if (*context).head_sent => cut(token, context),
-            (_, Some(End::Failed)) => finalize::finish(token, context, INTERNAL_SERVER_ERROR),
-            (_, Some(End::Refused)) => handler::unavailable(token, context),
-            (Sent::Body(rc), Some(End::Complete)) => finalize::finish(token, context, rc),
+            (Sent::Refused(rc), _) => finalize::end(token, context, Ending::Answered(rc)),
+            (_, Some(End::Failed)) => finalize::end(token, context, Ending::Failed),
+            (_, Some(End::Refused)) => finalize::end(token, context, Ending::Unavailable),
+            (Sent::Body(rc), Some(End::Complete)) => {
+                finalize::end(token, context, Ending::Answered(rc));
+            }
             (Sent::Body(_) | Sent::Hints, None) => {
                 let _in_flight = settle(token, context);
             }
@@ -161,7 +155,7 @@ unsafe fn send(token: EventThread, context: *mut Context, batch: &mut Batch) -> 
                 (*r).set_keepalive(0);
                 (*r).set_lingering_close(1);
             }
-            let conf = &*sys::loc_conf::<LocConf>(r, &*ptr::addr_of!(ngx_http_pywsgi_module));
+            let conf = &*sys::loc_conf::<LocConf>(r, sys::own_module());
             if let Some(target) = accel::target(conf, &head) {
                 accel::redirect(token, context, conf, &head, target);
                 return Sent::Elsewhere;
@@ -269,7 +263,7 @@ unsafe fn add(context: *mut Context, link: &mut *mut *mut ngx_chain_t) -> Option
 
 /// Runs the output filters over `out` (null: over what they still have), and tells the pipe what the
 /// client has.
-unsafe fn output(context: *mut Context, mut out: *mut ngx_chain_t) -> isize {
+pub(in crate::nginx) unsafe fn output(context: *mut Context, mut out: *mut ngx_chain_t) -> isize {
     // SAFETY: the caller's.
     unsafe {
         let r = (*context).request;
@@ -323,7 +317,7 @@ unsafe fn release(context: *mut Context, count: usize, stalled: bool) {
 }
 
 /// Waits for the client where it takes no more now; false where the request has ended, and may be gone.
-unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
+pub(in crate::nginx) unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
     // SAFETY: the caller's, as ngx_http_writer does.
     unsafe {
         let r = (*context).request;
@@ -332,7 +326,7 @@ unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
         if (*event).delayed() != 0 {
             // limit_rate has its own timer.
             if ngx_handle_write_event(event, 0) != sys::OK {
-                finalize::lose(token, context, sys::ERROR);
+                finalize::end(token, context, Ending::ClientGone(sys::ERROR));
                 return false;
             }
             return true;
@@ -343,7 +337,7 @@ unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
         }
         let core = sys::core_loc_conf(r);
         if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
-            finalize::lose(token, context, sys::ERROR);
+            finalize::end(token, context, Ending::ClientGone(sys::ERROR));
             return false;
         }
         // Only where the client is what it waits for: a subrequest's output may wait for another one
@@ -357,96 +351,6 @@ unsafe fn settle(token: EventThread, context: *mut Context) -> bool {
     }
 }
 
-/// The client can take more.
-///
-/// # Safety
-///
-/// `context` is one of a request in flight.
-pub(in crate::nginx) unsafe fn writable(token: EventThread, context: *mut Context) {
-    // SAFETY: the caller's, as ngx_http_writer does.
-    unsafe {
-        let r = (*context).request;
-        let connection = &mut *(*r).connection;
-        let event = connection.write;
-        if (*event).timedout() != 0 {
-            if (*context).busy.is_null() && !sys::is_buffered(connection) {
-                // Nothing of this request waits for the client: a subrequest that has ended and waits
-                // for this one has armed the timer (ngx_http_set_write_handler).
-                (*event).set_timedout(0);
-                return;
-            }
-            log::write(connection.log, log::INFO, "client timed out (send_timeout)");
-            connection.set_timedout(1);
-            finalize::lose(token, context, REQUEST_TIME_OUT);
-            return;
-        }
-        if (*event).error() != 0 {
-            // HTTP/3: the client wants no more of this stream (ngx_http_upstream_check_broken_connection).
-            connection.set_error(1);
-            finalize::lose(token, context, CLIENT_CLOSED_REQUEST);
-            return;
-        }
-        if (*event).delayed() != 0 || (*r).aio() != 0 {
-            let core = sys::core_loc_conf(r);
-            if (*event).delayed() == 0 {
-                nginx_sys::ngx_add_timer(event, core.send_timeout);
-            }
-            if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
-                finalize::lose(token, context, sys::ERROR);
-            }
-            return;
-        }
-        if !(*context).head_sent {
-            #[cfg(nginx_1_29)]
-            if early_hints::are_unsent(r) {
-                if early_hints::flush(r) == sys::ERROR {
-                    finalize::lose(token, context, sys::ERROR);
-                    return;
-                }
-                let _in_flight = settle(token, context);
-            }
-            return;
-        }
-        if output(context, ptr::null_mut()) == sys::ERROR {
-            finalize::lose(token, context, sys::ERROR);
-            return;
-        }
-        if !settle(token, context) {
-            return;
-        }
-        if (*context).suspended.is_some() {
-            inline::go_on(token, context);
-        } else {
-            pump(token, context);
-        }
-    }
-}
-
-/// Ends a response that is not complete so that the client can tell: chunks are not ended and HTTP/2's
-/// stream is reset; where only the connection's end would end the body, it ends by a reset.
-///
-/// # Safety
-///
-/// `context` is one of a request in flight.
-pub(in crate::nginx) unsafe fn cut(token: EventThread, context: *mut Context) {
-    // SAFETY: the caller's; the descriptor is the connection's own.
-    unsafe {
-        let r = (*context).request;
-        let connection = (*r).connection;
-        let by_close = (*r).chunked() == 0 && (*r).headers_out.content_length_n < 0;
-        if by_close
-            && (*connection).ssl.is_null()
-            && (*r).http_version < HTTP_2
-            && (*connection).fd >= 0
-        {
-            let fd = BorrowedFd::borrow_raw((*connection).fd);
-            // A socket that is gone needs no reset.
-            let _gone = set_socket_linger(fd, Some(std::time::Duration::ZERO));
-        }
-        finalize::finish(token, context, sys::ERROR);
-    }
-}
-
 fn tag() -> ngx_buf_tag_t {
-    ptr::addr_of_mut!(ngx_http_pywsgi_module).cast()
+    ptr::from_ref(sys::own_module()).cast_mut().cast()
 }

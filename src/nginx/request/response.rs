@@ -13,7 +13,8 @@ use crate::http::response_head::ResponseHead;
 use crate::http::status;
 use crate::nginx::conf::LocConf;
 use crate::nginx::field_lists::Lists;
-use crate::nginx::sys::{self, CONF_UNSET, EventThread};
+use crate::nginx::sys::{self, CONF_UNSET};
+use crate::nginx::trampoline::EventThread;
 
 /// Puts `head` into `r.headers_out`; `None` where memory is out.
 ///

@@ -13,7 +13,8 @@ use crate::http::authority;
 use crate::http::path;
 use crate::http::request_head::{RequestHead, Span};
 use crate::nginx::conf::{LocConf, ParamValue};
-use crate::nginx::sys::{self, EventThread, HTTP_2};
+use crate::nginx::sys::{self, HTTP_2};
+use crate::nginx::trampoline::EventThread;
 
 /// Room for what a common request has beside its target and its headers.
 const OTHER_TEXT: usize = 192;

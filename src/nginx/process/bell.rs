@@ -1,0 +1,66 @@
+//! The other side's bell, as a connection of nginx's: nginx reads the eventfd.
+
+use nginx_sys::{
+    ngx_close_connection, ngx_connection_t, ngx_cycle_t, ngx_get_connection, ngx_handle_read_event,
+};
+
+use super::state::{Handler, Process, on_process};
+use super::{drain, turn};
+use crate::nginx::sys;
+use crate::nginx::trampoline::EventThread;
+
+/// Makes an nginx connection of the bell, with a descriptor of its own.
+///
+/// # Safety
+///
+/// In `init_process`, with that worker's cycle.
+pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, bell: i32) -> Option<*mut ngx_connection_t> {
+    // SAFETY: the cycle is the worker's; the descriptor is the connection's, and is closed with it.
+    unsafe {
+        let fd = libc::fcntl(bell, libc::F_DUPFD_CLOEXEC, 0);
+        if fd < 0 {
+            return None;
+        }
+        let connection = ngx_get_connection(fd, (*cycle).log);
+        if connection.is_null() {
+            libc::close(fd);
+            return None;
+        }
+        let event = (*connection).read;
+        (*event).handler = Some(on_process::<Rung>);
+        (*event).log = (*cycle).log;
+        (*(*connection).write).log = (*cycle).log;
+        // Not a client's: a graceful exit neither waits for it nor reports it as an open socket
+        // (ngx_worker_process_exit).
+        (*event).set_channel(1);
+        // A graceful exit begins with ngx_close_idle_connections, which calls the handler: this is how
+        // the worker is told.
+        (*connection).set_idle(1);
+        if ngx_handle_read_event(event, 0) != sys::OK {
+            ngx_close_connection(connection);
+            return None;
+        }
+        Some(connection)
+    }
+}
+
+/// The bell was rung, or the worker must exit.
+struct Rung;
+
+impl Handler for Rung {
+    fn call(token: EventThread, process: &'static Process) {
+        process.event_loop.worker().events.hush();
+        let connection = process.connection.get();
+        // SAFETY: nginx has called its handler: the connection is there until `exit_process`.
+        unsafe {
+            if (*connection).close() != 0 {
+                (*connection).set_close(0);
+                drain::begin(token, process);
+                // It is not one of the turn's events: nginx may wait for the next ones at once.
+                turn::end(token, process);
+                return;
+            }
+        }
+        process.event_loop.end_turn_later(token);
+    }
+}

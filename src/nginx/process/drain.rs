@@ -1,0 +1,49 @@
+//! A worker that is told to exit: its requests have `python_drain_timeout`.
+
+use super::state::{Handler, Process};
+use crate::nginx::log::error;
+use crate::nginx::request::call::from_outside;
+use crate::nginx::request::finalize::{self, Ending};
+use crate::nginx::trampoline::EventThread;
+
+/// The time begins.
+pub(super) fn begin(token: EventThread, process: &Process) {
+    process.event_loop.set_draining(true);
+    process.drain.start(token, process, process.drain_timeout);
+    process.event_loop.hold(token);
+}
+
+/// Requests have ended, or what comes after a response has been done: does anything still hold the worker?
+pub(super) struct Hold;
+
+impl Handler for Hold {
+    fn call(token: EventThread, process: &'static Process) {
+        process.event_loop.hold(token);
+    }
+}
+
+/// `python_drain_timeout` is over.
+pub(super) struct Over;
+
+impl Handler for Over {
+    fn call(token: EventThread, process: &'static Process) {
+        let event_loop = process.event_loop;
+        event_loop.set_draining(false);
+        event_loop.hold_no_more(token);
+        // Ending one request may end others: its subrequests.
+        for id in event_loop.ids() {
+            if let Some(context) = event_loop.find(id) {
+                // SAFETY: the table holds contexts of requests in flight alone.
+                unsafe {
+                    from_outside(token, context, |context| {
+                        error!(
+                            &*context,
+                            "pywsgi: the worker exits and the request is not done (python_drain_timeout)"
+                        );
+                        finalize::end(token, context, Ending::Draining);
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The end of a worker process: Python's, within its time.
+
+use std::time::{Duration, Instant};
+
+use nginx_sys::ngx_close_connection;
+
+use super::state::{self, Process};
+use super::turn;
+use crate::bridge::worker::Stopped;
+use crate::nginx::log::warning;
+use crate::nginx::request::finalize::{self, Ending};
+use crate::nginx::trampoline::EventThread;
+
+/// Ends Python in a worker, within its time.
+///
+/// # Safety
+///
+/// nginx's `exit_process`.
+pub(in crate::nginx) unsafe fn stop(token: EventThread) {
+    let Some(process) = state::current(token) else { return };
+    let event_loop = process.event_loop;
+    let worker = event_loop.worker();
+    worker.set_stopping();
+    // nginx no longer serves these; the threads notice.
+    for context in event_loop.ids().into_iter().filter_map(|id| event_loop.find(id)) {
+        // SAFETY: contexts in the table are of requests that nginx has not freed.
+        unsafe { finalize::end(token, context, Ending::Exiting) };
+    }
+    // What has been put off goes to the attendant, before it is told to end.
+    turn::deal(token, process);
+    let undone = worker.follow_ups();
+    if undone > 0 {
+        let who = match undone {
+            1 => "1 request has asked for after its response".to_owned(),
+            _ => format!("{undone} requests have asked for after their responses"),
+        };
+        warning!(
+            process,
+            "pywsgi: the worker exits before what {who} (after_response) has been done"
+        );
+    }
+    worker.stop();
+    if worker.is_missing() {
+        // There is no thread that could say so.
+        worker.set_stopped(Stopped::ThreadsLeft);
+    }
+    let limit = worker.config.python.finalize_timeout;
+    let stopped = wait(token, process, limit);
+    if stopped.is_none() {
+        warning!(
+            process,
+            "pywsgi: Python did not end within {} ms (python_finalize timeout); the worker exits \
+             without it",
+            limit.as_millis()
+        );
+    }
+    if stopped != Some(Stopped::Finalized) {
+        leave_python();
+    }
+    // SAFETY: the connection is this module's own, and so is its descriptor, which is closed with it.
+    unsafe {
+        let connection = process.connection.replace(std::ptr::null_mut());
+        if !connection.is_null() {
+            ngx_close_connection(connection);
+        }
+    }
+}
+
+/// Waits for Python's end; its last words go to the log meanwhile.
+fn wait(token: EventThread, process: &Process, limit: Duration) -> Option<Stopped> {
+    const SLICE: Duration = Duration::from_millis(10);
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let stopped = process.event_loop.worker().wait_stopped(left.min(SLICE));
+        turn::deal(token, process);
+        if stopped.is_some() || left.is_zero() {
+            process.event_loop.worker().events.close();
+            return stopped;
+        }
+    }
+}
+
+/// Python's threads are still there as the process exits.
+pub(in crate::nginx) fn leave_python() {
+    // SAFETY: a plain registration; nginx's exit() runs it before the destructors of libraries that
+    // Python's threads still use.
+    unsafe { libc::atexit(exit_now) };
+}
+
+extern "C" fn exit_now() {
+    // SAFETY: ends the process with what nginx has asked for: its workers exit with 0.
+    unsafe { libc::_exit(0) };
+}

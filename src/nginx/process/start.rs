@@ -1,0 +1,187 @@
+//! The start of a worker process: Python's.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use nginx_sys::{
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_msec_t, ngx_process, ngx_worker,
+};
+
+use super::bell;
+use super::calls::Calls;
+use super::drain::{Hold, Over};
+use super::state::{self, Handler, Process, on_process};
+use super::turn::{End, Look};
+use crate::bridge::exchange::Worker;
+use crate::bridge::panics;
+use crate::nginx::children;
+use crate::nginx::conf::{self, MainConf};
+use crate::nginx::log::{self, alert, notice};
+use crate::nginx::own_event::OwnEvent;
+use crate::nginx::request::event_loop::{EventLoop, Handlers};
+use crate::nginx::signals;
+use crate::nginx::trampoline::EventThread;
+
+/// Default of `python_drain_timeout` if `worker_shutdown_timeout` is not set either.
+const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
+
+/// The event loop's slice of a processor in nanoseconds, the shortest there is.
+const SLICE_NS: u64 = 100_000;
+
+/// When a main thread of Python's that cannot be started is tried again, at first and at most, in milliseconds.
+const START_AGAIN: ngx_msec_t = 1000;
+const START_AGAIN_AT_MOST: ngx_msec_t = 16_000;
+
+/// Starts Python in a worker.
+///
+/// # Safety
+///
+/// nginx's `init_process`, with that worker's cycle.
+pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
+    // SAFETY: the caller's. Not in the cache manager and loader, nor in the master.
+    unsafe {
+        if ngx_process != NGX_PROCESS_WORKER as usize && ngx_process != NGX_PROCESS_SINGLE as usize
+        {
+            return;
+        }
+        let Some(main) = conf::main_conf_of_cycle(cycle).filter(|main| main.has_apps()) else {
+            return;
+        };
+        panics::watch();
+        // nginx's handler calls waitpid(-1) in workers too, and would take the exit codes of
+        // subprocess (ngx_process_get_status).
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        children::keep_sockets_from(cycle);
+        children::give_output();
+        set_environment(main);
+        match make(token, cycle, main) {
+            Ok(process) => start_python(token, process),
+            // Not an error of init_process: a worker that exits with 2 is never started again, and
+            // static files can still be served.
+            Err(error) => log::write(
+                (*cycle).log,
+                log::ALERT,
+                &format!("pywsgi: Python cannot be started: {error}"),
+            ),
+        }
+    }
+}
+
+/// Python's main thread, which could not be started, is tried again.
+struct Again;
+
+impl Handler for Again {
+    fn call(token: EventThread, process: &'static Process) {
+        start_python(token, process);
+    }
+}
+
+/// Starts Python's main thread. Where that fails (RLIMIT_NPROC, a cgroup's `pids.max`) requests for
+/// applications are answered 500 at once, and it is tried again.
+fn start_python(token: EventThread, process: &Process) {
+    let worker = process.event_loop.worker();
+    let start = || crate::start_python(Arc::clone(worker));
+    let Err(error) = signals::with_those_of_threads_blocked(start) else {
+        if worker.set_missing(false) {
+            notice!(process, "pywsgi: Python's main thread has been started now");
+        }
+        signals::leave_to_python();
+        ask_for_short_slices();
+        return;
+    };
+    if !worker.set_missing(true) {
+        alert!(
+            process,
+            "pywsgi: Python's main thread cannot be started: {error}; the applications of this \
+             worker answer 500, and it is tried again every second at first, every {} s later (is \
+             there a limit of processes or threads?)",
+            START_AGAIN_AT_MOST / 1000,
+        );
+    }
+    let delay = process.start_delay.get();
+    process.start_delay.set((delay * 2).min(START_AGAIN_AT_MOST));
+    process.start.start(token, process, delay);
+}
+
+/// nginx has cleared the environment of its workers but for TZ and what `env` names.
+unsafe fn set_environment(main: &MainConf) {
+    for (name, value) in main.environment() {
+        // SAFETY: nothing else reads or writes the environment now. Python has no thread yet, and those that nginx may
+        // have (`aio threads`) do system calls alone.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// A descriptor's number that nginx does not come to: it takes the lowest ones that are free, at most two for each of
+/// its connections, and some files.
+unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t) -> RawFd {
+    const FILES: usize = 1024;
+    // SAFETY: the caller's; the structure is this function's own.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        let room = usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX);
+        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(2));
+        RawFd::try_from(number).unwrap_or_default()
+    }
+}
+
+/// # Safety
+///
+/// As for [`start`].
+unsafe fn make(
+    token: EventThread,
+    cycle: *mut ngx_cycle_t,
+    main: &MainConf,
+) -> io::Result<&'static Process> {
+    // SAFETY: the cycle is the worker's.
+    unsafe {
+        let (config, marks) = (main.worker_config(), main.marks(ngx_worker));
+        let worker = Arc::new(Worker::new(config, marks, beyond_nginxs(cycle))?);
+        let connection = bell::listen(cycle, worker.events.fd())
+            .ok_or_else(|| io::Error::other("nginx has no connection for its eventfd"))?;
+        let shutdown_timeout = conf::nginx_core_conf(cycle).shutdown_timeout;
+        let nginxs = (shutdown_timeout > 0 && shutdown_timeout != ngx_msec_t::MAX)
+            .then_some(shutdown_timeout);
+        let handlers = Handlers {
+            turn_end: on_process::<End>,
+            called: on_process::<Calls>,
+            hold: on_process::<Hold>,
+        };
+        let process = Box::leak(Box::new(Process {
+            event_loop: EventLoop::start(token, worker, main.configuration, &handlers),
+            batch: Cell::default(),
+            connection: Cell::new(connection),
+            look: OwnEvent::new(on_process::<Look>),
+            // A worker without requests does not wait for it.
+            drain: OwnEvent::new(on_process::<Over>).cancelable(),
+            drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
+            start: OwnEvent::new(on_process::<Again>).cancelable(),
+            start_delay: Cell::new(START_AGAIN),
+        }));
+        state::set_current(token, process);
+        Ok(process)
+    }
+}
+
+/// The event loop needs a processor for short whiles and at once, Python's threads for long ones: where they
+/// share one, Linux (from 6.12 on, sched(7)) has the thread with the shorter slice go first. Asked for after
+/// Python's threads have been started, for they inherit it; older kernels know no slices, and do nothing.
+fn ask_for_short_slices() {
+    // SAFETY: plain system calls; the structure is this function's own, and says how long it is.
+    unsafe {
+        let mut attributes: libc::sched_attr = std::mem::zeroed();
+        let size = size_of::<libc::sched_attr>() as u32;
+        if libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) != 0
+            || attributes.sched_policy != libc::SCHED_OTHER as u32
+        {
+            // It has been given another policy, which is not to be touched.
+            return;
+        }
+        attributes.sched_runtime = SLICE_NS;
+        // A kernel that refuses leaves everything as it is.
+        let _refused = libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
+    }
+}

@@ -1,0 +1,211 @@
+//! The event loop as its requests see it: which of them are in flight, and what they put off to the end of its turn.
+//!
+//! `process/` has the rest of a worker's event loop side: its start, its turns, its exit.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use nginx_sys::{ngx_cycle, ngx_log_t, ngx_msec_t};
+
+use super::context::Context;
+use crate::bridge::events::Event;
+use crate::bridge::exchange::Exchange;
+use crate::bridge::exchange::Worker;
+use crate::bridge::executor::inline::{CALLS, Calls, Suspended};
+use crate::bridge::id::{RequestId, Table};
+use crate::bridge::pipe::output::parts::Batch;
+use crate::bridge::tasks::Task;
+use crate::nginx::log::HasLog;
+use crate::nginx::own_event::{EventHandler, OwnEvent};
+use crate::nginx::trampoline::{EventThread, OfEventThread};
+
+/// Made once, and kept until the process ends.
+pub(in crate::nginx) struct EventLoop {
+    worker: Arc<Worker>,
+    configuration: usize,
+    table: RefCell<Table<*mut Context>>,
+    output: Cell<Option<Box<Batch>>>,
+    /// Posted by the first in a turn of the event loop that has something to be done at its end.
+    turn_end: OwnEvent,
+    /// Requests for the executor `inline`, whose applications are called at the turn's end.
+    calls: RefCell<VecDeque<Arc<Exchange>>>,
+    called: OwnEvent,
+    /// How many responses of the executor `inline` continue in the next turn.
+    continuing: Cell<usize>,
+    /// The worker exits, and its requests still have time.
+    draining: Cell<bool>,
+    /// Fires every [`HOLD`] while the worker exits and something is left to do after a response.
+    hold: OwnEvent,
+}
+
+/// What is called for the event loop's own events: `process/` has it.
+pub(in crate::nginx) struct Handlers {
+    pub(in crate::nginx) turn_end: EventHandler,
+    pub(in crate::nginx) called: EventHandler,
+    pub(in crate::nginx) hold: EventHandler,
+}
+
+/// How often `hold` fires, in milliseconds.
+const HOLD: ngx_msec_t = 20;
+
+static CURRENT: OfEventThread<Option<&'static EventLoop>> = OfEventThread::new(None);
+
+/// The event loop's state, if this process runs Python.
+pub(in crate::nginx) fn current(token: EventThread) -> Option<&'static EventLoop> {
+    CURRENT.get(token)
+}
+
+/// The same, if it runs Python for that reading of the configuration.
+pub(in crate::nginx) fn running(
+    token: EventThread,
+    configuration: usize,
+) -> Option<&'static EventLoop> {
+    current(token).filter(|event_loop| event_loop.configuration == configuration)
+}
+
+pub(in crate::nginx) fn is_in_flight(token: EventThread, id: RequestId) -> bool {
+    current(token).is_some_and(|event_loop| event_loop.find(id).is_some())
+}
+
+/// An empty batch, with memory from the last one.
+pub(in crate::nginx) fn take_output(token: EventThread) -> Box<Batch> {
+    current(token).and_then(|event_loop| event_loop.output.take()).unwrap_or_default()
+}
+
+pub(in crate::nginx) fn give_output_back(token: EventThread, batch: Box<Batch>) {
+    if let Some(event_loop) = current(token) {
+        event_loop.output.set(Some(batch));
+    }
+}
+
+impl EventLoop {
+    /// Makes the one of this process.
+    pub(in crate::nginx) fn start(
+        token: EventThread,
+        worker: Arc<Worker>,
+        configuration: usize,
+        handlers: &Handlers,
+    ) -> &'static EventLoop {
+        let event_loop = Box::leak(Box::new(EventLoop {
+            worker,
+            configuration,
+            table: RefCell::new(Table::new()),
+            output: Cell::default(),
+            turn_end: OwnEvent::new(handlers.turn_end),
+            calls: RefCell::default(),
+            called: OwnEvent::new(handlers.called),
+            continuing: Cell::new(0),
+            draining: Cell::new(false),
+            hold: OwnEvent::new(handlers.hold),
+        }));
+        CURRENT.set(token, Some(event_loop));
+        event_loop
+    }
+
+    pub(in crate::nginx) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    /// Adds the context of a request that is in flight from now on.
+    pub(in crate::nginx) fn insert(&self, token: EventThread, context: *mut Context) -> RequestId {
+        let id = self.table.borrow_mut().insert(context);
+        // Its upload has ended only now that the worker exits: nothing may have held the worker until now.
+        if self.draining.get() {
+            self.hold(token);
+        }
+        id
+    }
+
+    pub(in crate::nginx) fn remove(&self, id: RequestId) {
+        self.table.borrow_mut().remove(id);
+    }
+
+    /// The context of a request in flight.
+    pub(in crate::nginx) fn find(&self, id: RequestId) -> Option<*mut Context> {
+        self.table.borrow().get(id)
+    }
+
+    /// The ids of all requests in flight.
+    pub(in crate::nginx) fn ids(&self) -> Vec<RequestId> {
+        self.table.borrow().ids()
+    }
+
+    /// Something must be done at the end of this turn of the event loop, once for all of the turn's requests:
+    /// threads are woken for what has been submitted, and what they have sent by then is dealt with. Until
+    /// then nobody rings.
+    pub(in crate::nginx) fn end_turn_later(&self, token: EventThread) {
+        if !self.turn_end.is_posted() {
+            self.worker.events.stay_awake();
+            self.turn_end.post(token, self);
+        }
+    }
+
+    /// The application is to be called for a request, at the end of this turn of the event loop.
+    pub(in crate::nginx) fn call_later(&self, token: EventThread, exchange: Arc<Exchange>) {
+        self.calls.borrow_mut().push_back(exchange);
+        self.called.post(token, self);
+    }
+
+    /// The requests whose applications are called in this turn. The others' turn is the next one.
+    pub(in crate::nginx) fn take_calls(&self, token: EventThread) -> Calls<Arc<Exchange>> {
+        let mut calls = self.calls.borrow_mut();
+        let count = calls.len().min(CALLS);
+        let taken = calls.drain(..count).collect();
+        if !calls.is_empty() {
+            self.called.post_next(token, self);
+        }
+        taken
+    }
+
+    /// One more response of the executor `inline` continues in the next turn.
+    pub(in crate::nginx) fn add_continuing(&self) {
+        self.continuing.set(self.continuing.get() + 1);
+    }
+
+    /// Such a response has its turn, or ends before.
+    pub(in crate::nginx) fn remove_continuing(&self) {
+        self.continuing.set(self.continuing.get().saturating_sub(1));
+    }
+
+    pub(in crate::nginx) fn continuing(&self) -> usize {
+        self.continuing.get()
+    }
+
+    /// Brings a response of the executor `inline`, whose request is gone, to its end: the application may have
+    /// something to close.
+    pub(in crate::nginx) fn end(&self, suspended: Box<dyn Suspended>) {
+        if self.worker.is_stopping() {
+            // The event loop waits for Python no more.
+            self.worker.tasks.push(Task::Resume(suspended));
+        } else {
+            // Not at once: nginx may be in the middle of freeing the request.
+            self.worker.events.push(Event::Resume(suspended));
+        }
+    }
+
+    /// The worker exits: its requests have some time, or have no more.
+    pub(in crate::nginx) fn set_draining(&self, draining: bool) {
+        self.draining.set(draining);
+    }
+
+    /// Keeps a worker that exits until what comes after its responses has been done: each request in
+    /// flight has a timer for itself, but what it leaves behind has none.
+    pub(in crate::nginx) fn hold(&self, token: EventThread) {
+        if !self.table.borrow().is_empty() || self.worker.follow_ups() > 0 {
+            self.hold.start(token, self, HOLD);
+        }
+    }
+
+    pub(in crate::nginx) fn hold_no_more(&self, token: EventThread) {
+        self.hold.stop(token);
+    }
+}
+
+// SAFETY: there is always a cycle, and it has a log; the event loop's state does not leave its thread.
+unsafe impl HasLog for EventLoop {
+    fn log(&self) -> *mut ngx_log_t {
+        // SAFETY: as above.
+        unsafe { (*ngx_cycle).log }
+    }
+}
