@@ -3,6 +3,7 @@
 use super::state::{Handler, Process};
 use crate::nginx::log::error;
 use crate::nginx::request::call::from_outside;
+use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::trampoline::EventThread;
 
@@ -32,17 +33,14 @@ impl Handler for Over {
         event_loop.hold_no_more(token);
         // Ending one request may end others: its subrequests.
         for id in event_loop.ids() {
-            if let Some(context) = event_loop.find(id) {
-                // SAFETY: the table holds contexts of requests in flight alone.
-                unsafe {
-                    from_outside(token, context, |context| {
-                        error!(
-                            &*context,
-                            "pywsgi: the worker exits and the request is not done (python_drain_timeout)"
-                        );
-                        finalize::end(token, context, Ending::Draining);
-                    });
-                }
+            if let Some(request) = event_loop::find(token, id) {
+                from_outside(request, |request| {
+                    error!(
+                        &request,
+                        "pywsgi: the worker exits and the request is not done (python_drain_timeout)"
+                    );
+                    finalize::end(request, Ending::Draining);
+                });
             }
         }
     }

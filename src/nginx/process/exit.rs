@@ -8,6 +8,7 @@ use super::state::{self, Process};
 use super::turn;
 use crate::bridge::worker::Stopped;
 use crate::nginx::log::warning;
+use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::trampoline::EventThread;
 
@@ -22,9 +23,8 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     let worker = event_loop.worker();
     worker.set_stopping();
     // nginx no longer serves these; the threads notice.
-    for context in event_loop.ids().into_iter().filter_map(|id| event_loop.find(id)) {
-        // SAFETY: contexts in the table are of requests that nginx has not freed.
-        unsafe { finalize::end(token, context, Ending::Exiting) };
+    for request in event_loop.ids().into_iter().filter_map(|id| event_loop::find(token, id)) {
+        finalize::end(request, Ending::Exiting);
     }
     // What has been put off goes to the attendant, before it is told to end.
     turn::deal(token, process);

@@ -10,7 +10,7 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
 use crate::bridge::panics;
 use crate::nginx::request::call::{end_after_panic, from_outside};
-use crate::nginx::request::event_loop::EventLoop;
+use crate::nginx::request::event_loop::{self, EventLoop};
 use crate::nginx::request::{body, inline, lines, output};
 use crate::nginx::trampoline::EventThread;
 
@@ -72,7 +72,7 @@ pub(super) fn deal(token: EventThread, process: &Process) {
             request.set(None);
             deal_with(token, event_loop, event, &request);
         },
-        |panicked| end_after_panic(token, event_loop, request.take(), &panicked),
+        |panicked| end_after_panic(token, request.take(), &panicked),
     );
     process.batch.set(batch);
 }
@@ -87,17 +87,17 @@ fn deal_with(
     let is_stopping = event_loop.worker().is_stopping();
     match event {
         Event::Output(id) => {
-            if let Some(context) = event_loop.find(id) {
+            if let Some(found) = event_loop::find(token, id) {
                 request.set(Some(id));
-                // SAFETY: the table holds contexts of requests in flight alone.
-                unsafe { from_outside(token, context, |context| output::pump(token, context)) };
+                from_outside(found, |request| {
+                    let _in_flight = output::pump(request);
+                });
             }
         }
         Event::ReadBody(id) => {
-            if let Some(context) = event_loop.find(id) {
+            if let Some(found) = event_loop::find(token, id) {
                 request.set(Some(id));
-                // SAFETY: as above.
-                unsafe { from_outside(token, context, |context| body::wanted(token, context)) };
+                from_outside(found, body::wanted);
             }
         }
         // At the worker's exit nobody has the time for it.

@@ -4,37 +4,27 @@
 use nginx_sys::{
     NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_LOG_UNSAFE, ngx_http_core_get_method,
     ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_internal_redirect,
-    ngx_http_named_location, ngx_http_parse_unsafe_uri, ngx_http_request_t, ngx_str_t, ngx_uint_t,
+    ngx_http_named_location, ngx_http_parse_unsafe_uri, ngx_str_t, ngx_uint_t,
 };
 
-use super::context::Context;
+use super::Request;
 use super::finalize::{self, Ending};
 use super::response;
 use crate::http::header::HeaderKind;
 use crate::http::response_head::ResponseHead;
 use crate::nginx::conf::LocConf;
 use crate::nginx::sys;
-use crate::nginx::trampoline::EventThread;
 
 const NOT_FOUND: isize = nginx_sys::NGX_HTTP_NOT_FOUND as isize;
 
 /// Does `error_page` answer for this status?
-///
-/// # Safety
-///
-/// `r` is a live request.
-pub(in crate::nginx) unsafe fn intercepts(
-    _token: EventThread,
-    r: *mut ngx_http_request_t,
-    conf: &LocConf,
-    head: &ResponseHead,
-) -> bool {
-    if conf.intercept_errors == 0 || status(head) < sys::SPECIAL_RESPONSE {
+pub(super) fn intercepts(request: &Request<'_>, head: &ResponseHead) -> bool {
+    if request.conf().intercept_errors == 0 || status(head) < sys::SPECIAL_RESPONSE {
         return false;
     }
-    // SAFETY: the caller's; the array is the configuration's.
+    // SAFETY: the array is the configuration's.
     unsafe {
-        let Some(pages) = sys::core_loc_conf(r).error_pages.as_ref() else { return false };
+        let Some(pages) = request.core_conf().error_pages.as_ref() else { return false };
         let pages = pages.as_slice::<ngx_http_err_page_t>();
         pages.iter().any(|page| page.status == status(head))
     }
@@ -49,48 +39,45 @@ pub(in crate::nginx) fn target<'h>(conf: &LocConf, head: &'h ResponseHead) -> Op
     fields.find(|(kind, _, _)| *kind == HeaderKind::AccelRedirect).map(|(_, _, value)| value)
 }
 
-/// Hands the request to another location, with those of the application's headers that nginx keeps for an
-/// upstream (`ngx_http_upstream_process_headers`). The context may be gone afterwards.
-///
-/// # Safety
-///
-/// `context` is one of a request in flight, whose head has not gone.
-pub(in crate::nginx) unsafe fn redirect(
-    token: EventThread,
-    context: *mut Context,
-    conf: &LocConf,
-    head: &ResponseHead,
-    target: &[u8],
-) {
-    // SAFETY: the caller's; the texts are copied into the request's pool.
-    unsafe {
-        let r = (*context).request;
-        let copied =
-            response::keep(token, r, conf, head).and_then(|()| sys::pool_copy((*r).pool, target));
-        let Some(mut uri) = copied else {
-            finalize::end(token, context, Ending::Failed);
+/// Hands the request, whose head has not gone, to another location, with those of the application's headers that
+/// nginx keeps for an upstream (`ngx_http_upstream_process_headers`).
+pub(super) fn redirect(request: Request<'_>, head: &ResponseHead, target: &[u8]) {
+    let r = request.raw();
+    // SAFETY: the request is there; the texts are copied into its pool.
+    let copied = unsafe {
+        response::keep(request.token(), r, request.conf(), head)
+            .and_then(|()| sys::pool_copy((*r).pool, target))
+    };
+    let Some(mut uri) = copied else {
+        finalize::end(request, Ending::Failed);
+        return;
+    };
+    if target.starts_with(b"@") {
+        finalize::end(request, Ending::Elsewhere);
+        // SAFETY: nginx has the request, which is still there.
+        unsafe { ngx_http_named_location(r, &raw mut uri) };
+    } else {
+        let mut args = ngx_str_t::empty();
+        let mut flags = NGX_HTTP_LOG_UNSAFE as ngx_uint_t;
+        // SAFETY: the request is there, and the text in its pool.
+        let parsed =
+            unsafe { ngx_http_parse_unsafe_uri(r, &raw mut uri, &raw mut args, &raw mut flags) };
+        if parsed != sys::OK {
+            finalize::end(request, Ending::Answered(NOT_FOUND));
             return;
-        };
-        if target.starts_with(b"@") {
-            finalize::end(token, context, Ending::Elsewhere);
-            ngx_http_named_location(r, &raw mut uri);
-        } else {
-            let mut args = ngx_str_t::empty();
-            let mut flags = NGX_HTTP_LOG_UNSAFE as ngx_uint_t;
-            if ngx_http_parse_unsafe_uri(r, &raw mut uri, &raw mut args, &raw mut flags) != sys::OK
-            {
-                finalize::end(token, context, Ending::Answered(NOT_FOUND));
-                return;
-            }
-            finalize::end(token, context, Ending::Elsewhere);
+        }
+        finalize::end(request, Ending::Elsewhere);
+        // SAFETY: nginx has the request, which is still there.
+        unsafe {
             if (*r).method != NGX_HTTP_HEAD as ngx_uint_t {
                 (*r).method = NGX_HTTP_GET as ngx_uint_t;
                 (*r).method_name = ngx_http_core_get_method;
             }
             ngx_http_internal_redirect(r, &raw mut uri, &raw mut args);
         }
-        ngx_http_finalize_request(r, sys::DONE);
     }
+    // SAFETY: the redirection has taken a count for itself; nothing of the request is used afterwards.
+    unsafe { ngx_http_finalize_request(r, sys::DONE) };
 }
 
 /// The status as nginx's codes are.

@@ -1,13 +1,14 @@
 //! What the event loop knows about one request: from the content handler to the request's cleanup.
 
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_http_block_reading, ngx_http_request_t, ngx_http_test_reading, ngx_log_t,
-    ngx_msec_t,
+    ngx_chain_t, ngx_connection_t, ngx_event_t, ngx_http_block_reading, ngx_http_core_loc_conf_t,
+    ngx_http_request_t, ngx_http_test_reading, ngx_log_t, ngx_msec_t,
 };
 
 use super::files::Files;
@@ -16,6 +17,7 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::parts::Block;
+use crate::nginx::conf::LocConf;
 use crate::nginx::log::HasLog;
 use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::sys::{self, HTTP_2};
@@ -23,42 +25,43 @@ use crate::nginx::sys::{self, HTTP_2};
 /// Lives on the heap, and ends in two steps (`finalize.rs`). nginx's cleanup of the main request detaches it from its
 /// thread: `ngx_http_terminate_request` runs that at once, while HTTP/2 or an nginx thread may still send from what
 /// is `held`. It is freed with the request's pool, which nginx destroys when nothing reads from the request any more.
-/// A subrequest's pool is its main request's.
-pub(crate) struct Context {
-    pub(in crate::nginx) request: *mut ngx_http_request_t,
-    /// What is shared with the thread; none before the submit and after the end.
-    pub(in crate::nginx) exchange: Option<Arc<Exchange>>,
-    /// The same after its end, until nginx has let go of the request.
-    pub(in crate::nginx) ended: Option<Arc<Exchange>>,
-    pub(in crate::nginx) id: Option<RequestId>,
-    pub(in crate::nginx) location: Arc<LocationConfig>,
-    pub(in crate::nginx) queue_timeout: ngx_msec_t,
-    pub(in crate::nginx) timeout: ngx_msec_t,
+/// A subrequest's pool is its main request's. So nginx's request is there as long as its context.
+///
+/// nginx's filters may call back into this module: all that changes is in cells, and no borrow is kept while nginx is
+/// called.
+pub(in crate::nginx) struct Context {
+    request: *mut ngx_http_request_t,
+    exchange: OnceCell<Arc<Exchange>>,
+    /// Of the table of requests in flight; none before the submit and after the end.
+    pub(super) id: Cell<Option<RequestId>>,
+    pub(super) location: Arc<LocationConfig>,
+    pub(super) queue_timeout: ngx_msec_t,
+    pub(super) timeout: ngx_msec_t,
     /// Milliseconds of the worker's clock.
-    pub(in crate::nginx) submitted: u64,
-    /// Armed from the submit to the end: a draining worker stays for it.
-    pub(in crate::nginx) timer: OwnEvent,
-    pub(in crate::nginx) body: Body,
+    pub(super) submitted: Cell<u64>,
+    /// Started from the submit to the end: a draining worker stays for it.
+    pub(super) timer: OwnEvent,
+    pub(super) body: Cell<Body>,
     /// Memory that a filter of another module's still reads the request's body from.
-    pub(in crate::nginx) lent: Vec<Vec<u8>>,
-    pub(in crate::nginx) head_sent: bool,
+    pub(super) lent: RefCell<Vec<Vec<u8>>>,
+    pub(super) head_sent: Cell<bool>,
     /// Inline: the application, in the middle of its response.
-    pub(in crate::nginx) suspended: Option<Box<dyn Suspended>>,
-    /// Posted where the response goes on in the event loop's next turn.
-    pub(in crate::nginx) next_turn: OwnEvent,
+    pub(in crate::nginx) suspended: RefCell<Option<Box<dyn Suspended>>>,
+    /// Posted if the response continues in the event loop's next turn.
+    pub(super) next_turn: OwnEvent,
     /// nginx has got the request back.
-    pub(in crate::nginx) finished: bool,
+    pub(super) finished: Cell<bool>,
     /// nginx's chains of buffers: to be used again, and not sent yet.
-    pub(in crate::nginx) free: *mut ngx_chain_t,
-    pub(in crate::nginx) busy: *mut ngx_chain_t,
+    pub(super) free: Cell<*mut ngx_chain_t>,
+    pub(super) busy: Cell<*mut ngx_chain_t>,
     /// What the buffers of `busy` point into, in their order.
-    pub(in crate::nginx) held: VecDeque<Block>,
-    pub(in crate::nginx) files: Files,
+    pub(super) held: RefCell<VecDeque<Block>>,
+    pub(super) files: RefCell<Files>,
 }
 
 /// Where the request's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::nginx) enum Body {
+pub(super) enum Body {
     /// nginx reads it all before the submit, or there is none.
     Buffered,
     /// It is read when the thread asks for it: the client waits for `100 Continue`.
@@ -76,35 +79,33 @@ impl Context {
     ///
     /// # Safety
     ///
-    /// `r` is a live request, in its content handler.
-    pub(in crate::nginx) unsafe fn new(
+    /// `r` is a live request, in its content handler, and the context is freed with it.
+    pub(super) unsafe fn new(
         r: *mut ngx_http_request_t,
         location: Arc<LocationConfig>,
-        queue_timeout: ngx_msec_t,
-        timeout: ngx_msec_t,
+        conf: &LocConf,
         timer: EventHandler,
         next_turn: EventHandler,
     ) -> Box<Context> {
         let mut context = Box::new(Context {
             request: r,
-            exchange: None,
-            ended: None,
-            id: None,
+            exchange: OnceCell::new(),
+            id: Cell::new(None),
             location,
-            queue_timeout,
-            timeout,
-            submitted: 0,
+            queue_timeout: conf.queue_timeout,
+            timeout: conf.timeout,
+            submitted: Cell::new(0),
             timer: OwnEvent::new(timer),
-            body: Body::Buffered,
-            lent: Vec::new(),
-            head_sent: false,
-            suspended: None,
+            body: Cell::new(Body::Buffered),
+            lent: RefCell::default(),
+            head_sent: Cell::new(false),
+            suspended: RefCell::default(),
             next_turn: OwnEvent::new(next_turn),
-            finished: false,
-            free: ptr::null_mut(),
-            busy: ptr::null_mut(),
-            held: VecDeque::new(),
-            files: Files::default(),
+            finished: Cell::new(false),
+            free: Cell::new(ptr::null_mut()),
+            busy: Cell::new(ptr::null_mut()),
+            held: RefCell::default(),
+            files: RefCell::default(),
         });
         let data = ptr::from_mut::<Context>(&mut context).cast::<c_void>();
         context.timer.set_data(data);
@@ -112,14 +113,118 @@ impl Context {
         context
     }
 
-    /// No body is read now: has nginx notice when the client is gone, or, with `wsgi_client_abort
-    /// ignore`, nothing.
+    /// The context that the content handler made for this request and location
+    /// (`ngx_http_get_module_ctx`). nginx forgets it with an internal redirect; before all but that of
+    /// `post_action` the request has been given back.
     ///
     /// # Safety
     ///
-    /// The request lives.
-    pub(in crate::nginx) unsafe fn watch(&self) {
-        // SAFETY: the caller's, as ngx_http_upstream_init_request does.
+    /// `r` is a live request.
+    pub(super) unsafe fn of(r: *mut ngx_http_request_t) -> Option<NonNull<Context>> {
+        // SAFETY: r.ctx has a place for every HTTP module.
+        NonNull::new(unsafe { *(*r).ctx.add(sys::own_module().ctx_index) }.cast())
+    }
+
+    /// `ngx_http_set_ctx`.
+    ///
+    /// # Safety
+    ///
+    /// `r` is a live request, and the context is freed with it.
+    pub(super) unsafe fn set(r: *mut ngx_http_request_t, context: NonNull<Context>) {
+        // SAFETY: as for `of`.
+        unsafe { *(*r).ctx.add(sys::own_module().ctx_index) = context.as_ptr().cast() }
+    }
+
+    /// nginx's request.
+    pub(super) fn raw(&self) -> *mut ngx_http_request_t {
+        self.request
+    }
+
+    /// Has nginx redirected the request, so that this context is no longer its own?
+    pub(super) fn is_superseded(&self) -> bool {
+        // SAFETY: the request is there as long as its context.
+        unsafe { Self::of(self.request) != Some(NonNull::from(self)) }
+    }
+
+    /// What is shared with the thread; none before the submit and after the end.
+    pub(super) fn exchange(&self) -> Option<&Arc<Exchange>> {
+        if self.finished.get() { None } else { self.exchange.get() }
+    }
+
+    /// Also after the end.
+    pub(super) fn exchange_or_ended(&self) -> Option<&Arc<Exchange>> {
+        self.exchange.get()
+    }
+
+    /// It is submitted, once.
+    pub(super) fn set_exchange(&self, exchange: Arc<Exchange>, now: u64) {
+        self.submitted.set(now);
+        let set = self.exchange.set(exchange);
+        debug_assert!(set.is_ok(), "a request is submitted once");
+    }
+
+    pub(super) fn conf(&self) -> &LocConf {
+        // SAFETY: the request is there as long as its context, and its configuration as long as the request; nginx has
+        // made this module's for every location, and nothing changes it while requests are served.
+        unsafe { &*sys::loc_conf::<LocConf>(self.request, sys::own_module()) }
+    }
+
+    pub(super) fn core_conf(&self) -> &ngx_http_core_loc_conf_t {
+        // SAFETY: as for `conf`.
+        unsafe { sys::core_loc_conf(self.request) }
+    }
+
+    pub(super) fn is_main(&self) -> bool {
+        // SAFETY: the request is there as long as its context.
+        unsafe { self.request == (*self.request).main }
+    }
+
+    pub(super) fn connection(&self) -> *mut ngx_connection_t {
+        // SAFETY: as for `is_main`.
+        unsafe { (*self.request).connection }
+    }
+
+    pub(super) fn write_event(&self) -> *mut ngx_event_t {
+        // SAFETY: as for `is_main`; a connection has both events.
+        unsafe { (*self.connection()).write }
+    }
+
+    pub(super) fn read_event(&self) -> *mut ngx_event_t {
+        // SAFETY: as for `write_event`.
+        unsafe { (*self.connection()).read }
+    }
+
+    /// Is nginx's write event held back by a rate limit, or the request by a thread of nginx's?
+    pub(super) fn is_delayed(&self) -> bool {
+        // SAFETY: as for `write_event`.
+        unsafe { (*self.write_event()).delayed() != 0 || (*self.request).aio() != 0 }
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        // SAFETY: as for `write_event`.
+        unsafe { (*self.write_event()).ready() != 0 }
+    }
+
+    /// Does nginx have something of this response that it has not sent?
+    pub(super) fn has_unsent(&self) -> bool {
+        // SAFETY: as for `is_main`.
+        !self.busy.get().is_null()
+            || (self.is_main() && unsafe { sys::is_buffered(self.connection()) })
+    }
+
+    /// The client's connection ends with this response, and what it still sends until then is read.
+    pub(super) fn close_after(&self) {
+        // SAFETY: as for `is_main`.
+        unsafe {
+            (*self.request).set_keepalive(0);
+            (*self.request).set_lingering_close(1);
+        }
+    }
+
+    /// No body is read now: has nginx notice when the client is gone, or, with `wsgi_client_abort
+    /// ignore`, nothing.
+    pub(super) fn watch(&self) {
+        // SAFETY: as for `is_main`; as ngx_http_upstream_init_request does.
         unsafe {
             let r = self.request;
             // The client of a `post_action` has its response, or is gone (ngx_http_upstream_init_request).
@@ -130,38 +235,10 @@ impl Context {
             (*r).read_event_handler = Some(ngx_http_test_reading);
             // A client that has left already is no event any more. (HTTP/2's connection speaks up for
             // its streams by itself.)
-            let event = (*(*r).connection).read;
+            let event = self.read_event();
             if (*event).ready() != 0 && (*r).http_version != HTTP_2 {
                 sys::post_event(event);
             }
-        }
-    }
-
-    /// `ngx_http_set_ctx`.
-    ///
-    /// # Safety
-    ///
-    /// `r` is a live request.
-    pub(in crate::nginx) unsafe fn set(r: *mut ngx_http_request_t, context: *mut Context) {
-        // SAFETY: r.ctx has a place for every HTTP module.
-        unsafe {
-            let index = sys::own_module().ctx_index;
-            *(*r).ctx.add(index) = context.cast();
-        }
-    }
-
-    /// The context that the content handler made for this request and location
-    /// (`ngx_http_get_module_ctx`). nginx forgets it with an internal redirect; before all but that of
-    /// `post_action` the request has been given back.
-    ///
-    /// # Safety
-    ///
-    /// `r` is a live request.
-    pub(in crate::nginx) unsafe fn of(r: *mut ngx_http_request_t) -> *mut Context {
-        // SAFETY: as for `set`.
-        unsafe {
-            let index = sys::own_module().ctx_index;
-            (*(*r).ctx.add(index)).cast()
         }
     }
 }
@@ -171,6 +248,6 @@ impl Context {
 unsafe impl HasLog for Context {
     fn log(&self) -> *mut ngx_log_t {
         // SAFETY: as above.
-        unsafe { (*(*self.request).connection).log }
+        unsafe { (*self.connection()).log }
     }
 }

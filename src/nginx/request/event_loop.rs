@@ -4,10 +4,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use nginx_sys::{ngx_cycle, ngx_log_t, ngx_msec_t};
 
+use super::Request;
 use super::context::Context;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
@@ -24,7 +26,7 @@ use crate::nginx::trampoline::{EventThread, OfEventThread};
 pub(in crate::nginx) struct EventLoop {
     worker: Arc<Worker>,
     configuration: usize,
-    table: RefCell<Table<*mut Context>>,
+    table: RefCell<Table<NonNull<Context>>>,
     output: Cell<Option<Box<Batch>>>,
     /// Posted by the first in a turn of the event loop that has something to be done at its end.
     turn_end: OwnEvent,
@@ -64,8 +66,11 @@ pub(in crate::nginx) fn running(
     current(token).filter(|event_loop| event_loop.configuration == configuration)
 }
 
-pub(in crate::nginx) fn is_in_flight(token: EventThread, id: RequestId) -> bool {
-    current(token).is_some_and(|event_loop| event_loop.find(id).is_some())
+/// A request in flight; `None` if it has ended.
+pub(in crate::nginx) fn find<'ev>(token: EventThread, id: RequestId) -> Option<Request<'ev>> {
+    let context = current(token)?.table.borrow().get(id)?;
+    // SAFETY: the table holds contexts of requests in flight alone: `finalize::end` takes them out.
+    Some(unsafe { Request::new(token, context) })
 }
 
 /// An empty batch, with memory from the last one.
@@ -107,23 +112,19 @@ impl EventLoop {
         &self.worker
     }
 
-    /// Adds the context of a request that is in flight from now on.
-    pub(in crate::nginx) fn insert(&self, token: EventThread, context: *mut Context) -> RequestId {
-        let id = self.table.borrow_mut().insert(context);
+    /// Adds a request, which is in flight from now on.
+    pub(in crate::nginx) fn insert(&self, request: &Request<'_>) -> RequestId {
+        let id = self.table.borrow_mut().insert(NonNull::from(&**request));
+        request.id.set(Some(id));
         // Its upload has ended only now that the worker exits: nothing may have held the worker until now.
         if self.draining.get() {
-            self.hold(token);
+            self.hold(request.token());
         }
         id
     }
 
     pub(in crate::nginx) fn remove(&self, id: RequestId) {
         self.table.borrow_mut().remove(id);
-    }
-
-    /// The context of a request in flight.
-    pub(in crate::nginx) fn find(&self, id: RequestId) -> Option<*mut Context> {
-        self.table.borrow().get(id)
     }
 
     /// The ids of all requests in flight.

@@ -1,7 +1,7 @@
 //! The end of a request: why it is over, and what each side is told.
 
 use std::ffi::{CStr, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use nginx_sys::{
@@ -12,6 +12,7 @@ use nginx_sys::{
 use rustix::fd::BorrowedFd;
 use rustix::net::sockopt::set_socket_linger;
 
+use super::Request;
 use super::context::{Body, Context};
 use super::event_loop;
 use super::response;
@@ -66,103 +67,109 @@ const SERVICE_UNAVAILABLE: isize = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as is
 /// Seconds after which a client may try again if there was no thread for it.
 const RETRY_AFTER: &CStr = c"1";
 
-/// Ends this module's part in a request, once. nginx gets it back unless it has it already (`Elsewhere`, `Dropped`,
-/// `Exiting`); then the request, and the context with it, may be gone.
-///
-/// # Safety
-///
-/// `context` lives.
-pub(in crate::nginx) unsafe fn end(token: EventThread, context: *mut Context, ending: Ending) {
-    // SAFETY: the request lives as long as its context; nothing of either is used once nginx has the request back.
-    unsafe {
-        if matches!(ending, Ending::Dropped | Ending::Exiting) {
-            detach(token, context, ending);
-            return;
-        }
-        if (*context).finished {
-            return;
-        }
-        let r = (*context).request;
-        if let Some(exchange) = &(*context).exchange {
-            match ending {
-                Ending::TimedOut | Ending::Draining => exchange.set_gone(Gone::Answered),
-                Ending::ClientGone(_) => exchange.set_gone(Gone::Client),
-                Ending::BodyRefused(_) if (*(*r).connection).error() != 0 => {
-                    exchange.input.fail(InputError::ClientGone);
-                    exchange.set_gone(Gone::Client);
-                }
-                Ending::BodyRefused(_) => {
-                    exchange.input.fail(InputError::Refused);
-                    exchange.set_gone(Gone::Answered);
-                }
-                _ => {}
-            }
-        }
-        let code = match ending {
-            Ending::Failed | Ending::TimedOut | Ending::Draining if (*context).head_sent => {
-                reset_with_connection(r);
-                sys::ERROR
-            }
+impl Ending {
+    /// nginx's code, if it gets the request back with one.
+    fn code(self, head_sent: bool) -> Option<isize> {
+        Some(match self {
+            Ending::Failed | Ending::TimedOut | Ending::Draining if head_sent => sys::ERROR,
             Ending::Failed => INTERNAL_SERVER_ERROR,
             Ending::TimedOut => GATEWAY_TIME_OUT,
-            Ending::Draining => SERVICE_UNAVAILABLE,
-            Ending::Unavailable => {
-                add_retry_after(r);
-                SERVICE_UNAVAILABLE
-            }
+            Ending::Draining | Ending::Unavailable => SERVICE_UNAVAILABLE,
             Ending::Answered(code) | Ending::BodyRefused(code) | Ending::ClientGone(code) => code,
-            Ending::Panicked | Ending::Elsewhere | Ending::Dropped | Ending::Exiting => sys::ERROR,
-        };
-        let body = (*context).body;
-        detach(token, context, ending);
-        // The request may be redirected, and the context no longer be its own.
+            Ending::Panicked => sys::ERROR,
+            Ending::Elsewhere | Ending::Dropped | Ending::Exiting => return None,
+        })
+    }
+
+    /// Does the client see that the response is not complete, if its head has gone?
+    fn cuts(self) -> bool {
+        matches!(self, Ending::Failed | Ending::TimedOut | Ending::Draining)
+    }
+}
+
+/// Ends this module's part in a request, once. nginx gets it back unless it has it already (`Elsewhere`, `Dropped`,
+/// `Exiting`); then the request, and the context with it, may be gone.
+pub(in crate::nginx) fn end(request: Request<'_>, ending: Ending) {
+    if matches!(ending, Ending::Dropped | Ending::Exiting) {
+        detach(&request, ending);
+        return;
+    }
+    if request.finished.get() {
+        return;
+    }
+    tell(&request, ending);
+    let r = request.raw();
+    if ending.cuts() && request.head_sent.get() {
+        reset_with_connection(&request);
+    }
+    if ending == Ending::Unavailable {
+        add_retry_after(&request);
+    }
+    detach(&request, ending);
+    // SAFETY: the request is there as long as its context. It may be redirected, and the context no longer be its own.
+    unsafe {
         (*r).read_event_handler = Some(ngx_http_block_reading);
         (*r).write_event_handler = Some(ngx_http_request_empty_handler);
-        if ending == Ending::Elsewhere {
-            return;
+    }
+    let Some(code) = ending.code(request.head_sent.get()) else { return };
+    if request.body.get() == Body::Expected {
+        request.close_after();
+    } else {
+        // What nobody has read must not be taken for the next request. What discarding itself
+        // thinks of the body does not change the answer.
+        // SAFETY: the request is there.
+        let _discarded = unsafe { ngx_http_discard_request_body(r) };
+    }
+    // SAFETY: nothing of the request or of its context is used afterwards.
+    unsafe { ngx_http_finalize_request(r, code) };
+}
+
+/// Tells the application why, if it has to know more than that nobody reads its response.
+fn tell(request: &Request<'_>, ending: Ending) {
+    let Some(exchange) = request.exchange() else { return };
+    match ending {
+        Ending::TimedOut | Ending::Draining => exchange.set_gone(Gone::Answered),
+        Ending::ClientGone(_) => exchange.set_gone(Gone::Client),
+        Ending::BodyRefused(_) => {
+            // SAFETY: a live request has a connection.
+            let client_gone = unsafe { (*request.connection()).error() != 0 };
+            let (why, gone) = if client_gone {
+                (InputError::ClientGone, Gone::Client)
+            } else {
+                (InputError::Refused, Gone::Answered)
+            };
+            exchange.input.fail(why);
+            exchange.set_gone(gone);
         }
-        if body == Body::Expected {
-            (*r).set_keepalive(0);
-            (*r).set_lingering_close(1);
-        } else {
-            // What nobody has read must not be taken for the next request. What discarding itself
-            // thinks of the body does not change the answer.
-            let _discarded = ngx_http_discard_request_body(r);
-        }
-        ngx_http_finalize_request(r, code);
+        _ => {}
     }
 }
 
 /// Ends what is shared with the thread: it notices at its next read or push.
-///
-/// # Safety
-///
-/// `context` lives.
-unsafe fn detach(token: EventThread, context: *mut Context, ending: Ending) {
-    // SAFETY: the context lives; no reference into it is held while other code of the module is called.
-    unsafe {
-        (*context).finished = true;
-        (*context).timer.stop(token);
-        let event_loop = event_loop::current(token);
-        if (*context).next_turn.is_posted() {
-            (*context).next_turn.take_back(token);
-            event_loop.inspect(|event_loop| event_loop.remove_continuing());
+fn detach(request: &Request<'_>, ending: Ending) {
+    let token = request.token();
+    let event_loop = event_loop::current(token);
+    let exchange = request.exchange();
+    request.finished.set(true);
+    request.timer.stop(token);
+    if request.next_turn.is_posted() {
+        request.next_turn.take_back(token);
+        event_loop.inspect(|event_loop| event_loop.remove_continuing());
+    }
+    if let Some(id) = request.id.take() {
+        event_loop.inspect(|event_loop| event_loop.remove(id));
+    }
+    if let Some(exchange) = exchange {
+        if ending == Ending::Dropped {
+            exchange.set_gone(Gone::Client);
+            exchange.close(InputError::ClientGone);
+        } else {
+            exchange.close(InputError::Answered);
         }
-        if let Some(id) = (*context).id.take() {
-            event_loop.inspect(|event_loop| event_loop.remove(id));
-        }
-        if let Some(exchange) = (*context).exchange.take() {
-            if ending == Ending::Dropped {
-                exchange.set_gone(Gone::Client);
-                exchange.close(InputError::ClientGone);
-            } else {
-                exchange.close(InputError::Answered);
-            }
-            (*context).ended = Some(exchange);
-        }
-        if let Some(suspended) = (*context).suspended.take() {
-            event_loop.inspect(|event_loop| event_loop.end(suspended));
-        }
+    }
+    let suspended = request.suspended.take();
+    if let Some((event_loop, suspended)) = event_loop.zip(suspended) {
+        event_loop.end(suspended);
     }
 }
 
@@ -170,11 +177,12 @@ unsafe fn detach(token: EventThread, context: *mut Context, ending: Ending) {
 ///
 /// # Safety
 ///
-/// `r` is a live request, in its content handler.
-pub(in crate::nginx) unsafe fn attach(
+/// `r` is a live request, in its content handler, and the context is one of it.
+pub(super) unsafe fn attach<'ev>(
+    token: EventThread,
     r: *mut ngx_http_request_t,
     context: Box<Context>,
-) -> Option<*mut Context> {
+) -> Option<Request<'ev>> {
     // SAFETY: nginx calls each cleanup once; the context lives until the second.
     unsafe {
         let cleanup = ngx_http_cleanup_add(r, 0);
@@ -182,45 +190,48 @@ pub(in crate::nginx) unsafe fn attach(
         if cleanup.is_null() || pool_cleanup.is_null() {
             return None;
         }
-        let context = Box::into_raw(context);
-        (*pool_cleanup).data = context.cast::<c_void>();
+        let context = NonNull::from(Box::leak(context));
+        (*pool_cleanup).data = context.as_ptr().cast::<c_void>();
         (*pool_cleanup).handler = Some(on_pool_cleanup);
-        (*cleanup).data = context.cast::<c_void>();
+        (*cleanup).data = context.as_ptr().cast::<c_void>();
         (*cleanup).handler = Some(on_cleanup);
         Context::set(r, context);
-        Some(context)
+        Some(Request::new(token, context))
     }
 }
 
 /// The cleanup of a main request: it ends, or is terminated and may still be sent from.
 unsafe extern "C" fn on_cleanup(data: *mut c_void) {
-    let context = data.cast::<Context>();
+    let Some(context) = NonNull::new(data.cast::<Context>()) else { return };
     // SAFETY: nginx calls it once, before the pool's; the context is the one that `attach` has set.
-    unsafe { guard(ptr::null_mut(), || (), |token| end(token, context, Ending::Dropped)) };
+    unsafe {
+        let drop = |token| end(Request::new(token, context), Ending::Dropped);
+        guard(ptr::null_mut(), || (), drop);
+    }
 }
 
 /// The cleanup of a request's pool: nothing of its contexts is used afterwards.
 unsafe extern "C" fn on_pool_cleanup(data: *mut c_void) {
-    let context = data.cast::<Context>();
+    let Some(context) = NonNull::new(data.cast::<Context>()) else { return };
     // SAFETY: as for `on_cleanup`; this is the last that nginx does with the request.
-    unsafe { guard(ptr::null_mut(), || (), |token| free(token, context)) };
+    unsafe {
+        guard(
+            ptr::null_mut(),
+            || (),
+            |token| {
+                detach(&Request::new(token, context), Ending::Dropped);
+                free(token, Box::from_raw(context.as_ptr()));
+            },
+        );
+    }
 }
 
 /// Frees a context: nginx frees the request, and no longer reads what the context holds.
-///
-/// # Safety
-///
-/// nginx's cleanup of the request's pool, with the context that [`attach`] has set.
-unsafe fn free(token: EventThread, context: *mut Context) {
-    // SAFETY: nobody else has the context any more.
-    let mut context = unsafe {
-        detach(token, context, Ending::Dropped);
-        Box::from_raw(context)
-    };
-    if let Some(exchange) = context.ended.take() {
+fn free(token: EventThread, context: Box<Context>) {
+    if let Some(exchange) = context.exchange_or_ended() {
         exchange.over();
     }
-    let shared = context.held.iter().any(Block::is_shared);
+    let shared = context.held.borrow().iter().any(Block::is_shared);
     drop(context);
     if let Some(event_loop) = event_loop::current(token).filter(|_| shared) {
         event_loop.worker().collect();
@@ -233,7 +244,7 @@ unsafe fn free(token: EventThread, context: *mut Context) {
 /// # Safety
 ///
 /// `r` is a live request, in its content handler, which has made no context yet.
-pub(in crate::nginx) unsafe fn end_superseded(token: EventThread, r: *mut ngx_http_request_t) {
+pub(super) unsafe fn end_superseded(token: EventThread, r: *mut ngx_http_request_t) {
     // SAFETY: the cleanups with this handler are those of `attach`, whose contexts live as long as the request's
     // pool. Ending one adds no cleanup and takes none away.
     unsafe {
@@ -242,25 +253,23 @@ pub(in crate::nginx) unsafe fn end_superseded(token: EventThread, r: *mut ngx_ht
             let ours = cleanup.handler.is_some_and(|handler| {
                 ptr::fn_addr_eq(handler, on_cleanup as unsafe extern "C" fn(*mut c_void))
             });
-            let context = cleanup.data.cast::<Context>();
-            if ours && (*context).request == r && !(*context).finished {
-                end(token, context, Ending::Dropped);
+            if let Some(context) = NonNull::new(cleanup.data.cast::<Context>()).filter(|_| ours) {
+                let before = Request::new(token, context);
+                if before.raw() == r && !before.finished.get() {
+                    end(before, Ending::Dropped);
+                }
             }
             next = cleanup.next;
         }
     }
 }
 
-/// Has a response that is not complete end so that the client can tell: chunks are not ended and HTTP/2's
-/// stream is reset; if only the connection's end would end the body, that is a reset.
-///
-/// # Safety
-///
-/// `r` is a live request whose head has gone.
-unsafe fn reset_with_connection(r: *mut ngx_http_request_t) {
+/// Has a response that is not complete, and whose head has gone, end so that the client can tell: chunks are not
+/// ended and HTTP/2's stream is reset; if only the connection's end would end the body, that is a reset.
+fn reset_with_connection(request: &Request<'_>) {
     // SAFETY: the connection is the request's, and the descriptor the connection's own.
     unsafe {
-        let connection = (*r).connection;
+        let (r, connection) = (request.raw(), request.connection());
         let by_close = (*r).chunked() == 0 && (*r).headers_out.content_length_n < 0;
         if by_close
             && (*connection).ssl.is_null()
@@ -274,15 +283,11 @@ unsafe fn reset_with_connection(r: *mut ngx_http_request_t) {
     }
 }
 
-/// # Safety
-///
-/// `r` is a live request whose head has not gone.
-unsafe fn add_retry_after(r: *mut ngx_http_request_t) {
-    // SAFETY: the list is the request's own, and the texts are static.
+fn add_retry_after(request: &Request<'_>) {
+    // SAFETY: the list is the request's own, and the texts are static. If memory is out, the answer goes without it.
     unsafe {
-        // If memory is out, the answer goes without it.
         let _added = response::push(
-            &raw mut (*r).headers_out.headers,
+            &raw mut (*request.raw()).headers_out.headers,
             sys::string(c"Retry-After"),
             sys::string(RETRY_AFTER),
         );

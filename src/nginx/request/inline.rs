@@ -3,8 +3,8 @@
 
 use std::cell::Cell;
 
+use super::Request;
 use super::call::Handler;
-use super::context::Context;
 use super::event_loop;
 use super::output;
 use crate::bridge::exchange::Worker;
@@ -25,61 +25,48 @@ impl Handler for NextTurn {
         }
     }
 
-    unsafe fn call(token: EventThread, context: *mut Context) {
-        // SAFETY: the event is taken back when the request is no longer in flight.
-        unsafe { go_on(token, context) }
+    fn call(request: Request<'_>) {
+        go_on(request);
     }
 }
 
-/// Goes on with the response as far as its client takes it, and for a turn's share at most.
-///
-/// # Safety
-///
-/// `context` is one of a request in flight.
-pub(in crate::nginx) unsafe fn go_on(token: EventThread, context: *mut Context) {
-    // SAFETY: the caller's; after each call into nginx it is looked for anew.
-    unsafe {
-        let Some(id) = (*context).id else { return };
-        let Some(exchange) = (*context).exchange.clone() else { return };
-        let Some(event_loop) = event_loop::current(token) else { return };
-        for _ in 0..(BLOCKS / (1 + event_loop.continuing())).max(1) {
-            if waits(context, &exchange.output) {
-                // The write handler goes on with it. Until then the application's clock stands still.
-                exchange.suspend();
-                return;
-            }
-            exchange.resume();
-            let Some(suspended) = (*context).suspended.take() else { return };
-            (*context).suspended = call(token, &exchange.worker, || suspended.resume());
-            output::pump(token, context);
-            if !event_loop::is_in_flight(token, id) {
-                return;
-            }
-        }
-        if (*context).suspended.is_none() {
+/// Resumes the response as far as its client takes it, and for a turn's share at most.
+pub(in crate::nginx) fn go_on(request: Request<'_>) {
+    let token = request.token();
+    let Some(event_loop) = event_loop::current(token) else { return };
+    let Some(exchange) = request.exchange().cloned() else { return };
+    let mut request = request;
+    for _ in 0..(BLOCKS / (1 + event_loop.continuing())).max(1) {
+        if waits(&request, &exchange.output) {
+            // The write handler resumes it. Until then the application's clock stands still.
+            exchange.suspend();
             return;
         }
-        if waits(context, &exchange.output) {
-            exchange.suspend();
-        } else {
-            event_loop.add_continuing();
-            (*context).next_turn.post_next(token, &*context);
+        exchange.resume();
+        let Some(suspended) = request.suspended.take() else { return };
+        let left = call(token, &exchange.worker, || suspended.resume());
+        request.suspended.replace(left);
+        match output::pump(request) {
+            Some(still) => request = still,
+            None => return,
         }
+    }
+    if request.suspended.borrow().is_none() {
+        return;
+    }
+    if waits(&request, &exchange.output) {
+        exchange.suspend();
+    } else {
+        event_loop.add_continuing();
+        request.next_turn.post_next(token, &request);
     }
 }
 
-/// Is the response to wait: for its client, or for another request of the same page? What a filter holds for
+/// Must the response wait: for its client, or for another request of the same page? What a filter holds for
 /// reasons of its own, such as SSI a command that nothing has followed yet, it gives out when more comes.
-unsafe fn waits(context: *mut Context, output: &Output) -> bool {
-    // SAFETY: the caller's: a request in flight.
-    unsafe {
-        if (*context).busy.is_null() {
-            return false;
-        }
-        let r = (*context).request;
-        let event = (*(*r).connection).write;
-        (*event).ready() == 0 || (*event).delayed() != 0 || (*r).aio() != 0 || !output.has_room()
-    }
+fn waits(request: &Request<'_>, output: &Output) -> bool {
+    !request.busy.get().is_null()
+        && (!request.is_writable() || request.is_delayed() || !output.has_room())
 }
 
 /// Calls Python. Nobody else does the event loop's work meanwhile: who logs does not wait for it, and

@@ -55,11 +55,10 @@ fn write(token: EventThread, event_loop: &EventLoop, line: &LogLine<Exchange>) {
                     log::write(event_loop.log(), level, text);
                 }
             }
-            About::Request(exchange) => match event_loop.find(exchange.id) {
-                // The table holds contexts of requests in flight alone.
-                Some(context) => {
-                    sys::set_log_request((*context).request);
-                    log::write((*context).log(), level, text);
+            About::Request(exchange) => match event_loop::find(token, exchange.id) {
+                Some(request) => {
+                    sys::set_log_request(request.raw());
+                    log::write(request.log(), level, text);
                 }
                 // nginx has the request no more: its context as nginx would have said it.
                 None => {

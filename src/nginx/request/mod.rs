@@ -15,3 +15,53 @@ pub(super) mod output;
 pub(super) mod response;
 pub(super) mod snapshot;
 pub(super) mod watch;
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+use nginx_sys::ngx_log_t;
+
+use self::context::Context;
+use crate::nginx::log::HasLog;
+use crate::nginx::trampoline::EventThread;
+
+/// A request that this module has, with its [`Context`], during `'ev`: a call of nginx's.
+///
+/// What may end the request takes it by value: nginx may free a request as soon as it has it back. Whoever wants to
+/// know whether it is still there gets it back as an `Option`, or looks for its id
+/// ([`event_loop::find`](self::event_loop::find)).
+pub(in crate::nginx) struct Request<'ev> {
+    context: NonNull<Context>,
+    token: EventThread,
+    call: PhantomData<&'ev Context>,
+}
+
+impl Request<'_> {
+    /// # Safety
+    ///
+    /// The context lives, and nothing but what this is given to ends the request while it is there.
+    pub(super) unsafe fn new(token: EventThread, context: NonNull<Context>) -> Self {
+        Self { context, token, call: PhantomData }
+    }
+
+    pub(super) fn token(&self) -> EventThread {
+        self.token
+    }
+}
+
+impl Deref for Request<'_> {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        // SAFETY: the context lives as long as this, and is changed through its cells alone.
+        unsafe { self.context.as_ref() }
+    }
+}
+
+// SAFETY: its context's, which lives.
+unsafe impl HasLog for Request<'_> {
+    fn log(&self) -> *mut ngx_log_t {
+        (**self).log()
+    }
+}

@@ -8,13 +8,13 @@ use nginx_sys::{
     ngx_table_elt_t,
 };
 
+use super::Request;
 use super::early_hints;
 use crate::http::authority;
 use crate::http::path;
 use crate::http::request_head::{RequestHead, Span};
 use crate::nginx::conf::{LocConf, ParamValue};
 use crate::nginx::sys::{self, HTTP_2};
-use crate::nginx::trampoline::EventThread;
 
 /// Room for what a common request has beside its target and its headers.
 const OTHER_TEXT: usize = 192;
@@ -24,19 +24,14 @@ const ADDRESS: usize = 256;
 
 /// Takes the snapshot into an empty `head`; false if memory is out. `content_length` is the body's true
 /// length, if that is known.
-///
-/// # Safety
-///
-/// `r` is a live request whose head nginx has parsed.
-pub(in crate::nginx) unsafe fn snapshot(
-    _token: EventThread,
-    r: *mut ngx_http_request_t,
-    conf: &LocConf,
+pub(super) fn snapshot(
+    request: &Request<'_>,
     content_length: Option<u64>,
     head: &mut RequestHead,
 ) -> bool {
-    // SAFETY: the caller's; the reference is used before anything of nginx's is called that could
-    // change the request.
+    let (r, conf) = (request.raw(), request.conf());
+    // SAFETY: the request is there; the reference is used before anything of nginx's is called that could
+    // change it.
     let request = unsafe { &*r };
     // SAFETY: nginx's strings are valid as long as the request.
     let text = |text: ngx_str_t| unsafe { sys::bytes(text) };

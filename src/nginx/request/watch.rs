@@ -2,11 +2,12 @@
 //! too late.
 
 use std::ptr;
+use std::sync::Arc;
 
 use nginx_sys::{ngx_handle_write_event, ngx_msec_t};
 
+use super::Request;
 use super::call::{Handler, on_request};
-use super::context::Context;
 #[cfg(nginx_1_29)]
 use super::early_hints;
 use super::finalize::{self, Ending};
@@ -17,7 +18,6 @@ use crate::bridge::gate::Gate;
 use crate::bridge::tasks::Task;
 use crate::nginx::log::{error, info};
 use crate::nginx::sys;
-use crate::nginx::trampoline::EventThread;
 
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
@@ -30,172 +30,167 @@ const NO_LIMIT: ngx_msec_t = 60 * 60 * 1000;
 const LEAST: ngx_msec_t = 20;
 
 /// Sets a request in flight up for that.
-///
-/// # Safety
-///
-/// `context` is one of a request in flight.
-pub(in crate::nginx) unsafe fn watch_over(token: EventThread, context: *mut Context) {
-    // SAFETY: the request lives as long as its context.
-    unsafe {
-        (*context).watch();
-        (*(*context).request).write_event_handler = Some(on_request::<Writable>);
-        // Before either limit there is nothing to decide; the thread may have started at once.
-        let first = limit((*context).timeout).min((*context).queue_timeout);
-        (*context).timer.start(token, &*context, first);
-    }
+pub(in crate::nginx) fn watch_over(request: &Request<'_>) {
+    request.watch();
+    // SAFETY: the request is there.
+    unsafe { (*request.raw()).write_event_handler = Some(on_request::<Writable>) };
+    // Before either limit there is nothing to decide; the thread may have started at once.
+    let first = limit(request.timeout).min(request.queue_timeout);
+    request.timer.start(request.token(), request, first);
 }
 
-/// nginx's write handler of a request in flight.
-pub(in crate::nginx) struct Writable;
+/// nginx's write handler of a request in flight: the client can take more.
+struct Writable;
 
 impl Handler for Writable {
-    unsafe fn call(token: EventThread, context: *mut Context) {
-        // SAFETY: nginx's handlers are others when a request is no longer in flight.
-        unsafe { writable(token, context) }
+    fn call(request: Request<'_>) {
+        let event = request.write_event();
+        // SAFETY: the event is that of a live request's connection.
+        let (timed_out, error) = unsafe { ((*event).timedout() != 0, (*event).error() != 0) };
+        if timed_out {
+            send_timed_out(request);
+        } else if error {
+            // HTTP/3: the client wants no more of this stream (ngx_http_upstream_check_broken_connection).
+            // SAFETY: a live request has a connection.
+            unsafe { (*request.connection()).set_error(1) };
+            finalize::end(request, Ending::ClientGone(CLIENT_CLOSED_REQUEST));
+        } else if request.is_delayed() {
+            wait_longer(request);
+        } else if request.head_sent.get() {
+            send_on(request);
+        } else {
+            #[cfg(nginx_1_29)]
+            send_hints_on(request);
+        }
     }
 }
 
-/// The timer of a request in flight.
-pub(in crate::nginx) struct Expired;
+fn send_timed_out(request: Request<'_>) {
+    // SAFETY: the event and the connection are a live request's.
+    unsafe {
+        let connection = request.connection();
+        if request.busy.get().is_null() && !sys::is_buffered(connection) {
+            // Nothing of this request waits for the client: a subrequest that has ended and waits
+            // for this one has armed the timer (ngx_http_set_write_handler).
+            (*request.write_event()).set_timedout(0);
+            return;
+        }
+        info!(&request, "client timed out (send_timeout)");
+        (*connection).set_timedout(1);
+    }
+    finalize::end(request, Ending::ClientGone(REQUEST_TIME_OUT));
+}
+
+/// A rate limit or a thread of nginx's is not through: as `ngx_http_writer` does.
+fn wait_longer(request: Request<'_>) {
+    let event = request.write_event();
+    let core = request.core_conf();
+    // SAFETY: the event is that of a live request's connection.
+    let rc = unsafe {
+        if (*event).delayed() == 0 {
+            nginx_sys::ngx_add_timer(event, core.send_timeout);
+        }
+        ngx_handle_write_event(event, core.send_lowat)
+    };
+    if rc != sys::OK {
+        finalize::end(request, Ending::ClientGone(sys::ERROR));
+    }
+}
+
+fn send_on(request: Request<'_>) {
+    if output::output(&request, ptr::null_mut()) == sys::ERROR {
+        finalize::end(request, Ending::ClientGone(sys::ERROR));
+        return;
+    }
+    let Some(request) = output::settle(request) else { return };
+    let suspended = request.suspended.borrow().is_some();
+    if suspended {
+        inline::go_on(request);
+    } else {
+        let _in_flight = output::pump(request);
+    }
+}
+
+#[cfg(nginx_1_29)]
+fn send_hints_on(request: Request<'_>) {
+    // SAFETY: the request is there, and its header has not been sent.
+    unsafe {
+        if !early_hints::are_unsent(request.raw()) {
+            return;
+        }
+        if early_hints::flush(request.raw()) == sys::ERROR {
+            finalize::end(request, Ending::ClientGone(sys::ERROR));
+            return;
+        }
+    }
+    let _in_flight = output::settle(request);
+}
+
+/// The timer of a request in flight: is it too late?
+pub(super) struct Expired;
 
 impl Handler for Expired {
-    unsafe fn call(token: EventThread, context: *mut Context) {
-        // SAFETY: the timer is stopped when a request is no longer in flight.
-        unsafe { expired(token, context) }
-    }
-}
-
-/// The client can take more.
-///
-/// # Safety
-///
-/// `context` is one of a request in flight.
-unsafe fn writable(token: EventThread, context: *mut Context) {
-    // SAFETY: the caller's, as ngx_http_writer does.
-    unsafe {
-        let r = (*context).request;
-        let connection = &mut *(*r).connection;
-        let event = connection.write;
-        if (*event).timedout() != 0 {
-            if (*context).busy.is_null() && !sys::is_buffered(connection) {
-                // Nothing of this request waits for the client: a subrequest that has ended and waits
-                // for this one has armed the timer (ngx_http_set_write_handler).
-                (*event).set_timedout(0);
-                return;
-            }
-            info!(&*context, "client timed out (send_timeout)");
-            connection.set_timedout(1);
-            finalize::end(token, context, Ending::ClientGone(REQUEST_TIME_OUT));
-            return;
-        }
-        if (*event).error() != 0 {
-            // HTTP/3: the client wants no more of this stream (ngx_http_upstream_check_broken_connection).
-            connection.set_error(1);
-            finalize::end(token, context, Ending::ClientGone(CLIENT_CLOSED_REQUEST));
-            return;
-        }
-        if (*event).delayed() != 0 || (*r).aio() != 0 {
-            let core = sys::core_loc_conf(r);
-            if (*event).delayed() == 0 {
-                nginx_sys::ngx_add_timer(event, core.send_timeout);
-            }
-            if ngx_handle_write_event(event, core.send_lowat) != sys::OK {
-                finalize::end(token, context, Ending::ClientGone(sys::ERROR));
-            }
-            return;
-        }
-        if !(*context).head_sent {
-            #[cfg(nginx_1_29)]
-            if early_hints::are_unsent(r) {
-                if early_hints::flush(r) == sys::ERROR {
-                    finalize::end(token, context, Ending::ClientGone(sys::ERROR));
-                    return;
-                }
-                let _in_flight = output::settle(token, context);
-            }
-            return;
-        }
-        if output::output(context, ptr::null_mut()) == sys::ERROR {
-            finalize::end(token, context, Ending::ClientGone(sys::ERROR));
-            return;
-        }
-        if !output::settle(token, context) {
-            return;
-        }
-        if (*context).suspended.is_some() {
-            inline::go_on(token, context);
-        } else {
-            output::pump(token, context);
-        }
-    }
-}
-
-/// The timer: is the request too late?
-///
-/// # Safety
-///
-/// `context` is one of a request in flight.
-unsafe fn expired(token: EventThread, context: *mut Context) {
-    // SAFETY: the caller's.
-    unsafe {
-        let Some(exchange) = (*context).exchange.clone() else { return };
-        let timeout = limit((*context).timeout);
+    fn call(request: Request<'_>) {
+        let Some(exchange) = request.exchange() else { return };
+        let timeout = limit(request.timeout);
         let again = match exchange.progress() {
             Progress::Waiting => {
-                let waited =
-                    exchange.worker.now().saturating_sub((*context).submitted) as ngx_msec_t;
-                let left = (*context).queue_timeout.saturating_sub(waited);
+                let now = exchange.worker.now();
+                let waited = now.saturating_sub(request.submitted.get()) as ngx_msec_t;
+                let left = request.queue_timeout.saturating_sub(waited);
                 if left == 0 && exchange.expire() {
-                    exchange.worker.forget(&exchange);
-                    let (worker, app) = (&exchange.worker, exchange.location.app);
-                    let imported = worker.gates.get(app).is_some_and(Gate::is_open);
-                    error!(
-                        &*context,
-                        "pywsgi: application \"{}\": {} within {} ms (wsgi_queue_timeout)",
-                        worker.target(app),
-                        if imported { "no thread was free" } else { "its import has not ended" },
-                        (*context).queue_timeout,
-                    );
-                    finalize::end(token, context, Ending::Unavailable);
+                    queue_timed_out(request);
                     return;
                 }
                 // The thread may start in the next instant.
                 left.min(timeout)
             }
-            Progress::Running(elapsed) if (*context).timeout > 0 => {
+            Progress::Running(elapsed) if request.timeout > 0 => {
                 let left = timeout.saturating_sub(elapsed as ngx_msec_t);
                 if left == 0 {
-                    timed_out(token, context);
+                    timed_out(request);
                     return;
                 }
                 left
             }
             Progress::Running(_) | Progress::Done => timeout,
         };
-        (*context).timer.start(token, &*context, again.max(LEAST));
+        request.timer.start(request.token(), &request, again.max(LEAST));
     }
 }
 
-unsafe fn timed_out(token: EventThread, context: *mut Context) {
-    // SAFETY: the caller's.
-    unsafe {
-        let Some(exchange) = (*context).exchange.clone() else { return };
-        error!(
-            &*context,
-            "pywsgi: application \"{}\" timed out after {} ms (wsgi_timeout); {}",
-            exchange.worker.target(exchange.location.app),
-            (*context).timeout,
-            if exchange.is_inline() {
-                "its iteration ends"
-            } else {
-                "its thread goes on, its stack follows"
-            },
-        );
-        if !exchange.is_inline() {
-            exchange.worker.tasks.push(Task::LogStack(exchange.clone()));
-        }
-        finalize::end(token, context, Ending::TimedOut);
+fn queue_timed_out(request: Request<'_>) {
+    let Some(exchange) = request.exchange() else { return };
+    let (worker, app) = (&exchange.worker, exchange.location.app);
+    worker.forget(exchange);
+    let imported = worker.gates.get(app).is_some_and(Gate::is_open);
+    error!(
+        &request,
+        "pywsgi: application \"{}\": {} within {} ms (wsgi_queue_timeout)",
+        worker.target(app),
+        if imported { "no thread was free" } else { "its import has not ended" },
+        request.queue_timeout,
+    );
+    finalize::end(request, Ending::Unavailable);
+}
+
+fn timed_out(request: Request<'_>) {
+    let Some(exchange) = request.exchange() else { return };
+    error!(
+        &request,
+        "pywsgi: application \"{}\" timed out after {} ms (wsgi_timeout); {}",
+        exchange.worker.target(exchange.location.app),
+        request.timeout,
+        if exchange.is_inline() {
+            "its iteration ends"
+        } else {
+            "its thread goes on, its stack follows"
+        },
+    );
+    if !exchange.is_inline() {
+        exchange.worker.tasks.push(Task::LogStack(Arc::clone(exchange)));
     }
+    finalize::end(request, Ending::TimedOut);
 }
 
 fn limit(timeout: ngx_msec_t) -> ngx_msec_t {
