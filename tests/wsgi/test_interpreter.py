@@ -15,8 +15,8 @@ def run(nginx, serve):
         indented = "\n".join("                " + line for line in body.strip("\n").splitlines())
         above = "\n".join("            " + line for line in top.strip("\n").splitlines())
         source = f"""
-{above}
             state = {{}}
+{above}
 
             def answer(environ):
 {indented}
