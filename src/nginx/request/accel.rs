@@ -43,11 +43,8 @@ pub(in crate::nginx) fn target<'h>(conf: &LocConf, head: &'h ResponseHead) -> Op
 /// nginx keeps for an upstream (`ngx_http_upstream_process_headers`).
 pub(super) fn redirect(request: Request<'_>, head: &ResponseHead, target: &[u8]) {
     let r = request.raw();
-    // SAFETY: the request is there; the texts are copied into its pool.
-    let copied = unsafe {
-        response::keep(request.token(), r, request.conf(), head)
-            .and_then(|()| sys::pool_copy((*r).pool, target))
-    };
+    let copied = response::keep(&request, head) // SAFETY: the request is there, and so is its pool.
+        .and_then(|()| unsafe { sys::pool_copy((*r).pool, target) });
     let Some(mut uri) = copied else {
         finalize::end(request, Ending::Failed);
         return;

@@ -221,6 +221,12 @@ impl Context {
         }
     }
 
+    /// Fields may follow the body.
+    pub(super) fn expect_trailers(&self) {
+        // SAFETY: as for `is_main`.
+        unsafe { (*self.request).set_expect_trailers(1) };
+    }
+
     /// No body is read now: has nginx notice when the client is gone, or, with `wsgi_client_abort
     /// ignore`, nothing.
     pub(super) fn watch(&self) {

@@ -17,37 +17,33 @@ mod sending {
     use std::ptr;
 
     use nginx_sys::{
-        ngx_http_request_t, ngx_http_send_early_hints, ngx_http_top_early_hints_filter,
-        ngx_http_write_filter, ngx_list_init, ngx_table_elt_t,
+        ngx_http_send_early_hints, ngx_http_top_early_hints_filter, ngx_http_write_filter,
+        ngx_list_init, ngx_table_elt_t,
     };
 
     use crate::http::header::Field;
-    use crate::nginx::request::response;
+    use crate::nginx::request::{Request, response};
     use crate::nginx::sys;
-    use crate::nginx::trampoline::EventThread;
 
-    /// Sends one. Where `early_hints` is configured its conditions say to whom; where it is not, everybody
+    /// Sends one, before the header. If `early_hints` is configured its conditions say to whom; if it is not, everybody
     /// gets it: it is the application that asks.
-    ///
-    /// # Safety
-    ///
-    /// `r` is a live request whose header has not been sent.
-    pub(in crate::nginx) unsafe fn send(
-        token: EventThread,
-        r: *mut ngx_http_request_t,
-        fields: &[Field],
-    ) -> isize {
-        // SAFETY: the caller's. The fields of the response itself, as far as other modules have set them,
-        // are put aside meanwhile; the list's `last` points into the list where it stands.
-        unsafe {
+    pub(in crate::nginx) fn send(request: &Request<'_>, fields: &[Field]) -> isize {
+        let r = request.raw();
+        // The fields of the response itself, as far as other modules have set them, are put aside meanwhile; the
+        // list's `last` points into the list where it stands.
+        // SAFETY: the request is there; the list is made anew before anybody reads it, and put back afterwards.
+        let (kept, made) = unsafe {
             let kept = ptr::read(&raw const (*r).headers_out.headers);
             let size = size_of::<ngx_table_elt_t>();
             let list = &raw mut (*r).headers_out.headers;
-            let filled = ngx_list_init(list, (*r).pool, fields.len().max(1), size) == sys::OK
-                && response::set_hints(token, r, fields).is_some();
+            (kept, ngx_list_init(list, (*r).pool, fields.len().max(1), size))
+        };
+        let filled = made == sys::OK && response::set_hints(request, fields).is_some();
+        // SAFETY: the request is there.
+        unsafe {
             let rc = if !filled {
                 sys::ERROR
-            } else if !sys::core_loc_conf(r).early_hints.is_null() {
+            } else if !request.core_conf().early_hints.is_null() {
                 ngx_http_send_early_hints(r)
             } else if let Some(filter) = ngx_http_top_early_hints_filter {
                 filter(r)
@@ -61,22 +57,14 @@ mod sending {
 
     /// Are there hints that the client could not take at once? What the connection has beside may be another
     /// request's of the same page, in a filter that compresses it.
-    ///
-    /// # Safety
-    ///
-    /// `r` is a live request whose header has not been sent.
-    pub(in crate::nginx) unsafe fn are_unsent(r: *mut ngx_http_request_t) -> bool {
-        // SAFETY: the caller's.
-        unsafe { r == (*r).main && !(*r).out.is_null() }
+    pub(in crate::nginx) fn are_unsent(request: &Request<'_>) -> bool {
+        // SAFETY: the request is there.
+        request.is_main() && unsafe { !(*request.raw()).out.is_null() }
     }
 
-    /// Sends on what the client could not take at once.
-    ///
-    /// # Safety
-    ///
-    /// `r` is a live request.
-    pub(in crate::nginx) unsafe fn flush(r: *mut ngx_http_request_t) -> isize {
-        // SAFETY: the caller's, as ngx_http_upstream_early_hints_writer does.
-        unsafe { ngx_http_write_filter(r, ptr::null_mut()) }
+    /// Sends on what the client could not take at once, as `ngx_http_upstream_early_hints_writer` does.
+    pub(in crate::nginx) fn flush(request: &Request<'_>) -> isize {
+        // SAFETY: the request is there.
+        unsafe { ngx_http_write_filter(request.raw(), ptr::null_mut()) }
     }
 }

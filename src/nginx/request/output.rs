@@ -136,8 +136,7 @@ fn send<'ev>(request: Request<'ev>, batch: &mut Batch) -> (Option<Request<'ev>>,
 fn send_hints(request: &Request<'_>, batch: &mut Batch) -> Result<bool, Sent> {
     let mut any = false;
     for hints in batch.hints.drain(..) {
-        // SAFETY: the request is there, and its header has not been sent.
-        if unsafe { early_hints::send(request.token(), request.raw(), &hints) } == sys::ERROR {
+        if early_hints::send(request, &hints) == sys::ERROR {
             return Err(Sent::Refused(sys::ERROR));
         }
         any = true;
@@ -150,27 +149,24 @@ fn send_head(
     head: &ResponseHead,
     expects_trailers: bool,
 ) -> Result<(), Sent> {
-    let (token, r, conf) = (request.token(), request.raw(), request.conf());
-    // SAFETY: the request is there, and its header has not been sent.
-    unsafe {
-        if accel::intercepts(request, head) {
-            let challenged = response::challenge(token, r, head);
-            let code = challenged.map_or(INTERNAL_SERVER_ERROR, |()| head.code() as isize);
-            return Err(Sent::Refused(code));
-        }
-        if response::set(token, r, conf, head).is_none() {
-            return Err(Sent::Refused(INTERNAL_SERVER_ERROR));
-        }
-        if expects_trailers {
-            (*r).set_expect_trailers(1);
-        }
-        request.head_sent.set(true);
-        let rc = ngx_http_send_header(r);
-        if rc == sys::ERROR || rc > sys::OK || (*r).header_only() != 0 {
-            return Err(Sent::Refused(rc));
-        }
-        Ok(())
+    if accel::intercepts(request, head) {
+        let challenged = response::challenge(request, head);
+        let code = challenged.map_or(INTERNAL_SERVER_ERROR, |()| head.code() as isize);
+        return Err(Sent::Refused(code));
     }
+    if response::set(request, head).is_none() {
+        return Err(Sent::Refused(INTERNAL_SERVER_ERROR));
+    }
+    if expects_trailers {
+        request.expect_trailers();
+    }
+    request.head_sent.set(true);
+    // SAFETY: the request is there, and its header has not been sent.
+    let (rc, header_only) = unsafe {
+        let r = request.raw();
+        (ngx_http_send_header(r), (*r).header_only() != 0)
+    };
+    if rc == sys::ERROR || rc > sys::OK || header_only { Err(Sent::Refused(rc)) } else { Ok(()) }
 }
 
 /// Sends the blocks; `news`: something else has gone before.
@@ -179,13 +175,8 @@ fn send_body(request: &Request<'_>, batch: &mut Batch, news: bool) -> Sent {
     if batch.blocks.is_empty() && !last && !news {
         return Sent::Nothing;
     }
-    if last {
-        // SAFETY: the request is there, and its last buffer has not been sent.
-        let set =
-            unsafe { response::set_trailers(request.token(), request.raw(), &batch.trailers) };
-        if set.is_none() {
-            return Sent::Refused(sys::ERROR);
-        }
+    if last && response::set_trailers(request, &batch.trailers).is_none() {
+        return Sent::Refused(sys::ERROR);
     }
     let Some(out) = chain(request, batch, last) else {
         return Sent::Refused(sys::ERROR);

@@ -5,65 +5,66 @@ use std::ptr;
 
 use nginx_sys::{
     NGX_HTTP_GET, NGX_HTTP_HEAD, ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push,
-    ngx_list_t, ngx_parse_http_time, ngx_pcalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+    ngx_list_t, ngx_parse_http_time, ngx_pcalloc, ngx_str_t, ngx_table_elt_t,
 };
 
+use super::Request;
 use crate::http::header::{Field, HeaderKind};
 use crate::http::response_head::ResponseHead;
 use crate::http::status;
 use crate::nginx::conf::LocConf;
 use crate::nginx::field_lists::Lists;
 use crate::nginx::sys::{self, CONF_UNSET};
-use crate::nginx::trampoline::EventThread;
 
-/// Puts `head` into `r.headers_out`; `None` where memory is out.
-///
-/// # Safety
-///
-/// `r` is a live request whose header has not been sent.
-pub(in crate::nginx) unsafe fn set(
-    _token: EventThread,
-    r: *mut ngx_http_request_t,
-    conf: &LocConf,
-    head: &ResponseHead,
-) -> Option<()> {
-    // SAFETY: the caller's. nginx's log phase reads the fields after the request's cleanups have run, so
-    // the texts are copied into its pool.
-    unsafe {
-        // No reference: the request is borrowed as a whole in between.
-        let out = &raw mut (*r).headers_out;
-        (*out).status = usize::from(head.code());
-        // Of 200, nginx knows the line by heart, and the filters count on it.
-        if !(head.code() == 200 && head.reason() == b"OK") {
-            let mut line = Texts::new((*r).pool, 4 + head.reason().len())?;
-            let mut text = Vec::with_capacity(4 + head.reason().len());
-            text.extend_from_slice(head.code().to_string().as_bytes());
-            text.push(b' ');
-            text.extend_from_slice(head.reason());
-            (*out).status_line = line.put(&text);
-        }
-        // What another method answers with is the state that it has made: the condition was the
-        // application's to compare, and a 412 would now deny what has been done.
-        if !shows(&*r) {
-            (*r).set_disable_not_modified(1);
-        }
-        (*out).content_length_n = -1;
-        if status::has_no_body(head.code()) {
-            (*r).set_header_only(1);
-        } else if let Some(length) = head.content_length() {
-            (*out).content_length_n = length as nginx_sys::off_t;
-        }
-
-        let ranges = allow_ranges(&mut *r, conf, head);
-        fields(r, head, |kind, name, value| {
-            obey(&mut *r, conf, kind, value);
-            if kind == HeaderKind::Trailer {
-                (*r).set_expect_trailers(1);
-            }
-            // The range filter says it by itself.
-            conf.passes(kind, name) && !(ranges && kind == HeaderKind::AcceptRanges)
-        })
+/// Puts `head` into `r.headers_out`, which has not been sent; `None` if memory is out.
+pub(super) fn set(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
+    let (r, conf) = (request.raw(), request.conf());
+    set_status(request, head)?;
+    // SAFETY: the request is there, and nobody else changes it meanwhile.
+    let live = unsafe { &mut *r };
+    // What another method answers with is the state that it has made: the condition was the
+    // application's to compare, and a 412 would now deny what has been done.
+    if !shows(live) {
+        live.set_disable_not_modified(1);
     }
+    live.headers_out.content_length_n = -1;
+    if status::has_no_body(head.code()) {
+        live.set_header_only(1);
+    } else if let Some(length) = head.content_length() {
+        live.headers_out.content_length_n = length as nginx_sys::off_t;
+    }
+    let ranges = allow_ranges(live, conf, head);
+    fields(request, head, |kind, name, value| {
+        obey(request, kind, value);
+        if kind == HeaderKind::Trailer {
+            request.expect_trailers();
+        }
+        // The range filter says it by itself.
+        conf.passes(kind, name) && !(ranges && kind == HeaderKind::AcceptRanges)
+    })
+}
+
+/// nginx has a built-in status line for 200, and the filters count on it.
+fn set_status(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
+    let line = if head.code() == 200 && head.reason() == b"OK" {
+        None
+    } else {
+        let mut line = Texts::new(request, 4 + head.reason().len())?;
+        let mut text = Vec::with_capacity(4 + head.reason().len());
+        text.extend_from_slice(head.code().to_string().as_bytes());
+        text.push(b' ');
+        text.extend_from_slice(head.reason());
+        Some(line.put(&text))
+    };
+    // SAFETY: the request is there.
+    unsafe {
+        let out = &mut (*request.raw()).headers_out;
+        out.status = usize::from(head.code());
+        if let Some(line) = line {
+            out.status_line = line;
+        }
+    }
+    Some(())
 }
 
 /// Is it one of the methods that only show what there is?
@@ -93,92 +94,52 @@ fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead)
 
 /// Puts only those fields into `r.headers_out` that nginx keeps from a response whose body another
 /// location gives (`X-Accel-Redirect`).
-///
-/// # Safety
-///
-/// As for [`set`].
-pub(in crate::nginx) unsafe fn keep(
-    _token: EventThread,
-    r: *mut ngx_http_request_t,
-    conf: &LocConf,
-    head: &ResponseHead,
-) -> Option<()> {
-    // SAFETY: the caller's.
-    unsafe {
-        fields(r, head, |kind, name, value| {
-            obey(&mut *r, conf, kind, value);
-            let kept = match kind {
-                HeaderKind::ContentType | HeaderKind::Expires | HeaderKind::CacheControl => true,
-                HeaderKind::Other => {
-                    name.eq_ignore_ascii_case(b"set-cookie")
-                        || name.eq_ignore_ascii_case(b"content-disposition")
-                }
-                _ => false,
-            };
-            kept && conf.passes(kind, name)
-        })
-    }
+pub(super) fn keep(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
+    let conf = request.conf();
+    fields(request, head, |kind, name, value| {
+        obey(request, kind, value);
+        let kept = match kind {
+            HeaderKind::ContentType | HeaderKind::Expires | HeaderKind::CacheControl => true,
+            HeaderKind::Other => {
+                name.eq_ignore_ascii_case(b"set-cookie")
+                    || name.eq_ignore_ascii_case(b"content-disposition")
+            }
+            _ => false,
+        };
+        kept && conf.passes(kind, name)
+    })
 }
 
 /// Puts only the challenge of a 401 into `r.headers_out`: the page is nginx's, but who may log in and how is
 /// the application's to say (`ngx_http_upstream_intercept_errors`).
-///
-/// # Safety
-///
-/// As for [`set`].
-pub(in crate::nginx) unsafe fn challenge(
-    _token: EventThread,
-    r: *mut ngx_http_request_t,
-    head: &ResponseHead,
-) -> Option<()> {
-    // SAFETY: the caller's.
-    unsafe {
-        fields(r, head, |kind, _, _| head.code() == 401 && kind == HeaderKind::WwwAuthenticate)
-    }
+pub(super) fn challenge(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
+    fields(request, head, |kind, _, _| head.code() == 401 && kind == HeaderKind::WwwAuthenticate)
 }
 
-/// Puts the fields that follow the body into `r.headers_out`; nginx sends them where the protocol has them.
-///
-/// # Safety
-///
-/// `r` is a live request whose last buffer has not been sent.
-pub(in crate::nginx) unsafe fn set_trailers(
-    _token: EventThread,
-    r: *mut ngx_http_request_t,
-    trailers: &[Field],
-) -> Option<()> {
-    // SAFETY: the caller's; the list is the request's own.
-    unsafe { put_all(r, &raw mut (*r).headers_out.trailers, trailers) }
+/// Puts the fields that follow the body into `r.headers_out`, before the last buffer is sent; nginx sends them if the
+/// protocol has them.
+pub(super) fn set_trailers(request: &Request<'_>, trailers: &[Field]) -> Option<()> {
+    // SAFETY: the request is there.
+    let list = unsafe { &raw mut (*request.raw()).headers_out.trailers };
+    put_all(request, list, trailers)
 }
 
 /// Puts the fields of a 103 (Early Hints) into `r.headers_out`.
-///
-/// # Safety
-///
-/// As for [`set`].
 #[cfg(nginx_1_29)]
-pub(in crate::nginx) unsafe fn set_hints(
-    _token: EventThread,
-    r: *mut ngx_http_request_t,
-    fields: &[Field],
-) -> Option<()> {
-    // SAFETY: the caller's.
-    unsafe { put_all(r, &raw mut (*r).headers_out.headers, fields) }
+pub(super) fn set_hints(request: &Request<'_>, fields: &[Field]) -> Option<()> {
+    // SAFETY: the request is there.
+    let list = unsafe { &raw mut (*request.raw()).headers_out.headers };
+    put_all(request, list, fields)
 }
 
-unsafe fn put_all(
-    r: *mut ngx_http_request_t,
-    list: *mut ngx_list_t,
-    fields: &[Field],
-) -> Option<()> {
-    // SAFETY: the callers': a list of the live request's.
-    unsafe {
-        for (name, value) in fields {
-            let mut texts = Texts::new((*r).pool, name.len() + value.len())?;
-            push(list, texts.put(name), texts.put(value))?;
-        }
-        Some(())
+/// `list` is one of the request's.
+fn put_all(request: &Request<'_>, list: *mut ngx_list_t, fields: &[Field]) -> Option<()> {
+    for (name, value) in fields {
+        let mut texts = Texts::new(request, name.len() + value.len())?;
+        // SAFETY: the list is the request's, and so is the pool of the texts.
+        unsafe { push(list, texts.put(name), texts.put(value))? };
     }
+    Some(())
 }
 
 /// One more field at the end of `list`.
@@ -186,12 +147,12 @@ unsafe fn put_all(
 /// # Safety
 ///
 /// The list is a request's own, and the texts are static or in its pool.
-pub(in crate::nginx) unsafe fn push(
+pub(super) unsafe fn push(
     list: *mut ngx_list_t,
     name: ngx_str_t,
     value: ngx_str_t,
 ) -> Option<*mut ngx_table_elt_t> {
-    // SAFETY: the caller's.
+    // SAFETY: the list has a pool, and what is pushed has room for a field.
     unsafe {
         let field = ngx_list_push(list).cast::<ngx_table_elt_t>();
         if field.is_null() {
@@ -208,8 +169,8 @@ pub(in crate::nginx) unsafe fn push(
 
 /// X-Accel-Limit-Rate and X-Accel-Charset (`ngx_http_upstream_process_limit_rate`, `…_charset`).
 /// X-Accel-Expires speaks to a cache.
-fn obey(r: &mut ngx_http_request_t, conf: &LocConf, kind: HeaderKind, value: ngx_str_t) {
-    if !kind.is_accel() || !conf.obeys(kind) {
+fn obey(request: &Request<'_>, kind: HeaderKind, value: ngx_str_t) {
+    if !kind.is_accel() || !request.conf().obeys(kind) {
         return;
     }
     // SAFETY: the text was just put into the pool.
@@ -218,6 +179,8 @@ fn obey(r: &mut ngx_http_request_t, conf: &LocConf, kind: HeaderKind, value: ngx
         HeaderKind::AccelLimitRate => {
             let rate = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
             if let Some(rate) = rate {
+                // SAFETY: the request is there.
+                let r = unsafe { &mut *request.raw() };
                 r.limit_rate = rate;
                 r.set_limit_rate_set(1);
             }
@@ -225,6 +188,7 @@ fn obey(r: &mut ngx_http_request_t, conf: &LocConf, kind: HeaderKind, value: ngx
         HeaderKind::AccelCharset => {
             // SAFETY: an allocation of the request's pool, written whole.
             unsafe {
+                let r = &mut *request.raw();
                 let charset = ngx_pcalloc(r.pool, size_of::<ngx_str_t>()).cast::<ngx_str_t>();
                 if !charset.is_null() {
                     *charset = value;
@@ -237,62 +201,71 @@ fn obey(r: &mut ngx_http_request_t, conf: &LocConf, kind: HeaderKind, value: ngx
 }
 
 /// Copies the fields that `wanted` asks for into `r.headers_out`.
-///
-/// # Safety
-///
-/// As for [`set`].
-unsafe fn fields(
-    r: *mut ngx_http_request_t,
+fn fields(
+    request: &Request<'_>,
     head: &ResponseHead,
     mut wanted: impl FnMut(HeaderKind, &[u8], ngx_str_t) -> bool,
 ) -> Option<()> {
-    // SAFETY: the caller's.
-    unsafe {
-        let size = head.fields().map(|(_, name, value)| name.len() + value.len()).sum();
-        let mut texts = Texts::new((*r).pool, size)?;
-        let mut lists = Lists::default();
-        for (kind, name, value) in head.fields() {
-            let value = texts.put(value);
-            if wanted(kind, name, value) {
-                add(r, &mut lists, kind, texts.put(name), value)?;
-            }
+    let size = head.fields().map(|(_, name, value)| name.len() + value.len()).sum();
+    let mut texts = Texts::new(request, size)?;
+    let mut lists = Lists::default();
+    for (kind, name, value) in head.fields() {
+        let value = texts.put(value);
+        if wanted(kind, name, value) {
+            add(request, &mut lists, kind, texts.put(name), value)?;
         }
-        Some(())
     }
+    Some(())
 }
 
 /// Adds one field, and sets nginx's own field for it. Of a kind that can stand only once there is only one
 /// ([`ResponseHead`]).
-unsafe fn add(
-    r: *mut ngx_http_request_t,
+fn add(
+    request: &Request<'_>,
     lists: &mut Lists,
     kind: HeaderKind,
     name: ngx_str_t,
     value: ngx_str_t,
 ) -> Option<()> {
-    // SAFETY: the caller's; the list is the request's own, texts are in its pool.
-    unsafe {
-        let pool = (*r).pool;
-        let out = &mut (*r).headers_out;
-        if kind == HeaderKind::ContentType {
-            set_content_type(out, value);
-            return Some(());
+    // SAFETY: the request is there, and nobody else changes it meanwhile.
+    let out = unsafe { &mut (*request.raw()).headers_out };
+    if kind == HeaderKind::ContentType {
+        set_content_type(out, value);
+        return Some(());
+    }
+    // SAFETY: the list is the request's own, the texts are in its pool.
+    let field = unsafe { push(&raw mut out.headers, name, value)? };
+    match kind {
+        HeaderKind::LastModified => {
+            out.last_modified = field;
+            // SAFETY: the text is in the pool.
+            out.last_modified_time = unsafe { ngx_parse_http_time(value.data, value.len) };
         }
-        let field = push(&raw mut out.headers, name, value)?;
+        HeaderKind::ETag => out.etag = field,
+        // A relative one stays as it is (ngx_http_upstream_rewrite_location).
+        HeaderKind::Location if !is_relative(value) => out.location = field,
+        // The last coding is the one that gunzip can take off. An empty field is none.
+        HeaderKind::ContentEncoding if value.len > 0 => out.content_encoding = field,
+        HeaderKind::Date => out.date = field,
+        HeaderKind::Server => out.server = field,
+        HeaderKind::AcceptRanges => out.accept_ranges = field,
+        HeaderKind::Expires => out.expires = field,
+        _ => append(request, lists, kind, field)?,
+    }
+    Some(())
+}
+
+/// Adds a field to nginx's own list of its kind, if there is one.
+fn append(
+    request: &Request<'_>,
+    lists: &mut Lists,
+    kind: HeaderKind,
+    field: *mut ngx_table_elt_t,
+) -> Option<()> {
+    // SAFETY: the request is there, and nobody else changes its lists meanwhile; the field is of its pool.
+    unsafe {
+        let (pool, out) = ((*request.raw()).pool, &mut (*request.raw()).headers_out);
         match kind {
-            HeaderKind::LastModified => {
-                out.last_modified = field;
-                out.last_modified_time = ngx_parse_http_time(value.data, value.len);
-            }
-            HeaderKind::ETag => out.etag = field,
-            // A relative one stays as it is (ngx_http_upstream_rewrite_location).
-            HeaderKind::Location if !sys::bytes(value).starts_with(b"/") => out.location = field,
-            // The last coding is the one that gunzip can take off. An empty field is none.
-            HeaderKind::ContentEncoding if value.len > 0 => out.content_encoding = field,
-            HeaderKind::Date => out.date = field,
-            HeaderKind::Server => out.server = field,
-            HeaderKind::AcceptRanges => out.accept_ranges = field,
-            HeaderKind::Expires => out.expires = field,
             // What `auth_request` passes on: all of them; before 1.23 it takes one, as of an upstream the first.
             #[cfg(nginx_1_23)]
             HeaderKind::WwwAuthenticate => {
@@ -309,8 +282,13 @@ unsafe fn add(
             HeaderKind::Link => lists.link.append(pool, &raw mut out.link, field)?,
             _ => {}
         }
-        Some(())
     }
+    Some(())
+}
+
+fn is_relative(location: ngx_str_t) -> bool {
+    // SAFETY: the text was just put into the pool.
+    unsafe { sys::bytes(location) }.starts_with(b"/")
 }
 
 /// As `ngx_http_upstream_copy_content_type`: the charset is a field of its own, for the charset filter.
@@ -344,19 +322,17 @@ fn charset(content_type: &[u8]) -> Option<(usize, usize, usize)> {
     }
 }
 
-/// One allocation in a pool for several texts.
+/// One allocation in the request's pool for several texts.
 struct Texts {
     next: *mut u8,
     left: usize,
 }
 
 impl Texts {
-    /// # Safety
-    ///
-    /// `pool` is valid.
-    unsafe fn new(pool: *mut ngx_pool_t, size: usize) -> Option<Self> {
-        // SAFETY: the caller's; nginx never gives null for a size of 1 or more but when out of memory.
-        let next = unsafe { nginx_sys::ngx_pnalloc(pool, size.max(1)) }.cast::<u8>();
+    fn new(request: &Request<'_>, size: usize) -> Option<Self> {
+        // SAFETY: the request is there; nginx gives null for a size of 1 or more only if it is out of memory.
+        let next = unsafe { nginx_sys::ngx_pnalloc((*request.raw()).pool, size.max(1)) };
+        let next = next.cast::<u8>();
         (!next.is_null()).then_some(Self { next, left: size })
     }
 

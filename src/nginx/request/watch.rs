@@ -113,15 +113,12 @@ fn send_on(request: Request<'_>) {
 
 #[cfg(nginx_1_29)]
 fn send_hints_on(request: Request<'_>) {
-    // SAFETY: the request is there, and its header has not been sent.
-    unsafe {
-        if !early_hints::are_unsent(request.raw()) {
-            return;
-        }
-        if early_hints::flush(request.raw()) == sys::ERROR {
-            finalize::end(request, Ending::ClientGone(sys::ERROR));
-            return;
-        }
+    if !early_hints::are_unsent(&request) {
+        return;
+    }
+    if early_hints::flush(&request) == sys::ERROR {
+        finalize::end(request, Ending::ClientGone(sys::ERROR));
+        return;
     }
     let _in_flight = output::settle(request);
 }
