@@ -4,7 +4,7 @@
 //! A child that runs another program (`os.system`, `posix_spawn`, `subprocess`) loses what closes on exec: all that
 //! is open at the worker's start (listening sockets, logs, epoll's descriptor), and a client's connection from its
 //! first request on, whoever serves that; and the file of a request's body, so that no upload outlives its request on
-//! the disk or is read by a program. A child that goes on in Python (`os.fork`, `multiprocessing`) closes all
+//! the disk or is read by a program. A child that continues in Python (`os.fork`, `multiprocessing`) closes all
 //! of nginx's sockets as it begins.
 
 use std::os::fd::RawFd;
@@ -22,10 +22,10 @@ use super::trampoline::guard;
 ///
 /// In `init_process`, with that worker's cycle.
 pub(super) unsafe fn keep_sockets_from(cycle: *mut ngx_cycle_t) {
-    // SAFETY: the caller's; the array has nelts listening sockets. A worker's descriptor table is its own: a new
+    // SAFETY: the cycle is the worker's, and its array has nelts listening sockets. A worker's descriptor table is its own: a new
     // binary still inherits the master's sockets.
     unsafe {
-        // Linux 5.11; where it is older, what matters most.
+        // Linux 5.11; with an older one, what matters most.
         let first = libc::STDERR_FILENO + 1;
         if libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) != 0
         {
@@ -41,7 +41,7 @@ pub(super) unsafe fn keep_sockets_from(cycle: *mut ngx_cycle_t) {
 }
 
 /// What children print is in the error log: nginx as a daemon has its standard error there (ngx_log_redirect_stderr), and
-/// its standard output nowhere (ngx_daemon). After the logs have been reopened (USR1) the output goes on into the old
+/// its standard output nowhere (ngx_daemon). After the logs have been reopened (USR1) the output still goes to the old
 /// file.
 pub(super) fn give_output() {
     // SAFETY: plain system calls; the structures are this function's own.
@@ -119,7 +119,7 @@ extern "C" fn in_child() {
 
 /// Closes what is a socket: the event loop's bell, an eventfd, stays.
 unsafe fn close_socket(fd: RawFd) {
-    // SAFETY: the caller's: a descriptor of nginx's, in a child; the structure is this function's own.
+    // SAFETY: a descriptor of nginx's, in a child, where nobody else uses it; the structure is this function's own.
     unsafe {
         let mut status: libc::stat = std::mem::zeroed();
         if fd >= 0

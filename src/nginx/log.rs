@@ -1,6 +1,5 @@
 //! Lines for nginx's error log: `error!(of, "…")` over everything that has a log.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use nginx_sys::{
@@ -68,19 +67,25 @@ pub(in crate::nginx) use {alert, error, info, notice, warning};
 
 /// Writes one line to the log of `of`; the macros call it.
 pub(in crate::nginx) fn say(of: &impl HasLog, level: ngx_uint_t, text: fmt::Arguments<'_>) {
-    let log = of.log();
-    let text = text.as_str().map_or_else(|| Cow::Owned(text.to_string()), Cow::Borrowed);
-    // SAFETY: `HasLog` gives a valid log or null, on nginx's thread.
-    unsafe { write(log, level, &text) }
+    match text.as_str() {
+        Some(text) => line(of, level, text),
+        None => line(of, level, &text.to_string()),
+    }
 }
 
-/// Writes one line; a longer text than nginx's lines take goes on in further ones.
+/// Writes a text to the log of `of`.
+pub(in crate::nginx) fn line(of: &impl HasLog, level: ngx_uint_t, text: &str) {
+    // SAFETY: `HasLog` gives a valid log or null, on nginx's thread.
+    unsafe { write(of.log(), level, text) }
+}
+
+/// Writes one line; a text that is too long for one of nginx's lines is split into several.
 ///
 /// # Safety
 ///
 /// `log` is null or a valid log, and on nginx's thread.
 pub(super) unsafe fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
-    // SAFETY: the caller's.
+    // SAFETY: a log that is not null is valid.
     if log.is_null() || unsafe { (*log).log_level } < level {
         return;
     }
@@ -107,7 +112,7 @@ pub(super) unsafe fn write_of_connection(
     level: ngx_uint_t,
     text: &str,
 ) {
-    // SAFETY: the caller's; the copy is this function's own, and names what the original names.
+    // SAFETY: a log that is not null is valid; the copy is this function's own, and names what the original names.
     unsafe {
         if log.is_null() {
             return;
@@ -124,7 +129,7 @@ pub(super) unsafe fn write_of_connection(
 ///
 /// Both are logs of the configuration.
 pub(super) unsafe fn is_same(one: *const ngx_log_t, other: *const ngx_log_t) -> bool {
-    // SAFETY: the caller's.
+    // SAFETY: both are logs of the configuration.
     let (a, b) = unsafe { (&*one, &*other) };
     one == other
         || (!a.file.is_null() && a.file == b.file && a.log_level == b.log_level && a.next == b.next)

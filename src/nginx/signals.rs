@@ -26,7 +26,7 @@ const NGINX: [libc::c_int; 11] = [
     libc::SIGSTOP,
 ];
 
-/// The signals that a thread brings on itself. Where they are blocked the kernel ends the process past every
+/// The signals that a thread brings on itself. If they are blocked the kernel ends the process past every
 /// handler, such as faulthandler's (force_sig_info_to_task()).
 const SYNCHRONOUS: [libc::c_int; 7] = [
     libc::SIGILL,

@@ -76,7 +76,7 @@ pub(super) unsafe fn set_log_request(r: *mut ngx_http_request_t) {
     }
 }
 
-/// `ngx_del_timer`, where one is set.
+/// `ngx_del_timer`, if one is set.
 ///
 /// # Safety
 ///
@@ -96,7 +96,7 @@ pub(super) unsafe fn delete_timer(event: *mut ngx_event_t) {
 ///
 /// `event` is valid, and on nginx's thread.
 pub(super) unsafe fn post_event(event: *mut ngx_event_t) {
-    // SAFETY: the caller's; a posted event is in a queue already.
+    // SAFETY: the event is valid, and this is nginx's thread; a posted event is in a queue already.
     unsafe {
         if (*event).posted() == 0 {
             (*event).set_posted(1);
@@ -121,7 +121,7 @@ pub(super) unsafe fn post_next_event(event: *mut ngx_event_t) {
     }
 }
 
-/// `ngx_delete_posted_event`, where it is posted.
+/// `ngx_delete_posted_event`, if it is posted.
 ///
 /// # Safety
 ///
@@ -142,14 +142,14 @@ pub(super) unsafe fn delete_posted_event(event: *mut ngx_event_t) {
 ///
 /// `link` came from `pool` and nothing refers to it.
 pub(super) unsafe fn free_chain(pool: *mut ngx_pool_t, link: *mut ngx_chain_t) {
-    // SAFETY: the caller's.
+    // SAFETY: the link came from the pool, and nothing refers to it.
     unsafe {
         (*link).next = (*pool).chain;
         (*pool).chain = link;
     }
 }
 
-/// The bytes of an `ngx_str_t`; empty where it has no data.
+/// The bytes of an `ngx_str_t`; empty if it has no data.
 ///
 /// # Safety
 ///
@@ -158,7 +158,7 @@ pub(super) unsafe fn bytes<'a>(text: ngx_str_t) -> &'a [u8] {
     if text.data.is_null() || text.len == 0 {
         return &[];
     }
-    // SAFETY: the caller's; nginx's strings are len bytes at data.
+    // SAFETY: the text is valid for so long; nginx's strings are len bytes at data.
     unsafe { std::slice::from_raw_parts(text.data, text.len) }
 }
 
@@ -186,7 +186,7 @@ pub(super) unsafe fn pool_copy(pool: *mut ngx_pool_t, text: &[u8]) -> Option<ngx
 ///
 /// `c` is valid.
 pub(super) unsafe fn is_buffered(c: *mut ngx_connection_t) -> bool {
-    // SAFETY: the caller's.
+    // SAFETY: the connection is valid.
     unsafe { (*c).buffered() != 0 }
 }
 

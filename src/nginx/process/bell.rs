@@ -16,7 +16,7 @@ use crate::nginx::trampoline::EventThread;
 /// In `init_process`, with that worker's cycle.
 pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, bell: i32) -> Option<*mut ngx_connection_t> {
     // SAFETY: the cycle is the worker's; the descriptor is the connection's, and is closed with it.
-    unsafe {
+    let connection = unsafe {
         let fd = libc::fcntl(bell, libc::F_DUPFD_CLOEXEC, 0);
         if fd < 0 {
             return None;
@@ -26,6 +26,10 @@ pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, bell: i32) -> Option<*mut n
             libc::close(fd);
             return None;
         }
+        connection
+    };
+    // SAFETY: the connection is this module's, and has both events.
+    unsafe {
         let event = (*connection).read;
         (*event).handler = Some(on_process::<Rung>);
         (*event).log = (*cycle).log;
@@ -40,8 +44,8 @@ pub(super) unsafe fn listen(cycle: *mut ngx_cycle_t, bell: i32) -> Option<*mut n
             ngx_close_connection(connection);
             return None;
         }
-        Some(connection)
     }
+    Some(connection)
 }
 
 /// The bell was rung, or the worker must exit.

@@ -40,31 +40,32 @@ const START_AGAIN_AT_MOST: ngx_msec_t = 16_000;
 ///
 /// nginx's `init_process`, with that worker's cycle.
 pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
-    // SAFETY: the caller's. Not in the cache manager and loader, nor in the master.
-    unsafe {
-        if ngx_process != NGX_PROCESS_WORKER as usize && ngx_process != NGX_PROCESS_SINGLE as usize
-        {
-            return;
-        }
-        let Some(main) = conf::main_conf_of_cycle(cycle).filter(|main| main.has_apps()) else {
-            return;
-        };
-        panics::watch();
+    // SAFETY: the cycle is the worker's.
+    let (kind, main) = unsafe { (ngx_process, conf::main_conf_of_cycle(cycle)) };
+    // Not in the cache manager and loader, nor in the master.
+    if kind != NGX_PROCESS_WORKER as usize && kind != NGX_PROCESS_SINGLE as usize {
+        return;
+    }
+    let Some(main) = main.filter(|main| main.has_apps()) else { return };
+    panics::watch();
+    // SAFETY: the cycle is the worker's, and Python has no thread yet.
+    let made = unsafe {
         // nginx's handler calls waitpid(-1) in workers too, and would take the exit codes of
         // subprocess (ngx_process_get_status).
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         children::keep_sockets_from(cycle);
         children::give_output();
         set_environment(main);
-        match make(token, cycle, main) {
-            Ok(process) => start_python(token, process),
-            // Not an error of init_process: a worker that exits with 2 is never started again, and
-            // static files can still be served.
-            Err(error) => log::write(
-                (*cycle).log,
-                log::ALERT,
-                &format!("pywsgi: Python cannot be started: {error}"),
-            ),
+        make(token, cycle, main)
+    };
+    match made {
+        Ok(process) => start_python(token, process),
+        // Not an error of init_process: a worker that exits with 2 is never started again, and
+        // static files can still be served.
+        Err(error) => {
+            let text = format!("pywsgi: Python cannot be started: {error}");
+            // SAFETY: the worker's cycle has a log.
+            unsafe { log::write((*cycle).log, log::ALERT, &text) };
         }
     }
 }
@@ -78,7 +79,7 @@ impl Handler for Again {
     }
 }
 
-/// Starts Python's main thread. Where that fails (RLIMIT_NPROC, a cgroup's `pids.max`) requests for
+/// Starts Python's main thread. If that fails (RLIMIT_NPROC, a cgroup's `pids.max`) requests for
 /// applications are answered 500 at once, and it is tried again.
 fn start_python(token: EventThread, process: &Process) {
     let worker = process.event_loop.worker();
@@ -118,7 +119,7 @@ unsafe fn set_environment(main: &MainConf) {
 /// its connections, and some files.
 unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t) -> RawFd {
     const FILES: usize = 1024;
-    // SAFETY: the caller's; the structure is this function's own.
+    // SAFETY: the cycle is the worker's; the structure is this function's own.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
@@ -136,37 +137,37 @@ unsafe fn make(
     cycle: *mut ngx_cycle_t,
     main: &MainConf,
 ) -> io::Result<&'static Process> {
+    // SAFETY: the cycle is the worker's, and nginx has numbered the worker.
+    let (number, bell_number, shutdown_timeout) = unsafe {
+        (ngx_worker, beyond_nginxs(cycle), conf::nginx_core_conf(cycle).shutdown_timeout)
+    };
+    let worker = Arc::new(Worker::new(main.worker_config(), main.marks(number), bell_number)?);
     // SAFETY: the cycle is the worker's.
-    unsafe {
-        let (config, marks) = (main.worker_config(), main.marks(ngx_worker));
-        let worker = Arc::new(Worker::new(config, marks, beyond_nginxs(cycle))?);
-        let connection = bell::listen(cycle, worker.events.fd())
-            .ok_or_else(|| io::Error::other("nginx has no connection for its eventfd"))?;
-        let shutdown_timeout = conf::nginx_core_conf(cycle).shutdown_timeout;
-        let nginxs = (shutdown_timeout > 0 && shutdown_timeout != ngx_msec_t::MAX)
-            .then_some(shutdown_timeout);
-        let handlers = Handlers {
-            turn_end: on_process::<End>,
-            called: on_process::<Calls>,
-            hold: on_process::<Hold>,
-        };
-        let process = Box::leak(Box::new(Process {
-            event_loop: EventLoop::start(token, worker, main.configuration, &handlers),
-            batch: Cell::default(),
-            connection: Cell::new(connection),
-            look: OwnEvent::new(on_process::<Look>),
-            // A worker without requests does not wait for it.
-            drain: OwnEvent::new(on_process::<Over>).cancelable(),
-            drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
-            start: OwnEvent::new(on_process::<Again>).cancelable(),
-            start_delay: Cell::new(START_AGAIN),
-        }));
-        state::set_current(token, process);
-        Ok(process)
-    }
+    let connection = unsafe { bell::listen(cycle, worker.events.fd()) }
+        .ok_or_else(|| io::Error::other("nginx has no connection for its eventfd"))?;
+    let nginxs =
+        (shutdown_timeout > 0 && shutdown_timeout != ngx_msec_t::MAX).then_some(shutdown_timeout);
+    let handlers = Handlers {
+        turn_end: on_process::<End>,
+        called: on_process::<Calls>,
+        hold: on_process::<Hold>,
+    };
+    let process = Box::leak(Box::new(Process {
+        event_loop: EventLoop::start(token, worker, main.configuration, &handlers),
+        batch: Cell::default(),
+        connection: Cell::new(connection),
+        look: OwnEvent::new(on_process::<Look>),
+        // A worker without requests does not wait for it.
+        drain: OwnEvent::new(on_process::<Over>).cancelable(),
+        drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
+        start: OwnEvent::new(on_process::<Again>).cancelable(),
+        start_delay: Cell::new(START_AGAIN),
+    }));
+    state::set_current(token, process);
+    Ok(process)
 }
 
-/// The event loop needs a processor for short whiles and at once, Python's threads for long ones: where they
+/// The event loop needs a processor for short whiles and at once, Python's threads for long ones: if they
 /// share one, Linux (from 6.12 on, sched(7)) has the thread with the shorter slice go first. Asked for after
 /// Python's threads have been started, for they inherit it; older kernels know no slices, and do nothing.
 fn ask_for_short_slices() {

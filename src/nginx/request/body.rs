@@ -25,7 +25,7 @@ use crate::nginx::children;
 use crate::nginx::log::info;
 use crate::nginx::sys::{self, HTTP_2};
 
-/// Bytes that are read at once at the least; where `client_body_buffer_size` is more, as many as that.
+/// The fewest bytes that are read at once; if `client_body_buffer_size` is more, as many as that.
 const LEAST: usize = 64 * 1024;
 
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;

@@ -142,7 +142,7 @@ impl EventLoop {
         }
     }
 
-    /// The application is to be called for a request, at the end of this turn of the event loop.
+    /// Has the application called for a request, at the end of this turn of the event loop.
     pub(in crate::nginx) fn call_later(&self, token: EventThread, exchange: Arc<Exchange>) {
         self.calls.borrow_mut().push_back(exchange);
         self.called.post(token, self);

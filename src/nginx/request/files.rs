@@ -54,28 +54,28 @@ impl Files {
         if let Some(sent) = self.open.iter().rev().find(|sent| Arc::ptr_eq(&sent.of, &part.file)) {
             return Some(sent.nginxs);
         }
-        // SAFETY: the caller's; all zeros are a good ngx_file_t, and the descriptor is held by `open`.
-        unsafe {
+        let (name, direct) = if spilled {
+            (sys::string(c"wsgi temporary file"), None)
+        } else {
+            // SAFETY: `r` is a live request.
+            (sys::string(c"file of wsgi.file_wrapper"), unsafe { direct(r, &part.file) })
+        };
+        // SAFETY: `r` is a live request; all zeros are a good ngx_file_t, and `open` holds the descriptor.
+        let nginxs = unsafe {
             let nginxs = match self.spare.pop() {
                 Some(spare) => spare,
                 None => ngx_pcalloc((*r).pool, size_of::<ngx_file_t>()).cast::<ngx_file_t>(),
             };
-            if nginxs.is_null() {
-                return None;
-            }
+            let file = nginxs.as_mut()?;
             ptr::write_bytes(nginxs, 0, 1);
-            let direct = if spilled { None } else { direct(r, &part.file) };
-            (*nginxs).fd = direct.as_ref().unwrap_or(&part.file).as_raw_fd();
-            (*nginxs).name = if spilled {
-                sys::string(c"wsgi temporary file")
-            } else {
-                sys::string(c"file of wsgi.file_wrapper")
-            };
-            (*nginxs).log = (*(*r).connection).log;
-            (*nginxs).set_directio(u32::from(direct.is_some()));
-            self.open.push(Sent { of: Arc::clone(&part.file), spilled, _direct: direct, nginxs });
-            Some(nginxs)
-        }
+            file.fd = direct.as_ref().unwrap_or(&part.file).as_raw_fd();
+            file.name = name;
+            file.log = (*(*r).connection).log;
+            file.set_directio(u32::from(direct.is_some()));
+            nginxs
+        };
+        self.open.push(Sent { of: Arc::clone(&part.file), spilled, _direct: direct, nginxs });
+        Some(nginxs)
     }
 
     pub(in crate::nginx) fn is_empty(&self) -> bool {
@@ -95,7 +95,7 @@ impl Files {
         held: impl Iterator<Item = &'b Block> + Clone,
         all: bool,
     ) -> usize {
-        // SAFETY: the caller's.
+        // SAFETY: `r` is a live request.
         if unsafe { filters_hold_any(r) } {
             return 0;
         }
@@ -107,7 +107,7 @@ impl Files {
                 Block::Spilled(part) | Block::File(part) => Arc::ptr_eq(&part.file, &sent.of),
                 Block::Memory(_) => false,
             });
-            // SAFETY: the caller's.
+            // SAFETY: `r` is a live request, whose chain is of its pool.
             if is_held || last == Some(sent.nginxs) || unsafe { is_named((*r).out, sent.nginxs) } {
                 return true;
             }
@@ -123,7 +123,7 @@ impl Files {
 /// finalized with their buffers unsent (`ngx_http_finalize_request`). What a subrequest has sent may wait for
 /// its turn in any request above it (`ngx_http_postpone_filter`).
 unsafe fn filters_hold_any(r: *mut ngx_http_request_t) -> bool {
-    // SAFETY: the caller's.
+    // SAFETY: `r` is a live request, which has a connection.
     unsafe {
         let request = &*r;
         let connection = &*request.connection;
@@ -140,7 +140,7 @@ unsafe fn filters_hold_any(r: *mut ngx_http_request_t) -> bool {
 /// Does a buffer of the chain that waits to be written name the file?
 unsafe fn is_named(chain: *mut ngx_chain_t, file: *mut ngx_file_t) -> bool {
     let mut link = chain;
-    // SAFETY: the caller's: the links and their buffers are of the request's pool.
+    // SAFETY: the links and their buffers are of the request's pool.
     unsafe {
         while let Some(part) = link.as_ref() {
             let buffer = &*part.buf;
@@ -153,10 +153,10 @@ unsafe fn is_named(chain: *mut ngx_chain_t, file: *mut ngx_file_t) -> bool {
     false
 }
 
-/// The application's file opened once more, where `directio` is for it: O_DIRECT belongs to the open file,
-/// and would be set for the application as well. Where it cannot be had the file is sent without.
+/// The application's file opened once more, if `directio` is for it: O_DIRECT belongs to the open file,
+/// and would be set for the application as well. If that fails the file is sent without.
 unsafe fn direct(r: *mut ngx_http_request_t, file: &File) -> Option<File> {
-    // SAFETY: the caller's: a live request.
+    // SAFETY: `r` is a live request.
     let from = unsafe { sys::core_loc_conf(r) }.directio;
     if from == NGX_OPEN_FILE_DIRECTIO_OFF as nginx_sys::off_t {
         return None;

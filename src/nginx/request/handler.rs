@@ -45,7 +45,7 @@ unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
         let conf = &*sys::loc_conf::<LocConf>(r, sys::own_module());
         let Some(location) = &conf.location else {
             // `wsgi_app off` in an `if`: nginx keeps the handler of the location around it
-            // (ngx_http_update_location_config), and goes on without one when that declines.
+            // (ngx_http_update_location_config), and continues without one if that declines.
             return sys::DECLINED;
         };
         finalize::end_superseded(token, r);

@@ -1,4 +1,4 @@
-//! The executor `inline`: the event loop runs the application, and goes on with its response whenever the
+//! The executor `inline`: the event loop runs the application, and resumes its response whenever the
 //! client has taken what there is.
 
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use crate::bridge::exchange::Worker;
 use crate::bridge::pipe::output::Output;
 use crate::nginx::trampoline::EventThread;
 
-/// Blocks that are sent in one turn of the event loop, those of all responses that go on in it together, but for one of
+/// Blocks that are sent in one turn of the event loop, those of all responses that continue in it together, but for one of
 /// each: others want their turn, too.
 const BLOCKS: usize = 16;
 
@@ -70,7 +70,7 @@ fn waits(request: &Request<'_>, output: &Output) -> bool {
 }
 
 /// Calls Python. Nobody else does the event loop's work meanwhile: who logs does not wait for it, and
-/// nginx's clock, by which requests and timers are measured, is set where it is late afterwards.
+/// nginx's clock, by which requests and timers are measured, is set if it is late afterwards.
 pub(in crate::nginx) fn call<T>(
     _token: EventThread,
     worker: &Worker,
@@ -93,7 +93,7 @@ pub(in crate::nginx) fn call<T>(
     result
 }
 
-/// The kernel's clock, which goes on by some milliseconds at a time, and which costs next to nothing.
+/// The kernel's clock, which advances by some milliseconds at a time, and which costs next to nothing.
 fn tick() -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: it fills in `now`; this clock is always there.

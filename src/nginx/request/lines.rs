@@ -42,32 +42,32 @@ fn write_each(token: EventThread, event_loop: &EventLoop) {
 fn write(token: EventThread, event_loop: &EventLoop, line: &LogLine<Exchange>) {
     let level = log::number(line.level);
     let text = &line.text;
-    // SAFETY: the logs are the configuration's or a live request's, and this is the event loop's thread.
-    unsafe {
-        match &line.about {
-            About::Worker => log::write(event_loop.log(), level, text),
-            About::App(app) => {
-                let logs = main_conf(token).map(|main| main.logs_of_app(*app)).unwrap_or_default();
-                for log in logs {
-                    log::write(*log, level, text);
-                }
-                if logs.is_empty() {
-                    log::write(event_loop.log(), level, text);
-                }
+    match &line.about {
+        About::Worker => log::line(event_loop, level, text),
+        About::App(app) => {
+            let logs = main_conf(token).map(|main| main.logs_of_app(*app)).unwrap_or_default();
+            for log in logs {
+                // SAFETY: the log is the configuration's, and this is the event loop's thread.
+                unsafe { log::write(*log, level, text) };
             }
-            About::Request(exchange) => match event_loop::find(token, exchange.id) {
-                Some(request) => {
-                    sys::set_log_request(request.raw());
-                    log::write(request.log(), level, text);
-                }
-                // nginx has the request no more: its context as nginx would have said it.
-                None => {
-                    let text = format!("{text}, {}", exchange.head.context());
-                    let log = log_of(token, event_loop, exchange);
-                    log::write_of_connection(log, exchange.head.connection, level, &text);
-                }
-            },
+            if logs.is_empty() {
+                log::line(event_loop, level, text);
+            }
         }
+        About::Request(exchange) => match event_loop::find(token, exchange.id) {
+            Some(request) => {
+                // SAFETY: the request is in flight.
+                unsafe { sys::set_log_request(request.raw()) };
+                log::line(&request, level, text);
+            }
+            // nginx has the request no more: its context as nginx would have said it.
+            None => {
+                let text = format!("{text}, {}", exchange.head.context());
+                let log = log_of(token, event_loop, exchange);
+                // SAFETY: as above.
+                unsafe { log::write_of_connection(log, exchange.head.connection, level, &text) };
+            }
+        },
     }
 }
 

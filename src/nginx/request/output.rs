@@ -330,27 +330,28 @@ pub(super) fn settle(request: Request<'_>) -> Option<Request<'_>> {
     let event = request.write_event();
     let core = request.core_conf();
     // SAFETY: the event is that of a live request's connection.
-    unsafe {
-        let delayed = (*event).delayed() != 0;
-        if !delayed && !request.has_unsent() {
-            sys::delete_timer(event);
-            return Some(request);
-        }
-        // limit_rate has its own timer.
-        let send_lowat = if delayed { 0 } else { core.send_lowat };
-        if ngx_handle_write_event(event, send_lowat) != sys::OK {
-            finalize::end(request, Ending::ClientGone(sys::ERROR));
-            return None;
-        }
-        // Only if it waits for the client: a subrequest's output may wait for another one
-        // (ngx_http_upstream_process_non_buffered_request).
-        if !delayed && (*event).active() != 0 && (*event).ready() == 0 {
-            nginx_sys::ngx_add_timer(event, core.send_timeout);
-        } else if !delayed {
-            sys::delete_timer(event);
-        }
-        Some(request)
+    let delayed = unsafe { (*event).delayed() != 0 };
+    let waits = delayed || request.has_unsent();
+    // limit_rate has its own timer.
+    let send_lowat = if delayed { 0 } else { core.send_lowat };
+    // SAFETY: as above.
+    if waits && unsafe { ngx_handle_write_event(event, send_lowat) } != sys::OK {
+        finalize::end(request, Ending::ClientGone(sys::ERROR));
+        return None;
     }
+    if !delayed {
+        // SAFETY: as above.
+        unsafe {
+            // Only if it waits for the client: a subrequest's output may wait for another one
+            // (ngx_http_upstream_process_non_buffered_request).
+            if waits && (*event).active() != 0 && (*event).ready() == 0 {
+                nginx_sys::ngx_add_timer(event, core.send_timeout);
+            } else {
+                sys::delete_timer(event);
+            }
+        }
+    }
+    Some(request)
 }
 
 fn tag() -> ngx_buf_tag_t {

@@ -139,10 +139,10 @@ unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
     let name = [configured, host].into_iter().find(|name| is_name(name));
     head.server_name = match name {
         Some(name) => head.put(name),
-        // SAFETY: the caller's.
+        // SAFETY: the request is there, as this function asks for.
         None => unsafe { put_local_address(head, request) },
     };
-    // SAFETY: nginx finds the address once per connection; where it cannot, there is none to read.
+    // SAFETY: nginx finds the address once per connection; if it cannot, there is none to read.
     let port = unsafe {
         let found = ngx_connection_local_sockaddr(request.connection, ptr::null_mut(), 0);
         let local = (*request.connection).local_sockaddr;
