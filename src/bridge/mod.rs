@@ -9,7 +9,7 @@
 //! | [`Callbacks`](callbacks::Callbacks) | `set_gone`, `set_over` | all else |
 //! | [`Output`](pipe::output::Output) | `take`, `drained`, `close` | `try_*`, `push_waiting` |
 //! | [`Input`](pipe::input::Input) | `push`, `end`, `fail` | `try_read`, `read_waiting` |
-//! | [`Pool`](executor::pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `rest` |
+//! | [`Pool`](executor::pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `sleep` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
@@ -18,7 +18,7 @@
 //!
 //! The event loop never waits here: every lock is held for a few instructions, never while a file is
 //! written, a log line is formatted or the other side is called. Only the calls named `*_waiting`,
-//! `rest`, `next` and `log` wait; a Python thread makes them detached from the interpreter.
+//! `sleep`, `next` and `log` wait; a Python thread makes them detached from the interpreter.
 
 #![forbid(unsafe_code)]
 

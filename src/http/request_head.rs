@@ -11,9 +11,9 @@ pub(crate) struct Span {
     end: u32,
 }
 
-/// One header field as the client sent it; its value follows its name.
+/// Where a header field is in the text, as the client sent it; its value follows its name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Field {
+pub(crate) struct FieldSpans {
     start: u32,
     name_end: u32,
     value_end: u32,
@@ -21,7 +21,7 @@ pub(crate) struct Field {
     pub(crate) hash: u32,
 }
 
-impl Field {
+impl FieldSpans {
     pub(crate) fn name(&self) -> Span {
         Span { start: self.start, end: self.name_end }
     }
@@ -42,7 +42,7 @@ const MANY_FIELDS: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct RequestHead {
     text: Vec<u8>,
-    fields: SmallVec<[Field; COMMON_FIELDS]>,
+    fields: SmallVec<[FieldSpans; COMMON_FIELDS]>,
     may_repeat: bool,
     params: Vec<(Span, Span)>,
     pub(crate) method: Span,
@@ -108,7 +108,7 @@ impl RequestHead {
             || self.fields.iter().any(|field| field.hash == hash);
         let Span { start, end: name_end } = self.put(name);
         let value_end = self.put(value).end;
-        self.fields.push(Field { start, name_end, value_end, hash });
+        self.fields.push(FieldSpans { start, name_end, value_end, hash });
     }
 
     /// A `wsgi_param` whose value depends on the request.
@@ -134,7 +134,7 @@ impl RequestHead {
         );
         for (what, name) in [("host", "host"), ("referrer", "referer")] {
             let named =
-                |field: &&Field| self.get(field.name()).eq_ignore_ascii_case(name.as_bytes());
+                |field: &&FieldSpans| self.get(field.name()).eq_ignore_ascii_case(name.as_bytes());
             if let Some(field) = self.fields.iter().find(named) {
                 context = format!("{context}, {what}: \"{}\"", text(field.value()));
             }
@@ -142,7 +142,7 @@ impl RequestHead {
         context
     }
 
-    pub(crate) fn fields(&self) -> &[Field] {
+    pub(crate) fn fields(&self) -> &[FieldSpans] {
         &self.fields
     }
 

@@ -84,8 +84,8 @@ pub(crate) struct Seat {
 pub(crate) enum Next<J> {
     /// Run the job; where `grow`, start one more thread first.
     Run { job: J, grow: bool },
-    /// Nothing to do: [`Pool::rest`].
-    Rest,
+    /// Nothing to do: [`Pool::sleep`].
+    Sleep,
     /// End; the thread is no longer counted.
     End,
 }
@@ -194,7 +194,7 @@ impl<J> Pool<J> {
                 return Next::End;
             }
             let Some(job) = state.queue.pop_front() else {
-                return Next::Rest;
+                return Next::Sleep;
             };
             state.taken += 1;
             let leaves = state.streak.is_quick() && state.looked_after;
@@ -213,7 +213,7 @@ impl<J> Pool<J> {
     }
 
     /// Thread, detached: sleeps until it is to stand by, or to end.
-    pub(crate) fn rest(&self, seat: &Arc<Seat>, turn: &mut Turn) {
+    pub(crate) fn sleep(&self, seat: &Arc<Seat>, turn: &mut Turn) {
         {
             let mut state = lock(&self.state);
             if state.closed {

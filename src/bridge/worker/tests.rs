@@ -15,7 +15,7 @@ fn refusal(worker: &Worker, exchange: Arc<Exchange>) -> Option<Refusal> {
 fn taken(worker: &Worker) -> Option<Arc<Exchange>> {
     match worker.pools[0].take(&mut Turn::default()) {
         Next::Run { job: exchange, .. } => Some(exchange),
-        Next::Rest | Next::End => None,
+        Next::Sleep | Next::End => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use crate::http::names::{fold, name_hash_of};
-use crate::http::request_head::{Field, RequestHead};
+use crate::http::request_head::{FieldSpans, RequestHead};
 
 /// Common header names, whose environ keys are made once, at start.
 pub(crate) const KNOWN: &[(&[u8], &str)] = &[
@@ -202,7 +202,7 @@ impl Hash for Key<'_> {
 /// The value of Content-Type, for CONTENT_TYPE.
 pub(crate) fn content_type(head: &RequestHead) -> Option<&[u8]> {
     let hash = const { name_hash_of(b"content-type") };
-    let is_it = |field: &&Field| {
+    let is_it = |field: &&FieldSpans| {
         field.hash == hash && head.get(field.name()).eq_ignore_ascii_case(b"content-type")
     };
     head.fields().iter().find(is_it).map(|field| head.get(field.value()))
@@ -280,9 +280,9 @@ fn same_key(one: &[u8], other: &[u8]) -> bool {
 fn join<'a>(
     head: &RequestHead,
     name: &[u8],
-    fields: impl Iterator<Item = &'a Field> + Clone,
+    fields: impl Iterator<Item = &'a FieldSpans> + Clone,
 ) -> Vec<u8> {
-    let plain = |field: &&Field| !head.get(field.name()).contains(&b'_');
+    let plain = |field: &&FieldSpans| !head.get(field.name()).contains(&b'_');
     let any_plain = fields.clone().any(|field| plain(&field));
     let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b", " };
     let mut joined = Vec::new();

@@ -123,9 +123,9 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                     // Frees the exchange before the thread rests.
                     membership.exchange = None;
                 }
-                Next::Rest => {
+                Next::Sleep => {
                     let turn = &mut membership.turn;
-                    py.detach(|| pool.rest(&seat, turn));
+                    py.detach(|| pool.sleep(&seat, turn));
                 }
                 Next::End => {
                     membership.ended = true;

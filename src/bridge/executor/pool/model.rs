@@ -47,7 +47,7 @@ impl Observed {
                     lock(&self.ran).push(job);
                     self.ran_more.notify_one();
                 }
-                Next::Rest => self.rest(&seat, turn),
+                Next::Sleep => self.sleep(&seat, turn),
                 Next::End => break,
             }
         }
@@ -56,8 +56,8 @@ impl Observed {
         }
     }
 
-    fn rest(&self, seat: &Arc<Seat>, turn: &mut Turn) {
-        self.pool.rest(seat, turn);
+    fn sleep(&self, seat: &Arc<Seat>, turn: &mut Turn) {
+        self.pool.sleep(seat, turn);
         if turn.stands_by && !self.closing.load(Ordering::SeqCst) {
             assert_eq!(self.standing.fetch_add(1, Ordering::SeqCst), 0, "at most one stands by");
         }
@@ -175,7 +175,7 @@ fn a_job_that_is_quick_no_more_holds_up_nobody() {
                                     own.wait_ran(2);
                                 }
                             }
-                            Next::Rest => own.pool.rest(&seat, &mut turn),
+                            Next::Sleep => own.pool.sleep(&seat, &mut turn),
                             Next::End => break,
                         }
                     }
@@ -241,7 +241,7 @@ fn a_thread_that_unwinds_takes_no_job_along() {
             let observed = Arc::clone(&observed);
             thread::spawn(move || {
                 let mut turn = Turn::default();
-                observed.rest(&Seat::new(), &mut turn);
+                observed.sleep(&Seat::new(), &mut turn);
                 if turn.stands_by && !observed.closing.load(Ordering::SeqCst) {
                     observed.standing.fetch_sub(1, Ordering::SeqCst);
                 }

@@ -44,7 +44,7 @@ fn spawn_resting(pool: &TestPool) -> JoinHandle<()> {
     let pool = Arc::clone(pool);
     thread::spawn(move || {
         let (seat, mut turn) = (Seat::new(), Turn::default());
-        pool.rest(&seat, &mut turn);
+        pool.sleep(&seat, &mut turn);
         serve(&pool, &seat, turn);
     })
 }
@@ -59,7 +59,7 @@ fn serve(pool: &TestPool, seat: &Arc<Seat>, mut turn: Turn) {
                 job.started.send(thread::current().id()).unwrap();
                 assert!(job.release.recv().is_err());
             }
-            Next::Rest => pool.rest(seat, &mut turn),
+            Next::Sleep => pool.sleep(seat, &mut turn),
             Next::End => return,
         }
     }
@@ -94,26 +94,26 @@ fn end<J: PartialEq + fmt::Debug + Send>(pool: &Pool<J>) {
 fn run<J>(next: Next<J>) -> (J, bool) {
     match next {
         Next::Run { job, grow } => (job, grow),
-        Next::Rest => panic!("a job waits"),
+        Next::Sleep => panic!("a job waits"),
         Next::End => panic!("the pool is not closed"),
     }
 }
 
-fn is_rest<J>(next: &Next<J>) -> bool {
-    matches!(next, Next::Rest)
+fn is_sleep<J>(next: &Next<J>) -> bool {
+    matches!(next, Next::Sleep)
 }
 
 #[test]
 fn jobs_are_taken_in_order() {
     let pool = pool(1, 9);
     let mut turn = Turn::default();
-    assert!(is_rest(&pool.take(&mut turn)));
+    assert!(is_sleep(&pool.take(&mut turn)));
     for job in 1..=3 {
         pool.submit_now(job).unwrap();
     }
     let taken = [(); 3].map(|()| run(pool.take(&mut turn)).0);
     assert_eq!(taken, [1, 2, 3]);
-    assert!(is_rest(&pool.take(&mut turn)));
+    assert!(is_sleep(&pool.take(&mut turn)));
 }
 
 #[test]
@@ -128,10 +128,10 @@ fn a_job_for_which_a_thread_is_free_does_not_count() {
         assert_eq!(fill(), 0);
         run(pool.take(&mut turns[1]));
         assert_eq!(fill(), 0);
-        while !is_rest(&pool.take(&mut turns[0])) {}
+        while !is_sleep(&pool.take(&mut turns[0])) {}
         assert_eq!(fill(), 1 + max_queue);
-        while !is_rest(&pool.take(&mut turns[1])) {}
-        while !is_rest(&pool.take(&mut turns[0])) {}
+        while !is_sleep(&pool.take(&mut turns[1])) {}
+        while !is_sleep(&pool.take(&mut turns[0])) {}
         assert_eq!(fill(), 2 + max_queue);
     }
 }
@@ -172,10 +172,10 @@ fn no_thread_is_made_where_one_stands_by() {
     let mut turns = [(); 2].map(|()| Turn::default());
     assert!(pool.grow() && pool.grow());
     pool.submit_now(1).unwrap();
-    pool.rest(&Seat::new(), &mut turns[0]);
+    pool.sleep(&Seat::new(), &mut turns[0]);
     // The other comes by first.
     assert_eq!(run(pool.take(&mut turns[1])), (1, false));
-    assert!(is_rest(&pool.take(&mut turns[0])));
+    assert!(is_sleep(&pool.take(&mut turns[0])));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn one_stands_by_and_hands_over_as_it_takes_a_job() {
     assert!(pool.grow());
     let (mine, _hold_mine) = submit(&pool);
     let (started, hold) = submit(&pool);
-    pool.rest(&Seat::new(), &mut turn);
+    pool.sleep(&Seat::new(), &mut turn);
     // Those that come to rest meanwhile are left alone.
     for number in 1..=2 {
         assert!(pool.grow());
@@ -225,7 +225,7 @@ fn one_stands_by_and_hands_over_as_it_takes_a_job() {
     // One has been woken, and as it takes its job the other.
     started.recv().unwrap();
     third.recv().unwrap();
-    assert!(is_rest(&pool.take(&mut turn)));
+    assert!(is_sleep(&pool.take(&mut turn)));
     drop((hold, hold_third));
     pool.shrink(&turn);
     end(&pool);
@@ -237,7 +237,7 @@ fn a_thread_that_unwinds_leaves_its_turn_to_another() {
     let mut turn = Turn::default();
     assert!(pool.grow());
     let (started, hold) = submit(&pool);
-    pool.rest(&Seat::new(), &mut turn);
+    pool.sleep(&Seat::new(), &mut turn);
     assert!(pool.grow());
     drop(spawn_resting(&pool));
     until(|| idle(&pool) == 1);
@@ -277,7 +277,7 @@ fn a_thread_that_unwinds_from_a_job_leaves_who_stands_by_alone() {
     let (_first, _hold_first) = submit(&pool);
     run(pool.take(&mut turns[0]));
     let (second, _hold_second) = submit(&pool);
-    pool.rest(&Seat::new(), &mut turns[1]);
+    pool.sleep(&Seat::new(), &mut turns[1]);
     drop(spawn_resting(&pool));
     until(|| idle(&pool) == 1);
     pool.shrink(&turns[0]);
@@ -320,9 +320,9 @@ fn a_thread_that_comes_to_rest_in_a_closed_pool_does_not() {
     let pool = pool::<()>(1, 9);
     let mut turn = Turn::default();
     assert!(pool.grow());
-    assert!(is_rest(&pool.take(&mut turn)));
+    assert!(is_sleep(&pool.take(&mut turn)));
     pool.close();
-    pool.rest(&Seat::new(), &mut turn);
+    pool.sleep(&Seat::new(), &mut turn);
     assert!(matches!(pool.take(&mut turn), Next::End));
     assert!(pool.wait_ended(Duration::ZERO));
     assert!(!pool.grow());
@@ -362,7 +362,7 @@ fn a_request_is_taken_out_of_the_queue() {
     assert_eq!(Arc::strong_count(&first), 1);
     let mut turn = Turn::default();
     assert_eq!(run(pool.take(&mut turn)).0.id, second.id);
-    assert!(is_rest(&pool.take(&mut turn)));
+    assert!(is_sleep(&pool.take(&mut turn)));
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn a_job_that_was_not_quick_has_somebody_stand_by_again() {
     pool.submit_now(1).unwrap();
     run(pool.take(&mut turn));
     turn.since = Instant::now().checked_sub(QUICK * 2);
-    assert!(is_rest(&pool.take(&mut turn)));
+    assert!(is_sleep(&pool.take(&mut turn)));
     assert_eq!(lock(&pool.state).streak, Streak::of(0));
     for job in 0..2 {
         pool.submit_now(job).unwrap();
