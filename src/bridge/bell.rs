@@ -1,8 +1,8 @@
 //! The bell that wakes the event loop: an eventfd that nginx watches like any other descriptor.
 //!
-//! Python's threads share the table of descriptors with nginx, and an application may close what is not its own (a
-//! bare `os.closerange`). So the bell has a number that nobody is given for anything else: to ring a lost bell is an
-//! error, and never a write to somebody's connection.
+//! Python's threads share nginx's table of descriptors, and an application may close what is not its own (a bare
+//! `os.closerange`). So the bell has a number that is used for nothing else: ringing a lost bell is an error, and
+//! never a write to somebody's connection.
 
 #[cfg(not(feature = "loom"))]
 pub(crate) use self::eventfd::Bell;
@@ -58,20 +58,20 @@ mod eventfd {
             }
         }
 
-        /// Takes back what has been rung; the next ring is an event again.
+        /// Silences the bell: the next ring is an event again.
         pub(crate) fn hush(&self) -> Result<(), Lost> {
             let mut count = [0; 8];
             loop {
                 match rustix::io::read(&self.fd, &mut count) {
                     Err(Errno::INTR) => {}
                     Err(Errno::BADF) => return Err(Lost),
-                    // Nothing has been rung: it says EAGAIN.
+                    // EAGAIN: it has not been rung.
                     Ok(_) | Err(_) => return Ok(()),
                 }
             }
         }
 
-        /// How often it has been rung and not taken back; takes it back.
+        /// How often it has been rung since it was last silenced; silences it.
         #[cfg(test)]
         pub(crate) fn rings(&self) -> u64 {
             let mut count = [0; 8];

@@ -1,12 +1,13 @@
-//! What an application wants done when its client is gone, and when its response is over.
+//! What an application wants called when its client is gone, and when its response is over.
 //!
-//! `left` and `over` decide who runs what comes after the response: the thread leaves the application,
-//! nginx lets go of the request, in either order; who is the later one sees to it, once. Where that is
-//! the thread, it runs the callbacks itself; where it is the event loop, the request goes to its pool
-//! again. Callbacks are dropped on Python's threads alone: they hold Python's objects.
+//! `left` and `over` decide who runs what comes after the response. The thread leaves the application and nginx
+//! frees the request, in either order; whichever comes later sees to the callbacks, once. The thread runs them
+//! itself; the event loop sends the request to its executor again. Callbacks are dropped on Python's threads alone,
+//! because they hold Python's objects.
 //!
-//! A callback that waits for the client to leave is called once if it leaves while the application runs: by a
-//! thread for that ([`Callers`](super::callers::Callers)), or by the application's own as it leaves, whichever comes first to take it.
+//! If the client leaves while the application runs, each callback that waits for that is called once: by a thread
+//! for that purpose ([`Callers`](super::callers::Callers)), or by the application's own thread as it ends, whichever
+//! takes it first.
 
 use std::fmt;
 
@@ -43,7 +44,7 @@ pub(crate) enum Gone {
 /// What a thread that leaves the application calls itself.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
-    /// The client has left, and nobody has come to these yet.
+    /// The client has left, and nobody has called these yet.
     pub(crate) on_gone: Vec<Callback>,
     /// The request is over already.
     pub(crate) after: Vec<Callback>,
@@ -69,7 +70,7 @@ struct State {
     after: Vec<Callback>,
     /// The thread has left the application.
     left: bool,
-    /// nginx has let go of the request: the client has all that it gets, and its connection is free.
+    /// nginx has freed the request: the client has all that it gets, and its connection is free.
     over: bool,
     /// The last of both has seen to `after`.
     settled: bool,
@@ -81,16 +82,16 @@ impl Callbacks {
         lock(&self.state).gone
     }
 
-    /// Thread: to be called when nobody waits for the response any more. Comes back where that is so
-    /// already. Where the thread has left the application nobody is told any more, and it is dropped:
-    /// one that refers to its request would keep itself alive here.
+    /// Thread: to be called when nobody waits for the response any more. Comes back if nobody does already. If the
+    /// thread has left the application it is never called, and is dropped: one that refers to its request would
+    /// keep itself alive here.
     pub(crate) fn on_gone(&self, callback: Callback) -> Option<Callback> {
         let mut state = lock(&self.state);
         if state.gone.is_some() {
             return Some(callback);
         }
         if state.left {
-            // Not under the lock: the object may ask for its request as it ends.
+            // Not under the lock: the object's finalizer may ask for its request.
             drop(state);
             drop(callback);
             return None;
@@ -99,8 +100,8 @@ impl Callbacks {
         None
     }
 
-    /// Thread: to be called when the response is over. Comes back where that is so already. True in
-    /// the second place where it is the first one.
+    /// Thread: to be called when the response is over; says whether it is the first one. Comes back if the response
+    /// is over already.
     pub(crate) fn after(&self, callback: Callback) -> Result<bool, Callback> {
         let mut state = lock(&self.state);
         if state.settled {
@@ -116,7 +117,7 @@ impl Callbacks {
         (state.on_gone.len(), state.after.len())
     }
 
-    /// Event loop: nobody waits any more. True where somebody is to be called; `None`: it was known.
+    /// Event loop: nobody waits for the response any more. True if callbacks wait for that; `None` if it was known.
     pub(crate) fn set_gone(&self, why: Gone) -> Option<bool> {
         let mut state = lock(&self.state);
         if state.gone.is_some() {
@@ -131,12 +132,12 @@ impl Callbacks {
         !lock(&self.state).on_gone.is_empty()
     }
 
-    /// A Python thread: what is to be called now that nobody waits.
+    /// A Python thread: what has to be called now that nobody waits.
     pub(crate) fn take_on_gone(&self) -> Vec<Callback> {
         std::mem::take(&mut lock(&self.state).on_gone)
     }
 
-    /// Event loop: the request is over. True where callbacks are to be run by the pool.
+    /// Event loop: the request is over. True if the executor has to run callbacks.
     pub(crate) fn set_over(&self) -> bool {
         let mut state = lock(&self.state);
         if std::mem::replace(&mut state.over, true) || !state.left {
@@ -146,12 +147,12 @@ impl Callbacks {
         !state.settled
     }
 
-    /// Thread: has left the application. Gives back what it is to run itself.
+    /// Thread: has left the application. Gives back what it has to run itself.
     pub(crate) fn set_left(&self) -> Due {
         let mut state = lock(&self.state);
         state.left = true;
         let mut due = Due { on_gone: std::mem::take(&mut state.on_gone), after: Vec::new() };
-        // Who leaves later leaves nothing that could be cancelled.
+        // A client that leaves later interrupts nothing: these are never called.
         let unused = match state.gone {
             Some(_) => Vec::new(),
             None => std::mem::take(&mut due.on_gone),
@@ -165,7 +166,7 @@ impl Callbacks {
         due
     }
 
-    /// Thread: what the event loop has handed over to the pool.
+    /// Thread: what the event loop has left to the executor.
     pub(crate) fn take_after(&self) -> Vec<Callback> {
         let mut state = lock(&self.state);
         state.settled = true;

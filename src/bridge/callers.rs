@@ -1,8 +1,8 @@
 //! The threads that call `on_disconnect`'s callbacks while their applications still run.
 //!
-//! A callback may wait, and one that hangs keeps its thread: there are a few, started on demand, and no more
-//! than [`THREADS`]. A request whose turn does not come loses nothing: its application's own thread calls
-//! what is left as it leaves ([`Callbacks`](super::callbacks::Callbacks)).
+//! A callback may wait, and one that hangs keeps its thread. So there are at most [`THREADS`] of them, started on
+//! demand. If all are busy nothing is lost: the application's own thread calls what is left as it ends
+//! ([`Callbacks`](super::callbacks::Callbacks)).
 
 use std::collections::VecDeque;
 
@@ -22,18 +22,18 @@ pub(crate) struct Callers<X> {
 struct State<X> {
     waiting: VecDeque<Arc<X>>,
     threads: usize,
-    /// That all threads are busy has been said.
+    /// That all threads are busy has been logged.
     said: bool,
 }
 
-/// What becomes of a request whose callbacks are to be called.
+/// What becomes of a request whose callbacks have to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Enlisted {
-    /// Whoever asked is to start a thread, which calls [`next`](Callers::next) until there is none.
+    /// The caller has to start a thread, which calls [`next`](Callers::next) until there is none.
     Start,
-    /// All threads there may be are busy; to be said.
+    /// All threads there may be are busy, which has to be logged.
     Busy,
-    /// The same, and it has been said.
+    /// The same, and it has been logged.
     Taken,
 }
 
@@ -43,8 +43,8 @@ impl<X: Carried> Callers<X> {
         Self { state: Mutex::new(state) }
     }
 
-    /// Attendant: has the callbacks of `exchange` called. As long as the list of requests whose application runs,
-    /// at most: it is tidied up here.
+    /// Attendant: queues `exchange` for its callbacks to be called. The list is tidied up here: it is no longer than
+    /// that of the requests whose application runs.
     pub(crate) fn push(&self, exchange: &Arc<X>) -> Enlisted {
         let mut state = lock(&self.state);
         state.waiting.retain(|waiting| !waiting.is_done());

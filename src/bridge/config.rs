@@ -108,7 +108,7 @@ pub(crate) enum Debug {
     Validate,
 }
 
-/// Where a response waits for a client that is slower than the application.
+/// How a response waits for a client that is slower than the application.
 #[derive(Clone, Debug)]
 pub(crate) struct Buffering {
     /// `wsgi_buffering`

@@ -1,9 +1,9 @@
 //! What Python's threads tell the event loop, and the bell that wakes it.
 //!
 //! `awake` is true from a push that rang the bell, or from when the event loop had something to do by itself,
-//! until the event loop [`rest`](Events::rest)s: who pushes meanwhile need not ring, for it takes what there is
-//! before that. It clears `awake` and then looks at the queue, so a message pushed after that rings again, and
-//! one pushed before is seen. At worst the loop wakes for nothing; a message is never left lying.
+//! until the event loop [`rest`](Events::rest)s. A push meanwhile does not ring, because the event loop takes what
+//! there is before it rests: it clears `awake` and then looks at the queue, so that a message pushed after that
+//! rings again, and one pushed before is seen. At worst the loop wakes for nothing; a message is never missed.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -96,14 +96,12 @@ impl<X> Events<X> {
         self.stay_awake();
     }
 
-    /// Event loop: is awake by itself. It takes what is pushed from now on without being rung for, until it
-    /// rests.
+    /// Event loop: is awake by itself. Until it rests, it takes what is pushed without a bell.
     pub(crate) fn stay_awake(&self) {
         self.awake.swap(true, Ordering::SeqCst);
     }
 
-    /// Event loop: rests, so that the next push rings; unless there is something to take, which it says: true
-    /// where it has to stay awake.
+    /// Event loop: rests, so that the next push rings. True if there is something to take: then it stays awake.
     #[must_use]
     pub(crate) fn rest(&self) -> bool {
         // A store would do; in loom only a swap is known to come after the swap of a push before.
@@ -120,7 +118,7 @@ impl<X> Events<X> {
         lock(&self.events).is_empty() && !self.lines.has_any()
     }
 
-    /// Event loop: has itself woken in its next turn.
+    /// Event loop: rings for itself, to be woken in its next turn.
     pub(crate) fn ring_again(&self) {
         if let Err(lost) = self.bell.ring() {
             self.lose(lost);
@@ -134,9 +132,9 @@ impl<X> Events<X> {
         }
     }
 
-    /// What is to be done when somebody has closed the bell's descriptor: nothing wakes the event loop any more.
+    /// What to do when somebody has closed the bell's descriptor, so that nothing wakes the event loop any more.
     pub(crate) fn on_lost(&self, act: fn()) {
-        // A process has one owner of this; a second call would bring the same.
+        // It is set once in a process; a second call would bring the same.
         let _first = self.on_lost.set(act);
     }
 

@@ -7,8 +7,8 @@
 //! - `RUNNING`: a thread runs the application. The event loop may close both pipes at any moment; the
 //!   thread notices at its next read or push.
 //! - `EXPIRED`: no thread will ever run it.
-//! - `DONE`: the thread has left the application. What is to come after the response
-//!   ([`Callbacks`]) is run when nginx has let go of the request as well.
+//! - `DONE`: the thread has left the application. What comes after the response
+//!   ([`Callbacks`]) is run once nginx has freed the request as well.
 
 use std::io;
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub(crate) struct Exchange {
     /// Inline: the client is waited for.
     suspended: AtomicBool,
     callbacks: Callbacks,
-    /// It is beyond its `wsgi_timeout`, and its pool counts it among those.
+    /// It is beyond its `wsgi_timeout`, and its executor counts it.
     overdue: AtomicBool,
     /// The thread has entered the application, and may be interrupted.
     entered: AtomicBool,
@@ -114,7 +114,7 @@ impl Exchange {
         self.waited.load(Ordering::Relaxed)
     }
 
-    /// Thread: takes the request on; false where it has expired.
+    /// Thread: takes the request on; false if it has expired.
     pub(crate) fn start(&self, thread: u64) -> bool {
         self.thread.store(thread, Ordering::Relaxed);
         self.started.store(self.worker.now(), Ordering::Relaxed);
@@ -126,8 +126,8 @@ impl Exchange {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Thread: has left the application. Gives back what it is to call now;
-    /// [`followed_up`](Self::followed_up) is to be called after what comes after the response.
+    /// Thread: has left the application. Gives back what it has to call now. If something of
+    /// that comes after the response, [`followed_up`](Self::followed_up) must follow.
     #[must_use]
     pub(crate) fn done(&self) -> Due {
         self.phase.store(DONE, Ordering::SeqCst);
@@ -149,15 +149,14 @@ impl Exchange {
         self.callbacks.waiting()
     }
 
-    /// Thread: to be called when the client is gone while the application runs. Comes back where that is
-    /// so already.
+    /// Thread: to be called if the client leaves while the application runs. Comes back if it has left already.
     pub(crate) fn on_gone(&self, callback: Callback) -> Option<Callback> {
         self.callbacks.on_gone(callback)
     }
 
-    /// Thread: to be called when the response is over. Comes back where that is so already.
+    /// Thread: to be called when the response is over. Comes back if it is over already.
     pub(crate) fn after(&self, callback: Callback) -> Option<Callback> {
-        // Before anybody can have it: who takes it may be done with it at once.
+        // Counted first: another thread may take it and be done with it at once.
         self.worker.begin_follow_up();
         let added = self.callbacks.after(callback);
         if !matches!(added, Ok(true)) {
@@ -166,7 +165,7 @@ impl Exchange {
         added.err()
     }
 
-    /// A Python thread: what is to be called now that the client is gone; nobody where that is not to matter
+    /// A Python thread: what has to be called now that the client is gone; nothing if the application ignores that
     /// (`wsgi_client_abort ignore`).
     pub(crate) fn take_on_gone(&self) -> Vec<Callback> {
         if self.ignores_client() {
@@ -175,17 +174,17 @@ impl Exchange {
         self.callbacks.take_on_gone()
     }
 
-    /// A Python thread: is anybody to be called now that the client is gone?
+    /// A Python thread: does any callback wait for the client to be gone?
     pub(crate) fn awaits_gone(&self) -> bool {
         !self.ignores_client() && self.callbacks.awaits_gone()
     }
 
-    /// Has the client left, and is that not to matter?
+    /// Has the client left, and does the application ignore that?
     fn ignores_client(&self) -> bool {
         self.location.client_abort == ClientAbort::Ignore && self.gone() == Some(Gone::Client)
     }
 
-    /// A thread of the pool: what is to be called after the response.
+    /// A thread of the pool: what has to be called after the response.
     pub(crate) fn take_after(&self) -> Vec<Callback> {
         self.callbacks.take_after()
     }
@@ -201,7 +200,7 @@ impl Exchange {
     }
 
     /// Thread, attached: enters the application, which may be interrupted from here on. What came before,
-    /// such as an import, is other requests' as well. False where it would have been interrupted already.
+    /// such as an import, may serve other requests as well. False if it would have been interrupted already.
     pub(crate) fn enter_application(&self) -> bool {
         self.entered.store(true, Ordering::Relaxed);
         !(self.location.client_abort == ClientAbort::Cancel && self.gone() == Some(Gone::Client))
@@ -239,8 +238,8 @@ impl Exchange {
         }
     }
 
-    /// Has the attendant look at the application when its `wsgi_timeout` is over: nginx's timer ends with the
-    /// request.
+    /// Makes the attendant look at the application when its `wsgi_timeout` is over: nginx's timer is deleted with
+    /// the request.
     pub(crate) fn watch(self: &Arc<Self>) {
         if let Some(left) = self.time_left() {
             self.worker.tasks.watch(self, left);
@@ -276,14 +275,14 @@ impl Exchange {
         self.worker.executor(self.location.executor)
     }
 
-    /// Event loop: nginx has let go of the request.
+    /// Event loop: nginx has freed the request.
     pub(crate) fn over(self: &Arc<Self>) {
         if self.callbacks.set_over() {
             self.worker.submit_again(Arc::clone(self));
         }
     }
 
-    /// Event loop: takes the request back from the queue; false where a thread has it.
+    /// Event loop: takes the request back from the queue; false if a thread has it.
     pub(crate) fn expire(&self) -> bool {
         self.phase.compare_exchange(WAITING, EXPIRED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -300,7 +299,7 @@ impl Exchange {
         }
     }
 
-    /// How much of `wsgi_timeout` is left to the running application, where there is a limit.
+    /// How much of `wsgi_timeout` is left to the running application, if there is a limit.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         let timeout = self.location.timeout?;
         match self.progress() {
@@ -328,7 +327,8 @@ impl Exchange {
     }
 
     /// Thread: sends a part of the response, and waits until all of it has room. `detached` runs what may wait,
-    /// detached from Python. An error of the temporary file is for the log alone: the response goes on without one.
+    /// detached from Python. If the temporary file cannot be written the error
+    /// is for the log alone: the response continues without one.
     pub(crate) fn push_waiting(
         &self,
         head: Option<ResponseHead>,
@@ -402,7 +402,7 @@ impl Exchange {
         self.output.push_spilling(rest)
     }
 
-    /// The event loop, inline: the application is left in the middle, until the client has taken more.
+    /// The event loop, inline: the application's iteration is suspended until the client has taken more.
     pub(crate) fn suspend(&self) {
         if !self.suspended.swap(true, Ordering::Relaxed) {
             self.client_wait.begin(self.worker.now());
@@ -416,8 +416,8 @@ impl Exchange {
         }
     }
 
-    /// Tells the event loop that there is something to take. Where it runs the application itself, it looks
-    /// afterwards without that.
+    /// Tells the event loop that there is something to take. If it runs the application itself it looks afterwards
+    /// anyway.
     fn announce(&self) {
         if !self.is_inline() || self.phase.load(Ordering::Relaxed) != RUNNING {
             self.worker.events.push(Event::Output(self.id));
@@ -455,7 +455,7 @@ impl Exchange {
         self.input.try_read(max, || self.worker.events.push(Event::ReadBody(self.id)))
     }
 
-    /// Runs `wait`; the time goes to the client's account.
+    /// Runs `wait`; the application's deadline does not count the time.
     fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.client_wait.begin(self.worker.now());
         let result = wait();

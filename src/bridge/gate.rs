@@ -4,8 +4,8 @@
 //! application.
 //!
 //! The gate is `SHUT` until the first import has ended: all wait. While an import that has failed is tried
-//! again it is `SHUT` or `AJAR`: then the request that began the attempt waits, and others go on to be
-//! answered 500 at once.
+//! again it is `SHUT` or `AJAR`. `AJAR` means that the request that began the attempt waits, and that others pass,
+//! to be answered 500 at once.
 
 use super::carried::Carried;
 use super::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
@@ -26,7 +26,7 @@ const AJAR: u8 = 2;
 pub(crate) enum Passage<X> {
     Through(Arc<X>),
     Waits,
-    /// As many wait as may.
+    /// As many wait as are allowed to.
     Full,
 }
 
@@ -57,8 +57,8 @@ impl<X: Carried> Gate<X> {
         Passage::Waits
     }
 
-    /// Who imports: the application has been imported, or has failed to; either way requests go on. Gives
-    /// back those that waited.
+    /// Who imports: the application has been imported, or has failed to; requests pass from now
+    /// on. Gives back those that waited.
     pub(crate) fn open(&self) -> Vec<Arc<X>> {
         let mut waiting = lock(&self.waiting);
         self.state.store(OPEN, Ordering::Release);
@@ -73,8 +73,8 @@ impl<X: Carried> Gate<X> {
         waiting.push(exchange);
     }
 
-    /// Who runs `exchange`: it waits as well, for it had gone through before the gate was closed. False where
-    /// the gate is open again.
+    /// Who runs `exchange`: it waits as well, because it had passed before the gate was closed. False if the gate is
+    /// open again.
     pub(crate) fn wait(&self, exchange: &Arc<X>) -> bool {
         let mut waiting = lock(&self.waiting);
         let waits = !self.is_open();

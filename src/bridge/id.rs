@@ -58,8 +58,8 @@ impl<T: Copy> Table<T> {
         self.free.len() == self.places.len()
     }
 
-    /// The ids of all that is in the table now. While they are walked through, [`get`](Self::get) says in no
-    /// time what is still there.
+    /// The ids of all that is in the table now. While the caller walks through them, [`get`](Self::get) says
+    /// what is still there.
     pub(crate) fn ids(&self) -> Vec<RequestId> {
         let places = self.places.iter().enumerate().filter(|(_, place)| place.value.is_some());
         places

@@ -24,12 +24,12 @@ struct Queue<X> {
     closed: bool,
 }
 
-/// Bytes of lines that may wait for the event loop; beyond them the writer waits. The event loop writes a batch at one
-/// go, so it must not be long.
+/// Bytes of lines that may wait for the event loop; beyond them the writer waits. The event loop writes a batch at
+/// one go, so it must not be long.
 pub(super) const LIMIT: usize = 128 * 1024;
 
-/// The same while the event loop is in an application: waiting for it might last for ever, for the application may in
-/// turn wait for the thread that writes.
+/// The same while the event loop is in an application: waiting for it might last for ever, for the application may
+/// in turn wait for the thread that writes.
 pub(super) const BUSY_LIMIT: usize = 64 * LIMIT;
 
 impl<X> Lines<X> {

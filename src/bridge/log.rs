@@ -16,7 +16,7 @@ pub(crate) struct LogLine<X> {
     pub(crate) text: String,
 }
 
-/// Whose matter a line is: that decides about the log that gets it, and about its context.
+/// What a line is about: that decides which log gets it, and with which context.
 #[derive(Debug)]
 pub(crate) enum About<X> {
     /// The worker's: nginx's main log.

@@ -1,10 +1,10 @@
 //! What a worker leaves to the one that takes its place: which applications it was importing as it died.
 //!
 //! nginx's master starts a worker again as soon as it has died. An application whose import kills the worker (a C
-//! extension that crashes, `os._exit`) would have it started many times a second, and the worker's other
-//! applications would never come to serve. So a worker marks an import as it begins, and takes the mark back when
+//! extension that crashes, `os._exit`) would make it start many times a second, and the worker's other
+//! applications would never serve a request. So a worker marks an import as it begins, and takes the mark back when
 //! that ends, in memory that it shares with its successors. A successor that finds a mark knows how the other
-//! ended, counts, and waits with that import; longer each time.
+//! ended, counts, and puts that import off; for longer each time.
 //!
 //! For each application there are two words: a count of such deaths with [`IMPORTING`], and the process that marked
 //! it. One process writes them at a time, each application's by the one thread that imports it.

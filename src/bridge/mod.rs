@@ -9,12 +9,15 @@
 //! | [`Callbacks`](callbacks::Callbacks) | `set_gone`, `set_over` | all else |
 //! | [`Output`](pipe::output::Output) | `take`, `drained`, `close` | `try_*`, `push_waiting` |
 //! | [`Input`](pipe::input::Input) | `push`, `end`, `fail` | `try_read`, `read_waiting` |
-//! | [`Pool`](executor::pool::Pool) | `queue`, `look`, `forget`, `close` | `take`, `sleep` |
+//! | [`Pool`](executor::pool::Pool) | `submit`, `look`, `forget`, `close` | `submit_now`, `take`, `sleep` |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
-//! | [`Inline`](executor::inline::Inline) | all; it is then a Python thread as well | |
+//! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
+//!
+//! Each file names only files below it: the order is in `.ci/layers.toml`. Whatever carries exchanges is generic
+//! over them ([`carried`]); [`exchange`] is on top.
 //!
 //! The event loop never waits here: every lock is held for a few instructions, never while a file is
 //! written, a log line is formatted or the other side is called. Only the calls named `*_waiting`,

@@ -1,7 +1,7 @@
 //! Panics of this module: what each said, and where, for the line of log of whoever catches it.
 //!
-//! A panic becomes one line of log at `alert`. The hook runs on the panicking thread, possibly with a lock held, so it only
-//! keeps the text; the guard that catches the panic logs it, with the request that it knows.
+//! A panic becomes one line of log at `alert`. The hook runs on the panicking thread, possibly with a lock held,
+//! so it only keeps the text; the guard that catches the panic logs it, with the request that it knows.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -32,7 +32,7 @@ impl fmt::Display for Panicked {
 pub(crate) fn watch() {
     std::panic::set_hook(Box::new(|info| {
         let text = describe(info);
-        // The thread may be about to end, and have none any more.
+        // If the thread is about to end, it has none any more.
         let _kept = SAID.try_with(|said| {
             if let Ok(mut said) = said.try_borrow_mut() {
                 *said = Some(text);

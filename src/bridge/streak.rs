@@ -1,11 +1,11 @@
-//! Calls that were quick, one after the other: the next one is likely to be quick as well.
+//! Quick calls in a row, after which the next one is likely to be quick as well.
 
 use std::time::Duration;
 
-/// A call is quick that takes no longer: waking another thread for the next one takes about a tenth of it.
+/// A call that takes less is quick. Waking another thread for the next one takes about a tenth of this.
 pub(super) const QUICK: Duration = Duration::from_micros(100);
 
-/// So many quick ones in a row make it likely that the next one is.
+/// How many quick ones in a row make it likely that the next one is.
 const QUICK_CALLS: u32 = 16;
 
 /// How many calls in a row, up to the last that has ended, were quick.

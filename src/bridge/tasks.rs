@@ -12,12 +12,12 @@ use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
 pub(crate) enum Task<X> {
     /// Write the Python stack of the thread that runs this request to the log.
     LogStack(Arc<X>),
-    /// The client of this request is gone: is its application beyond its deadline? Nothing of the request's is
-    /// kept for that.
+    /// The client of this request is gone: is its application beyond its deadline? The reference does not keep the
+    /// request's memory.
     Watch(Weak<X>),
-    /// The client of this request is gone: call whom it has asked to, and stop it where it is to be.
+    /// The client of this request is gone: run its `on_disconnect` callbacks; interrupt it if `cancel` is set.
     Gone(Arc<X>),
-    /// Bring a response of the executor `inline` to its end, now that the worker exits.
+    /// End a response of the executor `inline`, because the worker exits.
     Resume(Box<dyn Suspended>),
     /// Attach once, so that references dropped by the event loop are given back.
     Collect,
@@ -49,7 +49,7 @@ struct Queue<X> {
     tasks: VecDeque<Task<X>>,
     /// In the order of their times.
     later: VecDeque<(Instant, Task<X>)>,
-    /// As soon as there are so many of these, those of requests that have ended are taken out.
+    /// At this length of `later`, those of requests that have ended are taken out.
     tidy_at: usize,
     /// A `Collect` waits already.
     collect: bool,
@@ -62,7 +62,7 @@ const LATER: Duration = Duration::from_secs(1);
 /// Stacks that may wait to be logged, each with its request: the interpreter may be busy.
 const STACKS: usize = 32;
 
-/// So many requests may be watched before the list is tidied up.
+/// How many requests may be watched before the list is tidied up.
 const WATCHED: usize = 64;
 
 impl<X> Tasks<X> {
@@ -101,8 +101,8 @@ impl<X> Tasks<X> {
         self.push_later(LATER, Task::Grow(pool));
     }
 
-    /// Has `exchange` looked at in `left`. There are no more of these than twice as many as requests that run at a
-    /// time, and a few.
+    /// Makes the attendant look at `exchange` in `left`. The list is bounded: by twice as many requests as run at a
+    /// time, and a few more.
     pub(crate) fn watch(&self, exchange: &Arc<X>, left: Duration) {
         self.push_later(left, Task::Watch(Arc::downgrade(exchange)));
     }

@@ -124,8 +124,8 @@ impl<X: Carried> Worker<X> {
         }
     }
 
-    /// Event loop, at the end of a turn: sees to it that what has been submitted is run. True if this has to be called
-    /// again in a millisecond.
+    /// Event loop, at the end of a turn: sees to it that what has been submitted is run. True if this has to be
+    /// called again in a millisecond.
     #[must_use]
     pub(crate) fn look(&self) -> bool {
         self.executors().fold(false, |again, executor| again | executor.look())
@@ -168,15 +168,15 @@ impl<X: Carried> Worker<X> {
         }
     }
 
-    /// Who runs `exchange`: application `app` will be imported once more, and `exchange` waits for that, and so do
-    /// those that come meanwhile, if `shut`.
+    /// Who runs `exchange`: application `app` will be imported once more. `exchange` waits for that, and if `shut`
+    /// those that come meanwhile do, too.
     pub(crate) fn close_gate(&self, app: usize, exchange: &Arc<X>, shut: bool) {
         if let Some(gate) = self.gates.get(app) {
             gate.close(Arc::clone(exchange), shut);
         }
     }
 
-    /// Who runs `exchange`: it waits as well. False where the gate is open again.
+    /// Who runs `exchange`: it waits as well. False if the gate is open again.
     pub(crate) fn wait_at_gate(&self, app: usize, exchange: &Arc<X>) -> bool {
         self.gates.get(app).is_some_and(|gate| gate.wait(exchange))
     }
@@ -222,8 +222,7 @@ impl<X: Carried> Worker<X> {
         }
     }
 
-    /// Event loop: has dropped references to Python's objects; somebody who is attached must give them
-    /// back.
+    /// Event loop: has dropped references to Python's objects. PyO3 keeps them until a thread attaches.
     pub(crate) fn collect(&self) {
         self.tasks.push(Task::Collect);
     }
@@ -253,7 +252,7 @@ impl<X: Carried> Worker<X> {
         self.executors().all(|executor| executor.wait_ended(left()))
     }
 
-    /// Python's main thread: has ended.
+    /// Python's main thread: Python has ended.
     pub(crate) fn set_stopped(&self, stopped: Stopped) {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(stopped);
         self.stop_changed.notify_all();

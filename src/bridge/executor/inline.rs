@@ -33,7 +33,7 @@ pub(crate) trait Runner<J>: fmt::Debug + Send + Sync {
 /// Requests whose applications are called in one turn of the event loop: others want their turn, too.
 pub(crate) const CALLS: usize = 16;
 
-/// What a turn of the event loop is to run.
+/// What a turn of the event loop runs.
 pub(crate) type Calls<J> = SmallVec<[J; CALLS]>;
 
 /// What it has run.

@@ -4,7 +4,7 @@
 //! Python's is among it, so that an executor may hand a request to another thread, or to another process.
 //!
 //! An executor's other side, which calls Python, is in `python/run`: a [pool](pool)'s threads take what waits from
-//! their pool; what is to run [inline](inline) is taken by the event loop.
+//! their pool; what runs [inline](inline) is taken by the event loop.
 
 pub(crate) mod inline;
 pub(crate) mod pool;
@@ -47,8 +47,8 @@ pub(crate) trait Executor<J>: fmt::Debug + Send + Sync {
     /// How many jobs run at a time, at most.
     fn threads(&self) -> usize;
 
-    /// One more job is beyond its deadline. The pool, if that holds for all of its threads and has not been said since
-    /// it did not.
+    /// One more job is beyond its deadline. Gives the pool if the jobs of all its threads are now, which has to be
+    /// logged; once, until one of them ends.
     fn begin_overdue(&self) -> Option<&PoolConfig>;
 
     /// Such a job has ended.

@@ -6,14 +6,14 @@
 //! standing by to the next idle thread, if there is a further job. A thread that ends a request takes
 //! the next one itself and keeps the GIL.
 //!
-//! Where the jobs are *quick*, even that one is too many: it is woken, and waits for the GIL, only to find
-//! the queue empty. While a thread takes one quick job after the other nobody stands by, and the event loop
-//! looks every millisecond ([`look`](Executor::look)) whether it still does: a job that blocks after many that did not
-//! keeps those behind it waiting for two milliseconds, if the event loop itself is not held up (inline).
+//! If the jobs are *quick*, even that one is too many: it is woken, and waits for the GIL, only to find the queue
+//! empty. While a thread takes one quick job after the other nobody stands by, and the event loop looks every
+//! millisecond ([`look`](Executor::look)) whether it still does: a job that blocks after many that did not delays
+//! those behind it by two milliseconds, if the event loop itself is not held up (inline).
 //!
 //! What always holds, outside the lock and but for jobs that the event loop has queued in this turn
-//! ([`Pool::look`] is called at its end): where a job waits, a thread stands by, or no thread is idle
-//! (all are busy, and each looks here when it is done), or the event loop is to look again.
+//! ([`look`](Executor::look) is called at its end): if a job waits, a thread stands by, or no thread is idle
+//! (all are busy, and each looks here when it is done), or the event loop will look again.
 //!
 //! Idle threads are woken last in, first out: those at the bottom stay cold, and keep no database
 //! connection busy. A thread that takes a job and leaves nobody idle behind makes one more, up to the
@@ -48,7 +48,7 @@ struct State<J> {
     busy: usize,
     /// Those whose job is beyond its `wsgi_timeout`.
     overdue: usize,
-    /// That all are has been said.
+    /// That all are has been logged.
     said: bool,
     streak: Streak,
     /// How many jobs have been taken, and how many had been when the event loop looked last.
@@ -79,10 +79,10 @@ pub(crate) struct Seat {
     bell: Condvar,
 }
 
-/// What a thread is to do next.
+/// What a thread has to do next.
 #[derive(Debug)]
 pub(crate) enum Next<J> {
-    /// Run the job; where `grow`, start one more thread first.
+    /// Run the job; if `grow`, start one more thread first.
     Run { job: J, grow: bool },
     /// Nothing to do: [`Pool::sleep`].
     Sleep,
@@ -99,7 +99,7 @@ pub(crate) struct NotStarted {
     pub(crate) none_left: bool,
 }
 
-/// For so long no thread is tried after one could not be started.
+/// After a thread could not be started, none is tried for so long.
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl<J> Pool<J> {
@@ -133,7 +133,7 @@ impl<J> Pool<J> {
         Ok(())
     }
 
-    /// Counts one more thread; the caller starts it. False where the pool is closed or complete.
+    /// Counts one more thread; the caller starts it. False if the pool is closed or complete.
     pub(crate) fn grow(&self) -> bool {
         let mut state = lock(&self.state);
         let may = !state.closed && state.threads < self.config.threads;
@@ -141,7 +141,7 @@ impl<J> Pool<J> {
         may
     }
 
-    /// A thread that was counted has been started. True where one could not be before.
+    /// A thread that was counted has been started. True if the last one could not be.
     pub(crate) fn started(&self) -> bool {
         let mut state = lock(&self.state);
         state.not_before = None;
@@ -149,7 +149,7 @@ impl<J> Pool<J> {
     }
 
     /// A thread that was counted could not be started. One is tried again when a job is taken, after a
-    /// second; but by the caller where there is no thread left to take one.
+    /// second; if no thread is left to take one, the caller has to see to that.
     pub(crate) fn cannot_start(&self) -> NotStarted {
         let mut state = lock(&self.state);
         state.threads -= 1;
@@ -161,7 +161,7 @@ impl<J> Pool<J> {
         NotStarted { first, none_left }
     }
 
-    /// A thread has ended in another way than by [`Next::End`]. True where the pool has none now, and nobody
+    /// A thread has ended in another way than by [`Next::End`]. True if the pool has none now, and nobody
     /// will look for what waits.
     pub(crate) fn shrink(&self, turn: &Turn) -> bool {
         let (seat, none_left) = {
@@ -212,7 +212,7 @@ impl<J> Pool<J> {
         next
     }
 
-    /// Thread, detached: sleeps until it is to stand by, or to end.
+    /// Thread, detached: sleeps until it has to stand by, or to end.
     pub(crate) fn sleep(&self, seat: &Arc<Seat>, turn: &mut Turn) {
         {
             let mut state = lock(&self.state);
@@ -270,7 +270,7 @@ impl<J: PartialEq + fmt::Debug + Send> Executor<J> for Pool<J> {
             let goes_on = state.busy > 0 && state.streak.is_quick() && state.taken != state.seen;
             state.seen = state.taken;
             let seat = if goes_on { None } else { state.next_to_stand_by() };
-            // Who stands by takes one job, and leaves the others to nobody where they are quick.
+            // The thread that stands by takes one job, and wakes nobody for the others if they are quick.
             let left = state.queue.len().saturating_sub(usize::from(state.stands_by));
             let nobody = !state.stands_by || state.streak.is_quick();
             state.looked_after = left > 0 && nobody && !state.idle.is_empty();
@@ -347,8 +347,8 @@ fn now() -> Option<Instant> {
 }
 
 impl<J> State<J> {
-    /// Restores what always holds after the queue or `stands_by` changed; the seat is to be woken
-    /// outside the lock.
+    /// Restores what always holds after the queue or `stands_by` changed; the seat has to be
+    /// woken outside the lock.
     fn next_to_stand_by(&mut self) -> Option<Arc<Seat>> {
         if self.stands_by || self.queue.is_empty() {
             return None;

@@ -1,5 +1,5 @@
-//! Memory for the parts of request bodies, used again: the one that was used last is still in a processor's
-//! cache, and fresh memory costs a page fault for each page.
+//! Memory for the parts of request bodies, which is reused: what was used last is still in a processor's cache,
+//! and fresh memory costs a page fault for each page.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::bridge::sync::{Mutex, lock};
 /// Bytes of a request body that are read from a file, or asked for, at once.
 pub(crate) const BLOCK: usize = 256 * 1024;
 
-/// So many bytes are kept by a worker, in buffers that are no larger than [`LARGEST`].
+/// Bytes that a worker keeps, in buffers that are no larger than [`LARGEST`].
 const SPARE: usize = 32 * BLOCK;
 
 /// Bytes of a buffer that is still kept.
@@ -45,7 +45,7 @@ impl Buffers {
         buffer.clear();
         let mut spare = lock(&self.spare);
         let kept: usize = spare.iter().map(Vec::capacity).sum();
-        // What is small is as cheap anew.
+        // A small one is as cheap to allocate again.
         if (BLOCK..=LARGEST).contains(&buffer.capacity()) && kept + buffer.capacity() <= SPARE {
             spare.push(buffer);
         }

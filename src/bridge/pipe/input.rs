@@ -3,7 +3,7 @@
 //! A buffered body is all here before the thread starts, and stays until the request is over: the thread may read
 //! it again ([`Input::seek`]). A streamed one is read once, and bounded: at [`LIMIT`] bytes
 //! the event loop stops reading (`idle`), so that the client is slowed down by TCP; when the thread has
-//! taken half, it asks for more. A body that nobody reads is never asked for: it begins `idle` where the
+//! taken half, it asks for more. A body that nobody reads is never asked for: it begins `idle` if the
 //! client waits for `100 Continue`.
 
 use std::collections::VecDeque;
@@ -65,7 +65,7 @@ pub(crate) enum Read {
 pub(crate) struct Input {
     state: Mutex<State>,
     changed: Condvar,
-    /// Bytes of a buffered body; None where it is streamed.
+    /// Bytes of a buffered body; None if it is streamed.
     length: Option<u64>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Input {
 struct State {
     /// A buffered body's stay; a streamed one's go as they are read.
     segments: VecDeque<Segment>,
-    /// Where a buffered body is read next; None where it is streamed.
+    /// Where a buffered body is read next; None if it is streamed.
     place: Option<Place>,
     held: usize,
     end: Option<Result<(), InputError>>,
@@ -105,12 +105,12 @@ impl Input {
         Self::new(segments, Some(length), Some(Ok(())), false)
     }
 
-    /// A body that is to come; `idle` where the event loop waits to be asked for it.
+    /// A body that will come; `idle` if the event loop waits to be asked for it.
     pub(crate) fn streamed(idle: bool) -> Self {
         Self::new(VecDeque::new(), None, None, idle)
     }
 
-    /// A body that cannot be had.
+    /// A body that will never come.
     pub(crate) fn failed(why: InputError) -> Self {
         Self::new(VecDeque::new(), None, Some(Err(why)), false)
     }
@@ -126,7 +126,7 @@ impl Input {
         Self { state: Mutex::new(state), changed: Condvar::new(), length }
     }
 
-    /// Bytes of the body, where it is buffered: such a one never waits for the client, and can be read again.
+    /// Bytes of the body, if it is buffered: such a one never waits for the client, and can be read again.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }
@@ -193,8 +193,8 @@ impl Input {
         }
     }
 
-    /// Event loop: adds a part; false where it is to stop until it is asked again. As long as it is not, the
-    /// thread learns of it by [`notify`](Self::notify) alone.
+    /// Event loop: adds a part; false if it has to stop reading until it is asked again. Otherwise the thread is
+    /// woken by [`notify`](Self::notify) alone.
     pub(crate) fn push(&self, bytes: Bytes) -> bool {
         let mut state = lock(&self.state);
         if bytes.is_empty() {
@@ -209,8 +209,8 @@ impl Input {
         !state.idle
     }
 
-    /// Event loop: the client has no more for now. The thread goes on with all that has come, and is not woken
-    /// for each part of it.
+    /// Event loop: the client has no more for now. The thread gets all that has come, and is not woken for
+    /// each part of it.
     pub(crate) fn notify(&self) {
         self.wake(&lock(&self.state));
     }
@@ -230,8 +230,7 @@ impl Input {
         self.wake(&state);
     }
 
-    /// nginx wrote this file; one that is short is a fault of the disk, and what follows is not to be
-    /// taken for the body.
+    /// nginx wrote this file. If it is short the disk is at fault, and what follows must not be taken for the body.
     fn read_file(
         &self,
         file: &File,
@@ -241,7 +240,7 @@ impl Input {
     ) -> Result<Read, InputError> {
         while bytes.len() < size {
             let at = offset + bytes.len() as u64;
-            // Where it is less than the buffer has room for, it is the last of the file.
+            // If it is less than the buffer has room for, it is the last of the file.
             match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
                 Ok(1..) => {}
                 Err(Errno::INTR) => {}
@@ -327,7 +326,7 @@ impl State {
         }
     }
 
-    /// Is the event loop to read on?
+    /// Must the event loop read on?
     fn asks(&mut self) -> bool {
         let asks = self.idle && self.end.is_none() && self.held <= LIMIT / 2;
         self.idle &= !asks;

@@ -1,11 +1,10 @@
 //! Large blocks of the applications' that wait for clients as they are.
 //!
-//! A block is in memory already when it comes to us. To copy it in pieces, or into a file, costs more than
-//! to send it, and holds the thread for that long; so it is taken whole, by reference. How much of that a
-//! worker may do is bounded: with many slow clients the pipes' own ways, memory and file, are left.
-
+//! A block is in memory already when it arrives here. Copying it in pieces, or into a file, costs more than
+//! sending it, and holds the thread for that long; so it is taken whole, by reference. A worker's bytes of such
+//! blocks are bounded: beyond that, with many slow clients, blocks go to memory and file as smaller ones do.
 //!
-//! One block may go to many clients, as a page that the application keeps: it is in memory once, and counts
+//! One block may go to many clients, such as a page that the application keeps. It is in memory once, and counts
 //! once.
 
 use std::collections::HashMap;
@@ -29,7 +28,7 @@ struct Lent {
     times: HashMap<Place, u64>,
 }
 
-/// Where a block lies, and how long it is. As long as it is lent nothing else lies there.
+/// Where a block lies, and how long it is. While it is lent nothing else lies there.
 type Place = (usize, usize);
 
 /// One large block; its bytes count until this is dropped.
@@ -51,7 +50,7 @@ impl Loans {
         Arc::new(Self { lent: Mutex::new(lent) })
     }
 
-    /// Takes a block; `None` where the bytes of all of them would be more than `limit`.
+    /// Takes a block; `None` if the bytes of all of them would be more than `limit`.
     pub(crate) fn take(self: &Arc<Self>, block: &Bytes, limit: u64) -> Option<Loan> {
         let place = (block.as_ptr().addr(), block.len());
         let mut lent = lock(&self.lent);

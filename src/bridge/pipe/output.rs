@@ -1,28 +1,27 @@
 //! The response's pipe, from one Python thread to the event loop.
 //!
-//! A block is on one of three ways: it waits here (`queue`), the event loop has handed it to nginx
+//! A block is in one of three places: it waits here (`queue`), the event loop has handed it to nginx
 //! (`in flight`), or the client has it (`drained`). `memory` counts the first two, for blocks that lie
 //! in memory; `file` counts them for those in the temporary file. The thread alone adds to both and
 //! alone writes the file; the event loop alone takes off.
 //!
-//! With buffering on, memory up to its limit comes first. Then it matters why memory is full: when the
-//! event loop has not come round yet, the thread waits for it, which is short; when the client takes no
-//! more (`stalled`), the block goes to the file. While the file holds anything, all goes there: the
-//! order of the blocks is the order of the response. With buffering off, or beyond the file's limit,
-//! the thread waits for the client.
+//! With buffering on, memory up to its limit comes first. Then it matters why memory is full. If the
+//! event loop has not taken it yet, the thread waits for that, which is short; if the client takes no
+//! more (`stalled`), the block goes to the file. While the file holds anything, everything goes there, because
+//! the blocks must stay in order. With buffering off, or beyond the file's limit, the thread waits for the
+//! client.
 //!
 //! Small blocks for the file are gathered first, up to [`JOINED`](queue::JOINED) bytes beyond the limit of memory.
-//! They are the last
-//! of the queue, so that the event loop may have them before they are written; otherwise the next block that has
-//! no room takes them along into the file. Without that each would be a system call without the GIL, and the
-//! threads of the pool would take the processors from the event loop.
+//! They are the last of the queue, so that the event loop may take them before they are written; otherwise the
+//! next block that has no room is written together with them. Without that each would be a system call without the
+//! GIL, and the threads of the pool would take the processors from the event loop.
 //!
-//! A block larger than the limit of memory is taken as it is where there is room at all, as long as the worker
-//! has not too many of these ([`Loans`]).
+//! A block larger than the limit of memory is taken as it is if there is any room, and if the worker has not too
+//! many of these ([`Loans`]).
 //!
-//! A place in a file is written once: sendfile(2) sends from the file's pages, so what the client has
-//! by the kernel's word may still be read from them. When the client has all of a file, the next block
-//! begins a new one. At most [`FILES`](state::FILES) of them are open at once; beyond that the thread waits.
+//! A place in a file is written once: sendfile(2) sends from the file's pages, and may still read them after
+//! the kernel has said that the bytes are sent. When the client has all of a file, the next block begins a
+//! new one. At most [`FILES`](state::FILES) of them are open at once; beyond that the thread waits.
 //!
 //! A file of the application's own (`wsgi.file_wrapper`) takes neither memory nor room on the disk, so it
 //! waits for nothing.
@@ -87,7 +86,7 @@ impl Output {
         lock(&self.state).buffering.enabled = enabled;
     }
 
-    /// Thread: adds a 103 (Early Hints). One that comes after the head is nobody's any more.
+    /// Thread: adds a 103 (Early Hints). One that comes after the head is dropped.
     pub(crate) fn push_hints(
         &self,
         fields: Vec<Field>,
@@ -113,7 +112,7 @@ impl Output {
         lock(&self.state).trailers = trailers;
     }
 
-    /// Thread: adds a part of the response, without waiting. `announce` is called where the event loop
+    /// Thread: adds a part of the response, without waiting. `announce` is called if the event loop
     /// must be told. What has no room comes back.
     pub(crate) fn try_push(
         &self,
@@ -146,8 +145,8 @@ impl Output {
         Ok(rest)
     }
 
-    /// Thread: keeps what [`try_push`](Self::try_push) gave back in memory, without waiting, if it is small and would go
-    /// to the file. What is not taken comes back.
+    /// Thread: keeps what [`try_push`](Self::try_push) gave back in memory, without waiting, if it is small and
+    /// would go to the file. What is not taken comes back.
     pub(crate) fn try_gather(
         &self,
         rest: Rest,
@@ -190,8 +189,8 @@ impl Output {
         Ok(())
     }
 
-    /// Thread, detached: adds what [`try_push`](Self::try_push) gave back, by way of memory, file, or waiting.
-    /// An error of the file is returned for the log; the response went on without one.
+    /// Thread, detached: adds what [`try_push`](Self::try_push) gave back, to memory, to the file, or after waiting
+    /// for room. An error of the file is returned for the log; the response continued without one.
     pub(crate) fn push_waiting(
         &self,
         rest: Rest,
@@ -261,7 +260,7 @@ impl Output {
         Ok(None)
     }
 
-    /// The event loop, inline: adds what [`try_push`](Self::try_push) gave back, by way of memory and file.
+    /// The event loop, inline: adds what [`try_push`](Self::try_push) gave back, to memory and to the file.
     pub(crate) fn push_spilling(&self, rest: Rest) -> Result<(), Overflow> {
         // The client takes nothing while the event loop is here.
         lock(&self.state).stalled = true;
@@ -308,10 +307,9 @@ impl Output {
         }
     }
 
-    /// Event loop: the client takes nothing now, so nginx's filters get nothing more, each call of which costs
-    /// memory of the request's that nginx frees at its end alone. Leaves what is here until the next
-    /// [`take`](Self::take), and nobody announces anything before there are `least` bytes or the response
-    /// ends. False if that is so already.
+    /// Event loop: the client takes nothing now, so nginx's filters get nothing more: each call of them takes
+    /// memory that nginx frees only with the request. What is here stays until the next [`take`](Self::take), and
+    /// nothing is announced before there are `least` bytes or the response ends. False if that is so already.
     pub(crate) fn hold_back(&self, least: u64) -> bool {
         let mut state = lock(&self.state);
         if state.end.is_some() || state.queue.bytes() >= least {
@@ -325,7 +323,7 @@ impl Output {
         true
     }
 
-    /// Event loop: `memory` and `file` bytes are not nginx's any more; the client can take no more now
+    /// Event loop: nginx has sent `memory` and `file` bytes; the client can take no more now
     /// (`stalled`). True if nothing will be added to the last temporary file.
     pub(crate) fn drained(&self, memory: usize, file: u64, stalled: bool) -> bool {
         let mut state = lock(&self.state);
@@ -347,7 +345,7 @@ impl Output {
         }
     }
 
-    /// Event loop: takes no more. The thread's next push says [`Closed`]. True where blocks were dropped
+    /// Event loop: takes no more. The thread's next push says [`Closed`]. True if blocks were dropped
     /// that are shared with their owner.
     pub(crate) fn close(&self) -> bool {
         let (head, queue) = {
@@ -402,7 +400,7 @@ impl Output {
             let directory = state.buffering.directory.clone();
             (gathered, state.file.clone(), state.file_end, directory, unneeded)
         };
-        // Outside the lock: the last close of a large file without a name takes its time.
+        // Outside the lock: the last close of a large file without a name takes long.
         drop(unneeded);
         let written = write(file, &gathered, piece, start, &directory);
         let news = {

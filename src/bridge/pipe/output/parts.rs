@@ -37,7 +37,7 @@ impl FilePart {
 }
 
 impl Block {
-    /// Does dropping it give back what somebody else owns?
+    /// Is it shared with its owner?
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Block::Memory(bytes) if bytes.len() >= SHARED_FROM)
     }
@@ -47,7 +47,7 @@ impl Block {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Complete,
-    /// The client must see that it is not complete; a 500 where the head has not gone.
+    /// The client must see that it is not complete; a 500 if the head has not been sent.
     Failed,
     /// No thread has taken it: 503.
     Refused,
@@ -58,7 +58,7 @@ pub(crate) enum End {
 pub(crate) struct Batch {
     pub(crate) head: Option<ResponseHead>,
     pub(crate) blocks: Vec<Block>,
-    /// What is to go out before the head, each as a 103 (Early Hints).
+    /// What goes out before the head, each as a 103 (Early Hints).
     pub(crate) hints: Vec<Vec<Field>>,
     /// With the head: trailers were set before it.
     pub(crate) expects_trailers: bool,
@@ -68,7 +68,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Makes it empty, for the next one. True where that has given back what somebody else owns.
+    /// Makes it empty, for the next one. True if a block was dropped that is shared with its owner.
     pub(crate) fn clear(&mut self) -> bool {
         let shared = self.blocks.iter().any(Block::is_shared);
         self.head = None;

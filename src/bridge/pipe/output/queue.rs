@@ -1,8 +1,8 @@
 //! What waits in a response's pipe for the event loop.
 //!
-//! A block costs what it costs, not what it carries: beside its bytes there are nginx's buffer and chain
-//! links, one for each filter, and this module's own entry; several hundred bytes for a block of one. So
-//! small blocks that wait are joined, and parts of the temporary file that follow one another become one.
+//! Each block takes more memory than its bytes: nginx's buffer and chain links, one for each filter, and this
+//! module's own entry; several hundred bytes for a block of one. So small blocks that wait are joined, and parts
+//! of the temporary file that follow one another become one.
 //! However an application cuts its response, `n` blocks that wait hold at least `(n / 2 - 2) * SMALL` bytes,
 //! and the pipe's limit, which counts bytes, bounds their cost as well.
 
@@ -15,7 +15,7 @@ use crate::bridge::sync::Arc;
 /// A block shorter than this is joined with its neighbours: copying it costs less than a buffer of its own.
 const SMALL: usize = 4096;
 
-/// Joined blocks stay shorter than this: none of them is taken for one that is shared.
+/// Joined blocks stay shorter than this, so that none of them is taken for a shared one.
 pub(super) const JOINED: usize = SHARED_FROM;
 
 /// The first capacity of a joined block; it doubles.
@@ -70,7 +70,7 @@ impl Queue {
         std::mem::take(&mut self.joined)
     }
 
-    /// Adds a block that is not to be copied.
+    /// Adds a block without copying it.
     pub(super) fn push_whole(&mut self, block: Bytes) {
         self.bytes += block.len() as u64;
         self.close_joined();
@@ -105,7 +105,7 @@ impl Queue {
         blocks.extend(self.blocks.drain(..));
     }
 
-    /// Does dropping it give back what somebody else owns?
+    /// Is a block shared with its owner?
     pub(super) fn is_shared(&self) -> bool {
         self.blocks.iter().any(Block::is_shared)
     }

@@ -1,4 +1,4 @@
-//! What the response's pipe holds, and where the next bytes have room.
+//! What the response's pipe holds, and where there is room for the next bytes.
 
 use std::fs::File;
 
@@ -49,7 +49,7 @@ pub(super) struct State {
 const LARGE_BLOCKS: u64 = 512;
 
 /// Temporary files of one response that are open at once. Each is closed when nothing can be sent from it any
-/// more, which takes longer than for the client to have it (`nginx/request/files.rs`).
+/// more, which is later than when the client has it (`nginx/request/files.rs`).
 pub(super) const FILES: usize = 8;
 
 /// Bytes written to a file at once: between two pieces an abort is noticed.
@@ -110,7 +110,7 @@ impl State {
         }
         if self.file_pending == 0 {
             let room = self.buffering.memory.saturating_sub(self.memory);
-            // Not in crumbs: each piece is a message.
+            // Not in small pieces: each is a message.
             if room >= len.min(self.buffering.memory / 4).max(1) {
                 return Way::Memory(len.min(room));
             }
@@ -124,7 +124,7 @@ impl State {
         }
     }
 
-    /// Bytes for which there is room in the file, beside those that go there first.
+    /// Bytes for which there is room in the file, besides those that have been gathered for it.
     fn file_room(&self) -> u64 {
         let used = if self.file_pending == 0 { 0 } else { self.file_end };
         self.buffering.file.saturating_sub(used + self.queue.joined() as u64)
@@ -138,7 +138,7 @@ impl State {
             && matches!(self.way(len), Way::File(_))
     }
 
-    /// May a block, for which there is no room, be taken as it is?
+    /// May a block for which there is no room be taken as it is?
     pub(super) fn borrow(&self, block: &Bytes, loans: &Arc<Loans>) -> Option<Loan> {
         let Buffering { enabled, memory, .. } = self.buffering;
         let takes =
@@ -160,7 +160,7 @@ impl State {
         self.queue.push(block);
     }
 
-    /// So much of the file has been written; is the event loop to be told?
+    /// These bytes of the file have been written. Must the event loop be told?
     pub(super) fn spilled(&mut self, file: Arc<File>, start: u64, end: u64) -> bool {
         self.file = Some(Arc::clone(&file));
         self.file_end = end;
@@ -173,7 +173,7 @@ impl State {
         self.announces()
     }
 
-    /// Is the event loop to be told? Once per batch, and not of what it has held back.
+    /// Must the event loop be told? Once per batch, and not of what it has held back.
     pub(super) fn announces(&mut self) -> bool {
         if let Some(least) = self.held_back {
             let told = self.end.is_some() || self.queue.bytes() >= least;
