@@ -160,12 +160,13 @@ fn detach(request: &Request<'_>, ending: Ending) {
         event_loop.inspect(|event_loop| event_loop.remove(id));
     }
     if let Some(exchange) = exchange {
-        if ending == Ending::Dropped {
+        let why = if ending == Ending::Dropped {
             exchange.set_gone(Gone::Client);
-            exchange.close(InputError::ClientGone);
+            InputError::ClientGone
         } else {
-            exchange.close(InputError::Answered);
-        }
+            InputError::Answered
+        };
+        exchange.close(why);
     }
     let suspended = request.suspended.take();
     if let Some((event_loop, suspended)) = event_loop.zip(suspended) {

@@ -105,30 +105,29 @@ fn send<'ev>(request: Request<'ev>, batch: &mut Batch) -> (Option<Request<'ev>>,
     };
     #[cfg(not(nginx_1_29))]
     let hinted = false;
-    let Some(head) = batch.head.take() else {
-        let sent = if request.head_sent.get() {
-            send_body(&request, batch, hinted)
-        } else if hinted {
-            Sent::Hints
-        } else {
-            Sent::Nothing
-        };
-        return (Some(request), sent);
-    };
-    if matches!(request.body.get(), Body::Expected | Body::Streaming | Body::Paused | Body::Taken) {
-        // The application may leave the rest of the body unread, and nginx then closes the
-        // connection (ngx_http_finalize_connection); and if the client waits for 100, nobody
-        // knows what its next bytes will be (RFC 9110, 10.1.1).
-        request.close_after();
+    let mut news = hinted;
+    if let Some(head) = batch.head.take() {
+        if matches!(
+            request.body.get(),
+            Body::Expected | Body::Streaming | Body::Paused | Body::Taken
+        ) {
+            // The application may leave the rest of the body unread, and nginx then closes the
+            // connection (ngx_http_finalize_connection); and if the client waits for 100, nobody
+            // knows what its next bytes will be (RFC 9110, 10.1.1).
+            request.close_after();
+        }
+        if let Some(target) = accel::target(request.conf(), &head) {
+            accel::redirect(request, &head, target);
+            return (None, Sent::Nothing);
+        }
+        if let Err(refused) = send_head(&request, &head, batch.expects_trailers) {
+            return (Some(request), refused);
+        }
+        news = true;
+    } else if !request.head_sent.get() {
+        return (Some(request), if hinted { Sent::Hints } else { Sent::Nothing });
     }
-    if let Some(target) = accel::target(request.conf(), &head) {
-        accel::redirect(request, &head, target);
-        return (None, Sent::Nothing);
-    }
-    let sent = match send_head(&request, &head, batch.expects_trailers) {
-        Ok(()) => send_body(&request, batch, true),
-        Err(refused) => refused,
-    };
+    let sent = send_body(&request, batch, news);
     (Some(request), sent)
 }
 
