@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use nginx_sys::{ngx_log_t, ngx_msec_t};
 
+use super::checks::access::{self, Need};
+use super::checks::needed::{self, Needed};
+use super::checks::target::Target;
+use super::shared::Shared;
 use super::{ConfError, Handlers, Place};
 use crate::bridge::config::{AppConfig, PoolConfig, PythonConfig, WorkerConfig};
 use crate::bridge::log::Level;
 use crate::bridge::marks::Marks;
-use crate::nginx::access::{self, Need};
 use crate::nginx::log;
-use crate::nginx::needed::{self, Needed};
-use crate::nginx::shared::Shared;
 use crate::nginx::signals;
-use crate::nginx::target::Target;
 
 /// A variable of `python_env`.
 #[derive(Debug)]

@@ -1,7 +1,9 @@
 //! The module's configuration: what the directives set, how it is inherited, and where nginx keeps it.
 
+pub(super) mod checks;
 mod location;
 mod main;
+mod shared;
 mod stages;
 
 use std::ffi::c_void;
@@ -13,13 +15,13 @@ use nginx_sys::{
     ngx_http_handler_pt, ngx_module_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
 };
 
+use self::checks::access;
 pub(super) use self::location::{App, LocConf, Param, ParamValue};
 pub(super) use self::main::{DEFAULT_MAX_QUEUE, MainConf, Variable};
 pub(super) use self::stages::{
     Handlers, RequestHandler, create_loc_conf, create_main_conf, init_main_conf, merge_loc_conf,
     postconfiguration,
 };
-use super::access;
 use super::log;
 use super::sys::{self, own_module};
 use super::trampoline::guard;

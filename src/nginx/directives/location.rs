@@ -10,9 +10,9 @@ use nginx_sys::{
 use super::reader::{Directive, set, setter};
 use crate::bridge::config::{ClientAbort, Debug};
 use crate::http::{header, path};
+use crate::nginx::conf::checks::target::{self, Target};
 use crate::nginx::conf::{self, App, ConfError, LocConf, Param, ParamValue};
 use crate::nginx::sys;
-use crate::nginx::target::{self, Target};
 
 setter!(wsgi_app, LocConf, |directive| {
     directive.once(&directive.conf.app)?;

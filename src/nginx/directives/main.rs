@@ -10,9 +10,9 @@ use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_str_t};
 use super::reader::{Directive, set, setter};
 use crate::bridge::config::PoolConfig;
 use crate::bridge::log::Level;
-use crate::nginx::access::Need;
+use crate::nginx::conf::checks::access::Need;
+use crate::nginx::conf::checks::python_home;
 use crate::nginx::conf::{self, ConfError, DEFAULT_MAX_QUEUE, MainConf, Place, Variable};
-use crate::nginx::python_home;
 
 setter!(python_home, MainConf, |directive| {
     directive.once(&directive.conf.home)?;

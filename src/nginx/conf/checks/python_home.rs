@@ -3,10 +3,10 @@
 use std::path::Path;
 
 /// The Python that this module was built with, such as `3.11`.
-pub(super) const BUILT_FOR: &str = env!("PYWSGI_PYTHON_VERSION");
+pub(in crate::nginx) const BUILT_FOR: &str = env!("PYWSGI_PYTHON_VERSION");
 
 /// What is wrong with a home, as the end of the sentence `python_home "DIR" …`.
-pub(super) fn check(home: &Path) -> Result<(), String> {
+pub(in crate::nginx) fn check(home: &Path) -> Result<(), String> {
     if !home.is_dir() {
         return Err(
             "is not a directory; name a virtual environment or the prefix of a Python".into()

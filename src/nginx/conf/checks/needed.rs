@@ -5,20 +5,20 @@
 use std::path::{Path, PathBuf};
 
 use super::access::{self, Need, Unusable, User};
-use super::conf::{ConfError, Place};
 use super::python_home::BUILT_FOR;
+use crate::nginx::conf::{ConfError, Place};
 
 /// A file or folder, and the directive that wants it.
 #[derive(Clone, Debug)]
-pub(super) struct Needed {
-    pub(super) directive: &'static str,
-    pub(super) path: PathBuf,
-    pub(super) need: Need,
-    pub(super) place: Place,
+pub(in crate::nginx) struct Needed {
+    pub(in crate::nginx) directive: &'static str,
+    pub(in crate::nginx) path: PathBuf,
+    pub(in crate::nginx) need: Need,
+    pub(in crate::nginx) place: Place,
 }
 
 /// Can the workers' user do with each what it needs?
-pub(super) fn check(user: Option<User>, all: &[Needed]) -> Result<(), ConfError> {
+pub(in crate::nginx) fn check(user: Option<User>, all: &[Needed]) -> Result<(), ConfError> {
     let files: Vec<_> = all.iter().map(|needed| (needed.path.as_path(), needed.need)).collect();
     let Some(Unusable { at, error }) = access::check(user, &files).map_err(unchecked)? else {
         return Ok(());
@@ -61,13 +61,13 @@ fn unchecked(error: std::io::Error) -> ConfError {
 }
 
 /// The folder in which a virtual environment or prefix has its packages.
-pub(super) fn site_packages(home: &Path) -> PathBuf {
+pub(in crate::nginx) fn site_packages(home: &Path) -> PathBuf {
     home.join("lib").join(format!("python{BUILT_FOR}")).join("site-packages")
 }
 
 /// A folder of packages that are installed, and the packages' own folders. What was installed under a umask
 /// of 077 is its owner's alone.
-pub(super) fn installed(site: &Path) -> Vec<(PathBuf, Need)> {
+pub(in crate::nginx) fn installed(site: &Path) -> Vec<(PathBuf, Need)> {
     let mut all = vec![(site.to_path_buf(), Need::List)];
     // A folder that cannot be read here cannot be read by the workers' user: the check says so.
     let entries = std::fs::read_dir(site).into_iter().flatten().flatten();
@@ -89,12 +89,12 @@ fn is_package_name(name: &str) -> bool {
 }
 
 /// Is it a folder of packages that are installed, by its name?
-pub(super) fn is_site(folder: &Path) -> bool {
+pub(in crate::nginx) fn is_site(folder: &Path) -> bool {
     folder.ends_with("site-packages") || folder.ends_with("dist-packages")
 }
 
 /// The folders and files of a module's packages, in the first of `folders` that has it; nothing if none has.
-pub(super) fn of_module(module: &str, folders: &[PathBuf]) -> Vec<(PathBuf, Need)> {
+pub(in crate::nginx) fn of_module(module: &str, folders: &[PathBuf]) -> Vec<(PathBuf, Need)> {
     folders
         .iter()
         .map(|folder| parts(module, folder))

@@ -15,7 +15,7 @@ const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
 
 /// For each worker, words for each application. What no worker writes to takes no memory.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(in crate::nginx) struct Shared {
     start: NonNull<AtomicU32>,
     /// Words for a worker.
     stride: usize,
@@ -34,7 +34,7 @@ struct Part {
 }
 
 impl Shared {
-    pub(super) fn new(apps: usize) -> io::Result<Arc<Self>> {
+    pub(in crate::nginx) fn new(apps: usize) -> io::Result<Arc<Self>> {
         let stride = apps * WORDS;
         // SAFETY: fresh memory, which nobody else knows.
         let start = unsafe {
@@ -55,7 +55,7 @@ impl Shared {
     }
 
     /// The words of the worker of that number (`ngx_worker`).
-    pub(super) fn of_worker(self: &Arc<Self>, worker: usize) -> Option<Box<dyn Memory>> {
+    pub(in crate::nginx) fn of_worker(self: &Arc<Self>, worker: usize) -> Option<Box<dyn Memory>> {
         let shared = Arc::clone(self);
         (worker < WORKERS).then(|| Box::new(Part { shared, worker }) as Box<dyn Memory>)
     }

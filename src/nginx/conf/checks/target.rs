@@ -4,17 +4,17 @@ use std::path::Path;
 
 /// A target's two parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(in crate::nginx) struct Target<'a> {
     /// A file's absolute path, or a module's dotted name.
-    pub(super) place: &'a str,
+    pub(in crate::nginx) place: &'a str,
     /// `callable`, `attribute.attribute` or `factory(…)`
-    pub(super) callable: Option<&'a str>,
+    pub(in crate::nginx) callable: Option<&'a str>,
 }
 
 impl<'a> Target<'a> {
     /// Splits at the earliest colon behind which nothing but a callable stands: a path may hold colons,
     /// and so may the arguments of a factory.
-    pub(super) fn split(target: &'a str) -> Self {
+    pub(in crate::nginx) fn split(target: &'a str) -> Self {
         let whole = Self { place: target, callable: None };
         if target.starts_with('/') && Path::new(target).exists() {
             return whole;
@@ -30,12 +30,12 @@ impl<'a> Target<'a> {
     }
 
     /// The file that it names, if it names one.
-    pub(super) fn file(&self) -> Option<&'a Path> {
+    pub(in crate::nginx) fn file(&self) -> Option<&'a Path> {
         self.place.starts_with('/').then(|| Path::new(self.place))
     }
 
     /// What is wrong with it, if anything, as the end of the sentence `wsgi_app "TARGET" …`.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(in crate::nginx) fn check(&self) -> Result<(), String> {
         if self.place.is_empty() {
             return Err(
                 "names no application; write a file such as /srv/app/wsgi.py, or a module such \
@@ -93,7 +93,7 @@ fn is_callable(text: &str) -> bool {
 }
 
 /// Python's identifiers with dots between them; of the letters beyond ASCII, Python decides.
-pub(super) fn is_dotted_name(text: &str) -> bool {
+pub(in crate::nginx) fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|part| {
         let mut characters = part.chars();
         characters.next().is_some_and(|first| first == '_' || first.is_alphabetic())

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// The user that the workers run as.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct User {
-    pub(super) uid: libc::uid_t,
-    pub(super) gid: libc::gid_t,
+pub(in crate::nginx) struct User {
+    pub(in crate::nginx) uid: libc::uid_t,
+    pub(in crate::nginx) gid: libc::gid_t,
 }
 
 impl User {
@@ -23,7 +23,7 @@ impl User {
     /// # Safety
     ///
     /// nginx reads its configuration: no other thread calls getpwuid(3).
-    pub(super) unsafe fn home(self) -> Option<OsString> {
+    pub(in crate::nginx) unsafe fn home(self) -> Option<OsString> {
         // SAFETY: the caller's; the entry and its text are copied before the next call.
         unsafe {
             let entry = libc::getpwuid(self.uid);
@@ -38,7 +38,7 @@ impl User {
 
 /// What the workers do with a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
+pub(in crate::nginx) enum Need {
     /// Read a file, or a folder's list.
     Read,
     /// Find and read what a folder has.
@@ -51,14 +51,17 @@ pub(super) enum Need {
 
 /// A file that the user cannot use, and the error.
 #[derive(Debug)]
-pub(super) struct Unusable {
+pub(in crate::nginx) struct Unusable {
     /// Its place among the files.
-    pub(super) at: usize,
-    pub(super) error: io::Error,
+    pub(in crate::nginx) at: usize,
+    pub(in crate::nginx) error: io::Error,
 }
 
 /// Tries each file, as `user` if one is given; the first that cannot be used so comes back.
-pub(super) fn check(user: Option<User>, files: &[(&Path, Need)]) -> io::Result<Option<Unusable>> {
+pub(in crate::nginx) fn check(
+    user: Option<User>,
+    files: &[(&Path, Need)],
+) -> io::Result<Option<Unusable>> {
     let failed = match user {
         Some(user) => check_as(user, files)?,
         None => try_all(&c_paths(files)),
@@ -67,7 +70,10 @@ pub(super) fn check(user: Option<User>, files: &[(&Path, Need)]) -> io::Result<O
 }
 
 /// The first folder above a file that the user cannot search.
-pub(super) fn blocking_folder(user: Option<User>, file: &Path) -> io::Result<Option<PathBuf>> {
+pub(in crate::nginx) fn blocking_folder(
+    user: Option<User>,
+    file: &Path,
+) -> io::Result<Option<PathBuf>> {
     // A symbolic link may lead elsewhere; one that leads nowhere has its own folders alone.
     let real = file.canonicalize().unwrap_or_else(|_| file.to_path_buf());
     let mut above: Vec<_> = real.ancestors().skip(1).map(|folder| (folder, Need::Search)).collect();
