@@ -13,12 +13,12 @@ from harness import NGINX, PROJECT, VENV
 DIRECTIVES = PROJECT / "docs" / "directives"
 TESTS = PROJECT / "tests"
 MIGRATING = PROJECT / "docs" / "migrating"
-TABLE = (PROJECT / "src" / "nginx" / "directives" / "mod.rs").read_text()
+TABLE = PROJECT / "src" / "nginx" / "directives"
 SERVERS = ["from-uwsgi_pass", "from-gunicorn", "from-mod_wsgi", "from-unit"]
 
 # The names that the directive table has for its contexts, as nginx's documentation writes them.
 CONTEXTS = {
-    "main(": "http",
+    "main": "http",
     "LOCATION": "location, if in location",
     "ANY": "http, server, location",
 }
@@ -31,14 +31,21 @@ PAGES = sorted(
 
 
 def directives() -> dict[str, str]:
-    """Each directive of the table in mod.rs, with its context."""
+    """Each directive of the table, with its context."""
+    parts = ("common", "wsgi", "main", "mod")
+    common, wsgi, main, table = ((TABLE / f"{part}.rs").read_text() for part in parts)
     found = {}
-    for call, name, context in re.findall(
-        r'(main\(|location\()\s*sys::string\(c"(\w+)"\),\s*(\w+)', TABLE
-    ):
-        found[name] = CONTEXTS[call if call == "main(" else context]
-    # Fail if an entry has a form that the pattern does not match.
-    assert len(found) == TABLE.count('sys::string(c"')
+    for call, name, context in re.findall(r'(main|location)\(\s*"(\w+)\\0",\s*(\w+)', wsgi + main):
+        found[name] = CONTEXTS["main" if call == "main" else context]
+    prefixes = re.findall(r'named!\("(\w+)"\)', table)
+    for prefix in prefixes:
+        for call, name, context in re.findall(
+            r"(location|flag|milliseconds|size)\(\s*names\.(\w+),\s*(\w+)", common
+        ):
+            found[f"{prefix}_{name}"] = CONTEXTS[context if call == "location" else "ANY"]
+    # Fail if an entry has a form that the patterns do not match.
+    entries = len(re.findall(r"\(\s*names\.\w", common))
+    assert len(found) == (wsgi + main).count('\\0"') + len(prefixes) * entries
     return found
 
 

@@ -1,5 +1,6 @@
 //! What the configuration says that a Python thread needs to know.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,22 @@ pub(crate) struct PythonConfig {
     pub(crate) finalize_timeout: Duration,
 }
 
-/// An application: what `wsgi_app` and `wsgi_callable` say together.
+/// What is said to an application. Its directives are called after it, and its name is what [`fmt::Display`]
+/// writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Wsgi,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wsgi => "wsgi",
+        })
+    }
+}
+
+/// An application: what `…_app` and `…_callable` say together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AppConfig {
     pub(crate) target: String,
@@ -47,31 +63,34 @@ pub(crate) struct PoolConfig {
     pub(crate) stack: Option<usize>,
 }
 
-/// The `wsgi_*` directives of a location, as its requests take them along.
+/// The directives of a location, as its requests take them along. A name such as `…_timeout` stands for that of the
+/// location's protocol (`wsgi_timeout`).
 #[derive(Clone, Debug)]
 pub(crate) struct LocationConfig {
     /// Unique among the locations of a configuration.
     pub(crate) id: usize,
     /// An index into [`WorkerConfig::apps`].
     pub(crate) app: usize,
+    pub(crate) protocol: Protocol,
     pub(crate) executor: ExecutorId,
+    /// `…_script_name`
     pub(crate) script_name: Option<Vec<u8>>,
-    /// `wsgi_timeout`; `None`: no limit.
+    /// `…_timeout`; `None`: no limit.
     pub(crate) timeout: Option<Duration>,
     pub(crate) client_abort: ClientAbort,
     pub(crate) debug: Debug,
-    /// `wsgi_early_hints`
+    /// `…_early_hints`
     pub(crate) early_hints: bool,
-    /// `wsgi_file_wrapper`
+    /// `…_file_wrapper`
     pub(crate) file_wrapper: bool,
-    /// `X-Accel-Buffering` is obeyed (`wsgi_accel`, `wsgi_ignore_headers`).
+    /// `X-Accel-Buffering` is obeyed (`…_accel`, `…_ignore_headers`).
     pub(crate) accel_buffering: bool,
-    /// The `wsgi_param`s that do not depend on the request.
+    /// The `…_param`s that do not depend on the request.
     pub(crate) params: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) buffering: Buffering,
 }
 
-/// `wsgi_thread_pool`: which executor runs the application.
+/// Which executor runs the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecutorId {
     /// The threads of a pool: an index into [`WorkerConfig::pools`].
@@ -87,7 +106,7 @@ impl ExecutorId {
     }
 }
 
-/// `wsgi_client_abort`: what becomes of an application whose client is gone.
+/// `…_client_abort`: what becomes of an application whose client is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientAbort {
     /// It runs to its end, and is not told.
@@ -98,7 +117,7 @@ pub(crate) enum ClientAbort {
     Cancel,
 }
 
-/// `wsgi_debug`: what is done for an application's author.
+/// `…_debug`: what is done for an application's author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Debug {
     Off,
@@ -111,12 +130,12 @@ pub(crate) enum Debug {
 /// How a response waits for a client that is slower than the application.
 #[derive(Clone, Debug)]
 pub(crate) struct Buffering {
-    /// `wsgi_buffering`
+    /// `…_buffering`
     pub(crate) enabled: bool,
-    /// `wsgi_buffer_size`, bytes in memory.
+    /// `…_buffer_size`, bytes in memory.
     pub(crate) memory: usize,
-    /// `wsgi_max_temp_file_size`, bytes; 0 means no file.
+    /// `…_max_temp_file_size`, bytes; 0 means no file.
     pub(crate) file: u64,
-    /// `wsgi_temp_path`
+    /// `…_temp_path`
     pub(crate) directory: Arc<Path>,
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{
-    AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, PoolConfig, PythonConfig,
-    WorkerConfig,
+    AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, PoolConfig, Protocol,
+    PythonConfig, WorkerConfig,
 };
 use super::exchange::{Exchange, Worker};
 use super::id::{RequestId, Table};
@@ -70,6 +70,7 @@ fn exchange_for(
     let location = LocationConfig {
         id: 0,
         app: 0,
+        protocol: Protocol::Wsgi,
         executor,
         script_name: None,
         timeout: None,

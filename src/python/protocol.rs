@@ -1,8 +1,7 @@
 //! The protocols in which applications are called: the one place that names them.
 //!
 //! The files that run applications ([`run`](super::run)) know these types alone. A second protocol is a second field of
-//! [`Protocols`] and [`Kit`], a second variant of [`Suspended`], and a choice by the exchange's location in
-//! [`Protocols::call`] and [`Protocols::refuse`].
+//! [`Protocols`] and [`Kit`], and a second variant of [`Suspended`]; the exchange's location says which one it has.
 
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use pyo3::prelude::*;
 use super::app::App;
 use super::shim::Shim;
 use super::wsgi;
+use crate::bridge::config::Protocol;
 use crate::bridge::exchange::Exchange;
 
 /// What each protocol has made once for all threads of a worker.
@@ -45,8 +45,12 @@ impl Protocols {
         exchange: &Arc<Exchange>,
         kit: &mut Kit,
     ) -> Option<Suspended> {
-        wsgi::call(py, &self.wsgi, shim, app, callable, exchange, &mut kit.wsgi)
-            .map(Suspended::Wsgi)
+        match exchange.location.protocol {
+            Protocol::Wsgi => {
+                wsgi::call(py, &self.wsgi, shim, app, callable, exchange, &mut kit.wsgi)
+                    .map(Suspended::Wsgi)
+            }
+        }
     }
 
     /// Answers a request whose application could not be imported.
@@ -57,7 +61,9 @@ impl Protocols {
         app: &App,
         exchange: &Arc<Exchange>,
     ) -> Option<Suspended> {
-        wsgi::refuse(py, shim, app, exchange).map(Suspended::Wsgi)
+        match exchange.location.protocol {
+            Protocol::Wsgi => wsgi::refuse(py, shim, app, exchange).map(Suspended::Wsgi),
+        }
     }
 }
 

@@ -1,33 +1,24 @@
 //! Context `http`: what a worker process has once (`python_*`).
 
-use std::collections::HashMap;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use nginx_sys::{ngx_log_t, ngx_msec_t};
+use nginx_sys::{ngx_cycle_t, ngx_log_t, ngx_msec_t};
 
 use super::checks::access::{self, Need};
 use super::checks::needed::{self, Needed};
 use super::checks::target::Target;
+use super::environment::Environment;
+use super::error::{ConfError, Place};
+use super::handlers::Handlers;
+use super::reading::{self, Reading};
 use super::shared::Shared;
-use super::{ConfError, Handlers, Place};
-use crate::bridge::config::{AppConfig, PoolConfig, PythonConfig, WorkerConfig};
+use crate::bridge::config::{AppConfig, PoolConfig, Protocol, PythonConfig, WorkerConfig};
 use crate::bridge::log::Level;
 use crate::bridge::marks::Marks;
 use crate::nginx::log;
 use crate::nginx::signals;
-
-/// A variable of `python_env`.
-#[derive(Debug)]
-pub(in crate::nginx) struct Variable {
-    pub(in crate::nginx) name: OsString,
-    /// `None`: as nginx was started with.
-    pub(in crate::nginx) value: Option<OsString>,
-    pub(in crate::nginx) place: Place,
-}
 
 /// Context `http`: what a worker process has once.
 #[derive(Debug)]
@@ -35,7 +26,7 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) home: Option<PathBuf>,
     pub(in crate::nginx) path: Vec<PathBuf>,
     pub(in crate::nginx) executable: Option<PathBuf>,
-    env: Vec<Variable>,
+    pub(in crate::nginx) environment: Environment,
     pub(in crate::nginx) pools: Vec<PoolConfig>,
     pub(in crate::nginx) stdout_level: Option<Level>,
     pub(in crate::nginx) stderr_level: Option<Level>,
@@ -45,7 +36,7 @@ pub(in crate::nginx) struct MainConf {
     /// What the workers' user must be able to use, as the directives name it.
     needed: Vec<Needed>,
     /// The applications that are modules.
-    modules: Vec<(String, Place)>,
+    modules: Vec<Module>,
     /// What a worker leaves to its successor.
     shared: Option<Arc<Shared>>,
     /// The `error_log` of each location.
@@ -55,20 +46,44 @@ pub(in crate::nginx) struct MainConf {
     /// Which reading of the configuration this is.
     pub(in crate::nginx) configuration: usize,
     pub(in crate::nginx) handlers: Handlers,
-    /// The environment with which nginx was started; its workers no longer have it.
-    started_with: HashMap<OsString, OsString>,
     umask: u32,
-    /// `HOME` by default, if the workers run as another user than who starts nginx.
-    home_of_user: Option<Option<OsString>>,
+}
+
+/// An application that is a module, and the directive that names it.
+#[derive(Debug)]
+struct Module {
+    name: String,
+    directive: String,
+    place: Place,
 }
 
 impl MainConf {
+    /// That of the `http` block that nginx is reading.
+    ///
+    /// # Safety
+    ///
+    /// There is no other reference to it meanwhile: not in a setter of it.
+    pub(in crate::nginx) unsafe fn of(reading: &mut Reading) -> &mut MainConf {
+        // SAFETY: `create_main_conf` makes a MainConf, and this is the only reference.
+        unsafe { reading.main_conf() }
+    }
+
+    /// That of a cycle; `None` if the cycle has no `http`.
+    ///
+    /// # Safety
+    ///
+    /// `cycle` is valid.
+    pub(in crate::nginx) unsafe fn of_cycle<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
+        // SAFETY: `create_main_conf` makes a MainConf.
+        unsafe { reading::main_conf_of_cycle(cycle) }
+    }
+
     pub(in crate::nginx) fn new(configuration: usize, handlers: Handlers) -> Self {
         Self {
             home: None,
             path: Vec::new(),
             executable: None,
-            env: Vec::new(),
+            environment: Environment::new(),
             pools: Vec::new(),
             stdout_level: None,
             stderr_level: None,
@@ -82,9 +97,7 @@ impl MainConf {
             app_logs: Vec::new(),
             configuration,
             handlers,
-            started_with: std::env::vars_os().collect(),
             umask: umask(),
-            home_of_user: None,
         }
     }
 
@@ -119,61 +132,6 @@ impl MainConf {
         Marks::take_over(memory, std::process::id())
     }
 
-    /// The user that the workers will run as; `None`: who starts nginx.
-    ///
-    /// # Safety
-    ///
-    /// nginx reads its configuration.
-    pub(in crate::nginx) unsafe fn set_user(&mut self, user: Option<access::User>) {
-        // SAFETY: the caller's; a plain system call.
-        unsafe {
-            let other = user.filter(|user| user.uid != libc::geteuid());
-            self.home_of_user = other.map(|user| user.home());
-        }
-    }
-
-    /// One environment serves all applications: a variable with a second value is an error, which names the
-    /// place of the first.
-    pub(in crate::nginx) fn add_variable(&mut self, variable: Variable) -> Result<(), Place> {
-        match self.env.iter().find(|known| known.name == variable.name) {
-            Some(known) if known.value != variable.value => Err(known.place.clone()),
-            Some(_) => Ok(()),
-            None => {
-                self.env.push(variable);
-                Ok(())
-            }
-        }
-    }
-
-    /// What the worker's process has in `os.environ`: `python_env`, and what is kept by default.
-    pub(in crate::nginx) fn environment(&self) -> Vec<(OsString, OsString)> {
-        let started_with = |name: &OsString| self.started_with.get(name).cloned();
-        let by_default = |name: &OsString| match &self.home_of_user {
-            Some(home) if name == "HOME" => home.clone(),
-            _ => started_with(name),
-        };
-        let kept = KEPT.map(OsString::from).map(|name| (by_default(&name), name));
-        let named = self.env.iter().map(|Variable { name, value, .. }| {
-            (value.clone().or_else(|| started_with(name)), name.clone())
-        });
-        let mut environment: Vec<(OsString, OsString)> = Vec::new();
-        for (value, name) in kept.into_iter().chain(named) {
-            if let Some(value) = value {
-                environment.retain(|(known, _)| *known != name);
-                environment.push((name, value));
-            }
-        }
-        environment
-    }
-
-    /// The variables that come from nginx's start. A binary upgrade hands on only what nginx's own `env`
-    /// names (ngx_exec_new_binary), so these must be among them.
-    pub(in crate::nginx) fn inherited_variables(&self) -> impl Iterator<Item = &[u8]> {
-        let kept = KEPT.iter().map(|name| name.as_bytes());
-        let named = self.env.iter().filter(|variable| variable.value.is_none());
-        kept.chain(named.map(|variable| variable.name.as_bytes()))
-    }
-
     pub(in crate::nginx) fn worker_config(&self) -> WorkerConfig {
         let (finalize, finalize_timeout) = self.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
         let executable = self.executable.clone().or_else(|| {
@@ -200,12 +158,12 @@ impl MainConf {
     /// The workers' user must be able to use that file or folder.
     pub(in crate::nginx) fn need(
         &mut self,
-        directive: &'static str,
+        directive: impl Into<String>,
         path: PathBuf,
         need: Need,
         place: &Place,
     ) {
-        self.needed.push(Needed { directive, path, need, place: place.clone() });
+        self.needed.push(Needed { directive: directive.into(), path, need, place: place.clone() });
     }
 
     /// Can the workers' user use all that the directives name?
@@ -215,26 +173,21 @@ impl MainConf {
     ) -> Result<(), ConfError> {
         let mut all = Vec::new();
         for named in &self.needed {
-            let Needed { directive, path, place, .. } = named;
+            let Needed { directive, path, .. } = named;
             all.push(named.clone());
-            let more = match *directive {
+            let more = match directive.as_str() {
                 "python_home" if path.is_dir() => self.needed_of_home(path),
                 "python_path" if needed::is_site(path) => needed::installed(path),
                 _ => Vec::new(),
             };
-            all.extend(more.into_iter().map(|(path, need)| Needed {
-                directive,
-                path,
-                need,
-                place: place.clone(),
-            }));
+            all.extend(more.into_iter().map(|(path, need)| Needed { path, need, ..named.clone() }));
         }
         let mut folders = self.path.clone();
         folders.extend(self.home.as_deref().map(needed::site_packages));
-        for (module, place) in &self.modules {
-            let parts = needed::of_module(module, &folders).into_iter();
+        for Module { name, directive, place } in &self.modules {
+            let parts = needed::of_module(name, &folders).into_iter();
             all.extend(parts.map(|(path, need)| Needed {
-                directive: "wsgi_app",
+                directive: directive.clone(),
                 path,
                 need,
                 place: place.clone(),
@@ -286,17 +239,27 @@ impl MainConf {
     }
 
     /// The application's index; one that another location has named is the same.
-    pub(super) fn add_app(&mut self, app: AppConfig, place: &Place) -> usize {
+    pub(super) fn add_app(&mut self, app: AppConfig, protocol: Protocol, place: &Place) -> usize {
         if let Some(at) = self.apps.iter().position(|known| *known == app) {
             return at;
         }
+        let directive = format!("{protocol}_app");
         let target = Target::split(&app.target);
         match target.file() {
-            Some(file) => self.need("wsgi_app", file.to_path_buf(), Need::Read, place),
-            None => self.modules.push((target.place.to_owned(), place.clone())),
+            Some(file) => self.need(directive, file.to_path_buf(), Need::Read, place),
+            None => {
+                let name = target.place.to_owned();
+                self.modules.push(Module { name, directive, place: place.clone() });
+            }
         }
         self.apps.push(app);
         self.apps.len() - 1
+    }
+
+    /// The index of the `python_thread_pool` of that name; the names that there are if it is none of them.
+    pub(super) fn pool_named(&self, name: &str) -> Result<usize, Vec<&str>> {
+        let mut names = self.pools.iter().map(|pool| pool.name.as_str());
+        names.clone().position(|known| known == name).ok_or_else(|| names.by_ref().collect())
     }
 }
 
@@ -317,9 +280,6 @@ fn umask() -> u32 {
 }
 
 const DEFAULT_UMASK: u32 = 0o022;
-
-/// The variables that `os.environ` keeps from nginx's start (`HOME`: if the workers' user is who starts it).
-const KEPT: [&str; 3] = ["PATH", "LANG", "HOME"];
 
 pub(super) const DEFAULT_POOL: &str = "default";
 pub(in crate::nginx) const DEFAULT_MAX_QUEUE: usize = 1024;

@@ -4,23 +4,14 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nginx_sys::{ngx_conf_t, ngx_http_request_t, ngx_int_t};
+use nginx_sys::{ngx_conf_t, ngx_int_t};
 
-use super::{ConfError, LocConf, MainConf};
+use super::error::ConfError;
+use super::handlers::Handlers;
+use super::levels::LocConf;
+use super::main::MainConf;
+use super::reading::Reading;
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
-
-/// A function that nginx calls with a live request.
-pub(in crate::nginx) type RequestHandler =
-    unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
-
-/// What the configuration has nginx call for requests.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::nginx) struct Handlers {
-    /// The content handler of a location with an application.
-    pub(in crate::nginx) content: RequestHandler,
-    /// Called first for each request, whoever serves it.
-    pub(in crate::nginx) post_read: RequestHandler,
-}
 
 /// Counts the readings of the configuration: a process of one reading does not serve another's.
 static CONFIGURATION: AtomicUsize = AtomicUsize::new(0);
@@ -34,9 +25,9 @@ pub(in crate::nginx) unsafe fn create_main_conf(
 ) -> *mut c_void {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        super::reading(cf, ptr::null_mut(), || {
+        Reading::run(cf, ptr::null_mut(), |reading| {
             let configuration = CONFIGURATION.fetch_add(1, Ordering::Relaxed) + 1;
-            super::keep(cf, MainConf::new(configuration, handlers))
+            reading.keep(MainConf::new(configuration, handlers))
         })
     }
 }
@@ -46,11 +37,7 @@ pub(in crate::nginx) unsafe fn create_main_conf(
 /// nginx's `create_loc_conf`.
 pub(in crate::nginx) unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx reads its configuration.
-    unsafe {
-        super::reading(cf, ptr::null_mut(), || {
-            super::keep(cf, LocConf::new(CONFIGURATION.load(Ordering::Relaxed)))
-        })
-    }
+    unsafe { Reading::run(cf, ptr::null_mut(), |reading| reading.keep(LocConf::new())) }
 }
 
 /// # Safety
@@ -62,7 +49,7 @@ pub(in crate::nginx) unsafe extern "C" fn init_main_conf(
 ) -> *mut c_char {
     // SAFETY: nginx reads its configuration; conf is what create_main_conf made.
     unsafe {
-        super::reading(cf, CONF_ERROR, || {
+        Reading::run(cf, CONF_ERROR, |_reading| {
             (*conf.cast::<MainConf>()).set_defaults();
             CONF_OK
         })
@@ -77,16 +64,15 @@ pub(in crate::nginx) unsafe extern "C" fn merge_loc_conf(
     previous: *mut c_void,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx reads its configuration; both are what create_loc_conf made, and two different ones.
+    // SAFETY: both are what create_loc_conf made, and two different ones.
+    let (conf, previous) = unsafe { (&mut *conf.cast::<LocConf>(), &*previous.cast::<LocConf>()) };
+    // SAFETY: nginx reads its configuration.
     unsafe {
-        super::reading(cf, CONF_ERROR, || {
-            let conf = &mut *conf.cast::<LocConf>();
-            match conf.merge(cf, &*previous.cast::<LocConf>()) {
-                Ok(()) => CONF_OK,
-                Err(error) => {
-                    super::write(cf, &error);
-                    CONF_ERROR
-                }
+        Reading::run(cf, CONF_ERROR, |reading| match conf.merge(reading, previous) {
+            Ok(()) => CONF_OK,
+            Err(error) => {
+                reading.write(&error);
+                CONF_ERROR
             }
         })
     }
@@ -98,10 +84,10 @@ pub(in crate::nginx) unsafe extern "C" fn merge_loc_conf(
 pub(in crate::nginx) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        super::reading(cf, sys::ERROR, || match complete(cf) {
+        Reading::run(cf, sys::ERROR, |reading| match complete(reading) {
             Ok(()) => sys::OK,
             Err(error) => {
-                super::write(cf, &error);
+                reading.write(&error);
                 sys::ERROR
             }
         })
@@ -109,22 +95,19 @@ pub(in crate::nginx) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t)
 }
 
 /// All directives have been read: checks and sets up what depends on several of them.
-///
-/// # Safety
-///
-/// nginx's `postconfiguration`.
-unsafe fn complete(cf: *mut ngx_conf_t) -> Result<(), ConfError> {
-    // SAFETY: the http block has a main configuration of this module, which nobody else uses meanwhile.
-    unsafe {
-        let main = &mut *super::main_conf(cf);
-        if !main.has_apps() {
-            return Ok(());
-        }
-        let user = super::workers_user(cf);
-        main.set_user(user);
-        main.check_files(user)?;
-        main.inherited_variables().try_for_each(|name| super::add_env(cf, name))?;
-        main.share()?;
-        super::add_post_read_handler(cf, main.handlers.post_read)
+fn complete(reading: &mut Reading) -> Result<(), ConfError> {
+    let user = reading.workers_user();
+    // SAFETY: no setter runs, and nobody else refers to it.
+    let main = unsafe { MainConf::of(reading) };
+    if !main.has_apps() {
+        return Ok(());
     }
+    main.environment.set_user(user);
+    main.check_files(user)?;
+    main.share()?;
+    let (inherited, post_read) = (main.environment.inherited(), main.handlers.post_read);
+    for name in inherited {
+        reading.add_env(&name)?;
+    }
+    reading.add_post_read_handler(post_read)
 }

@@ -1,46 +1,65 @@
-//! The setters of `python_*`, for http.
+//! The `python_*` directives, for http.
 
-use std::ffi::{OsStr, c_char, c_void};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_str_t};
+use nginx_sys::{
+    NGX_CONF_1MORE, NGX_CONF_2MORE, NGX_CONF_TAKE1, NGX_CONF_TAKE12, ngx_command_t, ngx_parse_size,
+    ngx_str_t,
+};
 
-use super::reader::{Directive, set, setter};
+use super::command;
+use super::reader::{Directive, setter};
 use crate::bridge::config::PoolConfig;
 use crate::bridge::log::Level;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
-use crate::nginx::conf::{self, ConfError, DEFAULT_MAX_QUEUE, MainConf, Place, Variable};
+use crate::nginx::conf::{ConfError, DEFAULT_MAX_QUEUE, MainConf, Place, Variable};
 
-setter!(python_home, MainConf, |directive| {
+/// How many there are.
+pub(super) const MAIN: usize = 9;
+
+pub(super) const fn main() -> [ngx_command_t; MAIN] {
+    [
+        command::main("python_home\0", NGX_CONF_TAKE1, home),
+        command::main("python_path\0", NGX_CONF_1MORE, path),
+        command::main("python_executable\0", NGX_CONF_TAKE1, executable),
+        command::main("python_env\0", NGX_CONF_1MORE, env),
+        command::main("python_thread_pool\0", NGX_CONF_2MORE, thread_pool),
+        command::main("python_finalize\0", NGX_CONF_TAKE12, finalize),
+        command::main("python_drain_timeout\0", NGX_CONF_TAKE1, drain_timeout),
+        command::main("python_stdout_log_level\0", NGX_CONF_TAKE1, stdout_log_level),
+        command::main("python_stderr_log_level\0", NGX_CONF_TAKE1, stderr_log_level),
+    ]
+}
+
+setter!(home, MainConf, |directive| {
     directive.once(&directive.conf.home)?;
     let home = directive.path(1)?;
     python_home::check(&home)
         .map_err(|what| directive.error(format!("\"{}\" {what}", home.display())))?;
-    // SAFETY: nginx is reading.
-    let place = unsafe { conf::place(directive.cf) };
+    let place = directive.reading.place();
     directive.conf.need("python_home", home.clone(), Need::List, &place);
     directive.conf.home = Some(home);
     Ok(())
 });
 
-setter!(python_path, MainConf, |directive| {
+setter!(path, MainConf, |directive| {
     for at in 1..directive.words.len() {
         let path = directive.path(at)?;
         if !path.is_dir() {
             return Err(directive.error(format!("\"{}\" is not a directory", path.display())));
         }
-        // SAFETY: nginx is reading.
-        let place = unsafe { conf::place(directive.cf) };
+        let place = directive.reading.place();
         directive.conf.need("python_path", path.clone(), Need::List, &place);
         directive.conf.path.push(path);
     }
     Ok(())
 });
 
-setter!(python_executable, MainConf, |directive| {
+setter!(executable, MainConf, |directive| {
     directive.once(&directive.conf.executable)?;
     let path = directive.path(1)?;
     let executable =
@@ -48,14 +67,13 @@ setter!(python_executable, MainConf, |directive| {
     if !executable {
         return Err(directive.error(format!("\"{}\" is not an executable file", path.display())));
     }
-    // SAFETY: nginx is reading.
-    let place = unsafe { conf::place(directive.cf) };
+    let place = directive.reading.place();
     directive.conf.need("python_executable", path.clone(), Need::Execute, &place);
     directive.conf.executable = Some(path);
     Ok(())
 });
 
-setter!(python_env, MainConf, |directive| {
+setter!(env, MainConf, |directive| {
     for at in 1..directive.words.len() {
         let word = directive.bytes(at);
         let mut parts = word.splitn(2, |byte| *byte == b'=');
@@ -69,12 +87,11 @@ setter!(python_env, MainConf, |directive| {
         let variable = Variable {
             name: OsStr::from_bytes(name).to_owned(),
             value: parts.next().map(|value| OsStr::from_bytes(value).to_owned()),
-            // SAFETY: nginx is reading.
-            place: unsafe { conf::place(directive.cf) },
+            place: directive.reading.place(),
         };
         let name = String::from_utf8_lossy(name).into_owned();
         // Without the values: one may be a secret, and this is logged.
-        directive.conf.add_variable(variable).map_err(|Place { file, line }| {
+        directive.conf.environment.add(variable).map_err(|Place { file, line }| {
             ConfError(format!(
                 "python_env has another value for \"{name}\" than in {file}:{line}; all applications of an \
                  nginx share one environment: give it one value"
@@ -84,7 +101,7 @@ setter!(python_env, MainConf, |directive| {
     Ok(())
 });
 
-setter!(python_thread_pool, MainConf, |directive| {
+setter!(thread_pool, MainConf, |directive| {
     let name = directive.text(1)?.to_owned();
     if name == "inline" || name.is_empty() {
         return Err(directive.error(format!("cannot be named \"{name}\"")));
@@ -130,10 +147,10 @@ fn stack_size<C>(directive: &Directive<'_, C>, value: &[u8]) -> Result<usize, Co
             directive.error(format!("has stack={value}; it must be a size of at least 256k"))
         );
     }
-    usize::try_from(size).map_err(|_| conf::out_of_memory())
+    usize::try_from(size).map_err(|_| ConfError::out_of_memory())
 }
 
-setter!(python_finalize, MainConf, |directive| {
+setter!(finalize, MainConf, |directive| {
     directive.once(&directive.conf.finalize)?;
     let on = match directive.bytes(1) {
         b"on" => true,
@@ -156,20 +173,20 @@ setter!(python_finalize, MainConf, |directive| {
     Ok(())
 });
 
-setter!(python_drain_timeout, MainConf, |directive| {
+setter!(drain_timeout, MainConf, |directive| {
     directive.once(&directive.conf.drain_timeout)?;
     let value = directive.bytes(1).to_vec();
     directive.conf.drain_timeout = Some(directive.time(&value)?);
     Ok(())
 });
 
-setter!(python_stdout_log_level, MainConf, |directive| {
+setter!(stdout_log_level, MainConf, |directive| {
     directive.once(&directive.conf.stdout_level)?;
     directive.conf.stdout_level = Some(level(&directive)?);
     Ok(())
 });
 
-setter!(python_stderr_log_level, MainConf, |directive| {
+setter!(stderr_log_level, MainConf, |directive| {
     directive.once(&directive.conf.stderr_level)?;
     directive.conf.stderr_level = Some(level(&directive)?);
     Ok(())

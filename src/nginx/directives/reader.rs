@@ -4,16 +4,14 @@ use std::ffi::{OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nginx_sys::{
-    NGX_LOG_EMERG, ngx_conf_log_error, ngx_conf_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
-};
+use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_time, ngx_str_t};
 
-use crate::nginx::conf::{self, ConfError};
+use crate::nginx::conf::{ConfError, Reading};
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
 
 /// A directive as nginx hands it over: its arguments, and the configuration it belongs to.
 pub(super) struct Directive<'a, C> {
-    pub(super) cf: *mut ngx_conf_t,
+    pub(super) reading: &'a mut Reading,
     pub(super) words: &'a [ngx_str_t],
     pub(super) conf: &'a mut C,
 }
@@ -82,58 +80,48 @@ impl<C> Directive<'_, C> {
 ///
 /// # Safety
 ///
-/// nginx calls the setter: `cf` is its own and `conf` a `C`.
+/// nginx calls the setter of `command`, and at the command's offset of `conf` is a `C`.
 pub(super) unsafe fn set<C>(
     cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
     conf: *mut c_void,
     read: impl FnOnce(Directive<'_, C>) -> Result<(), ConfError>,
 ) -> *mut c_char {
-    // SAFETY: the caller's; nginx's array of words has nelts of them.
+    // SAFETY: nginx calls a setter: its array of words has nelts of them.
+    let words = unsafe {
+        let args = &*(*cf).args;
+        std::slice::from_raw_parts(args.elts.cast::<ngx_str_t>(), args.nelts)
+    };
+    // SAFETY: a C is there, and nobody else refers to it while nginx calls its setter.
+    let conf = unsafe { &mut *conf.byte_add((*command).offset).cast::<C>() };
+    // SAFETY: nginx calls a setter.
     unsafe {
-        conf::reading(cf, CONF_ERROR, || {
-            let args = &*(*cf).args;
-            let words = std::slice::from_raw_parts(args.elts.cast::<ngx_str_t>(), args.nelts);
-            let directive = Directive { cf, words, conf: &mut *conf.cast::<C>() };
-            match read(directive) {
+        Reading::run(cf, CONF_ERROR, |reading| {
+            match read(Directive { reading: &mut *reading, words, conf }) {
                 Ok(()) => CONF_OK,
-                Err(error) => fail(cf, &error),
+                Err(error) => reading.refuse(&error),
             }
         })
     }
 }
 
-/// Says what is wrong, where nginx is reading now.
-///
-/// # Safety
-///
-/// `cf` is nginx's.
-unsafe fn fail(cf: *mut ngx_conf_t, error: &ConfError) -> *mut c_char {
-    let text = &error.0;
-    // SAFETY: "%*s" takes a size_t and a pointer to as many bytes.
-    unsafe {
-        ngx_conf_log_error(
-            NGX_LOG_EMERG as ngx_uint_t,
-            cf,
-            0,
-            c"%*s".as_ptr(),
-            text.len(),
-            text.as_ptr(),
-        );
-    }
-    CONF_ERROR
-}
-
 /// An `extern "C"` setter around a function of a [`Directive`].
 macro_rules! setter {
     ($name:ident, $conf:ty, $read:expr) => {
+        /// # Safety
+        ///
+        /// nginx calls it for a command whose offset is that of the configuration it reads into.
         pub(super) unsafe extern "C" fn $name(
-            cf: *mut ngx_conf_t,
-            _command: *mut ngx_command_t,
-            conf: *mut c_void,
-        ) -> *mut c_char {
+            cf: *mut ::nginx_sys::ngx_conf_t,
+            command: *mut ::nginx_sys::ngx_command_t,
+            conf: *mut ::std::ffi::c_void,
+        ) -> *mut ::std::ffi::c_char {
+            use $crate::nginx::conf::ConfError;
+            use $crate::nginx::directives::reader::{Directive, set};
+
             let read: fn(Directive<'_, $conf>) -> Result<(), ConfError> = $read;
-            // SAFETY: the table names this setter for that configuration.
-            unsafe { set::<$conf>(cf, conf, read) }
+            // SAFETY: the table has that configuration at the command's offset.
+            unsafe { set::<$conf>(cf, command, conf, read) }
         }
     };
 }

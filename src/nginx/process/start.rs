@@ -41,7 +41,7 @@ const START_AGAIN_AT_MOST: ngx_msec_t = 16_000;
 /// nginx's `init_process`, with that worker's cycle.
 pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
     // SAFETY: the cycle is the worker's.
-    let (kind, main) = unsafe { (ngx_process, conf::main_conf_of_cycle(cycle)) };
+    let (kind, main) = unsafe { (ngx_process, MainConf::of_cycle(cycle)) };
     // Not in the cache manager and loader, nor in the master.
     if kind != NGX_PROCESS_WORKER as usize && kind != NGX_PROCESS_SINGLE as usize {
         return;
@@ -108,7 +108,7 @@ fn start_python(token: EventThread, process: &Process) {
 
 /// nginx has cleared the environment of its workers but for TZ and what `env` names.
 unsafe fn set_environment(main: &MainConf) {
-    for (name, value) in main.environment() {
+    for (name, value) in main.environment.variables() {
         // SAFETY: nothing else reads or writes the environment now. Python has no thread yet, and those that nginx may
         // have (`aio threads`) do system calls alone.
         unsafe { std::env::set_var(name, value) };

@@ -12,14 +12,14 @@ use super::finalize::{self, Ending};
 use super::response;
 use crate::http::header::HeaderKind;
 use crate::http::response_head::ResponseHead;
-use crate::nginx::conf::LocConf;
+use crate::nginx::conf::Location;
 use crate::nginx::sys;
 
 const NOT_FOUND: isize = nginx_sys::NGX_HTTP_NOT_FOUND as isize;
 
 /// Does `error_page` answer for this status?
 pub(super) fn intercepts(request: &Request<'_>, head: &ResponseHead) -> bool {
-    if request.conf().intercept_errors == 0 || status(head) < sys::SPECIAL_RESPONSE {
+    if !request.conf().intercept_errors || status(head) < sys::SPECIAL_RESPONSE {
         return false;
     }
     // SAFETY: the array is the configuration's.
@@ -31,7 +31,7 @@ pub(super) fn intercepts(request: &Request<'_>, head: &ResponseHead) -> bool {
 }
 
 /// Where `X-Accel-Redirect` sends the request, if anywhere.
-pub(in crate::nginx) fn target<'h>(conf: &LocConf, head: &'h ResponseHead) -> Option<&'h [u8]> {
+pub(in crate::nginx) fn target<'h>(conf: &Location, head: &'h ResponseHead) -> Option<&'h [u8]> {
     if !conf.obeys(HeaderKind::AccelRedirect) {
         return None;
     }

@@ -17,7 +17,7 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::parts::Block;
-use crate::nginx::conf::LocConf;
+use crate::nginx::conf::Location;
 use crate::nginx::log::HasLog;
 use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::sys::{self, HTTP_2};
@@ -34,6 +34,7 @@ pub(in crate::nginx) struct Context {
     exchange: OnceCell<Arc<Exchange>>,
     /// Of the table of requests in flight; none before the submit and after the end.
     pub(super) id: Cell<Option<RequestId>>,
+    conf: NonNull<Location>,
     pub(super) location: Arc<LocationConfig>,
     pub(super) queue_timeout: ngx_msec_t,
     pub(super) timeout: ngx_msec_t,
@@ -82,8 +83,7 @@ impl Context {
     /// `r` is a live request, in its content handler, and the context is freed with it.
     pub(super) unsafe fn new(
         r: *mut ngx_http_request_t,
-        location: Arc<LocationConfig>,
-        conf: &LocConf,
+        conf: &Location,
         timer: EventHandler,
         next_turn: EventHandler,
     ) -> Box<Context> {
@@ -91,7 +91,8 @@ impl Context {
             request: r,
             exchange: OnceCell::new(),
             id: Cell::new(None),
-            location,
+            conf: NonNull::from(conf),
+            location: Arc::clone(&conf.config),
             queue_timeout: conf.queue_timeout,
             timeout: conf.timeout,
             submitted: Cell::new(0),
@@ -163,14 +164,13 @@ impl Context {
         debug_assert!(set.is_ok(), "a request is submitted once");
     }
 
-    pub(super) fn conf(&self) -> &LocConf {
-        // SAFETY: the request is there as long as its context, and its configuration as long as the request; nginx has
-        // made this module's for every location, and nothing changes it while requests are served.
-        unsafe { &*sys::loc_conf::<LocConf>(self.request, sys::own_module()) }
+    pub(super) fn conf(&self) -> &Location {
+        // SAFETY: the configuration lives as long as its cycle, which nginx keeps while one of its requests is served.
+        unsafe { self.conf.as_ref() }
     }
 
     pub(super) fn core_conf(&self) -> &ngx_http_core_loc_conf_t {
-        // SAFETY: as for `conf`.
+        // SAFETY: the request is there as long as its context, and its configuration as long as the request.
         unsafe { sys::core_loc_conf(self.request) }
     }
 

@@ -17,7 +17,7 @@ use super::watch::{self, Expired};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::{Refusal, Submitted};
 use crate::bridge::pipe::input::{Input, InputError};
-use crate::nginx::conf::LocConf;
+use crate::nginx::conf::location_of;
 use crate::nginx::log::{alert, error};
 use crate::nginx::sys;
 use crate::nginx::trampoline::{EventThread, guard};
@@ -42,15 +42,14 @@ pub(in crate::nginx) unsafe extern "C" fn on_content(r: *mut ngx_http_request_t)
 unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
     // SAFETY: nginx made this module's configuration for every location.
     let created = unsafe {
-        let conf = &*sys::loc_conf::<LocConf>(r, sys::own_module());
-        let Some(location) = &conf.location else {
+        let Some(conf) = location_of(r) else {
             // `wsgi_app off` in an `if`: nginx keeps the handler of the location around it
             // (ngx_http_update_location_config), and continues without one if that declines.
             return sys::DECLINED;
         };
         finalize::end_superseded(token, r);
         let (timer, next_turn) = (on_event::<Expired>, on_event::<NextTurn>);
-        let context = Context::new(r, Arc::clone(location), conf, timer, next_turn);
+        let context = Context::new(r, conf, timer, next_turn);
         finalize::attach(token, r, context)
     };
     let Some(request) = created else { return INTERNAL_SERVER_ERROR };
@@ -88,7 +87,7 @@ fn streams(request: &Request<'_>) -> bool {
         let fields = &(*r).headers_in;
         (fields.content_length_n > 0 || fields.chunked() != 0, !(*r).request_body.is_null())
     };
-    request.conf().request_buffering == 0 && has_body && request.is_main() && !is_read
+    !request.conf().request_buffering && has_body && request.is_main() && !is_read
 }
 
 /// nginx has read the whole body, or, if it is streamed, begun to.

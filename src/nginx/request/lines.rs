@@ -7,7 +7,7 @@ use super::event_loop::{self, EventLoop};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{About, LogLine};
 use crate::bridge::panics;
-use crate::nginx::conf::{self, MainConf};
+use crate::nginx::conf::MainConf;
 use crate::nginx::log::{self, HasLog};
 use crate::nginx::sys;
 use crate::nginx::trampoline::{self, EventThread};
@@ -80,6 +80,6 @@ fn log_of(token: EventThread, event_loop: &EventLoop, exchange: &Exchange) -> *c
 /// The configuration that this process runs Python for: a single process may have read another one since.
 fn main_conf<'a>(token: EventThread) -> Option<&'a MainConf> {
     // SAFETY: there is always a cycle.
-    let main = unsafe { conf::main_conf_of_cycle(nginx_sys::ngx_cycle) };
+    let main = unsafe { MainConf::of_cycle(nginx_sys::ngx_cycle) };
     main.filter(|main| event_loop::running(token, main.configuration).is_some())
 }

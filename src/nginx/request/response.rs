@@ -12,9 +12,9 @@ use super::Request;
 use crate::http::header::{Field, HeaderKind};
 use crate::http::response_head::ResponseHead;
 use crate::http::status;
-use crate::nginx::conf::LocConf;
+use crate::nginx::conf::Location;
 use crate::nginx::field_lists::Lists;
-use crate::nginx::sys::{self, CONF_UNSET};
+use crate::nginx::sys;
 
 /// Puts `head` into `r.headers_out`, which has not been sent; `None` if memory is out.
 pub(super) fn set(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
@@ -74,9 +74,9 @@ fn shows(r: &ngx_http_request_t) -> bool {
 
 /// `wsgi_force_ranges`: may nginx cut ranges out of this response? Of a file it can send several at once, of
 /// what comes block by block only one.
-fn allow_ranges(r: &mut ngx_http_request_t, conf: &LocConf, head: &ResponseHead) -> bool {
+fn allow_ranges(r: &mut ngx_http_request_t, conf: &Location, head: &ResponseHead) -> bool {
     let file = head.is_file();
-    let wanted = if conf.force_ranges == CONF_UNSET { file } else { conf.force_ranges != 0 };
+    let wanted = conf.force_ranges.unwrap_or(file);
     // Another method's Range must be ignored (RFC 9110, section 14.2).
     if !wanted || head.code() != 200 || !shows(r) {
         return false;

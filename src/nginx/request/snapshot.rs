@@ -13,7 +13,7 @@ use super::early_hints;
 use crate::http::authority;
 use crate::http::path;
 use crate::http::request_head::{RequestHead, Span};
-use crate::nginx::conf::{LocConf, ParamValue};
+use crate::nginx::conf::ParamValue;
 use crate::nginx::sys::{self, HTTP_2};
 
 /// Room for what a common request has beside its target and its headers.
@@ -48,7 +48,7 @@ pub(super) fn snapshot(
 
     head.method = head.put(text(request.method_name));
     // A subrequest's path is its own; the client's target is the main request's.
-    head.path = if conf.raw_path == Some(true) && r == request.main {
+    head.path = if conf.raw_path && r == request.main {
         head.put(&path::raw(text(request.unparsed_uri)))
     } else {
         head.put(text(request.uri))
@@ -69,14 +69,14 @@ pub(super) fn snapshot(
     } else {
         None
     };
-    if let Some(host) = host.filter(|_| passes(conf, b"host")) {
+    if let Some(host) = host.filter(|_| conf.passes_in(b"host")) {
         head.push_field(b"Host", host);
     }
     // SAFETY: the list is the request's own; a field with hash 0 is one that nginx has taken away.
     for field in unsafe { Headers::of(request) }.filter(|field| field.hash != 0) {
         let (name, value) = (text(field.key), text(field.value));
         let replaced = host.is_some() && name.eq_ignore_ascii_case(b"host");
-        if !replaced && passes(conf, name) {
+        if !replaced && conf.passes_in(name) {
             head.push_field(name, value);
         }
     }
@@ -110,15 +110,6 @@ pub(super) fn snapshot(
         }
     }
     true
-}
-
-/// `wsgi_pass_request_headers` and `wsgi_pass_authorization`. Content-Type is not one of the HTTP_*
-/// variables, and describes the body, which goes along.
-fn passes(conf: &LocConf, name: &[u8]) -> bool {
-    if conf.pass_request_headers == 0 {
-        return name.eq_ignore_ascii_case(b"content-type");
-    }
-    conf.pass_authorization != 0 || !name.eq_ignore_ascii_case(b"authorization")
 }
 
 /// SERVER_NAME and SERVER_PORT, neither of which may be empty (PEP 3333, "environ Variables").

@@ -18,21 +18,17 @@ pub(in crate::nginx) struct User {
 }
 
 impl User {
-    /// Its home directory; `None` if no such user is known.
-    ///
-    /// # Safety
-    ///
-    /// nginx reads its configuration: no other thread calls getpwuid(3).
-    pub(in crate::nginx) unsafe fn home(self) -> Option<OsString> {
-        // SAFETY: the caller's; the entry and its text are copied before the next call.
-        unsafe {
-            let entry = libc::getpwuid(self.uid);
-            if entry.is_null() || (*entry).pw_dir.is_null() {
-                return None;
-            }
-            let home = CStr::from_ptr((*entry).pw_dir).to_bytes();
-            Some(OsString::from_vec(home.to_vec()))
+    /// Its home directory; `None` if no such user is known. Only while nginx, which has one thread then, reads its
+    /// configuration.
+    pub(in crate::nginx) fn home(self) -> Option<OsString> {
+        // SAFETY: no other thread calls getpwuid(3), and the entry is read before the next call.
+        let entry = unsafe { libc::getpwuid(self.uid).as_ref() }?;
+        if entry.pw_dir.is_null() {
+            return None;
         }
+        // SAFETY: a NUL-terminated text, which is copied before the next call.
+        let home = unsafe { CStr::from_ptr(entry.pw_dir) };
+        Some(OsString::from_vec(home.to_bytes().to_vec()))
     }
 }
 

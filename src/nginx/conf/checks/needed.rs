@@ -4,14 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::error::{ConfError, Place};
 use super::access::{self, Need, Unusable, User};
 use super::python_home::BUILT_FOR;
-use crate::nginx::conf::{ConfError, Place};
 
 /// A file or folder, and the directive that wants it.
 #[derive(Clone, Debug)]
 pub(in crate::nginx) struct Needed {
-    pub(in crate::nginx) directive: &'static str,
+    pub(in crate::nginx) directive: String,
     pub(in crate::nginx) path: PathBuf,
     pub(in crate::nginx) need: Need,
     pub(in crate::nginx) place: Place,
@@ -48,12 +48,11 @@ pub(in crate::nginx) fn check(user: Option<User>, all: &[Needed]) -> Result<(), 
             Need::Execute => "let that user execute it".to_owned(),
         },
     };
-    Err(ConfError(format!(
-        "{directive} \"{}\" cannot be {done} by {who}: {error}; {remedy} in {}:{}",
-        path.display(),
-        place.file,
-        place.line
-    )))
+    let text = format_args!(
+        "{directive} \"{}\" cannot be {done} by {who}: {error}; {remedy}",
+        path.display()
+    );
+    Err(ConfError::at(text, place))
 }
 
 fn unchecked(error: std::io::Error) -> ConfError {

@@ -1,0 +1,53 @@
+//! Contexts `http`, `server` and `location`: what the directives of all protocols set there, and the location that comes
+//! of it.
+
+use nginx_sys::ngx_http_request_t;
+
+use super::error::ConfError;
+use super::location::Location;
+use super::main::MainConf;
+use super::reading::Reading;
+use super::wsgi::WsgiConf;
+use crate::nginx::sys;
+
+/// What nginx keeps for each level, as `create_loc_conf` makes it. A location uses the directives of the protocol
+/// that its application has.
+#[derive(Debug)]
+pub(in crate::nginx) struct LocConf {
+    pub(in crate::nginx) wsgi: WsgiConf,
+    /// Made by the merge, if this location has an application.
+    location: Option<Location>,
+}
+
+impl LocConf {
+    pub(super) fn new() -> Self {
+        Self { wsgi: WsgiConf::new(), location: None }
+    }
+
+    /// Inherits from `previous` what this level does not set, and settles what its requests need.
+    pub(super) fn merge(
+        &mut self,
+        reading: &mut Reading,
+        previous: &LocConf,
+    ) -> Result<(), ConfError> {
+        // SAFETY: nginx merges levels; it has no reference to the main configuration.
+        let content = unsafe { MainConf::of(reading) }.handlers.content;
+        self.wsgi.merge(reading, &previous.wsgi)?;
+        self.wsgi.common.inherit_app(reading, content, &previous.wsgi.common)?;
+        let log = reading.core_loc_conf().error_log;
+        // SAFETY: as above.
+        let main = unsafe { MainConf::of(reading) };
+        self.location = self.wsgi.location(main, log)?;
+        Ok(())
+    }
+}
+
+/// The request's location, if it has an application.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub(in crate::nginx) unsafe fn location_of<'a>(r: *mut ngx_http_request_t) -> Option<&'a Location> {
+    // SAFETY: `create_loc_conf` makes a LocConf for every location; nothing changes it while requests are served.
+    unsafe { (*sys::loc_conf::<LocConf>(r, sys::own_module())).location.as_ref() }
+}

@@ -1,0 +1,74 @@
+//! The `wsgi_*` directives: what they have in common with those of other protocols, and what WSGI alone has.
+
+use nginx_sys::ngx_log_t;
+
+use super::common::{App, CommonConf, Prefix};
+use super::error::{ConfError, Place};
+use super::location::Location;
+use super::main::{DEFAULT_POOL, MainConf};
+use super::reading::Reading;
+use crate::bridge::config::{ExecutorId, Protocol};
+
+static PREFIX: Prefix = Prefix {
+    protocol: Protocol::Wsgi,
+    request_buffering: true,
+    reserved_params: &[b"wsgi.input", b"pywsgi.request"],
+};
+
+/// `wsgi_thread_pool inline`: the event loop's own thread.
+const INLINE: &str = "inline";
+
+#[derive(Debug)]
+pub(in crate::nginx) struct WsgiConf {
+    pub(in crate::nginx) common: CommonConf,
+    pub(in crate::nginx) thread_pool: Option<(String, Place)>,
+}
+
+impl WsgiConf {
+    pub(super) fn new() -> Self {
+        Self { common: CommonConf::new(&PREFIX), thread_pool: None }
+    }
+
+    pub(super) fn merge(
+        &mut self,
+        reading: &mut Reading,
+        previous: &WsgiConf,
+    ) -> Result<(), ConfError> {
+        if self.thread_pool.is_none() {
+            self.thread_pool.clone_from(&previous.thread_pool);
+        }
+        self.common.merge(reading, &previous.common)
+    }
+
+    /// The location, if it has an application of WSGI.
+    pub(super) fn location(
+        &self,
+        main: &mut MainConf,
+        log: *mut ngx_log_t,
+    ) -> Result<Option<Location>, ConfError> {
+        let Some(App::Target(target, place)) = &self.common.app else { return Ok(None) };
+        let executor = self.executor(main, place)?;
+        Ok(Some(Location::new(&self.common, main, log, (target, place), executor)))
+    }
+
+    fn executor(&self, main: &MainConf, app: &Place) -> Result<ExecutorId, ConfError> {
+        let name = self.thread_pool.as_ref().map_or(DEFAULT_POOL, |(name, _)| name);
+        let place = self.thread_pool.as_ref().map_or(app, |(_, place)| place);
+        if name != INLINE {
+            return main.pool_named(name).map(ExecutorId::Pool).map_err(|known| {
+                let text = format_args!(
+                    "wsgi_thread_pool \"{name}\" is not defined; write python_thread_pool {name} \
+                     threads=N; in http, or use one of: {}, {INLINE}",
+                    known.join(", ")
+                );
+                ConfError::at(text, place)
+            });
+        }
+        if self.common.request_buffering == 0 {
+            let text = "wsgi_thread_pool inline and wsgi_request_buffering off exclude each other: the \
+                        event loop cannot wait for a request's body";
+            return Err(ConfError::at(text, place));
+        }
+        Ok(ExecutorId::Inline)
+    }
+}

@@ -1,0 +1,24 @@
+//! The directives that WSGI alone has.
+
+use std::mem::offset_of;
+
+use nginx_sys::{NGX_CONF_TAKE1, ngx_command_t};
+
+use super::command::{ANY, location};
+use super::reader::setter;
+use crate::nginx::conf::LocConf;
+use crate::nginx::conf::wsgi::WsgiConf;
+
+/// How many there are.
+pub(super) const WSGI: usize = 1;
+
+pub(super) const fn wsgi() -> [ngx_command_t; WSGI] {
+    [location("wsgi_thread_pool\0", ANY, NGX_CONF_TAKE1, thread_pool, offset_of!(LocConf, wsgi))]
+}
+
+setter!(thread_pool, WsgiConf, |directive| {
+    directive.once(&directive.conf.thread_pool)?;
+    let name = directive.text(1)?.to_owned();
+    directive.conf.thread_pool = Some((name, directive.reading.place()));
+    Ok(())
+});
