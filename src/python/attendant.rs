@@ -80,15 +80,16 @@ fn finish(response: Box<dyn Suspended>) {
     }
 }
 
-/// The client has left. Logs the application's stack if its `wsgi_timeout` is over.
+/// The client has left. Logs the application's stack if its `…_timeout` is over.
 fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
     match exchange.time_left() {
         Some(Duration::ZERO) => {
             let text = format!(
-                "application \"{}\" still runs after {} ms (wsgi_timeout) for a client that has left; its thread \
+                "application \"{}\" still runs after {} ms ({}_timeout) for a client that has left; its thread \
                  goes on, its stack follows",
                 runtime.worker.target(exchange.location.app),
                 exchange.location.timeout.unwrap_or_default().as_millis(),
+                exchange.location.protocol,
             );
             let about = About::Request(Arc::clone(exchange));
             runtime.worker.events.log(LogLine { level: Level::Error, about, text });
@@ -99,7 +100,7 @@ fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
     }
 }
 
-/// The application is beyond its `wsgi_timeout`. Logs its stack, and whether its pool has a free thread left.
+/// The application is beyond its `…_timeout`. Logs its stack, and whether its pool has a free thread left.
 fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
     if let Some(PoolConfig { name, threads, .. }) = exchange.set_overdue() {
         let text = format!(

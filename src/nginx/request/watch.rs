@@ -163,10 +163,11 @@ fn queue_timed_out(request: Request<'_>) {
     let imported = worker.gates.get(app).is_some_and(Gate::is_open);
     error!(
         &request,
-        "pywsgi: application \"{}\": {} within {} ms (wsgi_queue_timeout)",
+        "pywsgi: application \"{}\": {} within {} ms ({}_queue_timeout)",
         worker.target(app),
         if imported { "no thread was free" } else { "its import has not ended" },
         request.queue_timeout,
+        request.location.protocol,
     );
     finalize::end(request, Ending::Unavailable);
 }
@@ -175,9 +176,10 @@ fn timed_out(request: Request<'_>) {
     let Some(exchange) = request.exchange() else { return };
     error!(
         &request,
-        "pywsgi: application \"{}\" timed out after {} ms (wsgi_timeout); {}",
+        "pywsgi: application \"{}\" timed out after {} ms ({}_timeout); {}",
         exchange.worker.target(exchange.location.app),
         request.timeout,
+        request.location.protocol,
         if exchange.is_inline() {
             "its iteration ends"
         } else {
