@@ -1,4 +1,4 @@
-//! What the configuration says that a Python thread needs to know.
+//! The configuration, as far as Python's threads need it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::log::Level;
 
-/// What a worker process has once.
+/// What each worker process has once.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerConfig {
     pub(crate) python: PythonConfig,
@@ -100,34 +100,34 @@ pub(crate) enum ExecutorId {
 }
 
 impl ExecutorId {
-    /// Does the event loop run the application itself?
+    /// Whether the event loop runs the application itself.
     pub(crate) fn is_inline(self) -> bool {
         self == Self::Inline
     }
 }
 
-/// `…_client_abort`: what becomes of an application whose client is gone.
+/// `…_client_abort`: what happens to an application whose client has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientAbort {
-    /// It runs to its end, and is not told.
+    /// It runs to its end without being told.
     Ignore,
-    /// It is told, and its iteration stops.
+    /// It is told, and the iteration of its response stops.
     Notify,
-    /// Its thread gets a `ClientDisconnected`, too.
+    /// `ClientDisconnected` is raised in its thread as well.
     Cancel,
 }
 
-/// `…_debug`: what is done for an application's author.
+/// `…_debug`: what is shown to an application's author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Debug {
     Off,
     /// The 500 page is the traceback.
     Traceback,
-    /// What PEP 3333 forbids is refused, and shown as well.
+    /// What PEP 3333 forbids fails, and is shown as well.
     Validate,
 }
 
-/// How a response waits for a client that is slower than the application.
+/// Where a response waits if the client is slower than the application.
 #[derive(Clone, Debug)]
 pub(crate) struct Buffering {
     /// `…_buffering`

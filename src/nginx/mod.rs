@@ -3,7 +3,6 @@
 mod children;
 mod conf;
 mod directives;
-mod field_lists;
 mod log;
 mod module;
 mod own_event;

@@ -37,7 +37,7 @@ pub(in crate::nginx) struct MainConf {
     needed: Vec<Needed>,
     /// The applications that are modules.
     modules: Vec<Module>,
-    /// What a worker leaves to its successor.
+    /// What a worker leaves for its successor.
     shared: Option<Arc<Shared>>,
     /// The `error_log` of each location.
     location_logs: Vec<*mut ngx_log_t>,
@@ -117,10 +117,10 @@ impl MainConf {
         !self.apps.is_empty()
     }
 
-    /// All applications are known: makes the memory in which a worker leaves marks to its successor.
+    /// Maps the memory in which a worker leaves marks for its successor. All applications must be known.
     pub(in crate::nginx) fn share(&mut self) -> Result<(), ConfError> {
         let shared = Shared::new(self.apps.len()).map_err(|error| {
-            ConfError(format!("memory to share with the workers cannot be had (mmap): {error}"))
+            ConfError(format!("memory to share with the workers cannot be mapped (mmap): {error}"))
         })?;
         self.shared = Some(shared);
         Ok(())
@@ -155,7 +155,7 @@ impl MainConf {
         }
     }
 
-    /// The workers' user must be able to use that file or folder.
+    /// Notes that the workers' user must be able to use that file or folder.
     pub(in crate::nginx) fn need(
         &mut self,
         directive: impl Into<String>,
@@ -166,7 +166,7 @@ impl MainConf {
         self.needed.push(Needed { directive: directive.into(), path, need, place: place.clone() });
     }
 
-    /// Can the workers' user use all that the directives name?
+    /// Checks that the workers' user can use all files that the directives name.
     pub(in crate::nginx) fn check_files(
         &self,
         user: Option<access::User>,
@@ -201,7 +201,7 @@ impl MainConf {
         let config = home.join("pyvenv.cfg");
         if config.exists() {
             all.push((config, Need::Read));
-            // With `python_executable` nobody runs the environment's own.
+            // With `python_executable`, that of the environment is not run.
             if self.executable.is_none() {
                 all.push((home.join("bin/python3"), Need::Execute));
             }
@@ -213,14 +213,14 @@ impl MainConf {
         all
     }
 
-    /// A number for one more location of that application, and where it logs.
+    /// The number of one more location of that application, which logs to `log`.
     pub(super) fn add_location(&mut self, app: usize, log: *mut ngx_log_t) -> usize {
         self.location_logs.push(log);
         if self.app_logs.len() <= app {
             self.app_logs.resize_with(app + 1, Vec::new);
         }
         if let Some(logs) = self.app_logs.get_mut(app) {
-            // SAFETY: nginx's merge has given each location a log of the configuration's.
+            // SAFETY: nginx's merge has given each location a log of the configuration.
             if !logs.iter().any(|known| unsafe { log::is_same(*known, log) }) {
                 logs.push(log);
             }
@@ -238,7 +238,7 @@ impl MainConf {
         self.app_logs.get(app).map_or(&[], Vec::as_slice)
     }
 
-    /// The application's index; one that another location has named is the same.
+    /// The application's index. Locations that name the same application share it.
     pub(super) fn add_app(&mut self, app: AppConfig, protocol: Protocol, place: &Place) -> usize {
         if let Some(at) = self.apps.iter().position(|known| *known == app) {
             return at;
@@ -263,9 +263,9 @@ impl MainConf {
     }
 }
 
-/// The umask with which nginx was started. nginx sets its own to 0 as it becomes a daemon (`ngx_daemon`), so
-/// the first reading of the configuration sees it, and a later one, or that of a new binary (USR2), may not:
-/// an application's files are not to be writable by everybody for that.
+/// The umask with which nginx was started. nginx sets its umask to 0 as it becomes a daemon (`ngx_daemon`), so only the
+/// first reading of the configuration is sure to see it. A later one, or that of a new binary (USR2), may see 0; then
+/// the default is taken, lest everybody can write to an application's files.
 fn umask() -> u32 {
     static STARTED_WITH: OnceLock<u32> = OnceLock::new();
     let first = *STARTED_WITH.get_or_init(|| {

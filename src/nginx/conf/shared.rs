@@ -1,7 +1,7 @@
-//! Memory that a worker shares with those that take its place (`bridge/marks.rs`).
+//! Memory that a worker shares with the workers that replace it (`bridge/marks.rs`).
 //!
-//! The master makes it as it reads the configuration, before it forks workers. It belongs to that reading: after
-//! a reload nothing is known of the workers before.
+//! The master maps it while it reads the configuration, before it forks workers. It belongs to that configuration: a
+//! reload begins with empty memory.
 
 use std::io;
 use std::ptr::NonNull;
@@ -10,10 +10,10 @@ use std::sync::atomic::AtomicU32;
 
 use crate::bridge::marks::{Memory, WORDS};
 
-/// So many workers nginx has at most (`ngx_worker` is below).
+/// The most workers that nginx can have (`ngx_worker` is below).
 const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
 
-/// For each worker, words for each application. What no worker writes to takes no memory.
+/// Words for each application, for each worker. Pages that no worker writes to take no memory.
 #[derive(Debug)]
 pub(in crate::nginx) struct Shared {
     start: NonNull<AtomicU32>,
@@ -36,7 +36,7 @@ struct Part {
 impl Shared {
     pub(in crate::nginx) fn new(apps: usize) -> io::Result<Arc<Self>> {
         let stride = apps * WORDS;
-        // SAFETY: fresh memory, which nobody else knows.
+        // SAFETY: a new mapping, at an address that the system chooses.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -64,15 +64,15 @@ impl Shared {
 impl Memory for Part {
     fn words(&self) -> &[AtomicU32] {
         let Shared { start, stride } = *self.shared;
-        // SAFETY: the mapping has room for WORKERS, of which this is one, and lives as long as `shared`. All zeros,
-        // as it is made, are good.
+        // SAFETY: the mapping has room for WORKERS, of which this is one, and lives as long as `shared`. It begins
+        // with zeros, which are valid words.
         unsafe { std::slice::from_raw_parts(start.as_ptr().add(self.worker * stride), stride) }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: `new` has mapped it, and nobody has a part of it left.
+        // SAFETY: `new` has mapped it, and each part of it holds an Arc of this.
         unsafe { libc::munmap(self.start.as_ptr().cast(), size_of_words(self.stride)) };
     }
 }

@@ -106,7 +106,7 @@ setter!(app, CommonConf, |directive| {
     let core = directive.reading.core_loc_conf();
     if core.handler.is_some() {
         return Err(directive.error(
-            "stands beside another content handler; only one of them can serve a location",
+            "stands beside another content handler; only one of them can serve a location: remove the other",
         ));
     }
     core.handler = Some(content);
@@ -125,7 +125,9 @@ setter!(callable, CommonConf, |directive| {
     for at in 1..directive.words.len() {
         let name = directive.text(at)?;
         if !target::is_dotted_name(name) {
-            return Err(directive.error(format!("\"{name}\" is not the name of a callable")));
+            return Err(directive.error(format!(
+                "\"{name}\" is not the name of a callable; write an identifier such as application"
+            )));
         }
         names.push(name.to_owned());
     }
@@ -230,7 +232,7 @@ setter!(ignore_headers, CommonConf, |directive| {
 setter!(param, CommonConf, |directive| {
     let name = directive.bytes(1).to_vec();
     if name.is_empty() {
-        return Err(directive.error("has an empty name"));
+        return Err(directive.error("has an empty name; write NAME VALUE"));
     }
     if directive.conf.prefix.reserved_params.contains(&&*name) {
         let text = format!("sets {}, which is an object of the request's own", directive.lossy(1));

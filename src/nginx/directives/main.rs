@@ -50,7 +50,10 @@ setter!(path, MainConf, |directive| {
     for at in 1..directive.words.len() {
         let path = directive.path(at)?;
         if !path.is_dir() {
-            return Err(directive.error(format!("\"{}\" is not a directory", path.display())));
+            return Err(directive.error(format!(
+                "\"{}\" is not a directory; write one that has modules or packages",
+                path.display()
+            )));
         }
         let place = directive.reading.place();
         directive.conf.need("python_path", path.clone(), Need::List, &place);
@@ -65,7 +68,10 @@ setter!(executable, MainConf, |directive| {
     let executable =
         path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     if !executable {
-        return Err(directive.error(format!("\"{}\" is not an executable file", path.display())));
+        return Err(directive.error(format!(
+            "\"{}\" is not an executable file; write the path of a Python",
+            path.display()
+        )));
     }
     let place = directive.reading.place();
     directive.conf.need("python_executable", path.clone(), Need::Execute, &place);
@@ -90,7 +96,7 @@ setter!(env, MainConf, |directive| {
             place: directive.reading.place(),
         };
         let name = String::from_utf8_lossy(name).into_owned();
-        // Without the values: one may be a secret, and this is logged.
+        // The values are left out: the message is logged, and one may be a secret.
         directive.conf.environment.add(variable).map_err(|Place { file, line }| {
             ConfError(format!(
                 "python_env has another value for \"{name}\" than in {file}:{line}; all applications of an \
@@ -104,10 +110,12 @@ setter!(env, MainConf, |directive| {
 setter!(thread_pool, MainConf, |directive| {
     let name = directive.text(1)?.to_owned();
     if name == "inline" || name.is_empty() {
-        return Err(directive.error(format!("cannot be named \"{name}\"")));
+        return Err(directive.error(format!("cannot be named \"{name}\"; write another name")));
     }
     if directive.conf.pools.iter().any(|pool| pool.name == name) {
-        return Err(directive.error(format!("\"{name}\" is defined twice")));
+        return Err(
+            directive.error(format!("\"{name}\" is defined twice; give each pool its own name"))
+        );
     }
     let mut threads = None;
     let mut max_queue = DEFAULT_MAX_QUEUE;
@@ -128,13 +136,15 @@ setter!(thread_pool, MainConf, |directive| {
         }
     }
     let Some(threads) = threads else {
-        return Err(directive.error(format!("\"{name}\" has no threads=N")));
+        return Err(
+            directive.error(format!("\"{name}\" has no threads=N; write threads=8, for example"))
+        );
     };
     directive.conf.pools.push(PoolConfig { name, threads, max_queue, stack });
     Ok(())
 });
 
-/// Python itself needs some hundred kilobytes before an application's first call.
+/// Python itself uses some hundred kilobytes before it calls an application.
 const LEAST_STACK: isize = 256 * 1024;
 
 fn stack_size<C>(directive: &Directive<'_, C>, value: &[u8]) -> Result<usize, ConfError> {

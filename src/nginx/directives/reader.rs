@@ -1,4 +1,4 @@
-//! How a directive is read: its words, and what is wrong with them, said with file and line.
+//! Reading a directive: its words, and errors with file and line.
 
 use std::ffi::{OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_time, ngx_str_t};
 use crate::nginx::conf::{ConfError, Reading};
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
 
-/// A directive as nginx hands it over: its arguments, and the configuration it belongs to.
+/// A directive as nginx gives it to a setter: its words, and the configuration that it sets.
 pub(super) struct Directive<'a, C> {
     pub(super) reading: &'a mut Reading,
     pub(super) words: &'a [ngx_str_t],
@@ -18,13 +18,17 @@ pub(super) struct Directive<'a, C> {
 
 impl<C> Directive<'_, C> {
     pub(super) fn bytes(&self, at: usize) -> &[u8] {
-        // SAFETY: nginx's words live as long as the directive is read.
+        // SAFETY: nginx's words live as long as its setter runs.
         self.words.get(at).map_or(&[], |word| unsafe { sys::bytes(*word) })
     }
 
     pub(super) fn text(&self, at: usize) -> Result<&str, ConfError> {
-        std::str::from_utf8(self.bytes(at))
-            .map_err(|_| self.error(format!("\"{}\" is not UTF-8", self.lossy(at))))
+        std::str::from_utf8(self.bytes(at)).map_err(|_| {
+            self.error(format!(
+                "\"{}\" is not UTF-8; save the configuration as UTF-8",
+                self.lossy(at)
+            ))
+        })
     }
 
     pub(super) fn lossy(&self, at: usize) -> String {
@@ -36,10 +40,13 @@ impl<C> Directive<'_, C> {
         if path.is_absolute() {
             return Ok(path.to_path_buf());
         }
-        Err(self.error(format!("\"{}\" is not an absolute path", path.display())))
+        Err(self.error(format!(
+            "\"{}\" is not an absolute path; write one that begins with /",
+            path.display()
+        )))
     }
 
-    /// The value of `key=…` among the words behind the first `from`.
+    /// The value, if the word is `key=VALUE`.
     pub(super) fn option<'w>(word: &'w [u8], key: &str) -> Option<&'w [u8]> {
         word.strip_prefix(key.as_bytes())?.strip_prefix(b"=")
     }
@@ -76,7 +83,7 @@ impl<C> Directive<'_, C> {
     }
 }
 
-/// Reads a directive by `read`; its error goes to the log with file and line.
+/// Reads a directive with `read`. An error is logged with file and line.
 ///
 /// # Safety
 ///

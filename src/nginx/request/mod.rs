@@ -6,6 +6,7 @@ pub(super) mod call;
 pub(super) mod context;
 pub(super) mod early_hints;
 pub(super) mod event_loop;
+mod field_lists;
 pub(super) mod files;
 pub(super) mod finalize;
 pub(super) mod handler;

@@ -9,11 +9,11 @@ use nginx_sys::{
 };
 
 use super::Request;
+use super::field_lists::Lists;
 use crate::http::header::{Field, HeaderKind};
 use crate::http::response_head::ResponseHead;
 use crate::http::status;
 use crate::nginx::conf::Location;
-use crate::nginx::field_lists::Lists;
 use crate::nginx::sys;
 
 /// Puts `head` into `r.headers_out`, which has not been sent; `None` if memory is out.

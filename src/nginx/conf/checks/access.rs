@@ -1,7 +1,7 @@
-//! Can the workers' user read a file? Found out by a forked child that becomes that user.
+//! Checks that the workers' user can use a file, in a forked child that becomes that user.
 //!
-//! nginx reads its configuration as root, who can read everything; the workers cannot. There is no other way
-//! to ask access(2) with another user's groups.
+//! nginx reads its configuration as root, who can read everything; the workers cannot. access(2) cannot be asked
+//! about another user and that user's groups in any other way.
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
@@ -48,12 +48,12 @@ pub(in crate::nginx) enum Need {
 /// A file that the user cannot use, and the error.
 #[derive(Debug)]
 pub(in crate::nginx) struct Unusable {
-    /// Its place among the files.
+    /// Its index among the files.
     pub(in crate::nginx) at: usize,
     pub(in crate::nginx) error: io::Error,
 }
 
-/// Tries each file, as `user` if one is given; the first that cannot be used so comes back.
+/// Tries each file, as `user` if one is given. Returns the first that cannot be used.
 pub(in crate::nginx) fn check(
     user: Option<User>,
     files: &[(&Path, Need)],
@@ -70,7 +70,7 @@ pub(in crate::nginx) fn blocking_folder(
     user: Option<User>,
     file: &Path,
 ) -> io::Result<Option<PathBuf>> {
-    // A symbolic link may lead elsewhere; one that leads nowhere has its own folders alone.
+    // A symbolic link may lead to other folders. If it is broken, only its own folders count.
     let real = file.canonicalize().unwrap_or_else(|_| file.to_path_buf());
     let mut above: Vec<_> = real.ancestors().skip(1).map(|folder| (folder, Need::Search)).collect();
     above.reverse();
@@ -105,15 +105,15 @@ fn can_open(path: &CStr) -> bool {
     }
 }
 
-/// Of a folder: search it.
+/// Whether a program can be executed, or a folder searched.
 fn can_execute(path: &CStr) -> bool {
     // SAFETY: a NUL-terminated path. The child is that user for access(2), too: setuid(2) of root sets all
     // its ids.
     unsafe { libc::access(path.as_ptr(), libc::X_OK) == 0 }
 }
 
-/// nginx's SIGCHLD handler reaps this child, so its outcome comes through a pipe: nothing where all is
-/// well, else which file and which error.
+/// Tries the files in a child. nginx's SIGCHLD handler may reap it (`ngx_process_get_status`), so its result comes
+/// through a pipe: nothing if all is well, else which file and which error.
 fn check_as(user: User, files: &[(&Path, Need)]) -> io::Result<Option<Failure>> {
     // Allocated before the fork: the child makes system calls only.
     let paths = c_paths(files);
@@ -129,14 +129,14 @@ fn check_as(user: User, files: &[(&Path, Need)]) -> io::Result<Option<Failure>> 
         let failure = if become_user(user) { try_all(&paths) } else { Some((0, libc::EPERM)) };
         if let Some((at, errno)) = failure {
             let report = [at as i32, errno];
-            // SAFETY: eight bytes into a pipe that is open; nobody to tell of an error.
+            // SAFETY: eight bytes into an open pipe. An error could not be reported to anybody.
             unsafe { libc::write(write_end, report.as_ptr().cast(), 8) };
         }
         // SAFETY: ends the child without running what the parent has registered.
         unsafe { libc::_exit(0) };
     }
     let forked = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
-    // SAFETY: the two ends are this function's own; the read end is the File's from here on.
+    // SAFETY: this function owns the two ends; the File owns the read end from here on.
     let mut reader = unsafe {
         libc::close(write_end);
         File::from_raw_fd(read_end)
@@ -144,7 +144,7 @@ fn check_as(user: User, files: &[(&Path, Need)]) -> io::Result<Option<Failure>> 
     forked?;
     let mut report = Vec::new();
     reader.read_to_end(&mut report)?;
-    // SAFETY: pid is this function's child; ECHILD where nginx's handler was first.
+    // SAFETY: pid is this function's child; ECHILD if nginx's handler was first.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
     Ok(report.split_first_chunk::<4>().and_then(|(at, errno)| {
         let errno = i32::from_ne_bytes(errno.try_into().ok()?);

@@ -1,4 +1,4 @@
-//! The files and folders that the workers' user needs, and what to say of one that it cannot use.
+//! The files and folders that the workers' user needs, and the error for one that it cannot use.
 //!
 //! Python says of a package in a folder that it cannot search that there is no such module.
 
@@ -17,7 +17,7 @@ pub(in crate::nginx) struct Needed {
     pub(in crate::nginx) place: Place,
 }
 
-/// Can the workers' user do with each what it needs?
+/// Checks that the workers' user can use each as it needs to.
 pub(in crate::nginx) fn check(user: Option<User>, all: &[Needed]) -> Result<(), ConfError> {
     let files: Vec<_> = all.iter().map(|needed| (needed.path.as_path(), needed.need)).collect();
     let Some(Unusable { at, error }) = access::check(user, &files).map_err(unchecked)? else {
@@ -64,8 +64,8 @@ pub(in crate::nginx) fn site_packages(home: &Path) -> PathBuf {
     home.join("lib").join(format!("python{BUILT_FOR}")).join("site-packages")
 }
 
-/// A folder of packages that are installed, and the packages' own folders. What was installed under a umask
-/// of 077 is its owner's alone.
+/// A folder of installed packages, and the packages' own folders. Packages that were installed under a umask of 077
+/// can be read by their owner only.
 pub(in crate::nginx) fn installed(site: &Path) -> Vec<(PathBuf, Need)> {
     let mut all = vec![(site.to_path_buf(), Need::List)];
     // A folder that cannot be read here cannot be read by the workers' user: the check says so.
@@ -80,14 +80,14 @@ pub(in crate::nginx) fn installed(site: &Path) -> Vec<(PathBuf, Need)> {
     all
 }
 
-/// Not `__pycache__`, `flask-3.0.dist-info`, nor the `~lask` that pip leaves when it is interrupted.
+/// Not `__pycache__` or `flask-3.0.dist-info`, nor the `~lask` that an interrupted pip leaves behind.
 fn is_package_name(name: &str) -> bool {
     name != "__pycache__"
         && !name.starts_with(|first: char| first.is_ascii_digit())
         && name.chars().all(|each| each.is_alphanumeric() || each == '_')
 }
 
-/// Is it a folder of packages that are installed, by its name?
+/// Whether it is a folder of installed packages, by its name.
 pub(in crate::nginx) fn is_site(folder: &Path) -> bool {
     folder.ends_with("site-packages") || folder.ends_with("dist-packages")
 }

@@ -1,4 +1,4 @@
-//! `python_home`: is it there, and is it of the Python that this module was built with?
+//! Checks that `python_home` exists, and that it belongs to the Python that this module was built with.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ pub(in crate::nginx) fn check(home: &Path) -> Result<(), String> {
     match version(home) {
         Some(version) if version == BUILT_FOR => Ok(()),
         Some(version) => Err(format!(
-            "is of Python {version}, but this module was built for Python {BUILT_FOR}; make the \
-             environment anew with python{BUILT_FOR} -m venv"
+            "is of Python {version}, but this module was built for Python {BUILT_FOR}; recreate \
+             the virtual environment with python{BUILT_FOR} -m venv"
         )),
         None => Err(format!(
             "is neither a virtual environment (it has no pyvenv.cfg that says a version) nor the \

@@ -1,4 +1,4 @@
-//! `wsgi_app`'s TARGET, as far as the configuration can check it; the import finds out the rest.
+//! The TARGET of `…_app`, as far as it can be checked without an import.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ pub(in crate::nginx) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Splits at the earliest colon behind which nothing but a callable stands: a path may hold colons,
-    /// and so may the arguments of a factory.
+    /// Splits at the first colon that only a callable follows: a path may have colons, and so may the arguments of a
+    /// factory.
     pub(in crate::nginx) fn split(target: &'a str) -> Self {
         let whole = Self { place: target, callable: None };
         if target.starts_with('/') && Path::new(target).exists() {
@@ -29,12 +29,12 @@ impl<'a> Target<'a> {
             .unwrap_or(whole)
     }
 
-    /// The file that it names, if it names one.
+    /// The file, if the target names one.
     pub(in crate::nginx) fn file(&self) -> Option<&'a Path> {
         self.place.starts_with('/').then(|| Path::new(self.place))
     }
 
-    /// What is wrong with it, if anything, as the end of the sentence `wsgi_app "TARGET" …`.
+    /// What is wrong with it, if anything, as the end of the sentence `…_app "TARGET" …`.
     pub(in crate::nginx) fn check(&self) -> Result<(), String> {
         if self.place.is_empty() {
             return Err(
@@ -73,8 +73,12 @@ fn check_file(file: &Path, place: &str) -> Result<(), String> {
             return Err(no_callable(callable));
         }
     }
-    Err(if file.exists() { "is not a file" } else { "is not there: the file cannot be found" }
-        .to_owned())
+    Err(if file.exists() {
+        "is not a file; write the path of a Python file"
+    } else {
+        "is not there; write the path of a file that exists"
+    }
+    .to_owned())
 }
 
 fn no_callable(callable: &str) -> String {
@@ -92,7 +96,7 @@ fn is_callable(text: &str) -> bool {
     }
 }
 
-/// Python's identifiers with dots between them; of the letters beyond ASCII, Python decides.
+/// Identifiers with dots between them. Which letters beyond ASCII an identifier may have is left to Python.
 pub(in crate::nginx) fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|part| {
         let mut characters = part.chars();

@@ -1,4 +1,4 @@
-//! nginx's own lists of those response fields that may come several times, while they are added to.
+//! nginx's own lists of the response fields that may be repeated, while fields are added.
 
 #[cfg(nginx_1_23)]
 use std::ptr;
@@ -7,20 +7,20 @@ use nginx_sys::{ngx_pool_t, ngx_table_elt_t};
 
 /// One for each list of `headers_out` that a response has.
 #[derive(Default)]
-pub(super) struct Lists {
+pub(in crate::nginx) struct Lists {
     #[cfg(nginx_1_23)]
-    pub(super) www_authenticate: List,
-    pub(super) cache_control: List,
-    pub(super) link: List,
+    pub(in crate::nginx) www_authenticate: List,
+    pub(in crate::nginx) cache_control: List,
+    pub(in crate::nginx) link: List,
 }
 
 #[cfg(nginx_1_23)]
 type Fields = *mut ngx_table_elt_t;
 
-/// Where the next field of a list goes. The list is walked once and not for each field: an application may
-/// send a hundred thousand of one kind.
+/// The end of a list. It is kept, so that the list is not walked for each field: an application may send a hundred
+/// thousand of one kind.
 #[cfg(nginx_1_23)]
-pub(super) struct List {
+pub(in crate::nginx) struct List {
     end: *mut Fields,
 }
 
@@ -38,7 +38,7 @@ impl List {
     /// # Safety
     ///
     /// All are of one live request; `fields` is the same each time, and nobody else changes the list meanwhile.
-    pub(super) unsafe fn append(
+    pub(in crate::nginx) unsafe fn append(
         &mut self,
         _pool: *mut ngx_pool_t,
         fields: *mut Fields,
@@ -47,13 +47,12 @@ impl List {
         if self.end.is_null() {
             self.end = fields;
         }
-        // SAFETY: the caller's; the list ends with null, and a field of nginx's list stays where it is.
-        unsafe {
-            while !(*self.end).is_null() {
-                self.end = &raw mut (**self.end).next;
-            }
-            *self.end = field;
+        // SAFETY: the list ends with null, and a field stays where it is as long as its request.
+        while let Some(last) = unsafe { (*self.end).as_mut() } {
+            self.end = &raw mut last.next;
         }
+        // SAFETY: the end is in the request or in the last field.
+        unsafe { *self.end = field };
         Some(())
     }
 }
@@ -61,7 +60,7 @@ impl List {
 /// Before 1.23 a list is an array of pointers, which knows its end.
 #[cfg(not(nginx_1_23))]
 #[derive(Default)]
-pub(super) struct List;
+pub(in crate::nginx) struct List;
 
 #[cfg(not(nginx_1_23))]
 impl List {
@@ -70,13 +69,13 @@ impl List {
     /// # Safety
     ///
     /// All are of one live request.
-    pub(super) unsafe fn append(
+    pub(in crate::nginx) unsafe fn append(
         &mut self,
         pool: *mut ngx_pool_t,
         fields: *mut nginx_sys::ngx_array_t,
         field: *mut ngx_table_elt_t,
     ) -> Option<()> {
-        // SAFETY: the caller's; an element of the array is a pointer.
+        // SAFETY: the array and the pool are the request's own, and an element of the array is a pointer.
         unsafe {
             if (*fields).elts.is_null() {
                 let size = size_of::<*mut ngx_table_elt_t>();
