@@ -110,58 +110,60 @@ pub(crate) fn checked_kind(name: &[u8]) -> Result<HeaderKind, HeaderError> {
 /// Finds the kind of a field by its name, in any case.
 pub(crate) fn classify(name: &[u8]) -> HeaderKind {
     let candidates: &[(&[u8], HeaderKind)] = match name.len() {
-        2 => &[(b"te", HeaderKind::HopByHop)],
+        2 => &[(b"TE", HeaderKind::HopByHop)],
         4 => {
-            &[(b"date", HeaderKind::Date), (b"etag", HeaderKind::ETag), (b"link", HeaderKind::Link)]
+            &[(b"Date", HeaderKind::Date), (b"ETag", HeaderKind::ETag), (b"Link", HeaderKind::Link)]
         }
-        6 => &[(b"server", HeaderKind::Server)],
+        6 => &[(b"Server", HeaderKind::Server)],
         7 => &[
-            (b"expires", HeaderKind::Expires),
-            (b"trailer", HeaderKind::Trailer),
-            (b"upgrade", HeaderKind::HopByHop),
+            (b"Expires", HeaderKind::Expires),
+            (b"Trailer", HeaderKind::Trailer),
+            (b"Upgrade", HeaderKind::HopByHop),
         ],
-        8 => &[(b"location", HeaderKind::Location), (b"trailers", HeaderKind::HopByHop)],
-        10 => &[(b"connection", HeaderKind::HopByHop), (b"keep-alive", HeaderKind::HopByHop)],
-        12 => &[(b"content-type", HeaderKind::ContentType)],
+        8 => &[(b"Location", HeaderKind::Location), (b"Trailers", HeaderKind::HopByHop)],
+        10 => &[(b"Connection", HeaderKind::HopByHop), (b"Keep-Alive", HeaderKind::HopByHop)],
+        12 => &[(b"Content-Type", HeaderKind::ContentType)],
         13 => &[
-            (b"last-modified", HeaderKind::LastModified),
-            (b"accept-ranges", HeaderKind::AcceptRanges),
-            (b"cache-control", HeaderKind::CacheControl),
+            (b"Last-Modified", HeaderKind::LastModified),
+            (b"Accept-Ranges", HeaderKind::AcceptRanges),
+            (b"Cache-Control", HeaderKind::CacheControl),
         ],
         15 => &[
-            (b"x-accel-charset", HeaderKind::AccelCharset),
-            (b"x-accel-expires", HeaderKind::AccelExpires),
+            (b"X-Accel-Charset", HeaderKind::AccelCharset),
+            (b"X-Accel-Expires", HeaderKind::AccelExpires),
         ],
-        14 => &[(b"content-length", HeaderKind::ContentLength)],
+        14 => &[(b"Content-Length", HeaderKind::ContentLength)],
         16 => &[
-            (b"x-accel-redirect", HeaderKind::AccelRedirect),
-            (b"content-encoding", HeaderKind::ContentEncoding),
-            (b"www-authenticate", HeaderKind::WwwAuthenticate),
-            (b"proxy-connection", HeaderKind::HopByHop),
+            (b"X-Accel-Redirect", HeaderKind::AccelRedirect),
+            (b"Content-Encoding", HeaderKind::ContentEncoding),
+            (b"WWW-Authenticate", HeaderKind::WwwAuthenticate),
+            (b"Proxy-Connection", HeaderKind::HopByHop),
         ],
         17 => &[
-            (b"transfer-encoding", HeaderKind::HopByHop),
-            (b"x-accel-buffering", HeaderKind::AccelBuffering),
+            (b"Transfer-Encoding", HeaderKind::HopByHop),
+            (b"X-Accel-Buffering", HeaderKind::AccelBuffering),
         ],
         18 => &[
-            (b"proxy-authenticate", HeaderKind::HopByHop),
-            (b"x-accel-limit-rate", HeaderKind::AccelLimitRate),
+            (b"Proxy-Authenticate", HeaderKind::HopByHop),
+            (b"X-Accel-Limit-Rate", HeaderKind::AccelLimitRate),
         ],
-        19 => &[(b"proxy-authorization", HeaderKind::HopByHop)],
+        19 => &[(b"Proxy-Authorization", HeaderKind::HopByHop)],
         _ => &[],
     };
+    // Applications write a name as it is written here; a comparison byte by byte is for those that do not.
     candidates
         .iter()
-        .find(|(candidate, _)| is_lower_case_of(candidate, name))
+        .find(|(candidate, _)| *candidate == name)
+        .or_else(|| candidates.iter().find(|(candidate, _)| is_same_but_for_case(candidate, name)))
         .map_or(HeaderKind::Other, |&(_, kind)| kind)
 }
 
-/// Is `lower`, of letters and hyphens alone, the name `name`, as long as it, in lower case?
-fn is_lower_case_of(lower: &[u8], name: &[u8]) -> bool {
+/// Is `known`, of letters and hyphens alone, the name `name`, as long as it, in any case?
+fn is_same_but_for_case(known: &[u8], name: &[u8]) -> bool {
     // The bit 0x20 tells lower case from upper. It would make a hyphen of a CR, which has none of the bits 0x60.
     // There is no early exit from the loop, so that the compiler compares many bytes at once.
-    let differs = |lower, byte| (lower ^ (byte | 0x20)) | u8::from(byte & 0x60 == 0);
-    lower.iter().zip(name).fold(0, |differ, (&lower, &byte)| differ | differs(lower, byte)) == 0
+    let differs = |known, byte| (known | 0x20) ^ (byte | 0x20) | u8::from(byte & 0x60 == 0);
+    known.iter().zip(name).fold(0, |differ, (&known, &byte)| differ | differs(known, byte)) == 0
 }
 
 /// What is wrong with a header field. The texts quote no value but that of Content-Length: a value may be a session's
