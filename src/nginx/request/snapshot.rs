@@ -13,7 +13,7 @@ use super::early_hints;
 use crate::http::authority;
 use crate::http::path;
 use crate::http::request_head::{RequestHead, Span};
-use crate::nginx::conf::ParamValue;
+use crate::nginx::conf::{Location, ParamValue};
 use crate::nginx::sys::{self, HTTP_2};
 
 /// Room for what a common request has beside its target and its headers.
@@ -33,22 +33,36 @@ pub(super) fn snapshot(
     // SAFETY: the request is there; the reference is used before anything of nginx's is called that could
     // change it.
     let request = unsafe { &*r };
-    // SAFETY: nginx's strings are valid as long as the request.
-    let text = |text: ngx_str_t| unsafe { sys::bytes(text) };
+    begin(request, head);
+    put_request_line(request, conf, head);
+    put_fields(request, conf, head);
+    put_connection(request, head);
+    // SAFETY: the request is there.
+    unsafe { put_server(head, request) };
+    head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
+    head.content_length = content_length;
+    put_params(r, conf, head)
+}
 
-    let size = text(request.request_line).len() + text(request.uri).len();
+/// Makes room for all that will be copied.
+fn begin(request: &ngx_http_request_t, head: &mut RequestHead) {
     let mut fields = 0;
-    let mut size = size + OTHER_TEXT;
+    let mut size = request.request_line.len + request.uri.len + OTHER_TEXT;
     // SAFETY: the list is the request's own.
     for field in unsafe { Headers::of(request) } {
         fields += 1;
         size += field.key.len + field.value.len;
     }
     head.begin(size, fields);
+}
 
+/// Method, path, query and protocol.
+fn put_request_line(request: &ngx_http_request_t, conf: &Location, head: &mut RequestHead) {
+    // SAFETY: nginx's strings are valid as long as the request.
+    let text = |text: ngx_str_t| unsafe { sys::bytes(text) };
     head.method = head.put(text(request.method_name));
     // A subrequest's path is its own; the client's target is the main request's.
-    head.path = if conf.raw_path && r == request.main {
+    head.path = if conf.raw_path && ptr::eq(request, request.main) {
         head.put(&path::raw(text(request.unparsed_uri)))
     } else {
         head.put(text(request.uri))
@@ -58,6 +72,12 @@ pub(super) fn snapshot(
     // An HTTP/0.9 request has no version.
     let protocol = Some(text(request.http_protocol)).filter(|protocol| !protocol.is_empty());
     head.protocol = head.put(protocol.unwrap_or(b"HTTP/0.9"));
+}
+
+/// The header fields that the location passes on, in the order in which they came.
+fn put_fields(request: &ngx_http_request_t, conf: &Location, head: &mut RequestHead) {
+    // SAFETY: nginx's strings are valid as long as the request.
+    let text = |text: ngx_str_t| unsafe { sys::bytes(text) };
     let host = if request.host_end.is_null() {
         None
     } else if request.http_version < HTTP_2 {
@@ -80,10 +100,14 @@ pub(super) fn snapshot(
             head.push_field(name, value);
         }
     }
+}
 
+/// The client's address, and what else is the connection's.
+fn put_connection(request: &ngx_http_request_t, head: &mut RequestHead) {
     // SAFETY: the connection outlives its requests.
     let connection = unsafe { &*request.connection };
-    head.remote_addr = head.put(text(connection.addr_text));
+    // SAFETY: nginx's string is valid as long as the connection.
+    head.remote_addr = head.put(unsafe { sys::bytes(connection.addr_text) });
     // SAFETY: a client's connection has an address.
     let port = unsafe { ngx_inet_get_port(connection.sockaddr) };
     if port != 0 {
@@ -93,20 +117,20 @@ pub(super) fn snapshot(
     head.connection = connection.number;
     head.connection_requests = connection.requests;
     head.https = !connection.ssl.is_null();
-    // SAFETY: as above.
-    unsafe { put_server(head, request) };
-    head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
-    head.content_length = content_length;
+}
 
+/// The `…_param`s whose value depends on the request; false if memory is out.
+fn put_params(r: *mut ngx_http_request_t, conf: &Location, head: &mut RequestHead) -> bool {
     for param in &conf.request_params {
         let ParamValue::Complex(compiled) = param.value else { continue };
         let mut value = ngx_str_t::empty();
-        // SAFETY: compiled with the configuration that this request has.
+        // SAFETY: the request is there, and the value is compiled with its configuration.
         if unsafe { ngx_http_complex_value(r, compiled, &raw mut value) } != sys::OK {
             return false;
         }
         if value.len > 0 || !param.if_not_empty {
-            head.push_param(&param.name, text(value));
+            // SAFETY: the value is in the request's pool.
+            head.push_param(&param.name, unsafe { sys::bytes(value) });
         }
     }
     true
