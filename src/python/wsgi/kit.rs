@@ -1,5 +1,6 @@
 //! What a thread uses again for its next request: the objects of the last one to which the application has kept no
 //! reference (weak references do not count: they see the object live on), and the values that both have in common.
+//! To make `start_response` and `write` for each request would cost 1,300 instructions more, of a hello's 24,800.
 
 use std::sync::Arc;
 
