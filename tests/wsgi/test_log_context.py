@@ -100,11 +100,14 @@ def test_what_a_request_says_after_its_end_is_in_the_log_of_its_site(nginx):
     )
     nginx.start(server=sites(nginx, f"wsgi_app {app}; wsgi_timeout 300ms;", "return 204;"))
     assert nginx.client().get("/", headers={"Host": "one.example"}).status_code == 504
+    # Wherever it is by then.
+    stack = "the thread of"
+    wait_for(lambda: stack in log(nginx, "one.log"), what="the stack")
     nginx.open_gate("late")
     nginx.wait_recorded("said")
     wait_for(lambda: "later still" in log(nginx, "one.log"), what="the last line")
     one = log(nginx, "one.log")
-    for text in ("timed out after 300 ms", "in gate", "this is late", "RuntimeError: later still"):
+    for text in ("timed out after 300 ms", stack, "this is late", "RuntimeError: later still"):
         (line, *_) = [line for line in one.splitlines() if text in line]
         assert re.search(r" \*\d+ .*request: \"GET / HTTP/1.1\", host: \"one.example\"", line), line
         assert text not in log(nginx, "error.log")
