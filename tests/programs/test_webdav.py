@@ -337,7 +337,7 @@ def test_cadaver(share, run, home, tmp_path, digest):
 
 @pytest.mark.parametrize("protocol", ["http/1.1"], indirect=True)
 def test_litmus(share, run):
-    """The conformance suite of WebDAV: all 104 tests pass, except for those that WsgiDAV fails."""
+    """The conformance suite of WebDAV: all tests pass, except for those that WsgiDAV fails."""
     # -k: run the other suites as well, if one fails.
     done = run("litmus", "-k", share.url + "/", *USER, check=False)
     text = done.stdout.replace("\r", "\n")
@@ -345,12 +345,9 @@ def test_litmus(share, run):
     # From Python 3.14 on WsgiDAV copies the members of a collection as well, behind any server.
     by_wsgidav = ["copy_shallow"] if sys.version_info >= (3, 14) else []
     assert re.findall(r"(\w+)\.+ FAIL", text) == by_wsgidav, text
-    assert {name: int(passed) for name, _, passed in summaries} == {
-        "basic": 16,
-        "copymove": 13 - len(by_wsgidav),
-        "props": 30,
-        "locks": 41,
-        "http": 4,
-    }, text
+    failed = {name: int(ran) - int(passed) for name, ran, passed in summaries}
+    copymove = len(by_wsgidav)
+    assert failed == {"basic": 0, "copymove": copymove, "props": 0, "locks": 0, "http": 0}, text
+    assert sum(int(ran) for _, ran, _ in summaries) >= 104, text
     # A warning only: nginx, like RFC 9112, allows no fragment in a request target.
     assert text.count("WARNING") <= 1, text
