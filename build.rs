@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=python-shim/pywsgi");
 
-    // A worker's exit ends with dlclose, while threads of an application may still run; and the panic
+    // nginx calls dlclose at the end of a worker's exit. Threads of an application may still run then, and the panic
     // hook and thread-local destructors point into the module.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
@@ -19,15 +19,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rustc-env=PYWSGI_PYTHON_EXECUTABLE={executable}");
     }
 
-    // nginx-bindings says which nginx its bindings are of. From 1.23 on a header that may come several times
-    // is a linked list.
+    // nginx-bindings sets the version of the nginx that its bindings are for. From 1.23 on, a header that may occur
+    // several times is a linked list.
     println!("cargo:rerun-if-env-changed=DEP_NGINX_VERSION_NUMBER");
     println!("cargo:rustc-check-cfg=cfg(nginx_1_23, nginx_1_29)");
     let nginx: u32 = env::var("DEP_NGINX_VERSION_NUMBER")?.parse()?;
     if nginx >= 1_023_000 {
         println!("cargo:rustc-cfg=nginx_1_23");
     }
-    // It can send 103 Early Hints.
+    // From 1.29 on, nginx can send 103 Early Hints.
     if nginx >= 1_029_000 {
         println!("cargo:rustc-cfg=nginx_1_29");
     }

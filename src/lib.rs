@@ -1,9 +1,9 @@
 //! `ngx_http_pywsgi_module`: Python web applications inside nginx's own workers.
 //!
-//! A request's way: [`nginx`]'s content handler takes a snapshot of it and submits it through
-//! [`bridge`] to a thread of [`python`], which makes environ by the rules of [`http`], calls the
-//! application and sends the response back through `bridge`; `nginx` passes it on to the client.
-//! docs/architecture.md tells it at length.
+//! The path of a request: [`nginx`]'s content handler takes a snapshot of it and submits it through [`bridge`] to a
+//! thread of [`python`]. That thread makes environ by the rules of [`http`], calls the application and sends the
+//! response back through `bridge`. `nginx` passes the response on to the client. docs/architecture.md describes this
+//! in detail.
 //!
 //! | folder | may name | runs on | unsafe |
 //! |---|---|---|---|
@@ -12,13 +12,13 @@
 //! | `nginx` | `nginx_sys`, `http`, `bridge` | the event loop's thread | with its `SAFETY` |
 //! | `python` | `pyo3`, `http`, `bridge` | Python's threads; inline, the event loop's | where CPython's C API is called |
 //!
-//! `nginx` and `python` do not name each other; the one call that joins them is [`start_python`].
+//! `nginx` and `python` do not name each other. The only call that joins them is [`start_python`].
 
 #[cfg_attr(feature = "loom", allow(dead_code))]
 mod bridge;
 #[cfg_attr(feature = "loom", allow(dead_code))]
 mod http;
-#[cfg(not(feature = "loom"))] // loom checks the bridge alone
+#[cfg(not(feature = "loom"))] // loom checks only the bridge
 #[cfg_attr(test, allow(dead_code))] // a test binary has no nginx: nothing calls its entry points
 mod nginx;
 #[cfg(not(feature = "loom"))]

@@ -1,8 +1,8 @@
-//! Compares the bindings with what the C compiler makes of the same headers, and refuses them if the two differ.
+//! Compares the bindings with what the C compiler makes of the same headers, and rejects them if the two differ.
 //!
-//! A program is made of the bindings and of a C file, both generated from the list in [`super::surface`], and run
-//! here: sizes, alignments, offsets and constants must be equal, and for each bit field what one side has set
-//! is what the other side reads, with every other bit as it was.
+//! The build makes a program from the bindings and a C file, both generated from the list in [`super::surface`], and
+//! runs it. Sizes, alignments, offsets and constants must be equal. For each bit field, a value that one side sets
+//! must be the value that the other side reads, and all other bits must stay unchanged.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::surface::Surface;
 pub(crate) const WHAT_TO_DO: &str = "Build for an nginx from 1.22 to 1.31, or take a newer release of this module. \
      If you maintain it: nginx-bindings/build/surface.rs lists what it uses.";
 
-/// What wrapper.h calls NGX_MODULE_SIGNATURE.
+/// wrapper.h's name for NGX_MODULE_SIGNATURE.
 pub(crate) const SIGNATURE: &str = "PYWSGI_NGINX_SIGNATURE";
 
 pub(crate) fn compare(
@@ -40,7 +40,7 @@ pub(crate) fn compare(
     compiler
         .include("build")
         .file(&c)
-        // The program that it is linked into has no sanitizer, whatever the module is built with.
+        // The program that this file is linked into has no sanitizer, whatever flags the module is built with.
         .flag("-fno-sanitize=address")
         .cargo_metadata(false)
         .warnings(false)
@@ -75,7 +75,7 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
     fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// Runs a command; an error is what it has printed.
+/// Runs a command. If it fails, the error is its output.
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
@@ -85,7 +85,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{}\n{}", output.status, String::from_utf8_lossy(&printed)))
 }
 
-/// The numbers in the order in which [`rust_side`] compares them, and a getter and a setter of each bit field.
+/// The numbers in the order in which [`rust_side`] compares them, and a getter and a setter for each bit field.
 fn c_side(surface: &Surface) -> String {
     let mut functions = Vec::new();
     let mut numbers = Vec::new();
@@ -119,7 +119,7 @@ fn c_side(surface: &Surface) -> String {
     )
 }
 
-/// The program that compares; `program.rs` is what does not depend on the list.
+/// The comparing program. `program.rs` is the part that does not depend on the list.
 fn rust_side(surface: &Surface, bindings: &Path) -> String {
     let mut numbers = 0;
     let mut body = Vec::new();
@@ -171,12 +171,12 @@ fn rust_side(surface: &Surface, bindings: &Path) -> String {
     )
 }
 
-/// The C side's getter and setter of a bit field.
+/// The names of the C side's getter and setter of a bit field.
 fn accessors(record: &str, field: &str) -> (String, String) {
     (format!("c_get_{record}_{field}"), format!("c_set_{record}_{field}"))
 }
 
-/// bindgen appends an underscore where C's name is a keyword of Rust.
+/// bindgen appends an underscore if C's name is a keyword of Rust.
 fn in_rust(field: &str) -> String {
     if field == "type" { "type_".to_owned() } else { field.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Makes the bindings to nginx, and refuses an nginx for which they would be wrong.
+//! Makes the bindings to nginx, and rejects an nginx for which they would be wrong.
 
 mod check;
 mod nginx;
@@ -17,7 +17,8 @@ use bindgen::{FieldVisibilityKind, Formatter, RustTarget};
 use self::nginx::Nginx;
 use self::surface::{Record, Surface};
 
-/// The versions that the module is tested with. A newer one is built for if the check finds no difference.
+/// The oldest and the newest version that the module is tested with. A newer one is accepted if the check finds no
+/// difference.
 const OLDEST: u32 = 1_022_000;
 const NEWEST: u32 = 1_031_999;
 
@@ -51,7 +52,7 @@ fn build() -> Result<(), String> {
     check::compare(&nginx, &surface, &bindings, &out)
 }
 
-/// Writes the bindings; an error if this nginx does not have all that the module uses.
+/// Writes the bindings. Fails if this nginx does not have everything that the module uses.
 fn generate(nginx: &Nginx, surface: &Surface, file: &Path) -> Result<(), String> {
     let seen = Seen::default();
     let mut builder = bindgen::Builder::default()
@@ -97,7 +98,7 @@ fn generate(nginx: &Nginx, surface: &Surface, file: &Path) -> Result<(), String>
     bindings.write_to_file(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// What bindgen has met.
+/// The headers and names that bindgen has found.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     headers: Rc<RefCell<BTreeSet<String>>>,
@@ -110,7 +111,7 @@ impl Seen {
         self.names.borrow_mut().insert(name);
     }
 
-    /// What the module uses and bindgen has not met.
+    /// The names that the module uses but bindgen has not found.
     fn missing(&self, surface: &Surface) -> Vec<String> {
         let seen = self.names.borrow();
         let items = [&surface.functions, &surface.variables, &surface.numbers, &surface.strings];

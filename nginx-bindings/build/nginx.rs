@@ -1,4 +1,4 @@
-//! Where nginx's headers are, and what they are compiled with.
+//! The place of nginx's headers, and the flags that they are compiled with.
 
 use std::env;
 use std::fs;
@@ -11,12 +11,12 @@ pub(crate) struct Nginx {
     /// `nginx_version`: 1030004
     pub(crate) number: u32,
     pub(crate) includes: Vec<PathBuf>,
-    /// The `-D` of its Makefile.
+    /// The `-D` flags of its Makefile.
     pub(crate) defines: Vec<String>,
 }
 
 impl Nginx {
-    /// As NGINX_SOURCE_DIR and NGINX_BUILD_DIR name it; the second defaults to `objs` in the first.
+    /// The nginx that NGINX_SOURCE_DIR and NGINX_BUILD_DIR name. The second defaults to `objs` in the first.
     pub(crate) fn from_env() -> Result<Self, String> {
         let source = directory("NGINX_SOURCE_DIR").ok_or_else(|| {
             "NGINX_SOURCE_DIR is not set: build with make, or set it to nginx's sources or headers".to_owned()

@@ -1,4 +1,4 @@
-// The part of the checking program that does not depend on the list; `check.rs` writes the rest of it.
+// The part of the checking program that does not depend on the list. `check.rs` writes the rest of it.
 
 use std::ffi::{CStr, c_char, c_void};
 
@@ -12,14 +12,15 @@ fn main() -> std::process::ExitCode {
 }
 
 struct Check {
-    /// The next of `c_numbers`.
+    /// The index of the next number in `c_numbers`.
     at: usize,
     differences: usize,
 }
 
 impl Check {
     fn number(&mut self, what: &str, rust: i64) {
-        // SAFETY: the C side has C_NUMBERS of them, written by the same loop as the calls of this.
+        // SAFETY: `c_numbers` has C_NUMBERS elements, written by the same loop that writes the calls of this
+        // function.
         let c = unsafe { c_numbers[self.at] };
         self.at += 1;
         if rust != c {
@@ -33,15 +34,15 @@ impl Check {
     }
 
     fn string(&mut self, what: &str, rust: &CStr, c: *const c_char) {
-        // SAFETY: the C side's strings are literals.
+        // SAFETY: the C side's strings are literals, which end with NUL.
         let c = unsafe { CStr::from_ptr(c) };
         if rust != c {
             self.differ(&format!("{what}: {rust:?} in Rust, {c:?} in C"));
         }
     }
 
-    /// Sets the field on either side, over zeros and over ones. The other side must read the same value, and all
-    /// bytes of the structure must be the same.
+    /// Sets the field on each side, over zeros and over ones. The other side must read the same value, and all bytes
+    /// of the structure must be equal.
     fn bits<T>(
         &mut self,
         what: &str,
@@ -53,8 +54,8 @@ impl Check {
         for background in [0, 0xff] {
             for value in [0, 1, 0x5555_5555_5555_5555, 0xaaaa_aaaa_aaaa_aaaa, u64::MAX] {
                 let (mut rust, mut c) = (Bytes::<T>::new(background), Bytes::<T>::new(background));
-                // SAFETY: only integers are read from and written to the two, through their own bits; no
-                // reference to any other part of them is used.
+                // SAFETY: only integers are read from the two structures and written to them, through their own bits;
+                // no reference to any other part of them is used.
                 let same = unsafe {
                     set(&mut *rust.value.as_mut_ptr(), value);
                     c_set(c.value.as_mut_ptr().cast(), value);
@@ -83,13 +84,13 @@ struct Bytes<T> {
 impl<T> Bytes<T> {
     fn new(background: u8) -> Self {
         let mut value = std::mem::MaybeUninit::uninit();
-        // SAFETY: as many bytes as the value has.
+        // SAFETY: exactly the bytes of the value are written.
         unsafe { std::ptr::write_bytes(value.as_mut_ptr(), background, 1) };
         Self { value }
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: `new` has written them all.
+        // SAFETY: `new` has written all bytes of the value.
         unsafe { std::slice::from_raw_parts(self.value.as_ptr().cast(), size_of::<T>()) }
     }
 }

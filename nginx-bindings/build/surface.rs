@@ -1,16 +1,16 @@
-//! The list of everything that the module uses of nginx.
+//! The list of everything in nginx that the module uses.
 //!
-//! bindgen makes bindings for what is named here and for nothing else. A field that is not named is private in
-//! Rust (error E0616), and [`super::check`] compares each one that is named with what the C compiler makes of it.
+//! bindgen makes bindings only for what is named here. A field that is not named is private in Rust (error E0616).
+//! [`super::check`] compares each named field with what the C compiler makes of it.
 
 use std::collections::HashSet;
 
-/// A structure, its fields that the module uses, and those of them that are bit fields.
+/// A structure, the fields of it that the module uses, and which of these are bit fields.
 pub(crate) struct Record {
     pub(crate) name: &'static str,
     pub(crate) fields: &'static str,
     pub(crate) bits: &'static str,
-    /// The first nginx that has them, as `nginx_version` says it.
+    /// The first nginx that has these fields, in the form of `nginx_version`.
     pub(crate) since: u32,
 }
 
@@ -25,7 +25,7 @@ impl Record {
     }
 }
 
-/// The functions, variables and constants that an nginx has from a version on.
+/// Functions, variables or constants that nginx has from a version on.
 struct Names {
     since: u32,
     names: &'static str,
@@ -150,7 +150,7 @@ const VARIABLES: &[Names] = &[
     Names { since: 1_029_000, names: "ngx_http_top_early_hints_filter" },
 ];
 
-/// Macros that are numbers.
+/// Macros whose values are numbers.
 const NUMBERS: &[Names] = &[Names {
     since: 0,
     names: "NGX_CONF_1MORE NGX_CONF_2MORE NGX_CONF_FLAG NGX_CONF_TAKE1 NGX_CONF_TAKE12 NGX_CONF_TAKE1234 \
@@ -164,10 +164,10 @@ const NUMBERS: &[Names] = &[Names {
             nginx_version",
 }];
 
-/// Macros that are strings.
+/// Macros whose values are strings.
 const STRINGS: &str = "NGX_HTTP_UWSGI_TEMP_PATH NGX_USER";
 
-/// The list as it is for one nginx.
+/// The list for one version of nginx.
 pub(crate) struct Surface {
     pub(crate) records: Vec<&'static Record>,
     pub(crate) types: Vec<&'static str>,
@@ -203,8 +203,9 @@ impl Surface {
 }
 
 impl Record {
-    /// How a field is found by a name of its structure: nginx's `ngx_x_t` is a typedef of `struct ngx_x_s`, or of
-    /// a structure without a name; and bindgen appends an underscore to a name that is a keyword of Rust.
+    /// The key of a field, which does not depend on the form of its structure's name. nginx's `ngx_x_t` is a typedef
+    /// of `struct ngx_x_s` or of a structure without a name, and bindgen appends an underscore to a name that is a
+    /// keyword of Rust.
     pub(crate) fn key(record: &str, field: &str) -> String {
         let field = field.strip_suffix('_').unwrap_or(field);
         let stem = record.strip_suffix("_t").or_else(|| record.strip_suffix("_s"));

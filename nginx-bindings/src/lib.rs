@@ -1,6 +1,6 @@
-//! nginx's C interface, as far as the module uses it: `build/surface.rs` lists what that is, and `build/check.rs`
-//! compares it with what the C compiler makes of nginx's headers. The rest is what nginx has as macros and
-//! inline functions.
+//! The part of nginx's C interface that the module uses. `build/surface.rs` lists it, and `build/check.rs` compares
+//! it with what the C compiler makes of nginx's headers. The rest of this file replaces macros and inline functions
+//! of nginx.
 
 mod bindings {
     #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, unnecessary_transmutes)]
@@ -28,16 +28,17 @@ impl ngx_str_t {
 }
 
 impl ngx_array_t {
-    /// Its elements.
+    /// The elements of the array.
     ///
     /// # Safety
     ///
-    /// The array is initialised and holds elements of type `T`; nothing changes it while the slice is used.
+    /// The array is initialised and holds elements of type `T`. Nothing changes it while the slice is used.
     pub unsafe fn as_slice<T>(&self) -> &[T] {
         if self.nelts == 0 {
             return &[];
         }
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the array is initialised, holds elements of type `T` and does not
+        // change.
         unsafe { std::slice::from_raw_parts(self.elts.cast(), self.nelts) }
     }
 }
@@ -57,7 +58,7 @@ impl ngx_command_t {
 }
 
 impl ngx_module_t {
-    /// `NGX_MODULE_V1` and `NGX_MODULE_V1_PADDING`: a module of this nginx, without anything of its own yet.
+    /// `NGX_MODULE_V1` and `NGX_MODULE_V1_PADDING`: a module for this nginx, with no content of its own yet.
     pub const fn default() -> Self {
         Self {
             ctx_index: ngx_uint_t::MAX,
@@ -89,19 +90,20 @@ impl ngx_module_t {
     }
 }
 
-/// `ngx_event_add_timer`: calls the event's handler after `timer` milliseconds, unless it is deleted before. A
-/// timer that is set already stays as it is if the difference is below `NGX_TIMER_LAZY_DELAY`.
+/// `ngx_event_add_timer`: calls the event's handler after `timer` milliseconds, unless the timer is deleted before. A
+/// timer that is already set stays unchanged if the difference is below `NGX_TIMER_LAZY_DELAY`.
 ///
 /// # Safety
 ///
-/// On nginx's thread; `event` is valid until its timer has run or been deleted.
+/// This is nginx's thread. `event` is valid until its timer has fired or been deleted.
 #[inline]
 pub unsafe fn ngx_add_timer(event: *mut ngx_event_t, timer: ngx_msec_t) {
-    // SAFETY: the caller's; a node whose timer_set is 1 is in the tree.
+    // SAFETY: the caller guarantees that the event is valid and that this is nginx's thread; a node whose timer_set
+    // is 1 is in the tree.
     unsafe {
         let key = ngx_current_msec.wrapping_add(timer);
         if (*event).timer_set() != 0 {
-            // ngx_msec_int_t is signed there: nginx's clock may wrap.
+            // nginx uses the signed ngx_msec_int_t here, because its clock may wrap.
             let difference = key.wrapping_sub((*event).timer.key) as isize;
             if difference.unsigned_abs() < NGX_TIMER_LAZY_DELAY as usize {
                 return;
@@ -118,10 +120,11 @@ pub unsafe fn ngx_add_timer(event: *mut ngx_event_t, timer: ngx_msec_t) {
 ///
 /// # Safety
 ///
-/// On nginx's thread; the event's timer is set.
+/// This is nginx's thread, and the event's timer is set.
 #[inline]
 pub unsafe fn ngx_del_timer(event: *mut ngx_event_t) {
-    // SAFETY: the caller's. NGX_DEBUG's nginx looks at the pointers afterwards.
+    // SAFETY: the caller guarantees that the timer is set, so its node is in the tree, and that this is nginx's
+    // thread. nginx checks the pointers afterwards if it is built with NGX_DEBUG.
     unsafe {
         ngx_rbtree_delete(&raw mut ngx_event_timer_rbtree, &raw mut (*event).timer);
         (*event).timer.left = ptr::null_mut();
@@ -131,14 +134,15 @@ pub unsafe fn ngx_del_timer(event: *mut ngx_event_t) {
     }
 }
 
-/// `ngx_queue_insert_before`: `node` becomes the one before `queue`; before the head that is the last.
+/// `ngx_queue_insert_before`: inserts `node` before `queue`. If `queue` is the head, `node` becomes the last element.
 ///
 /// # Safety
 ///
-/// `queue` is in a queue, `node` is in none.
+/// `queue` is in a queue; `node` is in no queue.
 #[inline]
 pub unsafe fn ngx_queue_insert_before(queue: *mut ngx_queue_t, node: *mut ngx_queue_t) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that `queue` is in a queue, so its neighbours are valid, and that `node` is in no
+    // queue.
     unsafe {
         (*node).prev = (*queue).prev;
         (*(*node).prev).next = node;
@@ -154,7 +158,7 @@ pub unsafe fn ngx_queue_insert_before(queue: *mut ngx_queue_t, node: *mut ngx_qu
 /// `node` is in a queue.
 #[inline]
 pub unsafe fn ngx_queue_remove(node: *mut ngx_queue_t) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that `node` is in a queue, so its neighbours are valid.
     unsafe {
         (*(*node).next).prev = (*node).prev;
         (*(*node).prev).next = (*node).next;
@@ -163,11 +167,11 @@ pub unsafe fn ngx_queue_remove(node: *mut ngx_queue_t) {
     }
 }
 
-/// `ngx_list_init`: makes `list` an empty one whose parts take `count` elements of `size` bytes.
+/// `ngx_list_init`: makes `list` an empty list whose parts hold `count` elements of `size` bytes.
 ///
 /// # Safety
 ///
-/// `list` may be written, `pool` is valid.
+/// `list` is valid for writes, and `pool` is valid.
 #[inline]
 pub unsafe fn ngx_list_init(
     list: *mut ngx_list_t,
@@ -175,7 +179,8 @@ pub unsafe fn ngx_list_init(
     count: ngx_uint_t,
     size: usize,
 ) -> ngx_int_t {
-    // SAFETY: the caller's; the first part is in the list itself.
+    // SAFETY: the caller guarantees that `list` is valid for writes and that `pool` is valid; the first part is in
+    // the list itself.
     unsafe {
         (*list).part.elts = ngx_palloc(pool, count * size);
         if (*list).part.elts.is_null() {

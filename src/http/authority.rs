@@ -1,7 +1,7 @@
 //! The host that a request in absolute-form asks for (RFC 9112, 3.2.2).
 
-/// The authority in an HTTP/1 request line such as `GET http://example.org:81/ HTTP/1.1`: host and port.
-/// An origin server must take it instead of the Host field. `None` for every other form of target.
+/// The authority in an HTTP/1 request line such as `GET http://example.org:81/ HTTP/1.1`: host and port. An origin
+/// server must use it instead of the Host field. `None` for every other form of target.
 pub(crate) fn of_request_line(line: &[u8]) -> Option<&[u8]> {
     let target = line.split(|byte| *byte == b' ').nth(1)?;
     if target.starts_with(b"/") {

@@ -1,4 +1,4 @@
-//! How many bytes of an application's body are sent, and the Content-Length of a body to which the application has given
+//! How many bytes of an application's body are sent, and the Content-Length of a body for which the application set
 //! none.
 
 use thiserror::Error;
@@ -10,13 +10,13 @@ use super::status;
 pub(crate) enum Framing {
     /// Nothing is sent, whatever the application yields: HEAD, 204, 304.
     NoBody,
-    /// The head has announced `total` bytes; `sent` of them have been sent.
+    /// The head announced `total` bytes; `sent` of them have been sent.
     Length { total: u64, sent: u64 },
-    /// The end of the body is the end of the iterable; nginx chunks it or closes the connection.
+    /// The body ends when the iterable ends; nginx chunks it or closes the connection.
     Unknown,
 }
 
-/// The application ended its body before the bytes that its Content-Length announced.
+/// The application ended its body before it yielded as many bytes as its Content-Length announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "response body ended after {sent} bytes of a Content-Length of {total} \
@@ -27,8 +27,7 @@ pub(crate) struct ShortBody {
     pub(crate) sent: u64,
 }
 
-/// How a response is framed. `head_only` is true for HEAD, and for a subrequest of which only the
-/// head is wanted.
+/// The framing of a response. `head_only` is true for HEAD, and for a subrequest of which only the head is needed.
 pub(crate) fn new(head_only: bool, code: u16, content_length: Option<u64>) -> Framing {
     match content_length {
         _ if head_only || status::has_no_body(code) => Framing::NoBody,
@@ -38,9 +37,9 @@ pub(crate) fn new(head_only: bool, code: u16, content_length: Option<u64>) -> Fr
 }
 
 impl Framing {
-    /// How many bytes of the next block, of `len` bytes, must be sent. They count as sent from here on. If they are fewer
-    /// than `len`, though there is a body, the application has yielded more than its Content-Length: PEP 3333 has the
-    /// server cut the body there.
+    /// How many bytes of the next block, of `len` bytes, must be sent. They count as sent from here on. If they are
+    /// fewer than `len`, though there is a body, the application yielded more than its Content-Length: PEP 3333
+    /// requires the server to stop there.
     pub(crate) fn take(&mut self, len: usize) -> usize {
         match self {
             Framing::NoBody => 0,
@@ -54,7 +53,7 @@ impl Framing {
         }
     }
 
-    /// Whether nothing further can be sent.
+    /// Whether nothing more can be sent.
     pub(crate) fn complete(&self) -> bool {
         match self {
             Framing::NoBody => true,
@@ -63,8 +62,8 @@ impl Framing {
         }
     }
 
-    /// To be asked when the iterable has ended: is what was sent what was announced? Where it is
-    /// not, the connection must be closed, so that the response does not look whole.
+    /// Called when the iterable has ended: checks that all announced bytes were sent. If not, the connection must be
+    /// closed, so that the response does not look complete.
     pub(crate) fn finish(&self) -> Result<(), ShortBody> {
         match *self {
             Framing::Length { total, sent } if sent < total => Err(ShortBody { total, sent }),
@@ -73,9 +72,9 @@ impl Framing {
     }
 }
 
-/// The Content-Length of a body of `total` bytes in all (a list or tuple of blocks) to which the application has given
-/// none. `None` if none may be sent (204), if it would be that of another response (304), and for HEAD if there is no
-/// body: the framework has dropped it, so its length is not known.
+/// The Content-Length of a body of `total` bytes (a list or tuple of blocks) for which the application set none.
+/// `None` for 204, which must not have one; for 304, for which it would be the length of another response; and for
+/// HEAD if the body is empty: the framework dropped the body, so its length is not known.
 pub(crate) fn deduced_length(head_only: bool, code: u16, total: u64) -> Option<u64> {
     let unknown = head_only && total == 0;
     (!unknown && !status::has_no_body(code)).then_some(total)
@@ -85,7 +84,7 @@ pub(crate) fn deduced_length(head_only: bool, code: u16, total: u64) -> Option<u
 mod tests {
     use super::*;
 
-    /// What is taken of each block, whether the body is then complete, and how it finishes.
+    /// The bytes taken from each block, whether the body is then complete, and the result of `finish`.
     fn send(mut framing: Framing, blocks: &[usize]) -> (Vec<usize>, bool, Result<(), ShortBody>) {
         let taken = blocks.iter().map(|&len| framing.take(len)).collect();
         (taken, framing.complete(), framing.finish())
@@ -95,7 +94,7 @@ mod tests {
     fn bodies() {
         type Case = (bool, u16, Option<u64>, &'static [usize], &'static [usize], bool);
         let table: &[Case] = &[
-            // Whatever is yielded and announced, these have no body.
+            // These have no body, whatever is yielded and announced.
             (true, 200, None, &[5, 0], &[0, 0], true),
             (true, 200, Some(5), &[5], &[0], true),
             (true, 200, Some(5), &[], &[], true),
@@ -104,7 +103,7 @@ mod tests {
             (false, 204, Some(5), &[], &[], true),
             (false, 304, Some(5), &[5], &[0], true),
             (false, 304, Some(5), &[], &[], true),
-            // No length: everything goes out, and only the application knows the end.
+            // No length: everything is sent, and only the application knows the end.
             (false, 200, None, &[], &[], false),
             (false, 200, None, &[5, 0, usize::MAX], &[5, 0, usize::MAX], false),
             (false, 205, None, &[5], &[5], false),
@@ -112,7 +111,7 @@ mod tests {
             (false, 200, Some(0), &[], &[], true),
             (false, 200, Some(5), &[5], &[5], true),
             (false, 200, Some(5), &[0, 2, 0, 3, 0], &[0, 2, 0, 3, 0], true),
-            // More: cut.
+            // More than announced: the body is cut.
             (false, 200, Some(0), &[5], &[0], true),
             (false, 200, Some(5), &[6], &[5], true),
             (false, 200, Some(5), &[2, 7, 1], &[2, 3, 0], true),

@@ -1,13 +1,13 @@
-//! The header fields of a response: which of them nginx has a slot for, and what RFC 9110 lets a name
-//! and a value be.
+//! The header fields of a response: which of them have a slot in nginx, and what RFC 9110 allows in a name and in a
+//! value.
 
 use std::ascii;
 use std::fmt;
 
 use thiserror::Error;
 
-/// The fields that are more than a name and a value: those for which nginx's filters have a slot, those about the
-/// connection, and those that tell nginx something.
+/// The kinds of fields that need more than a name and a value: those for which nginx's filters have a slot, those
+/// about the connection, and those with instructions for nginx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum HeaderKind {
@@ -29,15 +29,16 @@ pub(crate) enum HeaderKind {
     AccelExpires,
     AccelLimitRate,
     AccelRedirect,
-    /// Says that trailer fields follow the body.
+    /// Announces that trailer fields follow the body.
     Trailer,
-    /// About the connection, which is nginx's: PEP 3333, "Other HTTP Features", forbids an application to send these.
+    /// Describes the connection, which nginx manages: PEP 3333, "Other HTTP Features", forbids an application to send
+    /// these.
     HopByHop,
     Other,
 }
 
 impl HeaderKind {
-    /// All of them, each at the place of its number.
+    /// All kinds, each at the index of its number.
     const ALL: [Self; 21] = [
         Self::ContentType,
         Self::ContentLength,
@@ -62,13 +63,13 @@ impl HeaderKind {
         Self::Other,
     ];
 
-    /// The kind with that number (`kind as u8`).
+    /// The kind with this number (`kind as u8`).
     pub(super) fn of_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
 
-    /// May it occur only once in a response? A second one contradicts the first (RFC 9110, section 5.3). nginx drops the
-    /// second one of an upstream's response (`ngx_http_upstream_process_header_line`, since 1.23).
+    /// Whether it may occur only once in a response. A second one contradicts the first (RFC 9110, section 5.3).
+    /// nginx drops the second one in an upstream's response (`ngx_http_upstream_process_header_line`, since 1.23).
     pub(crate) fn is_single(self) -> bool {
         self.is_accel()
             || matches!(
@@ -84,7 +85,7 @@ impl HeaderKind {
             )
     }
 
-    /// One of the headers by which an application tells nginx something (`X-Accel-…`).
+    /// Whether it is one of the headers that an application uses to instruct nginx (`X-Accel-…`).
     pub(crate) fn is_accel(self) -> bool {
         matches!(
             self,
@@ -100,7 +101,7 @@ impl HeaderKind {
 /// Checks the name of a field ([`check_name`]) and finds its kind.
 pub(crate) fn checked_kind(name: &[u8]) -> Result<HeaderKind, HeaderError> {
     let kind = classify(name);
-    // A name that is known is a token.
+    // A known name is a valid token.
     if kind == HeaderKind::Other {
         check_name(name)?;
     }
@@ -150,7 +151,8 @@ pub(crate) fn classify(name: &[u8]) -> HeaderKind {
         19 => &[(b"Proxy-Authorization", HeaderKind::HopByHop)],
         _ => &[],
     };
-    // Applications write a name as it is written here; a comparison byte by byte is for those that do not.
+    // Applications usually write a name as it is written here. The byte-by-byte comparison is for names that are
+    // written differently.
     candidates
         .iter()
         .find(|(candidate, _)| *candidate == name)
@@ -158,16 +160,17 @@ pub(crate) fn classify(name: &[u8]) -> HeaderKind {
         .map_or(HeaderKind::Other, |&(_, kind)| kind)
 }
 
-/// Is `known`, of letters and hyphens alone, the name `name`, as long as it, in any case?
+/// Whether `name` equals `known`, ignoring case. `known` contains only letters and hyphens, and both have the same
+/// length.
 fn is_same_but_for_case(known: &[u8], name: &[u8]) -> bool {
-    // The bit 0x20 tells lower case from upper. It would make a hyphen of a CR, which has none of the bits 0x60.
-    // There is no early exit from the loop, so that the compiler compares many bytes at once.
+    // Setting bit 0x20 makes a letter lower case. It would also turn a CR into a hyphen; a CR has none of the bits
+    // 0x60, so these are checked. The loop has no early exit, so that the compiler compares many bytes at once.
     let differs = |known, byte| (known | 0x20) ^ (byte | 0x20) | u8::from(byte & 0x60 == 0);
     known.iter().zip(name).fold(0, |differ, (&known, &byte)| differ | differs(known, byte)) == 0
 }
 
-/// What is wrong with a header field. The texts quote no value but that of Content-Length: a value may be a session's
-/// secret, which must not be in the log.
+/// What is wrong with a header field. The texts quote no value except that of Content-Length: a value may be a
+/// session's secret, which must not be logged.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum HeaderError {
     #[error("header name is empty (RFC 9110, section 5.1: a field name is a token)")]
@@ -198,16 +201,16 @@ pub(crate) enum HeaderError {
     LengthsDiffer { first: u64, second: u64 },
 }
 
-/// A field as name and value.
+/// A field: its name and its value.
 pub(crate) type Field = (Vec<u8>, Vec<u8>);
 
-/// How much a field counts towards a limit: as in HTTP/2 (RFC 9113, section 6.5.2), because an empty field takes memory,
-/// too.
+/// How much a field counts towards a limit. As in HTTP/2 (RFC 9113, section 6.5.2), there is an overhead for each
+/// field, because an empty field takes memory too.
 pub(crate) fn field_size(name: &[u8], value: &[u8]) -> usize {
     name.len() + value.len() + 32
 }
 
-/// Refuses a name that is not a token (RFC 9110, sections 5.1 and 5.6.2).
+/// Rejects a name that is not a token (RFC 9110, sections 5.1 and 5.6.2).
 pub(crate) fn check_name(name: &[u8]) -> Result<(), HeaderError> {
     if name.is_empty() {
         return Err(HeaderError::EmptyName);
@@ -218,11 +221,11 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), HeaderError> {
     }
 }
 
-/// Refuses a value with a control character other than HTAB in it (RFC 9110, section 5.5). White space around it is
-/// accepted: [`trim`] removes it.
+/// Rejects a value that contains a control character other than HTAB (RFC 9110, section 5.5). White space around it
+/// is accepted: [`trim`] removes it.
 pub(crate) fn check_value(name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
     let illegal = |byte: u8| byte.is_ascii_control() && byte != b'\t';
-    // There is no early exit from the loop, so that the compiler compares many bytes at once.
+    // The loop has no early exit, so that the compiler compares many bytes at once.
     if !value.iter().fold(false, |found, &byte| found | illegal(byte)) {
         return Ok(());
     }
@@ -245,7 +248,7 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Reads a Content-Length: digits alone, and no more than `off_t` holds.
+/// Reads a Content-Length: only digits, and at most the largest `off_t`.
 pub(crate) fn parse_content_length(value: &[u8]) -> Result<u64, HeaderError> {
     let digits = trim(value);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -260,7 +263,7 @@ pub(crate) fn parse_content_length(value: &[u8]) -> Result<u64, HeaderError> {
         .ok_or_else(|| HeaderError::LengthTooLarge(quoted(value)))
 }
 
-/// A byte that is not allowed at its place, as a message shows it.
+/// A byte that is not allowed in its place, as a message shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Octet(pub(crate) u8);
 
@@ -279,8 +282,8 @@ impl fmt::Display for Octet {
     }
 }
 
-/// An application's bytes as a message shows them: in quotes, escaped, on one line, and cut (with "..." after the quotes)
-/// if they would take more than 80 bytes.
+/// An application's bytes as a message shows them: in quotes, escaped and on one line. They are cut (with "..." after
+/// the quotes) if they would take more than 80 bytes.
 pub(crate) fn quoted(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for &byte in bytes {
@@ -304,7 +307,7 @@ fn is_token(byte: u8) -> bool {
     TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
-#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: a bad index is a compile error
 const fn token() -> [bool; 256] {
     let others = b"!#$%&'*+-.^_`|~";
     let mut token = [false; 256];
@@ -543,7 +546,7 @@ mod tests {
         let eighty = "x".repeat(80);
         assert_eq!(quoted(eighty.as_bytes()), format!("\"{eighty}\""));
         assert_eq!(quoted(format!("{eighty}x").as_bytes()), format!("\"{eighty}\"..."));
-        // An escape is shown whole or not at all.
+        // An escape is either shown whole or left out.
         assert_eq!(quoted(&[0xff; 1000]), format!("\"{}\"...", r"\xff".repeat(20)));
         assert_eq!(
             quoted(&[&[b'x'; 78][..], b"\xff"].concat()),

@@ -1,14 +1,14 @@
-//! Header names: their hash, and a set of them that is made once and asked for each field of a response.
+//! Header names: their hash, and a set of names that is made once and checked for each field of a response.
 
 use std::collections::HashSet;
 
-/// Names in lower case; a name is found in any case.
+/// A set of names in lower case; a lookup ignores case.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     names: HashSet<Box<[u8]>>,
 }
 
-/// Header names in use are shorter; a longer one costs an allocation.
+/// Header names in practice are shorter; a longer one costs an allocation.
 const COMMON: usize = 64;
 
 impl Names {
@@ -41,7 +41,7 @@ pub(crate) fn name_hash(name: &[u8]) -> u32 {
     })
 }
 
-#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: a bad index is a compile error
 const fn folded() -> [u8; 256] {
     let mut folded = [0; 256];
     let mut byte = 0;
@@ -53,7 +53,7 @@ const fn folded() -> [u8; 256] {
 }
 
 /// [`name_hash`] of a name in lower case, at compile time.
-#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: a bad index is a compile error
 pub(super) const fn name_hash_of(name: &[u8]) -> u32 {
     let mut hash: u32 = 0x811c_9dc5;
     let mut at = 0;
@@ -64,7 +64,7 @@ pub(super) const fn name_hash_of(name: &[u8]) -> u32 {
     hash
 }
 
-/// A byte of a header's name as its environ key has it, apart from its case.
+/// A byte of a header's name as it appears in the environ key, except for its case.
 pub(super) const fn fold(byte: u8) -> u8 {
     if byte == b'-' { b'_' } else { byte }
 }

@@ -1,21 +1,21 @@
-//! Where an application is mounted: how the path of a request is divided into SCRIPT_NAME and
-//! PATH_INFO (PEP 3333, "environ Variables").
+//! The mount point of an application: how the path of a request is split into SCRIPT_NAME and PATH_INFO (PEP 3333,
+//! "environ Variables").
 
 use thiserror::Error;
 
 use super::header::{Octet, quoted};
 
-/// The path of a request, divided. Put together, the two are the path again.
+/// The path of a request, split in two. Both parts joined are the path again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mounted<'a> {
     /// Empty at the root, never "/".
     pub(crate) script_name: &'a [u8],
-    /// Empty, or beginning with "/". Not empty if `script_name` is, unless the path is empty.
+    /// Empty, or begins with "/". It is not empty if `script_name` is empty, unless the path is empty.
     pub(crate) path_info: &'a [u8],
 }
 
-/// Divides `path` if it begins with `script_name`, followed by "/" or by nothing. `None` if it does not: such a path is
-/// PATH_INFO as a whole.
+/// Splits `path` if it begins with `script_name`, followed by "/" or by nothing. `None` if it does not: PATH_INFO is
+/// then the whole path.
 pub(crate) fn mount<'a>(script_name: &'a [u8], path: &'a [u8]) -> Option<Mounted<'a>> {
     if script_name.ends_with(b"/") {
         return None;
@@ -56,7 +56,7 @@ pub(crate) enum PathError {
     PercentEncoded(String),
 }
 
-/// Refuses a script name that no path could begin with, or that PEP 3333 forbids.
+/// Rejects a script name that no path could begin with, or that PEP 3333 forbids.
 pub(crate) fn check_script_name(value: &[u8]) -> Result<(), PathError> {
     let shown = || quoted(value);
     let instead = || quoted(&canonical(value));
@@ -85,7 +85,7 @@ pub(crate) fn check_script_name(value: &[u8]) -> Result<(), PathError> {
     Ok(())
 }
 
-/// The value with one slash before each of its segments, and none at its end.
+/// The value with one slash before each of its segments and no slash at its end.
 fn canonical(value: &[u8]) -> Vec<u8> {
     let segments = value.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
     segments.flat_map(|segment| [&b"/"[..], segment]).flatten().copied().collect()
@@ -95,8 +95,8 @@ fn is_percent_encoded(bytes: &[u8]) -> bool {
     matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
-/// The path of a request target as it was sent, only percent-decoded (`wsgi_path_info raw`): `//` and the decoded `%2F`
-/// stay. A `%` without two digits stays as it is.
+/// The path of a request target as it was sent, only percent-decoded (`wsgi_path_info raw`): `//` and the decoded
+/// `%2F` stay. A `%` without two hex digits stays unchanged.
 pub(crate) fn raw(target: &[u8]) -> Vec<u8> {
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let mut decoded = Vec::with_capacity(path.len());

@@ -1,17 +1,17 @@
-//! The head of a request as an owned snapshot: what crosses from the event loop to a Python thread.
+//! The head of a request as an owned snapshot, which is passed from the event loop to a Python thread.
 
 use smallvec::SmallVec;
 
 use super::names::name_hash;
 
-/// A piece of a [`RequestHead`]'s text.
+/// A range of a [`RequestHead`]'s text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
     end: u32,
 }
 
-/// Where a header field is in the text, as the client sent it; its value follows its name.
+/// The place of a header field in the text, as the client sent it. The value follows the name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FieldSpans {
     start: u32,
@@ -31,14 +31,14 @@ impl FieldSpans {
     }
 }
 
-/// As many header fields as a browser sends; more take an allocation of their own.
+/// The usual number of header fields in a browser's request; more need an allocation of their own.
 const COMMON_FIELDS: usize = 16;
 
-/// If there are more, they are not compared with each other here.
+/// If there are more fields, they are not compared with each other here.
 const MANY_FIELDS: usize = 64;
 
-/// The head of a request. All text is in one buffer, so that the snapshot costs one allocation; the spans say what is
-/// where.
+/// The head of a request. All text is in one buffer, so that the snapshot costs one allocation; the spans locate each
+/// part.
 #[derive(Debug, Default)]
 pub(crate) struct RequestHead {
     text: Vec<u8>,
@@ -60,17 +60,17 @@ pub(crate) struct RequestHead {
     /// nginx's `$connection` and `$connection_requests`.
     pub(crate) connection: u64,
     pub(crate) connection_requests: usize,
-    /// This nginx can send 103 (Early Hints) to this client.
+    /// Whether this nginx can send 103 (Early Hints) to this client.
     pub(crate) takes_hints: bool,
     pub(crate) https: bool,
-    /// Only the response's head is wanted: the request is HEAD, or a subrequest such as `auth_request`'s.
+    /// Only the response's head is needed: the request is HEAD, or a subrequest such as that of `auth_request`.
     pub(crate) head_only: bool,
     /// The body's length in bytes, if it is known.
     pub(crate) content_length: Option<u64>,
 }
 
 impl RequestHead {
-    /// Makes room in an empty head for `text` bytes and `fields` header fields.
+    /// Reserves space in an empty head for `text` bytes and `fields` header fields.
     pub(crate) fn begin(&mut self, text: usize, fields: usize) {
         self.text = Vec::with_capacity(text);
         self.fields.reserve(fields);
@@ -83,7 +83,7 @@ impl RequestHead {
         Span { start, end: self.text.len() as u32 }
     }
 
-    /// Writes `number` into the head, in decimal digits.
+    /// Writes `number` into the head in decimal digits.
     pub(crate) fn put_number(&mut self, mut number: u64) -> Span {
         let mut digits = [0; 20];
         let mut at = digits.len();
@@ -102,7 +102,7 @@ impl RequestHead {
 
     pub(crate) fn push_field(&mut self, name: &[u8], value: &[u8]) {
         let hash = name_hash(name);
-        // This runs on the event loop: with many fields the thread must find out.
+        // This runs on the event loop: if there are many fields, the Python thread must compare them.
         self.may_repeat = self.may_repeat
             || self.fields.len() >= MANY_FIELDS
             || self.fields.iter().any(|field| field.hash == hash);
@@ -121,7 +121,7 @@ impl RequestHead {
         self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
-    /// What nginx adds to a line of log about a request (`ngx_http_log_error_handler`).
+    /// The context that nginx adds to a log line about a request (`ngx_http_log_error_handler`).
     pub(crate) fn context(&self) -> String {
         let text = |span| self.get(span).escape_ascii();
         let mut context = format!(
@@ -146,7 +146,7 @@ impl RequestHead {
         &self.fields
     }
 
-    /// May there be two fields whose names have the same environ key?
+    /// Whether there may be two fields whose names have the same environ key.
     pub(crate) fn may_repeat(&self) -> bool {
         self.may_repeat
     }

@@ -1,26 +1,26 @@
-//! The head of a response as it crosses the wall.
+//! The head of a response as it is passed from Python to the event loop.
 
 use thiserror::Error;
 
 use super::header::{HeaderError, HeaderKind, parse_content_length, quoted};
 
-/// The head of a response: one block of bytes with the reason phrase and the fields one after another, each after its
-/// kind and its two lengths. The value is small, because it is moved several times on its way. Content-Length is a
-/// number beside the block. Hop-by-hop fields are not kept. A field that may occur once ([`HeaderKind::is_single`]) is
+/// The head of a response. One block of bytes holds the reason phrase and the fields one after another, each after
+/// its kind and its two lengths. The struct is small, because it is moved several times. Content-Length is a number
+/// beside the block. Hop-by-hop fields are not kept. A field that may occur only once ([`HeaderKind::is_single`]) is
 /// kept once: nginx has one slot for each of these, and its filters change the field in that slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     code: u16,
     file: bool,
     reason_end: u32,
-    /// A bit for each [`HeaderKind`] that it has.
+    /// One bit for each [`HeaderKind`] that the head contains.
     kinds: u32,
-    /// [`NO_LENGTH`] if there is none.
+    /// [`NO_LENGTH`] if there is no Content-Length.
     content_length: u64,
     bytes: Vec<u8>,
 }
 
-/// A field of the application's that is not sent: the text is what the log says the application has done.
+/// A field of the application that is not sent. The log prints the text as what the application did.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Dropped {
     #[error(
@@ -50,7 +50,7 @@ impl ResponseHead {
         Self::with_capacity(code, reason, TYPICAL_FIELDS)
     }
 
-    /// An empty head, with room for that many fields of the usual length.
+    /// An empty head with room for `fields` fields of the usual length.
     pub(crate) fn with_capacity(code: u16, reason: &[u8], fields: usize) -> Self {
         let size = fields.min(MANY_FIELDS) * TYPICAL_FIELD;
         let mut bytes = Vec::with_capacity(size.max(reason.len()));
@@ -59,10 +59,11 @@ impl ResponseHead {
         Self { code, file: false, reason_end, kinds: 0, content_length: NO_LENGTH, bytes }
     }
 
-    /// Adds a field that [`check_name`](super::header::check_name) and [`check_value`](super::header::check_value) have
-    /// accepted. It does not add Content-Length, which [`add_content_length`](Self::add_content_length) takes, nor
-    /// hop-by-hop fields, which an application must not send. False if it is a second field of a kind that may occur once;
-    /// that is not added either.
+    /// Adds a field that [`check_name`](super::header::check_name) and [`check_value`](super::header::check_value)
+    /// have accepted. It does not add Content-Length, for which there is
+    /// [`add_content_length`](Self::add_content_length), nor hop-by-hop fields, which an application must not send.
+    /// Returns false if the field is a second one of a kind that may occur only once; such a field is not added
+    /// either.
     pub(crate) fn push(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> bool {
         if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
             return true;
@@ -80,8 +81,8 @@ impl ResponseHead {
         true
     }
 
-    /// Reads a Content-Length field of the application's. It may come again with the same number. A different number is
-    /// refused: one of the two would cut the body at the wrong place.
+    /// Reads a Content-Length field of the application. It may be repeated with the same number. A different number
+    /// is rejected: one of the two would cut the body at the wrong place.
     pub(crate) fn add_content_length(&mut self, value: &[u8]) -> Result<(), HeaderError> {
         let second = parse_content_length(value)?;
         match self.content_length() {
@@ -97,7 +98,7 @@ impl ResponseHead {
         self.content_length = length.unwrap_or(NO_LENGTH);
     }
 
-    /// All of the body comes from a file.
+    /// Marks that the whole body comes from a file.
     pub(crate) fn set_file(&mut self) {
         self.file = true;
     }
@@ -133,11 +134,11 @@ impl ResponseHead {
     }
 }
 
-/// No length is as large: [`parse_content_length`] accepts what `off_t` holds.
+/// No valid length is this large: [`parse_content_length`] accepts only what fits in `off_t`.
 const NO_LENGTH: u64 = u64::MAX;
 /// Enough for a framework's usual response, so that the block does not grow.
 const TYPICAL_FIELD: usize = 50;
-/// An application that announces more fields gets no more memory in advance.
+/// An application that announces more fields than this gets no more memory in advance.
 const MANY_FIELDS: usize = 64;
 const TYPICAL_FIELDS: usize = 8;
 

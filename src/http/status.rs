@@ -1,18 +1,17 @@
-//! The status of a response, as an application gives it to `start_response`.
+//! The status of a response, as an application passes it to `start_response`.
 
 use thiserror::Error;
 
 use super::header::{Octet, quoted, trim};
 
-/// A status that may be the final one of a response: a code from 200 to 999 and its reason phrase, which
-/// may be empty.
+/// A valid final status of a response: a code from 200 to 999 and a reason phrase, which may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status<'a> {
     pub(crate) code: u16,
     pub(crate) reason: &'a [u8],
 }
 
-/// What is wrong with the status given to `start_response`. Each text quotes the status.
+/// What is wrong with the status passed to `start_response`. Each text quotes the status.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum StatusError {
     #[error(
@@ -41,8 +40,8 @@ pub(crate) enum StatusError {
 
 /// Reads the latin-1 bytes of `start_response`'s status (PEP 3333, "The start_response() Callable").
 ///
-/// The reason phrase may be empty, as in HTTP itself (RFC 9112, section 4); the space before it may then be left out.
-/// White space around it is removed, as around a header's value.
+/// The reason phrase may be empty, as in HTTP itself (RFC 9112, section 4); the space before it may then be omitted.
+/// White space around the phrase is removed, as for a header's value.
 pub(crate) fn parse(status: &[u8]) -> Result<Status<'_>, StatusError> {
     if let Some(&byte) = status.iter().find(|byte| byte.is_ascii_control()) {
         return Err(StatusError::ControlCharacter { status: quoted(status), octet: Octet(byte) });
@@ -94,7 +93,7 @@ mod tests {
             (b"200   ", 200, b""),
             (b"200  OK", 200, b"OK"),
             (b"200 OK ", 200, b"OK"),
-            // UTF-8 that went through latin-1: RFC 9112 calls these bytes obs-text.
+            // UTF-8 decoded as latin-1: RFC 9112 calls these bytes obs-text.
             (b"200 d\xc3\x80\xa0\xff", 200, b"d\xc3\x80\xa0\xff"),
         ];
         for &(line, code, reason) in table {

@@ -14,8 +14,8 @@ pub(crate) enum TrailerError {
     Forbidden { name: String },
 }
 
-/// Whether a field may be a trailer: it is well formed, and not one that frames, routes, authenticates
-/// or describes the body.
+/// Checks that a field may be a trailer: it must be well formed, and must not frame, route, authenticate or describe
+/// the body.
 pub(crate) fn check(name: &[u8], value: &[u8]) -> Result<(), TrailerError> {
     let kind = header::checked_kind(name)?;
     header::check_value(name, value)?;

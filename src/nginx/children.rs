@@ -1,11 +1,11 @@
-//! What a child of the application has of its worker's descriptors: its output, and no socket. A copy of a socket
-//! in a child keeps a connection open that nginx has closed, and a port bound after nginx has ended.
+//! Which of its worker's descriptors a child process of the application gets: the output, but no socket. A copy of a
+//! socket in a child would keep a connection open that nginx has closed, and a port bound after nginx has ended.
 //!
-//! A child that runs another program (`os.system`, `posix_spawn`, `subprocess`) loses what closes on exec: all that
-//! is open at the worker's start (listening sockets, logs, epoll's descriptor), and a client's connection from its
-//! first request on, whoever serves that; and the file of a request's body, so that no upload outlives its request on
-//! the disk or is read by a program. A child that continues in Python (`os.fork`, `multiprocessing`) closes all
-//! of nginx's sockets as it begins.
+//! A child that runs another program (`os.system`, `posix_spawn`, `subprocess`) loses the descriptors that close on
+//! exec. These are all that are open when the worker starts (listening sockets, logs, epoll's descriptor), a client's
+//! connection from its first request on, whichever module serves that request, and the file of a request's body.
+//! Because that file closes on exec, no upload stays on the disk after its request, and no child's program can read
+//! it. A child that continues in Python (`os.fork`, `multiprocessing`) closes all of nginx's sockets when it starts.
 
 use std::os::fd::RawFd;
 
@@ -16,16 +16,17 @@ use nginx_sys::{
 use super::sys;
 use super::trampoline::guard;
 
-/// In a worker, before Python starts.
+/// Marks the worker's descriptors close-on-exec, and makes forked children close its sockets. Called before Python
+/// starts.
 ///
 /// # Safety
 ///
-/// In `init_process`, with that worker's cycle.
+/// Called in `init_process`, with that worker's cycle.
 pub(super) unsafe fn keep_sockets_from(cycle: *mut ngx_cycle_t) {
-    // SAFETY: the cycle is the worker's, and its array has nelts listening sockets. A worker's descriptor table is its own: a new
-    // binary still inherits the master's sockets.
+    // SAFETY: the cycle is the worker's, and its array has nelts listening sockets. A worker has its own descriptor
+    // table: a new binary still inherits the master's sockets.
     unsafe {
-        // Linux 5.11; with an older one, what matters most.
+        // This flag needs Linux 5.11. On an older kernel only the listening sockets, which matter most, are marked.
         let first = libc::STDERR_FILENO + 1;
         if libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) != 0
         {
@@ -35,16 +36,16 @@ pub(super) unsafe fn keep_sockets_from(cycle: *mut ngx_cycle_t) {
                 close_on_exec((*sockets.add(at)).fd);
             }
         }
-        // Fails only without memory, and then no child is made either.
+        // This fails only if there is no memory, and then no child can be made either.
         let _registered = libc::pthread_atfork(None, None, Some(in_child));
     }
 }
 
-/// What children print is in the error log: nginx as a daemon has its standard error there (ngx_log_redirect_stderr), and
-/// its standard output nowhere (ngx_daemon). After the logs have been reopened (USR1) the output still goes to the old
-/// file.
+/// Sends the output of children to the error log. The standard error of nginx as a daemon is the error log already
+/// (ngx_log_redirect_stderr), but its standard output is /dev/null (ngx_daemon). After the logs were reopened (USR1),
+/// the output still goes to the old file.
 pub(super) fn give_output() {
-    // SAFETY: plain system calls; the structures are this function's own.
+    // SAFETY: these are system calls on structures that are local to this function.
     unsafe {
         let mut output: libc::stat = std::mem::zeroed();
         let mut error: libc::stat = std::mem::zeroed();
@@ -62,7 +63,7 @@ pub(super) fn give_output() {
 /// `linux/close_range.h`
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 
-/// The first thing that nginx does with a request, whoever serves it.
+/// Runs first for every request, whichever module serves it.
 ///
 /// # Safety
 ///
@@ -82,7 +83,7 @@ pub(super) unsafe extern "C" fn on_request(r: *mut ngx_http_request_t) -> ngx_in
     }
 }
 
-/// A connection's first request. (Streams of HTTP/2 have their connection's descriptor.)
+/// Marks the connection close-on-exec at its first request. (HTTP/2 streams share their connection's descriptor.)
 fn keep_connection_from(connection: &ngx_connection_t) {
     if connection.requests <= 1 || connection.shared() != 0 {
         close_on_exec(connection.fd);
@@ -91,15 +92,15 @@ fn keep_connection_from(connection: &ngx_connection_t) {
 
 pub(super) fn close_on_exec(fd: RawFd) {
     if fd >= 0 {
-        // SAFETY: a plain system call; a descriptor that is not open any more is refused.
+        // SAFETY: a system call without pointers; it fails on a descriptor that is no longer open.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
-/// The child of fork(2), which has one thread and a copy of nginx's memory. A connection that nginx was just
-/// opening or closing may be missed: its number is not in the table then.
+/// Runs in the child of fork(2), which has one thread and a copy of nginx's memory. It may miss a connection that
+/// nginx was opening or closing at that moment: its number is not in the table then.
 extern "C" fn in_child() {
-    // SAFETY: nobody changes the child's copy; close and fstat are async-signal-safe.
+    // SAFETY: nothing else changes the child's copy; close and fstat are async-signal-safe.
     unsafe {
         let cycle = ngx_cycle;
         if cycle.is_null() {
@@ -117,9 +118,10 @@ extern "C" fn in_child() {
     }
 }
 
-/// Closes what is a socket: the event loop's bell, an eventfd, stays.
+/// Closes the descriptor if it is a socket. The event loop's bell is an eventfd and stays open.
 unsafe fn close_socket(fd: RawFd) {
-    // SAFETY: a descriptor of nginx's, in a child, where nobody else uses it; the structure is this function's own.
+    // SAFETY: the descriptor is nginx's, in a child, where nothing else uses it; the structure is local to this
+    // function.
     unsafe {
         let mut status: libc::stat = std::mem::zeroed();
         if fd >= 0

@@ -1,4 +1,4 @@
-//! Lines for nginx's error log: `error!(of, "…")` over everything that has a log.
+//! Lines for nginx's error log: `error!(of, "…")` for anything that has a log.
 
 use std::fmt;
 
@@ -15,34 +15,34 @@ pub(super) const WARN: ngx_uint_t = NGX_LOG_WARN as ngx_uint_t;
 pub(super) const NOTICE: ngx_uint_t = NGX_LOG_NOTICE as ngx_uint_t;
 pub(super) const INFO: ngx_uint_t = NGX_LOG_INFO as ngx_uint_t;
 
-/// nginx cuts a line at `NGX_MAX_ERROR_STR` (2048), and its own prefix and the request's context want
-/// room in it.
+/// The longest text of one line. nginx cuts a line at `NGX_MAX_ERROR_STR` (2048), which must also hold nginx's own
+/// prefix and the request's context.
 const LINE: usize = 1400;
 
-/// What has a log: a request, the event loop's side of the process.
+/// Something that has a log: a request, or the event loop's side of the process.
 ///
 /// # Safety
 ///
-/// `log` gives null or a valid log, and is called on nginx's thread alone.
+/// `log` returns null or a valid log, and is called on nginx's thread only.
 pub(in crate::nginx) unsafe trait HasLog {
     fn log(&self) -> *mut ngx_log_t;
 }
 
-/// `alert!(of, "format", …)`: something that must not happen, or a system call that has failed.
+/// `alert!(of, "format", …)`: something that must not happen, or a system call that failed.
 macro_rules! alert {
     ($of:expr, $($text:tt)+) => {
         $crate::nginx::log::say($of, $crate::nginx::log::ALERT, format_args!($($text)+))
     };
 }
 
-/// `error!(of, "format", …)`: a request that is not answered as it should.
+/// `error!(of, "format", …)`: a request that is not answered as it should be.
 macro_rules! error {
     ($of:expr, $($text:tt)+) => {
         $crate::nginx::log::say($of, $crate::nginx::log::ERR, format_args!($($text)+))
     };
 }
 
-/// `warning!(of, "format", …)`; Rust has a `warn` of its own.
+/// `warning!(of, "format", …)`. It is not named `warn`, because Rust has a built-in attribute of that name.
 macro_rules! warning {
     ($of:expr, $($text:tt)+) => {
         $crate::nginx::log::say($of, $crate::nginx::log::WARN, format_args!($($text)+))
@@ -56,7 +56,7 @@ macro_rules! notice {
     };
 }
 
-/// `info!(of, "format", …)`: what a client has done.
+/// `info!(of, "format", …)`: something that a client did.
 macro_rules! info {
     ($of:expr, $($text:tt)+) => {
         $crate::nginx::log::say($of, $crate::nginx::log::INFO, format_args!($($text)+))
@@ -75,15 +75,15 @@ pub(in crate::nginx) fn say(of: &impl HasLog, level: ngx_uint_t, text: fmt::Argu
 
 /// Writes a text to the log of `of`.
 pub(in crate::nginx) fn line(of: &impl HasLog, level: ngx_uint_t, text: &str) {
-    // SAFETY: `HasLog` gives a valid log or null, on nginx's thread.
+    // SAFETY: `HasLog` returns a valid log or null, and is called on nginx's thread.
     unsafe { write(of.log(), level, text) }
 }
 
-/// Writes one line; a text that is too long for one of nginx's lines is split into several.
+/// Writes one line. A text that is too long for one line of nginx's log is split into several.
 ///
 /// # Safety
 ///
-/// `log` is null or a valid log, and on nginx's thread.
+/// `log` is null or a valid log, and this is nginx's thread.
 pub(super) unsafe fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
     // SAFETY: a log that is not null is valid.
     if log.is_null() || unsafe { (*log).log_level } < level {
@@ -92,7 +92,7 @@ pub(super) unsafe fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
     let mut rest = text;
     loop {
         let (line, more) = rest.split_at(boundary(rest));
-        // SAFETY: "%*s" takes a size_t and a pointer to as many bytes.
+        // SAFETY: "%*s" takes a size_t and a pointer to that many bytes.
         unsafe { ngx_log_error_core(level, log, 0, c"%*s".as_ptr(), line.len(), line.as_ptr()) };
         if more.is_empty() {
             return;
@@ -101,7 +101,7 @@ pub(super) unsafe fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
     }
 }
 
-/// Writes one line about a connection that may be gone to a log that belongs to none.
+/// Writes one line about a connection that may already be closed, to a log that belongs to no connection.
 ///
 /// # Safety
 ///
@@ -112,7 +112,8 @@ pub(super) unsafe fn write_of_connection(
     level: ngx_uint_t,
     text: &str,
 ) {
-    // SAFETY: a log that is not null is valid; the copy is this function's own, and names what the original names.
+    // SAFETY: a log that is not null is valid. The copy is local to this function, and points to what the original
+    // points to.
     unsafe {
         if log.is_null() {
             return;
@@ -123,7 +124,7 @@ pub(super) unsafe fn write_of_connection(
     }
 }
 
-/// Do both logs write to the same place, with the same level?
+/// Whether both logs write to the same place, with the same level.
 ///
 /// # Safety
 ///
@@ -139,7 +140,7 @@ pub(super) fn number(level: Level) -> ngx_uint_t {
     level as ngx_uint_t
 }
 
-/// Where the line ends: at [`LINE`] bytes or before, between two characters.
+/// The length of the first line: at most [`LINE`] bytes, ending between two characters.
 fn boundary(text: &str) -> usize {
     let mut at = text.len().min(LINE);
     while !text.is_char_boundary(at) {

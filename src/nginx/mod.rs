@@ -1,4 +1,4 @@
-//! The event loop's side: all that names nginx. It runs on nginx's own thread and never waits.
+//! The event loop's side: all code that names nginx. It runs on nginx's own thread and never waits.
 
 mod children;
 mod conf;

@@ -1,4 +1,4 @@
-//! The module as nginx knows it, and what nginx calls as it starts and ends a process.
+//! The module's definition for nginx, and the functions that nginx calls when it starts and ends a process.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -30,11 +30,11 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 const HANDLERS: Handlers = Handlers { content: on_content, post_read: children::on_request };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx reads its configuration.
+    // SAFETY: nginx calls this function with a valid `cf` while it reads its configuration.
     unsafe { conf::create_main_conf(cf, HANDLERS) }
 }
 
-// A test binary has no nginx to link with: without this root, nothing that calls nginx is kept.
+// A test binary has no nginx to link with. Without this root the linker keeps nothing that calls nginx.
 #[cfg_attr(not(test), used, unsafe(no_mangle))]
 #[allow(non_upper_case_globals)]
 pub(super) static mut ngx_http_pywsgi_module: ngx_module_t = ngx_module_t {
@@ -47,7 +47,7 @@ pub(super) static mut ngx_http_pywsgi_module: ngx_module_t = ngx_module_t {
 };
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: nginx starts a process with this cycle.
+    // SAFETY: nginx calls this function when it starts a process, with the valid cycle of that process.
     unsafe {
         guard(
             (*cycle).log,
@@ -61,19 +61,19 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
-    // SAFETY: nginx ends a process.
+    // SAFETY: nginx calls this function when it ends a process, with the valid cycle of that process.
     unsafe { guard((*cycle).log, exit::leave_python, |token| exit::stop(token)) }
 }
 
 #[cfg(not(test))]
 mod exports {
-    //! What nginx looks up in a dynamic module (`ngx_load_module`).
+    //! The symbols that nginx looks up in a dynamic module (`ngx_load_module`).
 
     use std::ffi::c_char;
 
     use super::{ngx_http_pywsgi_module, ngx_module_t, ptr};
 
-    /// A table that nginx reads, and does not write.
+    /// A table that nginx reads but does not write.
     #[repr(transparent)]
     struct Table<T>(T);
 

@@ -1,4 +1,5 @@
-//! Events of the module's own: timers, and what nginx calls at the end of a turn of its event loop or in the next.
+//! The module's own events: timers, and handlers that nginx calls at the end of a turn of its event loop or in the
+//! next turn.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -9,16 +10,16 @@ use super::log::HasLog;
 use super::sys;
 use super::trampoline::EventThread;
 
-/// What nginx calls with the event.
+/// The handler that nginx calls with the event.
 pub(in crate::nginx) type EventHandler = unsafe extern "C" fn(*mut ngx_event_t);
 
-/// One event. While it is set or posted it stands in nginx's tree or queue, so it must not move: its owner is on the
-/// heap. Dropping it takes it out.
+/// One event. While it is set or posted it is linked into nginx's tree or queue, so it must not move: its owner is on
+/// the heap. Dropping it removes it from both.
 pub(in crate::nginx) struct OwnEvent(UnsafeCell<ngx_event_t>);
 
 impl OwnEvent {
     pub(in crate::nginx) fn new(handler: EventHandler) -> Self {
-        // SAFETY: an event is plain data, for which all zeros are good.
+        // SAFETY: an event is plain data, and all zeros are a valid value of it.
         let mut event: ngx_event_t = unsafe { std::mem::zeroed() };
         event.handler = Some(handler);
         Self(UnsafeCell::new(event))
@@ -30,12 +31,12 @@ impl OwnEvent {
         self
     }
 
-    /// What the handler finds in the event's `data`; the event itself if nothing is set.
+    /// Sets the event's `data` for the handler. If it is not set, `data` is the event itself.
     pub(in crate::nginx) fn set_data(&mut self, data: *mut c_void) {
         self.0.get_mut().data = data;
     }
 
-    /// Starts the timer, or starts it again.
+    /// Starts the timer, or restarts it.
     pub(in crate::nginx) fn start(
         &self,
         _token: EventThread,
@@ -43,8 +44,8 @@ impl OwnEvent {
         delay: ngx_msec_t,
     ) {
         let event = self.0.get();
-        // SAFETY: this is nginx's thread, which alone touches the event. NGX_DEBUG's nginx reads what `data` points
-        // to as if it were a connection (ngx_event_ident).
+        // SAFETY: this is nginx's thread, and only this thread touches the event. With NGX_DEBUG, nginx reads what
+        // `data` points to as if it were a connection (ngx_event_ident).
         unsafe {
             self.prepare(owner);
             ngx_add_timer(event, delay);
@@ -52,7 +53,7 @@ impl OwnEvent {
     }
 
     pub(in crate::nginx) fn is_started(&self) -> bool {
-        // SAFETY: the event is touched on one thread alone, as a cell is.
+        // SAFETY: only one thread touches the event, as with a cell.
         unsafe { (*self.0.get()).timer_set() != 0 }
     }
 
@@ -61,7 +62,7 @@ impl OwnEvent {
         unsafe { sys::delete_timer(self.0.get()) }
     }
 
-    /// Has nginx call the handler in this turn of its loop, after the events that it has now.
+    /// Makes nginx call the handler in this turn of its loop, after the events that it has now.
     pub(in crate::nginx) fn post(&self, _token: EventThread, owner: &impl HasLog) {
         // SAFETY: this is nginx's thread, and the event is valid.
         unsafe {
@@ -70,9 +71,9 @@ impl OwnEvent {
         }
     }
 
-    /// Has nginx call the handler in the next turn of its loop, before which it looks for new events.
+    /// Makes nginx call the handler in the next turn of its loop. nginx looks for new events before that.
     pub(in crate::nginx) fn post_next(&self, _token: EventThread, owner: &impl HasLog) {
-        // SAFETY: as for `post`.
+        // SAFETY: this is nginx's thread, and the event is valid.
         unsafe {
             self.prepare(owner);
             sys::post_next_event(self.0.get());
@@ -80,19 +81,19 @@ impl OwnEvent {
     }
 
     pub(in crate::nginx) fn is_posted(&self) -> bool {
-        // SAFETY: as for `is_started`.
+        // SAFETY: only one thread touches the event, as with a cell.
         unsafe { (*self.0.get()).posted() != 0 }
     }
 
     pub(in crate::nginx) fn take_back(&self, _token: EventThread) {
-        // SAFETY: as for `stop`.
+        // SAFETY: this is nginx's thread, and the event is valid.
         unsafe { sys::delete_posted_event(self.0.get()) }
     }
 
-    /// The log may have changed with the configuration.
+    /// Sets the log, which may have changed with the configuration, and `data` if it is not set.
     unsafe fn prepare(&self, owner: &impl HasLog) {
         let event = self.0.get();
-        // SAFETY: this is nginx's thread, which alone touches the event.
+        // SAFETY: this is nginx's thread, and only this thread touches the event.
         unsafe {
             (*event).log = owner.log();
             if (*event).data.is_null() {
@@ -105,7 +106,7 @@ impl OwnEvent {
 impl Drop for OwnEvent {
     fn drop(&mut self) {
         let event = self.0.get_mut();
-        // SAFETY: raw pointers keep the event, and its owner, on the thread that has made it.
+        // SAFETY: the event contains raw pointers, so it and its owner stay on the thread that made it.
         unsafe {
             sys::delete_timer(event);
             sys::delete_posted_event(event);

@@ -3,14 +3,14 @@
 //! | signals | the event loop's thread | Python's threads |
 //! |---|---|---|
 //! | nginx's | takes them | blocked |
-//! | those that a thread brings on itself | takes its own | each takes its own |
-//! | all others, SIGCHLD among them | blocked | blocked, but taken by Python's main thread as it waits |
+//! | those that a thread causes itself | takes its own | each takes its own |
+//! | all others, including SIGCHLD | blocked | blocked, but Python's main thread takes them while it waits |
 
 use std::mem;
 use std::ptr;
 
-/// What nginx handles or ignores in a worker (`signals` in ngx_process.c), but for SIGCHLD, whose default this
-/// module restores.
+/// The signals that nginx handles or ignores in a worker (`signals` in ngx_process.c), except SIGCHLD: this module
+/// restores its default.
 const NGINX: [libc::c_int; 11] = [
     libc::SIGHUP,
     libc::SIGINT,
@@ -22,11 +22,11 @@ const NGINX: [libc::c_int; 11] = [
     libc::SIGTERM,
     libc::SIGWINCH,
     libc::SIGIO,
-    // Not nginx's, but nobody can block it.
+    // nginx does not handle this one, but no thread can block it.
     libc::SIGSTOP,
 ];
 
-/// The signals that a thread brings on itself. If they are blocked the kernel ends the process past every
+/// The signals that a thread causes itself. If they are blocked, the kernel ends the process without calling any
 /// handler, such as faulthandler's (force_sig_info_to_task()).
 const SYNCHRONOUS: [libc::c_int; 7] = [
     libc::SIGILL,
@@ -38,21 +38,22 @@ const SYNCHRONOUS: [libc::c_int; 7] = [
     libc::SIGSYS,
 ];
 
-/// Those that nginx has no use for: applications may handle them.
+/// The signals that nginx does not use: applications may handle them.
 pub(super) fn of_applications() -> Vec<libc::c_int> {
     let free = |signal: &libc::c_int| {
         !NGINX.contains(signal)
             && !SYNCHRONOUS.contains(signal)
             && *signal != libc::SIGKILL
-            // Between the numbered and the real-time signals are those of the C library itself.
+            // The C library uses the signals between the numbered and the real-time ones itself.
             && !(32..libc::SIGRTMIN()).contains(signal)
     };
     (1..=libc::SIGRTMAX()).filter(free).collect()
 }
 
-/// Starts a thread of Python's by `act`: a thread inherits what its maker blocks.
+/// Runs `act`, which starts a thread of Python's, with signals blocked: a thread inherits the signal mask of the
+/// thread that starts it.
 pub(super) fn with_those_of_threads_blocked<T>(act: impl FnOnce() -> T) -> T {
-    // SAFETY: plain calls about the calling thread's mask; the sets are this function's own.
+    // SAFETY: these calls change only the calling thread's mask; the sets are local to this function.
     unsafe {
         let mut all: libc::sigset_t = mem::zeroed();
         let mut before: libc::sigset_t = mem::zeroed();
@@ -67,9 +68,9 @@ pub(super) fn with_those_of_threads_blocked<T>(act: impl FnOnce() -> T) -> T {
     }
 }
 
-/// The event loop's thread takes no signals of applications: their handlers run on Python's main thread.
+/// Blocks the signals of applications in the event loop's thread: their handlers run on Python's main thread.
 pub(super) fn leave_to_python() {
-    // SAFETY: plain calls about the calling thread's mask; the set is this function's own.
+    // SAFETY: these calls change only the calling thread's mask; the set is local to this function.
     unsafe {
         let mut theirs: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut theirs);

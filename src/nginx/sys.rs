@@ -1,4 +1,4 @@
-//! What nginx has only as C macros, and this module's own description.
+//! Functions and constants that nginx has only as C macros, and this module's own description.
 
 use std::ffi::c_char;
 use std::ptr;
@@ -11,15 +11,16 @@ use nginx_sys::{
 };
 
 unsafe extern "C" {
-    /// The module as nginx knows it. `module.rs` defines it, on top of all that it names; the files below know it
-    /// by this declaration, as those of a module in C do.
+    /// The module's definition for nginx. `module.rs` defines it, above all the files that it names. The files below
+    /// it use this declaration, as the files of a module in C do.
     #[allow(non_upper_case_globals)]
     pub(super) static mut ngx_http_pywsgi_module: ngx_module_t;
 }
 
 /// This module's description.
 pub(super) fn own_module() -> &'static ngx_module_t {
-    // SAFETY: nginx sets what it sets of it, such as ctx_index, before it calls the module, and never again.
+    // SAFETY: nginx sets its part of the description, such as ctx_index, before it calls the module, and never
+    // changes it afterwards.
     unsafe { &*ptr::addr_of!(ngx_http_pywsgi_module) }
 }
 
@@ -28,7 +29,7 @@ pub(super) const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
 pub(super) const DECLINED: ngx_int_t = nginx_sys::NGX_DECLINED as ngx_int_t;
 pub(super) const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
-/// From this status on nginx answers by itself (`NGX_HTTP_SPECIAL_RESPONSE`).
+/// nginx generates the response itself from this status on (`NGX_HTTP_SPECIAL_RESPONSE`).
 pub(super) const SPECIAL_RESPONSE: ngx_int_t = nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t;
 
 pub(super) const HTTP_2: usize = nginx_sys::NGX_HTTP_VERSION_20 as usize;
@@ -44,13 +45,13 @@ pub(super) const CONF_UNSET_MSEC: ngx_msec_t = ngx_msec_t::MAX;
 ///
 /// # Safety
 ///
-/// `r` is a live request, and `T` what the module's `create_loc_conf` makes.
+/// `r` is a live request, and `T` is the type that the module's `create_loc_conf` makes.
 pub(super) unsafe fn loc_conf<T>(r: *mut ngx_http_request_t, module: &ngx_module_t) -> *mut T {
     // SAFETY: nginx fills loc_conf for every HTTP module, at its ctx_index.
     unsafe { (*(*r).loc_conf.add(module.ctx_index)).cast() }
 }
 
-/// The core module's configuration of the request's location.
+/// The core module's configuration for the request's location.
 ///
 /// # Safety
 ///
@@ -61,7 +62,7 @@ pub(super) unsafe fn core_loc_conf<'a>(r: *mut ngx_http_request_t) -> &'a ngx_ht
     unsafe { &*loc_conf::<ngx_http_core_loc_conf_t>(r, &*ptr::addr_of!(ngx_http_core_module)) }
 }
 
-/// `ngx_http_set_log_request`: lines on this connection's log name `r` from now on.
+/// `ngx_http_set_log_request`: from now on, lines in this connection's log name `r`.
 ///
 /// # Safety
 ///
@@ -80,9 +81,9 @@ pub(super) unsafe fn set_log_request(r: *mut ngx_http_request_t) {
 ///
 /// # Safety
 ///
-/// `event` is valid, and on nginx's thread.
+/// `event` is valid, and this is nginx's thread.
 pub(super) unsafe fn delete_timer(event: *mut ngx_event_t) {
-    // SAFETY: a set timer is in the tree.
+    // SAFETY: the event is valid, and this is nginx's thread; a timer that is set is in the tree.
     unsafe {
         if (*event).timer_set() != 0 {
             nginx_sys::ngx_del_timer(event);
@@ -90,29 +91,29 @@ pub(super) unsafe fn delete_timer(event: *mut ngx_event_t) {
     }
 }
 
-/// `ngx_post_event`, to the queue that nginx works off in this turn of its loop.
+/// `ngx_post_event`, to the queue that nginx processes in this turn of its loop.
 ///
 /// # Safety
 ///
-/// `event` is valid, and on nginx's thread.
+/// `event` is valid, and this is nginx's thread.
 pub(super) unsafe fn post_event(event: *mut ngx_event_t) {
-    // SAFETY: the event is valid, and this is nginx's thread; a posted event is in a queue already.
+    // SAFETY: the event is valid, and this is nginx's thread; an event that is not posted is in no queue.
     unsafe {
         if (*event).posted() == 0 {
             (*event).set_posted(1);
-            // At the queue's end.
+            // Insert at the end of the queue.
             ngx_queue_insert_before(&raw mut ngx_posted_events, &raw mut (*event).queue);
         }
     }
 }
 
-/// `ngx_post_event`, to the queue of the next turn, before which new events are looked for.
+/// `ngx_post_event`, to the queue of the next turn. nginx looks for new events before that turn.
 ///
 /// # Safety
 ///
 /// As for [`post_event`].
 pub(super) unsafe fn post_next_event(event: *mut ngx_event_t) {
-    // SAFETY: as for `post_event`.
+    // SAFETY: the event is valid, and this is nginx's thread; an event that is not posted is in no queue.
     unsafe {
         if (*event).posted() == 0 {
             (*event).set_posted(1);
@@ -127,7 +128,7 @@ pub(super) unsafe fn post_next_event(event: *mut ngx_event_t) {
 ///
 /// As for [`post_event`].
 pub(super) unsafe fn delete_posted_event(event: *mut ngx_event_t) {
-    // SAFETY: a posted event is in a queue.
+    // SAFETY: the event is valid, and this is nginx's thread; a posted event is in a queue.
     unsafe {
         if (*event).posted() != 0 {
             (*event).set_posted(0);
@@ -149,7 +150,7 @@ pub(super) unsafe fn free_chain(pool: *mut ngx_pool_t, link: *mut ngx_chain_t) {
     }
 }
 
-/// The bytes of an `ngx_str_t`; empty if it has no data.
+/// The bytes of an `ngx_str_t`, or an empty slice if it has no data.
 ///
 /// # Safety
 ///
@@ -158,17 +159,17 @@ pub(super) unsafe fn bytes<'a>(text: ngx_str_t) -> &'a [u8] {
     if text.data.is_null() || text.len == 0 {
         return &[];
     }
-    // SAFETY: the text is valid for so long; nginx's strings are len bytes at data.
+    // SAFETY: the text is valid for `'a`; an nginx string has len bytes at data.
     unsafe { std::slice::from_raw_parts(text.data, text.len) }
 }
 
-/// Copies `text` into `pool`, NUL-terminated as nginx's parsers like it.
+/// Copies `text` into `pool`, NUL-terminated as nginx's parsers expect.
 ///
 /// # Safety
 ///
 /// `pool` is valid.
 pub(super) unsafe fn pool_copy(pool: *mut ngx_pool_t, text: &[u8]) -> Option<ngx_str_t> {
-    // SAFETY: len + 1 bytes are allocated, and written whole.
+    // SAFETY: the pool is valid; len + 1 bytes are allocated, and all of them are written.
     unsafe {
         let data = nginx_sys::ngx_pnalloc(pool, text.len() + 1).cast::<u8>();
         if data.is_null() {
@@ -180,7 +181,7 @@ pub(super) unsafe fn pool_copy(pool: *mut ngx_pool_t, text: &[u8]) -> Option<ngx
     }
 }
 
-/// The connection's fields that are bits.
+/// Whether the connection's `buffered` bits are set.
 ///
 /// # Safety
 ///
@@ -190,7 +191,7 @@ pub(super) unsafe fn is_buffered(c: *mut ngx_connection_t) -> bool {
     unsafe { (*c).buffered() != 0 }
 }
 
-/// An `ngx_str_t` of a literal, as `ngx_string` makes it.
+/// The `ngx_str_t` of a literal, as `ngx_string` makes it.
 pub(super) const fn string(text: &'static std::ffi::CStr) -> ngx_str_t {
     ngx_str_t { len: text.count_bytes(), data: text.as_ptr().cast_mut().cast() }
 }

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use crate::http::names::{fold, name_hash_of};
 use crate::http::request_head::{FieldSpans, RequestHead};
 
-/// Common header names, whose environ keys are made once, at start.
+/// Common header names. Their environ keys are made once, at start.
 pub(crate) const KNOWN: &[(&[u8], &str)] = &[
     (b"host", "HTTP_HOST"),
     (b"user-agent", "HTTP_USER_AGENT"),
@@ -54,14 +54,14 @@ pub(crate) const KNOWN: &[(&[u8], &str)] = &[
     (b"x-requested-with", "HTTP_X_REQUESTED_WITH"),
 ];
 
-/// Does this one of [`KNOWN`] often have the value that the last request had? Not those that tell clients or requests
-/// apart; and secret values are not kept.
+/// Whether this header of [`KNOWN`] often has the value that it had in the last request. This is false for headers
+/// that differ between clients or requests, and for secret values, which must not be kept.
 pub(crate) fn is_often_the_same(index: usize) -> bool {
     const SAME: [bool; KNOWN.len()] = same();
     SAME.get(index).copied().unwrap_or_default()
 }
 
-#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: a bad index is a compile error
 const fn same() -> [bool; KNOWN.len()] {
     const DIFFER: [&[u8]; 19] = [
         b"authorization",
@@ -99,7 +99,7 @@ const fn same() -> [bool; KNOWN.len()] {
     same
 }
 
-/// An environ key made of a header's name.
+/// An environ key made from a header's name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeaderKey<'a> {
     /// An index into [`KNOWN`].
@@ -108,14 +108,14 @@ pub(crate) enum HeaderKey<'a> {
     Other(&'a [u8], u32),
 }
 
-/// Hands each HTTP_* variable of a request to `sink`, once per key.
+/// Passes each HTTP_* variable of a request to `sink`, once per key.
 ///
-/// - Repeated fields are joined by `, `, Cookie by `; ` (RFC 9110, 5.3; RFC 6265, 5.4).
+/// - Repeated fields are joined with `, `, Cookie with `; ` (RFC 9110, 5.3; RFC 6265, 5.4).
 /// - Content-Type and Content-Length are left out: they have variables of their own.
-/// - Transfer-Encoding is left out: nginx has decoded the chunks (RFC 9112, 6.1), and an application that did so again
-///   would break the body.
-/// - `Proxy` is left out: client libraries would take HTTP_PROXY for their setting (httpoxy).
-/// - A name with `_` neither replaces nor joins the one with `-` that has the same key.
+/// - Transfer-Encoding is left out: nginx has decoded the chunks (RFC 9112, 6.1), and an application that decoded
+///   them again would break the body.
+/// - `Proxy` is left out: client libraries would use HTTP_PROXY as their proxy setting (httpoxy).
+/// - A name with `_` neither replaces nor joins the name with `-` that has the same key.
 pub(crate) fn headers<'h>(
     head: &'h RequestHead,
     mut sink: impl FnMut(HeaderKey<'h>, Cow<'h, [u8]>),
@@ -143,16 +143,16 @@ pub(crate) fn headers<'h>(
     }
 }
 
-/// A field's place among those of the same environ key.
+/// The links of a field to others with the same environ key.
 #[derive(Clone, Copy, Default)]
 struct Link {
-    /// It is the first of them.
+    /// Whether it is the first of these fields.
     first: bool,
     next: Option<usize>,
 }
 
-/// The links of all fields but those that are left out. The time is proportional to the head's size, whatever names a
-/// client sends: std's hash has a secret key, unlike `name_hash`.
+/// The links of all fields except those that are left out. The time is proportional to the head's size, whatever
+/// names a client sends: std's hash has a secret key, unlike `name_hash`.
 fn links(head: &RequestHead) -> Vec<Link> {
     let mut links = vec![Link::default(); head.fields().len()];
     let mut last: HashMap<Key<'_>, usize> = HashMap::with_capacity(links.len());
@@ -174,7 +174,7 @@ fn links(head: &RequestHead) -> Vec<Link> {
     links
 }
 
-/// A header's name, equal to others with the same environ key.
+/// A header's name. It equals other names with the same environ key.
 struct Key<'h>(&'h [u8]);
 
 impl PartialEq for Key<'_> {
@@ -187,7 +187,7 @@ impl Eq for Key<'_> {}
 
 impl Hash for Key<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // In blocks, because std's hash is slow with single bytes.
+        // Hashed in blocks, because std's hash is slow with single bytes.
         let mut block = [0; 64];
         for part in self.0.chunks(block.len()) {
             for (folded, &byte) in block.iter_mut().zip(part) {
@@ -208,7 +208,7 @@ pub(crate) fn content_type(head: &RequestHead) -> Option<&[u8]> {
     head.fields().iter().find(is_it).map(|field| head.get(field.value()))
 }
 
-/// The environ key of a header: `HTTP_`, upper case, `-` as `_`.
+/// The environ key of a header: `HTTP_` and the name in upper case, with `_` for `-`.
 pub(crate) fn variable_name(name: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(5 + name.len());
     key.extend_from_slice(b"HTTP_");
@@ -235,7 +235,7 @@ fn key(name: &[u8], hash: u32) -> HeaderKey<'_> {
     }
 }
 
-/// Looks a hash up in a table of 256 places made at compile time.
+/// Looks up a hash in a table of 256 entries that is made at compile time.
 fn known(hash: u32) -> Option<usize> {
     let mut place = hash as usize;
     loop {
@@ -254,7 +254,7 @@ fn known(hash: u32) -> Option<usize> {
 const NONE: u8 = u8::MAX;
 const TABLE: [(u8, u32); 256] = table();
 
-#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which refuses a bad index
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: a bad index is a compile error
 const fn table() -> [(u8, u32); 256] {
     let mut table = [(NONE, 0); 256];
     let mut index = 0;
@@ -304,7 +304,7 @@ mod tests {
     use crate::http::names::name_hash;
 
     thread_local! {
-        /// How often two names have been compared.
+        /// How many times two names have been compared.
         pub(super) static COMPARED: Cell<usize> = const { Cell::new(0) };
     }
 
@@ -391,7 +391,7 @@ mod tests {
         expect(&[("X_Under", "1"), ("X_Under", "2")], &[("HTTP_X_UNDER", "1, 2")]);
     }
 
-    /// Heads such as fit into nginx's largest buffers: what is compared must grow with the number of fields, and
+    /// Heads that fit into nginx's largest buffers: the number of comparisons must grow with the number of fields,
     /// not with its square.
     #[test]
     fn many_fields_are_joined_in_linear_time() {
@@ -417,17 +417,18 @@ mod tests {
                     keys += 1;
                     bytes += value.len();
                 });
-                // Where some are left out, their values are.
+                // If some fields are left out, their values are left out too.
                 assert!(keys > 0 && bytes >= count / 2, "{what}: {keys} keys, {bytes} bytes");
-                // With the one before, with the known one, and with a few that share a part of its secret hash.
+                // Each name is compared with the name before it, with the known name, and with a few that share a
+                // part of its secret hash.
                 let compared = COMPARED.get();
                 assert!(compared <= 3 * count, "{what}: {compared} of {count}");
             }
         }
     }
 
-    /// Names that `name_hash`, which anybody can compute, does not tell apart: two endings of one hash, and behind
-    /// each of them two again.
+    /// Names for which `name_hash`, which anybody can compute, returns the same value: two endings with one hash,
+    /// each followed by two such endings again.
     fn same_hash() -> Vec<String> {
         let endings = [
             ["1aa9", "25054"],

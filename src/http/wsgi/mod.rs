@@ -1,3 +1,3 @@
-//! What WSGI (PEP 3333) makes of a request's head.
+//! The WSGI (PEP 3333) representation of a request's head.
 
 pub(crate) mod environ;

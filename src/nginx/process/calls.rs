@@ -9,11 +9,10 @@ use crate::nginx::request::{Request, call, event_loop, inline, output, watch};
 use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
 
-/// Applications are called one after the other, before the first of their responses is sent, for at most so long.
+/// Several applications are called in a row, before the first of their responses is sent, for at most this long.
 const TOGETHER: Duration = Duration::from_micros(100);
 
-/// Runs the applications for requests that have been submitted, or that have something to be done after
-/// their response.
+/// Runs the applications for requests that were submitted, or that have callbacks to run after their response.
 pub(super) struct Calls;
 
 impl Handler for Calls {
@@ -22,7 +21,7 @@ impl Handler for Calls {
         let worker = event_loop.worker();
         let mut exchanges = event_loop.take_calls(token).into_iter();
         let Some(runner) = worker.inline.runner() else {
-            // There is one from before the first gate opens.
+            // A runner exists from before the first gate opens.
             let requests = exchanges.filter_map(|exchange| event_loop::find(token, exchange.id));
             for request in requests {
                 call::from_outside(request, |request| {
@@ -43,7 +42,7 @@ impl Handler for Calls {
                         });
                     });
                 }
-                // nginx has the request no more.
+                // nginx no longer has the request.
                 if let Some(suspended) = suspended {
                     event_loop.end(suspended);
                 }
@@ -52,10 +51,10 @@ impl Handler for Calls {
     }
 }
 
-/// Sends what a request's application has said by now.
+/// Sends what a request's application has produced so far.
 fn begin(request: Request<'_>) {
     if let Some(request) = output::pump(request) {
-        // The client has not got all of it: from now on it is a request in flight like others.
+        // The client has not received the whole response: from now on this request is in flight like any other.
         watch::watch_over(&request);
         inline::go_on(request);
     }

@@ -1,4 +1,4 @@
-//! A worker that is told to exit: its requests have `python_drain_timeout`.
+//! A worker that was told to exit: its requests have `python_drain_timeout` to finish.
 
 use super::state::{Handler, Process};
 use crate::nginx::log::error;
@@ -7,14 +7,14 @@ use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::trampoline::EventThread;
 
-/// The time begins.
+/// Starts the timer of `python_drain_timeout`.
 pub(super) fn begin(token: EventThread, process: &Process) {
     process.event_loop.set_draining(true);
     process.drain.start(token, process, process.drain_timeout);
     process.event_loop.hold(token);
 }
 
-/// Requests have ended, or what comes after a response has been done: does anything still hold the worker?
+/// Requests have ended, or callbacks after a response have finished: checks whether anything still holds the worker.
 pub(super) struct Hold;
 
 impl Handler for Hold {
@@ -23,7 +23,7 @@ impl Handler for Hold {
     }
 }
 
-/// `python_drain_timeout` is over.
+/// `python_drain_timeout` has expired.
 pub(super) struct Over;
 
 impl Handler for Over {
@@ -31,7 +31,7 @@ impl Handler for Over {
         let event_loop = process.event_loop;
         event_loop.set_draining(false);
         event_loop.hold_no_more(token);
-        // Ending one request may end others: its subrequests.
+        // Ending a request may also end its subrequests.
         for id in event_loop.ids() {
             if let Some(request) = event_loop::find(token, id) {
                 from_outside(request, |request| {

@@ -1,4 +1,4 @@
-//! The end of a worker process: Python's, within its time.
+//! The end of a worker process: ends Python within `python_finalize`'s timeout.
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,21 @@ use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::trampoline::EventThread;
 
-/// Ends Python in a worker, within its time.
+/// Ends Python in a worker, within the timeout of `python_finalize`.
 ///
 /// # Safety
 ///
-/// nginx's `exit_process`.
+/// Called in nginx's `exit_process`.
 pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     let Some(process) = state::current(token) else { return };
     let event_loop = process.event_loop;
     let worker = event_loop.worker();
     worker.set_stopping();
-    // nginx no longer serves these; the threads notice.
+    // nginx no longer serves these requests; the threads notice it.
     for request in event_loop.ids().into_iter().filter_map(|id| event_loop::find(token, id)) {
         finalize::end(request, Ending::Exiting);
     }
-    // What has been put off goes to the attendant, before it is told to end.
+    // Deferred responses (`Event::Resume`) are passed to the attendant before it is told to end.
     turn::deal(token, process);
     let undone = worker.follow_ups();
     if undone > 0 {
@@ -41,7 +41,7 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     }
     worker.stop();
     if worker.is_missing() {
-        // There is no thread that could say so.
+        // No thread exists that could report it.
         worker.set_stopped(Stopped::ThreadsLeft);
     }
     let limit = worker.config.python.finalize_timeout;
@@ -57,7 +57,7 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     if stopped != Some(Stopped::Finalized) {
         leave_python();
     }
-    // SAFETY: the connection is this module's own, and so is its descriptor, which is closed with it.
+    // SAFETY: the connection is this module's own. Its descriptor is too, and is closed with it.
     unsafe {
         let connection = process.connection.replace(std::ptr::null_mut());
         if !connection.is_null() {
@@ -66,7 +66,7 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     }
 }
 
-/// Waits for Python's end; its last words go to the log meanwhile.
+/// Waits until Python has ended. Meanwhile, writes Python's last lines to the log.
 fn wait(token: EventThread, process: &Process, limit: Duration) -> Option<Stopped> {
     const SLICE: Duration = Duration::from_millis(10);
     let deadline = Instant::now() + limit;
@@ -81,14 +81,15 @@ fn wait(token: EventThread, process: &Process, limit: Duration) -> Option<Stoppe
     }
 }
 
-/// Python's threads are still there as the process exits.
+/// Makes the process exit without running destructors. Called if Python's threads are still running when the process
+/// exits.
 pub(in crate::nginx) fn leave_python() {
-    // SAFETY: a plain registration; nginx's exit() runs it before the destructors of libraries that
+    // SAFETY: this only registers a function. nginx's exit() runs it before the destructors of libraries that
     // Python's threads still use.
     unsafe { libc::atexit(exit_now) };
 }
 
 extern "C" fn exit_now() {
-    // SAFETY: ends the process with what nginx has asked for: its workers exit with 0.
+    // SAFETY: _exit() takes no pointer and does not return. Its code is the one that nginx's workers exit with, 0.
     unsafe { libc::_exit(0) };
 }

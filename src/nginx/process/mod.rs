@@ -1,4 +1,4 @@
-//! The event loop's side of a worker process: its start in `init_process`, its turns, its end in `exit_process`.
+//! The event loop's side of a worker process: its start in `init_process`, its turns, and its end in `exit_process`.
 
 pub(super) mod bell;
 pub(super) mod calls;

@@ -1,4 +1,4 @@
-//! The start of a worker process: Python's.
+//! The start of Python in a worker process.
 
 use std::cell::Cell;
 use std::io;
@@ -27,10 +27,11 @@ use crate::nginx::trampoline::EventThread;
 /// Default of `python_drain_timeout` if `worker_shutdown_timeout` is not set either.
 const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
 
-/// The event loop's slice of a processor in nanoseconds, the shortest there is.
+/// The time slice of the event loop's thread in nanoseconds, the shortest that Linux allows.
 const SLICE_NS: u64 = 100_000;
 
-/// When a main thread of Python's that cannot be started is tried again, at first and at most, in milliseconds.
+/// Delays before Python's main thread, which could not be started, is tried again: the first and the longest one, in
+/// milliseconds.
 const START_AGAIN: ngx_msec_t = 1000;
 const START_AGAIN_AT_MOST: ngx_msec_t = 16_000;
 
@@ -38,11 +39,11 @@ const START_AGAIN_AT_MOST: ngx_msec_t = 16_000;
 ///
 /// # Safety
 ///
-/// nginx's `init_process`, with that worker's cycle.
+/// Called in nginx's `init_process`, with that worker's cycle.
 pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t) {
     // SAFETY: the cycle is the worker's.
     let (kind, main) = unsafe { (ngx_process, MainConf::of_cycle(cycle)) };
-    // Not in the cache manager and loader, nor in the master.
+    // The cache manager, the cache loader and the master do not run Python.
     if kind != NGX_PROCESS_WORKER as usize && kind != NGX_PROCESS_SINGLE as usize {
         return;
     }
@@ -50,8 +51,8 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
     panics::watch();
     // SAFETY: the cycle is the worker's, and Python has no thread yet.
     let made = unsafe {
-        // nginx's handler calls waitpid(-1) in workers too, and would take the exit codes of
-        // subprocess (ngx_process_get_status).
+        // nginx's handler calls waitpid(-1) in workers too, and would take the exit codes that subprocess waits for
+        // (ngx_process_get_status).
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         children::keep_sockets_from(cycle);
         children::give_output();
@@ -60,8 +61,8 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
     };
     match made {
         Ok(process) => start_python(token, process),
-        // Not an error of init_process: a worker that exits with 2 is never started again, and
-        // static files can still be served.
+        // init_process must not fail here: nginx never restarts a worker that exits with 2, and static files can
+        // still be served.
         Err(error) => {
             let text = format!("pywsgi: Python cannot be started: {error}");
             // SAFETY: the worker's cycle has a log.
@@ -70,7 +71,7 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
     }
 }
 
-/// Python's main thread, which could not be started, is tried again.
+/// Tries again to start Python's main thread.
 struct Again;
 
 impl Handler for Again {
@@ -79,8 +80,8 @@ impl Handler for Again {
     }
 }
 
-/// Starts Python's main thread. If that fails (RLIMIT_NPROC, a cgroup's `pids.max`) requests for
-/// applications are answered 500 at once, and it is tried again.
+/// Starts Python's main thread. If that fails (RLIMIT_NPROC, a cgroup's `pids.max`), requests for applications are
+/// answered 500 immediately, and the start is tried again later.
 fn start_python(token: EventThread, process: &Process) {
     let worker = process.event_loop.worker();
     let start = || crate::start_python(Arc::clone(worker));
@@ -106,20 +107,20 @@ fn start_python(token: EventThread, process: &Process) {
     process.start.start(token, process, delay);
 }
 
-/// nginx has cleared the environment of its workers but for TZ and what `env` names.
+/// Sets the environment: nginx cleared that of its workers, except TZ and the variables that `env` names.
 unsafe fn set_environment(main: &MainConf) {
     for (name, value) in main.environment.variables() {
-        // SAFETY: nothing else reads or writes the environment now. Python has no thread yet, and those that nginx may
-        // have (`aio threads`) do system calls alone.
+        // SAFETY: nothing else reads or writes the environment now. Python has no thread yet, and nginx's threads, if
+        // it has any (`aio threads`), only make system calls.
         unsafe { std::env::set_var(name, value) };
     }
 }
 
-/// A descriptor's number that nginx does not come to: it takes the lowest ones that are free, at most two for each of
-/// its connections, and some files.
+/// A descriptor number that nginx does not reach: nginx takes the lowest free ones, at most two for each of its
+/// connections, and some for files.
 unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t) -> RawFd {
     const FILES: usize = 1024;
-    // SAFETY: the cycle is the worker's; the structure is this function's own.
+    // SAFETY: the cycle is the worker's; the structure is local to this function.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
@@ -137,7 +138,7 @@ unsafe fn make(
     cycle: *mut ngx_cycle_t,
     main: &MainConf,
 ) -> io::Result<&'static Process> {
-    // SAFETY: the cycle is the worker's, and nginx has numbered the worker.
+    // SAFETY: the cycle is the worker's, and nginx has set the worker's number.
     let (number, bell_number, shutdown_timeout) = unsafe {
         (ngx_worker, beyond_nginxs(cycle), conf::nginx_core_conf(cycle).shutdown_timeout)
     };
@@ -157,7 +158,7 @@ unsafe fn make(
         batch: Cell::default(),
         connection: Cell::new(connection),
         look: OwnEvent::new(on_process::<Look>),
-        // A worker without requests does not wait for it.
+        // A worker without requests exits without waiting for this timer.
         drain: OwnEvent::new(on_process::<Over>).cancelable(),
         drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
         start: OwnEvent::new(on_process::<Again>).cancelable(),
@@ -167,23 +168,24 @@ unsafe fn make(
     Ok(process)
 }
 
-/// The event loop needs a processor for short whiles and at once, Python's threads for long ones: if they
-/// share one, Linux (from 6.12 on, sched(7)) has the thread with the shorter slice go first. Asked for after
-/// Python's threads have been started, for they inherit it; older kernels know no slices, and do nothing. A static
-/// file's p99 beside eight threads that compute, on two processors, is 0.6 and 1.4 ms with it, 1.8 and 2.0 without.
+/// The event loop needs a processor immediately and for a short time, Python's threads for a long time. If they share
+/// a processor, Linux (6.12 or later, sched(7)) runs the thread with the shorter slice first. This must be called
+/// after Python's threads were started, because threads inherit the slice. Older kernels ignore slices. The p99 of a
+/// static file beside eight threads that compute, on two processors, is 0.6 and 1.4 ms with it, 1.8 and 2.0 ms
+/// without.
 fn ask_for_short_slices() {
-    // SAFETY: plain system calls; the structure is this function's own, and says how long it is.
+    // SAFETY: these are system calls on a structure that is local to this function and that contains its own size.
     unsafe {
         let mut attributes: libc::sched_attr = std::mem::zeroed();
         let size = size_of::<libc::sched_attr>() as u32;
         if libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) != 0
             || attributes.sched_policy != libc::SCHED_OTHER as u32
         {
-            // It has been given another policy, which is not to be touched.
+            // The thread was given another policy, which must not be changed.
             return;
         }
         attributes.sched_runtime = SLICE_NS;
-        // A kernel that refuses leaves everything as it is.
+        // If the kernel refuses, nothing changes.
         let _refused = libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
     }
 }

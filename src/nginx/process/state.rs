@@ -1,4 +1,4 @@
-//! What the event loop's side of a worker has beside its requests, and how nginx's calls reach it.
+//! The state of a worker's event loop apart from its requests, and how calls from nginx reach it.
 
 use std::cell::Cell;
 use std::ptr;
@@ -15,17 +15,17 @@ use crate::nginx::trampoline::{EventThread, OfEventThread, guard};
 /// Made once, and kept until the process ends.
 pub(in crate::nginx) struct Process {
     pub(super) event_loop: &'static EventLoop,
-    /// What waits, while it is dealt with; empty in between, to be used again.
+    /// The messages that are being handled. Empty in between; kept so that its memory is reused.
     pub(super) batch: Cell<Vec<Event<Exchange>>>,
-    /// The bell's.
+    /// The bell's connection.
     pub(super) connection: Cell<*mut ngx_connection_t>,
     /// Fires every millisecond while requests queue behind one that is expected to finish quickly.
     pub(super) look: OwnEvent,
-    /// Fires when the worker exits and requests still have not ended.
+    /// Fires if the worker exits and requests have not ended within `drain_timeout`.
     pub(super) drain: OwnEvent,
     pub(super) drain_timeout: ngx_msec_t,
-    /// Fires when Python's main thread, which could not be started, is tried again; and in how long the time
-    /// after that.
+    /// `start` fires when the start of Python's main thread, which failed, must be tried again; `start_delay` is the
+    /// delay before the attempt after that.
     pub(super) start: OwnEvent,
     pub(super) start_delay: Cell<ngx_msec_t>,
 }
@@ -41,13 +41,13 @@ pub(super) fn set_current(token: EventThread, process: &'static Process) {
     CURRENT.set(token, Some(process));
 }
 
-/// What nginx calls for the process.
+/// A handler that nginx calls for the process.
 pub(super) trait Handler {
     fn call(token: EventThread, process: &'static Process);
 }
 
-/// nginx's call with one of the process's events. After a panic the event loop is rung for once more, for it may
-/// have been about to rest.
+/// Handles nginx's call with one of the process's events. After a panic it rings the bell once more, because the
+/// event loop may have been about to rest.
 ///
 /// # Safety
 ///
@@ -59,10 +59,10 @@ pub(super) unsafe extern "C" fn on_process<H: Handler>(event: *mut ngx_event_t) 
                 process.event_loop.worker().events.ring_again();
             }
         };
-        // SAFETY: nginx calls; without a log, the cycle's is taken.
+        // SAFETY: nginx called this function, on its own thread; the null log stands for the cycle's log.
         unsafe { guard(ptr::null_mut(), || (), again) };
     };
-    // SAFETY: nginx calls with the module's own event, which has a log.
+    // SAFETY: nginx calls this function with one of the module's own events, which has a log.
     unsafe {
         guard((*event).log, ring, |token| {
             if let Some(process) = current(token) {
@@ -72,10 +72,10 @@ pub(super) unsafe extern "C" fn on_process<H: Handler>(event: *mut ngx_event_t) 
     }
 }
 
-// SAFETY: there is always a cycle, and it has a log; the process's state does not leave the event loop's thread.
+// SAFETY: a cycle always exists and has a log; the process's state does not leave the event loop's thread.
 unsafe impl HasLog for Process {
     fn log(&self) -> *mut ngx_log_t {
-        // SAFETY: as above.
+        // SAFETY: a cycle always exists and has a log.
         unsafe { (*ngx_cycle).log }
     }
 }

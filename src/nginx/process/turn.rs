@@ -1,4 +1,4 @@
-//! A turn of the event loop: what waits is dealt with, and threads are woken.
+//! A turn of the event loop: handles waiting messages and wakes threads.
 
 use std::cell::Cell;
 
@@ -14,13 +14,13 @@ use crate::nginx::request::event_loop::{self, EventLoop};
 use crate::nginx::request::{body, inline, lines, output};
 use crate::nginx::trampoline::EventThread;
 
-/// So often at the end of a turn the event loop deals with what has come meanwhile.
+/// At the end of a turn the event loop handles messages that arrived meanwhile at most this many times.
 const ROUNDS: usize = 4;
 
-/// When `look` fires, in milliseconds.
+/// The delay of `look`, in milliseconds.
 const LOOK: ngx_msec_t = 1;
 
-/// The end of a turn in which something was submitted, or the bell was rung.
+/// Ends a turn in which something was submitted, or the bell was rung.
 pub(super) struct End;
 
 impl Handler for End {
@@ -29,7 +29,7 @@ impl Handler for End {
     }
 }
 
-/// Requests wait behind one that was expected to finish quickly: does their queue still move?
+/// Requests wait behind one that was expected to finish quickly: checks whether their queue still moves.
 pub(super) struct Look;
 
 impl Handler for Look {
@@ -48,18 +48,18 @@ pub(super) fn end(token: EventThread, process: &Process) {
             return;
         }
     }
-    // The others want their turn, too.
+    // Let nginx handle its other events first.
     events.ring_again();
 }
 
-/// Wakes threads for the requests that wait, if they are needed.
+/// Wakes threads for waiting requests, if they are needed.
 fn wake(token: EventThread, process: &Process) {
     if process.event_loop.worker().look() && !process.look.is_started() {
         process.look.start(token, process, LOOK);
     }
 }
 
-/// Deals with all that waits. A panic at one message ends its request, and no other's.
+/// Handles all waiting messages. A panic in one message ends its own request and no other.
 pub(super) fn deal(token: EventThread, process: &Process) {
     let event_loop = process.event_loop;
     let mut batch = process.batch.take();
@@ -77,7 +77,7 @@ pub(super) fn deal(token: EventThread, process: &Process) {
     process.batch.set(batch);
 }
 
-/// Deals with one message; `request` is set to the one that it is about.
+/// Handles one message; sets `request` to the request that the message belongs to.
 fn deal_with(
     token: EventThread,
     event_loop: &EventLoop,
@@ -100,7 +100,7 @@ fn deal_with(
                 from_outside(found, body::wanted);
             }
         }
-        // At the worker's exit nobody has the time for it.
+        // The worker exits: there is no time left to run it.
         Event::Run(_) if is_stopping => {}
         Event::Run(exchange) => event_loop.call_later(token, exchange),
         Event::Resume(suspended) => {
@@ -109,7 +109,7 @@ fn deal_with(
             } else {
                 inline::call(token, event_loop.worker(), || suspended.resume())
             };
-            // An application that must not know that its client is gone continues, a block in each turn.
+            // An application that must not learn that its client has disconnected continues, one block in each turn.
             if let Some(suspended) = left {
                 event_loop.end(suspended);
             }
