@@ -1,4 +1,4 @@
-//! What an application can ask of nginx by its response's head: another location's answer
+//! What an application can request from nginx with its response head: another location's response
 //! (`X-Accel-Redirect`), or nginx's own page for its status (`wsgi_intercept_errors`).
 
 use nginx_sys::{
@@ -17,12 +17,12 @@ use crate::nginx::sys;
 
 const NOT_FOUND: isize = nginx_sys::NGX_HTTP_NOT_FOUND as isize;
 
-/// Does `error_page` answer for this status?
+/// Whether `error_page` handles this status (`wsgi_intercept_errors`).
 pub(super) fn intercepts(request: &Request<'_>, head: &ResponseHead) -> bool {
     if !request.conf().intercept_errors || status(head) < sys::SPECIAL_RESPONSE {
         return false;
     }
-    // SAFETY: the array is the configuration's.
+    // SAFETY: the array belongs to the configuration, which outlives the request.
     unsafe {
         let Some(pages) = request.core_conf().error_pages.as_ref() else { return false };
         let pages = pages.as_slice::<ngx_http_err_page_t>();
@@ -30,7 +30,7 @@ pub(super) fn intercepts(request: &Request<'_>, head: &ResponseHead) -> bool {
     }
 }
 
-/// Where `X-Accel-Redirect` sends the request, if anywhere.
+/// The target of `X-Accel-Redirect`, if the response has this field and the configuration obeys it.
 pub(in crate::nginx) fn target<'h>(conf: &Location, head: &'h ResponseHead) -> Option<&'h [u8]> {
     if !conf.obeys(HeaderKind::AccelRedirect) {
         return None;
@@ -39,11 +39,11 @@ pub(in crate::nginx) fn target<'h>(conf: &Location, head: &'h ResponseHead) -> O
     fields.find(|(kind, _, _)| *kind == HeaderKind::AccelRedirect).map(|(_, _, value)| value)
 }
 
-/// Hands the request, whose head has not gone, to another location, with those of the application's headers that
-/// nginx keeps for an upstream (`ngx_http_upstream_process_headers`).
+/// Redirects the request, whose head has not been sent, to another location. Keeps those of the application's headers
+/// that nginx keeps from an upstream (`ngx_http_upstream_process_headers`).
 pub(super) fn redirect(request: Request<'_>, head: &ResponseHead, target: &[u8]) {
     let r = request.raw();
-    let copied = response::keep(&request, head) // SAFETY: the request is there, and so is its pool.
+    let copied = response::keep(&request, head) // SAFETY: the request is live, and so is its pool.
         .and_then(|()| unsafe { sys::pool_copy((*r).pool, target) });
     let Some(mut uri) = copied else {
         finalize::end(request, Ending::Failed);
@@ -51,12 +51,12 @@ pub(super) fn redirect(request: Request<'_>, head: &ResponseHead, target: &[u8])
     };
     if target.starts_with(b"@") {
         finalize::end(request, Ending::Elsewhere);
-        // SAFETY: nginx has the request, which is still there.
+        // SAFETY: the request is still live: `Ending::Elsewhere` only detaches it, and nginx has not finalized it.
         unsafe { ngx_http_named_location(r, &raw mut uri) };
     } else {
         let mut args = ngx_str_t::empty();
         let mut flags = NGX_HTTP_LOG_UNSAFE as ngx_uint_t;
-        // SAFETY: the request is there, and the text in its pool.
+        // SAFETY: the request lives as long as `request`, and the text is in its pool.
         let parsed =
             unsafe { ngx_http_parse_unsafe_uri(r, &raw mut uri, &raw mut args, &raw mut flags) };
         if parsed != sys::OK {
@@ -64,7 +64,7 @@ pub(super) fn redirect(request: Request<'_>, head: &ResponseHead, target: &[u8])
             return;
         }
         finalize::end(request, Ending::Elsewhere);
-        // SAFETY: nginx has the request, which is still there.
+        // SAFETY: the request is still live: `Ending::Elsewhere` only detaches it, and nginx has not finalized it.
         unsafe {
             if (*r).method != NGX_HTTP_HEAD as ngx_uint_t {
                 (*r).method = NGX_HTTP_GET as ngx_uint_t;
@@ -73,11 +73,11 @@ pub(super) fn redirect(request: Request<'_>, head: &ResponseHead, target: &[u8])
             ngx_http_internal_redirect(r, &raw mut uri, &raw mut args);
         }
     }
-    // SAFETY: the redirection has taken a count for itself; nothing of the request is used afterwards.
+    // SAFETY: the redirect has increased the request's count; nothing of the request is used afterwards.
     unsafe { ngx_http_finalize_request(r, sys::DONE) };
 }
 
-/// The status as nginx's codes are.
+/// The status, in the type of nginx's codes.
 fn status(head: &ResponseHead) -> isize {
     head.code() as isize
 }

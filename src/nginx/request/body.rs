@@ -1,4 +1,4 @@
-//! The request's body: all of it before the thread starts, or piece by piece.
+//! The request's body: read completely before the thread starts, or piece by piece.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,15 +25,15 @@ use crate::nginx::children;
 use crate::nginx::log::info;
 use crate::nginx::sys::{self, HTTP_2};
 
-/// The fewest bytes that are read at once; if `client_body_buffer_size` is more, as many as that.
+/// The minimum number of bytes that are read at once. If `client_body_buffer_size` is larger, it is used instead.
 const LEAST: usize = 64 * 1024;
 
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 
-/// Has the body been handed on as it arrived, by this module or another one? What is left of it then
-/// is not a body.
+/// Whether this module or another one has already passed the body on as it arrived. What is left of it then is not a
+/// body.
 pub(super) fn is_taken(request: &Request<'_>) -> bool {
-    // SAFETY: the request is there. A subrequest shares its main request's body.
+    // SAFETY: the request lives as long as `request`. A subrequest shares its main request's body.
     unsafe {
         let main = &*(*request.raw()).main;
         !main.request_body.is_null()
@@ -41,21 +41,21 @@ pub(super) fn is_taken(request: &Request<'_>) -> bool {
     }
 }
 
-/// Has [`is_taken`] hold for a body that has come whole: nginx takes its own mark away if the body came
-/// with the head, and with each redirect (`ngx_http_read_client_request_body`).
+/// Makes [`is_taken`] true for a body that has arrived completely: nginx clears its own flag if the body came with
+/// the head, and at each redirect (`ngx_http_read_client_request_body`).
 pub(super) fn mark_taken(request: &Request<'_>) {
-    // SAFETY: the request is there.
+    // SAFETY: the request lives as long as `request`.
     unsafe {
         let main = (*request.raw()).main;
-        // While the rest is to come, `reading_body` says it, and HTTP/2 drops that rest.
+        // While the rest of the body is still to arrive, `reading_body` is set, and HTTP/2 drops that rest.
         if (*main).reading_body() == 0 {
             (*main).set_request_body_no_buffering(1);
         }
     }
 }
 
-/// The buffered body as owned parts, and its length. nginx has read it whole. Its temporary file is shared by a
-/// duplicate of its descriptor; the thread reads it.
+/// The buffered body as owned parts, and its length. nginx has read all of it. Its temporary file is shared through a
+/// duplicate of its descriptor; the thread reads the file.
 pub(super) fn take_buffered(request: &Request<'_>) -> io::Result<(VecDeque<Segment>, u64)> {
     let mut segments = VecDeque::new();
     let mut length = 0;
@@ -82,17 +82,18 @@ pub(super) fn take_buffered(request: &Request<'_>) -> io::Result<(VecDeque<Segme
     Ok((segments, length))
 }
 
-/// A duplicate of the descriptor of a buffer that is in a file.
+/// Duplicates the descriptor of a buffer that is in a file.
 fn share(buffer: &ngx_buf_t) -> io::Result<File> {
-    // SAFETY: such a buffer has a file, which is open as long as its request is there.
+    // SAFETY: a buffer that is in a file has an `ngx_file_t`, which is open as long as its request lives.
     let nginxs = unsafe { BorrowedFd::borrow_raw((*buffer.file).fd) };
     children::close_on_exec(nginxs.as_raw_fd());
     Ok(File::from(rustix::io::fcntl_dupfd_cloexec(nginxs, 0)?))
 }
 
-/// nginx's buffers of what it has read.
+/// The buffers that hold what nginx has read.
 fn buffers<'r>(request: &'r Request<'_>) -> impl Iterator<Item = &'r ngx_buf_t> {
-    // SAFETY: the request is there, and nothing changes its buffers meanwhile: nginx is not called.
+    // SAFETY: the request lives as long as `request`, and nothing changes its buffers meanwhile, because nginx is not
+    // called.
     let mut link = unsafe {
         let body = (*request.raw()).request_body;
         if body.is_null() { ptr::null_mut() } else { (*body).bufs }
@@ -107,7 +108,7 @@ fn buffers<'r>(request: &'r Request<'_>) -> impl Iterator<Item = &'r ngx_buf_t> 
     })
 }
 
-/// The thread wants (more of) the body.
+/// The thread asks for the body, or for more of it.
 pub(in crate::nginx) fn wanted(request: Request<'_>) {
     match request.body.get() {
         Body::Expected => start(request),
@@ -119,14 +120,14 @@ pub(in crate::nginx) fn wanted(request: Request<'_>) {
     }
 }
 
-/// Has nginx begin to read the body, for which the client waits.
+/// Makes nginx begin to read the body. The client is waiting for that.
 fn start(request: Request<'_>) {
     request.body.set(Body::Streaming);
     let (token, id, r) = (request.token(), request.id.get(), request.raw());
-    // SAFETY: the request is there. nginx takes a count for itself; this request holds one already.
+    // SAFETY: the request lives as long as `request`. nginx takes a count for itself; this request already holds one.
     let writable = unsafe {
         if request.head_sent.get() {
-            // Too late for 100: the final response is on its way (RFC 9110, 10.1.1).
+            // It is too late for 100: the final response is being sent (RFC 9110, 10.1.1).
             (*r).set_expect_tested(1);
         }
         (*r).set_request_body_no_buffering(1);
@@ -135,21 +136,22 @@ fn start(request: Request<'_>) {
         (*main).set_count((*main).count() - 1);
         let rc = ngx_http_read_client_request_body(r, Some(on_request::<Started>));
         if rc >= sys::SPECIAL_RESPONSE {
-            // In this case nginx has given the count back, and called nobody.
+            // In this case nginx has released the count, and has called no handler.
             (*main).set_count((*main).count() + 1);
             finalize::end(request, Ending::BodyRefused(rc));
             return;
         }
         writable
     };
-    // What nginx has called may have ended the request.
+    // The handler that nginx called may have ended the request.
     if let Some(request) = id.and_then(|id| event_loop::find(token, id)) {
-        // SAFETY: the request is there. nginx has put its own there, for a request that does not write yet.
+        // SAFETY: `find` returns live requests only. nginx has set its own handler, for a request that does not write
+        // yet.
         unsafe { (*request.raw()).write_event_handler = writable };
     }
 }
 
-/// nginx has a first part of the unbuffered body, or none yet.
+/// nginx has read the first part of the unbuffered body, or nothing yet.
 pub(super) struct Started;
 
 impl Handler for Started {
@@ -178,8 +180,8 @@ impl Handler for Readable {
     }
 }
 
-/// Passes on what nginx has, and reads on, until the client has no more or the pipe is full. nginx's buffers are
-/// used up here, as `ngx_http_upstream_send_request_body` does: it makes new ones of them with the next read.
+/// Passes on what nginx has read, and reads more until the client has no more or the pipe is full. Marks nginx's
+/// buffers as consumed, as `ngx_http_upstream_send_request_body` does: nginx reuses them at the next read.
 fn forward(request: Request<'_>, mut read: bool) {
     let Some(exchange) = request.exchange().cloned() else { return };
     let r = request.raw();
@@ -196,7 +198,7 @@ fn forward(request: Request<'_>, mut read: bool) {
             take_bufs(&request)
         };
         let room = bytes.is_empty() || exchange.input.push(bytes);
-        // SAFETY: the request is there.
+        // SAFETY: the request lives as long as `request`.
         if unsafe { (*r).reading_body() } == 0 {
             mark_taken(&request);
             exchange.input.end();
@@ -205,7 +207,7 @@ fn forward(request: Request<'_>, mut read: bool) {
             return;
         }
         if !room {
-            // Not the client's time: client_body_timeout begins again with the next read.
+            // The client does not cause this wait: client_body_timeout starts again at the next read.
             // SAFETY: the event is that of a live request's connection.
             unsafe { sys::delete_timer(request.read_event()) };
             request.body.set(Body::Paused);
@@ -214,7 +216,7 @@ fn forward(request: Request<'_>, mut read: bool) {
         }
         if read && !any {
             exchange.input.notify();
-            // SAFETY: the request is there.
+            // SAFETY: the request lives as long as `request`.
             unsafe { (*r).read_event_handler = Some(on_request::<Readable>) };
             return;
         }
@@ -222,12 +224,12 @@ fn forward(request: Request<'_>, mut read: bool) {
     }
 }
 
-/// Reads on; the next block, and whether nginx had any buffer, or nginx's code if it refuses the body.
+/// Reads more. Returns the next block, and whether nginx had any buffer; or nginx's code if it refuses the body.
 fn read_on(request: &Request<'_>, buffers: &Buffers) -> Result<(Bytes, bool), isize> {
-    // SAFETY: the request is there, and nginx has begun to read its body.
+    // SAFETY: the request lives as long as `request`, and nginx has begun to read its body.
     let (version, buffer) =
         unsafe { ((*request.raw()).http_version, (*(*request.raw()).request_body).buf) };
-    // HTTP/2 and 3 have read the body before; and what nginx has not looked at yet must stay.
+    // HTTP/2 and HTTP/3 have already read the body. Data that nginx has not parsed yet must stay in its buffer.
     if version >= HTTP_2 || buffer.is_null() || holds_any(request) {
         read_unbuffered(request)?;
         Ok(take_bufs(request))
@@ -236,20 +238,20 @@ fn read_on(request: &Request<'_>, buffers: &Buffers) -> Result<(Bytes, bool), is
     }
 }
 
-/// Reads straight into one of `buffers`, which nginx's `buffer` has meanwhile: nginx reads to where its buffer ends.
-/// nginx's own memory is put back before anybody else sees the buffer, unless something in it is still to be read:
-/// then the other memory stays with the request.
+/// Reads directly into one of `buffers`. nginx's `buffer` points to that memory meanwhile, because nginx reads up to
+/// the end of its buffer. nginx's own memory is restored before anything else sees the buffer. If something in the
+/// buffer is still to be read, the other memory stays with the request instead.
 fn read_into(
     request: &Request<'_>,
     buffer: *mut ngx_buf_t,
     buffers: &Buffers,
 ) -> Result<(Bytes, bool), isize> {
-    // SAFETY: the buffer is that of a live request's body, and nothing in it is to be kept.
+    // SAFETY: the buffer belongs to a live request's body, and nothing in it is still needed.
     let (start, end) = unsafe { ((*buffer).start, (*buffer).end) };
     let mut memory = buffers.take((end.addr() - start.addr()).max(LEAST));
     let own = memory.as_mut_ptr();
     let room = memory.capacity();
-    // SAFETY: as above; the memory has that room, and is kept until nginx has it no more.
+    // SAFETY: as above; the memory has `room` bytes, and is kept until nginx's buffer no longer points to it.
     let (read, filled) = unsafe {
         set_memory(buffer, own, own.add(room));
         let read = read_unbuffered(request);
@@ -257,7 +259,7 @@ fn read_into(
     };
     let part = match take_lent(request, &mut memory, filled) {
         Some(block) => {
-            // SAFETY: all that nginx has read is in the block.
+            // SAFETY: everything that nginx has read is in the block.
             unsafe { set_memory(buffer, start, end) };
             (block, true)
         }
@@ -276,18 +278,18 @@ fn read_into(
     read.map(|()| part)
 }
 
-/// `ngx_http_read_unbuffered_request_body`; nginx's code if it wants no more of the body.
+/// Calls `ngx_http_read_unbuffered_request_body`. Returns nginx's code if nginx refuses the rest of the body.
 fn read_unbuffered(request: &Request<'_>) -> Result<(), isize> {
-    // SAFETY: the request is there, and nginx has begun to read its body.
+    // SAFETY: the request lives as long as `request`, and nginx has begun to read its body.
     let rc = unsafe { ngx_http_read_unbuffered_request_body(request.raw()) };
     if rc >= sys::SPECIAL_RESPONSE || rc == sys::ERROR { Err(rc) } else { Ok(()) }
 }
 
-/// Gives nginx's buffer other memory, all of it free.
+/// Points nginx's buffer to other memory, all of it free.
 ///
 /// # Safety
 ///
-/// The buffer is valid, and nothing in it is to be kept.
+/// The buffer is valid, and nothing in it is still needed.
 unsafe fn set_memory(buffer: *mut ngx_buf_t, start: *mut u8, end: *mut u8) {
     // SAFETY: the buffer is valid.
     unsafe {
@@ -298,9 +300,9 @@ unsafe fn set_memory(buffer: *mut ngx_buf_t, start: *mut u8, end: *mut u8) {
     }
 }
 
-/// Is something in nginx's buffer still to be read, or held back by a filter (`filter_need_buffering`)?
+/// Whether nginx's buffer has data that is still to be read, or that a filter holds back (`filter_need_buffering`).
 fn holds_any(request: &Request<'_>) -> bool {
-    // SAFETY: the request is there, and nginx has begun to read its body; each link has a buffer.
+    // SAFETY: the request lives as long as `request`, and nginx has begun to read its body; each link has a buffer.
     unsafe {
         let body = &*(*request.raw()).request_body;
         let mut link = body.busy;
@@ -314,9 +316,9 @@ fn holds_any(request: &Request<'_>) -> bool {
     }
 }
 
-/// What nginx has read into the first `filled` bytes of `memory`, with `memory` itself. None if that is not
-/// the body as it is, as with chunks, which are copied out of their framing; nor if it is small, for a slow
-/// client's few bytes would keep a whole buffer until they are read.
+/// Takes what nginx has read into the first `filled` bytes of `memory`, together with `memory` itself. `None` if
+/// those bytes are not exactly the body: chunks, for example, are copied out of their framing. Also `None` if the
+/// data is small: a slow client's few bytes would keep a whole buffer in use until they are read.
 fn take_lent(request: &Request<'_>, memory: &mut Vec<u8>, filled: usize) -> Option<Bytes> {
     let mut next = memory.as_ptr();
     for buffer in buffers(request) {
@@ -329,13 +331,13 @@ fn take_lent(request: &Request<'_>, memory: &mut Vec<u8>, filled: usize) -> Opti
     if !whole || filled < memory.capacity() / 4 {
         return None;
     }
-    // SAFETY: nginx has written so many bytes, and all buffers lie in them.
+    // SAFETY: nginx has written `filled` bytes, and all buffers lie within them.
     unsafe { memory.set_len(filled) };
     drop_bufs(request);
     Some(Bytes::from(std::mem::take(memory)))
 }
 
-/// Copies what nginx has read into one block; and says whether nginx had any buffer.
+/// Copies what nginx has read into one block. Also returns whether nginx had any buffer.
 fn take_bufs(request: &Request<'_>) -> (Bytes, bool) {
     let mut bytes = Vec::new();
     for buffer in buffers(request) {
@@ -344,9 +346,10 @@ fn take_bufs(request: &Request<'_>) -> (Bytes, bool) {
     (Bytes::from(bytes), drop_bufs(request))
 }
 
-/// Marks nginx's buffers as consumed; says whether there was any.
+/// Marks nginx's buffers as consumed. Returns whether there were any.
 fn drop_bufs(request: &Request<'_>) -> bool {
-    // SAFETY: the request is there; the links are of its pool and nobody else's once taken out.
+    // SAFETY: the request lives as long as `request`. The links are from its pool, and nothing else uses them once
+    // they are taken out.
     unsafe {
         let r = request.raw();
         let body = &mut *(*r).request_body;
@@ -363,12 +366,12 @@ fn drop_bufs(request: &Request<'_>) -> bool {
     }
 }
 
-/// What a buffer of the request's body holds in memory.
+/// The part of the request's body that a buffer holds in memory.
 fn memory(buffer: &ngx_buf_t) -> &[u8] {
     let len = buffer.last.addr().saturating_sub(buffer.pos.addr());
     if len == 0 {
         return &[];
     }
-    // SAFETY: nginx's buffer is in memory: its bytes are pos..last.
+    // SAFETY: nginx's buffer is in memory, and its bytes are `pos..last`.
     unsafe { std::slice::from_raw_parts(buffer.pos, len) }
 }

@@ -1,4 +1,4 @@
-//! What the event loop knows about one request: from the content handler to the request's cleanup.
+//! What the event loop knows about one request, from the content handler to the request's cleanup.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -22,48 +22,49 @@ use crate::nginx::log::HasLog;
 use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::sys::{self, HTTP_2};
 
-/// Lives on the heap, and ends in two steps (`finalize.rs`). nginx's cleanup of the main request detaches it from its
-/// thread: `ngx_http_terminate_request` runs that at once, while HTTP/2 or an nginx thread may still send from what
-/// is `held`. It is freed with the request's pool, which nginx destroys when nothing reads from the request any more.
-/// A subrequest's pool is its main request's. So nginx's request is there as long as its context.
+/// Lives on the heap, and ends in two steps (`finalize.rs`). First, nginx's cleanup of the main request detaches it
+/// from its thread: `ngx_http_terminate_request` runs that cleanup at once, while HTTP/2 or an nginx thread may still
+/// send from what is `held`. Second, it is freed with the request's pool, which nginx destroys when nothing reads
+/// from the request any more. A subrequest uses its main request's pool. So nginx's request lives as long as its
+/// context.
 ///
-/// nginx's filters may call back into this module: all that changes is in cells, and no borrow is kept while nginx is
-/// called.
+/// nginx's filters may call back into this module. So every field that changes is a cell, and no borrow is held while
+/// nginx is called.
 pub(in crate::nginx) struct Context {
     request: *mut ngx_http_request_t,
     exchange: OnceCell<Arc<Exchange>>,
-    /// Of the table of requests in flight; none before the submit and after the end.
+    /// The id in the table of requests in flight; `None` before the submit and after the end.
     pub(super) id: Cell<Option<RequestId>>,
     conf: NonNull<Location>,
     pub(super) location: Arc<LocationConfig>,
     pub(super) queue_timeout: ngx_msec_t,
     pub(super) timeout: ngx_msec_t,
-    /// Milliseconds of the worker's clock.
+    /// The time of the submit, in milliseconds of the worker's clock.
     pub(super) submitted: Cell<u64>,
-    /// Started from the submit to the end: a draining worker stays for it.
+    /// Runs from the submit to the end. A draining worker waits for it.
     pub(super) timer: OwnEvent,
     pub(super) body: Cell<Body>,
-    /// Memory that a filter of another module's still reads the request's body from.
+    /// Memory that another module's filter still reads the request's body from.
     pub(super) lent: RefCell<Vec<Vec<u8>>>,
     pub(super) head_sent: Cell<bool>,
-    /// Inline: the application, in the middle of its response.
+    /// Executor `inline`: the application, suspended in the middle of its response.
     pub(in crate::nginx) suspended: RefCell<Option<Box<dyn Suspended>>>,
     /// Posted if the response continues in the event loop's next turn.
     pub(super) next_turn: OwnEvent,
-    /// nginx has got the request back.
+    /// nginx has the request back.
     pub(super) finished: Cell<bool>,
-    /// nginx's chains of buffers: to be used again, and not sent yet.
+    /// nginx's chains of buffers: those of `free` can be reused, those of `busy` are not sent yet.
     pub(super) free: Cell<*mut ngx_chain_t>,
     pub(super) busy: Cell<*mut ngx_chain_t>,
-    /// What the buffers of `busy` point into, in their order.
+    /// The blocks that the buffers of `busy` point into, in the same order.
     pub(super) held: RefCell<VecDeque<Block>>,
     pub(super) files: RefCell<Files>,
 }
 
-/// Where the request's body is.
+/// The state of the request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// nginx reads it all before the submit, or there is none.
+    /// nginx reads all of it before the submit, or there is no body.
     Buffered,
     /// It is read when the thread asks for it: the client waits for `100 Continue`.
     Expected,
@@ -71,12 +72,13 @@ pub(super) enum Body {
     /// The pipe is full.
     Paused,
     Complete,
-    /// It was streamed to another location, from which nginx has redirected the request.
+    /// It was streamed to another location, and nginx has redirected the request from there.
     Taken,
 }
 
 impl Context {
-    /// Of `r`, which is about to be submitted. nginx calls `timer` and `next_turn` with the context in `data`.
+    /// Creates the context of `r`, which is about to be submitted. nginx calls `timer` and `next_turn` with the
+    /// context in `data`.
     ///
     /// # Safety
     ///
@@ -114,9 +116,9 @@ impl Context {
         context
     }
 
-    /// The context that the content handler made for this request and location
-    /// (`ngx_http_get_module_ctx`). nginx forgets it with an internal redirect; before all but that of
-    /// `post_action` the request has been given back.
+    /// The context that the content handler made for this request and location (`ngx_http_get_module_ctx`). nginx
+    /// clears it at an internal redirect. The request has been given back before every redirect except that of
+    /// `post_action`.
     ///
     /// # Safety
     ///
@@ -126,7 +128,7 @@ impl Context {
         NonNull::new(unsafe { *(*r).ctx.add(sys::own_module().ctx_index) }.cast())
     }
 
-    /// `ngx_http_set_ctx`.
+    /// Sets the context of `r`, as `ngx_http_set_ctx` does.
     ///
     /// # Safety
     ///
@@ -141,23 +143,23 @@ impl Context {
         self.request
     }
 
-    /// Has nginx redirected the request, so that this context is no longer its own?
+    /// Whether nginx has redirected the request, so that this context is no longer its own.
     pub(super) fn is_superseded(&self) -> bool {
-        // SAFETY: the request is there as long as its context.
+        // SAFETY: the request lives as long as its context.
         unsafe { Self::of(self.request) != Some(NonNull::from(self)) }
     }
 
-    /// What is shared with the thread; none before the submit and after the end.
+    /// The state that is shared with the thread; `None` before the submit and after the end.
     pub(super) fn exchange(&self) -> Option<&Arc<Exchange>> {
         if self.finished.get() { None } else { self.exchange.get() }
     }
 
-    /// Also after the end.
+    /// The state that is shared with the thread, also after the end.
     pub(super) fn exchange_or_ended(&self) -> Option<&Arc<Exchange>> {
         self.exchange.get()
     }
 
-    /// It is submitted, once.
+    /// Records that the request is submitted. Called once.
     pub(super) fn set_exchange(&self, exchange: Arc<Exchange>, now: u64) {
         self.submitted.set(now);
         let set = self.exchange.set(exchange);
@@ -165,17 +167,18 @@ impl Context {
     }
 
     pub(super) fn conf(&self) -> &Location {
-        // SAFETY: the configuration lives as long as its cycle, which nginx keeps while one of its requests is served.
+        // SAFETY: the configuration lives as long as its cycle, and nginx keeps the cycle while it serves a request
+        // of it.
         unsafe { self.conf.as_ref() }
     }
 
     pub(super) fn core_conf(&self) -> &ngx_http_core_loc_conf_t {
-        // SAFETY: the request is there as long as its context, and its configuration as long as the request.
+        // SAFETY: the request lives as long as its context, and its configuration lives as long as the request.
         unsafe { sys::core_loc_conf(self.request) }
     }
 
     pub(super) fn is_main(&self) -> bool {
-        // SAFETY: the request is there as long as its context.
+        // SAFETY: the request lives as long as its context.
         unsafe { self.request == (*self.request).main }
     }
 
@@ -194,7 +197,7 @@ impl Context {
         unsafe { (*self.connection()).read }
     }
 
-    /// Is nginx's write event held back by a rate limit, or the request by a thread of nginx's?
+    /// Whether a rate limit holds back nginx's write event, or one of nginx's threads holds the request.
     pub(super) fn is_delayed(&self) -> bool {
         // SAFETY: as for `write_event`.
         unsafe { (*self.write_event()).delayed() != 0 || (*self.request).aio() != 0 }
@@ -205,14 +208,14 @@ impl Context {
         unsafe { (*self.write_event()).ready() != 0 }
     }
 
-    /// Does nginx have something of this response that it has not sent?
+    /// Whether nginx has a part of this response that it has not sent.
     pub(super) fn has_unsent(&self) -> bool {
         // SAFETY: as for `is_main`.
         !self.busy.get().is_null()
             || (self.is_main() && unsafe { sys::is_buffered(self.connection()) })
     }
 
-    /// The client's connection ends with this response, and what it still sends until then is read.
+    /// Closes the client's connection after this response. What the client sends until then is read.
     pub(super) fn close_after(&self) {
         // SAFETY: as for `is_main`.
         unsafe {
@@ -221,26 +224,26 @@ impl Context {
         }
     }
 
-    /// Fields may follow the body.
+    /// Tells nginx that fields may follow the body.
     pub(super) fn expect_trailers(&self) {
         // SAFETY: as for `is_main`.
         unsafe { (*self.request).set_expect_trailers(1) };
     }
 
-    /// No body is read now: has nginx notice when the client is gone, or, with `wsgi_client_abort
-    /// ignore`, nothing.
+    /// Called when no body is being read. Makes nginx notice when the client is gone. With `wsgi_client_abort
+    /// ignore`, nginx notices nothing.
     pub(super) fn watch(&self) {
-        // SAFETY: as for `is_main`; as ngx_http_upstream_init_request does.
+        // SAFETY: as for `is_main`. The order is that of `ngx_http_upstream_init_request`.
         unsafe {
             let r = self.request;
-            // The client of a `post_action` has its response, or is gone (ngx_http_upstream_init_request).
+            // The client of a `post_action` already has its response, or is gone (ngx_http_upstream_init_request).
             if self.location.client_abort == ClientAbort::Ignore || (*r).post_action() != 0 {
                 (*r).read_event_handler = Some(ngx_http_block_reading);
                 return;
             }
             (*r).read_event_handler = Some(ngx_http_test_reading);
-            // A client that has left already is no event any more. (HTTP/2's connection speaks up for
-            // its streams by itself.)
+            // If the client has already left, no further event arrives. (HTTP/2's connection notifies its streams
+            // itself.)
             let event = self.read_event();
             if (*event).ready() != 0 && (*r).http_version != HTTP_2 {
                 sys::post_event(event);
@@ -249,8 +252,8 @@ impl Context {
     }
 }
 
-// SAFETY: a context is freed with its request's pool, and a live request has a connection with a log. It does not
-// leave the event loop's thread.
+// SAFETY: a context is freed with its request's pool, and a live request has a connection with a log. The context
+// does not leave the event loop's thread.
 unsafe impl HasLog for Context {
     fn log(&self) -> *mut ngx_log_t {
         // SAFETY: as above.

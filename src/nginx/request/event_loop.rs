@@ -1,6 +1,7 @@
-//! The event loop as its requests see it: which of them are in flight, and what they put off to the end of its turn.
+//! The event loop as its requests see it: which requests are in flight, and what they postpone to the end of the
+//! turn.
 //!
-//! `process/` has the rest of a worker's event loop side: its start, its turns, its exit.
+//! `process/` has the rest of a worker's event loop: its start, its turns, its exit.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,26 +23,26 @@ use crate::nginx::log::HasLog;
 use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::trampoline::{EventThread, OfEventThread};
 
-/// Made once, and kept until the process ends.
+/// Created once, and kept until the process ends.
 pub(in crate::nginx) struct EventLoop {
     worker: Arc<Worker>,
     configuration: usize,
     table: RefCell<Table<NonNull<Context>>>,
     output: Cell<Option<Box<Batch>>>,
-    /// Posted by the first in a turn of the event loop that has something to be done at its end.
+    /// Posted in a turn of the event loop as soon as something must be done at the end of the turn.
     turn_end: OwnEvent,
     /// Requests for the executor `inline`, whose applications are called at the turn's end.
     calls: RefCell<VecDeque<Arc<Exchange>>>,
     called: OwnEvent,
     /// How many responses of the executor `inline` continue in the next turn.
     continuing: Cell<usize>,
-    /// The worker exits, and its requests still have time.
+    /// The worker is exiting, and its requests still have time to finish.
     draining: Cell<bool>,
-    /// Fires every [`HOLD`] while the worker exits and something is left to do after a response.
+    /// Fires every [`HOLD`] milliseconds while the worker is exiting and work is left to do after a response.
     hold: OwnEvent,
 }
 
-/// What is called for the event loop's own events: `process/` has it.
+/// The handlers of the event loop's own events. They are in `process/`.
 pub(in crate::nginx) struct Handlers {
     pub(in crate::nginx) turn_end: EventHandler,
     pub(in crate::nginx) called: EventHandler,
@@ -58,7 +59,7 @@ pub(in crate::nginx) fn current(token: EventThread) -> Option<&'static EventLoop
     CURRENT.get(token)
 }
 
-/// The same, if it runs Python for that reading of the configuration.
+/// The event loop's state, if this process runs Python for that reading of the configuration.
 pub(in crate::nginx) fn running(
     token: EventThread,
     configuration: usize,
@@ -69,11 +70,11 @@ pub(in crate::nginx) fn running(
 /// A request in flight; `None` if it has ended.
 pub(in crate::nginx) fn find<'ev>(token: EventThread, id: RequestId) -> Option<Request<'ev>> {
     let context = current(token)?.table.borrow().get(id)?;
-    // SAFETY: the table holds contexts of requests in flight alone: `finalize::end` takes them out.
+    // SAFETY: the table holds only contexts of requests in flight: `finalize::end` removes them.
     Some(unsafe { Request::new(token, context) })
 }
 
-/// An empty batch, with memory from the last one.
+/// An empty batch that reuses the memory of the last one.
 pub(in crate::nginx) fn take_output(token: EventThread) -> Box<Batch> {
     current(token).and_then(|event_loop| event_loop.output.take()).unwrap_or_default()
 }
@@ -85,7 +86,7 @@ pub(in crate::nginx) fn give_output_back(token: EventThread, batch: Box<Batch>) 
 }
 
 impl EventLoop {
-    /// Makes the one of this process.
+    /// Creates the event loop's state for this process.
     pub(in crate::nginx) fn start(
         token: EventThread,
         worker: Arc<Worker>,
@@ -112,11 +113,11 @@ impl EventLoop {
         &self.worker
     }
 
-    /// Adds a request, which is in flight from now on.
+    /// Adds a request. It is in flight from now on.
     pub(in crate::nginx) fn insert(&self, request: &Request<'_>) -> RequestId {
         let id = self.table.borrow_mut().insert(NonNull::from(&**request));
         request.id.set(Some(id));
-        // Its upload has ended only now that the worker exits: nothing may have held the worker until now.
+        // The request's upload ended only after the worker began to exit. Nothing may have held the worker until now.
         if self.draining.get() {
             self.hold(request.token());
         }
@@ -132,9 +133,9 @@ impl EventLoop {
         self.table.borrow().ids()
     }
 
-    /// Something must be done at the end of this turn of the event loop, once for all of the turn's requests:
-    /// threads are woken for what has been submitted, and what they have sent by then is dealt with. Until
-    /// then nobody rings.
+    /// Schedules work for the end of this turn of the event loop, once for all of the turn's requests: threads are
+    /// woken for what has been submitted, and what they have sent by then is processed. Until then no thread rings
+    /// the event loop's bell.
     pub(in crate::nginx) fn end_turn_later(&self, token: EventThread) {
         if !self.turn_end.is_posted() {
             self.worker.events.stay_awake();
@@ -142,13 +143,13 @@ impl EventLoop {
         }
     }
 
-    /// Has the application called for a request, at the end of this turn of the event loop.
+    /// Schedules the call of the application for a request, at the end of this turn of the event loop.
     pub(in crate::nginx) fn call_later(&self, token: EventThread, exchange: Arc<Exchange>) {
         self.calls.borrow_mut().push_back(exchange);
         self.called.post(token, self);
     }
 
-    /// The requests whose applications are called in this turn. The others' turn is the next one.
+    /// Takes the requests whose applications are called in this turn. The others are called in the next turn.
     pub(in crate::nginx) fn take_calls(&self, token: EventThread) -> Calls<Arc<Exchange>> {
         let mut calls = self.calls.borrow_mut();
         let count = calls.len().min(CALLS);
@@ -159,12 +160,12 @@ impl EventLoop {
         taken
     }
 
-    /// One more response of the executor `inline` continues in the next turn.
+    /// Counts one more response of the executor `inline` that continues in the next turn.
     pub(in crate::nginx) fn add_continuing(&self) {
         self.continuing.set(self.continuing.get() + 1);
     }
 
-    /// Such a response has its turn, or ends before.
+    /// Called when such a response gets its turn, or ends before that.
     pub(in crate::nginx) fn remove_continuing(&self) {
         self.continuing.set(self.continuing.get().saturating_sub(1));
     }
@@ -173,11 +174,10 @@ impl EventLoop {
         self.continuing.get()
     }
 
-    /// Brings a response of the executor `inline`, whose request is gone, to its end: the application may have
-    /// something to close.
+    /// Ends a response of the executor `inline` whose request is gone: the application may have something to close.
     pub(in crate::nginx) fn end(&self, suspended: Box<dyn Suspended>) {
         if self.worker.is_stopping() {
-            // The event loop waits for Python no more.
+            // The event loop no longer waits for Python.
             self.worker.tasks.push(Task::Resume(suspended));
         } else {
             // Not at once: nginx may be in the middle of freeing the request.
@@ -185,13 +185,13 @@ impl EventLoop {
         }
     }
 
-    /// The worker exits: its requests have some time, or have no more.
+    /// Sets whether the worker is exiting while its requests still have time to finish.
     pub(in crate::nginx) fn set_draining(&self, draining: bool) {
         self.draining.set(draining);
     }
 
-    /// Keeps a worker that exits until what comes after its responses has been done: each request in
-    /// flight has a timer for itself, but what it leaves behind has none.
+    /// Keeps an exiting worker alive until the work that follows its responses is done. Each request in flight has
+    /// its own timer, but the work that it leaves behind has none.
     pub(in crate::nginx) fn hold(&self, token: EventThread) {
         if !self.table.borrow().is_empty() || self.worker.follow_ups() > 0 {
             self.hold.start(token, self, HOLD);

@@ -1,11 +1,11 @@
-//! nginx's own lists of the response fields that may be repeated, while fields are added.
+//! nginx's own lists of the response fields that may be repeated, for use while fields are added.
 
 #[cfg(nginx_1_23)]
 use std::ptr;
 
 use nginx_sys::{ngx_pool_t, ngx_table_elt_t};
 
-/// One for each list of `headers_out` that a response has.
+/// One entry for each list of `headers_out` that a response has.
 #[derive(Default)]
 pub(in crate::nginx) struct Lists {
     #[cfg(nginx_1_23)]
@@ -17,8 +17,8 @@ pub(in crate::nginx) struct Lists {
 #[cfg(nginx_1_23)]
 type Fields = *mut ngx_table_elt_t;
 
-/// The end of a list. It is kept, so that the list is not walked for each field: an application may send a hundred
-/// thousand of one kind.
+/// The end of a list. It is stored so that the list is not walked for each field: an application may send a hundred
+/// thousand fields of one kind.
 #[cfg(nginx_1_23)]
 pub(in crate::nginx) struct List {
     end: *mut Fields,
@@ -37,7 +37,8 @@ impl List {
     ///
     /// # Safety
     ///
-    /// All are of one live request; `fields` is the same each time, and nobody else changes the list meanwhile.
+    /// All pointers belong to one live request. `fields` is the same at each call, and nothing else changes the list
+    /// meanwhile.
     pub(in crate::nginx) unsafe fn append(
         &mut self,
         _pool: *mut ngx_pool_t,
@@ -47,17 +48,17 @@ impl List {
         if self.end.is_null() {
             self.end = fields;
         }
-        // SAFETY: the list ends with null, and a field stays where it is as long as its request.
+        // SAFETY: the list ends with null, and a field does not move as long as its request lives.
         while let Some(last) = unsafe { (*self.end).as_mut() } {
             self.end = &raw mut last.next;
         }
-        // SAFETY: the end is in the request or in the last field.
+        // SAFETY: the end points into the request or into the last field.
         unsafe { *self.end = field };
         Some(())
     }
 }
 
-/// Before 1.23 a list is an array of pointers, which knows its end.
+/// Before 1.23 a list is an array of pointers, which stores its own length.
 #[cfg(not(nginx_1_23))]
 #[derive(Default)]
 pub(in crate::nginx) struct List;
@@ -68,7 +69,7 @@ impl List {
     ///
     /// # Safety
     ///
-    /// All are of one live request.
+    /// All pointers belong to one live request.
     pub(in crate::nginx) unsafe fn append(
         &mut self,
         pool: *mut ngx_pool_t,

@@ -1,12 +1,12 @@
 //! The files that nginx may send a request's response from.
 //!
-//! nginx's filters copy buffers: a copy names the same `ngx_file_t` as the buffer it was made from, and is sent
-//! later than that buffer is used up (`ngx_output_chain_copy_buf`, `ngx_http_sub_body_filter`,
-//! `ngx_http_v2_send_chain`). So a descriptor is not closed when its buffer is done: the number would soon be
-//! another file's, and that file would be sent. A descriptor lives as long as the request's pool, which nginx
-//! destroys when nothing of the request can be sent any more. It is closed earlier only if no filter holds
-//! anything and nothing that waits in `r->out` names the file. The response's pipe
-//! ([`Output`](crate::bridge::pipe::output::Output)) bounds their number.
+//! nginx's filters copy buffers. A copy names the same `ngx_file_t` as the buffer that it was made from, and may be
+//! sent after that buffer is used up (`ngx_output_chain_copy_buf`, `ngx_http_sub_body_filter`,
+//! `ngx_http_v2_send_chain`). So a descriptor is not closed when its buffer is done: the number would soon belong to
+//! another file, and that file would be sent. A descriptor lives as long as the request's pool, which nginx destroys
+//! when nothing of the request can be sent any more. It is closed earlier only if no filter holds a buffer and no
+//! buffer that waits in `r->out` names the file. The response's pipe
+//! ([`Output`](crate::bridge::pipe::output::Output)) limits the number of descriptors.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -25,26 +25,26 @@ use crate::nginx::sys;
 #[derive(Default)]
 pub(in crate::nginx) struct Files {
     open: Vec<Sent>,
-    /// Of files that are closed; nothing names them any more.
+    /// The `ngx_file_t`s of closed files. Nothing names them any more.
     spare: Vec<*mut ngx_file_t>,
 }
 
 /// A file as nginx sees it.
 struct Sent {
     of: Arc<File>,
-    /// It is the response's temporary file.
+    /// Whether it is the response's temporary file.
     spilled: bool,
-    /// Opened once more, for `directio`.
+    /// The same file, opened a second time for `directio`.
     _direct: Option<File>,
     nginxs: *mut ngx_file_t,
 }
 
 impl Files {
-    /// The file of `part`; `spilled`: it is the response's temporary file.
+    /// nginx's file for `part`. `spilled` is set if it is the response's temporary file.
     ///
     /// # Safety
     ///
-    /// `r` is the live request whose files these are.
+    /// `r` is the live request that these files belong to.
     pub(in crate::nginx) unsafe fn of(
         &mut self,
         r: *mut ngx_http_request_t,
@@ -60,7 +60,7 @@ impl Files {
             // SAFETY: `r` is a live request.
             (sys::string(c"file of wsgi.file_wrapper"), unsafe { direct(r, &part.file) })
         };
-        // SAFETY: `r` is a live request; all zeros are a good ngx_file_t, and `open` holds the descriptor.
+        // SAFETY: `r` is a live request; all zeros are a valid `ngx_file_t`, and `open` keeps the descriptor open.
         let nginxs = unsafe {
             let nginxs = match self.spare.pop() {
                 Some(spare) => spare,
@@ -82,13 +82,13 @@ impl Files {
         self.open.is_empty()
     }
 
-    /// Closes the files that nothing is sent from any more, neither by a block that is still `held` nor by a
-    /// copy of a buffer. Unless `all`, more of the response may come in the last temporary file, which stays
-    /// open. Says how many temporary files were closed.
+    /// Closes the files that nothing is sent from any more: neither a block that is still `held` nor a copy of a
+    /// buffer uses them. If `all` is not set, more of the response may arrive in the last temporary file, which then
+    /// stays open. Returns how many temporary files were closed.
     ///
     /// # Safety
     ///
-    /// `r` is the live request whose files these are.
+    /// `r` is the live request that these files belong to.
     pub(in crate::nginx) unsafe fn close_sent<'b>(
         &mut self,
         r: *mut ngx_http_request_t,
@@ -107,7 +107,7 @@ impl Files {
                 Block::Spilled(part) | Block::File(part) => Arc::ptr_eq(&part.file, &sent.of),
                 Block::Memory(_) => false,
             });
-            // SAFETY: `r` is a live request, whose chain is of its pool.
+            // SAFETY: `r` is a live request, and its chain is from its pool.
             if is_held || last == Some(sent.nginxs) || unsafe { is_named((*r).out, sent.nginxs) } {
                 return true;
             }
@@ -119,9 +119,10 @@ impl Files {
     }
 }
 
-/// May a filter hold a buffer that this module cannot see? All that nginx ships say so by these bits, or would be
-/// finalized with their buffers unsent (`ngx_http_finalize_request`). What a subrequest has sent may wait for
-/// its turn in any request above it (`ngx_http_postpone_filter`).
+/// Whether a filter may hold a buffer that this module cannot see. Every filter that nginx ships sets one of these
+/// bits if it does; otherwise nginx would finalize the request with the filter's buffers unsent
+/// (`ngx_http_finalize_request`). What a subrequest has sent may wait for its turn in any request above it
+/// (`ngx_http_postpone_filter`).
 unsafe fn filters_hold_any(r: *mut ngx_http_request_t) -> bool {
     // SAFETY: `r` is a live request, which has a connection.
     unsafe {
@@ -137,10 +138,10 @@ unsafe fn filters_hold_any(r: *mut ngx_http_request_t) -> bool {
     }
 }
 
-/// Does a buffer of the chain that waits to be written name the file?
+/// Whether a buffer of the chain that waits to be written names the file.
 unsafe fn is_named(chain: *mut ngx_chain_t, file: *mut ngx_file_t) -> bool {
     let mut link = chain;
-    // SAFETY: the links and their buffers are of the request's pool.
+    // SAFETY: the links and their buffers are from the request's pool.
     unsafe {
         while let Some(part) = link.as_ref() {
             let buffer = &*part.buf;
@@ -153,8 +154,8 @@ unsafe fn is_named(chain: *mut ngx_chain_t, file: *mut ngx_file_t) -> bool {
     false
 }
 
-/// The application's file opened once more, if `directio` is for it: O_DIRECT belongs to the open file,
-/// and would be set for the application as well. If that fails the file is sent without.
+/// Opens the application's file a second time, if `directio` applies to it. O_DIRECT belongs to the open file, so it
+/// would otherwise be set for the application as well. If this fails, the file is sent without O_DIRECT.
 unsafe fn direct(r: *mut ngx_http_request_t, file: &File) -> Option<File> {
     // SAFETY: `r` is a live request.
     let from = unsafe { sys::core_loc_conf(r) }.directio;
@@ -166,7 +167,7 @@ unsafe fn direct(r: *mut ngx_http_request_t, file: &File) -> Option<File> {
         return None;
     }
     let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    // SAFETY: the descriptor is open, and this function's own.
+    // SAFETY: the descriptor is open, and this function owns it.
     let set = unsafe { ngx_directio_on(again.as_raw_fd()) };
     (set == 0).then_some(again)
 }

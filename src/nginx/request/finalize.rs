@@ -1,4 +1,4 @@
-//! The end of a request: why it is over, and what each side is told.
+//! The end of a request: why it has ended, and what each side is told.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
@@ -22,7 +22,7 @@ use crate::bridge::pipe::output::parts::Block;
 use crate::nginx::sys::{self, HTTP_2};
 use crate::nginx::trampoline::{EventThread, guard};
 
-/// Why a request is over.
+/// Why a request has ended.
 ///
 /// | ending | the client gets | the application is told (`on_disconnect`, `wsgi.input`) |
 /// |---|---|---|
@@ -38,10 +38,10 @@ use crate::nginx::trampoline::{EventThread, guard};
 /// | `Dropped` | nginx has ended the request by itself, or has it elsewhere (`post_action`) | the client is gone |
 /// | `Exiting` | the process ends, and nginx closes what it has | nothing |
 ///
-/// `Failed`, `TimedOut` and `Draining` cut the response if its head has gone ([`reset_with_connection`]).
+/// `Failed`, `TimedOut` and `Draining` cut the response if its head has been sent ([`reset_with_connection`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::nginx) enum Ending {
-    /// With nginx's code, which is a status, or what its filters have answered.
+    /// With nginx's code, which is a status or the result of its filters.
     Answered(isize),
     Elsewhere,
     Failed,
@@ -49,11 +49,11 @@ pub(in crate::nginx) enum Ending {
     Unavailable,
     /// `wsgi_timeout`.
     TimedOut,
-    /// The worker exits, and `python_drain_timeout` is over.
+    /// The worker is exiting, and `python_drain_timeout` has expired.
     Draining,
-    /// The rest of the body is too large or malformed, or its client is gone: nginx's code.
+    /// The rest of the body is too large or malformed, or its client is gone. With nginx's code.
     BodyRefused(isize),
-    /// It is gone, or too slow: nginx's code.
+    /// The client is gone, or too slow. With nginx's code.
     ClientGone(isize),
     Panicked,
     Dropped,
@@ -64,11 +64,11 @@ const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR a
 const GATEWAY_TIME_OUT: isize = nginx_sys::NGX_HTTP_GATEWAY_TIME_OUT as isize;
 const SERVICE_UNAVAILABLE: isize = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as isize;
 
-/// Seconds after which a client may try again if there was no thread for it.
+/// Seconds after which a client may try again if no thread was free for it.
 const RETRY_AFTER: &CStr = c"1";
 
 impl Ending {
-    /// nginx's code, if it gets the request back with one.
+    /// nginx's code, if nginx gets the request back with one.
     fn code(self, head_sent: bool) -> Option<isize> {
         Some(match self {
             Ending::Failed | Ending::TimedOut | Ending::Draining if head_sent => sys::ERROR,
@@ -81,14 +81,14 @@ impl Ending {
         })
     }
 
-    /// Does the client see that the response is not complete, if its head has gone?
+    /// Whether the client sees that the response is incomplete, if its head has been sent.
     fn cuts(self) -> bool {
         matches!(self, Ending::Failed | Ending::TimedOut | Ending::Draining)
     }
 }
 
-/// Ends this module's part in a request, once. nginx gets it back unless it has it already (`Elsewhere`, `Dropped`,
-/// `Exiting`); then the request, and the context with it, may be gone.
+/// Ends this module's part in a request, once. nginx gets the request back, unless it already has it (`Elsewhere`,
+/// `Dropped`, `Exiting`). The request and its context may then be gone.
 pub(in crate::nginx) fn end(request: Request<'_>, ending: Ending) {
     if matches!(ending, Ending::Dropped | Ending::Exiting) {
         detach(&request, ending);
@@ -106,7 +106,8 @@ pub(in crate::nginx) fn end(request: Request<'_>, ending: Ending) {
         add_retry_after(&request);
     }
     detach(&request, ending);
-    // SAFETY: the request is there as long as its context. It may be redirected, and the context no longer be its own.
+    // SAFETY: the request lives as long as its context, also if nginx has redirected it and the context is no longer
+    // its own.
     unsafe {
         (*r).read_event_handler = Some(ngx_http_block_reading);
         (*r).write_event_handler = Some(ngx_http_request_empty_handler);
@@ -115,16 +116,16 @@ pub(in crate::nginx) fn end(request: Request<'_>, ending: Ending) {
     if request.body.get() == Body::Expected {
         request.close_after();
     } else {
-        // What nobody has read must not be taken for the next request. What discarding itself
-        // thinks of the body does not change the answer.
-        // SAFETY: the request is there.
+        // The unread rest of the body must not be parsed as the next request. The result of discarding it does not
+        // change the response.
+        // SAFETY: the request lives as long as `request`.
         let _discarded = unsafe { ngx_http_discard_request_body(r) };
     }
     // SAFETY: nothing of the request or of its context is used afterwards.
     unsafe { ngx_http_finalize_request(r, code) };
 }
 
-/// Tells the application why, if it has to know more than that nobody reads its response.
+/// Tells the application why the request has ended, if it must know more than that its response is no longer read.
 fn tell(request: &Request<'_>, ending: Ending) {
     let Some(exchange) = request.exchange() else { return };
     match ending {
@@ -145,7 +146,7 @@ fn tell(request: &Request<'_>, ending: Ending) {
     }
 }
 
-/// Ends what is shared with the thread: it notices at its next read or push.
+/// Ends what is shared with the thread. The thread notices at its next read or push.
 fn detach(request: &Request<'_>, ending: Ending) {
     let token = request.token();
     let event_loop = event_loop::current(token);
@@ -174,17 +175,17 @@ fn detach(request: &Request<'_>, ending: Ending) {
     }
 }
 
-/// Ties a context to its request: both end when nginx frees the request. `None` if memory is out.
+/// Ties a context to its request: both end when nginx frees the request. `None` if nginx is out of memory.
 ///
 /// # Safety
 ///
-/// `r` is a live request, in its content handler, and the context is one of it.
+/// `r` is a live request, in its content handler, and the context was made for it.
 pub(super) unsafe fn attach<'ev>(
     token: EventThread,
     r: *mut ngx_http_request_t,
     context: Box<Context>,
 ) -> Option<Request<'ev>> {
-    // SAFETY: nginx calls each cleanup once; the context lives until the second.
+    // SAFETY: nginx calls each cleanup once, and the context lives until the second one.
     unsafe {
         let cleanup = ngx_http_cleanup_add(r, 0);
         let pool_cleanup = ngx_pool_cleanup_add((*r).pool, 0);
@@ -201,20 +202,20 @@ pub(super) unsafe fn attach<'ev>(
     }
 }
 
-/// The cleanup of a main request: it ends, or is terminated and may still be sent from.
+/// The cleanup of a main request: the request ends, or it is terminated and nginx may still send from it.
 unsafe extern "C" fn on_cleanup(data: *mut c_void) {
     let Some(context) = NonNull::new(data.cast::<Context>()) else { return };
-    // SAFETY: nginx calls it once, before the pool's; the context is the one that `attach` has set.
+    // SAFETY: nginx calls this once, before the pool's cleanup. The context is the one that `attach` has set.
     unsafe {
         let drop = |token| end(Request::new(token, context), Ending::Dropped);
         guard(ptr::null_mut(), || (), drop);
     }
 }
 
-/// The cleanup of a request's pool: nothing of its contexts is used afterwards.
+/// The cleanup of a request's pool. Nothing of its contexts is used afterwards.
 unsafe extern "C" fn on_pool_cleanup(data: *mut c_void) {
     let Some(context) = NonNull::new(data.cast::<Context>()) else { return };
-    // SAFETY: as for `on_cleanup`; this is the last that nginx does with the request.
+    // SAFETY: as for `on_cleanup`; this is the last thing that nginx does with the request.
     unsafe {
         guard(
             ptr::null_mut(),
@@ -227,7 +228,7 @@ unsafe extern "C" fn on_pool_cleanup(data: *mut c_void) {
     }
 }
 
-/// Frees a context: nginx frees the request, and no longer reads what the context holds.
+/// Frees a context. nginx is freeing the request, and no longer reads what the context holds.
 fn free(token: EventThread, context: Box<Context>) {
     if let Some(exchange) = context.exchange_or_ended() {
         exchange.over();
@@ -239,15 +240,15 @@ fn free(token: EventThread, context: Box<Context>) {
     }
 }
 
-/// Ends what this module still does for a request that nginx has redirected: `post_action` does so when the client
-/// is gone, without a word to the handler of before.
+/// Ends what this module still does for a request that nginx has redirected. `post_action` redirects a request when
+/// the client is gone, without telling the previous handler.
 ///
 /// # Safety
 ///
 /// `r` is a live request, in its content handler, which has made no context yet.
 pub(super) unsafe fn end_superseded(token: EventThread, r: *mut ngx_http_request_t) {
-    // SAFETY: the cleanups with this handler are those of `attach`, whose contexts live as long as the request's
-    // pool. Ending one adds no cleanup and takes none away.
+    // SAFETY: the cleanups with this handler are those of `attach`, and their contexts live as long as the request's
+    // pool. Ending a request neither adds nor removes a cleanup.
     unsafe {
         let mut next = (*(*r).main).cleanup;
         while let Some(cleanup) = next.as_ref() {
@@ -265,10 +266,11 @@ pub(super) unsafe fn end_superseded(token: EventThread, r: *mut ngx_http_request
     }
 }
 
-/// Has a response that is not complete, and whose head has gone, end so that the client can tell: chunks are not
-/// ended and HTTP/2's stream is reset; if only the connection's end would end the body, that is a reset.
+/// Makes an incomplete response, whose head has been sent, end so that the client can tell that it is incomplete:
+/// chunks are left without their end, and HTTP/2's stream is reset. If the body would end only with the connection,
+/// the connection is reset.
 fn reset_with_connection(request: &Request<'_>) {
-    // SAFETY: the connection is the request's, and the descriptor the connection's own.
+    // SAFETY: the connection belongs to the request, and the descriptor belongs to the connection.
     unsafe {
         let (r, connection) = (request.raw(), request.connection());
         let by_close = (*r).chunked() == 0 && (*r).headers_out.content_length_n < 0;
@@ -285,7 +287,8 @@ fn reset_with_connection(request: &Request<'_>) {
 }
 
 fn add_retry_after(request: &Request<'_>) {
-    // SAFETY: the list is the request's own, and the texts are static. If memory is out, the answer goes without it.
+    // SAFETY: the list is the request's own, and the texts are static. If nginx is out of memory, the response is
+    // sent without this field.
     unsafe {
         let _added = response::push(
             &raw mut (*request.raw()).headers_out.headers,

@@ -1,4 +1,4 @@
-//! The content handler: from nginx's request to an exchange that is submitted.
+//! The content handler: turns nginx's request into an exchange and submits it.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::nginx::trampoline::{EventThread, guard};
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 
-/// What `wsgi_app` puts in a location.
+/// The content handler that `wsgi_app` sets for a location.
 ///
 /// # Safety
 ///
@@ -34,17 +34,17 @@ pub(in crate::nginx) unsafe extern "C" fn on_content(r: *mut ngx_http_request_t)
     unsafe { guard((*(*r).connection).log, || INTERNAL_SERVER_ERROR, |token| content(token, r)) }
 }
 
-/// Takes a request on: `NGX_DONE`, or the status that nginx must answer.
+/// Accepts a request. Returns `NGX_DONE`, or the status that nginx must answer with.
 ///
 /// # Safety
 ///
 /// `r` is a live request in its content phase, in a location with an application.
 unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
-    // SAFETY: nginx made this module's configuration for every location.
+    // SAFETY: nginx has created this module's configuration for every location.
     let created = unsafe {
         let Some(conf) = location_of(r) else {
-            // `wsgi_app off` in an `if`: nginx keeps the handler of the location around it
-            // (ngx_http_update_location_config), and continues without one if that declines.
+            // `wsgi_app off` in an `if`: nginx keeps the handler of the enclosing location
+            // (ngx_http_update_location_config), and continues without a handler if that one declines.
             return sys::DECLINED;
         };
         finalize::end_superseded(token, r);
@@ -56,15 +56,15 @@ unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
     if body::is_taken(&request) {
         request.body.set(Body::Taken);
     } else if streams(&request) {
-        // SAFETY: the request is there.
+        // SAFETY: the request lives as long as `request`.
         let waits_for_100 = unsafe {
             (*r).set_request_body_no_buffering(1);
             !(*r).headers_in.expect.is_null() && (*r).expect_tested() == 0
         };
         if waits_for_100 {
-            // 100 Continue goes out with the application's first read.
+            // 100 Continue is sent at the application's first read.
             request.body.set(Body::Expected);
-            // SAFETY: the request is there, and its main request as well.
+            // SAFETY: the request lives as long as `request`, and so does its main request.
             unsafe {
                 let main = (*r).main;
                 (*main).set_count((*main).count() + 1);
@@ -74,14 +74,14 @@ unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
         }
         request.body.set(Body::Streaming);
     }
-    // SAFETY: the request is there; nothing of it is used afterwards.
+    // SAFETY: the request lives as long as `request`; nothing of it is used afterwards.
     let rc = unsafe { ngx_http_read_client_request_body(r, Some(on_request::<BodyRead>)) };
     if rc >= sys::SPECIAL_RESPONSE { rc } else { sys::DONE }
 }
 
-/// Is the body read as the application asks for it (`wsgi_request_buffering off`)?
+/// Whether the body is read as the application asks for it (`wsgi_request_buffering off`).
 fn streams(request: &Request<'_>) -> bool {
-    // SAFETY: the request is there.
+    // SAFETY: the request lives as long as `request`.
     let (has_body, is_read) = unsafe {
         let r = request.raw();
         let fields = &(*r).headers_in;
@@ -90,7 +90,7 @@ fn streams(request: &Request<'_>) -> bool {
     !request.conf().request_buffering && has_body && request.is_main() && !is_read
 }
 
-/// nginx has read the whole body, or, if it is streamed, begun to.
+/// nginx has read the whole body, or, if the body is streamed, has begun to read it.
 struct BodyRead;
 
 impl Handler for BodyRead {
@@ -103,7 +103,7 @@ impl Handler for BodyRead {
     }
 }
 
-/// Sends the request to its thread. It comes back if it is in flight now; if it was answered instead, it may be gone.
+/// Submits the request to its thread. Returns it if it is in flight now. If it was answered instead, it may be gone.
 fn submit(request: Request<'_>) -> Option<Request<'_>> {
     let Some(event_loop) = event_loop::running(request.token(), request.conf().configuration)
     else {
@@ -152,7 +152,7 @@ fn submit(request: Request<'_>) -> Option<Request<'_>> {
 
 /// The body as the thread reads it, and its length if that is known.
 fn input(request: &Request<'_>) -> io::Result<(Input, Option<u64>)> {
-    // SAFETY: the request is there.
+    // SAFETY: the request lives as long as `request`.
     let (chunked, declared) = unsafe {
         let fields = &(*request.raw()).headers_in;
         (fields.chunked() != 0, u64::try_from(fields.content_length_n).ok())

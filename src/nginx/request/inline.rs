@@ -1,5 +1,5 @@
-//! The executor `inline`: the event loop runs the application, and resumes its response whenever the
-//! client has taken what there is.
+//! The executor `inline`: the event loop runs the application, and resumes its response whenever the client has taken
+//! all data so far.
 
 use std::cell::Cell;
 
@@ -11,8 +11,8 @@ use crate::bridge::exchange::Worker;
 use crate::bridge::pipe::output::Output;
 use crate::nginx::trampoline::EventThread;
 
-/// Blocks that are sent in one turn of the event loop, those of all responses that continue in it together, but for one of
-/// each: others want their turn, too.
+/// The number of blocks that are sent in one turn of the event loop, by all responses together that continue in it.
+/// Each response may send at least one. The limit leaves time for other requests.
 const BLOCKS: usize = 16;
 
 /// The event that is posted if a response continues in the event loop's next turn.
@@ -30,7 +30,7 @@ impl Handler for NextTurn {
     }
 }
 
-/// Resumes the response as far as its client takes it, and for a turn's share at most.
+/// Resumes the response as far as its client accepts it, and at most for one turn's share.
 pub(in crate::nginx) fn go_on(request: Request<'_>) {
     let token = request.token();
     let Some(event_loop) = event_loop::current(token) else { return };
@@ -38,7 +38,7 @@ pub(in crate::nginx) fn go_on(request: Request<'_>) {
     let mut request = request;
     for _ in 0..(BLOCKS / (1 + event_loop.continuing())).max(1) {
         if waits(&request, &exchange.output) {
-            // The write handler resumes it. Until then the application's clock stands still.
+            // The write handler resumes it. Until then the application's clock is stopped.
             exchange.suspend();
             return;
         }
@@ -62,15 +62,16 @@ pub(in crate::nginx) fn go_on(request: Request<'_>) {
     }
 }
 
-/// Must the response wait: for its client, or for another request of the same page? What a filter holds for
-/// reasons of its own, such as SSI a command that nothing has followed yet, it gives out when more comes.
+/// Whether the response must wait: for its client, or for another request of the same page. Data that a filter holds
+/// for its own reasons does not count, because the filter releases it when more data arrives. SSI, for example, holds
+/// a command that no data has followed yet.
 fn waits(request: &Request<'_>, output: &Output) -> bool {
     !request.busy.get().is_null()
         && (!request.is_writable() || request.is_delayed() || !output.has_room())
 }
 
-/// Calls Python. Nobody else does the event loop's work meanwhile: who logs does not wait for it, and
-/// nginx's clock, by which requests and timers are measured, is set if it is late afterwards.
+/// Calls Python. Nothing else does the event loop's work meanwhile. So a thread that logs does not wait for the event
+/// loop, and nginx's clock, which measures requests and timers, is updated afterwards if it is late.
 pub(in crate::nginx) fn call<T>(
     _token: EventThread,
     worker: &Worker,
@@ -85,18 +86,18 @@ pub(in crate::nginx) fn call<T>(
         .replace(Some(now))
         .is_none_or(|last| (last.tv_sec, last.tv_nsec) != (now.tv_sec, now.tv_nsec))
     {
-        // SAFETY: on the event loop's thread, as the token proves.
+        // SAFETY: this runs on the event loop's thread, as the token proves.
         unsafe { nginx_sys::ngx_time_update() };
-        // Now and then: it is a system call.
+        // Only from time to time, because it is a system call.
         worker.events.check();
     }
     result
 }
 
-/// The kernel's clock, which advances by some milliseconds at a time, and which costs next to nothing.
+/// The kernel's coarse clock. It advances by some milliseconds at a time, and reading it costs almost nothing.
 fn tick() -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it fills in `now`; this clock is always there.
+    // SAFETY: `clock_gettime` writes only to `now`, and this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     now
 }

@@ -1,5 +1,5 @@
-//! Writes the lines of Python's threads to nginx's error logs: each to the log of the site that it is about, with
-//! its context.
+//! Writes the log lines of Python's threads to nginx's error logs. Each line goes to the log of the site that it is
+//! about, with its context.
 
 use nginx_sys::ngx_log_t;
 
@@ -12,15 +12,15 @@ use crate::nginx::log::{self, HasLog};
 use crate::nginx::sys;
 use crate::nginx::trampoline::{self, EventThread};
 
-/// Writes the lines that wait, if this process runs Python. Before a response's end: whoever has seen that can
-/// look into the log.
+/// Writes the waiting lines, if this process runs Python. Called before a response ends, so that a client that has
+/// seen the end finds the lines in the log.
 pub(in crate::nginx) fn write_waiting(token: EventThread) {
     if let Some(event_loop) = event_loop::current(token) {
         write_all(token, event_loop);
     }
 }
 
-/// The same.
+/// Writes the waiting lines, if there are any.
 #[inline]
 pub(in crate::nginx) fn write_all(token: EventThread, event_loop: &EventLoop) {
     if event_loop.worker().events.has_lines() {
@@ -28,13 +28,13 @@ pub(in crate::nginx) fn write_all(token: EventThread, event_loop: &EventLoop) {
     }
 }
 
-/// A panic at one line is said, and the others are written.
+/// Writes each line. If one line causes a panic, the panic is logged and the other lines are written.
 #[cold]
 fn write_each(token: EventThread, event_loop: &EventLoop) {
     panics::for_each(
         event_loop.worker().events.take_lines().into_iter(),
         |line| write(token, event_loop, &line),
-        // SAFETY: the cycle's log is always there.
+        // SAFETY: the cycle's log always exists.
         |panicked| unsafe { trampoline::say_panic(event_loop.log(), &panicked) },
     );
 }
@@ -47,7 +47,7 @@ fn write(token: EventThread, event_loop: &EventLoop, line: &LogLine<Exchange>) {
         About::App(app) => {
             let logs = main_conf(token).map(|main| main.logs_of_app(*app)).unwrap_or_default();
             for log in logs {
-                // SAFETY: the log is the configuration's, and this is the event loop's thread.
+                // SAFETY: the log belongs to the configuration, and this is the event loop's thread.
                 unsafe { log::write(*log, level, text) };
             }
             if logs.is_empty() {
@@ -60,11 +60,11 @@ fn write(token: EventThread, event_loop: &EventLoop, line: &LogLine<Exchange>) {
                 unsafe { sys::set_log_request(request.raw()) };
                 log::line(&request, level, text);
             }
-            // nginx has the request no more: its context as nginx would have said it.
+            // nginx no longer has the request: its context is added as nginx would have written it.
             None => {
                 let text = format!("{text}, {}", exchange.head.context());
                 let log = log_of(token, event_loop, exchange);
-                // SAFETY: as above.
+                // SAFETY: the log is the configuration's or the cycle's, and this is the event loop's thread.
                 unsafe { log::write_of_connection(log, exchange.head.connection, level, &text) };
             }
         },
@@ -77,7 +77,7 @@ fn log_of(token: EventThread, event_loop: &EventLoop, exchange: &Exchange) -> *c
     log.unwrap_or(event_loop.log())
 }
 
-/// The configuration that this process runs Python for: a single process may have read another one since.
+/// The configuration that this process runs Python for. `None` if a single process has read another one since.
 fn main_conf<'a>(token: EventThread) -> Option<&'a MainConf> {
     // SAFETY: there is always a cycle.
     let main = unsafe { MainConf::of_cycle(nginx_sys::ngx_cycle) };

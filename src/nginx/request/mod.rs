@@ -27,10 +27,11 @@ use self::context::Context;
 use crate::nginx::log::HasLog;
 use crate::nginx::trampoline::EventThread;
 
-/// A request that this module has, with its [`Context`], during `'ev`: a call of nginx's.
+/// A request that this module is handling, with its [`Context`]. It is valid during `'ev`, which is one call from
+/// nginx.
 ///
-/// What may end the request takes it by value: nginx may free a request as soon as it has it back. Whoever wants to
-/// know whether it is still there gets it back as an `Option`, or looks for its id
+/// A function that may end the request takes it by value, because nginx may free a request as soon as it gets it
+/// back. A caller that must know whether the request is still live gets it back as an `Option`, or looks up its id
 /// ([`event_loop::find`](self::event_loop::find)).
 pub(in crate::nginx) struct Request<'ev> {
     context: NonNull<Context>,
@@ -41,7 +42,7 @@ pub(in crate::nginx) struct Request<'ev> {
 impl Request<'_> {
     /// # Safety
     ///
-    /// The context lives, and nothing but what this is given to ends the request while it is there.
+    /// The context is live. While the `Request` exists, only a function that it is passed to ends the request.
     pub(super) unsafe fn new(token: EventThread, context: NonNull<Context>) -> Self {
         Self { context, token, call: PhantomData }
     }
@@ -55,12 +56,12 @@ impl Deref for Request<'_> {
     type Target = Context;
 
     fn deref(&self) -> &Context {
-        // SAFETY: the context lives as long as this, and is changed through its cells alone.
+        // SAFETY: the context lives as long as this `Request`, and is modified only through its cells.
         unsafe { self.context.as_ref() }
     }
 }
 
-// SAFETY: its context's, which lives.
+// SAFETY: the log is that of the context, which lives as long as the `Request`.
 unsafe impl HasLog for Request<'_> {
     fn log(&self) -> *mut ngx_log_t {
         (**self).log()

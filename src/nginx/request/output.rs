@@ -1,5 +1,5 @@
-//! The response's way out: from the pipe through nginx's filters to the client, and back the news of
-//! what the client has.
+//! The response's path from the pipe through nginx's filters to the client, and the report back of what the client
+//! has received.
 
 use std::ptr;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ use crate::nginx::sys;
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 
-/// So many blocks at most are in nginx's hands one by one. What a filter has to see before it lets go of any,
-/// as the longest command of SSI (`NGX_HTTP_SSI_MAX_PARAMS` parameters of `ssi_value_length`), is shorter.
+/// The maximum number of blocks that nginx holds one by one. What a filter must see before it releases any of them is
+/// shorter, for example the longest SSI command (`NGX_HTTP_SSI_MAX_PARAMS` parameters of `ssi_value_length`).
 const LINKS: usize = 4096;
 
-/// Takes what the thread has sent and passes it on; ends the request if the response has ended. The request comes
-/// back if it is still in flight.
+/// Takes what the thread has sent and passes it on. Ends the request if the response has ended. Returns the request
+/// if it is still in flight.
 pub(in crate::nginx) fn pump(request: Request<'_>) -> Option<Request<'_>> {
     let token = request.token();
     let exchange = Arc::clone(request.exchange()?);
@@ -46,7 +46,7 @@ pub(in crate::nginx) fn pump(request: Request<'_>) -> Option<Request<'_>> {
     }
     let (request, sent) = send(request, &mut batch);
     let end = batch.end;
-    // It still has blocks if nginx has refused them.
+    // The batch still has blocks if nginx has refused them.
     if batch.clear() {
         exchange.worker.collect();
     }
@@ -65,38 +65,38 @@ pub(in crate::nginx) fn pump(request: Request<'_>) -> Option<Request<'_>> {
     None
 }
 
-/// Bytes that have to wait before nginx's filters get them, if nginx has something of this response that it
-/// cannot send now. Each call of the filters costs memory of the request's that nginx frees at its end alone,
-/// and time for all that they have already: so both are bounded by what the client takes, not by the number
-/// of blocks.
+/// The number of bytes that must be waiting before nginx's filters get them, if nginx has a part of this response
+/// that it cannot send now. Each call of the filters costs memory of the request, which nginx frees only at the
+/// request's end, and time for all data that the filters already have. So both are bounded by what the client takes,
+/// not by the number of blocks.
 fn holds_back(request: &Request<'_>) -> Option<u64> {
     if !request.head_sent.get() || !request.has_unsent() {
         return None;
     }
     // SAFETY: a live request has a connection.
     let others_turn = unsafe { (*request.connection()).data != request.raw().cast() };
-    // The write handler fires when the client can take more, when a rate limit or a thread of nginx's is
-    // through, and when another request of the page has had its turn (ngx_http_postpone_filter).
+    // The write handler fires when the client can take more, when the delay of a rate limit or the work of one of
+    // nginx's threads is over, and when another request of the page has had its turn (ngx_http_postpone_filter).
     if !request.is_writable() || request.is_delayed() || others_turn {
         return Some(u64::MAX);
     }
-    // A filter holds them until it gets more, as SSI a command that is not complete. Nothing says when.
+    // A filter holds them until it gets more, as SSI does with an incomplete command. No event tells when that is.
     (request.held.borrow().len() >= LINKS).then_some(LINKS as u64)
 }
 
-/// What became of a batch.
+/// The result of sending a batch.
 enum Sent {
     /// There was nothing to send.
     Nothing,
     /// Only early hints.
     Hints,
-    /// The head has gone, and what there was of the body; nginx's code.
+    /// The head has been sent, and as much of the body as there was. With nginx's code.
     Body(isize),
-    /// nginx wants no body: it has failed, it answers by itself, or only the head is wanted.
+    /// nginx wants no body: it has failed, it answers by itself, or only the head is wanted. With nginx's code.
     Refused(isize),
 }
 
-/// Sends what a batch has. The request does not come back if another location answers.
+/// Sends the contents of a batch. Does not return the request if another location answers it.
 fn send<'ev>(request: Request<'ev>, batch: &mut Batch) -> (Option<Request<'ev>>, Sent) {
     #[cfg(nginx_1_29)]
     let hinted = match send_hints(&request, batch) {
@@ -111,9 +111,9 @@ fn send<'ev>(request: Request<'ev>, batch: &mut Batch) -> (Option<Request<'ev>>,
             request.body.get(),
             Body::Expected | Body::Streaming | Body::Paused | Body::Taken
         ) {
-            // The application may leave the rest of the body unread, and nginx then closes the
-            // connection (ngx_http_finalize_connection); and if the client waits for 100, nobody
-            // knows what its next bytes will be (RFC 9110, 10.1.1).
+            // The application may leave the rest of the body unread, and nginx then closes the connection
+            // (ngx_http_finalize_connection). If the client waits for 100, it is unknown what its next bytes will be
+            // (RFC 9110, 10.1.1).
             request.close_after();
         }
         if let Some(target) = accel::target(request.conf(), &head) {
@@ -160,7 +160,7 @@ fn send_head(
         request.expect_trailers();
     }
     request.head_sent.set(true);
-    // SAFETY: the request is there, and its header has not been sent.
+    // SAFETY: the request lives as long as `request`, and its header has not been sent.
     let (rc, header_only) = unsafe {
         let r = request.raw();
         (ngx_http_send_header(r), (*r).header_only() != 0)
@@ -168,7 +168,7 @@ fn send_head(
     if rc == sys::ERROR || rc > sys::OK || header_only { Err(Sent::Refused(rc)) } else { Ok(()) }
 }
 
-/// Sends the blocks; `news`: something else has gone before.
+/// Sends the blocks. `news` is set if something else has been sent before them.
 fn send_body(request: &Request<'_>, batch: &mut Batch, news: bool) -> Sent {
     let last = batch.end == Some(End::Complete);
     if batch.blocks.is_empty() && !last && !news {
@@ -184,7 +184,7 @@ fn send_body(request: &Request<'_>, batch: &mut Batch, news: bool) -> Sent {
     if rc == sys::ERROR { Sent::Refused(rc) } else { Sent::Body(rc) }
 }
 
-/// Buffers over the blocks of `batch`, without a copy; the last one flushes, or ends the response.
+/// Makes buffers over the blocks of `batch`, without a copy. The last buffer flushes, or ends the response.
 fn chain(request: &Request<'_>, batch: &mut Batch, last: bool) -> Option<*mut ngx_chain_t> {
     let mut chain = Chain::default();
     let mut held = request.held.borrow_mut();
@@ -195,13 +195,13 @@ fn chain(request: &Request<'_>, batch: &mut Batch, last: bool) -> Option<*mut ng
     }
     if chain.first.is_null() {
         let buffer = chain.add(request)?;
-        // Without our tag it is used once only: a filter may keep it for later, and being empty it
-        // looks done (ngx_chain_update_chains).
+        // Without our tag the buffer is used only once. A filter may keep it for later, and an empty buffer looks as
+        // if it were done (ngx_chain_update_chains).
         buffer.tag = ptr::null_mut();
         buffer.set_sync(u32::from(last && !request.is_main()));
         held.push_back(Block::Memory(Bytes::new()));
     }
-    // SAFETY: the chain has one link at least, and its buffer is nobody else's yet.
+    // SAFETY: the chain has at least one link, and nothing else uses its buffer yet.
     let buffer = unsafe { &mut *(*chain.last).buf };
     if last {
         buffer.set_last_buf(u32::from(request.is_main()));
@@ -212,7 +212,8 @@ fn chain(request: &Request<'_>, batch: &mut Batch, last: bool) -> Option<*mut ng
     Some(chain.first)
 }
 
-/// Has a buffer stand for a block, which is held until nginx no longer needs it ([`output`]) or the request is freed.
+/// Makes a buffer refer to a block. The block is held until nginx no longer needs it ([`output`]) or the request is
+/// freed.
 fn fill(request: &Request<'_>, buffer: &mut ngx_buf_t, block: &Block) -> Option<()> {
     match block {
         Block::Memory(bytes) => {
@@ -225,7 +226,7 @@ fn fill(request: &Request<'_>, buffer: &mut ngx_buf_t, block: &Block) -> Option<
         }
         Block::Spilled(part) | Block::File(part) => {
             let spilled = matches!(block, Block::Spilled(_));
-            // SAFETY: these are the files of this request, which is there.
+            // SAFETY: these are the files of this request, which lives as long as `request`.
             buffer.file = unsafe { request.files.borrow_mut().of(request.raw(), part, spilled)? };
             buffer.file_pos = part.start as nginx_sys::off_t;
             buffer.file_last = part.end as nginx_sys::off_t;
@@ -248,10 +249,10 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// One more buffer at the end.
+    /// Adds a buffer at the end.
     fn add(&mut self, request: &Request<'_>) -> Option<&mut ngx_buf_t> {
-        // SAFETY: the request is there, and the chain of free links its own; a buffer that comes back keeps what it
-        // was set to, so it is cleared.
+        // SAFETY: the request lives as long as `request`, and the chain of free links is its own. A reused buffer
+        // keeps its previous settings, so it is cleared.
         unsafe {
             let mut free = request.free.get();
             let added = ngx_chain_get_free_buf((*request.raw()).pool, &raw mut free);
@@ -271,10 +272,10 @@ impl Chain {
     }
 }
 
-/// Runs the output filters over `out` (null: over what they still have), and tells the pipe what the
-/// client has.
+/// Runs the output filters over `out` (null: over what they still hold), and tells the pipe what the client has
+/// received.
 pub(super) fn output(request: &Request<'_>, mut out: *mut ngx_chain_t) -> isize {
-    // SAFETY: the request is there, and the links of its chains are of its pool.
+    // SAFETY: the request lives as long as `request`, and the links of its chains are from its pool.
     let (rc, busy) = unsafe {
         let r = request.raw();
         let rc = ngx_http_output_filter(r, out);
@@ -293,7 +294,8 @@ pub(super) fn output(request: &Request<'_>, mut out: *mut ngx_chain_t) -> isize 
     rc
 }
 
-/// Drops all blocks but the last `busy`, which nginx still reads; their files live on ([`Files`]).
+/// Drops all blocks except the last `busy`, which nginx still reads. The files of dropped blocks may stay open
+/// ([`Files`]).
 ///
 /// [`Files`]: super::files::Files
 fn release(request: &Request<'_>, busy: usize) {
@@ -312,7 +314,7 @@ fn release(request: &Request<'_>, busy: usize) {
     let all = exchange.output.drained(memory, spilled, busy > 0);
     let mut files = request.files.borrow_mut();
     if !files.is_empty() {
-        // SAFETY: these are the files of this request, which is there.
+        // SAFETY: these are the files of this request, which lives as long as `request`.
         let closed = unsafe { files.close_sent(request.raw(), held.iter(), all) };
         if closed > 0 {
             exchange.output.files_closed(closed);
@@ -323,7 +325,7 @@ fn release(request: &Request<'_>, busy: usize) {
     }
 }
 
-/// Waits for the client if it takes no more now, as `ngx_http_writer` does. The request comes back if it is still in
+/// Waits for the client if it takes no more now, as `ngx_http_writer` does. Returns the request if it is still in
 /// flight.
 pub(super) fn settle(request: Request<'_>) -> Option<Request<'_>> {
     let event = request.write_event();
@@ -341,7 +343,7 @@ pub(super) fn settle(request: Request<'_>) -> Option<Request<'_>> {
     if !delayed {
         // SAFETY: as above.
         unsafe {
-            // Only if it waits for the client: a subrequest's output may wait for another one
+            // Only if the request waits for the client: a subrequest's output may wait for another request
             // (ngx_http_upstream_process_non_buffered_request).
             if waits && (*event).active() != 0 && (*event).ready() == 0 {
                 nginx_sys::ngx_add_timer(event, core.send_timeout);

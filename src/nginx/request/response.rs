@@ -1,5 +1,5 @@
-//! The application's response head as nginx wants it: what has a field of its own gets it, so that
-//! nginx's filters (not-modified, range, gzip, charset, …) know about it.
+//! Passes the application's response head to nginx. If nginx has its own field for a header, that field is set, so
+//! that nginx's filters (not-modified, range, gzip, charset, …) know about it.
 
 use std::ptr;
 
@@ -16,14 +16,14 @@ use crate::http::status;
 use crate::nginx::conf::Location;
 use crate::nginx::sys;
 
-/// Puts `head` into `r.headers_out`, which has not been sent; `None` if memory is out.
+/// Puts `head` into `r.headers_out`, which has not been sent. `None` if nginx is out of memory.
 pub(super) fn set(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
     let (r, conf) = (request.raw(), request.conf());
     set_status(request, head)?;
-    // SAFETY: the request is there, and nobody else changes it meanwhile.
+    // SAFETY: the request lives as long as `request`, and nothing else changes it meanwhile.
     let live = unsafe { &mut *r };
-    // What another method answers with is the state that it has made: the condition was the
-    // application's to compare, and a 412 would now deny what has been done.
+    // The response to another method describes the state that the method has created. Comparing the condition was the
+    // application's task, and a 412 would now deny what has been done.
     if !shows(live) {
         live.set_disable_not_modified(1);
     }
@@ -39,12 +39,12 @@ pub(super) fn set(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
         if kind == HeaderKind::Trailer {
             request.expect_trailers();
         }
-        // The range filter says it by itself.
+        // The range filter adds this field itself.
         conf.passes(kind, name) && !(ranges && kind == HeaderKind::AcceptRanges)
     })
 }
 
-/// nginx has a built-in status line for 200, and the filters count on it.
+/// nginx has a built-in status line for 200, and the filters rely on it.
 fn set_status(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
     let line = if head.code() == 200 && head.reason() == b"OK" {
         None
@@ -56,7 +56,7 @@ fn set_status(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
         text.extend_from_slice(head.reason());
         Some(line.put(&text))
     };
-    // SAFETY: the request is there.
+    // SAFETY: the request lives as long as `request`.
     unsafe {
         let out = &mut (*request.raw()).headers_out;
         out.status = usize::from(head.code());
@@ -67,17 +67,17 @@ fn set_status(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
     Some(())
 }
 
-/// Is it one of the methods that only show what there is?
+/// Whether the method only reads: GET or HEAD.
 fn shows(r: &ngx_http_request_t) -> bool {
     r.method == NGX_HTTP_GET as usize || r.method == NGX_HTTP_HEAD as usize
 }
 
-/// `wsgi_force_ranges`: may nginx cut ranges out of this response? Of a file it can send several at once, of
-/// what comes block by block only one.
+/// `wsgi_force_ranges`: whether nginx may send ranges of this response. It can send several ranges of a file at once,
+/// but only one range of a response that arrives block by block.
 fn allow_ranges(r: &mut ngx_http_request_t, conf: &Location, head: &ResponseHead) -> bool {
     let file = head.is_file();
     let wanted = conf.force_ranges.unwrap_or(file);
-    // Another method's Range must be ignored (RFC 9110, section 14.2).
+    // The Range of another method must be ignored (RFC 9110, section 14.2).
     if !wanted || head.code() != 200 || !shows(r) {
         return false;
     }
@@ -92,8 +92,8 @@ fn allow_ranges(r: &mut ngx_http_request_t, conf: &Location, head: &ResponseHead
     true
 }
 
-/// Puts only those fields into `r.headers_out` that nginx keeps from a response whose body another
-/// location gives (`X-Accel-Redirect`).
+/// Puts only those fields into `r.headers_out` that nginx keeps from a response whose body another location sends
+/// (`X-Accel-Redirect`).
 pub(super) fn keep(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
     let conf = request.conf();
     fields(request, head, |kind, name, value| {
@@ -110,16 +110,16 @@ pub(super) fn keep(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
     })
 }
 
-/// Puts only the challenge of a 401 into `r.headers_out`: the page is nginx's, but who may log in and how is
-/// the application's to say (`ngx_http_upstream_intercept_errors`).
+/// Puts only the challenge of a 401 into `r.headers_out`. The page is nginx's, but the application decides who may
+/// log in and how (`ngx_http_upstream_intercept_errors`).
 pub(super) fn challenge(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
     fields(request, head, |kind, _, _| head.code() == 401 && kind == HeaderKind::WwwAuthenticate)
 }
 
-/// Puts the fields that follow the body into `r.headers_out`, before the last buffer is sent; nginx sends them if the
-/// protocol has them.
+/// Puts the fields that follow the body into `r.headers_out`, before the last buffer is sent. nginx sends them if the
+/// protocol supports them.
 pub(super) fn set_trailers(request: &Request<'_>, trailers: &[Field]) -> Option<()> {
-    // SAFETY: the request is there.
+    // SAFETY: the request lives as long as `request`.
     let list = unsafe { &raw mut (*request.raw()).headers_out.trailers };
     put_all(request, list, trailers)
 }
@@ -127,22 +127,22 @@ pub(super) fn set_trailers(request: &Request<'_>, trailers: &[Field]) -> Option<
 /// Puts the fields of a 103 (Early Hints) into `r.headers_out`.
 #[cfg(nginx_1_29)]
 pub(super) fn set_hints(request: &Request<'_>, fields: &[Field]) -> Option<()> {
-    // SAFETY: the request is there.
+    // SAFETY: the request lives as long as `request`.
     let list = unsafe { &raw mut (*request.raw()).headers_out.headers };
     put_all(request, list, fields)
 }
 
-/// `list` is one of the request's.
+/// Puts all `fields` into `list`, which is one of the request's lists.
 fn put_all(request: &Request<'_>, list: *mut ngx_list_t, fields: &[Field]) -> Option<()> {
     for (name, value) in fields {
         let mut texts = Texts::new(request, name.len() + value.len())?;
-        // SAFETY: the list is the request's, and so is the pool of the texts.
+        // SAFETY: the list belongs to the request, and so does the pool that the texts are in.
         unsafe { push(list, texts.put(name), texts.put(value))? };
     }
     Some(())
 }
 
-/// One more field at the end of `list`.
+/// Adds a field at the end of `list`.
 ///
 /// # Safety
 ///
@@ -152,7 +152,7 @@ pub(super) unsafe fn push(
     name: ngx_str_t,
     value: ngx_str_t,
 ) -> Option<*mut ngx_table_elt_t> {
-    // SAFETY: the list has a pool, and what is pushed has room for a field.
+    // SAFETY: the list has a pool, and each pushed element has room for a field.
     unsafe {
         let field = ngx_list_push(list).cast::<ngx_table_elt_t>();
         if field.is_null() {
@@ -167,26 +167,26 @@ pub(super) unsafe fn push(
     }
 }
 
-/// X-Accel-Limit-Rate and X-Accel-Charset (`ngx_http_upstream_process_limit_rate`, `…_charset`).
-/// X-Accel-Expires speaks to a cache.
+/// Applies X-Accel-Limit-Rate and X-Accel-Charset (`ngx_http_upstream_process_limit_rate`, `…_charset`).
+/// X-Accel-Expires is meant for a cache.
 fn obey(request: &Request<'_>, kind: HeaderKind, value: ngx_str_t) {
     if !kind.is_accel() || !request.conf().obeys(kind) {
         return;
     }
-    // SAFETY: the text was just put into the pool.
+    // SAFETY: the text has just been copied into the request's pool.
     let text = unsafe { sys::bytes(value) };
     match kind {
         HeaderKind::AccelLimitRate => {
             let rate = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
             if let Some(rate) = rate {
-                // SAFETY: the request is there.
+                // SAFETY: the request lives as long as `request`.
                 let r = unsafe { &mut *request.raw() };
                 r.limit_rate = rate;
                 r.set_limit_rate_set(1);
             }
         }
         HeaderKind::AccelCharset => {
-            // SAFETY: an allocation of the request's pool, written whole.
+            // SAFETY: the allocation is from the request's pool, and is written completely.
             unsafe {
                 let r = &mut *request.raw();
                 let charset = ngx_pcalloc(r.pool, size_of::<ngx_str_t>()).cast::<ngx_str_t>();
@@ -200,7 +200,7 @@ fn obey(request: &Request<'_>, kind: HeaderKind, value: ngx_str_t) {
     }
 }
 
-/// Copies the fields that `wanted` asks for into `r.headers_out`.
+/// Copies the fields that `wanted` accepts into `r.headers_out`.
 fn fields(
     request: &Request<'_>,
     head: &ResponseHead,
@@ -218,8 +218,8 @@ fn fields(
     Some(())
 }
 
-/// Adds one field, and sets nginx's own field for it. Of a kind that can stand only once there is only one
-/// ([`ResponseHead`]).
+/// Adds one field, and sets nginx's own field for it. [`ResponseHead`] has only one field of each kind that may occur
+/// only once.
 fn add(
     request: &Request<'_>,
     lists: &mut Lists,
@@ -227,13 +227,13 @@ fn add(
     name: ngx_str_t,
     value: ngx_str_t,
 ) -> Option<()> {
-    // SAFETY: the request is there, and nobody else changes it meanwhile.
+    // SAFETY: the request lives as long as `request`, and nothing else changes it meanwhile.
     let out = unsafe { &mut (*request.raw()).headers_out };
     if kind == HeaderKind::ContentType {
         set_content_type(out, value);
         return Some(());
     }
-    // SAFETY: the list is the request's own, the texts are in its pool.
+    // SAFETY: the list is the request's own, and the texts are in its pool.
     let field = unsafe { push(&raw mut out.headers, name, value)? };
     match kind {
         HeaderKind::LastModified => {
@@ -242,9 +242,9 @@ fn add(
             out.last_modified_time = unsafe { ngx_parse_http_time(value.data, value.len) };
         }
         HeaderKind::ETag => out.etag = field,
-        // A relative one stays as it is (ngx_http_upstream_rewrite_location).
+        // A relative location is not changed (ngx_http_upstream_rewrite_location).
         HeaderKind::Location if !is_relative(value) => out.location = field,
-        // The last coding is the one that gunzip can take off. An empty field is none.
+        // gunzip can remove only the last coding. An empty field names no coding.
         HeaderKind::ContentEncoding if value.len > 0 => out.content_encoding = field,
         HeaderKind::Date => out.date = field,
         HeaderKind::Server => out.server = field,
@@ -262,11 +262,12 @@ fn append(
     kind: HeaderKind,
     field: *mut ngx_table_elt_t,
 ) -> Option<()> {
-    // SAFETY: the request is there, and nobody else changes its lists meanwhile; the field is of its pool.
+    // SAFETY: the request lives as long as `request`, and nothing else changes its lists meanwhile. The field is from
+    // its pool.
     unsafe {
         let (pool, out) = ((*request.raw()).pool, &mut (*request.raw()).headers_out);
         match kind {
-            // What `auth_request` passes on: all of them; before 1.23 it takes one, as of an upstream the first.
+            // `auth_request` passes all of these on. Before 1.23 it takes one: the first, as for an upstream.
             #[cfg(nginx_1_23)]
             HeaderKind::WwwAuthenticate => {
                 lists.www_authenticate.append(pool, &raw mut out.www_authenticate, field)?;
@@ -275,7 +276,7 @@ fn append(
             HeaderKind::WwwAuthenticate if out.www_authenticate.is_null() => {
                 out.www_authenticate = field;
             }
-            // `expires` replaces what it finds there, `http2_push_preload` pushes it.
+            // `expires` replaces the fields of `cache_control`; `http2_push_preload` pushes those of `link`.
             HeaderKind::CacheControl => {
                 lists.cache_control.append(pool, &raw mut out.cache_control, field)?;
             }
@@ -287,16 +288,17 @@ fn append(
 }
 
 fn is_relative(location: ngx_str_t) -> bool {
-    // SAFETY: the text was just put into the pool.
+    // SAFETY: the text has just been copied into the request's pool.
     unsafe { sys::bytes(location) }.starts_with(b"/")
 }
 
-/// As `ngx_http_upstream_copy_content_type`: the charset is a field of its own, for the charset filter.
+/// Sets the content type as `ngx_http_upstream_copy_content_type` does: the charset is set in its own field, for the
+/// charset filter.
 fn set_content_type(out: &mut ngx_http_headers_out_t, value: ngx_str_t) {
     out.content_type = value;
     out.content_type_len = value.len;
     out.content_type_lowcase = ptr::null_mut();
-    // SAFETY: the text was just put into the pool.
+    // SAFETY: the text has just been copied into the request's pool.
     let text = unsafe { sys::bytes(value) };
     if let Some((type_len, start, end)) = charset(text) {
         out.content_type_len = type_len;
@@ -305,8 +307,8 @@ fn set_content_type(out: &mut ngx_http_headers_out_t, value: ngx_str_t) {
     }
 }
 
-/// Where the media type ends and where the charset's value begins and ends, if `charset` is the last
-/// parameter.
+/// The offsets of the media type's end and of the charset value's start and end. `None` if the last parameter is not
+/// `charset`.
 fn charset(content_type: &[u8]) -> Option<(usize, usize, usize)> {
     let semicolon = content_type.iter().rposition(|byte| *byte == b';')?;
     let parameter = content_type.get(semicolon + 1..)?;
@@ -330,7 +332,8 @@ struct Texts {
 
 impl Texts {
     fn new(request: &Request<'_>, size: usize) -> Option<Self> {
-        // SAFETY: the request is there; nginx gives null for a size of 1 or more only if it is out of memory.
+        // SAFETY: the request lives as long as `request`; nginx returns null for a size of 1 or more only if it is
+        // out of memory.
         let next = unsafe { nginx_sys::ngx_pnalloc((*request.raw()).pool, size.max(1)) };
         let next = next.cast::<u8>();
         (!next.is_null()).then_some(Self { next, left: size })
@@ -339,7 +342,7 @@ impl Texts {
     fn put(&mut self, text: &[u8]) -> ngx_str_t {
         let len = text.len().min(self.left);
         let data = self.next;
-        // SAFETY: len bytes are left of the allocation.
+        // SAFETY: the allocation has at least `len` bytes left.
         unsafe {
             ptr::copy_nonoverlapping(text.as_ptr(), data, len);
             self.next = data.add(len);

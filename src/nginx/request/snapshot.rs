@@ -1,4 +1,4 @@
-//! The snapshot of a request's head that goes to the thread.
+//! The snapshot of a request's head that is passed to the thread.
 
 use std::ptr;
 
@@ -16,35 +16,35 @@ use crate::http::request_head::{RequestHead, Span};
 use crate::nginx::conf::{Location, ParamValue};
 use crate::nginx::sys::{self, HTTP_2};
 
-/// Room for what a common request has beside its target and its headers.
+/// Room for the text that a common request has besides its target and its headers.
 const OTHER_TEXT: usize = 192;
 
 /// Longer than any address as text (`NGX_SOCKADDR_STRLEN`).
 const ADDRESS: usize = 256;
 
-/// Takes the snapshot into an empty `head`; false if memory is out. `content_length` is the body's true
-/// length, if that is known.
+/// Takes the snapshot into an empty `head`. Returns false if nginx is out of memory. `content_length` is the body's
+/// actual length, if it is known.
 pub(super) fn snapshot(
     request: &Request<'_>,
     content_length: Option<u64>,
     head: &mut RequestHead,
 ) -> bool {
     let (r, conf) = (request.raw(), request.conf());
-    // SAFETY: the request is there; the reference is used before anything of nginx's is called that could
-    // change it.
+    // SAFETY: the request lives as long as the `Request`. The reference is used before any call of an nginx function
+    // that could change the request.
     let request = unsafe { &*r };
     begin(request, head);
     put_request_line(request, conf, head);
     put_fields(request, conf, head);
     put_connection(request, head);
-    // SAFETY: the request is there.
+    // SAFETY: as above.
     unsafe { put_server(head, request) };
     head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
     head.content_length = content_length;
     put_params(r, conf, head)
 }
 
-/// Makes room for all that will be copied.
+/// Reserves room for everything that will be copied.
 fn begin(request: &ngx_http_request_t, head: &mut RequestHead) {
     let mut fields = 0;
     let mut size = request.request_line.len + request.uri.len + OTHER_TEXT;
@@ -56,12 +56,12 @@ fn begin(request: &ngx_http_request_t, head: &mut RequestHead) {
     head.begin(size, fields);
 }
 
-/// Method, path, query and protocol.
+/// Copies the method, path, query and protocol.
 fn put_request_line(request: &ngx_http_request_t, conf: &Location, head: &mut RequestHead) {
     // SAFETY: nginx's strings are valid as long as the request.
     let text = |text: ngx_str_t| unsafe { sys::bytes(text) };
     head.method = head.put(text(request.method_name));
-    // A subrequest's path is its own; the client's target is the main request's.
+    // A subrequest has its own path; the client's target belongs to the main request.
     head.path = if conf.raw_path && ptr::eq(request, request.main) {
         head.put(&path::raw(text(request.unparsed_uri)))
     } else {
@@ -74,7 +74,7 @@ fn put_request_line(request: &ngx_http_request_t, conf: &Location, head: &mut Re
     head.protocol = head.put(protocol.unwrap_or(b"HTTP/0.9"));
 }
 
-/// The header fields that the location passes on, in the order in which they came.
+/// Copies the header fields that the location passes on, in the order in which they arrived.
 fn put_fields(request: &ngx_http_request_t, conf: &Location, head: &mut RequestHead) {
     // SAFETY: nginx's strings are valid as long as the request.
     let text = |text: ngx_str_t| unsafe { sys::bytes(text) };
@@ -83,7 +83,7 @@ fn put_fields(request: &ngx_http_request_t, conf: &Location, head: &mut RequestH
     } else if request.http_version < HTTP_2 {
         authority::of_request_line(text(request.request_line))
     } else if request.headers_in.host.is_null() {
-        // HTTP/3's :authority, of which nginx makes no Host as it does of HTTP/2's.
+        // HTTP/3's :authority. nginx does not make a Host field from it, as it does for HTTP/2.
         let len = request.host_end.addr().saturating_sub(request.host_start.addr());
         Some(text(ngx_str_t { len, data: request.host_start }))
     } else {
@@ -92,7 +92,7 @@ fn put_fields(request: &ngx_http_request_t, conf: &Location, head: &mut RequestH
     if let Some(host) = host.filter(|_| conf.passes_in(b"host")) {
         head.push_field(b"Host", host);
     }
-    // SAFETY: the list is the request's own; a field with hash 0 is one that nginx has taken away.
+    // SAFETY: the list is the request's own; a field with hash 0 has been removed by nginx.
     for field in unsafe { Headers::of(request) }.filter(|field| field.hash != 0) {
         let (name, value) = (text(field.key), text(field.value));
         let replaced = host.is_some() && name.eq_ignore_ascii_case(b"host");
@@ -102,7 +102,7 @@ fn put_fields(request: &ngx_http_request_t, conf: &Location, head: &mut RequestH
     }
 }
 
-/// The client's address, and what else is the connection's.
+/// Copies the client's address and the other data of the connection.
 fn put_connection(request: &ngx_http_request_t, head: &mut RequestHead) {
     // SAFETY: the connection outlives its requests.
     let connection = unsafe { &*request.connection };
@@ -119,12 +119,12 @@ fn put_connection(request: &ngx_http_request_t, head: &mut RequestHead) {
     head.https = !connection.ssl.is_null();
 }
 
-/// The `…_param`s whose value depends on the request; false if memory is out.
+/// Evaluates the `…_param`s whose value depends on the request. Returns false if nginx is out of memory.
 fn put_params(r: *mut ngx_http_request_t, conf: &Location, head: &mut RequestHead) -> bool {
     for param in &conf.request_params {
         let ParamValue::Complex(compiled) = param.value else { continue };
         let mut value = ngx_str_t::empty();
-        // SAFETY: the request is there, and the value is compiled with its configuration.
+        // SAFETY: the caller's `Request` keeps the request live, and the value was compiled with its configuration.
         if unsafe { ngx_http_complex_value(r, compiled, &raw mut value) } != sys::OK {
             return false;
         }
@@ -136,28 +136,28 @@ fn put_params(r: *mut ngx_http_request_t, conf: &Location, head: &mut RequestHea
     true
 }
 
-/// SERVER_NAME and SERVER_PORT, neither of which may be empty (PEP 3333, "environ Variables").
+/// Sets SERVER_NAME and SERVER_PORT, neither of which may be empty (PEP 3333, "environ Variables").
 ///
 /// # Safety
 ///
-/// `request` is a live one.
+/// `request` is a live request.
 unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
     // SAFETY: the core module has a server configuration for every request.
     let server = unsafe {
         let index = (*ptr::addr_of!(ngx_http_core_module)).ctx_index;
         &*(*request.srv_conf.add(index)).cast::<ngx_http_core_srv_conf_t>()
     };
-    // SAFETY: nginx's strings.
+    // SAFETY: nginx's string is valid as long as the configuration.
     let configured = unsafe { sys::bytes(server.server_name) };
-    // SAFETY: as above.
+    // SAFETY: nginx's string is valid as long as the request.
     let host = unsafe { sys::bytes(request.headers_in.server) };
     let name = [configured, host].into_iter().find(|name| is_name(name));
     head.server_name = match name {
         Some(name) => head.put(name),
-        // SAFETY: the request is there, as this function asks for.
+        // SAFETY: the request is live, as this function requires.
         None => unsafe { put_local_address(head, request) },
     };
-    // SAFETY: nginx finds the address once per connection; if it cannot, there is none to read.
+    // SAFETY: nginx determines the address once per connection; if that fails, no address is read.
     let port = unsafe {
         let found = ngx_connection_local_sockaddr(request.connection, ptr::null_mut(), 0);
         let local = (*request.connection).local_sockaddr;
@@ -170,15 +170,15 @@ unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
     };
 }
 
-/// The address that the connection was made to, as text.
+/// The address that the client has connected to, as text.
 ///
 /// # Safety
 ///
-/// `request` is a live one.
+/// `request` is a live request.
 unsafe fn put_local_address(head: &mut RequestHead, request: &ngx_http_request_t) -> Span {
     let mut buffer = [0; ADDRESS];
     let mut address = ngx_str_t { len: buffer.len(), data: buffer.as_mut_ptr() };
-    // SAFETY: nginx writes at most len bytes of the buffer, and says how many.
+    // SAFETY: nginx writes at most `len` bytes to the buffer, and sets `len` to the number of bytes written.
     let local = unsafe {
         let found = ngx_connection_local_sockaddr(request.connection, &raw mut address, 0);
         if found == sys::OK { sys::bytes(address) } else { &[] }
@@ -186,12 +186,12 @@ unsafe fn put_local_address(head: &mut RequestHead, request: &ngx_http_request_t
     head.put(if is_name(local) { local } else { b"localhost" })
 }
 
-/// Not `_`, a wildcard or a regex (`server_name`'s other forms).
+/// Whether `name` is a plain name: not `_`, a wildcard or a regex (the other forms of `server_name`).
 fn is_name(name: &[u8]) -> bool {
     !matches!(name, [] | b"_" | [b'*' | b'.' | b'~', ..] | [.., b'*'])
 }
 
-/// The fields of a request's header list, in the order in which they came.
+/// The fields of a request's header list, in the order in which they arrived.
 struct Headers {
     part: *const ngx_list_part_t,
     at: usize,
@@ -200,7 +200,7 @@ struct Headers {
 impl Headers {
     /// # Safety
     ///
-    /// The iterator is used while `request` lives, and nothing changes its headers meanwhile.
+    /// The iterator is used only while `request` is live, and nothing changes its headers meanwhile.
     unsafe fn of(request: &ngx_http_request_t) -> Self {
         Self { part: &raw const request.headers_in.headers.part, at: 0 }
     }
@@ -210,7 +210,7 @@ impl Iterator for Headers {
     type Item = ngx_table_elt_t;
 
     fn next(&mut self) -> Option<ngx_table_elt_t> {
-        // SAFETY: `of` asks for a list that stays as it is; each part has nelts elements.
+        // SAFETY: `of` requires that the list does not change; each part has `nelts` elements.
         unsafe {
             loop {
                 let part = self.part.as_ref()?;

@@ -1,5 +1,5 @@
-//! What may happen to a request in flight before its response is complete: its client leaves, or can take more; it is
-//! too late.
+//! Handles what may happen to a request in flight before its response is complete: its client leaves or can take
+//! more, or a timeout expires.
 
 use std::ptr;
 use std::sync::Arc;
@@ -22,19 +22,20 @@ use crate::nginx::sys;
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
 
-/// If nothing has a limit, the timer is there for the draining worker alone; milliseconds.
+/// The timer's period, in milliseconds, if there is no limit. The timer is then needed only for the draining worker.
 const NO_LIMIT: ngx_msec_t = 60 * 60 * 1000;
 
-/// While the thread waits for the client its clock stands still; the timer fires this often then,
-/// in milliseconds.
+/// The timer's shortest period, in milliseconds. It fires this often while the thread waits for the client, because
+/// the thread's clock is stopped meanwhile.
 const LEAST: ngx_msec_t = 20;
 
-/// Sets a request in flight up for that.
+/// Sets the handlers and the timer of a request in flight.
 pub(in crate::nginx) fn watch_over(request: &Request<'_>) {
     request.watch();
-    // SAFETY: the request is there.
+    // SAFETY: the request lives as long as `request`.
     unsafe { (*request.raw()).write_event_handler = Some(on_request::<Writable>) };
-    // Before either limit there is nothing to decide; the thread may have started at once.
+    // There is nothing to decide before the shorter limit. Both limits count, because the thread may have started at
+    // once.
     let first = limit(request.timeout).min(request.queue_timeout);
     request.timer.start(request.token(), request, first);
 }
@@ -50,7 +51,7 @@ impl Handler for Writable {
         if timed_out {
             send_timed_out(request);
         } else if error {
-            // HTTP/3: the client wants no more of this stream (ngx_http_upstream_check_broken_connection).
+            // HTTP/3: the client does not want the rest of this stream (ngx_http_upstream_check_broken_connection).
             // SAFETY: a live request has a connection.
             unsafe { (*request.connection()).set_error(1) };
             finalize::end(request, Ending::ClientGone(CLIENT_CLOSED_REQUEST));
@@ -66,12 +67,12 @@ impl Handler for Writable {
 }
 
 fn send_timed_out(request: Request<'_>) {
-    // SAFETY: the event and the connection are a live request's.
+    // SAFETY: the event and the connection belong to a live request.
     unsafe {
         let connection = request.connection();
         if request.busy.get().is_null() && !sys::is_buffered(connection) {
-            // Nothing of this request waits for the client: a subrequest that has ended and waits
-            // for this one has armed the timer (ngx_http_set_write_handler).
+            // Nothing of this request waits for the client. The timer was started by a subrequest that has ended and
+            // waits for this one (ngx_http_set_write_handler).
             (*request.write_event()).set_timedout(0);
             return;
         }
@@ -81,7 +82,7 @@ fn send_timed_out(request: Request<'_>) {
     finalize::end(request, Ending::ClientGone(REQUEST_TIME_OUT));
 }
 
-/// A rate limit or a thread of nginx's is not through: as `ngx_http_writer` does.
+/// Waits until the delay of a rate limit or the work of one of nginx's threads is over, as `ngx_http_writer` does.
 fn wait_longer(request: Request<'_>) {
     let event = request.write_event();
     let core = request.core_conf();
@@ -123,7 +124,7 @@ fn send_hints_on(request: Request<'_>) {
     let _in_flight = output::settle(request);
 }
 
-/// The timer of a request in flight: is it too late?
+/// The timer of a request in flight: checks whether a timeout has expired.
 pub(super) struct Expired;
 
 impl Handler for Expired {
@@ -139,7 +140,7 @@ impl Handler for Expired {
                     queue_timed_out(request);
                     return;
                 }
-                // The thread may start in the next instant.
+                // The thread may start at any moment.
                 left.min(timeout)
             }
             Progress::Running(elapsed) if request.timeout > 0 => {
