@@ -207,8 +207,25 @@ unsafe extern "C" fn on_cleanup(data: *mut c_void) {
     let Some(context) = NonNull::new(data.cast::<Context>()) else { return };
     // SAFETY: nginx calls this once, before the pool's cleanup. The context is the one that `attach` has set.
     unsafe {
-        let drop = |token| end(Request::new(token, context), Ending::Dropped);
+        let drop = |token| {
+            let request = Request::new(token, context);
+            tell_unsent(&request);
+            end(request, Ending::Dropped);
+        };
         guard(ptr::null_mut(), || (), drop);
+    }
+}
+
+/// Tells the application that its client is gone, if nginx had the whole response but the client left, or was too slow,
+/// before it had taken it.
+fn tell_unsent(request: &Request<'_>) {
+    // SAFETY: the request is live, and has a connection.
+    let unsent = unsafe {
+        let connection = &*request.connection();
+        connection.error() != 0 || connection.timedout() != 0
+    };
+    if let Some(exchange) = request.exchange_or_ended().filter(|_| unsent) {
+        exchange.set_gone(Gone::Client);
     }
 }
 
