@@ -131,7 +131,7 @@ fn set_umask(umask: u32) -> io::Result<()> {
     unshared
 }
 
-/// Python did not start. nginx goes on without it, and requests are answered 500.
+/// Python did not start. nginx continues without it, and requests are answered 500.
 fn fail(worker: &Worker, what: &str) {
     set_broken(worker, what);
     await_stop(worker);

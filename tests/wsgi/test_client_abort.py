@@ -131,9 +131,7 @@ def test_an_interrupt_that_comes_too_late_is_taken_back(nginx):
     assert "ClientDisconnected" not in nginx.error_log()
 
 
-@pytest.mark.threads(
-    "inline the event loop is in the import that it tries anew, and sees no client leave"
-)
+@pytest.mark.threads("inline the event loop retries the import itself, and sees no client leave")
 def test_cancel_leaves_an_import_alone(nginx):
     path = nginx.app("late", "raise ImportError('not yet')")
     nginx.start(f"wsgi_app {path};\nwsgi_client_abort cancel;")

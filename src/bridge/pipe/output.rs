@@ -176,17 +176,11 @@ impl Output {
         end: Option<End>,
         announce: impl Fn(),
     ) -> Result<(), Closed> {
-        let news = {
-            let mut state = self.open()?;
+        self.add(announce, |state| {
             state.set_head(head);
             state.queue.push_file(part);
             state.end = end.or(state.end);
-            state.announces()
-        };
-        if news {
-            announce();
-        }
-        Ok(())
+        })
     }
 
     /// Thread, detached: adds what [`try_push`](Self::try_push) gave back, to memory, to the file, or after waiting
@@ -212,13 +206,7 @@ impl Output {
                 Way::Memory(size) => {
                     let piece = block.split_to(size);
                     let piece = if copy { Bytes::copy_from_slice(&piece) } else { piece };
-                    let mut state = self.open()?;
-                    state.add_memory(piece);
-                    let news = state.announces();
-                    drop(state);
-                    if news {
-                        announce();
-                    }
+                    self.add(&announce, |state| state.add_memory(piece))?;
                 }
                 Way::File(size) => {
                     let piece = block.slice(..size);
@@ -234,13 +222,7 @@ impl Output {
             }
         }
         if end.is_some() {
-            let mut state = self.open()?;
-            state.end = end;
-            let news = state.announces();
-            drop(state);
-            if news {
-                announce();
-            }
+            self.add(&announce, |state| state.end = end)?;
         }
         Ok(failure)
     }
@@ -370,6 +352,19 @@ impl Output {
     fn open(&self) -> Result<MutexGuard<'_, State>, Closed> {
         let state = lock(&self.state);
         if state.closed { Err(Closed) } else { Ok(state) }
+    }
+
+    /// Adds something by `act`, and tells the event loop if it must know.
+    fn add(&self, announce: impl Fn(), act: impl FnOnce(&mut State)) -> Result<(), Closed> {
+        let news = {
+            let mut state = self.open()?;
+            act(&mut state);
+            state.announces()
+        };
+        if news {
+            announce();
+        }
+        Ok(())
     }
 
     fn wait_for_change(&self, len: usize) -> Result<(), Closed> {
