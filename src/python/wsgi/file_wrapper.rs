@@ -1,17 +1,13 @@
 //! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): nginx sends a file itself; anything
 //! else is read block by block.
 
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
-
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use rustix::fd::BorrowedFd;
-use rustix::fs::FsWord;
 
 use crate::bridge::pipe::output::parts::FilePart;
+use crate::python::file_part::file_part;
 
 /// What an application returns to have a file sent.
 #[pyclass(frozen, module = "pywsgi", name = "file_wrapper")]
@@ -53,8 +49,7 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// The rest of the file, if nginx can send it: if it is on a disk, and not at its end. The descriptor is a
-    /// duplicate, because the application may close its own at any time.
+    /// The rest of the file, if nginx can send it.
     pub(super) fn part(&self, py: Python<'_>, real_file: &Py<PyAny>) -> PyResult<Option<FilePart>> {
         let found = real_file.call1(py, (&self.filelike,))?;
         let Some((fd, start)) = found.extract::<Option<(i32, u64)>>(py)? else {
@@ -62,23 +57,6 @@ impl FileWrapper {
         };
         // SAFETY: `real_file` has just seen that the file is open, and this thread has stayed attached since.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let Ok(own) = rustix::io::fcntl_dupfd_cloexec(fd, 0) else { return Ok(None) };
-        let file = File::from(own);
-        let Ok(metadata) = file.metadata() else { return Ok(None) };
-        let end = metadata.len();
-        // Files without a length (/proc) or with a wrong one (/sys) are read.
-        let sendable = metadata.is_file() && end > start && !in_sysfs(&file, &metadata);
-        Ok(sendable.then(|| FilePart { file: Arc::new(file), start, end }))
+        Ok(file_part(fd, start))
     }
 }
-
-/// Is it an attribute of sysfs? Each of these says that it is as long as a page, however little it holds. They take no
-/// block of a disk, so fstatfs(2) is called for files without blocks alone: it is a round trip for a file that is on
-/// another machine.
-fn in_sysfs(file: &File, metadata: &Metadata) -> bool {
-    metadata.blocks() == 0
-        && rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == SYSFS_MAGIC)
-}
-
-/// linux/magic.h; see statfs(2).
-const SYSFS_MAGIC: FsWord = 0x6265_6572;

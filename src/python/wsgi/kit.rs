@@ -11,12 +11,12 @@ use pyo3::types::{PyDict, PyString};
 
 use super::native::{Keys, Memo};
 use super::prepared::Prepared;
-use super::response::Response;
 use super::start_response::StartResponse;
 use super::template::{Common, Template};
 use crate::bridge::exchange::Exchange;
 use crate::http::wsgi::environ::KNOWN;
 use crate::python::attached::references;
+use crate::python::response::Response;
 
 pub(in crate::python) struct Kit {
     start_response: Option<Started>,

@@ -1,7 +1,5 @@
 //! WSGI (PEP 3333): one call of an application.
 
-mod block;
-mod debug;
 mod early_hints;
 mod environ;
 mod file_wrapper;
@@ -12,7 +10,6 @@ mod output;
 mod prepared;
 mod request;
 mod request_body;
-mod response;
 mod start_response;
 mod template;
 
@@ -22,14 +19,15 @@ use pyo3::prelude::*;
 
 use super::app::App;
 use super::child;
+use super::debug;
 use super::logging;
+use super::response::Response;
 use super::shim::Shim;
 use crate::bridge::config::Debug;
 use crate::bridge::exchange::Exchange;
 pub(super) use kit::Kit;
 pub(super) use output::Suspended;
 pub(super) use prepared::{Prepared, prepare};
-use response::Response;
 
 /// Calls `callable` for `exchange`, and sends its response. Inline, the response may be suspended. Faults are logged.
 pub(super) fn call(

@@ -7,6 +7,7 @@ use pyo3::types::PyString;
 use pyo3::types::string::PyStringData;
 
 use crate::http::wsgi::environ::variable_name;
+use crate::python::type_name::type_name;
 
 /// `bytes` as a `str`.
 pub(super) fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
@@ -41,11 +42,6 @@ pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>, what: &str) -> PyResult<&'a 
             "{what} holds a character outside latin-1: {shown} (PEP 3333, \"A Note On String Types\")"
         ))
     })
-}
-
-/// The name of the value's type, for a message.
-pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map(|name| name.to_string()).unwrap_or_default()
 }
 
 /// Values that requests often have in common, each with a place of its own. A value is made once, and used again if the

@@ -7,18 +7,18 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
-use super::block::share;
-use super::debug;
 use super::file_wrapper::FileWrapper;
-use super::native::type_name;
 use super::prepared::Prepared;
-use super::request_body::ClientGone;
-use super::response::{Response, Sent, Unsent};
 use crate::bridge::log::Level;
 use crate::http::framing::ShortBody;
 use crate::python::app::App;
+use crate::python::block::share;
+use crate::python::debug;
+use crate::python::fault::log_raised;
 use crate::python::logging;
+use crate::python::response::{Response, Sent, Unsent};
 use crate::python::shim::Shim;
+use crate::python::type_name::type_name;
 
 /// Why a response is not complete.
 enum Fault {
@@ -321,34 +321,13 @@ fn say(py: Python<'_>, shim: &Shim, app: &App, fault: Fault) -> Option<String> {
         // nginx logs that, at its own level.
         Fault::Gone => None,
         Fault::Raised(error) if is_cancelled(py, shim, app, &error) => None,
-        Fault::Raised(error) if error.is_instance_of::<ClientGone>(py) => {
-            let text = format!("application \"{}\": {}", app.target, error.value(py));
-            logging::write(py, Level::Info, &text);
-            None
-        }
-        // The application may raise another exception from it: that is the client's doing, too.
-        Fault::Raised(error) if comes_of_client(py, &error) => {
-            let what = format!("application \"{}\" raised, for its client is gone", app.target);
-            logging::exception_at(py, shim, Level::Info, &what, &error);
-            None
-        }
-        Fault::Raised(error) => {
-            let what = format!("application \"{}\" raised", app.target);
-            Some(logging::exception(py, shim, &what, &error))
-        }
+        Fault::Raised(error) => log_raised(py, shim, app, &error),
         Fault::Broken(what) => {
             let text = format!("application \"{}\" {what}", app.target);
             logging::write(py, Level::Error, &text);
             Some(text)
         }
     }
-}
-
-/// Is a `ClientGone` among the causes of the exception (`raise … from`)?
-fn comes_of_client(py: Python<'_>, error: &PyErr) -> bool {
-    let causes = std::iter::successors(error.cause(py), |cause| cause.cause(py));
-    // A chain of causes may be a ring.
-    causes.take(16).any(|cause| cause.is_instance_of::<ClientGone>(py))
 }
 
 /// Was the application interrupted by `wsgi_client_abort cancel`? Logs that at the level at which nginx logs that a

@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pyo3::create_exception;
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 
-use super::block::joined;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::buffers::BLOCK;
 use crate::bridge::pipe::input::{InputError, Read};
+use crate::python::block::joined;
+use crate::python::client_gone::os_error;
 use crate::python::fork;
-
-// The OSError of a read or write whose client is gone. If the application does not catch it, it is no error of its own.
-create_exception!(pywsgi, ClientGone, PyOSError);
 
 /// The least number of bytes that is read of a file at once after a `seek`; it doubles with each read, up to [`BLOCK`].
 /// An application that seeks often reads little, as zipfile does.
@@ -200,15 +197,4 @@ impl RequestBody {
 
 fn in_child() -> PyErr {
     PyOSError::new_err("the request body is the worker's, not its children's")
-}
-
-/// What a read or `write()` raises.
-pub(super) fn os_error(error: InputError) -> PyErr {
-    match error {
-        InputError::File | InputError::Taken => PyOSError::new_err(error.to_string()),
-        InputError::ClientGone
-        | InputError::TimedOut
-        | InputError::Refused
-        | InputError::Answered => ClientGone::new_err(error.to_string()),
-    }
 }

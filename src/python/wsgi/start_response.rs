@@ -7,21 +7,17 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use super::block::share;
-use super::native::{text, type_name};
-use super::request_body;
-use super::response::{Response, Start, Unsent};
+use super::native::text;
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::Overflow;
-use crate::http::header::{self, Field, HeaderError, HeaderKind};
-use crate::http::response_head::{Dropped, ResponseHead};
+use crate::http::header::{self, Field};
+use crate::http::response_head::ResponseHead;
 use crate::http::status;
 use crate::python::attached::Attached;
-
-/// Bytes of a response's reason phrase and headers, or of its trailers, in all ([`header::field_size`]). No client takes as
-/// much, and HTTP/2 cannot send a field of 2 MB: nginx says that at its level `crit`
-/// (`ngx_http_v2_header_filter`).
-const MAX_HEAD: usize = 1 << 20;
+use crate::python::block::share;
+use crate::python::client_gone::os_error;
+use crate::python::response::{MAX_HEAD, Response, Start, Unsent};
+use crate::python::type_name::type_name;
 
 /// `start_response` of one request, and the `write` that it returns. Both are methods of it: CPython calls a
 /// method without a tuple of its arguments.
@@ -107,7 +103,7 @@ impl StartResponse {
         match response.send(py, share(data), None, false) {
             Ok(_) if response.has_rest(py) => response.spill(py).map_err(overflow),
             Ok(_) => Ok(()),
-            Err(Unsent::Gone) => Err(request_body::os_error(InputError::Answered)),
+            Err(Unsent::Gone) => Err(os_error(InputError::Answered)),
             Err(Unsent::NotStarted) => Err(PyAssertionError::new_err(
                 "write() was called before start_response (PEP 3333, \"The write() Callable\")",
             )),
@@ -122,7 +118,7 @@ impl StartResponse {
 /// What `write()` raises inline, where it cannot be suspended, if there is no room for its data.
 fn overflow(overflow: Overflow) -> PyErr {
     match overflow {
-        Overflow::Closed => request_body::os_error(InputError::Answered),
+        Overflow::Closed => os_error(InputError::Answered),
         Overflow::NoRoom => PyOSError::new_err(
             "write() was given more than waits for a client inline (wsgi_buffer_size and, with \
              wsgi_buffering on, wsgi_max_temp_file_size)",
@@ -145,7 +141,7 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
         ))
     })?;
     let head = ResponseHead::with_capacity(parsed.code, parsed.reason, list.len());
-    let mut start = Start { head, buffering: None, trailers: false, dropped: None };
+    let mut start = Start::new(head);
     let mut size = parsed.reason.len();
     if size > MAX_HEAD {
         return Err(PyValueError::new_err(format!(
@@ -170,35 +166,9 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
                  its name, its value and 32 bytes"
             )));
         }
-        add(&mut start, name, value).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        start.add(name, value).map_err(|error| PyValueError::new_err(error.to_string()))?;
     }
     Ok(start)
-}
-
-fn add(start: &mut Start, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
-    let kind = header::checked_kind(name)?;
-    header::check_value(name, value)?;
-    let value = header::trim(value);
-    match kind {
-        HeaderKind::ContentLength => return start.head.add_content_length(value),
-        HeaderKind::HopByHop => {
-            start.dropped.get_or_insert_with(|| Dropped::hop_by_hop(name));
-            return Ok(());
-        }
-        _ => {}
-    }
-    if !start.head.push(kind, name, value) {
-        start.dropped.get_or_insert_with(|| Dropped::repeated(name));
-        return Ok(());
-    }
-    match (kind, value) {
-        (HeaderKind::Trailer, _) => start.trailers = true,
-        // The location decides whether it has an effect, and whether the client gets it.
-        (HeaderKind::AccelBuffering, b"no") => start.buffering = Some(false),
-        (HeaderKind::AccelBuffering, b"yes") => start.buffering = Some(true),
-        _ => {}
-    }
-    Ok(())
 }
 
 /// The exception that `exc_info` holds.

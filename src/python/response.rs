@@ -1,4 +1,4 @@
-//! The response of one request: what `start_response` has set, and how much has been sent.
+//! The response of one request, in any protocol: the head that the application has set, and how much has been sent.
 //!
 //! Several threads may hold it, because any thread can call `write()`. Its state is not borrowed while Python runs or a
 //! thread waits for the client; `sending` says that one of them waits.
@@ -9,6 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pyo3::prelude::*;
 
+use super::attached::Attached;
+use super::{fork, logging};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
 use crate::bridge::exchange::Exchange;
@@ -16,16 +18,20 @@ use crate::bridge::log::Level;
 use crate::bridge::pipe::output::parts::{End, FilePart};
 use crate::bridge::pipe::output::{Closed, Overflow, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
+use crate::http::header::{self, HeaderError, HeaderKind};
 use crate::http::response_head::{Dropped, ResponseHead};
-use crate::python::attached::Attached;
-use crate::python::{fork, logging};
+
+/// Bytes of a response's reason phrase and headers, or of its trailers, in all ([`header::field_size`]). No client takes as
+/// much, and HTTP/2 cannot send a field of 2 MB: nginx says that at its level `crit`
+/// (`ngx_http_v2_header_filter`).
+pub(super) const MAX_HEAD: usize = 1 << 20;
 
 pub(super) struct Response {
     exchange: Arc<Exchange>,
     state: Attached<State>,
 }
 
-/// What the application has given to `start_response`.
+/// What the application has given as its head (`start_response`, `http.response.start`).
 pub(super) struct Start {
     pub(super) head: ResponseHead,
     /// `X-Accel-Buffering`
@@ -87,6 +93,39 @@ pub(super) enum Unsent {
     NotStarted,
     /// Something of the body is missing already ([`Response::spill`]).
     Broken,
+}
+
+impl Start {
+    pub(super) fn new(head: ResponseHead) -> Self {
+        Self { head, buffering: None, trailers: false, dropped: None }
+    }
+
+    /// Adds a field, by the rules of HTTP. Some are not sent ([`Dropped`]).
+    pub(super) fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+        let kind = header::checked_kind(name)?;
+        header::check_value(name, value)?;
+        let value = header::trim(value);
+        match kind {
+            HeaderKind::ContentLength => return self.head.add_content_length(value),
+            HeaderKind::HopByHop => {
+                self.dropped.get_or_insert_with(|| Dropped::hop_by_hop(name));
+                return Ok(());
+            }
+            _ => {}
+        }
+        if !self.head.push(kind, name, value) {
+            self.dropped.get_or_insert_with(|| Dropped::repeated(name));
+            return Ok(());
+        }
+        match (kind, value) {
+            (HeaderKind::Trailer, _) => self.trailers = true,
+            // The location decides whether it has an effect, and whether the client gets it.
+            (HeaderKind::AccelBuffering, b"no") => self.buffering = Some(false),
+            (HeaderKind::AccelBuffering, b"yes") => self.buffering = Some(true),
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl From<Closed> for Unsent {

@@ -1,15 +1,15 @@
-//! `wsgi_debug`: the traceback as the page of a 500.
+//! `…_debug`: the traceback as the page of a 500.
 
 use bytes::Bytes;
 use pyo3::prelude::*;
 
+use super::logging;
 use super::response::{Response, Start};
+use super::shim::{self, Shim};
 use crate::bridge::config::Debug;
 use crate::bridge::exchange::Exchange;
 use crate::http::header::HeaderKind;
 use crate::http::response_head::ResponseHead;
-use crate::python::logging;
-use crate::python::shim::{self, Shim};
 
 /// Answers with a page that shows `report`, if the location asks for it and the head has not been sent. False if nginx
 /// must answer.
@@ -26,7 +26,7 @@ pub(super) fn show(
     let (media_type, body) = match page(py, exchange, report) {
         Ok(page) => page,
         Err(error) => {
-            logging::exception(py, shim, "wsgi_debug's page cannot be made", &error);
+            logging::exception(py, shim, "the debug page cannot be made", &error);
             return false;
         }
     };

@@ -1,0 +1,34 @@
+//! An application has raised: what the log says of it.
+
+use pyo3::prelude::*;
+
+use super::app::App;
+use super::client_gone::ClientGone;
+use super::logging;
+use super::shim::Shim;
+use crate::bridge::log::Level;
+
+/// Logs what the application has raised: at `info` if it comes of its client that is gone, otherwise with its
+/// traceback, at `error`. Returns what a page can show of it.
+pub(super) fn log_raised(py: Python<'_>, shim: &Shim, app: &App, error: &PyErr) -> Option<String> {
+    if error.is_instance_of::<ClientGone>(py) {
+        let text = format!("application \"{}\": {}", app.target, error.value(py));
+        logging::write(py, Level::Info, &text);
+        return None;
+    }
+    // The application may raise another exception from it: that is the client's doing, too.
+    if comes_of_client(py, error) {
+        let what = format!("application \"{}\" raised, for its client is gone", app.target);
+        logging::exception_at(py, shim, Level::Info, &what, error);
+        return None;
+    }
+    let what = format!("application \"{}\" raised", app.target);
+    Some(logging::exception(py, shim, &what, error))
+}
+
+/// Is a `ClientGone` among the causes of the exception (`raise … from`)?
+fn comes_of_client(py: Python<'_>, error: &PyErr) -> bool {
+    let causes = std::iter::successors(error.cause(py), |cause| cause.cause(py));
+    // A chain of causes may be a ring.
+    causes.take(16).any(|cause| cause.is_instance_of::<ClientGone>(py))
+}
