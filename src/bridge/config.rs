@@ -13,6 +13,10 @@ pub(crate) struct WorkerConfig {
     pub(crate) python: PythonConfig,
     pub(crate) apps: Vec<AppConfig>,
     pub(crate) pools: Vec<PoolConfig>,
+    /// Those of `python_event_loop`, `main` first.
+    pub(crate) loops: Vec<LoopConfig>,
+    /// `asgi_stall_warning`; `None`: no warning.
+    pub(crate) stall_warning: Option<Duration>,
 }
 
 /// The `python_*` directives.
@@ -36,12 +40,14 @@ pub(crate) struct PythonConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Wsgi,
+    Asgi,
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Wsgi => "wsgi",
+            Self::Asgi => "asgi",
         })
     }
 }
@@ -49,8 +55,37 @@ impl fmt::Display for Protocol {
 /// An application: what `…_app` and `…_callable` say together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AppConfig {
+    pub(crate) protocol: Protocol,
     pub(crate) target: String,
     pub(crate) callables: Vec<String>,
+    /// What an application of ASGI has once in a worker.
+    pub(crate) asgi: Option<AsgiConfig>,
+}
+
+/// What an application of ASGI has once in a worker, whatever its locations are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AsgiConfig {
+    /// An index into [`WorkerConfig::loops`].
+    pub(crate) event_loop: usize,
+    pub(crate) lifespan: LifespanConfig,
+}
+
+/// `asgi_lifespan`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LifespanConfig {
+    pub(crate) mode: Lifespan,
+    pub(crate) startup_timeout: Duration,
+    pub(crate) shutdown_timeout: Duration,
+}
+
+/// Whether an application is called with the scope `lifespan`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifespan {
+    /// It is; an application that raises at it does without.
+    Auto,
+    /// It is; if it raises, its startup has failed.
+    On,
+    Off,
 }
 
 /// A `python_thread_pool`.
@@ -61,6 +96,22 @@ pub(crate) struct PoolConfig {
     pub(crate) max_queue: usize,
     /// Bytes; `None` is the system's default.
     pub(crate) stack: Option<usize>,
+}
+
+/// A `python_event_loop`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoopConfig {
+    pub(crate) name: String,
+    pub(crate) kind: LoopKind,
+}
+
+/// Whose event loop it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoopKind {
+    /// uvloop's if it can be imported, otherwise asyncio's.
+    Auto,
+    Asyncio,
+    Uvloop,
 }
 
 /// The directives of a location, as its requests take them along. A name such as `…_timeout` stands for that of the
@@ -83,11 +134,29 @@ pub(crate) struct LocationConfig {
     pub(crate) early_hints: bool,
     /// `…_file_wrapper`
     pub(crate) file_wrapper: bool,
+    /// `asgi_max_requests_in_flight`; `None`: no limit.
+    pub(crate) max_in_flight: Option<usize>,
+    /// `None`: a request for a WebSocket is a request like any other (`asgi_websocket off`; WSGI).
+    pub(crate) websocket: Option<WebSocketConfig>,
     /// `X-Accel-Buffering` is obeyed (`…_accel`, `…_ignore_headers`).
     pub(crate) accel_buffering: bool,
     /// The `…_param`s that do not depend on the request.
     pub(crate) params: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) buffering: Buffering,
+}
+
+/// The directives `asgi_websocket_*` of a location.
+#[derive(Clone, Debug)]
+pub(crate) struct WebSocketConfig {
+    /// Bytes of a message that a client sends, after inflating.
+    pub(crate) max_message_size: usize,
+    /// `None`: no pings.
+    pub(crate) ping_interval: Option<Duration>,
+    /// `None`: a client that answers no ping stays.
+    pub(crate) ping_timeout: Option<Duration>,
+    pub(crate) deflate: bool,
+    /// Bytes that wait in each direction.
+    pub(crate) queue: usize,
 }
 
 /// Which executor runs the application.
@@ -97,6 +166,8 @@ pub(crate) enum ExecutorId {
     Pool(usize),
     /// The event loop's own thread.
     Inline,
+    /// An asyncio event loop with a thread of its own: an index into [`WorkerConfig::loops`].
+    Loop(usize),
 }
 
 impl ExecutorId {
