@@ -69,7 +69,7 @@ http {{
     uwsgi_temp_path tmp/uwsgi;
     scgi_temp_path tmp/scgi;
     {python_home}
-    {wsgi_temp_path}
+    {temp_paths}
     {executor}
 {http}
     server {{
@@ -182,9 +182,7 @@ class Nginx:
             main=_block(main, 0),
             log_level=log_level,
             python_home=f"python_home {python_home};" if module and python_home else "",
-            wsgi_temp_path="wsgi_temp_path tmp/wsgi;"
-            if module and "wsgi_temp_path" not in location + server + http
-            else "",
+            temp_paths=_temp_paths(location + server + http) if module else "",
             executor=_executor(http) if module else "",
             http=_block(http, 4),
             port=self.port,
@@ -486,6 +484,13 @@ def _executor(http: str) -> str:
     if EXECUTOR == "threads" or re.search(r"\b(?:python|wsgi)_thread_pool\b", _top_level(http)):
         return ""
     return f"wsgi_thread_pool {EXECUTOR};"
+
+
+def _temp_paths(text: str) -> str:
+    """The directives of the folders for temporary files that `text` leaves to their defaults."""
+    protocols = ("wsgi", "asgi")
+    unset = [name for name in protocols if not re.search(rf"\b{name}_temp_path\b", text)]
+    return " ".join(f"{name}_temp_path tmp/{name};" for name in unset)
 
 
 def _top_level(text: str) -> str:

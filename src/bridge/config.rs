@@ -13,9 +13,11 @@ pub(crate) struct WorkerConfig {
     pub(crate) python: PythonConfig,
     pub(crate) apps: Vec<AppConfig>,
     pub(crate) pools: Vec<PoolConfig>,
-    /// Those of `python_event_loop`, `main` first.
+    /// Those of `python_event_loop`, `main` first; none if no application runs on one.
+    #[allow(dead_code)]
     pub(crate) loops: Vec<LoopConfig>,
     /// `asgi_stall_warning`; `None`: no warning.
+    #[allow(dead_code)]
     pub(crate) stall_warning: Option<Duration>,
 }
 
@@ -60,6 +62,29 @@ pub(crate) struct AppConfig {
     pub(crate) callables: Vec<String>,
     /// What an application of ASGI has once in a worker.
     pub(crate) asgi: Option<AsgiConfig>,
+}
+
+impl AppConfig {
+    /// Whether both name the same application.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.protocol, &self.target, &self.callables)
+            == (other.protocol, &other.target, &other.callables)
+    }
+
+    /// The directive that sets for one application what a worker has once of it, and that says something else in
+    /// `other`.
+    pub(crate) fn contradiction(&self, other: &Self) -> Option<&'static str> {
+        let (Some(own), Some(other)) = (&self.asgi, &other.asgi) else { return None };
+        if own.event_loop != other.event_loop {
+            return Some("asgi_event_loop");
+        }
+        (own.lifespan != other.lifespan).then_some("asgi_lifespan")
+    }
+
+    /// The asyncio event loop that it runs on, if it runs on one: an index into [`WorkerConfig::loops`].
+    pub(crate) fn event_loop(&self) -> Option<usize> {
+        self.asgi.as_ref().map(|asgi| asgi.event_loop)
+    }
 }
 
 /// What an application of ASGI has once in a worker, whatever its locations are.
@@ -135,8 +160,10 @@ pub(crate) struct LocationConfig {
     /// `…_file_wrapper`
     pub(crate) file_wrapper: bool,
     /// `asgi_max_requests_in_flight`; `None`: no limit.
+    #[allow(dead_code)]
     pub(crate) max_in_flight: Option<usize>,
     /// `None`: a request for a WebSocket is a request like any other (`asgi_websocket off`; WSGI).
+    #[allow(dead_code)]
     pub(crate) websocket: Option<WebSocketConfig>,
     /// `X-Accel-Buffering` is obeyed (`…_accel`, `…_ignore_headers`).
     pub(crate) accel_buffering: bool,
@@ -147,6 +174,7 @@ pub(crate) struct LocationConfig {
 
 /// The directives `asgi_websocket_*` of a location.
 #[derive(Clone, Debug)]
+#[allow(dead_code)]
 pub(crate) struct WebSocketConfig {
     /// Bytes of a message that a client sends, after inflating.
     pub(crate) max_message_size: usize,

@@ -45,8 +45,15 @@ pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
             finalize: true,
             finalize_timeout: Duration::from_secs(1),
         },
-        apps: vec![AppConfig { target: "app.py".into(), callables: vec!["application".into()] }],
+        apps: vec![AppConfig {
+            protocol: Protocol::Wsgi,
+            target: "app.py".into(),
+            callables: vec!["application".into()],
+            asgi: None,
+        }],
         pools,
+        loops: Vec::new(),
+        stall_warning: None,
     };
     Arc::new(Worker::new(config, Marks::take_over(None, 0), 0).unwrap())
 }
@@ -78,6 +85,8 @@ fn exchange_for(
         debug: Debug::Off,
         early_hints: true,
         file_wrapper: true,
+        max_in_flight: None,
+        websocket: None,
         accel_buffering: true,
         params: Vec::new(),
         buffering: unbuffered(4),

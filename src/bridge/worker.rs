@@ -97,6 +97,7 @@ impl<X: Carried> Worker<X> {
         match id {
             ExecutorId::Pool(at) => self.pools.get(at).map(|pool| &**pool as _),
             ExecutorId::Inline => Some(&self.inline),
+            ExecutorId::Loop(_) => None,
         }
     }
 

@@ -50,6 +50,7 @@ impl Protocols {
                 wsgi::call(py, &self.wsgi, shim, app, callable, exchange, &mut kit.wsgi)
                     .map(Suspended::Wsgi)
             }
+            Protocol::Asgi => None,
         }
     }
 
@@ -63,6 +64,7 @@ impl Protocols {
     ) -> Option<Suspended> {
         match exchange.location.protocol {
             Protocol::Wsgi => wsgi::refuse(py, shim, app, exchange).map(Suspended::Wsgi),
+            Protocol::Asgi => None,
         }
     }
 }

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
+from harness import NGINX, VENV
+
+PROTOCOLS = ("wsgi", "asgi")
+
+
+def both(table: dict[str, object]) -> dict[str, object]:
+    """The same for the directives of each protocol: `timeout` is `wsgi_timeout`, `asgi_timeout`."""
+    return {f"{protocol}_{name}": of for protocol in PROTOCOLS for name, of in table.items()}
+
 
 # Directive -> valid arguments. {file} and {folder} exist.
 HTTP = {
@@ -14,77 +24,75 @@ HTTP = {
     "python_env": "NAME=value",
     "python_finalize": "on timeout=1s",
     "python_thread_pool": "extra threads=2 max_queue=3 stack=8m",
+    "python_event_loop": "extra asyncio",
     "python_drain_timeout": "5s",
     "python_stdout_log_level": "notice",
     "python_stderr_log_level": "warn",
+    "asgi_stall_warning": "500ms",
+}
+FLAGS = {
+    "request_buffering": "off",
+    "buffering": "off",
+    "pass_authorization": "off",
+    "pass_request_headers": "off",
+    "accel": "off",
+    "intercept_errors": "on",
+    "file_wrapper": "off",
+    "force_ranges": "on",
+    "early_hints": "off",
+}
+COMMON = {
+    **FLAGS,
+    "callable": "application other",
+    "script_name": "/prefix",
+    "param": "NAME $host if_not_empty",
+    "queue_timeout": "5s",
+    "timeout": "5s",
+    "buffer_size": "64k",
+    "max_temp_file_size": "1m",
+    "temp_path": "tmp/own 1 2",
+    "path_info": "raw",
+    "hide_header": "X-One",
+    "pass_header": "X-Accel-Expires",
+    "ignore_headers": "X-Accel-Redirect X-Accel-Charset",
+    "client_abort": "cancel",
+    "debug": "traceback",
 }
 ANYWHERE = {
-    "wsgi_callable": "application other",
-    "wsgi_script_name": "/prefix",
-    "wsgi_param": "NAME $host if_not_empty",
+    **both(COMMON),
     "wsgi_thread_pool": "default",
-    "wsgi_queue_timeout": "5s",
-    "wsgi_request_buffering": "off",
-    "wsgi_buffering": "off",
-    "wsgi_buffer_size": "64k",
-    "wsgi_max_temp_file_size": "1m",
-    "wsgi_temp_path": "tmp/wsgi 1 2",
-    "wsgi_timeout": "5s",
-    "wsgi_path_info": "raw",
-    "wsgi_pass_authorization": "off",
-    "wsgi_pass_request_headers": "off",
-    "wsgi_hide_header": "X-One",
-    "wsgi_pass_header": "X-Accel-Expires",
-    "wsgi_ignore_headers": "X-Accel-Redirect X-Accel-Charset",
-    "wsgi_accel": "off",
-    "wsgi_intercept_errors": "on",
+    "asgi_event_loop": "main",
+    "asgi_max_requests_in_flight": "5",
+    "asgi_lifespan": "on startup_timeout=5s shutdown_timeout=500ms",
+    "asgi_websocket": "off",
+    "asgi_websocket_max_message_size": "64k",
+    "asgi_websocket_ping_interval": "5s",
+    "asgi_websocket_ping_timeout": "5s",
+    "asgi_websocket_deflate": "off",
+    "asgi_websocket_queue": "64k",
 }
-ALL = {**HTTP, **ANYWHERE, "wsgi_app": "{file}"}
-# The first number of arguments that is too many; the others take any number.
+ALL = {**HTTP, **ANYWHERE, **both({"app": "{file}"})}
+# The first number of arguments that is too many; the others take one, or any number.
 TOO_MANY = {
-    "python_home": 2,
-    "python_executable": 2,
+    **dict.fromkeys(ALL, 2),
+    **dict.fromkeys(["python_path", "python_env", "python_thread_pool"], 0),
+    "python_event_loop": 3,
     "python_finalize": 3,
-    "python_drain_timeout": 2,
-    "python_stdout_log_level": 2,
-    "python_stderr_log_level": 2,
-    "wsgi_app": 2,
-    "wsgi_script_name": 2,
-    "wsgi_param": 4,
-    "wsgi_thread_pool": 2,
-    "wsgi_queue_timeout": 2,
-    "wsgi_request_buffering": 2,
-    "wsgi_buffering": 2,
-    "wsgi_buffer_size": 2,
-    "wsgi_max_temp_file_size": 2,
-    "wsgi_temp_path": 5,
-    "wsgi_timeout": 2,
-    "wsgi_path_info": 2,
-    "wsgi_pass_authorization": 2,
-    "wsgi_pass_request_headers": 2,
-    "wsgi_hide_header": 2,
-    "wsgi_pass_header": 2,
-    "wsgi_accel": 2,
-    "wsgi_intercept_errors": 2,
+    **both({"callable": 0, "ignore_headers": 0, "param": 4, "temp_path": 5}),
+    "asgi_lifespan": 4,
 }
-TOO_FEW = {"wsgi_param": 1, **dict.fromkeys(ALL.keys() - {"wsgi_param"}, 0)}
+TOO_FEW = {**dict.fromkeys(ALL, 0), **both({"param": 1})}
 # These may stand only once on a level.
 ONCE = ALL.keys() - {
     "python_path",
     "python_env",
-    "wsgi_param",
-    "wsgi_callable",
-    "wsgi_hide_header",
-    "wsgi_pass_header",
-    "wsgi_ignore_headers",
+    *both(dict.fromkeys(["param", "callable", "hide_header", "pass_header", "ignore_headers"])),
 }
 
 
 @pytest.fixture
 def line(nginx, say):
     """`line("wsgi_timeout")` is that directive with valid arguments."""
-    from harness import VENV
-
     values = {
         "file": say("app"),
         "folder": nginx.apps,
@@ -116,7 +124,7 @@ def test_in_http_alone(nginx, line, refused, name):
 
 @pytest.mark.parametrize("name", sorted(ANYWHERE))
 def test_in_http_server_and_location(nginx, line, refused, name):
-    app = line("wsgi_app")
+    app = line(f"{name[:4]}_app")
     accepted(nginx, app, http=line(name))
     accepted(nginx, app, server=line(name))
     accepted(nginx, app + line(name))
@@ -126,16 +134,17 @@ def test_in_http_server_and_location(nginx, line, refused, name):
     refused(name, where, location=f"{app}\nif ($arg_x) {{ {line(name)} }}")
 
 
-def test_wsgi_app_in_location_and_if_in_location(nginx, line, refused):
-    app = line("wsgi_app")
+@pytest.mark.parametrize("name", ["wsgi_app", "asgi_app"])
+def test_an_application_in_location_and_if_in_location(nginx, line, refused, name):
+    app = line(name)
     accepted(nginx, app)
     accepted(nginx, f"if ($arg_x) {{ {app} }}")
-    where = '"wsgi_app" directive is not allowed here'
-    refused("wsgi_app", where, main=app)
-    refused("wsgi_app", where, http=app)
-    refused("wsgi_app", where, server=app)
-    refused("wsgi_app", where, server=f"if ($arg_x) {{ {app} }}")
-    refused("wsgi_app", where, location=f"limit_except GET {{ {app} }}")
+    where = f'"{name}" directive is not allowed here'
+    refused(name, where, main=app)
+    refused(name, where, http=app)
+    refused(name, where, server=app)
+    refused(name, where, server=f"if ($arg_x) {{ {app} }}")
+    refused(name, where, location=f"limit_except GET {{ {app} }}")
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -155,31 +164,37 @@ def test_twice_on_one_level(nginx, line, refused, name):
     refused(name, "duplicate|twice", **{context: f"{line(name)}\n{line(name)}"}, python_home=None)
 
 
-FLAGS = [
-    "wsgi_request_buffering",
-    "wsgi_buffering",
-    "wsgi_pass_authorization",
-    "wsgi_pass_request_headers",
-    "wsgi_accel",
-    "wsgi_intercept_errors",
-]
-
-
-@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("name", [*both(FLAGS), "asgi_websocket", "asgi_websocket_deflate"])
 def test_flags(line, refused, name):
     refused(name, "invalid value", "maybe", 'must be "on" or "off"', location=line(name, "maybe"))
 
 
+TIMES = [
+    *both({"queue_timeout": "", "timeout": ""}),
+    "python_drain_timeout",
+    "asgi_stall_warning",
+    "asgi_websocket_ping_interval",
+    "asgi_websocket_ping_timeout",
+]
+
+
 @pytest.mark.parametrize("value", ["soon", "-1s", "5 s", "1.5s", "10x", "''"])
-@pytest.mark.parametrize("name", ["wsgi_queue_timeout", "wsgi_timeout", "python_drain_timeout"])
+@pytest.mark.parametrize("name", TIMES)
 def test_times(line, refused, name, value):
     context = "http" if name in HTTP else "location"
     message = "invalid number of arguments" if " " in value else f"invalid.*{name}|{name}.*invalid"
     refused(name, message, **{context: line(name, value)})
 
 
+SIZES = [
+    *both({"buffer_size": "", "max_temp_file_size": ""}),
+    "asgi_websocket_max_message_size",
+    "asgi_websocket_queue",
+]
+
+
 @pytest.mark.parametrize("value", ["much", "-1", "1t", "1.5m", "''"])
-@pytest.mark.parametrize("name", ["wsgi_buffer_size", "wsgi_max_temp_file_size"])
+@pytest.mark.parametrize("name", SIZES)
 def test_sizes(line, refused, name, value):
     refused(name, f"invalid.*{name}|{name}.*invalid", location=line(name, value))
 
@@ -213,3 +228,29 @@ def test_the_module_that_is_loaded_but_not_used_changes_nothing(nginx):
     nginx.start(server="location /x { return 204; }", python_home=None)
     assert nginx.client().get("/").text == "plain"
     assert nginx.client().get("/x").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("protocol", "arguments", "used"),
+    [
+        ("wsgi", "", True),
+        ("wsgi", "wsgi_max_temp_file_size 0;", False),
+        ("asgi", "", False),
+        ("asgi", "asgi_max_temp_file_size 1m;", True),
+    ],
+)
+def test_the_default_folder_of_temporary_files_is_used_only_if_there_may_be_one(
+    nginx, line, protocol, arguments, used
+):
+    """nginx then knows its path, and refuses the same path with other levels."""
+    built = subprocess.run([NGINX, "-V"], capture_output=True, text=True).stderr
+    beside = re.search(r"--http-uwsgi-temp-path=(\S+)/uwsgi", built)
+    folder = f"{beside[1]}/{protocol}" if beside else f"{protocol}_temp"
+    nginx.write_config(f"{line(f'{protocol}_app')} {arguments}")
+    text = re.sub(r"\b[wa]sgi_temp_path tmp/\w+;", "", nginx.config.read_text())
+    text = text.replace("client_body_temp_path tmp/body;", f"client_body_temp_path {folder} 3 3;")
+    # nginx then stops before it makes its folders, which are not the test's.
+    nginx.config.write_text(text.replace("pid logs/", "pid not-there/"))
+    said = nginx.check().stderr
+    assert ("has the same name as default path" in said) == used
+    assert ("syntax is ok" in said) != used

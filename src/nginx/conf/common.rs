@@ -23,8 +23,12 @@ use crate::nginx::sys::{CONF_UNSET, CONF_UNSET_MSEC, CONF_UNSET_SIZE};
 pub(in crate::nginx) struct Prefix {
     /// The directives are called after it.
     pub(in crate::nginx) protocol: Protocol,
+    /// The other protocol: a location has an application of one of them.
+    pub(in crate::nginx) other: Protocol,
     /// The default of `…_request_buffering`.
     pub(in crate::nginx) request_buffering: bool,
+    /// The default of `…_max_temp_file_size`.
+    pub(in crate::nginx) max_temp_file_size: usize,
     /// What `…_param` cannot set: objects of the request's own.
     pub(in crate::nginx) reserved_params: &'static [&'static [u8]],
 }
@@ -86,6 +90,7 @@ pub(in crate::nginx) struct CommonConf {
     pub(in crate::nginx) buffering: ngx_flag_t,
     pub(in crate::nginx) buffer_size: usize,
     pub(in crate::nginx) max_temp_file_size: usize,
+    /// Null: there is no temporary file, because no location has an application, or `max_temp_file_size` is 0.
     pub(in crate::nginx) temp_path: *mut ngx_path_t,
 }
 
@@ -148,8 +153,15 @@ impl CommonConf {
         merge_flag(&mut self.request_buffering, previous.request_buffering, by_default);
         merge_flag(&mut self.buffering, previous.buffering, 1);
         merge_size(&mut self.buffer_size, previous.buffer_size, 256 * 1024);
-        merge_size(&mut self.max_temp_file_size, previous.max_temp_file_size, 1024 * 1024 * 1024);
+        let by_default = self.prefix.max_temp_file_size;
+        merge_size(&mut self.max_temp_file_size, previous.max_temp_file_size, by_default);
         self.merge_temp_path(reading, previous)
+    }
+
+    /// The names of `…_callable`.
+    pub(super) fn callables(&self) -> Vec<String> {
+        let callables = self.callables.clone();
+        callables.unwrap_or_else(|| vec!["application".into(), "app".into()])
     }
 
     fn merge_temp_path(
@@ -157,15 +169,23 @@ impl CommonConf {
         reading: &Reading,
         previous: &CommonConf,
     ) -> Result<(), ConfError> {
+        if self.temp_path.is_null() {
+            self.temp_path = previous.temp_path;
+        }
+        // nginx creates the folders of all paths that it knows when it starts.
+        let used = matches!(self.app, Some(App::Target(..))) && self.max_temp_file_size > 0;
+        if !self.temp_path.is_null() || !used {
+            return Ok(());
+        }
         let protocol = self.prefix.protocol;
         let name = reading.copy(temp_path(protocol).as_os_str().as_bytes())?;
         let mut default = ngx_path_init_t { name, level: [1, 2, 0] };
-        // SAFETY: nginx's own merge, of paths that its own setter has made.
+        // SAFETY: nginx's own merge, which makes the path: neither level has one.
         let merged = unsafe {
             ngx_conf_merge_path_value(
                 reading.as_ptr(),
                 &raw mut self.temp_path,
-                previous.temp_path,
+                ptr::null_mut(),
                 &raw mut default,
             )
         };
@@ -208,21 +228,21 @@ impl CommonConf {
     }
 }
 
-fn inherit<T: Clone>(own: &mut Option<T>, previous: &Option<T>) {
+pub(super) fn inherit<T: Clone>(own: &mut Option<T>, previous: &Option<T>) {
     if own.is_none() {
         own.clone_from(previous);
     }
 }
 
-fn merge_flag(own: &mut ngx_flag_t, previous: ngx_flag_t, default: ngx_flag_t) {
+pub(super) fn merge_flag(own: &mut ngx_flag_t, previous: ngx_flag_t, default: ngx_flag_t) {
     merge(own, previous, CONF_UNSET, default);
 }
 
-fn merge_time(own: &mut ngx_msec_t, previous: ngx_msec_t, default: ngx_msec_t) {
+pub(super) fn merge_time(own: &mut ngx_msec_t, previous: ngx_msec_t, default: ngx_msec_t) {
     merge(own, previous, CONF_UNSET_MSEC, default);
 }
 
-fn merge_size(own: &mut usize, previous: usize, default: usize) {
+pub(super) fn merge_size(own: &mut usize, previous: usize, default: usize) {
     merge(own, previous, CONF_UNSET_SIZE, default);
 }
 

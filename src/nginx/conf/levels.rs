@@ -3,6 +3,7 @@
 
 use nginx_sys::ngx_http_request_t;
 
+use super::asgi::AsgiConf;
 use super::error::ConfError;
 use super::location::Location;
 use super::main::MainConf;
@@ -15,13 +16,14 @@ use crate::nginx::sys;
 #[derive(Debug)]
 pub(in crate::nginx) struct LocConf {
     pub(in crate::nginx) wsgi: WsgiConf,
+    pub(in crate::nginx) asgi: AsgiConf,
     /// Made by the merge, if this location has an application.
     location: Option<Location>,
 }
 
 impl LocConf {
     pub(super) fn new() -> Self {
-        Self { wsgi: WsgiConf::new(), location: None }
+        Self { wsgi: WsgiConf::new(), asgi: AsgiConf::new(), location: None }
     }
 
     /// Inherits from `previous` what this level does not set, and settles what its requests need.
@@ -33,11 +35,16 @@ impl LocConf {
         // SAFETY: nginx merges levels; it has no reference to the main configuration.
         let content = unsafe { MainConf::of(reading) }.handlers.content;
         self.wsgi.merge(reading, &previous.wsgi)?;
+        self.asgi.merge(reading, &previous.asgi)?;
         self.wsgi.common.inherit_app(reading, content, &previous.wsgi.common)?;
+        self.asgi.common.inherit_app(reading, content, &previous.asgi.common)?;
         let log = reading.core_loc_conf().error_log;
         // SAFETY: as above.
         let main = unsafe { MainConf::of(reading) };
-        self.location = self.wsgi.location(main, log)?;
+        self.location = match self.wsgi.location(main, log)? {
+            Some(location) => Some(location),
+            None => self.asgi.location(main, log)?,
+        };
         Ok(())
     }
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use nginx_sys::{ngx_log_t, ngx_msec_t};
 
 use super::common::{CommonConf, Param, ParamValue};
-use super::error::Place;
 use super::main::MainConf;
-use crate::bridge::config::{AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig};
+use crate::bridge::config::{
+    Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, WebSocketConfig,
+};
 use crate::http::header::HeaderKind;
 use crate::http::names::Names;
 use crate::nginx::sys::{self, CONF_UNSET};
@@ -40,21 +41,25 @@ pub(in crate::nginx) struct Location {
     pub(in crate::nginx) configuration: usize,
 }
 
+/// What the directives of one protocol alone say of a location.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// The application's index.
+    pub(super) app: usize,
+    pub(super) executor: ExecutorId,
+    pub(super) max_in_flight: Option<usize>,
+    pub(super) websocket: Option<WebSocketConfig>,
+}
+
 impl Location {
-    /// `conf` has been merged; `app` is its target and the place that names it.
+    /// `conf` has been merged.
     pub(super) fn new(
         conf: &CommonConf,
         main: &mut MainConf,
         log: *mut ngx_log_t,
-        app: (&str, &Place),
-        executor: ExecutorId,
+        own: Own,
     ) -> Self {
-        let protocol = conf.prefix.protocol;
-        let (target, place) = app;
-        let callables = conf.callables.clone();
-        let callables = callables.unwrap_or_else(|| vec!["application".into(), "app".into()]);
-        let app = AppConfig { target: target.to_owned(), callables };
-        let app = main.add_app(app, protocol, place);
+        let Own { app, executor, max_in_flight, websocket } = own;
         let params = conf.params.iter().flatten();
         let (request_params, constant) = params.cloned().partition(Param::depends_on_request);
         let ignore_headers = conf.ignore_headers.clone().unwrap_or_default();
@@ -63,7 +68,7 @@ impl Location {
             config: Arc::new(LocationConfig {
                 id: main.add_location(app, log),
                 app,
-                protocol,
+                protocol: conf.prefix.protocol,
                 executor,
                 script_name: conf.script_name.clone().flatten(),
                 timeout: (conf.timeout > 0).then(|| Duration::from_millis(conf.timeout as u64)),
@@ -71,6 +76,8 @@ impl Location {
                 debug: conf.debug.unwrap_or(Debug::Off),
                 early_hints: conf.early_hints != 0,
                 file_wrapper: conf.file_wrapper != 0,
+                max_in_flight,
+                websocket,
                 accel_buffering: accel && !ignore_headers.contains(&HeaderKind::AccelBuffering),
                 params: constant_params(constant),
                 buffering: buffering(conf),
@@ -122,8 +129,9 @@ fn constant_params(params: Vec<Param>) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fn buffering(conf: &CommonConf) -> Buffering {
-    // SAFETY: the merge has set temp_path, in the configuration's pool.
-    let directory = unsafe { sys::bytes((*conf.temp_path).name) };
+    // SAFETY: a path of the configuration's, which the merge has set if there may be a file.
+    let directory =
+        unsafe { conf.temp_path.as_ref().map_or(&[][..], |path| sys::bytes(path.name)) };
     Buffering {
         enabled: conf.buffering != 0,
         memory: conf.buffer_size,

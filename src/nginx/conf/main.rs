@@ -14,7 +14,9 @@ use super::error::{ConfError, Place};
 use super::handlers::Handlers;
 use super::reading::{self, Reading};
 use super::shared::Shared;
-use crate::bridge::config::{AppConfig, PoolConfig, Protocol, PythonConfig, WorkerConfig};
+use crate::bridge::config::{
+    AppConfig, LoopConfig, LoopKind, PoolConfig, PythonConfig, WorkerConfig,
+};
 use crate::bridge::log::Level;
 use crate::bridge::marks::Marks;
 use crate::nginx::log;
@@ -28,11 +30,16 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) executable: Option<PathBuf>,
     pub(in crate::nginx) environment: Environment,
     pub(in crate::nginx) pools: Vec<PoolConfig>,
+    pub(in crate::nginx) loops: Vec<LoopConfig>,
+    /// 0: no warning.
+    pub(in crate::nginx) stall_warning: Option<ngx_msec_t>,
     pub(in crate::nginx) stdout_level: Option<Level>,
     pub(in crate::nginx) stderr_level: Option<Level>,
     pub(in crate::nginx) finalize: Option<(bool, Duration)>,
     pub(in crate::nginx) drain_timeout: Option<ngx_msec_t>,
     apps: Vec<AppConfig>,
+    /// Where each of them is named first.
+    app_places: Vec<Place>,
     /// What the workers' user must be able to use, as the directives name it.
     needed: Vec<Needed>,
     /// The applications that are modules.
@@ -85,11 +92,14 @@ impl MainConf {
             executable: None,
             environment: Environment::new(),
             pools: Vec::new(),
+            loops: Vec::new(),
+            stall_warning: None,
             stdout_level: None,
             stderr_level: None,
             finalize: None,
             drain_timeout: None,
             apps: Vec::new(),
+            app_places: Vec::new(),
             needed: Vec::new(),
             modules: Vec::new(),
             shared: None,
@@ -111,6 +121,11 @@ impl MainConf {
                 stack: None,
             });
         }
+        // `main` is always the first.
+        let main = self.loops.iter().position(|known| known.name == DEFAULT_LOOP);
+        let main = main.map(|at| self.loops.remove(at));
+        let by_default = || LoopConfig { name: DEFAULT_LOOP.to_owned(), kind: LoopKind::Auto };
+        self.loops.insert(0, main.unwrap_or_else(by_default));
     }
 
     pub(in crate::nginx) fn has_apps(&self) -> bool {
@@ -138,6 +153,8 @@ impl MainConf {
             let of_home = self.home.as_ref().map(|home| home.join("bin/python3"));
             of_home.or_else(|| option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from))
         });
+        let stall_warning = self.stall_warning.unwrap_or(STALL_WARNING);
+        let looping = self.apps.iter().any(|app| app.event_loop().is_some());
         WorkerConfig {
             python: PythonConfig {
                 home: self.home.clone(),
@@ -152,6 +169,8 @@ impl MainConf {
             },
             apps: self.apps.clone(),
             pools: self.pools.clone(),
+            loops: if looping { self.loops.clone() } else { Vec::new() },
+            stall_warning: (stall_warning > 0).then(|| Duration::from_millis(stall_warning as u64)),
         }
     }
 
@@ -238,12 +257,20 @@ impl MainConf {
         self.app_logs.get(app).map_or(&[], Vec::as_slice)
     }
 
-    /// The application's index. Locations that name the same application share it.
-    pub(super) fn add_app(&mut self, app: AppConfig, protocol: Protocol, place: &Place) -> usize {
-        if let Some(at) = self.apps.iter().position(|known| *known == app) {
-            return at;
+    /// The application's index. Locations that name the same application share it, and must agree on what a worker
+    /// has once of it. `place` names it.
+    pub(super) fn add_app(&mut self, app: AppConfig, place: &Place) -> Result<usize, ConfError> {
+        let directive = format!("{}_app", app.protocol);
+        let mut known = self.apps.iter().zip(&self.app_places).enumerate();
+        if let Some((at, (same, first))) = known.find(|(_, (known, _))| known.is_same(&app)) {
+            let Some(contradiction) = same.contradiction(&app) else { return Ok(at) };
+            let text = format_args!(
+                "{directive} \"{}\" has another {contradiction} than in {}:{}; a worker runs an application once: \
+                 give both locations the same {contradiction}",
+                app.target, first.file, first.line
+            );
+            return Err(ConfError::at(text, place));
         }
-        let directive = format!("{protocol}_app");
         let target = Target::split(&app.target);
         match target.file() {
             Some(file) => self.need(directive, file.to_path_buf(), Need::Read, place),
@@ -253,14 +280,26 @@ impl MainConf {
             }
         }
         self.apps.push(app);
-        self.apps.len() - 1
+        self.app_places.push(place.clone());
+        Ok(self.apps.len() - 1)
     }
 
     /// The index of the `python_thread_pool` of that name; the names that there are if it is none of them.
     pub(super) fn pool_named(&self, name: &str) -> Result<usize, Vec<&str>> {
-        let mut names = self.pools.iter().map(|pool| pool.name.as_str());
-        names.clone().position(|known| known == name).ok_or_else(|| names.by_ref().collect())
+        position(name, self.pools.iter().map(|pool| &*pool.name))
     }
+
+    /// The index of the `python_event_loop` of that name; the names that there are if it is none of them.
+    pub(super) fn loop_named(&self, name: &str) -> Result<usize, Vec<&str>> {
+        position(name, self.loops.iter().map(|each| &*each.name))
+    }
+}
+
+fn position<'a>(
+    name: &str,
+    mut names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<usize, Vec<&'a str>> {
+    names.clone().position(|known| known == name).ok_or_else(|| names.by_ref().collect())
 }
 
 /// The umask with which nginx was started. nginx sets its umask to 0 as it becomes a daemon (`ngx_daemon`), so only the
@@ -282,5 +321,8 @@ fn umask() -> u32 {
 const DEFAULT_UMASK: u32 = 0o022;
 
 pub(super) const DEFAULT_POOL: &str = "default";
+pub(super) const DEFAULT_LOOP: &str = "main";
 pub(in crate::nginx) const DEFAULT_MAX_QUEUE: usize = 1024;
+/// Milliseconds.
+const STALL_WARNING: ngx_msec_t = 1000;
 const FINALIZE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,5 +1,6 @@
 //! The module's configuration: what the directives set, how it is inherited, and where nginx keeps it.
 
+pub(super) mod asgi;
 pub(super) mod checks;
 mod common;
 mod environment;

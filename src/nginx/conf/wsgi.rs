@@ -4,14 +4,16 @@ use nginx_sys::ngx_log_t;
 
 use super::common::{App, CommonConf, Prefix};
 use super::error::{ConfError, Place};
-use super::location::Location;
+use super::location::{Location, Own};
 use super::main::{DEFAULT_POOL, MainConf};
 use super::reading::Reading;
-use crate::bridge::config::{ExecutorId, Protocol};
+use crate::bridge::config::{AppConfig, ExecutorId, Protocol};
 
 static PREFIX: Prefix = Prefix {
     protocol: Protocol::Wsgi,
+    other: Protocol::Asgi,
     request_buffering: true,
+    max_temp_file_size: 1024 * 1024 * 1024,
     reserved_params: &[b"wsgi.input", b"pywsgi.request"],
 };
 
@@ -48,7 +50,15 @@ impl WsgiConf {
     ) -> Result<Option<Location>, ConfError> {
         let Some(App::Target(target, place)) = &self.common.app else { return Ok(None) };
         let executor = self.executor(main, place)?;
-        Ok(Some(Location::new(&self.common, main, log, (target, place), executor)))
+        let app = AppConfig {
+            protocol: Protocol::Wsgi,
+            target: target.clone(),
+            callables: self.common.callables(),
+            asgi: None,
+        };
+        let app = main.add_app(app, place)?;
+        let own = Own { app, executor, max_in_flight: None, websocket: None };
+        Ok(Some(Location::new(&self.common, main, log, own)))
     }
 
     fn executor(&self, main: &MainConf, app: &Place) -> Result<ExecutorId, ConfError> {

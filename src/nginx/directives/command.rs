@@ -6,8 +6,11 @@ use std::ptr;
 use nginx_sys::{
     NGX_CONF_FLAG, NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, ngx_command_t,
-    ngx_conf_set_flag_slot, ngx_conf_set_msec_slot, ngx_conf_t, ngx_str_t, ngx_uint_t,
+    ngx_conf_set_flag_slot, ngx_conf_set_msec_slot, ngx_conf_set_size_slot, ngx_conf_t, ngx_str_t,
+    ngx_uint_t,
 };
+
+use super::reader::set;
 
 pub(super) type Setter =
     unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
@@ -60,6 +63,32 @@ pub(super) const fn milliseconds(name: &'static str, offset: usize) -> ngx_comma
 /// `NAME SIZE;` in http, server and location: a `usize` at `offset`.
 pub(super) const fn size(name: &'static str, set: Setter, offset: usize) -> ngx_command_t {
     location(name, ANY, NGX_CONF_TAKE1, set, offset)
+}
+
+/// The setter of a [`size`] that has a least value: `LEAST` bytes.
+///
+/// # Safety
+///
+/// nginx calls it for a command whose offset is that of a `usize`, as `ngx_conf_set_size_slot` wants it.
+pub(super) unsafe extern "C" fn size_of_at_least<const LEAST: usize>(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls it.
+    let result = unsafe { ngx_conf_set_size_slot(cf, command, conf) };
+    if !result.is_null() {
+        return result;
+    }
+    // SAFETY: at the command's offset is a usize.
+    unsafe {
+        set::<usize>(cf, command, conf, |directive| {
+            if *directive.conf < LEAST {
+                return Err(directive.error(format!("must be at least {}k", LEAST / 1024)));
+            }
+            Ok(())
+        })
+    }
 }
 
 /// `ngx_string` of a text that ends with a NUL.

@@ -1,15 +1,15 @@
 //! The directives that each protocol has under a prefix of its own, for http, server and location.
 
-use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
+use std::ptr;
 
 use nginx_sys::{
     NGX_CONF_1MORE, NGX_CONF_TAKE1, NGX_CONF_TAKE23, NGX_CONF_TAKE1234, ngx_command_t,
-    ngx_conf_set_path_slot, ngx_conf_set_size_slot, ngx_conf_t,
+    ngx_conf_set_path_slot, ngx_conf_set_size_slot,
 };
 
-use super::command::{ANY, LOCATION, flag, location, milliseconds, size};
-use super::reader::{Directive, set, setter};
+use super::command::{ANY, LOCATION, flag, location, milliseconds, size, size_of_at_least};
+use super::reader::{Directive, setter};
 use crate::bridge::config::{ClientAbort, Debug};
 use crate::http::{header, path};
 use crate::nginx::conf::checks::target::{self, Target};
@@ -69,7 +69,7 @@ pub(super) const fn common(names: &Names, at: usize) -> [ngx_command_t; COMMON] 
         milliseconds(names.timeout, at + offset_of!(CommonConf, timeout)),
         flag(names.request_buffering, at + offset_of!(CommonConf, request_buffering)),
         flag(names.buffering, at + offset_of!(CommonConf, buffering)),
-        size(names.buffer_size, buffer_size, at + offset_of!(CommonConf, buffer_size)),
+        size(names.buffer_size, size_of_at_least::<4096>, at + offset_of!(CommonConf, buffer_size)),
         size(
             names.max_temp_file_size,
             ngx_conf_set_size_slot,
@@ -104,10 +104,17 @@ setter!(app, CommonConf, |directive| {
     // SAFETY: this setter is one of a location: nobody refers to the main configuration.
     let content = unsafe { MainConf::of(directive.reading) }.handlers.content;
     let core = directive.reading.core_loc_conf();
-    if core.handler.is_some() {
-        return Err(directive.error(
-            "stands beside another content handler; only one of them can serve a location: remove the other",
-        ));
+    if let Some(handler) = core.handler {
+        return Err(if ptr::fn_addr_eq(handler, content) {
+            let other = directive.conf.prefix.other;
+            directive.error(format!(
+                "stands beside {other}_app; a location has one application: remove one of them"
+            ))
+        } else {
+            directive.error(
+                "stands beside another content handler; only one of them can serve a location: remove the other",
+            )
+        });
     }
     core.handler = Some(content);
     // SAFETY: the location's name is len bytes at data.
@@ -261,30 +268,6 @@ setter!(param, CommonConf, |directive| {
     directive.conf.params.get_or_insert_default().push(param);
     Ok(())
 });
-
-/// # Safety
-///
-/// nginx calls it for a command whose offset is that of a `usize`, as `ngx_conf_set_size_slot` wants it.
-pub(super) unsafe extern "C" fn buffer_size(
-    cf: *mut ngx_conf_t,
-    command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx calls it.
-    let result = unsafe { ngx_conf_set_size_slot(cf, command, conf) };
-    if !result.is_null() {
-        return result;
-    }
-    // SAFETY: at the command's offset is a usize.
-    unsafe {
-        set::<usize>(cf, command, conf, |directive| {
-            if *directive.conf < 4096 {
-                return Err(directive.error("must be at least 4k"));
-            }
-            Ok(())
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -12,14 +12,14 @@ use nginx_sys::{
 
 use super::command;
 use super::reader::{Directive, setter};
-use crate::bridge::config::PoolConfig;
+use crate::bridge::config::{LoopConfig, LoopKind, PoolConfig};
 use crate::bridge::log::Level;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
 use crate::nginx::conf::{ConfError, DEFAULT_MAX_QUEUE, MainConf, Place, Variable};
 
 /// How many there are.
-pub(super) const MAIN: usize = 9;
+pub(super) const MAIN: usize = 10;
 
 pub(super) const fn main() -> [ngx_command_t; MAIN] {
     [
@@ -28,6 +28,7 @@ pub(super) const fn main() -> [ngx_command_t; MAIN] {
         command::main("python_executable\0", NGX_CONF_TAKE1, executable),
         command::main("python_env\0", NGX_CONF_1MORE, env),
         command::main("python_thread_pool\0", NGX_CONF_2MORE, thread_pool),
+        command::main("python_event_loop\0", NGX_CONF_TAKE12, event_loop),
         command::main("python_finalize\0", NGX_CONF_TAKE12, finalize),
         command::main("python_drain_timeout\0", NGX_CONF_TAKE1, drain_timeout),
         command::main("python_stdout_log_level\0", NGX_CONF_TAKE1, stdout_log_level),
@@ -159,6 +160,30 @@ fn stack_size<C>(directive: &Directive<'_, C>, value: &[u8]) -> Result<usize, Co
     }
     usize::try_from(size).map_err(|_| ConfError::out_of_memory())
 }
+
+setter!(event_loop, MainConf, |directive| {
+    let name = directive.text(1)?.to_owned();
+    if name.is_empty() {
+        return Err(directive.error("has an empty name; write NAME, and asyncio, uvloop or auto"));
+    }
+    if directive.conf.loops.iter().any(|known| known.name == name) {
+        return Err(directive
+            .error(format!("\"{name}\" is defined twice; give each event loop its own name")));
+    }
+    let kind = match directive.bytes(2) {
+        b"" | b"auto" => LoopKind::Auto,
+        b"asyncio" => LoopKind::Asyncio,
+        b"uvloop" => LoopKind::Uvloop,
+        _ => {
+            let word = directive.lossy(2);
+            return Err(
+                directive.error(format!("has \"{word}\"; it must be asyncio, uvloop or auto"))
+            );
+        }
+    };
+    directive.conf.loops.push(LoopConfig { name, kind });
+    Ok(())
+});
 
 setter!(finalize, MainConf, |directive| {
     directive.once(&directive.conf.finalize)?;

@@ -1,5 +1,6 @@
 //! The directives: their table.
 
+mod asgi;
 mod command;
 mod common;
 mod main;
@@ -10,6 +11,7 @@ use std::mem::offset_of;
 
 use nginx_sys::ngx_command_t;
 
+use self::asgi::{ASGI, asgi};
 use self::common::{COMMON, common, named};
 use self::main::{MAIN, main};
 use self::wsgi::{WSGI, wsgi};
@@ -20,6 +22,8 @@ use super::conf::LocConf;
 pub(super) struct Table {
     wsgi_common: [ngx_command_t; COMMON],
     wsgi: [ngx_command_t; WSGI],
+    asgi_common: [ngx_command_t; COMMON],
+    asgi: [ngx_command_t; ASGI],
     main: [ngx_command_t; MAIN],
     end: ngx_command_t,
 }
@@ -28,6 +32,8 @@ pub(super) struct Table {
 pub(super) static mut COMMANDS: Table = Table {
     wsgi_common: common(&named!("wsgi"), offset_of!(LocConf, wsgi.common)),
     wsgi: wsgi(),
+    asgi_common: common(&named!("asgi"), offset_of!(LocConf, asgi.common)),
+    asgi: asgi(),
     main: main(),
     end: ngx_command_t::empty(),
 };
