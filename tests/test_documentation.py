@@ -32,11 +32,13 @@ PAGES = sorted(
 
 def directives() -> dict[str, str]:
     """Each directive of the table, with its context."""
-    parts = ("common", "wsgi", "main", "mod")
-    common, wsgi, main, table = ((TABLE / f"{part}.rs").read_text() for part in parts)
+    parts = ("common", "wsgi", "asgi", "main", "mod")
+    common, *own, table = ((TABLE / f"{part}.rs").read_text() for part in parts)
     found = {}
-    for call, name, context in re.findall(r'(main|location)\(\s*"(\w+)\\0",\s*(\w+)', wsgi + main):
-        found[name] = CONTEXTS["main" if call == "main" else context]
+    for call, name, context in re.findall(
+        r'(main|location|flag|size)\(\s*"(\w+)\\0",\s*(\w+)', "".join(own)
+    ):
+        found[name] = CONTEXTS[{"main": "main", "location": context}.get(call, "ANY")]
     prefixes = re.findall(r'named!\("(\w+)"\)', table)
     for prefix in prefixes:
         for call, name, context in re.findall(
@@ -45,8 +47,14 @@ def directives() -> dict[str, str]:
             found[f"{prefix}_{name}"] = CONTEXTS[context if call == "location" else "ANY"]
     # Fail if an entry has a form that the patterns do not match.
     entries = len(re.findall(r"\(\s*names\.\w", common))
-    assert len(found) == (wsgi + main).count('\\0"') + len(prefixes) * entries
+    assert len(found) == "".join(own).count('\\0"') + len(prefixes) * entries
     return found
+
+
+def page_of(name: str) -> str:
+    """The name of a directive's page. What both protocols have is on one page."""
+    twin = re.sub("^asgi_", "wsgi_", name)
+    return twin if twin in directives() and name != "asgi_app" else name
 
 
 def rows(text: str) -> list[list[str]]:
@@ -74,23 +82,34 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(directives()))
 def test_a_directive_has_its_page(name):
-    """docs/directives/NAME.md says its syntax, default and context, and the index links it."""
-    page = (DIRECTIVES / f"{name}.md").read_text()
-    assert page.startswith(f"# {name}\n")
+    """Its page says its syntax, default and context, and the index links it."""
+    of = page_of(name)
+    page = (DIRECTIVES / f"{of}.md").read_text()
+    assert name in page.partition("\n")[0].removeprefix("# ").split(", ")
     facts = dict(row for row in rows(page) if len(row) == 2 and row[0].istitle())
-    assert re.match(rf"`{name} .+;`", facts["Syntax"])
+    (syntax,) = [text for text in facts["Syntax"].split("<br>") if text.startswith(f"`{name} ")]
+    assert re.match(rf"`{name} .+;`", syntax)
     assert facts["Context"] == directives()[name]
     for heading in ("Example", "Inheritance", "Mistakes", "Elsewhere"):
         assert f"\n## {heading}\n" in page, f"no section {heading}"
 
-    index = {row[0]: row[1:] for row in rows((DIRECTIVES / "README.md").read_text())}
-    context, default, what = index[f"[{name}]({name}.md)"]
+    index = {
+        link: row[1:]
+        for row in rows((DIRECTIVES / "README.md").read_text())
+        for link in row[0].split("<br>")
+    }
+    context, default, what = index[f"[{name}]({of}.md)"]
     assert context == facts["Context"]
     assert what
-    if re.match(rf"`{name} .+;`", facts["Default"]):
+    defaults = [text for text in facts["Default"].split("<br>") if text.startswith(f"`{name} ")]
+    if defaults:
+        # "`on`; ASGI `off`"
+        default, _, other = default.partition("; ASGI ")
+        default = other if other and name.startswith("asgi_") else default
         # The index may leave out the last arguments, not contradict the page.
-        assert facts["Default"].startswith(f"`{name} {default.strip('`')}")
+        assert defaults[0].startswith(f"`{name} {default.strip('`')}")
     else:
+        assert "<br>" not in facts["Default"]
         assert (facts["Default"] == "none") == (default == "")
         for value in re.findall(r"`([^`]+)`", default):
             assert f"`{value}`" in facts["Default"]
@@ -99,6 +118,7 @@ def test_a_directive_has_its_page(name):
 @pytest.mark.parametrize("name", sorted(directives()))
 def test_a_directive_has_its_tests(name):
     """In tests/directives/test_NAME.py, or in the files that the table of tests/README.md names."""
+    name = page_of(name)
     files = [TESTS / "directives" / f"test_{name}.py"]
     if not files[0].exists():
         table = {row[0]: row[1] for row in rows((TESTS / "README.md").read_text())}
@@ -110,7 +130,7 @@ def test_a_directive_has_its_tests(name):
 
 def test_every_page_is_of_a_directive():
     pages = {path.stem for path in DIRECTIVES.glob("*.md")} - {"README"}
-    assert pages - directives().keys() == set()
+    assert pages == {page_of(name) for name in directives()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
