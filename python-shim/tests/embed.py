@@ -26,6 +26,7 @@ MODULES = (
     "_django_project",
     "_loader",
     "_stacks",
+    "_tasks",
     "_threads",
     "_start",
     "_request",
@@ -34,6 +35,8 @@ MODULES = (
     "_validate",
     "_debug_page",
     "_exit",
+    "_event_loop",
+    "_lifespan",
 )
 SHIM = Path(__file__).resolve().parent.parent / "pywsgi"
 

@@ -37,6 +37,14 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._debug_page", c"pywsgi/_debug_page.py", source!("_debug_page.py")),
     (c"pywsgi._exit", c"pywsgi/_exit.py", source!("_exit.py")),
 ];
+
+/// The same, only for workers with applications of ASGI: the import of asyncio takes time and memory.
+const ASGI_MODULES: &[(&CStr, &CStr, &[u8])] = &[
+    (c"pywsgi._tasks", c"pywsgi/_tasks.py", source!("_tasks.py")),
+    (c"pywsgi._event_loop", c"pywsgi/_event_loop.py", source!("_event_loop.py")),
+    (c"pywsgi._lifespan", c"pywsgi/_lifespan.py", source!("_lifespan.py")),
+];
+
 const INIT: &[u8] = source!("__init__.py");
 
 /// What Rust calls of the package, and of Python, looked up once.
@@ -63,8 +71,8 @@ pub(super) struct Shim {
 
 impl Shim {
     /// Makes the package importable, and prepares the interpreter with it for its applications.
-    pub(super) fn start(py: Python<'_>, python: &PythonConfig) -> PyResult<Self> {
-        install(py)?;
+    pub(super) fn start(py: Python<'_>, python: &PythonConfig, has_asgi: bool) -> PyResult<Self> {
+        install(py, if has_asgi { ASGI_MODULES } else { &[] })?;
         if let Some(executable) = &python.executable {
             py.import("sys")?.setattr("executable", executable.as_os_str())?;
         }
@@ -91,14 +99,14 @@ impl Shim {
     }
 }
 
-/// Makes the package importable.
-fn install(py: Python<'_>) -> PyResult<()> {
+/// Makes the package importable, with these modules beside the usual ones.
+fn install(py: Python<'_>, more: &[(&CStr, &CStr, &[u8])]) -> PyResult<()> {
     let package = PyModule::new(py, "pywsgi")?;
     package.setattr("__path__", PyList::empty(py))?;
     package.setattr("__file__", "pywsgi/__init__.py")?;
     let modules = py.import("sys")?.getattr("modules")?;
     modules.set_item("pywsgi", &package)?;
-    for (name, file, source) in MODULES {
+    for (name, file, source) in MODULES.iter().chain(more) {
         let module = PyModule::from_code(py, text(source)?, file, name)?;
         let name = name.to_string_lossy();
         package.setattr(name.trim_start_matches("pywsgi."), module)?;
@@ -116,7 +124,7 @@ pub(super) fn function<'py>(
     py.import(module)?.getattr(name)
 }
 
-fn text(source: &'static [u8]) -> PyResult<&'static CStr> {
+fn text(source: &[u8]) -> PyResult<&CStr> {
     CStr::from_bytes_with_nul(source)
         .map_err(|_| pyo3::exceptions::PyValueError::new_err("a NUL in the source of pywsgi"))
 }
