@@ -1,59 +1,111 @@
-"""Checks that the object a `wsgi_app` target names is a WSGI application, and explains why if it is
-not."""
+"""Checks that the object a target names is an application of the protocol that its location serves,
+and explains why if it is not.
+
+Nothing is called for that. If in doubt the object is accepted: its first request then shows.
+"""
 
 from __future__ import annotations
 
 import difflib
-import functools
-import inspect
-from collections.abc import Sequence
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+from pywsgi._signature import (
+    has_async_instances,
+    is_async,
+    is_class,
+    signature_of,
+    signature_of_instances,
+)
 from pywsgi._target import LoadError
 
 
-def check(what: str, application: Any, factory: str = "") -> None:
-    """Raises LoadError unless `application` can be called with environ and start_response.
-    `factory` is how to write the target if it is a factory."""
+def check(what: str, application: Any, protocol: str, factory: str = "") -> Callable[..., Any]:
+    """Returns what the server calls. Raises LoadError unless `application` can be called as
+    `protocol` ("wsgi" or "asgi") says.
+
+    `factory` is how to write the target if it is a factory.
+    """
     if not callable(application):
         raise LoadError(f"{what} is {kind_of(application)}, which cannot be called")
-    function = application
-    while isinstance(function, functools.partial):
-        function = function.func
-    is_class = issubclass(type(function), type)
-    call = inspect.getattr_static(function if is_class else type(function), "__call__", None)
-    # A partial may already bind some arguments.
-    required, most = _arity(function) if function is application else _ANYTHING
-    if _is_async(function) or _is_async(call) or required == 3:
-        raise LoadError(f"{what} is an ASGI application; wsgi_app serves WSGI")
-    if not required <= 2 <= most:
-        hint = f"; if it makes the application, write {factory}" if factory and not required else ""
+    own = protocol_of(application)
+    if own is not None and own != protocol:
+        name = "a WSGI" if own == "wsgi" else "an ASGI"
+        raise LoadError(f"{what} is {name} application: use {own}_app instead of {protocol}_app")
+    if protocol == "asgi" and is_double_callable(application):
+        return single_callable(application)
+    if not _can_be_called(application, protocol):
+        needs_nothing = signature_of(application).required == 0
+        hint = f"; if it makes the application, write {factory}"
         raise LoadError(
-            f"{what} cannot be called with the two arguments environ and start_response{hint}"
+            f"{what} cannot be called with the {_ARGUMENTS[protocol]}"
+            f"{hint if factory and needs_nothing else ''}"
         )
+    return application  # type: ignore[no-any-return]
 
 
-def _is_async(value: Any) -> bool:
+def protocol_of(application: Any) -> str | None:
+    """The protocol that a callable certainly has: "wsgi", "asgi", or None if in doubt."""
+    if any(_is_marked(application, mark) for mark in _MARKS) or is_async(application):
+        return "asgi"
+    signature = signature_of(application)
+    first, second = (*signature.names, "", "")[:2]
+    if first == "environ" or second == "start_response":
+        return "wsgi"
+    if first == "scope" or signature.required == 3:
+        return "asgi"
+    takes_only_two = signature.required == 2 == signature.most
+    if not is_class(application):
+        return "wsgi" if takes_only_two else None
+    if has_async_instances(application) or hasattr(application, "__await__"):
+        return "asgi"
+    return "wsgi" if takes_only_two and hasattr(application, "__iter__") else None
+
+
+def _can_be_called(application: Any, protocol: str) -> bool:
+    signature = signature_of(application)
+    if protocol == "wsgi":
+        return signature.takes(2)
+    # If all arguments have defaults it is a factory.
+    wants_some = signature.required > 0 or signature.has_rest or is_async(application)
+    return signature.takes(3) and wants_some
+
+
+def is_double_callable(application: Any) -> bool:
+    """Whether `application(scope)` gives what is called with receive and send, as in ASGI 2.
+
+    asgiref believes that of every callable that is not asynchronous. Here it must also be
+    impossible to call it with three arguments.
+    """
+    single, double = (_is_marked(application, mark) for mark in _MARKS)
+    if single or double:
+        return not single
+    if is_async(application):
+        return False
+    signature = signature_of(application)
+    if not is_class(application):
+        return signature.required == 1 == signature.most
+    if hasattr(application, "__await__"):
+        return False
+    instances = signature_of_instances(application)
+    return instances is not None and signature.takes(1) and instances.takes(2)
+
+
+def single_callable(application: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The double callable as one of ASGI 3."""
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        await application(scope)(receive, send)
+
+    return call
+
+
+def _is_marked(application: Any, mark: str) -> bool:
     try:
-        return inspect.iscoroutinefunction(value)
+        return getattr(application, mark, False) is True
     except Exception:  # An unbound proxy (flask.request outside a request).
         return False
-
-
-def _arity(function: Any) -> tuple[int, float]:
-    """The minimum and maximum number of positional arguments of a plain function or method.
-    Does not use inspect.signature(), which follows __wrapped__ of decorators."""
-    bound = 0
-    # type(), not isinstance(): a proxy (werkzeug.local) would report the type of its object.
-    if type(function) is MethodType:
-        function, bound = function.__func__, 1
-    if type(function) is not FunctionType:
-        return _ANYTHING
-    code = function.__code__
-    most = code.co_argcount - bound
-    required = max(most - len(function.__defaults__ or ()), 0)
-    return required, float("inf") if code.co_flags & inspect.CO_VARARGS else most
 
 
 def kind_of(value: Any) -> str:
@@ -81,6 +133,12 @@ def suggestions(module: ModuleType, wanted: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(alike + own))[:_MOST_SUGGESTIONS]
 
 
-_ANYTHING = (0, float("inf"))
-
 _MOST_SUGGESTIONS = 8
+
+# asgiref's, of applications that it cannot tell: single, double.
+_MARKS = ("_asgi_single_callable", "_asgi_double_callable")
+
+_ARGUMENTS = {
+    "wsgi": "two arguments environ and start_response",
+    "asgi": "three arguments scope, receive and send",
+}

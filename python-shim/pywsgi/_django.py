@@ -61,9 +61,12 @@ def loaded_settings() -> Any:
 
 
 def is_handler(application: Any) -> bool:
-    """Whether it is the result of `get_wsgi_application()`."""
-    kind = _global("django.core.handlers.wsgi", "WSGIHandler")
-    return kind is not None and issubclass(type(application), kind)
+    """Whether it is the result of `get_wsgi_application()` or `get_asgi_application()`."""
+    kinds = (
+        _global("django.core.handlers.wsgi", "WSGIHandler"),
+        _global("django.core.handlers.asgi", "ASGIHandler"),
+    )
+    return any(kind is not None and issubclass(type(application), kind) for kind in kinds)
 
 
 def _reset_admin(apps: Any) -> None:

@@ -1,5 +1,5 @@
-"""`Application`: finds and imports the target of `wsgi_app`, and decides when a failed import is
-retried.
+"""`Application`: finds and imports the target of `wsgi_app` or `asgi_app`, and decides when an
+import that failed is retried.
 
 An application that does not import must affect only its own locations. `load()` remembers the
 files involved in the failure, `changed()` says whether one of them has changed, and `may_pass`
@@ -48,15 +48,17 @@ from pywsgi._target import LoadError, Reference, Target
 
 
 class Application:
-    """One target of `wsgi_app`, and the names to try if it does not name a callable."""
+    """One target of `wsgi_app` or `asgi_app`, and the names to try if it names no callable."""
 
     def __init__(
         self,
         target: str,
         callables: Sequence[str] = ("application", "app"),
         has_home: bool = False,
+        protocol: str = "wsgi",
     ) -> None:
         self._target = target
+        self._protocol = protocol
         self._has_home = has_home
         self._callables = tuple(callables)
         self._directory: str | None = None
@@ -76,7 +78,8 @@ class Application:
         return self._target
 
     def load(self) -> Callable[..., Any]:
-        """Imports the application and returns its callable.
+        """Imports the application and returns its callable: `app(environ, start_response)`, or the
+        asynchronous `app(scope, receive, send)`.
 
         Raises LoadError if the target is wrong, and otherwise whatever the application's code
         raises. SystemExit and KeyboardInterrupt become LoadError, because they would end more than
@@ -159,8 +162,7 @@ class Application:
         reference, found = self._find(module, wanted, fresh=module.__name__ in imported)
         if reference.arguments is not None:
             return self._create(reference, found)
-        check(repr(reference.text), found, factory=f"{reference.text}()")
-        return found  # type: ignore[no-any-return]
+        return check(repr(reference.text), found, self._protocol, factory=f"{reference.text}()")
 
     def _find(
         self, module: ModuleType, wanted: Sequence[str], fresh: bool
@@ -195,11 +197,10 @@ class Application:
         if inspect.iscoroutine(application):
             application.close()
             raise LoadError(
-                f"{reference.text!r} is an async function; wsgi_app needs one that returns the"
-                " application"
+                f"{reference.text!r} is an async function; {self._protocol}_app needs one that"
+                " returns the application"
             )
-        check(f"what {reference.text} returned", application)
-        return application  # type: ignore[no-any-return]
+        return check(f"what {reference.text} returned", application, self._protocol)
 
     # After a failure.
 

@@ -1,4 +1,4 @@
-"""The target of `wsgi_app`: a file or a module, and the callable in it."""
+"""The target of `wsgi_app` or `asgi_app`: a file or a module, and the callable in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class LoadError(ImportError):
-    """A target of wsgi_app is wrong; the message is for the application's author."""
+    """A target of wsgi_app or asgi_app is wrong; the message is for the application's author."""
 
 
 # Tracebacks show the name under which applications can import it.

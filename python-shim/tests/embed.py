@@ -21,6 +21,7 @@ MODULES = (
     "_advice",
     "_hidden",
     "_importing",
+    "_signature",
     "_callable",
     "_django",
     "_django_project",

@@ -280,7 +280,7 @@ def test_what_is_no_wsgi_application(tmp_path: Path, source: str, message: str) 
 )
 def test_an_asgi_application(tmp_path: Path, source: str) -> None:
     refused = refusal(str(write(tmp_path / "shop.py", source)))
-    assert refused == "'app' is an ASGI application; wsgi_app serves WSGI"
+    assert refused == "'app' is an ASGI application: use asgi_app instead of wsgi_app"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_every_kind_of_wsgi_application(tmp_path: Path, source: str) -> None:
         ("async def create(): pass", "'create()' is an async function; wsgi_app needs one that"),
         (
             "def create():\n    async def app(s, r, e): pass\n    return app",
-            "what create() returned is an ASGI application; wsgi_app serves WSGI",
+            "what create() returned is an ASGI application: use asgi_app instead of wsgi_app",
         ),
         ("create = 1", "'create()': an int cannot be called"),
     ],

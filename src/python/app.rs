@@ -85,6 +85,7 @@ impl App {
             &config.target,
             &config.callables,
             has_home,
+            config.protocol.to_string(),
         ))?;
         Ok(Self {
             target: config.target.clone(),

@@ -23,6 +23,7 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._advice", c"pywsgi/_advice.py", source!("_advice.py")),
     (c"pywsgi._hidden", c"pywsgi/_hidden.py", source!("_hidden.py")),
     (c"pywsgi._importing", c"pywsgi/_importing.py", source!("_importing.py")),
+    (c"pywsgi._signature", c"pywsgi/_signature.py", source!("_signature.py")),
     (c"pywsgi._callable", c"pywsgi/_callable.py", source!("_callable.py")),
     (c"pywsgi._django", c"pywsgi/_django.py", source!("_django.py")),
     (c"pywsgi._django_project", c"pywsgi/_django_project.py", source!("_django_project.py")),
