@@ -8,7 +8,6 @@ use super::app::App;
 use super::import_queue::ImportQueue;
 use super::protocol::Protocols;
 use super::shim::Shim;
-use crate::bridge::config::Protocol;
 use crate::bridge::exchange::Worker;
 
 pub(super) struct Runtime {
@@ -24,8 +23,8 @@ impl Runtime {
     /// Prepares the interpreter for its applications; imports none of them.
     pub(super) fn new(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<Self> {
         let config = &worker.config;
-        let has_asgi = config.apps.iter().any(|app| app.protocol == Protocol::Asgi);
-        let shim = Shim::start(py, &config.python, has_asgi)?;
+        let has_loops = !config.loops.is_empty();
+        let shim = Shim::start(py, &config.python, has_loops)?;
         let has_home = config.python.home.is_some();
         let apps = config
             .apps

@@ -39,8 +39,8 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._exit", c"pywsgi/_exit.py", source!("_exit.py")),
 ];
 
-/// The same, only for workers with applications of ASGI: the import of asyncio takes time and memory.
-const ASGI_MODULES: &[(&CStr, &CStr, &[u8])] = &[
+/// The same, only for workers with asyncio loops: the import of asyncio takes time and memory.
+const LOOP_MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._tasks", c"pywsgi/_tasks.py", source!("_tasks.py")),
     (c"pywsgi._event_loop", c"pywsgi/_event_loop.py", source!("_event_loop.py")),
     (c"pywsgi._lifespan", c"pywsgi/_lifespan.py", source!("_lifespan.py")),
@@ -72,8 +72,8 @@ pub(super) struct Shim {
 
 impl Shim {
     /// Makes the package importable, and prepares the interpreter with it for its applications.
-    pub(super) fn start(py: Python<'_>, python: &PythonConfig, has_asgi: bool) -> PyResult<Self> {
-        install(py, if has_asgi { ASGI_MODULES } else { &[] })?;
+    pub(super) fn start(py: Python<'_>, python: &PythonConfig, has_loops: bool) -> PyResult<Self> {
+        install(py, if has_loops { LOOP_MODULES } else { &[] })?;
         if let Some(executable) = &python.executable {
             py.import("sys")?.setattr("executable", executable.as_os_str())?;
         }
