@@ -45,7 +45,7 @@ TEST_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?=
 FUZZ_CASE ?=
-## BENCH_ARGS: for `make bench`, `make bench-quick`, `make profile`: arguments of bench.py or profile.py
+## BENCH_ARGS: for `make bench`, `make bench-asgi`, their `-quick` and `make profile`: arguments of bench.py or profile.py
 BENCH_ARGS ?=
 ## ROOTS: for `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
 ROOTS ?= $(TARGET_DIR)/roots
@@ -54,6 +54,8 @@ ROOTS ?= $(TARGET_DIR)/roots
 # rustup puts cargo on the PATH of login shells only.
 CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 DENY_VERSION := 0.20.2
+# The module, and the bench's client.
+CRATES := --package ngx-http-pywsgi-module --package bench-client
 RUN_DIR := $(TARGET_DIR)/run
 TEST_VENV := $(TARGET_DIR)/venv
 LINT_VENV := $(TARGET_DIR)/lint-venv
@@ -177,7 +179,7 @@ CARGO_TEST = $(if $(shell $(CARGO) nextest --version 2>/dev/null),$(CARGO) nexte
 
 .PHONY: test-rust
 test-rust: headers ## Run the Rust unit tests, and those of the bridge under loom
-	$(CARGO_TEST) --locked
+	$(CARGO_TEST) --locked $(CRATES)
 	$(CARGO_TEST) --locked --features loom bridge
 
 .PHONY: test-shim
@@ -224,7 +226,7 @@ lint-rust: headers
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || \
 	  rustup component add rustfmt clippy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(CRATES) --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --features loom -- -D warnings
 
 .PHONY: lint-python
@@ -241,27 +243,38 @@ $(LINT_VENV)/.installed: .ci/requirements.txt
 
 BENCH_VENV := $(TARGET_DIR)/bench-venv
 IN_BENCH = cd bench && $(BENCH_VENV)/bin/python
-BENCH_OPTIONS = --module "$(MODULE)" --nginx "$(NGINX)" $(BENCH_ARGS)
+BENCH_OPTIONS = --module "$(MODULE)" --nginx "$(NGINX)"
+BENCH_CLIENT = $(CARGO_DIR)/release/bench-client
+COMPARE = $(IN_BENCH) bench.py $(BENCH_OPTIONS) --client "$(BENCH_CLIENT)"
 
 .PHONY: bench
-bench: module bench-deps ## Compare the module with other servers, in 40 minutes (BENCH_ARGS=…)
-	$(IN_BENCH) bench.py $(BENCH_OPTIONS)
+bench: module bench-deps ## Compare the module with other servers of WSGI, in 40 minutes (BENCH_ARGS=…)
+	$(COMPARE) $(BENCH_ARGS)
 
 .PHONY: bench-quick
 bench-quick: module bench-deps ## The same in under three minutes, with hello only
-	$(IN_BENCH) bench.py --quick $(BENCH_OPTIONS)
+	$(COMPARE) --quick $(BENCH_ARGS)
+
+.PHONY: bench-asgi
+bench-asgi: module bench-deps ## Compare it with other servers of ASGI, in 40 minutes (BENCH_ARGS=…)
+	$(COMPARE) --interface asgi $(BENCH_ARGS)
+
+.PHONY: bench-asgi-quick
+bench-asgi-quick: module bench-deps ## The same in under three minutes, with hello and a WebSocket's echo
+	$(COMPARE) --interface asgi --quick $(BENCH_ARGS)
 
 .PHONY: profile
 profile: module bench-deps ## Print where a request's instructions and time go (callgrind, perf; BENCH_ARGS=…)
 	@.ci/deps valgrind
-	$(IN_BENCH) profile.py $(BENCH_OPTIONS)
+	$(IN_BENCH) profile.py $(BENCH_OPTIONS) $(BENCH_ARGS)
 
 # Debian's servers are optional. wrk and libev (for building bjoern) are required.
 .PHONY: bench-deps
-bench-deps: ## Install the servers that the bench compares
+bench-deps: ## Install the servers that the bench compares, and build its client
 	@.ci/deps libev-dev wrk
 	@.ci/deps apache2-bin libapache2-mod-wsgi-py3 uwsgi uwsgi-plugin-python3 || echo 'The bench omits these servers.' >&2
 	@$(MAKE) --no-print-directory $(BENCH_VENV)/.installed
+	$(CARGO) build --locked --release --package bench-client
 
 $(BENCH_VENV)/.installed: bench/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)

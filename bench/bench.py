@@ -1,6 +1,6 @@
 """Compares the module with other servers, in one run.
 
-    python bench.py --module MODULE.so --nginx /usr/sbin/nginx [--quick] [--works "hello;…"]
+    python bench.py --module MODULE.so --client CLIENT [--interface asgi] [--quick] [--works "…"]
 
 Machines are noisy, so the result is the ratio of processor time per request within one run: the
 servers take turns, for several rounds, and each figure is the median of its rounds.
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,43 +25,111 @@ from typing import Any
 import idle
 import isolation
 import memory
+import servers
+import servers_asgi
 import starts
 import turns
 import unread
+import websockets_idle
 from accounting import used_by_all, used_by_bench
 from chart import chart
 from figures import Section
 from place import APPS, Run
-from report import markdown, targets
-from servers import FLOOR, OURS, SERVERS, Server
-from targets import outcomes
-from works import TEN_MB, WORKS
+from report import markdown
+from report import targets as targets_table
+from servers import FLOOR, Server
+from targets import OUR_NAMES, TARGETS, Target, outcomes
+from targets_asgi import TARGETS_ASGI
+from works import ASGI, TEN_MB, WSGI, Work
 
 RESULTS = Path(__file__).resolve().parent / "results"
-# Measured in addition to the works, in this order: memory while no other server runs.
-APART = ["memory", "start", "isolation", "unread", "idle"]
-ALL_SERVERS = {server.name: server for server in SERVERS}
 
-FULL: dict[str, Any] = {
-    "name": "latest",
-    "works": list(WORKS),
-    "servers": list(ALL_SERVERS),
-    "apart": APART,
-    "rounds": 5,
-    "seconds": 2,
-}
-# The targets that need only hello, and their servers.
-QUICK: dict[str, Any] = {
-    "name": "quick",
-    "works": ["hello", "hello, 1 connection", "20 headers each way"],
-    "servers": [
-        name
-        for name in ALL_SERVERS
-        if name not in ("mod_wsgi daemon", "gunicorn gthread", "waitress", "cheroot")
-    ],
-    "apart": [],
-    "rounds": 4,
-    "seconds": 1,
+# Measured in addition to the works: with the run, its servers, the rounds and their seconds.
+Apart = Callable[[Run, list[Server], int, int], Section]
+
+
+@dataclass(frozen=True)
+class Half:
+    """What is compared for one interface of applications."""
+
+    works: dict[str, Work]
+    servers: list[Server]
+    # Other servers are compared to it.
+    ours: Server
+    targets: list[Target]
+    # In this order: memory while no other server runs. A percentile needs more requests than a
+    # median.
+    apart: dict[str, Apart]
+    quick_works: list[str]
+    # Left out of a quick run.
+    slow_servers: set[str]
+
+    def defaults(self, interface: str, quick: bool) -> dict[str, Any]:
+        names = [server.name for server in self.servers]
+        if quick:
+            return {
+                "name": "quick" if interface == "wsgi" else f"{interface}-quick",
+                "works": self.quick_works,
+                "servers": [name for name in names if name not in self.slow_servers],
+                "apart": [],
+                "rounds": 4,
+                "seconds": 1,
+            }
+        return {
+            "name": "latest" if interface == "wsgi" else interface,
+            "works": list(self.works),
+            "servers": names,
+            "apart": list(self.apart),
+            "rounds": 5,
+            "seconds": 2,
+        }
+
+
+HALVES = {
+    "wsgi": Half(
+        works=WSGI,
+        servers=servers.SERVERS,
+        ours=servers.OURS,
+        targets=TARGETS,
+        apart={
+            "memory": lambda run, _, rounds, __: memory.measure(run, min(rounds, 3)),
+            "start": lambda run, asked, rounds, _: starts.measure(
+                run, asked, min(rounds, 3), "Flask"
+            ),
+            "isolation": lambda run, _, rounds, seconds: isolation.measure(
+                run, [servers.OURS, servers.FIRST, servers.NGINX_GUNICORN], rounds, 4 * seconds
+            ),
+            "unread": lambda run, _, rounds, seconds: unread.measure(run, rounds, 4 * seconds),
+            "idle": lambda run, _, rounds, seconds: idle.measure(run, rounds, seconds),
+        },
+        quick_works=["hello", "hello, 1 connection", "20 headers each way"],
+        slow_servers={"mod_wsgi daemon", "gunicorn gthread", "waitress", "cheroot"},
+    ),
+    "asgi": Half(
+        works=ASGI,
+        servers=servers_asgi.SERVERS_ASGI,
+        ours=servers_asgi.OURS,
+        targets=TARGETS_ASGI,
+        apart={
+            "websockets": lambda run, asked, rounds, _: websockets_idle.measure(
+                run, websockets_idle.of(asked), min(rounds, 3), deflate=False
+            ),
+            "websockets, deflate": lambda run, asked, rounds, _: websockets_idle.measure(
+                run, websockets_idle.of(asked), min(rounds, 3), deflate=True
+            ),
+            "start": lambda run, asked, rounds, _: starts.measure(
+                run, asked, min(rounds, 3), "FastAPI"
+            ),
+            "isolation": lambda run, _, rounds, seconds: isolation.measure(
+                run,
+                [servers_asgi.OURS, servers_asgi.FIRST, servers_asgi.NGINX_UVICORN],
+                rounds,
+                4 * seconds,
+            ),
+        },
+        quick_works=["hello", "WebSocket echo"],
+        slow_servers={"hypercorn", "FastPySGI", "h2corn"},
+    ),
 }
 
 
@@ -67,28 +137,39 @@ def main() -> None:
     arguments = parse()
     if not shutil.which("wrk"):
         sys.exit("wrk is not installed (apt-get install wrk)")
-    servers = [ALL_SERVERS[name] for name in arguments.servers if ALL_SERVERS[name].installed()]
-    for name in arguments.servers:
-        if ALL_SERVERS[name] not in servers:
-            print(f"{name}: not installed, left out")
+    half = HALVES[arguments.interface]
+    wanted = [server for server in half.servers if server.name in arguments.servers]
+    asked = [server for server in wanted if server.installed()]
+    for server in wanted:
+        if server not in asked:
+            print(f"{server.name}: not installed, left out")
     begin = time.monotonic(), used_by_all(), used_by_bench()
     with tempfile.TemporaryDirectory(prefix="pywsgi-bench-") as name:
         run = prepare(Path(name), arguments)
-        apart = measure_apart(run, servers, arguments)
-        works = {name: WORKS[name] for name in arguments.works}
         rounds, seconds = arguments.rounds, arguments.seconds
-        sections = turns.measure(works, servers, run, rounds, seconds) + apart
+        apart = []
+        for what in [name for name in half.apart if name in arguments.apart]:
+            print(f"{what} …", flush=True)
+            apart.append(half.apart[what](run, asked, rounds, seconds))
+        works = {name: half.works[name] for name in arguments.works}
+        sections = turns.measure(works, asked, run, rounds, seconds) + apart
     wall = (time.monotonic() - begin[0]) * len(os.sched_getaffinity(0))
     others = used_by_all() - begin[1] - (used_by_bench() - begin[2])
-    report(sections, arguments, max(0.0, others / wall))
+    report(half, sections, arguments, max(0.0, others / wall))
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--module", type=Path, required=True)
     parser.add_argument("--nginx", default="/usr/sbin/nginx")
-    parser.add_argument("--quick", action="store_true", help="hello alone, for a first look")
-    for option, there in (("--works", WORKS), ("--servers", ALL_SERVERS), ("--apart", APART)):
+    parser.add_argument("--client", type=Path, required=True, help="the program of client/")
+    parser.add_argument("--interface", choices=HALVES, default="wsgi", help="of the applications")
+    parser.add_argument("--quick", action="store_true", help="little, for a first look")
+    # What may be named, and by default is, depends on these two.
+    known = parser.parse_known_args()[0]
+    half = HALVES[known.interface]
+    names = {server.name: server for server in half.servers}
+    for option, there in (("--works", half.works), ("--servers", names), ("--apart", half.apart)):
         parser.add_argument(
             option,
             type=partial(_some, there=list(there)),
@@ -97,7 +178,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=int, help="of each server in each round")
     parser.add_argument("--name", help="of the files in results/")
-    parser.set_defaults(**(QUICK if "--quick" in sys.argv else FULL))
+    parser.set_defaults(**half.defaults(known.interface, known.quick))
     return parser.parse_args()
 
 
@@ -113,7 +194,7 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> Run:
     """The run's folder, with all files that are served."""
     # Apache's worker runs as another user.
     folder.chmod(0o755)
-    run = Run(folder, arguments.module.resolve(), arguments.nginx)
+    run = Run(folder, arguments.module.resolve(), arguments.nginx, arguments.client.resolve())
     run.static.mkdir()
     run.file.write_bytes(b"x" * TEN_MB)
     environment = {**os.environ, **run.environment()}
@@ -122,49 +203,34 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> Run:
     return run
 
 
-def measure_apart(run: Run, servers: list[Server], arguments: argparse.Namespace) -> list[Section]:
-    sections = []
-    rounds, seconds = arguments.rounds, arguments.seconds
-    for what in [name for name in APART if name in arguments.apart]:
-        print(f"{what} …", flush=True)
-        if what == "memory":
-            sections.append(memory.measure(run, min(rounds, 3)))
-        elif what == "start":
-            sections.append(starts.measure(run, servers, min(rounds, 3)))
-        elif what == "isolation":
-            # A percentile needs more requests than a median.
-            sections.append(isolation.measure(run, rounds, 4 * seconds))
-        elif what == "unread":
-            sections.append(unread.measure(run, rounds, 4 * seconds))
-        else:
-            sections.append(idle.measure(run, rounds, seconds))
-    return sections
-
-
-def report(sections: list[Section], arguments: argparse.Namespace, others: float) -> None:
-    found = outcomes(sections)
+def report(
+    half: Half, sections: list[Section], arguments: argparse.Namespace, others: float
+) -> None:
+    found = outcomes(sections, half.targets)
     about = [
         f"{time.strftime('%Y-%m-%d')}, {machine()}; Python {platform.python_version()}, "
         f"nginx {nginx_version(arguments.nginx)}, one worker. {arguments.rounds} rounds of "
         f"{arguments.seconds} s, the servers in turn; medians. CPU is the time that all processes "
         "and threads of a server have had of the processors, per request; `to ours` is the ratio "
-        f"to {OURS.name}; spread is how far the rounds lie apart. wrk asks, on one thread. "
+        f"to {half.ours.name}; spread is how far the rounds lie apart. What asks has one thread. "
         f"Meanwhile, {others:.0%} of the processors went to processes that are none of the bench.",
     ]
-    text = markdown(sections, found, OURS.name, about)
+    text = markdown(sections, found, half.ours.name, about)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{arguments.name}.md").write_text(text)
     hello = next((section for section in sections if section.title == "hello"), None)
     if hello:
-        title = "Processor time per request of a hello world, in µs"
+        title = (
+            f"Processor time per request of a hello world ({arguments.interface.upper()}), in µs"
+        )
         below = (
             f"Keep-alive, 16 connections, {machine()}, {time.strftime('%Y-%m-%d')}. "
             f"In brackets: to nginx's own return 200."
         )
-        picture = chart(hello, title, below, "pywsgi", FLOOR.name)
+        picture = chart(hello, title, below, OUR_NAMES, FLOOR.name)
         (RESULTS / f"{arguments.name}.svg").write_text(picture)
     print(text)
-    print("\n".join(targets(found)))
+    print("\n".join(targets_table(found)))
     print(f"\nWritten to bench/results/{arguments.name}.md")
 
 

@@ -38,6 +38,12 @@ class Section:
     quantities: list[str]
     rows: dict[str, Cell] = field(default_factory=dict)
     note: str = ""
+    # What is counted, and what asks.
+    unit: str = "request"
+    generator: str = "wrk"
+
+    def heading(self, quantity: str) -> str:
+        return QUANTITIES[quantity].heading.format(unit=self.unit, generator=self.generator)
 
 
 @dataclass(frozen=True)
@@ -48,17 +54,21 @@ class Quantity:
 
 QUANTITIES = {
     # Processor time of all processes and threads of the server.
-    "cpu": Quantity("CPU µs/request", "{:.1f}".format),
-    "rate": Quantity("requests/s", "{:.0f}".format),
+    "cpu": Quantity("CPU µs/{unit}", "{:.1f}".format),
+    "rate": Quantity("{unit}s/s", "{:.0f}".format),
     "p50": Quantity("p50 ms", "{:.3f}".format),
     "p99": Quantity("p99 ms", "{:.3f}".format),
     # The part of one processor that the load generator used.
-    "generator": Quantity("wrk busy", "{:.0%}".format),
+    "generator": Quantity("{generator} busy", "{:.0%}".format),
     # Whether a client gets a block before the application makes the next.
     "at_once": Quantity("sends each block at once", lambda figure: "yes" if figure else "no"),
     # Of nginx's event loop, per request.
     "waited": Quantity("waited for a processor, ms", "{:.3f}".format),
     "start": Quantity("s to the first answer", "{:.2f}".format),
+    # Of one connection, in KB.
+    "each": Quantity("KB per connection", "{:.1f}".format),
+    "idle": Quantity("PSS without them, MB", "{:.1f}".format),
+    "with_them": Quantity("with them, MB", "{:.1f}".format),
     "pss": Quantity("worker's PSS, MB", "{:.1f}".format),
     "private": Quantity("private to it, MB", "{:.1f}".format),
     "rss": Quantity("its RSS, MB", "{:.1f}".format),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import resource
 import socket
 import time
 from contextlib import ExitStack
 
 from figures import Cell, Section
 from pairs import two_rows
-from place import Place, Run, StartError, stopped_after, take_answer
+from place import Place, Run, allow_files, stopped_after, take_answer
 from servers import FLOOR, OURS, Server
 from turns import one_round
-from works import WORKS
+from works import WSGI
 
 TITLE = "5,000 idle connections beside 16 busy ones"
 NUMBER = 5000
@@ -27,7 +26,7 @@ def measure(run: Run, rounds: int, seconds: int) -> Section:
     section = Section(TITLE, ["cpu", "rate", "p50", "p99", "generator"])
     for server in (FLOOR, OURS):
         with two_rows(section, server, NONE_IDLE, IDLE) as (without, with_them):
-            _allow_connections()
+            allow_files(NUMBER + SPARE)
             _one_server(server, run, without, with_them, rounds, seconds)
     return section
 
@@ -35,14 +34,14 @@ def measure(run: Run, rounds: int, seconds: int) -> Section:
 def _one_server(
     server: Server, run: Run, without: Cell, with_them: Cell, rounds: int, seconds: int
 ) -> None:
-    load = WORKS["hello"]
+    work = WSGI["hello"]
     with stopped_after(server.start(run, connections=NUMBER + SPARE)) as place:
         for _ in range(rounds):
-            one_round(place, without, load, seconds, run.folder)
+            one_round(place, without, work, seconds)
             with ExitStack() as stack:
                 for _ in range(NUMBER):
                     stack.enter_context(_kept_alive(place))
-                one_round(place, with_them, load, seconds, run.folder)
+                one_round(place, with_them, work, seconds)
             # The server must notice the disconnects before the next round.
             time.sleep(0.5)
 
@@ -53,18 +52,3 @@ def _kept_alive(place: Place) -> socket.socket:
     client.sendall(b"GET /hello HTTP/1.1\r\nHost: bench\r\n\r\n")
     take_answer(client, b"Hello, World!\n")
     return client
-
-
-def _allow_connections() -> None:
-    """Raises the limit of open files, which servers started later inherit."""
-    wanted = NUMBER + SPARE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    if hard != resource.RLIM_INFINITY:
-        hard = max(hard, wanted)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except ValueError as error:
-        # Only root may raise the hard limit.
-        raise StartError(f"{wanted} open files: {error}") from error

@@ -1,4 +1,4 @@
-"""How long a static file of the same worker waits while all Python threads compute."""
+"""How long a static file of the same worker waits while Python computes."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from statistics import quantiles
 from figures import Cell, Section
 from pairs import two_rows
 from place import Place, Run, stopped_after, take_answer
-from servers import FIRST, NGINX_GUNICORN, OURS, Server
+from servers import Server
 
-TITLE = "a static file while all Python threads compute"
-BUSY_THREADS = "{}, all computing"
-FREE_THREADS = "{}, all idle"
+TITLE = "a static file while Python computes"
+COMPUTING = "{}, computing"
+IDLE = "{}, idle"
 # One connection, one request after the other at this pace: the client must not use up the
 # remaining processor.
 PACE = 250
-THREADS = 8
+# Enough for all threads of a pool, or for the one of an event loop.
+CONNECTIONS = 8
 # The static file that is asked for.
 FILE = b"x" * 1000
 
 
-def measure(run: Run, rounds: int, seconds: int) -> Section:
-    """Idle and busy in turn. nginx + gunicorn shows how two processes behave on this machine."""
+def measure(run: Run, servers: list[Server], rounds: int, seconds: int) -> Section:
+    """Idle and busy in turn. A server behind nginx shows how this machine runs two processes."""
     section = Section(TITLE, ["p99", "p50", "waited"])
     section.note = (
-        f"One client asks for a file of 1 KB {PACE} times a second. Computing: {THREADS} "
+        f"One client asks for a file of 1 KB {PACE} times a second. Computing: {CONNECTIONS} "
         "connections, each asking for some tens of milliseconds of nothing but Python."
     )
-    for server in (OURS, FIRST, NGINX_GUNICORN):
+    for server in servers:
         if not server.installed():
             continue
-        with two_rows(section, server, FREE_THREADS, BUSY_THREADS) as (free, busy):
+        with two_rows(section, server, IDLE, COMPUTING) as (free, busy):
             _one_server(server, run, free, busy, rounds, seconds)
     return section
 
@@ -66,11 +67,11 @@ def one_round(place: Place, seconds: int) -> dict[str, float]:
 
 @contextmanager
 def _computing(place: Place) -> Iterator[None]:
-    """wrk keeps all Python threads busy, and uses almost no processor time itself."""
-    command = ["wrk", "-t1", f"-c{THREADS}", "-d600s", "--timeout", "30s", f"{place.url}/busy"]
+    """wrk keeps Python busy, and uses almost no processor time itself."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d600s", "--timeout", "30s", f"{place.url}/busy"]
     asking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        # All threads are busy now.
+        # It is busy now.
         time.sleep(1)
         yield
         # Makes wrk stop and print its results.

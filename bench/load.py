@@ -1,4 +1,4 @@
-"""The load: wrk and its output; and a single request that checks the response."""
+"""The load of requests: wrk and its output; and a single request that checks the response."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 
+from accounting import cpu_time
+from place import Place
 from works import Load
 
 
@@ -20,18 +21,22 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    requests: int
+    """What a load has counted: requests, messages or events."""
+
+    number: int
     seconds: float
+    # Processor time of the server, in nanoseconds.
+    cpu: int
     # Milliseconds.
     p50: float
     p99: float
-    # The part of one processor that wrk used. If it is near 1, wrk was measured.
+    # The part of one processor that the generator used. If it is near 1, that was measured.
     generator: float
 
 
-def check(url: str, load: Load) -> None:
+def check(place: Place, load: Load) -> None:
     """Sends one request; LoadError if the response is wrong."""
-    request = urllib.request.Request(url + load.path, data=b"x" * load.body or None)
+    request = urllib.request.Request(place.url + load.path, data=b"x" * load.body or None)
     for name, value in _headers(load):
         request.add_header(name, value)
     try:
@@ -58,22 +63,22 @@ def sends_at_once(port: int) -> bool:
     raise LoadError(f"/trickle: {answer[:100]!r}")
 
 
-def run(url: str, load: Load, seconds: int, folder: Path) -> Result:
+def run(place: Place, load: Load, seconds: int) -> Result:
     """Runs for `seconds` seconds; LoadError if a response is not 200 or a connection fails."""
     command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "30s"]
     command += ["--latency"]
     for name, value in _headers(load):
         command += ["-H", f"{name}: {value}"]
     if load.body:
-        script = folder / f"post-{load.body}.lua"
+        script = place.run.folder / f"post-{load.body}.lua"
         script.write_text(
             f'wrk.method = "POST"\nwrk.body = string.rep("x", {load.body})\n'
             'wrk.headers["Content-Type"] = "application/octet-stream"\n'
         )
         command += ["-s", str(script)]
-    before = _children_time()
-    done = subprocess.run([*command, url + load.path], capture_output=True, text=True)
-    busy = _children_time() - before
+    before = _children_time(), cpu_time(place.sessions)
+    done = subprocess.run([*command, place.url + load.path], capture_output=True, text=True)
+    busy, cpu = _children_time() - before[0], cpu_time(place.sessions) - before[1]
     text = done.stdout
     wrong = re.search(r"(Non-2xx or 3xx responses|Socket errors): .*", text)
     found = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m),", text)
@@ -83,8 +88,9 @@ def run(url: str, load: Load, seconds: int, folder: Path) -> Result:
         raise LoadError(f"{load.path}: no answer in {seconds} s")
     wall = float(found[2]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[found[3]]
     return Result(
-        requests=int(found[1]),
+        number=int(found[1]),
         seconds=wall,
+        cpu=cpu,
         p50=_latency(text, "50%"),
         p99=_latency(text, "99%"),
         generator=busy / wall,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -60,6 +61,8 @@ class Run:
     folder: Path
     module: Path
     nginx: str
+    # The program that asks what wrk cannot; a profile needs none.
+    client: Path = Path()
 
     @property
     def static(self) -> Path:
@@ -104,8 +107,13 @@ class Place:
     def sessions(self) -> list[int]:
         return [process.pid for process in self.processes]
 
-    def is_up(self) -> bool:
-        return all(process.poll() is None for process in self.processes)
+    def ended(self) -> str:
+        """How its first process that is not running ended; empty if all run."""
+        for process in self.processes:
+            if (code := process.poll()) is not None:
+                how = f"by {signal.Signals(-code).name}" if code < 0 else f"with {code}"
+                return f"ended {how}"
+        return ""
 
     def workers(self, command: int = 0) -> list[int]:
         """The processes started by one of its commands."""
@@ -157,9 +165,8 @@ class Place:
         """Waits for the first correct response."""
         begin = time.monotonic()
         while True:
-            for process in self.processes:
-                if process.poll() is not None:
-                    raise StartError(self._last_said() or f"ended with {process.returncode}")
+            if ended := self.ended():
+                raise StartError(self._last_said() or ended)
             try:
                 urllib.request.urlopen(self.url + path, timeout=5).read()
                 return
@@ -207,6 +214,20 @@ def take_answer(client: socket.socket, end: bytes) -> None:
         if not block:
             raise StartError(f"the connection was closed: {answer[:200]!r}")
         answer += block
+
+
+def allow_files(wanted: int) -> None:
+    """Raises the limit of open files, which servers started later inherit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY:
+        hard = max(hard, wanted)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except ValueError as error:
+        # Only root may raise the hard limit.
+        raise StartError(f"{wanted} open files: {error}") from error
 
 
 def free_port() -> int:

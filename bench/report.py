@@ -41,7 +41,7 @@ def targets(outcomes: list[Outcome]) -> list[str]:
 
 def table(section: Section, of: str) -> list[str]:
     first = section.quantities[0]
-    headings = [QUANTITIES[quantity].heading for quantity in section.quantities]
+    headings = [section.heading(quantity) for quantity in section.quantities]
     lines = [f"## {section.title}", ""]
     if section.note:
         lines += [section.note, ""]

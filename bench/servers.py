@@ -1,4 +1,4 @@
-"""The compared servers, and how each is started with the same Python and application."""
+"""The servers of WSGI, and how each is started with the same Python and application."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ class Server:
     name: str
     launch: Callable[[Place], None]
     installed: Callable[[], bool] = lambda: True
-    # The interface of its applications: it gets only works with the same one.
-    interface: str = "wsgi"
+    # The module of its application, if a measurement has no other.
+    app: str = "work"
     # If it serves only some of the works: what it serves at their paths.
     paths: dict[str, str] = field(default_factory=dict, compare=False)
 
     def start(
-        self, run: Run, *, app: str = "work", path: str = "/hello", connections: int = 1024
+        self, run: Run, *, app: str = "", path: str = "/hello", connections: int = 1024
     ) -> Place:
         """Starts it and waits for its first response; StartError if there is none."""
+        app = app or self.app
         folder = run.folder / f"{self.name}-{app}".replace(" ", "-").replace(",", "")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -46,16 +47,22 @@ def _pywsgi(
     threads: int, *, pool: str = "default", more: str = "", main: str = ""
 ) -> Callable[[Place], None]:
     def launch(place: Place) -> None:
-        environment = place.run.environment().items()
-        http = (
-            f"python_home {sys.prefix}; python_path {APPS};"
-            f"python_env {' '.join(f'{name}={value}' for name, value in environment)};"
-            f"python_thread_pool default threads={threads};"
-        )
         location = f"wsgi_app {place.app}:application; wsgi_thread_pool {pool}; {more}"
-        place.nginx_with(location, main=main, http=http, module=True)
+        with_module(
+            place, location, http=f"python_thread_pool default threads={threads};", main=main
+        )
 
     return launch
+
+
+def with_module(place: Place, location: str, *, http: str = "", main: str = "") -> None:
+    """Starts an nginx with the module, this Python and the applications."""
+    environment = place.run.environment().items()
+    http += (
+        f"python_home {sys.prefix}; python_path {APPS};"
+        f"python_env {' '.join(f'{name}={value}' for name, value in environment)};"
+    )
+    place.nginx_with(location, main=main, http=http, module=True)
 
 
 def _nginx(place: Place) -> None:
@@ -95,7 +102,7 @@ def _nginx_uwsgi(place: Place) -> None:
     place.nginx_with(f"include /etc/nginx/uwsgi_params; uwsgi_pass unix:{place.socket};")
 
 
-def _script(text: str) -> Callable[[Place], None]:
+def script(text: str) -> Callable[[Place], None]:
     """A server that is started by a function call, with the application as `app`."""
 
     def launch(place: Place) -> None:
@@ -111,6 +118,10 @@ def _granian(place: Place) -> None:
     place.spawn(BIN / "granian", *options, f"{place.app}:application")
 
 
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
 # nginx's own responses: the cost of the works without Python.
 FLOOR = Server("nginx alone", _nginx, paths={"/hello": "/hello", "/file": "/static/file"})
 OURS = Server("pywsgi, 8 threads", _pywsgi(8))
@@ -121,11 +132,12 @@ STREAMED = Server(
     _pywsgi(8, more="wsgi_request_buffering off;"),
     paths={"/upload": "/upload"},
 )
-# Only root may set this.
+# Only root may set it.
+PRIORITY = "worker_priority -10;"
 FIRST = Server(
     "pywsgi, worker_priority -10",
-    _pywsgi(8, main="worker_priority -10;"),
-    lambda: os.geteuid() == 0,
+    _pywsgi(8, main=PRIORITY),
+    is_root,
 )
 INLINE = Server("pywsgi, inline", _pywsgi(8, pool="inline"))
 # For more clients than the other servers have threads; nothing fills the disk.
@@ -156,21 +168,21 @@ SERVERS = [
     Server("granian", _granian),
     Server(
         "waitress",
-        _script("import waitress; waitress.serve(app, host='127.0.0.1', port={port}, threads=8)"),
+        script("import waitress; waitress.serve(app, host='127.0.0.1', port={port}, threads=8)"),
     ),
     Server(
         "cheroot",
         # By default it keeps ten connections alive, and closes the others.
-        _script(
+        script(
             "from cheroot.wsgi import Server; "
             "server = Server(('127.0.0.1', {port}), app, numthreads=8, request_queue_size=4096); "
             "server.keep_alive_conn_limit = 10000; server.safe_start()"
         ),
     ),
-    Server("bjoern", _script("import bjoern; bjoern.run(app, '127.0.0.1', {port})")),
+    Server("bjoern", script("import bjoern; bjoern.run(app, '127.0.0.1', {port})")),
     Server(
         "fastwsgi",
-        _script(
+        script(
             "import fastwsgi; fastwsgi.server.backlog = 4096; "
             "fastwsgi.run(app, host='127.0.0.1', port={port})"
         ),

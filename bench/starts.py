@@ -11,9 +11,9 @@ from servers import Server
 TITLE = "from start to the first answer"
 
 
-def measure(run: Run, servers: list[Server], rounds: int) -> Section:
+def measure(run: Run, servers: list[Server], rounds: int, framework: str) -> Section:
     section = Section(TITLE, ["start"])
-    section.note = "The application imports Flask. Asked every 5 ms until the first answer."
+    section.note = f"The application imports {framework}. Asked every 5 ms until the first answer."
     section.rows = {server.name: Cell() for server in servers}
     for number in range(rounds):
         for server in servers[number % len(servers) :] + servers[: number % len(servers)]:
