@@ -37,8 +37,10 @@ impl fmt::Debug for Callback {
 pub(crate) enum Gone {
     /// The client has closed its connection, or cannot be written to.
     Client,
-    /// The request has been answered without the application: `wsgi_timeout`, the worker's exit.
+    /// The request has been answered without the application: its body was refused, the worker exits.
     Answered,
+    /// The same, because the application is beyond its `…_timeout`.
+    TimedOut,
 }
 
 /// What a thread that leaves the application calls itself.

@@ -14,7 +14,6 @@ pub(crate) struct WorkerConfig {
     pub(crate) apps: Vec<AppConfig>,
     pub(crate) pools: Vec<PoolConfig>,
     /// Those of `python_event_loop`, `main` first; none if no application runs on one.
-    #[allow(dead_code)]
     pub(crate) loops: Vec<LoopConfig>,
     /// `asgi_stall_warning`; `None`: no warning.
     #[allow(dead_code)]
@@ -43,6 +42,13 @@ pub(crate) struct PythonConfig {
 pub(crate) enum Protocol {
     Wsgi,
     Asgi,
+}
+
+impl Protocol {
+    /// Whether an application is told the address to which its client has connected.
+    pub(crate) fn names_local_address(self) -> bool {
+        self == Self::Asgi
+    }
 }
 
 impl fmt::Display for Protocol {
@@ -79,6 +85,17 @@ impl AppConfig {
             return Some("asgi_event_loop");
         }
         (own.lifespan != other.lifespan).then_some("asgi_lifespan")
+    }
+
+    /// What its lifespan is configured with, if it may have one.
+    pub(crate) fn lifespan(&self) -> Option<&LifespanConfig> {
+        self.asgi.as_ref().map(|asgi| &asgi.lifespan)
+    }
+
+    /// How long its shutdown may take, if it may have a lifespan.
+    pub(crate) fn shutdown_timeout(&self) -> Option<Duration> {
+        let lifespan = self.lifespan().filter(|lifespan| lifespan.mode != Lifespan::Off)?;
+        Some(lifespan.shutdown_timeout)
     }
 
     /// The asyncio event loop that it runs on, if it runs on one: an index into [`WorkerConfig::loops`].
@@ -160,7 +177,6 @@ pub(crate) struct LocationConfig {
     /// `…_file_wrapper`
     pub(crate) file_wrapper: bool,
     /// `asgi_max_requests_in_flight`; `None`: no limit.
-    #[allow(dead_code)]
     pub(crate) max_in_flight: Option<usize>,
     /// `None`: a request for a WebSocket is a request like any other (`asgi_websocket off`; WSGI).
     #[allow(dead_code)]

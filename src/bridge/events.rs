@@ -1,20 +1,14 @@
-//! What Python's threads tell the event loop, and the bell that wakes it.
-//!
-//! `awake` is true from a push that rang the bell, or from when the event loop had something to do by itself,
-//! until the event loop [`rest`](Events::rest)s. A push meanwhile does not ring, because the event loop takes what
-//! there is before it rests: it clears `awake` and then looks at the queue, so that a message pushed after that
-//! rings again, and one pushed before is seen. At worst the loop wakes for nothing; a message is never missed.
+//! What Python's threads tell the event loop, and the [`Doorbell`] that wakes it.
 
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::OnceLock;
 
-use super::bell::{Bell, Lost};
+use super::doorbell::Doorbell;
 use super::executor::inline::Suspended;
 use super::id::RequestId;
 use super::lines::Lines;
 use super::log::LogLine;
-use super::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+use super::sync::{Arc, Mutex, lock};
 
 /// A message for the event loop. One for a request that is gone is dropped there.
 #[derive(Debug)]
@@ -34,10 +28,7 @@ pub(crate) enum Event<X> {
 pub(crate) struct Events<X> {
     events: Mutex<Vec<Event<X>>>,
     lines: Lines<X>,
-    awake: AtomicBool,
-    bell: Bell,
-    /// What is done when the bell is lost.
-    on_lost: OnceLock<fn()>,
+    doorbell: Doorbell,
 }
 
 impl<X> Events<X> {
@@ -46,28 +37,26 @@ impl<X> Events<X> {
         Ok(Self {
             events: Mutex::new(Vec::new()),
             lines: Lines::new(),
-            awake: AtomicBool::new(false),
-            bell: Bell::new(least)?,
-            on_lost: OnceLock::new(),
+            doorbell: Doorbell::new(least)?,
         })
     }
 
     /// The descriptor that becomes readable when there is a batch to take.
     pub(crate) fn fd(&self) -> RawFd {
-        self.bell.fd()
+        self.doorbell.fd()
     }
 
     /// Adds a message. The number of messages other than log lines is bounded by the requests in
     /// flight: each has at most one of a kind on its way.
     pub(crate) fn push(&self, event: Event<X>) {
         lock(&self.events).push(event);
-        self.ring();
+        self.doorbell.ring();
     }
 
     /// Adds a log line without waiting, or gives it back if the log is full.
     pub(crate) fn try_log(&self, line: LogLine<X>) -> Result<(), LogLine<X>> {
         self.lines.try_push(line)?;
-        self.ring();
+        self.doorbell.ring();
         Ok(())
     }
 
@@ -75,7 +64,7 @@ impl<X> Events<X> {
     /// loop's thread.
     pub(crate) fn log(&self, line: LogLine<X>) {
         self.lines.push_waiting(line);
-        self.ring();
+        self.doorbell.ring();
     }
 
     /// Event loop: is in an application while `act` runs. Nobody waits for it meanwhile.
@@ -90,27 +79,18 @@ impl<X> Events<X> {
 
     /// Event loop: the bell has been heard. It is awake now.
     pub(crate) fn hush(&self) {
-        if let Err(lost) = self.bell.hush() {
-            self.lose(lost);
-        }
-        self.stay_awake();
+        self.doorbell.hush();
     }
 
     /// Event loop: is awake by itself. Until it rests, it takes what is pushed without a bell.
     pub(crate) fn stay_awake(&self) {
-        self.awake.swap(true, Ordering::SeqCst);
+        self.doorbell.stay_awake();
     }
 
     /// Event loop: rests, so that the next push rings. True if there is something to take: then it stays awake.
     #[must_use]
     pub(crate) fn rest(&self) -> bool {
-        // A store would do; in loom only a swap is known to come after the swap of a push before.
-        self.awake.swap(false, Ordering::SeqCst);
-        let more = !self.is_empty();
-        if more {
-            self.stay_awake();
-        }
-        more
+        self.doorbell.rest(|| !self.is_empty())
     }
 
     /// Is there nothing to take?
@@ -120,29 +100,17 @@ impl<X> Events<X> {
 
     /// Event loop: rings for itself, to be woken in its next turn.
     pub(crate) fn ring_again(&self) {
-        if let Err(lost) = self.bell.ring() {
-            self.lose(lost);
-        }
+        self.doorbell.ring_again();
     }
 
     /// Any thread: looks whether the event loop can still be woken.
     pub(crate) fn check(&self) {
-        if let Err(lost) = self.bell.check() {
-            self.lose(lost);
-        }
+        self.doorbell.check();
     }
 
     /// What to do when somebody has closed the bell's descriptor, so that nothing wakes the event loop any more.
     pub(crate) fn on_lost(&self, act: fn()) {
-        // It is set once in a process; a second call would bring the same.
-        let _first = self.on_lost.set(act);
-    }
-
-    #[cold]
-    fn lose(&self, _lost: Lost) {
-        if let Some(act) = self.on_lost.get() {
-            act();
-        }
+        self.doorbell.on_lost(act);
     }
 
     /// Event loop: moves all messages into `batch`.
@@ -164,12 +132,6 @@ impl<X> Events<X> {
     /// Nobody takes messages any more: no writer waits from now on.
     pub(crate) fn close(&self) {
         self.lines.close();
-    }
-
-    fn ring(&self) {
-        if !self.awake.swap(true, Ordering::SeqCst) {
-            self.ring_again();
-        }
     }
 }
 

@@ -18,15 +18,15 @@ use bytes::Bytes;
 use super::callbacks::{Callback, Callbacks, Due, Gone};
 use super::carried::Carried;
 use super::client_wait::ClientWait;
-use super::config::{ClientAbort, LocationConfig, PoolConfig};
+use super::config::{ClientAbort, ExecutorId, LocationConfig, PoolConfig};
 use super::events::Event;
-use super::executor::{Executor, pool};
+use super::executor::{Executor, asyncio, pool};
 use super::id::RequestId;
 use super::pipe::input::{Input, InputError, Read};
 use super::pipe::output::hints::TooManyHints;
 use super::pipe::output::parts::{End, FilePart};
-use super::pipe::output::{Closed, Output, Overflow, Rest};
-use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
+use super::pipe::output::{Closed, Output, Overflow, Polled, Rest};
+use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use super::tasks::Task;
 use super::worker;
 use crate::http::header::Field;
@@ -39,10 +39,21 @@ pub(crate) type Worker = worker::Worker<Exchange>;
 /// A pool, likewise.
 pub(crate) type Pool = pool::Pool<Arc<Exchange>>;
 
+/// A loop, likewise.
+pub(crate) type Loop = asyncio::Loop<Arc<Exchange>>;
+
 const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const EXPIRED: u8 = 2;
 const DONE: u8 = 3;
+
+const FOR_BODY: u8 = 1;
+const FOR_ROOM: u8 = 2;
+
+const NO_CALL: usize = usize::MAX;
+
+/// A start that is always ahead.
+const NO_DEADLINE: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -58,8 +69,10 @@ pub(crate) struct Exchange {
     /// Python's ident of the thread.
     thread: AtomicU64,
     client_wait: ClientWait,
-    /// Inline: the client is waited for.
-    suspended: AtomicBool,
+    /// For what of its client an application waits that must not wait in the pipes: [`FOR_BODY`], [`FOR_ROOM`].
+    waits_for: AtomicU8,
+    /// Which of its loop's calls it is; [`NO_CALL`] if none.
+    call: AtomicUsize,
     callbacks: Callbacks,
     /// It is beyond its `wsgi_timeout`, and its executor counts it.
     overdue: AtomicBool,
@@ -100,7 +113,8 @@ impl Exchange {
             started: AtomicU64::new(0),
             thread: AtomicU64::new(0),
             client_wait: ClientWait::default(),
-            suspended: AtomicBool::new(false),
+            waits_for: AtomicU8::new(0),
+            call: AtomicUsize::new(NO_CALL),
             callbacks: Callbacks::default(),
             overdue: AtomicBool::new(false),
             entered: AtomicBool::new(false),
@@ -119,6 +133,36 @@ impl Exchange {
         self.thread.store(thread, Ordering::Relaxed);
         self.started.store(self.worker.now(), Ordering::Relaxed);
         self.phase.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Loop's thread: the application's `…_timeout` begins again.
+    pub(crate) fn touch(&self) {
+        if self.location.timeout.is_some() && self.started() != NO_DEADLINE {
+            // What it has waited for its client so far is taken off once more by `progress`.
+            let now = self.worker.now();
+            let started = now.saturating_sub(self.client_wait.until(now));
+            self.started.store(started, Ordering::Relaxed);
+        }
+    }
+
+    /// Loop's thread: the application has no deadline any more: its response is complete, or is a WebSocket.
+    pub(crate) fn lift_deadline(&self) {
+        self.started.store(NO_DEADLINE, Ordering::Relaxed);
+    }
+
+    /// Loop's thread: the number by which its loop finds the task.
+    pub(crate) fn set_call(&self, call: usize) {
+        self.call.store(call, Ordering::Relaxed);
+    }
+
+    /// Loop's thread: that number, from when it was set until it is taken.
+    pub(crate) fn call(&self) -> Option<usize> {
+        Some(self.call.load(Ordering::Relaxed)).filter(|&call| call != NO_CALL)
+    }
+
+    /// Loop's thread: the task has ended; its number may be another's from now on.
+    pub(crate) fn take_call(&self) -> Option<usize> {
+        Some(self.call.swap(NO_CALL, Ordering::Relaxed)).filter(|&call| call != NO_CALL)
     }
 
     /// Milliseconds of the worker's clock at which the thread started.
@@ -228,9 +272,15 @@ impl Exchange {
             // resumed.
             return;
         }
-        let cancelled = why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;
-        if (told || cancelled) && matches!(self.progress(), Progress::Running(_)) {
-            self.worker.tasks.push(Task::Gone(Arc::clone(self)));
+        if matches!(self.progress(), Progress::Running(_)) {
+            self.resume();
+            let cancelled =
+                why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;
+            let interrupted =
+                cancelled && self.executor().is_some_and(|executor| executor.interrupts());
+            if told || interrupted {
+                self.worker.tasks.push(Task::Gone(Arc::clone(self)));
+            }
         }
         // The deadline is the application's, whether anybody waits or not.
         if why == Gone::Client {
@@ -246,13 +296,27 @@ impl Exchange {
         }
     }
 
-    /// The application is beyond its `wsgi_timeout`. Its pool, if all threads of that are in such requests by now,
+    /// Event loop: something has changed for the application, which its executor has to look at
+    /// ([`Executor::resume`]).
+    pub(crate) fn resume(self: &Arc<Self>) {
+        if let Some(executor) = self.executor() {
+            executor.resume(Arc::clone(self), !self.worker.is_in_turn());
+        }
+    }
+
+    /// Is the application beyond its `…_timeout`, whether its client is still there or not?
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.gone() == Some(Gone::TimedOut) || self.overdue.load(Ordering::SeqCst)
+    }
+
+    /// The application is beyond its `…_timeout`. Its pool, if all threads of that are in such requests by now,
     /// which has to be said.
-    pub(crate) fn set_overdue(&self) -> Option<&PoolConfig> {
+    pub(crate) fn set_overdue(self: &Arc<Self>) -> Option<&PoolConfig> {
         let executor = self.executor()?;
         if self.overdue.swap(true, Ordering::SeqCst) {
             return None;
         }
+        executor.resume(Arc::clone(self), true);
         let exhausted = executor.begin_overdue();
         if self.is_done() {
             // It may have ended before it was counted.
@@ -302,6 +366,9 @@ impl Exchange {
     /// How much of `wsgi_timeout` is left to the running application, if there is a limit.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         let timeout = self.location.timeout?;
+        if self.started() == NO_DEADLINE {
+            return None;
+        }
         match self.progress() {
             Progress::Running(elapsed) => {
                 Some(timeout.saturating_sub(Duration::from_millis(elapsed)))
@@ -320,16 +387,88 @@ impl Exchange {
         if self.expire() {
             self.worker.forget(self);
         }
-        self.input.fail(why);
-        if self.output.close() {
+        self.fail_input(why);
+        if self.output.close(|| self.resume()) {
             self.worker.collect();
+        }
+    }
+
+    /// Event loop: adds a part of the request's body ([`Input::push`]).
+    pub(crate) fn push_input(self: &Arc<Self>, bytes: Bytes) -> bool {
+        self.input.push(bytes, || self.resume())
+    }
+
+    /// Event loop: the client has sent no more of the body for now.
+    pub(crate) fn notify_input(self: &Arc<Self>) {
+        self.input.notify(|| self.resume());
+    }
+
+    /// Event loop: the body is complete.
+    pub(crate) fn end_input(self: &Arc<Self>) {
+        self.input.end(|| self.resume());
+    }
+
+    /// Event loop: the rest of the body will not come.
+    pub(crate) fn fail_input(self: &Arc<Self>, why: InputError) {
+        self.input.fail(why, || self.resume());
+    }
+
+    /// Event loop: the client takes nothing now ([`Output::hold_back`]).
+    pub(crate) fn hold_back(self: &Arc<Self>, least: u64) -> bool {
+        self.output.hold_back(least, || self.resume())
+    }
+
+    /// Event loop: nginx has sent so much ([`Output::drained`]).
+    pub(crate) fn drained(self: &Arc<Self>, memory: usize, file: u64, stalled: bool) -> bool {
+        self.output.drained(memory, file, stalled, || self.resume())
+    }
+
+    /// Event loop: has closed so many temporary files.
+    pub(crate) fn files_closed(self: &Arc<Self>, count: usize) {
+        self.output.files_closed(count, || self.resume());
+    }
+
+    /// Sends a part of the response, as the application's executor allows: a thread waits until all of it has room, a
+    /// loop and the event loop do not wait, and get back what has none. `detached` runs what may wait, or takes long,
+    /// detached from Python.
+    pub(crate) fn push(
+        &self,
+        head: Option<ResponseHead>,
+        block: Bytes,
+        end: Option<End>,
+        detached: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<Polled, Closed> {
+        match self.location.executor {
+            ExecutorId::Pool(_) => {
+                let failure = self.push_waiting(head, block, end, detached)?;
+                Ok(Polled { rest: None, failure })
+            }
+            ExecutorId::Inline => {
+                let rest = self.try_push(head, block, end)?;
+                Ok(Polled { rest, failure: None })
+            }
+            ExecutorId::Loop(_) => self.poll_push(head, block, end, detached),
+        }
+    }
+
+    /// Sends what came back, as far as there is room by now.
+    pub(crate) fn push_rest(
+        &self,
+        rest: Rest,
+        detached: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<Polled, Closed> {
+        match self.location.executor {
+            ExecutorId::Loop(_) => self.poll_push_rest(rest, detached),
+            ExecutorId::Pool(_) | ExecutorId::Inline => {
+                Ok(Polled { rest: self.output.try_push_rest(rest)?, failure: None })
+            }
         }
     }
 
     /// Thread: sends a part of the response, and waits until all of it has room. `detached` runs what may wait,
     /// detached from Python. If the temporary file cannot be written the error
     /// is for the log alone: the response continues without one.
-    pub(crate) fn push_waiting(
+    fn push_waiting(
         &self,
         head: Option<ResponseHead>,
         block: Bytes,
@@ -351,6 +490,86 @@ impl Exchange {
             }
         });
         result
+    }
+
+    /// Loop's thread: sends a part of the response, without waiting for the client. What has no room comes back, for
+    /// [`poll_push_rest`](Self::poll_push_rest); the loop is told when that has to be called
+    /// ([`Executor::resume`]). Until then the application's deadline stands still. `detached` writes the temporary file.
+    fn poll_push(
+        &self,
+        head: Option<ResponseHead>,
+        block: Bytes,
+        end: Option<End>,
+        detached: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<Polled, Closed> {
+        let announce = || self.announce();
+        let Some(rest) = self.output.try_push(head, block, end, announce)? else {
+            return Ok(Polled { rest: None, failure: None });
+        };
+        match self.output.try_gather(rest, announce)? {
+            Some(rest) => self.poll_push_rest(rest, detached),
+            None => Ok(Polled { rest: None, failure: None }),
+        }
+    }
+
+    /// Loop's thread: sends what came back, as far as there is room by now.
+    fn poll_push_rest(
+        &self,
+        rest: Rest,
+        detached: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<Polled, Closed> {
+        let polled = self.output.poll_push(rest, || self.announce(), detached);
+        self.set_waiting(FOR_ROOM, matches!(polled, Ok(Polled { rest: Some(_), .. })));
+        polled
+    }
+
+    /// Loop's thread: nobody waits for room any more.
+    pub(crate) fn stop_pushing(&self) {
+        self.set_waiting(FOR_ROOM, false);
+    }
+
+    /// Loop's thread: up to `max` bytes of the request's body. After [`Read::Wait`] the loop is told when this has to be
+    /// called again; until then the application's deadline stands still. A buffered body is read from its file by
+    /// `detached`.
+    pub(crate) fn poll_read(
+        &self,
+        max: usize,
+        detached: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<Read, InputError> {
+        if self.input.length().is_some() {
+            return self.read_waiting(max, detached);
+        }
+        let ask = || self.worker.events.push(Event::ReadBody(self.id));
+        let read = self.input.poll_read(max, ask);
+        self.set_waiting(FOR_BODY, matches!(read, Ok(Read::Wait)));
+        read
+    }
+
+    /// Loop's thread: nobody waits for the body any more.
+    pub(crate) fn stop_reading(&self) {
+        self.set_waiting(FOR_BODY, false);
+    }
+
+    /// Loop's thread: is the response no longer taken, because it is complete, answered by nginx, or without a client?
+    /// If not, the loop is told when it is.
+    pub(crate) fn poll_closed(&self) -> bool {
+        self.output.poll_closed()
+    }
+
+    /// The application waits for that of its client, or does so no more: its deadline stands still meanwhile. For
+    /// what does not wait in the pipes.
+    fn set_waiting(&self, what: u8, waits: bool) {
+        // One thread alone sets this.
+        let before = self.waits_for.load(Ordering::Relaxed);
+        if (before & what != 0) == waits {
+            return;
+        }
+        self.waits_for.store(before ^ what, Ordering::Relaxed);
+        if waits {
+            self.client_wait.begin(self.worker.now());
+        } else {
+            self.client_wait.end(self.worker.now());
+        }
     }
 
     /// Thread: sends a 103 (Early Hints).
@@ -379,8 +598,8 @@ impl Exchange {
     }
 
     /// The event loop, inline: sends what there is room for; the rest comes back, for
-    /// [`try_push_rest`](Self::try_push_rest) or [`push_spilling`](Self::push_spilling).
-    pub(crate) fn try_push(
+    /// [`push_rest`](Self::push_rest) or [`push_spilling`](Self::push_spilling).
+    fn try_push(
         &self,
         head: Option<ResponseHead>,
         block: Bytes,
@@ -392,28 +611,15 @@ impl Exchange {
         }
     }
 
-    /// The event loop, inline: sends what there is room for by now.
-    pub(crate) fn try_push_rest(&self, rest: Rest) -> Result<Option<Rest>, Closed> {
-        self.output.try_push_rest(rest)
-    }
-
     /// The event loop, inline: puts what has no room in memory into the temporary file.
     pub(crate) fn push_spilling(&self, rest: Rest) -> Result<(), Overflow> {
         self.output.push_spilling(rest)
     }
 
-    /// The event loop, inline: the application's iteration is suspended until the client has taken more.
-    pub(crate) fn suspend(&self) {
-        if !self.suspended.swap(true, Ordering::Relaxed) {
-            self.client_wait.begin(self.worker.now());
-        }
-    }
-
-    /// The event loop, inline: the client is not waited for any more.
-    pub(crate) fn resume(&self) {
-        if self.suspended.swap(false, Ordering::Relaxed) {
-            self.client_wait.end(self.worker.now());
-        }
+    /// The event loop, inline: the application's iteration is suspended until the client has taken more, or is
+    /// resumed.
+    pub(crate) fn set_suspended(&self, suspended: bool) {
+        self.set_waiting(FOR_ROOM, suspended);
     }
 
     /// Tells the event loop that there is something to take. If it runs the application itself it looks afterwards
@@ -491,3 +697,7 @@ mod tests;
 #[cfg(test)]
 #[cfg(feature = "loom")]
 mod model;
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod task_tests;

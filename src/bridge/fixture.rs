@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{
-    AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, PoolConfig, Protocol,
-    PythonConfig, WorkerConfig,
+    AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, LoopConfig, LoopKind,
+    PoolConfig, Protocol, PythonConfig, WorkerConfig,
 };
 use super::exchange::{Exchange, Worker};
 use super::id::{RequestId, Table};
@@ -33,7 +33,24 @@ pub(super) fn worker(threads: usize, max_queue: usize) -> Arc<Worker> {
 
 /// One application, these pools.
 pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
-    let config = WorkerConfig {
+    Arc::new(Worker::new(worker_config(pools), Marks::take_over(None, 0), 0).unwrap())
+}
+
+pub(super) fn loop_config() -> LoopConfig {
+    LoopConfig { name: "main".into(), kind: LoopKind::Asyncio }
+}
+
+/// Two applications, one loop.
+pub(super) fn loop_worker() -> Arc<Worker> {
+    let mut config = worker_config(Vec::new());
+    let other = AppConfig { target: "other.py".into(), ..config.apps[0].clone() };
+    config.apps.push(other);
+    config.loops.push(loop_config());
+    Arc::new(Worker::new(config, Marks::take_over(None, 0), 0).unwrap())
+}
+
+fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
+    WorkerConfig {
         python: PythonConfig {
             home: None,
             path: Vec::new(),
@@ -54,8 +71,7 @@ pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
         pools,
         loops: Vec::new(),
         stall_warning: None,
-    };
-    Arc::new(Worker::new(config, Marks::take_over(None, 0), 0).unwrap())
+    }
 }
 
 pub(super) fn ids<const N: usize>() -> [RequestId; N] {
@@ -65,16 +81,20 @@ pub(super) fn ids<const N: usize>() -> [RequestId; N] {
 
 /// A request of `worker` for its only application.
 pub(super) fn exchange(worker: &Arc<Worker>, id: RequestId, input: Input) -> Arc<Exchange> {
-    exchange_for(ExecutorId::Pool(0), worker, id, input)
+    exchange_at(location(ExecutorId::Pool(0)), worker, id, input)
 }
 
-fn exchange_for(
-    executor: ExecutorId,
+pub(super) fn exchange_at(
+    location: LocationConfig,
     worker: &Arc<Worker>,
     id: RequestId,
     input: Input,
 ) -> Arc<Exchange> {
-    let location = LocationConfig {
+    Exchange::new(id, Arc::new(location), Arc::clone(worker), input)
+}
+
+pub(super) fn location(executor: ExecutorId) -> LocationConfig {
+    LocationConfig {
         id: 0,
         app: 0,
         protocol: Protocol::Wsgi,
@@ -90,9 +110,21 @@ fn exchange_for(
         accel_buffering: true,
         params: Vec::new(),
         buffering: unbuffered(4),
-    };
-    let worker = Arc::clone(worker);
-    Exchange::new(id, Arc::new(location), worker, input)
+    }
+}
+
+/// `N` requests without a body for the only loop. Those of a location number beyond 0 have at most so many in flight
+/// as that says.
+pub(super) fn loop_exchanges<const N: usize>(
+    worker: &Arc<Worker>,
+    locations: [usize; N],
+) -> [Arc<Exchange>; N] {
+    let mut ids = ids::<N>().into_iter();
+    locations.map(|id| {
+        let max_in_flight = (id > 0).then_some(id);
+        let location = LocationConfig { id, max_in_flight, ..location(ExecutorId::Loop(0)) };
+        exchange_at(location, worker, ids.next().unwrap(), Input::buffered([].into()))
+    })
 }
 
 /// `N` requests without a body.
@@ -103,7 +135,8 @@ pub(super) fn exchanges<const N: usize>(worker: &Arc<Worker>) -> [Arc<Exchange>;
 /// The same for the executor `inline`.
 #[cfg(not(feature = "loom"))]
 pub(super) fn inline_exchanges<const N: usize>(worker: &Arc<Worker>) -> [Arc<Exchange>; N] {
-    ids().map(|id| exchange_for(ExecutorId::Inline, worker, id, Input::buffered([].into())))
+    ids()
+        .map(|id| exchange_at(location(ExecutorId::Inline), worker, id, Input::buffered([].into())))
 }
 
 /// Waits until another thread has come so far.

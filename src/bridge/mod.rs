@@ -7,9 +7,10 @@
 //! |---|---|---|
 //! | [`Exchange`](exchange::Exchange) | makes it, expires it, closes it, ends it | starts it, leaves it |
 //! | [`Callbacks`](callbacks::Callbacks) | `set_gone`, `set_over` | all else |
-//! | [`Output`](pipe::output::Output) | `take`, `drained`, `close` | `try_*`, `push_waiting` |
-//! | [`Input`](pipe::input::Input) | `push`, `end`, `fail` | `try_read`, `read_waiting` |
+//! | [`Output`](pipe::output::Output) | `take`, `drained`, `close` | `try_*`, `push_waiting`, `poll_*` |
+//! | [`Input`](pipe::input::Input) | `push`, `end`, `fail` | `try_read`, `read_waiting`, `poll_read` |
 //! | [`Pool`](executor::pool::Pool) | `submit`, `look`, `forget`, `close` | `submit_now`, `take`, `sleep` |
+//! | [`Loop`](executor::asyncio::Loop) | `submit`, `look`, `resume`, `forget`, `close` | `submit_now`; its own: all else |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
@@ -31,6 +32,7 @@ pub(crate) mod callers;
 mod carried;
 mod client_wait;
 pub(crate) mod config;
+mod doorbell;
 pub(crate) mod events;
 pub(crate) mod exchange;
 pub(crate) mod executor;

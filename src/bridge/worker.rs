@@ -9,8 +9,9 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::callers::Callers;
 use super::carried::Carried;
-use super::config::{ExecutorId, WorkerConfig};
+use super::config::{AppConfig, ExecutorId, WorkerConfig};
 use super::events::{Event, Events};
+use super::executor::asyncio::Loop;
 use super::executor::inline::Inline;
 use super::executor::pool::Pool;
 use super::executor::{Executor, Refusal, Submitted};
@@ -25,8 +26,9 @@ use super::tasks::{Task, Tasks};
 pub(crate) struct Worker<X> {
     pub(crate) config: WorkerConfig,
     pub(crate) events: Events<X>,
-    /// The executors: threads, and the event loop's own.
+    /// The executors: threads, asyncio's event loops, and nginx's own.
     pub(crate) pools: Vec<Arc<Pool<Arc<X>>>>,
+    pub(crate) loops: Vec<Arc<Loop<Arc<X>>>>,
     pub(crate) inline: Inline<Arc<X>>,
     /// One per application.
     pub(crate) gates: Vec<Gate<X>>,
@@ -40,6 +42,8 @@ pub(crate) struct Worker<X> {
     /// Python's main thread could not be started yet.
     missing: AtomicBool,
     stopping: AtomicBool,
+    /// The event loop is in a turn at whose end it looks at its executors. It alone uses this.
+    in_turn: AtomicBool,
     /// Requests with something left to do after their response.
     follow_ups: AtomicU64,
     stopped: StdMutex<Option<Stopped>>,
@@ -59,11 +63,15 @@ impl<X: Carried> Worker<X> {
     /// `least`: no descriptor of its own has a lower number.
     pub(crate) fn new(config: WorkerConfig, marks: Marks, least: RawFd) -> io::Result<Self> {
         let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
+        let loops =
+            config.loops.iter().map(|config| Loop::new(config.clone(), least).map(Arc::new));
+        let loops = loops.collect::<io::Result<_>>()?;
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         Ok(Self {
             config,
             events: Events::new(least)?,
             pools,
+            loops,
             inline: Inline::new(),
             gates,
             marks,
@@ -74,6 +82,7 @@ impl<X: Carried> Worker<X> {
             broken: AtomicBool::new(false),
             missing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            in_turn: AtomicBool::new(false),
             follow_ups: AtomicU64::new(0),
             stopped: StdMutex::new(None),
             stop_changed: StdCondvar::new(),
@@ -97,12 +106,13 @@ impl<X: Carried> Worker<X> {
         match id {
             ExecutorId::Pool(at) => self.pools.get(at).map(|pool| &**pool as _),
             ExecutorId::Inline => Some(&self.inline),
-            ExecutorId::Loop(_) => None,
+            ExecutorId::Loop(at) => self.loops.get(at).map(|own| &**own as _),
         }
     }
 
     fn executors(&self) -> impl Iterator<Item = &dyn Executor<Arc<X>>> {
-        self.pools.iter().map(|pool| &**pool as _).chain([&self.inline as _])
+        let pools = self.pools.iter().map(|pool| &**pool as _);
+        pools.chain(self.loops.iter().map(|own| &**own as _)).chain([&self.inline as _])
     }
 
     /// Event loop: sends a request on its way to its application; [`look`](Self::look) must follow, once for
@@ -118,11 +128,31 @@ impl<X: Carried> Worker<X> {
         };
         match gate.pass(exchange, || executor.max_waiting()) {
             Passage::Through(exchange) => {
-                executor.submit(exchange).map_err(|_full| executor.refusal())
+                executor.submit(exchange).map_err(|exchange| executor.refusal(Some(&exchange)))
             }
             Passage::Waits => Ok(Submitted::Queued),
-            Passage::Full => Err(executor.refusal()),
+            Passage::Full => Err(executor.refusal(None)),
         }
+    }
+
+    /// Event loop: begins a turn. Until its end no thread wakes the event loop, and it wakes no loop's thread for tasks
+    /// that have to be resumed: [`end_turn`](Self::end_turn) does.
+    pub(crate) fn begin_turn(&self) {
+        self.events.stay_awake();
+        self.in_turn.store(true, Ordering::Relaxed);
+    }
+
+    /// Event loop: has dealt with what there was.
+    pub(crate) fn end_turn(&self) {
+        self.in_turn.store(false, Ordering::Relaxed);
+        for own in &self.loops {
+            let _never_again = own.look();
+        }
+    }
+
+    /// Event loop: is in such a turn.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.in_turn.load(Ordering::Relaxed)
     }
 
     /// Event loop, at the end of a turn: sees to it that what has been submitted is run. True if this has to be
@@ -130,6 +160,34 @@ impl<X: Carried> Worker<X> {
     #[must_use]
     pub(crate) fn look(&self) -> bool {
         self.executors().fold(false, |again, executor| again | executor.look())
+    }
+
+    /// How many requests have a task that has not ended, whether nginx still has them or not.
+    pub(crate) fn running(&self) -> usize {
+        self.executors().map(Executor::running).sum()
+    }
+
+    /// The same for one application.
+    pub(crate) fn running_of(&self, app: usize) -> usize {
+        self.loops.iter().map(|own| own.running_of(app)).sum()
+    }
+
+    /// How long Python's end may take beyond its own limit: the longest shutdown of an application that is told of it
+    /// (`asgi_lifespan`).
+    pub(crate) fn longest_shutdown(&self) -> Duration {
+        self.config.apps.iter().filter_map(AppConfig::shutdown_timeout).max().unwrap_or_default()
+    }
+
+    /// Any thread: looks whether the event loops can still be woken.
+    pub(crate) fn check_bells(&self) {
+        self.events.check();
+        self.loops.iter().for_each(|own| own.check());
+    }
+
+    /// What to do when somebody has closed the descriptor by which an event loop is woken.
+    pub(crate) fn on_bell_lost(&self, act: fn()) {
+        self.events.on_lost(act);
+        self.loops.iter().for_each(|own| own.on_lost(act));
     }
 
     /// Event loop: a request no longer waits for its application, or for a thread.

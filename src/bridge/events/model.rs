@@ -14,7 +14,7 @@ type LogLine = super::LogLine<()>;
 fn take(events: &Events, count: usize) {
     let (mut batch, mut batches) = (Vec::new(), 0);
     while batch.len() < count {
-        events.bell.wait();
+        events.doorbell.wait();
         events.hush();
         loop {
             events.take(&mut batch);
@@ -23,7 +23,7 @@ fn take(events: &Events, count: usize) {
                 break;
             }
         }
-        assert!(events.bell.rings() <= batches + 1, "one ring per batch");
+        assert!(events.doorbell.rings() <= batches + 1, "one ring per batch");
     }
     assert_eq!(batch.len(), count);
 }
@@ -100,7 +100,7 @@ fn every_writer_that_waits_for_room_gets_it() {
             .collect();
         let mut left = LIMIT / log::LONGEST + 2;
         while left > 0 {
-            events.bell.wait();
+            events.doorbell.wait();
             events.hush();
             loop {
                 left -= events.take_lines().len();

@@ -41,7 +41,7 @@ fn a_batch_is_in_order_and_rings_once() {
     events.log(line("a line"));
     events.try_log(line("another")).unwrap();
     events.push(Event::ReadBody(id));
-    assert_eq!(events.bell.rings(), 1);
+    assert_eq!(events.doorbell.rings(), 1);
     assert_eq!(lines(&events), ["a line", "another"]);
     let batch = taken(&events);
     let [Event::Output(output), Event::ReadBody(body)] = batch.as_slice() else {
@@ -53,7 +53,7 @@ fn a_batch_is_in_order_and_rings_once() {
     for _ in 0..2 {
         events.push(Event::Output(id));
         events.push(Event::Output(id));
-        assert_eq!(events.bell.rings(), 1);
+        assert_eq!(events.doorbell.rings(), 1);
         assert_eq!(taken(&events).len(), 2);
     }
 }
@@ -62,9 +62,9 @@ fn a_batch_is_in_order_and_rings_once() {
 fn a_line_is_something_to_take() {
     let events = Events::new(0).unwrap();
     events.log(line("a line"));
-    assert_eq!(events.bell.rings(), 1);
+    assert_eq!(events.doorbell.rings(), 1);
     events.hush();
-    assert_eq!(events.bell.rings(), 0);
+    assert_eq!(events.doorbell.rings(), 0);
     assert!(events.rest(), "it has to look before it rests");
     assert_eq!(lines(&events), ["a line"]);
     assert!(!events.rest());
@@ -80,15 +80,15 @@ fn nobody_rings_while_the_event_loop_is_awake() {
     assert!(!events.is_empty());
     assert!(events.rest(), "it has to look before it rests");
     events.push(Event::Output(id));
-    assert_eq!(events.bell.rings(), 0);
+    assert_eq!(events.doorbell.rings(), 0);
     let mut batch = Vec::new();
     events.take(&mut batch);
     assert_eq!(batch.len(), 2);
     assert!(!events.rest());
     events.push(Event::Output(id));
-    assert_eq!(events.bell.rings(), 1);
+    assert_eq!(events.doorbell.rings(), 1);
     events.ring_again();
-    assert_eq!(events.bell.rings(), 1);
+    assert_eq!(events.doorbell.rings(), 1);
 }
 
 #[test]

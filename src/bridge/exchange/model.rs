@@ -1,7 +1,11 @@
 use loom::thread;
 
 use super::*;
-use crate::bridge::fixture::{check, exchanges, worker};
+use crate::bridge::config::ExecutorId;
+use crate::bridge::executor::asyncio::Message;
+use crate::bridge::fixture::{
+    check, exchange_at, exchanges, ids, location, loop_exchanges, loop_worker, worker,
+};
 
 #[test]
 fn either_the_thread_or_the_event_loop_has_it() {
@@ -69,5 +73,50 @@ fn a_request_that_is_closed_keeps_no_thread_waiting() {
         };
         exchange.close(InputError::ClientGone);
         assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
+    });
+}
+
+/// A task starts as its client leaves.
+#[test]
+fn a_task_is_resumed_for_what_it_did_not_see_as_it_began() {
+    check(3, || {
+        let worker = loop_worker();
+        let [exchange] = loop_exchanges(&worker, [0]);
+        let thread = {
+            let exchange = Arc::clone(&exchange);
+            thread::spawn(move || exchange.start(7).then(|| exchange.gone()))
+        };
+        exchange.set_gone(Gone::Client);
+        exchange.close(InputError::ClientGone);
+        let mut resumed = Vec::new();
+        worker.loops[0].take(&mut resumed);
+        match thread.join().unwrap() {
+            Some(Some(gone)) => assert_eq!(gone, Gone::Client),
+            Some(None) => assert!(matches!(resumed[..], [Message::Resume(_)])),
+            None => assert!(resumed.is_empty(), "it never runs"),
+        }
+    });
+}
+
+#[test]
+fn a_task_whose_request_is_closed_is_resumed_if_it_waits() {
+    check(3, || {
+        let worker = loop_worker();
+        let [id] = ids();
+        let location = location(ExecutorId::Loop(0));
+        let exchange = exchange_at(location, &worker, id, Input::streamed(false));
+        assert!(exchange.start(7));
+        let thread = {
+            let exchange = Arc::clone(&exchange);
+            thread::spawn(move || {
+                let read = exchange.poll_read(9, |wait| wait());
+                matches!(read, Ok(Read::Wait)) || !exchange.poll_closed()
+            })
+        };
+        exchange.close(InputError::Answered);
+        let waits = thread.join().unwrap();
+        let mut resumed = Vec::new();
+        worker.loops[0].take(&mut resumed);
+        assert_eq!(waits, !resumed.is_empty());
     });
 }

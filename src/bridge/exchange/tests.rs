@@ -153,8 +153,8 @@ fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
         !asked.is_empty()
     });
     assert!(matches!(asked[..], [Event::ReadBody(told)] if told == id));
-    exchange.input.push("body".into());
-    exchange.input.notify();
+    exchange.push_input("body".into());
+    exchange.notify_input();
     assert!(matches!(thread.join().unwrap(), Ok(Read::Data(bytes)) if bytes == "body"));
 }
 
@@ -164,10 +164,10 @@ fn what_need_not_wait_is_not_detached() {
     let [id] = ids();
     let exchange = exchange(&worker, id, Input::streamed(false));
     assert!(exchange.start(7));
-    exchange.input.push("ab".into());
-    exchange.input.notify();
+    exchange.push_input("ab".into());
+    exchange.notify_input();
     assert!(matches!(exchange.read_waiting(9, not_detached), Ok(Read::Data(_))));
-    exchange.input.end();
+    exchange.end_input();
     assert!(matches!(exchange.read_waiting(9, not_detached), Ok(Read::End)));
 }
 
@@ -197,7 +197,7 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
     let waiting = running(&exchange);
     thread::sleep(Duration::from_millis(100));
     assert!(running(&exchange) <= waiting + 1);
-    exchange.output.drained(4, 0, false);
+    exchange.drained(4, 0, false);
     sender.join().unwrap();
     let reader = {
         let exchange = Arc::clone(&exchange);
@@ -205,7 +205,7 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
     };
     until(|| exchange.client_wait.is_on());
     thread::sleep(Duration::from_millis(100));
-    exchange.input.end();
+    exchange.end_input();
     reader.join().unwrap();
     assert!(running(&exchange) + 200 <= before + (worker.now() - begin) + 2);
     let after = running(&exchange);

@@ -96,12 +96,24 @@ impl<J: fmt::Debug> Executor<J> for Inline<J> {
         MAX_WAITING
     }
 
-    fn refusal(&self) -> Refusal {
+    fn refusal(&self, _job: Option<&J>) -> Refusal {
         Refusal::GateFull
     }
 
     fn threads(&self) -> usize {
         1
+    }
+
+    fn interrupts(&self) -> bool {
+        false
+    }
+
+    fn delay(&self, _job: &J) -> &'static str {
+        "it was not called"
+    }
+
+    fn after_deadline(&self) -> &'static str {
+        "its iteration ends"
     }
 
     fn begin_overdue(&self) -> Option<&PoolConfig> {

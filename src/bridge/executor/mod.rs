@@ -4,8 +4,10 @@
 //! Python's is among it, so that an executor may hand a request to another thread, or to another process.
 //!
 //! An executor's other side, which calls Python, is in `python/run`: a [pool](pool)'s threads take what waits from
-//! their pool; what runs [inline](inline) is taken by the event loop.
+//! their pool; what runs [inline](inline) is taken by the event loop; an asyncio [loop](asyncio)'s thread starts a task
+//! for each.
 
+pub(crate) mod asyncio;
 pub(crate) mod inline;
 pub(crate) mod pool;
 
@@ -38,14 +40,35 @@ pub(crate) trait Executor<J>: fmt::Debug + Send + Sync {
     /// Event loop: drops a job that waits.
     fn forget(&self, job: &J);
 
+    /// Any thread: something has changed for a job that runs: its request's body, room for its response, its client or
+    /// its deadline. If not `now`, the event loop is in a turn, and [`look`](Self::look) must follow. Only for an
+    /// executor whose jobs are tasks on a thread that must not wait; the threads of a [pool](pool) wait in the pipes,
+    /// and what runs inline is resumed by the event loop itself.
+    fn resume(&self, _job: J, _now: bool) {}
+
     /// How many jobs of one application may wait for its import.
     fn max_waiting(&self) -> usize;
 
-    /// Why a job is refused for which there is no room.
-    fn refusal(&self) -> Refusal;
+    /// Why there is no room for a job; for `None`, why it cannot wait for its application's import.
+    fn refusal(&self, job: Option<&J>) -> Refusal;
 
-    /// How many jobs run at a time, at most.
+    /// How many jobs run on threads of their own at a time, at most.
     fn threads(&self) -> usize;
+
+    /// How many jobs have not ended. An executor that a request holds until its job has ended counts none.
+    fn running(&self) -> usize {
+        0
+    }
+
+    /// Is a job interrupted by an exception that another thread raises in its own
+    /// ([`ClientAbort::Cancel`](super::config::ClientAbort))?
+    fn interrupts(&self) -> bool;
+
+    /// Why a job has waited for too long, though its application is imported.
+    fn delay(&self, job: &J) -> &'static str;
+
+    /// What becomes of a job that is beyond its deadline.
+    fn after_deadline(&self) -> &'static str;
 
     /// One more job is beyond its deadline. Gives the pool if the jobs of all its threads are now, which has to be
     /// logged; once, until one of them ends.
@@ -75,8 +98,16 @@ pub(crate) enum Submitted<J> {
 pub(crate) enum Refusal {
     #[error("the queue of the thread pool is full (python_thread_pool max_queue)")]
     QueueFull,
-    #[error("too many requests wait for the import of their application (wsgi_thread_pool inline)")]
+    #[error("too many requests wait for the import of their application")]
     GateFull,
+    #[error(
+        "too many requests wait for their event loop, which is busy or blocked (python_event_loop)"
+    )]
+    LoopFull,
+    #[error("too many requests wait for others of their location (asgi_max_requests_in_flight)")]
+    TooManyInFlight,
+    #[error("the event loop of the application has ended in this worker, see above")]
+    LoopEnded,
     #[error("Python did not start in this worker, see above")]
     Broken,
 }

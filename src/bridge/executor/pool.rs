@@ -295,12 +295,24 @@ impl<J: PartialEq + fmt::Debug + Send> Executor<J> for Pool<J> {
         self.config.max_queue + self.config.threads
     }
 
-    fn refusal(&self) -> Refusal {
+    fn refusal(&self, _job: Option<&J>) -> Refusal {
         Refusal::QueueFull
     }
 
     fn threads(&self) -> usize {
         self.config.threads
+    }
+
+    fn interrupts(&self) -> bool {
+        true
+    }
+
+    fn delay(&self, _job: &J) -> &'static str {
+        "no thread was free"
+    }
+
+    fn after_deadline(&self) -> &'static str {
+        "its thread goes on, its stack follows"
     }
 
     fn begin_overdue(&self) -> Option<&PoolConfig> {

@@ -5,6 +5,10 @@
 //! the event loop stops reading (`idle`), so that the client is slowed down by TCP; when the thread has
 //! taken half, it asks for more. A body that nobody reads is never asked for: it begins `idle` if the
 //! client waits for `100 Continue`.
+//!
+//! Whoever reads finds that there is nothing, and begins to wait, under one lock: nothing comes in between. A thread
+//! waits on a condition variable (`waiting`). A loop's task must not wait: it leaves word (`armed`), and the event loop,
+//! which finds that as it adds something, calls the loop.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,7 +19,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::buffers::{BLOCK, Buffers};
-use crate::bridge::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::bridge::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 
 /// Bytes of a streamed body that wait for the thread.
 pub(crate) const LIMIT: usize = 128 * 1024;
@@ -79,7 +83,10 @@ struct State {
     end: Option<Result<(), InputError>>,
     /// The event loop does not read until it is asked.
     idle: bool,
+    /// The thread waits.
     waiting: bool,
+    /// A loop's task waits: `wake` is called once for it.
+    armed: bool,
 }
 
 /// A place in a buffered body: bytes of a segment that come before it. Behind the last one is the body's end.
@@ -122,13 +129,20 @@ impl Input {
         idle: bool,
     ) -> Self {
         let place = length.map(|_| Place::default());
-        let state = State { segments, place, held: 0, end, idle, waiting: false };
+        let state = State { segments, place, held: 0, end, idle, waiting: false, armed: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), length }
     }
 
     /// Bytes of the body, if it is buffered: such a one never waits for the client, and can be read again.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
+    }
+
+    /// Thread: has all of the body been read, and was it complete?
+    pub(crate) fn is_read(&self) -> bool {
+        let state = lock(&self.state);
+        let next = state.place.map_or(0, |place| place.segment);
+        state.end == Some(Ok(())) && next >= state.segments.len()
     }
 
     /// Thread: the next read begins at `position` of a buffered body; beyond its end there is nothing to read.
@@ -153,6 +167,21 @@ impl Input {
         let (read, asks) = {
             let mut state = lock(&self.state);
             (state.next(max.max(1)), state.asks())
+        };
+        if asks {
+            ask();
+        }
+        read
+    }
+
+    /// Loop's thread: the same for a body that is streamed. After [`Read::Wait`] the event loop calls `wake` once, as
+    /// soon as there is something to read or the body has ended.
+    pub(crate) fn poll_read(&self, max: usize, ask: impl Fn()) -> Result<Read, InputError> {
+        let (read, asks) = {
+            let mut state = lock(&self.state);
+            let read = state.next(max.max(1));
+            state.armed = state.is_dry() && matches!(read, Ok(Read::Wait));
+            (read, state.asks())
         };
         if asks {
             ask();
@@ -194,8 +223,8 @@ impl Input {
     }
 
     /// Event loop: adds a part; false if it has to stop reading until it is asked again. Otherwise the thread is
-    /// woken by [`notify`](Self::notify) alone.
-    pub(crate) fn push(&self, bytes: Bytes) -> bool {
+    /// woken by [`notify`](Self::notify) alone. `wake` wakes a loop's task that waits ([`poll_read`](Self::poll_read)).
+    pub(crate) fn push(&self, bytes: Bytes, wake: impl FnOnce()) -> bool {
         let mut state = lock(&self.state);
         if bytes.is_empty() {
             return !state.idle;
@@ -203,31 +232,32 @@ impl Input {
         state.held += bytes.len();
         state.segments.push_back(Segment::Memory(bytes));
         state.idle = state.held >= LIMIT;
-        if state.idle {
-            self.wake(&state);
+        let reads_on = !state.idle;
+        if !reads_on {
+            self.wake(state, wake);
         }
-        !state.idle
+        reads_on
     }
 
     /// Event loop: the client has no more for now. The thread gets all that has come, and is not woken for
     /// each part of it.
-    pub(crate) fn notify(&self) {
-        self.wake(&lock(&self.state));
+    pub(crate) fn notify(&self, wake: impl FnOnce()) {
+        self.wake(lock(&self.state), wake);
     }
 
     /// Event loop: the body is complete.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self, wake: impl FnOnce()) {
         let mut state = lock(&self.state);
         state.end.get_or_insert(Ok(()));
-        self.wake(&state);
+        self.wake(state, wake);
     }
 
     /// Event loop: no more will come. What is here already can still be read, unless the body was
     /// complete.
-    pub(crate) fn fail(&self, error: InputError) {
+    pub(crate) fn fail(&self, error: InputError, wake: impl FnOnce()) {
         let mut state = lock(&self.state);
         state.end.get_or_insert(Err(error));
-        self.wake(&state);
+        self.wake(state, wake);
     }
 
     /// nginx wrote this file. If it is short the disk is at fault, and what follows must not be taken for the body.
@@ -256,9 +286,15 @@ impl Input {
         Ok(Read::Data(Bytes::from(bytes)))
     }
 
-    fn wake(&self, state: &State) {
+    /// Wakes who waits, if there is something for it. `wake` is called outside the lock.
+    fn wake(&self, mut state: MutexGuard<'_, State>, wake: impl FnOnce()) {
         if state.waiting {
             self.changed.notify_one();
+        }
+        if state.armed && !state.is_dry() {
+            state.armed = false;
+            drop(state);
+            wake();
         }
     }
 }

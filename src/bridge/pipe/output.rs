@@ -61,11 +61,31 @@ pub(crate) enum Overflow {
     File(io::Error),
 }
 
-/// What did not fit; for [`Output::push_waiting`], or inline for [`Output::try_push_rest`].
+/// What did not fit; for [`Output::push_waiting`], inline for [`Output::try_push_rest`], for a loop's task for
+/// [`Output::poll_push`].
 #[derive(Debug)]
 pub(crate) struct Rest {
     block: Bytes,
     end: Option<End>,
+    /// It is what is left of a block larger than the limit of memory.
+    large: bool,
+}
+
+/// How far [`Output::poll_memory`] has come.
+enum Step {
+    Done,
+    Waits(Rest),
+    /// So many bytes go to the file.
+    File(Rest, usize),
+}
+
+/// What became of a [`Rest`] that must not wait.
+#[derive(Debug)]
+pub(crate) struct Polled {
+    /// What has no room for now.
+    pub(crate) rest: Option<Rest>,
+    /// The temporary file cannot be written. This is for the log: the response continues without one.
+    pub(crate) failure: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -136,7 +156,7 @@ impl Output {
                 state.end = end.or(state.end);
                 (None, state.announces())
             } else {
-                (Some(Rest { block, end }), news && state.announces())
+                (Some(Rest { block, end, large: false }), news && state.announces())
             }
         };
         if news {
@@ -152,11 +172,11 @@ impl Output {
         rest: Rest,
         announce: impl Fn(),
     ) -> Result<Option<Rest>, Closed> {
-        let Rest { block, end } = rest;
         let mut state = self.open()?;
-        if !state.gathers(block.len()) {
-            return Ok(Some(Rest { block, end }));
+        if !state.gathers(rest.block.len()) {
+            return Ok(Some(rest));
         }
+        let Rest { block, end, .. } = rest;
         state.memory += block.len();
         state.queue.join(&block);
         state.end = end.or(state.end);
@@ -190,22 +210,15 @@ impl Output {
         rest: Rest,
         announce: impl Fn(),
     ) -> Result<Option<io::Error>, Closed> {
-        let Rest { mut block, end } = rest;
+        let Rest { mut block, end, .. } = rest;
         let mut failure = None;
-        let (limit, buffering) = {
-            let state = lock(&self.state);
-            (state.buffering.memory, state.buffering.enabled)
-        };
-        // A piece of a large block is copied: a slice would keep the whole block alive for as long as
-        // the client needs for the piece.
-        let copy = buffering && block.len() > limit;
+        let large = lock(&self.state).is_large(&block);
         while !block.is_empty() {
             let way = self.open()?.way(block.len());
             match way {
                 // Room only grows meanwhile: this thread alone takes it.
                 Way::Memory(size) => {
-                    let piece = block.split_to(size);
-                    let piece = if copy { Bytes::copy_from_slice(&piece) } else { piece };
+                    let piece = piece(&mut block, size, large);
                     self.add(&announce, |state| state.add_memory(piece))?;
                 }
                 Way::File(size) => {
@@ -227,15 +240,95 @@ impl Output {
         Ok(failure)
     }
 
+    /// Loop's thread: adds what [`try_push`](Self::try_push) gave back to memory, and by `detached` to the file, without
+    /// waiting for the client. What has no room comes back. The event loop then calls `wake` once, as soon as there is
+    /// room for some of it, or the pipe is closed.
+    pub(crate) fn poll_push(
+        &self,
+        rest: Rest,
+        announce: impl Fn() + Sync,
+        detached: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<Polled, Closed> {
+        match self.poll_memory(rest, &announce)? {
+            Step::Done => Ok(Polled { rest: None, failure: None }),
+            Step::Waits(rest) => Ok(Polled { rest: Some(rest), failure: None }),
+            Step::File(rest, size) => {
+                let (mut rest, mut result) = (Some(rest), Err(Closed));
+                detached(&mut || {
+                    if let Some(rest) = rest.take() {
+                        result = self.poll_file(rest, size, &announce);
+                    }
+                });
+                result
+            }
+        }
+    }
+
+    /// Adds what there is room for in memory.
+    fn poll_memory(&self, rest: Rest, announce: impl Fn()) -> Result<Step, Closed> {
+        let Rest { mut block, end, large } = rest;
+        let mut state = self.open()?;
+        let large = large || state.is_large(&block);
+        let mut news = false;
+        let step = loop {
+            if block.is_empty() {
+                news |= end.is_some();
+                state.end = end.or(state.end);
+                break Step::Done;
+            }
+            match state.way(block.len()) {
+                Way::Memory(size) => {
+                    state.add_memory(piece(&mut block, size, large));
+                    news = true;
+                }
+                Way::File(size) => break Step::File(Rest { block, end, large }, size),
+                Way::Wait => {
+                    state.armed = Some(block.len());
+                    break Step::Waits(Rest { block, end, large });
+                }
+            }
+        };
+        let news = news && state.announces();
+        drop(state);
+        if news {
+            announce();
+        }
+        Ok(step)
+    }
+
+    /// Adds what has no room in memory to the file, beginning with `size` bytes.
+    fn poll_file(
+        &self,
+        mut rest: Rest,
+        mut size: usize,
+        announce: impl Fn(),
+    ) -> Result<Polled, Closed> {
+        let mut failure = None;
+        loop {
+            match self.spill(&rest.block.slice(..size), &announce) {
+                Ok(()) => drop(rest.block.split_to(size)),
+                Err(error) => {
+                    lock(&self.state).buffering.file = 0;
+                    failure = Some(error);
+                }
+            }
+            match self.poll_memory(rest, &announce)? {
+                Step::Done => return Ok(Polled { rest: None, failure }),
+                Step::Waits(rest) => return Ok(Polled { rest: Some(rest), failure }),
+                Step::File(left, next) => (rest, size) = (left, next),
+            }
+        }
+    }
+
     /// The event loop, inline: adds as much of what [`try_push`](Self::try_push) gave back as there is room for in
     /// memory; the rest comes back. Nothing is copied: the application's block lives on in the rest.
     pub(crate) fn try_push_rest(&self, rest: Rest) -> Result<Option<Rest>, Closed> {
-        let Rest { mut block, end } = rest;
+        let Rest { mut block, end, large } = rest;
         let mut state = self.open()?;
         while !block.is_empty() {
             match state.way(block.len()) {
                 Way::Memory(size) => state.add_memory(block.split_to(size)),
-                Way::File(_) | Way::Wait => return Ok(Some(Rest { block, end })),
+                Way::File(_) | Way::Wait => return Ok(Some(Rest { block, end, large })),
             }
         }
         state.end = end.or(state.end);
@@ -246,7 +339,7 @@ impl Output {
     pub(crate) fn push_spilling(&self, rest: Rest) -> Result<(), Overflow> {
         // The client takes nothing while the event loop is here.
         lock(&self.state).stalled = true;
-        let Rest { mut block, end } = rest;
+        let Rest { mut block, end, .. } = rest;
         while !block.is_empty() {
             let way = self.open().map_err(|Closed| Overflow::Closed)?.way(block.len());
             match way {
@@ -292,51 +385,52 @@ impl Output {
     /// Event loop: the client takes nothing now, so nginx's filters get nothing more: each call of them takes
     /// memory that nginx frees only with the request. What is here stays until the next [`take`](Self::take), and
     /// nothing is announced before there are `least` bytes or the response ends. False if that is so already.
-    pub(crate) fn hold_back(&self, least: u64) -> bool {
+    pub(crate) fn hold_back(&self, least: u64, wake: impl FnOnce()) -> bool {
         let mut state = lock(&self.state);
         if state.end.is_some() || state.queue.bytes() >= least {
             return false;
         }
         state.held_back = Some(least);
         state.stalled = true;
-        if state.waiting {
-            self.changed.notify_one();
-        }
+        self.wake(state, wake);
         true
     }
 
     /// Event loop: nginx has sent `memory` and `file` bytes; the client can take no more now
-    /// (`stalled`). True if nothing will be added to the last temporary file.
-    pub(crate) fn drained(&self, memory: usize, file: u64, stalled: bool) -> bool {
+    /// (`stalled`). True if nothing will be added to the last temporary file. `wake` wakes a loop's task that waits
+    /// for room and finds some now ([`poll_push`](Self::poll_push)).
+    pub(crate) fn drained(
+        &self,
+        memory: usize,
+        file: u64,
+        stalled: bool,
+        wake: impl FnOnce(),
+    ) -> bool {
         let mut state = lock(&self.state);
         state.memory = state.memory.saturating_sub(memory);
         state.file_pending = state.file_pending.saturating_sub(file);
         state.stalled = stalled;
-        if state.waiting {
-            self.changed.notify_one();
-        }
-        state.file_pending == 0 && !state.spilling
+        let all = state.file_pending == 0 && !state.spilling;
+        self.wake(state, wake);
+        all
     }
 
     /// Event loop: has closed so many temporary files.
-    pub(crate) fn files_closed(&self, count: usize) {
+    pub(crate) fn files_closed(&self, count: usize, wake: impl FnOnce()) {
         let mut state = lock(&self.state);
         state.files = state.files.saturating_sub(count);
-        if state.waiting {
-            self.changed.notify_one();
-        }
+        self.wake(state, wake);
     }
 
     /// Event loop: takes no more. The thread's next push says [`Closed`]. True if blocks were dropped
     /// that are shared with their owner.
-    pub(crate) fn close(&self) -> bool {
+    pub(crate) fn close(&self, wake: impl FnOnce()) -> bool {
         let (head, queue) = {
             let mut state = lock(&self.state);
             state.closed = true;
-            if state.waiting {
-                self.changed.notify_one();
-            }
-            (state.head.take(), std::mem::take(&mut state.queue))
+            let dropped = (state.head.take(), std::mem::take(&mut state.queue));
+            self.wake(state, wake);
+            dropped
         };
         // Outside the lock: a block's owner may be foreign.
         let shared = queue.is_shared();
@@ -347,6 +441,24 @@ impl Output {
     /// Thread: is it [`close`](Self::close)d?
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.state).closed
+    }
+
+    /// Loop's thread: the same. If it is not, the event loop calls `wake` once, as soon as it is.
+    pub(crate) fn poll_closed(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.awaits_close = !state.closed;
+        state.closed
+    }
+
+    /// Wakes who waits. `wake` is for a loop's task, and called outside the lock.
+    fn wake(&self, mut state: MutexGuard<'_, State>, wake: impl FnOnce()) {
+        if state.waiting {
+            self.changed.notify_one();
+        }
+        if state.wakes() {
+            drop(state);
+            wake();
+        }
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>, Closed> {
@@ -420,6 +532,13 @@ impl Output {
     }
 }
 
+/// The next `size` bytes of a block. A piece of a `large` one is copied: a slice would keep the whole block alive for as
+/// long as the client needs for the piece.
+fn piece(block: &mut Bytes, size: usize, large: bool) -> Bytes {
+    let piece = block.split_to(size);
+    if large { Bytes::copy_from_slice(&piece) } else { piece }
+}
+
 /// Writes `gathered` and `piece` at `start` of the file, or of a new one.
 fn write(
     file: Option<Arc<File>>,
@@ -444,3 +563,7 @@ mod tests;
 #[cfg(test)]
 #[cfg(feature = "loom")]
 mod model;
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod task_tests;

@@ -1,10 +1,14 @@
 use std::thread;
 
 use super::*;
+use crate::bridge::config::{AsgiConfig, Lifespan, LifespanConfig};
 use crate::bridge::exchange::{Exchange, Worker};
+use crate::bridge::executor::asyncio::{MAX_QUEUE, Message};
 use crate::bridge::executor::inline::MAX_WAITING;
 use crate::bridge::executor::pool::{Next, Turn};
-use crate::bridge::fixture::{exchanges, inline_exchanges, pool_config, worker, worker_of};
+use crate::bridge::fixture::{
+    exchanges, inline_exchanges, loop_exchanges, loop_worker, pool_config, worker, worker_of,
+};
 use crate::bridge::id::RequestId;
 
 fn refusal(worker: &Worker, exchange: Arc<Exchange>) -> Option<Refusal> {
@@ -207,4 +211,64 @@ fn the_end_is_waited_for() {
     assert!(begin.elapsed() < Duration::from_secs(9), "it is told, and does not find out at last");
     main.join().unwrap();
     assert_eq!(worker.wait_stopped(Duration::ZERO), Some(Stopped::Finalized));
+}
+
+#[test]
+fn requests_of_a_loop_wait_for_their_application_and_then_for_its_thread() {
+    let worker = loop_worker();
+    let started = || {
+        let mut batch = Vec::new();
+        worker.loops[0].take(&mut batch);
+        let jobs = batch.iter().map(|message| match message {
+            Message::Start(exchange) => exchange.id,
+            message => panic!("{message:?}"),
+        });
+        jobs.collect::<Vec<RequestId>>()
+    };
+    let [first, second, third] = loop_exchanges(&worker, [0, 0, 0]);
+    worker.submit(first.clone()).unwrap();
+    worker.submit(second.clone()).unwrap();
+    assert!(started().is_empty());
+    worker.forget(&first);
+    assert!(worker.open_gate(0).is_empty());
+    assert_eq!(started(), [second.id]);
+    worker.submit(third.clone()).unwrap();
+    assert_eq!(started(), [third.id]);
+    worker.stop();
+    assert_eq!(refusal(&worker, first), Some(Refusal::LoopEnded));
+}
+
+#[test]
+fn so_many_requests_of_a_loop_wait_for_their_application() {
+    let worker = loop_worker();
+    let exchanges = loop_exchanges(&worker, [0; MAX_QUEUE + 1]);
+    let (last, waiting) = exchanges.split_last().unwrap();
+    for exchange in waiting {
+        worker.submit(exchange.clone()).unwrap();
+    }
+    assert_eq!(refusal(&worker, last.clone()), Some(Refusal::GateFull));
+    assert!(worker.open_gate(0).is_empty());
+    assert_eq!(refusal(&worker, last.clone()), Some(Refusal::LoopFull));
+    assert_eq!(worker.set_broken().len(), MAX_QUEUE);
+}
+
+#[test]
+fn pythons_end_may_take_as_long_as_the_longest_shutdown() {
+    let mut config = loop_worker().config.clone();
+    let lifespan = |mode, seconds| LifespanConfig {
+        mode,
+        startup_timeout: Duration::from_secs(99),
+        shutdown_timeout: Duration::from_secs(seconds),
+    };
+    let longest = |config: &WorkerConfig| {
+        let worker = Worker::new(config.clone(), Marks::take_over(None, 0), 0).unwrap();
+        worker.longest_shutdown()
+    };
+    assert_eq!(longest(&config), Duration::ZERO);
+    let modes = [(Lifespan::Auto, 3), (Lifespan::On, 7), (Lifespan::Off, 20)];
+    for (mode, seconds) in modes {
+        let asgi = AsgiConfig { event_loop: 0, lifespan: lifespan(mode, seconds) };
+        config.apps.push(AppConfig { asgi: Some(asgi), ..config.apps[0].clone() });
+    }
+    assert_eq!(longest(&config), Duration::from_secs(7));
 }

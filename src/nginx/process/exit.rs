@@ -6,6 +6,7 @@ use nginx_sys::ngx_close_connection;
 
 use super::state::{self, Process};
 use super::turn;
+use crate::bridge::exchange::Progress;
 use crate::bridge::worker::Stopped;
 use crate::nginx::log::warning;
 use crate::nginx::request::event_loop;
@@ -22,6 +23,7 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     let event_loop = process.event_loop;
     let worker = event_loop.worker();
     worker.set_stopping();
+    say_cut_tasks(token, process);
     // nginx no longer serves these requests; the threads notice it.
     for request in event_loop.ids().into_iter().filter_map(|id| event_loop::find(token, id)) {
         finalize::end(request, Ending::Exiting);
@@ -44,7 +46,7 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
         // No thread exists that could report it.
         worker.set_stopped(Stopped::ThreadsLeft);
     }
-    let limit = worker.config.python.finalize_timeout;
+    let limit = worker.config.python.finalize_timeout + worker.longest_shutdown();
     let stopped = wait(token, process, limit);
     if stopped.is_none() {
         warning!(
@@ -63,6 +65,34 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
         if !connection.is_null() {
             ngx_close_connection(connection);
         }
+    }
+}
+
+/// Logs how many tasks run on after their responses. They are cancelled now.
+fn say_cut_tasks(token: EventThread, process: &Process) {
+    let event_loop = process.event_loop;
+    let worker = event_loop.worker();
+    let requests = event_loop.ids().into_iter().filter_map(|id| event_loop::find(token, id));
+    let mut with_request = vec![0; worker.config.apps.len()];
+    for request in requests {
+        let exchange = request.exchange();
+        let running = exchange.filter(|it| matches!(it.progress(), Progress::Running(_)));
+        if let Some(count) = running.and_then(|it| with_request.get_mut(it.location.app)) {
+            *count += 1;
+        }
+    }
+    for (app, with_request) in with_request.into_iter().enumerate() {
+        let tasks = match worker.running_of(app).saturating_sub(with_request) {
+            0 => continue,
+            1 => "1 task".to_owned(),
+            count => format!("{count} tasks"),
+        };
+        warning!(
+            process,
+            "pywsgi: the worker exits and cancels {tasks} of application \"{}\" still running after \
+             the response (python_drain_timeout)",
+            worker.target(app)
+        );
     }
 }
 

@@ -116,16 +116,16 @@ unsafe fn set_environment(main: &MainConf) {
     }
 }
 
-/// A descriptor number that nginx does not reach: nginx takes the lowest free ones, at most two for each of its
+/// The lowest of so many descriptor numbers that nginx does not reach: nginx takes the lowest free ones, at most two for each of its
 /// connections, and some for files.
-unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t) -> RawFd {
+unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t, bells: usize) -> RawFd {
     const FILES: usize = 1024;
     // SAFETY: the cycle is the worker's; the structure is local to this function.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         let room = usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX);
-        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(2));
+        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(1 + bells));
         RawFd::try_from(number).unwrap_or_default()
     }
 }
@@ -138,11 +138,14 @@ unsafe fn make(
     cycle: *mut ngx_cycle_t,
     main: &MainConf,
 ) -> io::Result<&'static Process> {
+    let config = main.worker_config();
+    // Its own, and one for each of asyncio's event loops.
+    let bells = 1 + config.loops.len();
     // SAFETY: the cycle is the worker's, and nginx has set the worker's number.
     let (number, bell_number, shutdown_timeout) = unsafe {
-        (ngx_worker, beyond_nginxs(cycle), conf::nginx_core_conf(cycle).shutdown_timeout)
+        (ngx_worker, beyond_nginxs(cycle, bells), conf::nginx_core_conf(cycle).shutdown_timeout)
     };
-    let worker = Arc::new(Worker::new(main.worker_config(), main.marks(number), bell_number)?);
+    let worker = Arc::new(Worker::new(config, main.marks(number), bell_number)?);
     // SAFETY: the cycle is the worker's.
     let connection = unsafe { bell::listen(cycle, worker.events.fd()) }
         .ok_or_else(|| io::Error::other("nginx has no connection for its eventfd"))?;

@@ -41,9 +41,11 @@ impl Handler for Look {
 /// Ends a turn.
 pub(super) fn end(token: EventThread, process: &Process) {
     wake(token, process);
-    let events = &process.event_loop.worker().events;
+    let worker = process.event_loop.worker();
+    let events = &worker.events;
     for _ in 0..ROUNDS {
         deal(token, process);
+        worker.end_turn();
         if !events.rest() {
             return;
         }

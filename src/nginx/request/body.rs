@@ -174,7 +174,7 @@ impl Handler for Readable {
         // SAFETY: a live request has a connection.
         unsafe { (*request.connection()).set_timedout(1) };
         if let Some(exchange) = request.exchange() {
-            exchange.input.fail(InputError::TimedOut);
+            exchange.fail_input(InputError::TimedOut);
         }
         finalize::end(request, Ending::ClientGone(REQUEST_TIME_OUT));
     }
@@ -197,11 +197,11 @@ fn forward(request: Request<'_>, mut read: bool) {
         } else {
             take_bufs(&request)
         };
-        let room = bytes.is_empty() || exchange.input.push(bytes);
+        let room = bytes.is_empty() || exchange.push_input(bytes);
         // SAFETY: the request lives as long as `request`.
         if unsafe { (*r).reading_body() } == 0 {
             mark_taken(&request);
-            exchange.input.end();
+            exchange.end_input();
             request.body.set(Body::Complete);
             request.watch();
             return;
@@ -215,7 +215,7 @@ fn forward(request: Request<'_>, mut read: bool) {
             return;
         }
         if read && !any {
-            exchange.input.notify();
+            exchange.notify_input();
             // SAFETY: the request lives as long as `request`.
             unsafe { (*r).read_event_handler = Some(on_request::<Readable>) };
             return;

@@ -150,7 +150,7 @@ impl Context {
     }
 
     /// The state that is shared with the thread; `None` before the submit and after the end.
-    pub(super) fn exchange(&self) -> Option<&Arc<Exchange>> {
+    pub(in crate::nginx) fn exchange(&self) -> Option<&Arc<Exchange>> {
         if self.finished.get() { None } else { self.exchange.get() }
     }
 

@@ -138,7 +138,7 @@ impl EventLoop {
     /// the event loop's bell.
     pub(in crate::nginx) fn end_turn_later(&self, token: EventThread) {
         if !self.turn_end.is_posted() {
-            self.worker.events.stay_awake();
+            self.worker.begin_turn();
             self.turn_end.post(token, self);
         }
     }
@@ -190,10 +190,11 @@ impl EventLoop {
         self.draining.set(draining);
     }
 
-    /// Keeps an exiting worker alive until the work that follows its responses is done. Each request in flight has
-    /// its own timer, but the work that it leaves behind has none.
+    /// Keeps an exiting worker alive until the work that follows its responses is done: `after_response`, and tasks
+    /// that run on. Each request in flight has its own timer, but the work that it leaves behind has none.
     pub(in crate::nginx) fn hold(&self, token: EventThread) {
-        if !self.table.borrow().is_empty() || self.worker.follow_ups() > 0 {
+        let worker = &self.worker;
+        if !self.table.borrow().is_empty() || worker.follow_ups() > 0 || worker.running() > 0 {
             self.hold.start(token, self, HOLD);
         }
     }

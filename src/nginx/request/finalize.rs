@@ -129,7 +129,8 @@ pub(in crate::nginx) fn end(request: Request<'_>, ending: Ending) {
 fn tell(request: &Request<'_>, ending: Ending) {
     let Some(exchange) = request.exchange() else { return };
     match ending {
-        Ending::TimedOut | Ending::Draining => exchange.set_gone(Gone::Answered),
+        Ending::TimedOut => exchange.set_gone(Gone::TimedOut),
+        Ending::Draining => exchange.set_gone(Gone::Answered),
         Ending::ClientGone(_) => exchange.set_gone(Gone::Client),
         Ending::BodyRefused(_) => {
             // SAFETY: a live request has a connection.
@@ -139,7 +140,7 @@ fn tell(request: &Request<'_>, ending: Ending) {
             } else {
                 (InputError::Refused, Gone::Answered)
             };
-            exchange.input.fail(why);
+            exchange.fail_input(why);
             exchange.set_gone(gone);
         }
         _ => {}

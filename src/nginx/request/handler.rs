@@ -175,8 +175,10 @@ fn input(request: &Request<'_>) -> io::Result<(Input, Option<u64>)> {
 fn refuse(request: Request<'_>, refusal: &Refusal) {
     error!(&request, "pywsgi: {refusal}");
     let ending = match refusal {
-        Refusal::QueueFull | Refusal::GateFull => Ending::Unavailable,
-        Refusal::Broken => Ending::Failed,
+        Refusal::QueueFull | Refusal::GateFull | Refusal::LoopFull | Refusal::TooManyInFlight => {
+            Ending::Unavailable
+        }
+        Refusal::Broken | Refusal::LoopEnded => Ending::Failed,
     };
     finalize::end(request, ending);
 }

@@ -39,10 +39,10 @@ pub(in crate::nginx) fn go_on(request: Request<'_>) {
     for _ in 0..(BLOCKS / (1 + event_loop.continuing())).max(1) {
         if waits(&request, &exchange.output) {
             // The write handler resumes it. Until then the application's clock is stopped.
-            exchange.suspend();
+            exchange.set_suspended(true);
             return;
         }
-        exchange.resume();
+        exchange.set_suspended(false);
         let Some(suspended) = request.suspended.take() else { return };
         let left = call(token, &exchange.worker, || suspended.resume());
         request.suspended.replace(left);
@@ -55,7 +55,7 @@ pub(in crate::nginx) fn go_on(request: Request<'_>) {
         return;
     }
     if waits(&request, &exchange.output) {
-        exchange.suspend();
+        exchange.set_suspended(true);
     } else {
         event_loop.add_continuing();
         request.next_turn.post_next(token, &request);
@@ -89,7 +89,7 @@ pub(in crate::nginx) fn call<T>(
         // SAFETY: this runs on the event loop's thread, as the token proves.
         unsafe { nginx_sys::ngx_time_update() };
         // Only from time to time, because it is a system call.
-        worker.events.check();
+        worker.check_bells();
     }
     result
 }

@@ -35,7 +35,7 @@ pub(in crate::nginx) fn pump(request: Request<'_>) -> Option<Request<'_>> {
     let token = request.token();
     let exchange = Arc::clone(request.exchange()?);
     if let Some(least) = holds_back(&request) {
-        if exchange.output.hold_back(least) {
+        if exchange.hold_back(least) {
             return Some(request);
         }
     }
@@ -311,13 +311,13 @@ fn release(request: &Request<'_>, busy: usize) {
             Block::File(_) => {}
         }
     }
-    let all = exchange.output.drained(memory, spilled, busy > 0);
+    let all = exchange.drained(memory, spilled, busy > 0);
     let mut files = request.files.borrow_mut();
     if !files.is_empty() {
         // SAFETY: these are the files of this request, which lives as long as `request`.
         let closed = unsafe { files.close_sent(request.raw(), held.iter(), all) };
         if closed > 0 {
-            exchange.output.files_closed(closed);
+            exchange.files_closed(closed);
         }
     }
     if shared {

@@ -33,6 +33,9 @@ pub(super) fn set(request: &Request<'_>, head: &ResponseHead) -> Option<()> {
     } else if let Some(length) = head.content_length() {
         live.headers_out.content_length_n = length as nginx_sys::off_t;
     }
+    if head.expects_trailers() {
+        request.expect_trailers();
+    }
     let ranges = allow_ranges(live, conf, head);
     fields(request, head, |kind, name, value| {
         obey(request, kind, value);

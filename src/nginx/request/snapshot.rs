@@ -38,7 +38,7 @@ pub(super) fn snapshot(
     put_fields(request, conf, head);
     put_connection(request, head);
     // SAFETY: as above.
-    unsafe { put_server(head, request) };
+    unsafe { put_server(head, request, conf) };
     head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
     head.content_length = content_length;
     put_params(r, conf, head)
@@ -141,7 +141,11 @@ fn put_params(r: *mut ngx_http_request_t, conf: &Location, head: &mut RequestHea
 /// # Safety
 ///
 /// `request` is a live request.
-unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
+unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t, conf: &Location) {
+    if conf.config.protocol.names_local_address() {
+        // SAFETY: the request is live, as this function requires.
+        head.local_addr = unsafe { put_local_address(head, request) };
+    }
     // SAFETY: the core module has a server configuration for every request.
     let server = unsafe {
         let index = (*ptr::addr_of!(ngx_http_core_module)).ctx_index;
@@ -155,7 +159,10 @@ unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
     head.server_name = match name {
         Some(name) => head.put(name),
         // SAFETY: the request is live, as this function requires.
-        None => unsafe { put_local_address(head, request) },
+        None => match unsafe { put_local_address(head, request) } {
+            local if is_name(head.get(local)) => local,
+            _ => head.put(b"localhost"),
+        },
     };
     // SAFETY: nginx determines the address once per connection; if that fails, no address is read.
     let port = unsafe {
@@ -170,7 +177,7 @@ unsafe fn put_server(head: &mut RequestHead, request: &ngx_http_request_t) {
     };
 }
 
-/// The address that the client has connected to, as text.
+/// The address that the client has connected to, as text; empty if it is not known.
 ///
 /// # Safety
 ///
@@ -183,7 +190,7 @@ unsafe fn put_local_address(head: &mut RequestHead, request: &ngx_http_request_t
         let found = ngx_connection_local_sockaddr(request.connection, &raw mut address, 0);
         if found == sys::OK { sys::bytes(address) } else { &[] }
     };
-    head.put(if is_name(local) { local } else { b"localhost" })
+    head.put(local)
 }
 
 /// Whether `name` is a plain name: not `_`, a wildcard or a regex (the other forms of `server_name`).

@@ -160,13 +160,17 @@ impl Handler for Expired {
 fn queue_timed_out(request: Request<'_>) {
     let Some(exchange) = request.exchange() else { return };
     let (worker, app) = (&exchange.worker, exchange.location.app);
-    worker.forget(exchange);
     let imported = worker.gates.get(app).is_some_and(Gate::is_open);
+    let why = match exchange.executor().filter(|_| imported) {
+        Some(executor) => executor.delay(exchange),
+        None => "its import has not ended",
+    };
+    worker.forget(exchange);
     error!(
         &request,
         "pywsgi: application \"{}\": {} within {} ms ({}_queue_timeout)",
         worker.target(app),
-        if imported { "no thread was free" } else { "its import has not ended" },
+        why,
         request.queue_timeout,
         request.location.protocol,
     );
@@ -175,17 +179,14 @@ fn queue_timed_out(request: Request<'_>) {
 
 fn timed_out(request: Request<'_>) {
     let Some(exchange) = request.exchange() else { return };
+    let Some(executor) = exchange.executor() else { return };
     error!(
         &request,
         "pywsgi: application \"{}\" timed out after {} ms ({}_timeout); {}",
         exchange.worker.target(exchange.location.app),
         request.timeout,
         request.location.protocol,
-        if exchange.is_inline() {
-            "its iteration ends"
-        } else {
-            "its thread goes on, its stack follows"
-        },
+        executor.after_deadline(),
     );
     if !exchange.is_inline() {
         exchange.worker.tasks.push(Task::LogStack(Arc::clone(exchange)));

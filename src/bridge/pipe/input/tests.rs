@@ -6,6 +6,10 @@ use super::*;
 use crate::bridge::fixture::until;
 use crate::bridge::pipe::spill;
 
+fn no_task() {
+    panic!("no task of a loop waits");
+}
+
 fn never() {
     panic!("the event loop is not to be asked");
 }
@@ -111,7 +115,7 @@ fn a_buffered_body_is_read_again_from_anywhere() {
 fn a_streamed_body_has_no_other_place() {
     let input = Input::streamed(false);
     assert_eq!(input.length(), None);
-    input.push(Bytes::from_static(b"abc"));
+    input.push(Bytes::from_static(b"abc"), no_task);
     assert_eq!(bytes(input.try_read(1, never)), "a");
     input.seek(0);
     assert_eq!(bytes(input.try_read(9, never)), "bc");
@@ -126,7 +130,7 @@ fn a_short_file_never_looks_like_an_end() {
         assert_eq!(input.try_read(9, never).unwrap_err(), InputError::File);
     }
     // Nor does what the event loop says later, nor another place.
-    input.end();
+    input.end(no_task);
     input.seek(0);
     assert_eq!(input.try_read(9, never).unwrap_err(), InputError::File);
 }
@@ -136,10 +140,10 @@ fn a_streamed_body_is_bounded_and_asked_for() {
     let input = Input::streamed(false);
     let quarter = Bytes::from(vec![b'x'; LIMIT / 4]);
     for _ in 0..3 {
-        assert!(input.push(quarter.clone()));
+        assert!(input.push(quarter.clone(), no_task));
     }
-    assert!(!input.push(quarter.clone()));
-    assert!(!input.push(Bytes::new()), "an empty part does not start it again");
+    assert!(!input.push(quarter.clone(), no_task));
+    assert!(!input.push(Bytes::new(), no_task), "an empty part does not start it again");
 
     let asked = Cell::new(0);
     let ask = || asked.set(asked.get() + 1);
@@ -152,9 +156,9 @@ fn a_streamed_body_is_bounded_and_asked_for() {
     assert_eq!(asked.get(), 1, "once is enough");
 
     // What it has pushed since counts as well.
-    assert!(input.push(quarter.clone()));
-    assert!(input.push(quarter.clone()));
-    assert!(!input.push(quarter));
+    assert!(input.push(quarter.clone(), no_task));
+    assert!(input.push(quarter.clone(), no_task));
+    assert!(!input.push(quarter, no_task));
 }
 
 #[test]
@@ -165,8 +169,8 @@ fn a_body_that_waits_to_be_asked_for_is_asked_for_once() {
     assert!(is_wait(input.try_read(9, ask)));
     assert!(is_wait(input.try_read(9, ask)));
     assert_eq!(asked.get(), 1);
-    assert!(input.push(Bytes::from_static(b"a")));
-    input.end();
+    assert!(input.push(Bytes::from_static(b"a"), no_task));
+    input.end(no_task);
     assert_eq!(bytes(input.try_read(9, ask)), "a");
     assert_eq!(bytes(input.try_read(9, ask)), "");
     assert_eq!(asked.get(), 1);
@@ -177,9 +181,11 @@ fn a_body_that_waits_to_be_asked_for_is_asked_for_once() {
 
 #[test]
 fn a_body_that_has_ended_is_not_asked_for() {
-    for end in [Input::end, |input: &Input| input.fail(InputError::TimedOut)] {
+    let ends: [fn(&Input); 2] =
+        [|input| input.end(no_task), |input| input.fail(InputError::TimedOut, no_task)];
+    for end in ends {
         let input = Input::streamed(false);
-        assert!(!input.push(Bytes::from(vec![b'x'; LIMIT])));
+        assert!(!input.push(Bytes::from(vec![b'x'; LIMIT]), no_task));
         end(&input);
         assert_eq!(bytes(input.try_read(LIMIT, never)).len(), LIMIT);
         let _end = input.try_read(1, never);
@@ -190,10 +196,10 @@ fn a_body_that_has_ended_is_not_asked_for() {
 #[test]
 fn a_failure_comes_after_what_is_here_and_stays() {
     let input = Input::streamed(false);
-    input.push(Bytes::from_static(b"ab"));
-    input.fail(InputError::ClientGone);
-    input.fail(InputError::Answered);
-    input.end();
+    input.push(Bytes::from_static(b"ab"), no_task);
+    input.fail(InputError::ClientGone, no_task);
+    input.fail(InputError::Answered, no_task);
+    input.end(no_task);
     assert_eq!(bytes(input.try_read(9, never)), "ab");
     for _ in 0..2 {
         assert_eq!(input.try_read(9, never).unwrap_err(), InputError::ClientGone);
@@ -204,7 +210,7 @@ fn a_failure_comes_after_what_is_here_and_stays() {
     }
 
     let whole = Input::buffered([memory(b"ab")].into());
-    whole.fail(InputError::ClientGone);
+    whole.fail(InputError::ClientGone, no_task);
     assert_eq!(bytes(whole.try_read(9, never)), "ab");
     assert_eq!(bytes(whole.try_read(9, never)), "");
 }
@@ -212,9 +218,9 @@ fn a_failure_comes_after_what_is_here_and_stays() {
 #[test]
 fn an_empty_part_is_no_part() {
     let input = Input::streamed(false);
-    assert!(input.push(Bytes::new()));
+    assert!(input.push(Bytes::new(), no_task));
     assert!(is_wait(input.try_read(9, never)));
-    input.push(Bytes::from_static(b"x"));
+    input.push(Bytes::from_static(b"x"), no_task);
     assert_eq!(bytes(input.try_read(9, never)), "x");
 }
 
@@ -230,11 +236,60 @@ fn a_thread_waits_for_the_next_part() {
     };
     let waits = || lock(&input.state).waiting;
     until(waits);
-    input.push(Bytes::from_static(b"ab"));
-    input.notify();
+    input.push(Bytes::from_static(b"ab"), no_task);
+    input.notify(no_task);
     until(|| lock(&input.state).segments.is_empty() && waits());
     thread::sleep(Duration::from_millis(10));
     assert!(!thread.is_finished());
-    input.end();
+    input.end(no_task);
     assert_eq!(thread.join().unwrap(), (Bytes::from_static(b"ab"), Bytes::new()));
+}
+
+#[test]
+fn a_task_is_woken_once_for_what_has_come() {
+    let input = Input::streamed(false);
+    let woken = Cell::new(0);
+    let wake = || woken.set(woken.get() + 1);
+    assert!(is_wait(input.poll_read(9, never)));
+    input.notify(wake);
+    assert_eq!(woken.get(), 0, "nothing has come");
+    assert!(input.push("ab".into(), wake));
+    assert!(input.push("cd".into(), wake));
+    assert_eq!(woken.get(), 0, "more may come at once");
+    input.notify(wake);
+    input.notify(wake);
+    assert_eq!(woken.get(), 1);
+    for part in ["ab", "cd"] {
+        assert_eq!(bytes(input.poll_read(9, never)), part);
+    }
+    assert!(input.push("ef".into(), wake));
+    input.notify(wake);
+    assert_eq!(woken.get(), 1, "it does not wait");
+    assert_eq!(bytes(input.poll_read(9, never)), "ef");
+    assert!(is_wait(input.poll_read(9, never)));
+    assert!(is_wait(input.poll_read(9, never)));
+    input.end(wake);
+    input.fail(InputError::ClientGone, wake);
+    assert_eq!(woken.get(), 2);
+    assert_eq!(bytes(input.poll_read(9, never)), "");
+}
+
+#[test]
+fn a_task_is_woken_by_a_full_pipe_and_by_a_failure() {
+    let input = Input::streamed(true);
+    let (woken, asked) = (Cell::new(0), Cell::new(0));
+    let wake = || woken.set(woken.get() + 1);
+    let ask = || asked.set(asked.get() + 1);
+    assert!(is_wait(input.poll_read(LIMIT, ask)));
+    assert!(is_wait(input.poll_read(LIMIT, ask)));
+    assert_eq!(asked.get(), 1);
+    assert!(!input.push(vec![0; LIMIT].into(), wake));
+    assert_eq!(woken.get(), 1);
+    assert_eq!(bytes(input.poll_read(LIMIT, ask)).len(), LIMIT);
+    assert_eq!(asked.get(), 2);
+    assert!(is_wait(input.poll_read(LIMIT, ask)));
+    input.fail(InputError::TimedOut, wake);
+    assert_eq!(woken.get(), 2);
+    assert_eq!(input.poll_read(LIMIT, ask).unwrap_err(), InputError::TimedOut);
+    assert_eq!(asked.get(), 2);
 }

@@ -6,6 +6,10 @@ use super::parts::Block;
 use super::*;
 use crate::bridge::fixture::{buffered, check, unbuffered};
 
+fn no_task() {
+    panic!("no task of a loop waits");
+}
+
 /// Where large blocks find no loan.
 fn new_output(buffering: Buffering) -> Output {
     Output::new(buffering, Loans::used_up())
@@ -49,7 +53,7 @@ fn send(output: &Output, ear: &Ear, blocks: &[&'static str]) -> Result<(), Close
 
 /// The event loop: takes all until the end, and checks after each batch that memory is bounded. The
 /// client stalls with each batch but takes it before the next.
-fn receive(output: &Output, ear: &Ear, limit: usize, stalls: bool) -> String {
+fn receive(output: &Output, ear: &Ear, limit: usize, stalls: bool, wake: impl Fn()) -> String {
     let (mut text, mut end) = (Vec::new(), None);
     while end.is_none() {
         ear.wait();
@@ -58,7 +62,7 @@ fn receive(output: &Output, ear: &Ear, limit: usize, stalls: bool) -> String {
         output.take(&mut batch);
         end = batch.end;
         if stalls && end.is_none() {
-            output.drained(0, 0, true);
+            output.drained(0, 0, true, &wake);
         }
         let (mut memory, mut file) = (0, 0);
         for block in batch.blocks {
@@ -76,7 +80,7 @@ fn receive(output: &Output, ear: &Ear, limit: usize, stalls: bool) -> String {
                 }
             }
         }
-        output.drained(memory, file, false);
+        output.drained(memory, file, false, &wake);
     }
     String::from_utf8(text).unwrap()
 }
@@ -95,7 +99,7 @@ fn runs(
             let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
             thread::spawn(move || send(&output, &ear, blocks))
         };
-        assert_eq!(receive(&output, &ear, limit, stalls), blocks.concat());
+        assert_eq!(receive(&output, &ear, limit, stalls, no_task), blocks.concat());
         assert_eq!(thread.join().unwrap(), Ok(()));
     });
 }
@@ -135,7 +139,7 @@ fn holds_back(buffering: Buffering, takes: bool) {
         let mut takes = takes;
         while batch.end.is_none() {
             ear.wait();
-            let held = output.hold_back(u64::MAX);
+            let held = output.hold_back(u64::MAX, no_task);
             if !held || std::mem::take(&mut takes) {
                 output.take(&mut batch);
             }
@@ -170,7 +174,7 @@ fn closing_wakes_a_thread_that_waits() {
             let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
             thread::spawn(move || send(&output, &ear, &["ab", "cd", "ef"]))
         };
-        output.close();
+        output.close(no_task);
         assert_eq!(thread.join().unwrap(), Err(Closed));
     });
 }
@@ -185,7 +189,101 @@ fn a_thread_learns_that_the_client_stalls() {
             let (output, ear) = (Arc::clone(&output), Arc::clone(&ear));
             thread::spawn(move || send(&output, &ear, &["ab", "cd"]))
         };
-        output.drained(0, 0, true);
+        output.drained(0, 0, true, no_task);
         assert_eq!(thread.join().unwrap(), Ok(()));
+    });
+}
+
+/// The loop: sends `blocks` and ends, and sleeps until it is woken whenever something has no room.
+fn poll_send(
+    output: &Output,
+    ear: &Ear,
+    woken: &Ear,
+    blocks: &[&'static str],
+) -> Result<(), Closed> {
+    for (at, block) in blocks.iter().enumerate() {
+        let end = (at + 1 == blocks.len()).then_some(End::Complete);
+        let block = Bytes::from_static(block.as_bytes());
+        let mut rest = output.try_push(None, block, end, || ear.announce())?;
+        while let Some(left) = rest {
+            let polled = output.poll_push(left, || ear.announce(), |write| write())?;
+            assert!(polled.failure.is_none());
+            rest = polled.rest;
+            if rest.is_some() {
+                woken.wait();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The event loop: as [`receive`] does.
+fn polls(
+    preemptions: usize,
+    buffering: Buffering,
+    stalls: bool,
+    limit: usize,
+    blocks: &'static [&'static str],
+) {
+    check(preemptions, move || {
+        let output = Arc::new(new_output(buffering.clone()));
+        let (ear, woken) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
+        let thread = {
+            let (output, ear, woken) = (Arc::clone(&output), Arc::clone(&ear), Arc::clone(&woken));
+            thread::spawn(move || poll_send(&output, &ear, &woken, blocks))
+        };
+        let wake = || woken.announce();
+        assert_eq!(receive(&output, &ear, limit, stalls, wake), blocks.concat());
+        assert_eq!(thread.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn every_block_of_a_task_arrives() {
+    polls(3, unbuffered(2), false, 2, &["ab", "cd", "ef"]);
+    polls(3, buffered(2, 0), false, 2, &["ab", "cdef"]);
+}
+
+#[test]
+fn by_way_of_the_file_every_block_of_a_task_arrives_in_order() {
+    polls(2, buffered(2, 3), true, 2, &["ab", "cdef", "g"]);
+}
+
+#[test]
+fn closing_wakes_a_task_that_waits() {
+    check(3, || {
+        let output = Arc::new(new_output(unbuffered(2)));
+        let (ear, woken) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
+        let thread = {
+            let (output, ear, woken) = (Arc::clone(&output), Arc::clone(&ear), Arc::clone(&woken));
+            thread::spawn(move || {
+                let sent = poll_send(&output, &ear, &woken, &["ab", "cd"]);
+                while !output.poll_closed() {
+                    woken.wait();
+                }
+                sent
+            })
+        };
+        output.close(|| woken.announce());
+        assert_eq!(thread.join().unwrap(), Err(Closed));
+    });
+}
+
+#[test]
+fn a_task_that_waits_for_the_end_alone_sees_it() {
+    check(3, || {
+        let output = Arc::new(new_output(unbuffered(2)));
+        let woken = Arc::new(Ear::default());
+        let thread = {
+            let (output, woken) = (Arc::clone(&output), Arc::clone(&woken));
+            thread::spawn(move || {
+                if !output.poll_closed() {
+                    woken.wait();
+                    assert!(output.poll_closed());
+                }
+            })
+        };
+        output.close(|| woken.announce());
+        thread.join().unwrap();
     });
 }

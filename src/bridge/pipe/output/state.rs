@@ -40,7 +40,12 @@ pub(super) struct State {
     /// The client takes no more: what has no room in memory goes to the file.
     pub(super) stalled: bool,
     pub(super) closed: bool,
+    /// The thread waits for room.
     pub(super) waiting: bool,
+    /// A loop's task waits for room, for a block of so many bytes.
+    pub(super) armed: Option<usize>,
+    /// A loop's task waits until nothing more is taken.
+    pub(super) awaits_close: bool,
 }
 
 /// All large blocks that wait in a worker are together no longer than so many times `wsgi_buffer_size`: no
@@ -84,6 +89,8 @@ impl State {
             stalled: false,
             closed: false,
             waiting: false,
+            armed: None,
+            awaits_close: false,
         }
     }
 
@@ -138,6 +145,11 @@ impl State {
             && matches!(self.way(len), Way::File(_))
     }
 
+    /// Is the block, which has no room, sent in pieces?
+    pub(super) fn is_large(&self, block: &Bytes) -> bool {
+        self.buffering.enabled && block.len() > self.buffering.memory
+    }
+
     /// May a block for which there is no room be taken as it is?
     pub(super) fn borrow(&self, block: &Bytes, loans: &Arc<Loans>) -> Option<Loan> {
         let Buffering { enabled, memory, .. } = self.buffering;
@@ -171,6 +183,18 @@ impl State {
         self.file_pending += end - start;
         self.queue.push_spilled(FilePart { file, start, end });
         self.announces()
+    }
+
+    /// Must a loop's task be woken? Once, and if it finds what it waits for.
+    pub(super) fn wakes(&mut self) -> bool {
+        let finds = |len| self.closed || !matches!(self.way(len), Way::Wait);
+        let has_room = self.armed.is_some_and(finds);
+        let ends = self.closed && self.awaits_close;
+        if has_room {
+            self.armed = None;
+        }
+        self.awaits_close &= !ends;
+        has_room || ends
     }
 
     /// Must the event loop be told? Once per batch, and not of what it has held back.

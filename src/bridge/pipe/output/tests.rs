@@ -12,6 +12,10 @@ use super::state::{FILES, PIECE};
 use super::*;
 use crate::bridge::fixture::{buffered, unbuffered, until};
 
+fn no_task() {
+    panic!("no task of a loop waits");
+}
+
 /// Where large blocks find no loan.
 fn new_output(buffering: Buffering) -> Output {
     Output::new(buffering, Loans::used_up())
@@ -121,7 +125,7 @@ fn a_large_block_is_lent_while_that_may_be() {
     first.take(&mut batch);
     assert_eq!(batch.blocks.iter().map(|block| text_of(block).len()).sum::<usize>(), 1503);
     drop(batch);
-    first.drained(1503, 0, false);
+    first.drained(1503, 0, false, no_task);
     assert!(second.try_push(None, large(1000), Some(End::Complete), || ()).unwrap().is_none());
     second.take(&mut Batch::default());
     // What the client has taken is given back; what has a place is not lent.
@@ -197,7 +201,7 @@ fn hints_that_are_nobody_s_are_not_counted() {
     let late = new_output(buffered(9, 0));
     assert!(late.try_push(Some(head()), Bytes::new(), None, || ()).unwrap().is_none());
     let closed = new_output(buffered(9, 0));
-    assert!(!closed.close());
+    assert!(!closed.close(no_task));
     for output in [late, closed] {
         assert_eq!(output.push_hints(hint(MAX_HINTS + 1), || panic!("announced")), Ok(()));
         let mut batch = Batch::default();
@@ -243,15 +247,15 @@ fn what_is_held_back_is_joined_and_announced_at_the_end_alone() {
     };
     push("a", None);
     assert_eq!(announced.get(), 1);
-    assert!(output.hold_back(u64::MAX));
+    assert!(output.hold_back(u64::MAX, no_task));
     for _ in 0..1000 {
         push("b", None);
     }
     assert_eq!(announced.get(), 1, "the client takes nothing");
-    assert!(output.hold_back(u64::MAX));
+    assert!(output.hold_back(u64::MAX, no_task));
     push("c", Some(End::Complete));
     assert_eq!(announced.get(), 2);
-    assert!(!output.hold_back(u64::MAX), "nginx sends the rest by itself");
+    assert!(!output.hold_back(u64::MAX, no_task), "nginx sends the rest by itself");
     assert_eq!(take(&output), ["m:a".to_owned(), format!("m:{}c", "b".repeat(1000))]);
 }
 
@@ -263,17 +267,17 @@ fn what_is_held_back_is_announced_when_it_is_enough() {
     let push =
         |text| assert!(output.try_push(None, bytes(text), None, announce).unwrap().is_none());
     for rounds in 1..3 {
-        assert!(output.hold_back(3));
+        assert!(output.hold_back(3, no_task));
         push("ab");
         assert_eq!(announced.get(), rounds - 1);
         push("c");
         push("d");
         assert_eq!(announced.get(), rounds, "once");
-        assert!(!output.hold_back(3));
+        assert!(!output.hold_back(3, no_task));
         assert_eq!(take(&output), ["m:ab", "m:cd"]);
     }
     // When it has been taken it is no longer held back.
-    assert!(output.hold_back(3));
+    assert!(output.hold_back(3, no_task));
     assert!(take(&output).is_empty());
     push("e");
     assert_eq!(announced.get(), 3);
@@ -286,7 +290,7 @@ fn a_thread_learns_that_its_block_is_held_back() {
     let thread = spawn(&output, "ef", None);
     assert_waits(&output, &thread);
     // The client takes nothing, though nothing of this response waits for it in nginx's hands.
-    assert!(output.hold_back(u64::MAX));
+    assert!(output.hold_back(u64::MAX, no_task));
     assert!(thread.join().unwrap().unwrap().is_none());
     assert_eq!(take(&output), ["m:abcd", "f:ef"]);
 }
@@ -305,18 +309,18 @@ fn order_holds_through_memory_and_file_and_back() {
     let output = new_output(buffered(8, 99));
     assert!(push(&output, "abcdefgh"));
     assert_eq!(take(&output), ["m:abcdefgh"]);
-    output.drained(2, 0, true);
+    output.drained(2, 0, true, no_task);
     // Two bytes of memory are free.
     assert!(push(&output, "i"));
     send(&output, bytes("jklm"), None).unwrap();
     // The file holds something: now even what would have room goes there.
-    output.drained(6, 0, true);
+    output.drained(6, 0, true, no_task);
     send(&output, bytes("n"), None).unwrap();
     assert_eq!(take(&output), ["m:i", "f:jklmn"]);
-    output.drained(1, 4, true);
+    output.drained(1, 4, true, no_task);
     send(&output, bytes("o"), None).unwrap();
     assert_eq!(take(&output), ["f:o"]);
-    output.drained(0, 2, false);
+    output.drained(0, 2, false, no_task);
     assert!(push(&output, "p"));
     send(&output, bytes("qr"), Some(End::Complete)).unwrap();
     assert_eq!(take(&output), ["m:p", "m:qr"]);
@@ -343,7 +347,7 @@ fn small_blocks_are_gathered_and_go_to_the_file_together() {
     let rest = output.try_push(None, bytes("ef"), None, || ()).unwrap().unwrap();
     let rest = output.try_gather(rest, || ()).unwrap();
     assert!(rest.is_some());
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     let block = "x".repeat(1000);
     let gathered = (0..).take_while(|_| try_gather(&output, &block, None)).count();
     assert_eq!(gathered, (JOINED - 1) / block.len());
@@ -368,7 +372,7 @@ fn what_is_gathered_is_bounded_by_memory_and_by_the_file() {
     // However often the event loop takes them.
     let output = new_output(buffered(4, 1 << 20));
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     let block = "x".repeat(1000);
     let gathered = (0..100).filter(|_| {
         take(&output);
@@ -380,7 +384,7 @@ fn what_is_gathered_is_bounded_by_memory_and_by_the_file() {
     // As much as the file has room for.
     let output = new_output(buffered(4, 3));
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     assert!(try_gather(&output, "ef", None));
     let rest = output.try_push(None, bytes("gh"), None, || ()).unwrap().unwrap();
     let rest = output.try_gather(rest, || ()).unwrap().unwrap();
@@ -391,7 +395,7 @@ fn what_is_gathered_is_bounded_by_memory_and_by_the_file() {
     };
     assert_waits(&output, &thread);
     assert_eq!(take(&output), ["m:abcd", "f:efg"]);
-    output.drained(4, 3, false);
+    output.drained(4, 3, false, no_task);
     thread.join().unwrap().unwrap();
     assert_eq!(take(&output), ["m:h"]);
 }
@@ -401,17 +405,17 @@ fn what_is_gathered_is_sent_if_there_is_no_file() {
     let directory = Path::new("/nonexistent/pywsgi").into();
     let output = Arc::new(new_output(Buffering { directory, ..buffered(4, 1 << 20) }));
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     assert!(try_gather(&output, "ef", None));
     let block = "x".repeat(JOINED);
     let thread = spawn(&output, &block, Some(End::Complete));
     assert_waits(&output, &thread);
     assert_eq!(take(&output), ["m:abcd", "m:ef"]);
-    output.drained(6, 0, false);
+    output.drained(6, 0, false, no_task);
     let sent = (0..).map(|_| {
         until(|| waits(&output) || thread.is_finished());
         let taken = take(&output).concat().matches('x').count();
-        output.drained(taken, 0, false);
+        output.drained(taken, 0, false, no_task);
         taken
     });
     let mut total = 0;
@@ -428,11 +432,11 @@ fn what_is_gathered_is_sent_if_there_is_no_file() {
 fn so_many_temporary_files_are_open_and_the_thread_waits_for_one_to_close() {
     let output = Arc::new(new_output(buffered(4, 99)));
     assert!(push(&output, "abcd"));
-    assert!(output.drained(0, 0, true));
+    assert!(output.drained(0, 0, true, no_task));
     for _ in 0..FILES {
         send(&output, bytes("efgh"), None).unwrap();
-        assert!(!output.drained(0, 0, true), "the file is in use");
-        assert!(output.drained(0, 4, true));
+        assert!(!output.drained(0, 0, true, no_task), "the file is in use");
+        assert!(output.drained(0, 4, true, no_task));
     }
     assert_eq!(take(&output).len(), 1 + FILES);
     let thread = {
@@ -440,7 +444,7 @@ fn so_many_temporary_files_are_open_and_the_thread_waits_for_one_to_close() {
         thread::spawn(move || send(&output, bytes("ijkl"), None))
     };
     until(|| lock(&output.state).waiting);
-    output.files_closed(1);
+    output.files_closed(1, no_task);
     thread.join().unwrap().unwrap();
     assert_eq!(take(&output), ["f:ijkl"]);
 }
@@ -450,7 +454,7 @@ fn a_place_in_a_file_is_written_once() {
     let output = new_output(buffered(4, 99));
     let mut files = Vec::new();
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     for texts in [["ef", "gh"], ["ij", "kl"]] {
         for text in texts {
             send(&output, bytes(text), None).unwrap();
@@ -463,7 +467,7 @@ fn a_place_in_a_file_is_written_once() {
             }
         }
         // The client has all of the file: what comes next begins a new one.
-        output.drained(0, 4, true);
+        output.drained(0, 4, true, no_task);
     }
     let places: Vec<_> = files.iter().map(|part| (part.start, part.end)).collect();
     assert_eq!(places, [(0, 4), (0, 4)]);
@@ -489,7 +493,7 @@ fn a_file_of_the_application_s_waits_for_nothing() {
     assert!(batch.head.is_some());
     output.push_file(None, part.clone(), None, announce).unwrap();
     assert_eq!(announced.get(), 1);
-    output.close();
+    output.close(no_task);
     assert_eq!(output.push_file(None, part, None, announce), Err(Closed));
 }
 
@@ -500,17 +504,17 @@ fn a_full_memory_is_waited_for_until_the_client_stalls() {
     let thread = spawn(&output, "efg", None);
     assert_waits(&output, &thread);
     take(&output);
-    output.drained(0, 0, false);
+    output.drained(0, 0, false, no_task);
     assert_waits(&output, &thread);
     // The event loop has come round: there is room.
-    output.drained(4, 0, false);
+    output.drained(4, 0, false, no_task);
     assert!(thread.join().unwrap().unwrap().is_none());
     assert_eq!(take(&output), ["m:efg"]);
 
     let thread = spawn(&output, "hij", None);
     until(|| waits(&output) || thread.is_finished());
     // It has, and the client takes no more.
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     assert!(thread.join().unwrap().unwrap().is_none());
     assert_eq!(take(&output), ["m:h", "f:ij"]);
 }
@@ -522,13 +526,13 @@ fn memory_is_not_filled_in_crumbs() {
     let thread = spawn(&output, "hijk", None);
     assert_waits(&output, &thread);
     assert_eq!(take(&output), ["m:abcdefg"]);
-    output.drained(1, 0, false);
+    output.drained(1, 0, false, no_task);
     thread::sleep(Duration::from_millis(10));
     // Two bytes are a quarter of it.
     until(|| lock(&output.state).memory == 8);
     assert_waits(&output, &thread);
     assert_eq!(take(&output), ["m:hi"]);
-    output.drained(8, 0, false);
+    output.drained(8, 0, false, no_task);
     thread.join().unwrap().unwrap();
     assert_eq!(take(&output), ["m:jk"]);
 }
@@ -537,15 +541,15 @@ fn memory_is_not_filled_in_crumbs() {
 fn beyond_the_limit_of_the_file_the_thread_waits() {
     let output = Arc::new(new_output(buffered(4, 6)));
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     let thread = spawn(&output, "efghijklmn", Some(End::Complete));
     assert_waits(&output, &thread);
     assert_eq!(take(&output), ["m:abcd", "f:efghij"]);
     // A part of the file is room for nothing: no place is written twice.
-    output.drained(0, 5, true);
+    output.drained(0, 5, true, no_task);
     assert_waits(&output, &thread);
     assert_eq!(lock(&output.state).file_end, 6);
-    output.drained(0, 1, true);
+    output.drained(0, 1, true, no_task);
     thread.join().unwrap().unwrap();
     let mut batch = Batch::default();
     output.take(&mut batch);
@@ -557,10 +561,10 @@ fn beyond_the_limit_of_the_file_the_thread_waits() {
 fn without_a_file_the_thread_waits_for_a_client_that_stalls() {
     let output = Arc::new(new_output(buffered(4, 0)));
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     let thread = spawn(&output, "ef", None);
     assert_waits(&output, &thread);
-    output.drained(4, 0, true);
+    output.drained(4, 0, true, no_task);
     thread.join().unwrap().unwrap();
     assert_eq!(take(&output), ["m:abcd", "m:ef"]);
 }
@@ -582,7 +586,7 @@ fn a_block_larger_than_memory_goes_through_it_by_copies() {
         output.take(&mut batch);
         let more: usize = batch.blocks[known..].iter().map(|block| text_of(block).len()).sum();
         total += more;
-        output.drained(more, 0, false);
+        output.drained(more, 0, false, no_task);
     }
     thread.join().unwrap().unwrap();
     assert_eq!((total, most), (100, 8));
@@ -604,13 +608,13 @@ fn a_block_that_fits_is_not_copied() {
             if wait {
                 until(|| waits(&output));
                 take(&output);
-                output.drained(8, 0, false);
+                output.drained(8, 0, false, no_task);
             }
             thread.join().unwrap().unwrap();
             assert_eq!(gone.load(Ordering::SeqCst), 0);
             assert_eq!(take(&output), ["m:oooooooo"]);
             assert_eq!(gone.load(Ordering::SeqCst), 1);
-            output.drained(8, 0, false);
+            output.drained(8, 0, false, no_task);
         }
     }
 }
@@ -620,7 +624,7 @@ fn what_goes_to_the_file_is_in_pieces() {
     let output = new_output(buffered(4, u64::MAX));
     assert!(push(&output, "abcd"));
     take(&output);
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     let gone = Arc::new(AtomicUsize::new(0));
     let pieces = Cell::new(0);
     let block = owned(2 * PIECE + 3, &gone);
@@ -646,10 +650,10 @@ fn without_buffering_the_thread_waits_for_the_client() {
     let thread = spawn(&output, "jk", Some(End::Complete));
     assert_waits(&output, &thread);
     assert_eq!(take(&output), ["m:abc", "m:defghi"]);
-    output.drained(5, 0, true);
+    output.drained(5, 0, true, no_task);
     // Four bytes are as many as may be on their way.
     assert_waits(&output, &thread);
-    output.drained(1, 0, true);
+    output.drained(1, 0, true, no_task);
     thread.join().unwrap().unwrap();
     assert_eq!(take(&output), ["m:jk"]);
 }
@@ -659,16 +663,16 @@ fn an_application_may_override_buffering() {
     let output = Arc::new(new_output(buffered(4, 99)));
     output.set_buffering(false);
     assert!(push(&output, "abcdef"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     let thread = spawn(&output, "gh", None);
     assert_waits(&output, &thread);
-    output.close();
+    output.close(no_task);
     assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
 
     let output = new_output(Buffering { enabled: false, ..buffered(4, 99) });
     output.set_buffering(true);
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     send(&output, bytes("ef"), None).unwrap();
     assert_eq!(take(&output), ["m:abcd", "f:ef"]);
 }
@@ -680,7 +684,7 @@ fn an_end_comes_after_the_rest() {
     let thread = spawn(&output, "ef", Some(End::Failed));
     assert_waits(&output, &thread);
     assert_eq!(take_end(&output), None);
-    output.drained(4, 0, false);
+    output.drained(4, 0, false, no_task);
     thread.join().unwrap().unwrap();
     let mut batch = Batch::default();
     output.take(&mut batch);
@@ -689,7 +693,7 @@ fn an_end_comes_after_the_rest() {
     // Nothing with an end needs no room.
     let output = new_output(buffered(4, 99));
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     send(&output, bytes("ef"), None).unwrap();
     assert!(output.try_push(None, Bytes::new(), Some(End::Complete), || ()).unwrap().is_none());
     assert_eq!(take_end(&output), Some(End::Complete));
@@ -702,7 +706,7 @@ fn a_closed_pipe_takes_nothing_and_holds_nothing() {
     send(&output, owned(8, &gone), None).unwrap();
     let thread = spawn(&output, "ef", Some(End::Complete));
     assert_waits(&output, &thread);
-    output.close();
+    output.close(no_task);
     assert_eq!(thread.join().unwrap().unwrap_err(), Closed);
     assert_eq!(gone.load(Ordering::SeqCst), 1);
     let never = || panic!("nobody is to be told");
@@ -721,9 +725,9 @@ fn a_pipe_closed_between_push_and_wait_is_noticed() {
     for stalled in [false, true] {
         let output = new_output(buffered(4, 99));
         assert!(push(&output, "abcd"));
-        output.drained(0, 0, stalled);
+        output.drained(0, 0, stalled, no_task);
         let rest = output.try_push(None, bytes("ef"), None, || ()).unwrap().unwrap();
-        output.close();
+        output.close(no_task);
         assert_eq!(output.push_waiting(rest, || ()).unwrap_err(), Closed);
     }
 }
@@ -733,11 +737,11 @@ fn without_the_file_a_response_goes_on() {
     let directory = Path::new("/nonexistent/pywsgi").into();
     let output = Arc::new(new_output(Buffering { directory, ..buffered(4, 99) }));
     assert!(push(&output, "abcd"));
-    output.drained(0, 0, true);
+    output.drained(0, 0, true, no_task);
     let thread = spawn(&output, "ef", Some(End::Complete));
     assert_waits(&output, &thread);
     assert_eq!(take(&output), ["m:abcd"]);
-    output.drained(4, 0, true);
+    output.drained(4, 0, true, no_task);
     let error = thread.join().unwrap().unwrap().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert_eq!(take(&output), ["m:ef"]);
@@ -745,7 +749,7 @@ fn without_the_file_a_response_goes_on() {
     assert!(push(&output, "gh"));
     let thread = spawn(&output, "ij", None);
     assert_waits(&output, &thread);
-    output.drained(4, 0, true);
+    output.drained(4, 0, true, no_task);
     assert!(thread.join().unwrap().unwrap().is_none());
 }
 
@@ -768,10 +772,10 @@ fn inline_the_rest_comes_back_until_there_is_room() {
     assert!(batch.end.is_none());
     let rest = output.try_push_rest(rest).unwrap().unwrap();
     assert!(take(&output).is_empty(), "taken is not yet sent");
-    output.drained(8, 0, true);
+    output.drained(8, 0, true, no_task);
     let rest = output.try_push_rest(rest).unwrap().unwrap();
     assert_eq!(take(&output), ["m:ijklmnop"]);
-    output.drained(8, 0, false);
+    output.drained(8, 0, false, no_task);
     assert!(output.try_push_rest(rest).unwrap().is_none());
     let mut batch = Batch::default();
     output.take(&mut batch);
@@ -785,7 +789,7 @@ fn inline_a_pipe_without_buffering_takes_one_block_at_a_time() {
     assert!(try_push_rest(&output, "abcdef", None).is_none());
     let rest = try_push_rest(&output, "gh", None).unwrap();
     assert_eq!(take(&output), ["m:abcdef"]);
-    output.drained(6, 0, false);
+    output.drained(6, 0, false, no_task);
     assert!(output.try_push_rest(rest).unwrap().is_none());
     assert_eq!(take(&output), ["m:gh"]);
 }
@@ -797,7 +801,7 @@ fn inline_a_rest_is_not_copied() {
     let rest = output.try_push(None, owned(20, &gone), None, || ()).unwrap().unwrap();
     let rest = output.try_push_rest(rest).unwrap().unwrap();
     drop(take(&output));
-    output.drained(8, 0, false);
+    output.drained(8, 0, false, no_task);
     assert_eq!(gone.load(Ordering::SeqCst), 0, "the rest is of the same block");
     drop(rest);
     assert_eq!(gone.load(Ordering::SeqCst), 1);
@@ -807,7 +811,7 @@ fn inline_a_rest_is_not_copied() {
 fn inline_a_closed_pipe_takes_no_rest() {
     let output = new_output(buffered(4, 99));
     let rest = try_push_rest(&output, "abcdefgh", None).unwrap();
-    assert!(!output.close());
+    assert!(!output.close(no_task));
     assert_eq!(output.try_push_rest(rest).unwrap_err(), Closed);
 }
 
@@ -847,7 +851,7 @@ fn inline_what_is_written_beyond_all_room_is_refused() {
 fn inline_what_is_written_to_a_closed_pipe_is_refused() {
     let output = new_output(buffered(4, 99));
     let rest = try_push_rest(&output, "abcdefgh", None).unwrap();
-    output.close();
+    output.close(no_task);
     assert!(matches!(output.push_spilling(rest), Err(Overflow::Closed)));
 }
 
@@ -870,13 +874,13 @@ fn inline_there_is_room_where_something_of_a_rest_is_taken() {
         let rest = try_push_rest(&output, "ghijklmn", None);
         assert!(!output.has_room());
         drop(take(&output));
-        output.drained(14, 0, false);
+        output.drained(14, 0, false, no_task);
         assert!(output.has_room());
         assert!(rest.is_none_or(|rest| output.try_push_rest(rest).unwrap().is_none()));
     }
     let output = new_output(buffered(8, 99));
     write(&output, "abcdefghijkl", None).unwrap();
     assert!(!output.has_room(), "a part is in the file");
-    output.close();
+    output.close(no_task);
     assert!(output.has_room(), "it is told so");
 }
