@@ -1,7 +1,8 @@
-//! The rules of HTTP and PEP 3333, as pure functions over bytes: no nginx, no Python, no threads.
+//! The rules of HTTP, PEP 3333 and ASGI, as pure functions over bytes: no nginx, no Python, no threads.
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod asgi;
 pub(crate) mod authority;
 pub(crate) mod framing;
 pub(crate) mod header;

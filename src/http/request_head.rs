@@ -57,6 +57,8 @@ pub(crate) struct RequestHead {
     pub(crate) remote_port: Span,
     pub(crate) server_name: Span,
     pub(crate) server_port: Span,
+    /// The address that the client has connected to: `unix:PATH` for a Unix socket.
+    pub(crate) local_addr: Span,
     /// nginx's `$connection` and `$connection_requests`.
     pub(crate) connection: u64,
     pub(crate) connection_requests: usize,

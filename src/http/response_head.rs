@@ -12,6 +12,7 @@ use super::header::{HeaderError, HeaderKind, parse_content_length, quoted};
 pub(crate) struct ResponseHead {
     code: u16,
     file: bool,
+    trailers: bool,
     reason_end: u32,
     /// One bit for each [`HeaderKind`] that the head contains.
     kinds: u32,
@@ -56,7 +57,15 @@ impl ResponseHead {
         let mut bytes = Vec::with_capacity(size.max(reason.len()));
         bytes.extend_from_slice(reason);
         let reason_end = bytes.len() as u32;
-        Self { code, file: false, reason_end, kinds: 0, content_length: NO_LENGTH, bytes }
+        Self {
+            code,
+            file: false,
+            trailers: false,
+            reason_end,
+            kinds: 0,
+            content_length: NO_LENGTH,
+            bytes,
+        }
     }
 
     /// Adds a field that [`check_name`](super::header::check_name) and [`check_value`](super::header::check_value)
@@ -101,6 +110,15 @@ impl ResponseHead {
     /// Marks that the whole body comes from a file.
     pub(crate) fn set_file(&mut self) {
         self.file = true;
+    }
+
+    /// Marks that fields may follow the body.
+    pub(crate) fn expect_trailers(&mut self) {
+        self.trailers = true;
+    }
+
+    pub(crate) fn expects_trailers(&self) -> bool {
+        self.trailers
     }
 
     pub(crate) fn is_file(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The status of a response, as an application passes it to `start_response`.
+//! The status of a response: as an application passes it to `start_response`, or as a number alone.
 
 use thiserror::Error;
 
@@ -69,6 +69,72 @@ pub(crate) fn parse(status: &[u8]) -> Result<Status<'_>, StatusError> {
     Ok(Status { code, reason: trim(reason) })
 }
 
+/// The reason phrase that is registered for a code; empty if there is none (RFC 9110, section 15, and the registry that
+/// it names).
+pub(crate) fn reason(code: u16) -> &'static [u8] {
+    let reason = match code {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        208 => "Already Reported",
+        226 => "IM Used",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        305 => "Use Proxy",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        418 => "I'm a Teapot",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        511 => "Network Authentication Required",
+        _ => "",
+    };
+    reason.as_bytes()
+}
+
 /// Whether a response with this code never has a body, whatever its headers say (RFC 9110,
 /// sections 15.3.5 and 15.4.5).
 pub(crate) fn has_no_body(code: u16) -> bool {
@@ -99,6 +165,19 @@ mod tests {
         for &(line, code, reason) in table {
             assert_eq!(parse(line), Ok(Status { code, reason }), "{}", quoted(line));
         }
+    }
+
+    #[test]
+    fn reasons_are_valid() {
+        for code in 0..1000 {
+            let line = [format!("{code} ").as_bytes(), reason(code)].concat();
+            assert!(
+                reason(code).is_empty()
+                    || parse(&line) == Ok(Status { code, reason: reason(code) })
+            );
+        }
+        assert_eq!(reason(404), b"Not Found");
+        assert_eq!(reason(599), b"");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::header::{self, HeaderError, HeaderKind, quoted};
+use super::request_head::RequestHead;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum TrailerError {
@@ -33,6 +34,19 @@ pub(crate) fn check(name: &[u8], value: &[u8]) -> Result<(), TrailerError> {
         return Err(TrailerError::Forbidden { name: quoted(name) });
     }
     Ok(())
+}
+
+/// Whether the client takes fields behind the body (`TE: trailers`, RFC 9110, 10.1.4), and the protocol can carry them.
+pub(crate) fn are_taken(head: &RequestHead) -> bool {
+    !matches!(head.get(head.protocol), b"HTTP/1.0" | b"HTTP/0.9")
+        && head.fields().iter().any(|field| {
+            head.get(field.name()).eq_ignore_ascii_case(b"te")
+                && head.get(field.value()).split(|byte| *byte == b',').any(is_trailers)
+        })
+}
+
+fn is_trailers(coding: &[u8]) -> bool {
+    coding.trim_ascii().eq_ignore_ascii_case(b"trailers")
 }
 
 const FORBIDDEN: [&[u8]; 12] = [
@@ -66,5 +80,23 @@ mod tests {
         }
         assert!(matches!(check(b"a b", b""), Err(TrailerError::Header(_))));
         assert!(matches!(check(b"A", b"b\r\nc"), Err(TrailerError::Header(_))));
+    }
+
+    #[test]
+    fn trailers_are_taken_by_who_says_so() {
+        let takes = |protocol: &[u8], te: Option<&[u8]>| {
+            let mut head = RequestHead::default();
+            head.protocol = head.put(protocol);
+            head.push_field(b"Accept", b"trailers");
+            if let Some(te) = te {
+                head.push_field(b"Te", te);
+            }
+            are_taken(&head)
+        };
+        assert!(takes(b"HTTP/1.1", Some(b"trailers")));
+        assert!(takes(b"HTTP/2.0", Some(b"gzip;q=0.5, Trailers ")));
+        assert!(!takes(b"HTTP/1.0", Some(b"trailers")));
+        assert!(!takes(b"HTTP/1.1", Some(b"gzip")));
+        assert!(!takes(b"HTTP/1.1", None));
     }
 }

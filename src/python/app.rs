@@ -207,6 +207,11 @@ impl App {
         }
     }
 
+    /// What is called, if it is imported.
+    pub(super) fn callable(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.callable.get().map(|callable| callable.clone_ref(py))
+    }
+
     /// Why it could not be imported.
     pub(super) fn report(&self) -> String {
         self.failure().report.clone()

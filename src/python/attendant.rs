@@ -121,13 +121,22 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
         head.get(head.method).escape_ascii(),
         head.get(head.target).escape_ascii()
     );
+    let about = About::Request(Arc::clone(exchange));
+    if let Some(stack) = runtime.task_stack(py, exchange) {
+        let text = match stack {
+            Ok(stack) => format!("the task of {request} is at:\n{stack}"),
+            Err(error) => format!("no stack of {request}: {error}"),
+        };
+        logging::write_about(py, Level::Error, &about, &text);
+        return;
+    }
     let stack = exchange.thread().map(|thread| runtime.shim.format_stack.call1(py, (thread,)));
     let text = match stack {
         Some(Ok(stack)) => format!("the thread of {request} is at:\n{stack}"),
         Some(Err(error)) => format!("no stack of {request}: {error}"),
         None => format!("the thread of {request} has ended meanwhile"),
     };
-    logging::write_about(py, Level::Error, &About::Request(Arc::clone(exchange)), &text);
+    logging::write_about(py, Level::Error, &about, &text);
 }
 
 /// Nobody waits for the response any more. Has the `on_disconnect` callbacks called, and interrupts the application if

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::child;
 use super::guard;
+use super::logging;
 use super::runtime::Runtime;
 use super::spawn::{STACK, spawn};
 use crate::bridge::log::{About, Level, LogLine};
@@ -92,7 +93,26 @@ fn import(runtime: &Runtime, at: usize) {
     if let Err(panicked) = loaded {
         app.lose(&panicked.to_string());
     }
+    tell_loop(runtime, at);
     open_gate(runtime, at);
+}
+
+/// Has the application's loop begin its startup.
+fn tell_loop(runtime: &Runtime, at: usize) {
+    let (Some(owner), Some(app)) = (runtime.loop_of(at), runtime.apps.get(at)) else { return };
+    Python::attach(|py| {
+        if app.callable(py).is_none() {
+            return;
+        }
+        if let Err(error) = owner.imported(py, at) {
+            logging::exception(
+                py,
+                &runtime.shim,
+                "the loop cannot be told of an application",
+                &error,
+            );
+        }
+    });
 }
 
 fn open_gate(runtime: &Runtime, at: usize) {

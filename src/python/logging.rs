@@ -22,6 +22,17 @@ thread_local! {
 
 static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
 
+/// The request for which the calling thread runs Python now, by the context that it runs in (PEP 567).
+type OfContext = Box<dyn Fn(Python<'_>) -> Option<Arc<Exchange>> + Send + Sync>;
+
+static OF_CONTEXT: OnceLock<OfContext> = OnceLock::new();
+
+/// Where a thread that runs no request of its own finds one: on a loop, many requests take turns.
+pub(super) fn look_in_context(of_context: OfContext) {
+    // A process has one interpreter, which does this once.
+    let _first = OF_CONTEXT.set(of_context);
+}
+
 /// From now on lines go to this worker's event loop.
 pub(super) fn connect(worker: &Arc<Worker>) {
     // A process has one worker: a second call brings the same.
@@ -73,6 +84,17 @@ fn about() -> About<Exchange> {
     about.ok().flatten().unwrap_or(About::Worker)
 }
 
+/// What the calling thread does, or the context that it runs in.
+fn about_in(py: Python<'_>) -> About<Exchange> {
+    match about() {
+        About::Worker => {
+            let found = OF_CONTEXT.get().and_then(|of_context| of_context(py));
+            found.map_or(About::Worker, About::Request)
+        }
+        about => about,
+    }
+}
+
 /// What the calling thread does, to be added to a line that the event loop does not write.
 fn whereabouts() -> String {
     let target = |app| WORKER.get().map_or("", |worker| worker.target(app));
@@ -93,7 +115,7 @@ fn whereabouts() -> String {
 
 /// Logs `text`, line by line, as what the calling thread does.
 pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
-    write_about(py, level, &about(), text);
+    write_about(py, level, &about_in(py), text);
 }
 
 /// Logs `text`, line by line, about something else.
@@ -105,7 +127,7 @@ pub(super) fn write_about(py: Python<'_>, level: Level, about: &About<Exchange>,
 
 /// Logs one line as what the calling thread does.
 pub(super) fn write_line(py: Python<'_>, level: Level, text: String) {
-    send(py, LogLine { level, about: about(), text });
+    send(py, LogLine { level, about: about_in(py), text });
 }
 
 /// Logs a panic as what the calling thread does. Any thread may call this, attached or not: it does not wait for

@@ -16,10 +16,11 @@ use super::imports;
 use super::interp::Interpreter;
 use super::libraries;
 use super::logging;
+use super::run::asyncio::{self, LoopThread};
 use super::run::inline::{self, EventLoop};
 use super::run::{dispatch, threads};
 use super::runtime::Runtime;
-use super::signals::{Ending, Until};
+use super::signals::{self, Ending, Until};
 use super::spawn::{STACK, spawn};
 use super::{sys, thread_state};
 use crate::bridge::exchange::Worker;
@@ -38,15 +39,24 @@ pub(crate) fn start(worker: &Arc<Worker>) -> io::Result<()> {
 /// If this thread panics no request waits for ever: the gates are opened, and requests are answered 500.
 fn run(worker: &Arc<Worker>) {
     let begun = panics::catch(|| begin(worker));
-    let (interpreter, runtime) = match begun.unwrap_or_else(|panicked| Err(panicked.to_string())) {
-        Ok(begun) => begun,
-        Err(what) => return fail(worker, &what),
-    };
+    let (interpreter, runtime, main_loop) =
+        match begun.unwrap_or_else(|panicked| Err(panicked.to_string())) {
+            Ok(begun) => begun,
+            Err(what) => return fail(worker, &what),
+        };
     let mut attendant = None;
     let served = panics::catch(|| {
         let until = Arc::new(Until::default());
         attendant = attendant::start(&runtime, Ending(Arc::clone(&until)));
         imports::run(&runtime);
+        if let Some(main_loop) = main_loop {
+            signals::while_unblocked(&worker.config.python.signals, || {
+                Python::attach(|py| {
+                    main_loop.run(py);
+                    drop(main_loop);
+                });
+            });
+        }
         match attendant {
             Some(_) => {
                 let signals = &worker.config.python.signals;
@@ -71,11 +81,14 @@ fn run(worker: &Arc<Worker>) {
     }
 }
 
-/// Starts the interpreter, and the first threads of the pools. An error is a sentence for the log.
-fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
+/// The interpreter, what all threads share, and the loop that the main thread runs, if it has one.
+type Begun = (Interpreter, Arc<Runtime>, Option<Arc<LoopThread>>);
+
+/// Starts the interpreter, the first threads of the pools, and the loops. An error is a sentence for the log.
+fn begin(worker: &Arc<Worker>) -> Result<Begun, String> {
     fork::watch();
     exit::watch();
-    worker.events.on_lost(exit::descriptor_lost);
+    worker.on_bell_lost(exit::descriptor_lost);
     if let Err(error) = set_umask(worker.config.python.umask) {
         let text = format!(
             "the umask and the current directory of Python's threads are the whole worker's, nginx's as well: \
@@ -91,7 +104,7 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
         .map_err(|what| format!("Python cannot be initialised: {what}"))?;
     let runtime = Python::attach(|py| {
         libraries::find_own_first(py)?;
-        Runtime::new(py, worker).map(Arc::new)
+        Runtime::new(py, worker)
     })
     .map_err(|error| format!("Python cannot be prepared: {error}"))?;
     Python::attach(|py| introduce(py, worker));
@@ -101,7 +114,8 @@ fn begin(worker: &Arc<Worker>) -> Result<(Interpreter, Arc<Runtime>), String> {
             threads::spawn(&runtime, pool);
         }
     }
-    Ok((interpreter, runtime))
+    let main_loop = asyncio::start(&runtime);
+    Ok((interpreter, runtime, main_loop))
 }
 
 /// Logs the versions and the home.

@@ -1,6 +1,7 @@
 //! Python's side: the interpreter of a worker, its threads, and what PEP 3333 asks of a server.
 
 mod app;
+mod asgi;
 mod attached;
 mod attempts;
 mod attendant;
@@ -8,6 +9,7 @@ mod block;
 mod builtin;
 mod child;
 mod client_gone;
+mod context;
 mod debug;
 mod exit;
 mod fault;
@@ -32,6 +34,7 @@ mod spawn;
 mod sys;
 mod thread_state;
 mod type_name;
+mod validated;
 mod wsgi;
 
 pub(crate) use main_thread::start;

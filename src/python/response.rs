@@ -4,6 +4,7 @@
 //! thread waits for the client; `sending` says that one of them waits.
 
 use std::cell::RefMut;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,10 +17,11 @@ use crate::bridge::config::ClientAbort;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 use crate::bridge::pipe::output::parts::{End, FilePart};
-use crate::bridge::pipe::output::{Closed, Overflow, Rest};
+use crate::bridge::pipe::output::{Closed, Overflow, Polled, Rest};
 use crate::http::framing::{self, Framing, ShortBody};
-use crate::http::header::{self, HeaderError, HeaderKind};
+use crate::http::header::{self, Field, HeaderError, HeaderKind};
 use crate::http::response_head::{Dropped, ResponseHead};
+use crate::http::trailer;
 
 /// Bytes of a response's reason phrase and headers, or of its trailers, in all ([`header::field_size`]). No client takes as
 /// much, and HTTP/2 cannot send a field of 2 MB: nginx says that at its level `crit`
@@ -58,8 +60,12 @@ struct State {
     rest: Option<Rest>,
     /// Inline: a part of a block is lost, so that the response cannot be completed.
     broken: bool,
-    /// Trailers may be set after the last byte: the response ends when the iteration does, and not before.
+    /// Trailers may be set after the last byte: the response ends when the application says so, and not before.
     trailers: bool,
+    /// A part of the body has been given.
+    begun: bool,
+    /// The fields that follow the body, as far as they are known.
+    trailer_fields: Vec<Field>,
 }
 
 /// What became of a block.
@@ -165,6 +171,16 @@ impl Response {
         state.dropped.take().or(held_back)
     }
 
+    /// Has a part of the body been given that is not empty?
+    pub(super) fn body_begun(&self, py: Python<'_>) -> bool {
+        self.state(py).begun
+    }
+
+    /// Adds fields that follow the body. They are sent if the client takes any.
+    pub(super) fn add_trailers(&self, py: Python<'_>, fields: Vec<Field>) {
+        self.state(py).trailer_fields.extend(fields);
+    }
+
     /// Is only the head sent, whatever the application yields?
     pub(super) fn sends_no_body(&self, py: Python<'_>) -> bool {
         let state = self.state(py);
@@ -193,53 +209,50 @@ impl Response {
                 None => return Ok(self.nothing_more(py, block.len())),
             };
         let block = if size < block.len() { block.slice(..size) } else { block };
-        if self.exchange.is_inline() {
-            let rest = self.exchange.try_push(head, block, end);
-            let mut state = self.state(py);
-            state.sending = false;
-            state.rest = match rest {
-                Err(Closed) if self.is_ignored() => None,
-                rest => rest?,
-            };
-            return Ok(outcome);
-        }
-        let sent = self.exchange.push_waiting(head, block, end, |wait| py.detach(wait));
-        self.state(py).sending = false;
-        let sent = match sent {
+        let sent = self.exchange.push(head, block, end, |wait| py.detach(wait));
+        let mut state = self.state(py);
+        state.sending = false;
+        let Polled { rest, failure } = match sent {
             Err(Closed) if self.is_ignored() => return Ok(outcome),
             sent => sent?,
         };
-        if let Some(error) = sent {
-            let text = format!(
-                "a temporary file for the response cannot be written in \"{}\" (wsgi_temp_path): \
-                 {error}; the thread waits for the client instead",
-                self.exchange.location.buffering.directory.display(),
-            );
-            logging::write(py, Level::Error, &text);
-        }
+        state.rest = rest;
+        drop(state);
+        self.say_failure(py, failure);
         Ok(outcome)
     }
 
-    /// Inline: is there something for which the pipe had no room?
+    /// Is there something for which the pipe had no room, and for which nobody may wait (inline, and in a loop)?
+    #[inline]
     pub(super) fn has_rest(&self, py: Python<'_>) -> bool {
-        self.exchange.is_inline() && self.state(py).rest.is_some()
+        self.state(py).rest.is_some()
     }
 
-    /// Inline: sends what the pipe had no room for. False if it still has none.
+    /// Sends what the pipe had no room for. False if it still has none.
     pub(super) fn send_rest(&self, py: Python<'_>) -> Result<bool, Unsent> {
-        if !self.exchange.is_inline() {
-            return Ok(true);
-        }
         let Some(rest) = self.state(py).rest.take() else { return Ok(true) };
-        match self.exchange.try_push_rest(rest) {
-            Ok(None) => Ok(true),
-            Ok(rest) => {
+        match self.exchange.push_rest(rest, |wait| py.detach(wait)) {
+            Ok(Polled { rest, failure }) => {
+                let sent = rest.is_none();
                 self.state(py).rest = rest;
-                Ok(false)
+                self.say_failure(py, failure);
+                Ok(sent)
             }
             Err(Closed) if self.is_ignored() => Ok(true),
             Err(Closed) => Err(Unsent::Gone),
         }
+    }
+
+    /// Logs that the temporary file cannot be written.
+    fn say_failure(&self, py: Python<'_>, failure: Option<io::Error>) {
+        let Some(error) = failure else { return };
+        let text = format!(
+            "a temporary file for the response cannot be written in \"{}\" ({}_temp_path): {error}; the \
+             application waits for the client instead",
+            self.exchange.location.buffering.directory.display(),
+            self.exchange.location.protocol,
+        );
+        logging::write(py, Level::Error, &text);
     }
 
     /// Inline: puts what the pipe had no room for into the temporary file. If that fails the response cannot be
@@ -260,11 +273,16 @@ impl Response {
         spilled
     }
 
-    /// Sends a part of a file as the rest of the body. Never waits.
-    pub(super) fn send_file(&self, py: Python<'_>, part: FilePart) -> Result<Sent, Unsent> {
+    /// Sends a part of a file; `last`: as the rest of the body. Never waits.
+    pub(super) fn send_file(
+        &self,
+        py: Python<'_>,
+        part: FilePart,
+        last: bool,
+    ) -> Result<Sent, Unsent> {
         let len = usize::try_from(part.len()).unwrap_or(usize::MAX);
-        let total = Some(part.len());
-        let Some(Step { head, size, end, sent }) = self.step(py, len, total, true, true)? else {
+        let total = last.then_some(part.len());
+        let Some(Step { head, size, end, sent }) = self.step(py, len, total, last, last)? else {
             return Ok(self.nothing_more(py, len));
         };
         let part = FilePart { end: part.start + size as u64, ..part };
@@ -312,6 +330,7 @@ impl Response {
         if let Some(head) = head.as_mut().filter(|_| file).filter(whole) {
             head.set_file();
         }
+        state.begun |= len > 0;
         let trailers = state.trailers;
         let Some(framing) = &mut state.framing else { return Err(Unsent::NotStarted) };
         let size = framing.take(len);
@@ -334,13 +353,18 @@ impl Response {
         if cut { Sent::Cut } else { Sent::Complete }
     }
 
+    /// Does the client take fields behind the body?
+    fn takes_trailers(&self) -> bool {
+        trailer::are_taken(&self.exchange.head)
+    }
+
     /// Does nobody wait for the rest of the response?
     pub(super) fn is_abandoned(&self, py: Python<'_>) -> bool {
         self.exchange.output.is_closed() && !self.is_ignored() && !self.state(py).ended
     }
 
     /// Has the client left, and must the application not notice (`wsgi_client_abort ignore`)?
-    fn is_ignored(&self) -> bool {
+    pub(super) fn is_ignored(&self) -> bool {
         self.exchange.location.client_abort == ClientAbort::Ignore
             && self.exchange.gone() == Some(Gone::Client)
             // Inline, there is no time for that at the worker's exit.
@@ -365,11 +389,15 @@ impl Response {
             return Err(Unsent::NotStarted);
         }
         state.ended = true;
+        let trailers = std::mem::take(&mut state.trailer_fields);
         let short = state.framing.as_ref().map_or(Ok(()), Framing::finish);
         drop(state);
         let end = if short.is_ok() { End::Complete } else { End::Failed };
         // If the body is short and nothing has been sent, the client gets a 500 instead.
         let head = head.filter(|_| short.is_ok());
+        if !trailers.is_empty() && self.takes_trailers() {
+            self.exchange.output.set_trailers(trailers);
+        }
         self.exchange.end(head, end)?;
         Ok(short)
     }
@@ -393,6 +421,9 @@ impl Response {
             }
         }
         state.framing = Some(framing::new(head_only, head.code(), head.content_length()));
+        if trailers && self.takes_trailers() {
+            head.expect_trailers();
+        }
         if let Some(buffering) = buffering.filter(|_| self.exchange.location.accel_buffering) {
             self.exchange.output.set_buffering(buffering);
         }

@@ -1,6 +1,6 @@
 //! What all of Python's threads in a worker share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 
@@ -8,7 +8,8 @@ use super::app::App;
 use super::import_queue::ImportQueue;
 use super::protocol::Protocols;
 use super::shim::Shim;
-use crate::bridge::exchange::Worker;
+use crate::bridge::config::ExecutorId;
+use crate::bridge::exchange::{Exchange, Worker};
 
 pub(super) struct Runtime {
     pub(super) worker: Arc<Worker>,
@@ -17,11 +18,22 @@ pub(super) struct Runtime {
     /// In the order of the configuration's applications.
     pub(super) apps: Vec<App>,
     pub(super) imports: ImportQueue,
+    /// In the order of the configuration's loops, once the main thread has made them.
+    pub(super) loops: OnceLock<Vec<Arc<dyn Loop>>>,
+}
+
+/// A loop, as others know it.
+pub(super) trait Loop: Send + Sync {
+    /// Who imports: application `at`, which runs on this loop, can be called now.
+    fn imported(&self, py: Python<'_>, at: usize) -> PyResult<()>;
+
+    /// Where the task of a request is; `None` if it has ended.
+    fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>>;
 }
 
 impl Runtime {
     /// Prepares the interpreter for its applications; imports none of them.
-    pub(super) fn new(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'_>, worker: &Arc<Worker>) -> PyResult<Arc<Self>> {
         let config = &worker.config;
         let has_loops = !config.loops.is_empty();
         let shim = Shim::start(py, &config.python, has_loops)?;
@@ -32,12 +44,30 @@ impl Runtime {
             .enumerate()
             .map(|(at, app)| App::new(py, at, app, has_home))
             .collect::<PyResult<Vec<_>>>()?;
-        Ok(Self {
+        let protocols = Protocols::prepare(py, &shim, apps.len(), !worker.loops.is_empty())?;
+        Ok(Arc::new(Self {
             worker: Arc::clone(worker),
-            protocols: Protocols::prepare(py, &shim, apps.len())?,
+            protocols,
             shim,
             apps,
             imports: ImportQueue::default(),
-        })
+            loops: OnceLock::new(),
+        }))
+    }
+
+    /// The loop of application `at`, if it runs on one.
+    pub(super) fn loop_of(&self, at: usize) -> Option<&Arc<dyn Loop>> {
+        let number = self.worker.config.apps.get(at)?.event_loop()?;
+        self.loops.get()?.get(number)
+    }
+
+    /// Where the task of a request is, if the request has one.
+    pub(super) fn task_stack(
+        &self,
+        py: Python<'_>,
+        exchange: &Exchange,
+    ) -> Option<PyResult<String>> {
+        let ExecutorId::Loop(number) = exchange.location.executor else { return None };
+        self.loops.get()?.get(number)?.stack(py, exchange).transpose()
     }
 }

@@ -44,6 +44,7 @@ const LOOP_MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._tasks", c"pywsgi/_tasks.py", source!("_tasks.py")),
     (c"pywsgi._event_loop", c"pywsgi/_event_loop.py", source!("_event_loop.py")),
     (c"pywsgi._lifespan", c"pywsgi/_lifespan.py", source!("_lifespan.py")),
+    (c"pywsgi._asgi", c"pywsgi/_asgi.py", source!("_asgi.py")),
 ];
 
 const INIT: &[u8] = source!("__init__.py");

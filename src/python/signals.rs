@@ -55,6 +55,25 @@ impl Until {
     }
 }
 
+/// Python's main thread: runs `act`, which is a loop, and has `signals` delivered meanwhile: each interrupts the loop's
+/// wait, and CPython runs its handler there.
+pub(super) fn while_unblocked<T>(signals: &[i32], act: impl FnOnce() -> T) -> T {
+    // SAFETY: all fields of a sigset_t are numbers.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is this function's own.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for signal in signals {
+        // SAFETY: as above.
+        unsafe { libc::sigaddset(&raw mut set, *signal) };
+    }
+    // SAFETY: it changes what the calling thread alone blocks, and the set is this function's own.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+    let result = act();
+    // SAFETY: as above.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    result
+}
+
 /// Makes [`wake_main`] work for the calling thread; gives the signals that it blocks while it waits.
 fn prepare(signals: &[i32]) -> libc::sigset_t {
     // SAFETY: all fields of a sigaction and of a sigset_t are numbers.

@@ -171,9 +171,10 @@ setter!(event_loop, MainConf, |directive| {
             .error(format!("\"{name}\" is defined twice; give each event loop its own name")));
     }
     let kind = match directive.bytes(2) {
-        b"" | b"auto" => LoopKind::Auto,
+        b"auto" => LoopKind::Auto,
         b"asyncio" => LoopKind::Asyncio,
         b"uvloop" => LoopKind::Uvloop,
+        _ if directive.words.len() == 2 => LoopKind::Auto,
         _ => {
             let word = directive.lossy(2);
             return Err(

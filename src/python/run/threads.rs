@@ -118,7 +118,7 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                     // The application may have closed descriptors of nginx's. The check is a system call, so it is
                     // made at most once for each tick of the worker's clock.
                     if std::mem::replace(&mut checked, exchange.started()) != exchange.started() {
-                        worker.events.check();
+                        worker.check_bells();
                     }
                     // Frees the exchange before the thread rests.
                     membership.exchange = None;

@@ -23,7 +23,6 @@ use super::debug;
 use super::logging;
 use super::response::Response;
 use super::shim::Shim;
-use crate::bridge::config::Debug;
 use crate::bridge::exchange::Exchange;
 pub(super) use kit::Kit;
 pub(super) use output::Suspended;
@@ -42,10 +41,7 @@ pub(super) fn call(
     let response = Arc::new(Response::new(exchange));
     let prepared = environ::make(py, wsgi, app, exchange, kit).and_then(|environ| {
         let start_response = kit.start_response(py, &response)?;
-        let callable = match exchange.location.debug {
-            Debug::Validate => wsgi.validated(py, app, callable)?,
-            Debug::Off | Debug::Traceback => callable,
-        };
+        let callable = wsgi.validated.callable(py, app, callable, exchange.location.debug)?;
         Ok((environ, start_response, callable.bind(py)))
     });
     let (environ, start_response, callable) = match prepared {

@@ -210,7 +210,7 @@ fn begin(
         total(tuple.iter())
     } else if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>() {
         if let Some(part) = wrapper.get().part(py, &wsgi.real_file)? {
-            say_cut(py, app, response.send_file(py, part)?);
+            say_cut(py, app, response.send_file(py, part, true)?);
             finish(py, response)?;
             return Ok(None);
         }

@@ -1,0 +1,60 @@
+"""What a loop runs for each call of an ASGI application, and at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from typing import Any, Protocol
+
+from pywsgi._lifespan import Lifespan
+
+
+class Call(Protocol):
+    """The native object that stands for a call."""
+
+    def returned(self) -> None: ...
+    def failed(self, error: BaseException) -> None: ...
+
+
+async def run(
+    call: Call,
+    app: Callable[..., Awaitable[object]],
+    scope: dict[str, Any],
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    """Runs the application. Whatever it raises ends here: SystemExit would end the loop."""
+    try:
+        await app(scope, receive, send)
+    except BaseException as error:
+        call.failed(error)
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            raise
+    else:
+        call.returned()
+
+
+def task_maker(
+    loop: asyncio.AbstractEventLoop,
+) -> Callable[[Coroutine[Any, Any, object]], asyncio.Task[Any]]:
+    """Makes tasks of the loop. From Python 3.12 on they begin at once: one that never waits costs
+    no turn of the loop."""
+    if sys.version_info >= (3, 12):
+        return functools.partial(asyncio.Task, loop=loop, eager_start=True)
+    return loop.create_task
+
+
+async def end(tasks: Collection[asyncio.Task[Any]], lifespans: Collection[Lifespan]) -> None:
+    """The worker ends: cancels the calls that still run, and ends the lifespans."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_PATIENCE)
+    if lifespans:
+        await asyncio.gather(*(lifespan.shutdown() for lifespan in lifespans))
+
+
+# Seconds for which calls that have been cancelled are waited for.
+_PATIENCE = 1.0

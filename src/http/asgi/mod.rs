@@ -1,0 +1,3 @@
+//! What the ASGI specification asks of a scope.
+
+pub(crate) mod scope;

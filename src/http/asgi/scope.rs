@@ -1,0 +1,89 @@
+//! The values of a scope ("HTTP Connection Scope" of the ASGI specification) that are more than a copy of what was sent.
+
+/// `http_version` for the protocol of a request line.
+pub(crate) fn http_version(protocol: &[u8]) -> &'static str {
+    match protocol {
+        b"HTTP/1.1" => "1.1",
+        b"HTTP/2.0" => "2",
+        b"HTTP/3.0" => "3",
+        // HTTP/0.9 has no version; an application is told the oldest that it may know.
+        _ => "1.0",
+    }
+}
+
+/// `raw_path`: the target as sent, without its query string.
+pub(crate) fn raw_path(target: &[u8]) -> &[u8] {
+    target.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
+/// Whether a header of that name, in lower case, often has the value that it had in the last request. It is false for
+/// headers that differ between clients or requests, and for secret values, which must not be kept.
+pub(crate) fn is_often_the_same(name: &[u8]) -> bool {
+    SAME.contains(&name)
+}
+
+const SAME: &[&[u8]] = &[
+    b"host",
+    b"user-agent",
+    b"accept",
+    b"accept-encoding",
+    b"accept-language",
+    b"cache-control",
+    b"connection",
+    b"content-type",
+    b"dnt",
+    b"origin",
+    b"pragma",
+    b"priority",
+    b"sec-ch-ua",
+    b"sec-ch-ua-mobile",
+    b"sec-ch-ua-platform",
+    b"sec-fetch-dest",
+    b"sec-fetch-mode",
+    b"sec-fetch-site",
+    b"sec-fetch-user",
+    b"te",
+    b"upgrade-insecure-requests",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-requested-with",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (protocol, version) in [
+            (&b"HTTP/0.9"[..], "1.0"),
+            (b"HTTP/1.0", "1.0"),
+            (b"HTTP/1.1", "1.1"),
+            (b"HTTP/2.0", "2"),
+            (b"HTTP/3.0", "3"),
+        ] {
+            assert_eq!(http_version(protocol), version);
+        }
+    }
+
+    #[test]
+    fn a_raw_path_ends_before_the_query() {
+        for (target, path) in [
+            (&b"/"[..], &b"/"[..]),
+            (b"/a%2Fb//c?d=/e?f", b"/a%2Fb//c"),
+            (b"/?", b"/"),
+            (b"*", b"*"),
+            (b"", b""),
+        ] {
+            assert_eq!(raw_path(target), path);
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_kept() {
+        assert!(is_often_the_same(b"host"));
+        for name in [&b"cookie"[..], b"authorization", b"proxy-authorization", b"x-api-key"] {
+            assert!(!is_often_the_same(name));
+        }
+    }
+}

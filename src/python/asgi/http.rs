@@ -1,0 +1,405 @@
+//! `http.*`: the messages with which an application answers ("HTTP" of the ASGI specification, and its extensions).
+
+use std::fs::File;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use rustix::fd::BorrowedFd;
+
+use super::call::{self, Call, Phase};
+use super::message::Message;
+use crate::bridge::pipe::input::{InputError, Read};
+use crate::bridge::pipe::output::parts::FilePart;
+use crate::http::header::{self, Field};
+use crate::http::response_head::ResponseHead;
+use crate::http::{status, trailer};
+use crate::python::client_gone::os_error;
+use crate::python::file_part::{file_part, whole_part};
+use crate::python::response::{Sent, Start, Unsent};
+
+/// Bytes of a request's body that one message has at most.
+const PART: usize = 256 * 1024;
+
+/// The next message for the application: a part of the request's body, and `http.disconnect` after it. `None`: it has not
+/// come yet.
+pub(super) fn receive<'py>(py: Python<'py>, call: &Call) -> PyResult<Option<Bound<'py, PyDict>>> {
+    if !call.body_received(py) {
+        match call.exchange.poll_read(PART, |wait| py.detach(wait)) {
+            Ok(Read::Data(bytes)) => {
+                let complete = call.exchange.input.is_read();
+                call.set_body_received(py, complete);
+                return request(py, &bytes, !complete).map(Some);
+            }
+            Ok(Read::End) => {
+                call.set_body_received(py, true);
+                return request(py, b"", false).map(Some);
+            }
+            Ok(Read::Wait) if !call.is_over(py) => return Ok(None),
+            Err(error @ (InputError::File | InputError::Taken)) => return Err(os_error(error)),
+            Ok(Read::Wait)
+            | Err(
+                InputError::ClientGone
+                | InputError::Answered
+                | InputError::TimedOut
+                | InputError::Refused,
+            ) => {}
+        }
+    } else if !call.is_over(py) {
+        return Ok(None);
+    }
+    disconnect(py).map(Some)
+}
+
+/// `http.request`
+fn request<'py>(py: Python<'py>, body: &[u8], more: bool) -> PyResult<Bound<'py, PyDict>> {
+    let message = PyDict::new(py);
+    message.set_item(intern!(py, "type"), intern!(py, "http.request"))?;
+    message.set_item(intern!(py, "body"), PyBytes::new(py, body))?;
+    message.set_item(intern!(py, "more_body"), more)?;
+    Ok(message)
+}
+
+/// `http.disconnect`
+fn disconnect(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let message = PyDict::new(py);
+    message.set_item(intern!(py, "type"), intern!(py, "http.disconnect"))?;
+    Ok(message)
+}
+
+/// Sends a message. False if a part of it waits for room ([`send_rest`]).
+pub(super) fn send(slf: &Bound<'_, Call>, message: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let (py, call) = (slf.py(), slf.get());
+    let (dict, kind) = call::parts(message)?;
+    let phase = call.phase(py);
+    let message = Message::new(dict, kind.to_str()?, phase.state());
+    call.exchange.touch();
+    match (message.kind, phase) {
+        ("http.response.body", Phase::Started { trailers }) => {
+            let body = message.body()?;
+            let more = message.flag(intern!(py, "more_body"))?;
+            send_body(py, call, &message, body, more, trailers)
+        }
+        ("http.response.start", Phase::NotStarted) => start(slf, &message),
+        ("http.response.zerocopysend", Phase::Started { trailers }) => {
+            zero_copy(py, call, &message, trailers)
+        }
+        ("http.response.pathsend", Phase::Started { trailers }) => {
+            path_send(py, call, &message, trailers)
+        }
+        ("http.response.trailers", Phase::Started { trailers: true } | Phase::Trailers) => {
+            send_trailers(py, call, &message, phase)
+        }
+        ("http.response.early_hint", Phase::NotStarted | Phase::Started { .. }) => {
+            early_hint(call, &message)
+        }
+        (kind, _) if is_known(kind) => Err(unexpected(py, call, &message)),
+        _ => Err(message.unknown(
+            "http.response.start, http.response.body and the messages of the extensions in the scope are",
+        )),
+    }
+}
+
+fn is_known(kind: &str) -> bool {
+    matches!(
+        kind,
+        "http.response.start"
+            | "http.response.body"
+            | "http.response.trailers"
+            | "http.response.pathsend"
+            | "http.response.zerocopysend"
+            | "http.response.early_hint"
+    )
+}
+
+/// A message out of order. If the client has left in between, that is what the application must know.
+fn unexpected(py: Python<'_>, call: &Call, message: &Message<'_, '_>) -> PyErr {
+    if call.exchange.output.is_closed() && call.phase(py) != Phase::Complete {
+        return call::gone(call);
+    }
+    message.unexpected()
+}
+
+/// `http.response.start`: kept until the first part of the body, or until the end of the loop's turn.
+fn start(slf: &Bound<'_, Call>, message: &Message<'_, '_>) -> PyResult<bool> {
+    let (py, call) = (slf.py(), slf.get());
+    if call.exchange.output.is_closed() && !call.response.is_ignored() {
+        return Err(call::gone(call));
+    }
+    let start = head(py, message)?;
+    let trailers = start.trailers;
+    call.response.start(py, start);
+    call.set_phase(py, Phase::Started { trailers });
+    call.host()?.flush_later(py, slf)?;
+    Ok(true)
+}
+
+/// The head of `http.response.start`, by the rules of HTTP.
+pub(super) fn head(py: Python<'_>, message: &Message<'_, '_>) -> PyResult<Start> {
+    let code = message.number(intern!(py, "status"))?.ok_or_else(|| message.missing("status"))?;
+    let code = u16::try_from(code).ok().filter(|code| (200..=999).contains(code));
+    let code = code.ok_or_else(|| {
+        message.wrong("status", "it must be a final status, from 200 to 999 (RFC 9110, section 15)")
+    })?;
+    let mut start = Start::new(ResponseHead::new(code, status::reason(code)));
+    message.headers(|name, value| {
+        if name.starts_with(b":") {
+            let why = format!("{} is a pseudo header, which is nginx's", header::quoted(name));
+            return Err(message.wrong("headers", &why));
+        }
+        start.add(name, value).map_err(|error| message.wrong("headers", &error.to_string()))
+    })?;
+    // The application says itself whether trailers follow.
+    start.trailers = message.flag(intern!(py, "trailers"))?;
+    Ok(start)
+}
+
+/// Sends a part of the body.
+fn send_body(
+    py: Python<'_>,
+    call: &Call,
+    message: &Message<'_, '_>,
+    body: Bytes,
+    more: bool,
+    trailers: bool,
+) -> PyResult<bool> {
+    let last = !more && !trailers;
+    let total = (last && !call.response.head_sent(py)).then_some(body.len() as u64);
+    let sent = call.response.send(py, body, total, last);
+    after(py, call, message, sent, more, trailers)
+}
+
+/// What follows a part of the body that has been given to the response.
+fn after(
+    py: Python<'_>,
+    call: &Call,
+    message: &Message<'_, '_>,
+    sent: Result<Sent, Unsent>,
+    more: bool,
+    trailers: bool,
+) -> PyResult<bool> {
+    match sent {
+        Ok(Sent::Cut) => {
+            let why = "the body is longer than its Content-Length; what is beyond is not sent";
+            complete(py, call, more, trailers)?;
+            Err(message.wrong("body", why))
+        }
+        Ok(Sent::More | Sent::Complete) => {
+            if more {
+                return Ok(!call.response.has_rest(py));
+            }
+            complete(py, call, more, trailers)
+        }
+        Err(Unsent::Gone) => Err(call::gone(call)),
+        Err(Unsent::Busy | Unsent::NotStarted | Unsent::Broken) => {
+            Err(PyRuntimeError::new_err("the response cannot be completed, see above"))
+        }
+    }
+}
+
+/// The application has given its whole body, unless `more` is to come.
+fn complete(py: Python<'_>, call: &Call, more: bool, trailers: bool) -> PyResult<bool> {
+    if more {
+        return Ok(!call.response.has_rest(py));
+    }
+    if trailers {
+        call.set_phase(py, Phase::Trailers);
+        return Ok(!call.response.has_rest(py));
+    }
+    call.set_phase(py, Phase::Complete);
+    if call.response.has_rest(py) {
+        return Ok(false);
+    }
+    finish(py, call)?;
+    Ok(true)
+}
+
+/// The last part has been given to the pipe.
+fn finish(py: Python<'_>, call: &Call) -> PyResult<()> {
+    let finished = call.response.finish(py);
+    // What the application does from now on is in the background.
+    call.exchange.lift_deadline();
+    // Those who wait for http.disconnect get it now.
+    call.wake(py)?;
+    match finished {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(short)) => Err(PyRuntimeError::new_err(short.to_string())),
+        Err(Unsent::Gone) => Err(call::gone(call)),
+        Err(_) => Err(PyRuntimeError::new_err("the response cannot be completed, see above")),
+    }
+}
+
+/// Sends what had no room. False if it still has none.
+pub(super) fn send_rest(py: Python<'_>, call: &Call) -> PyResult<bool> {
+    match call.response.send_rest(py) {
+        Ok(true) if call.phase(py) == Phase::Complete => finish(py, call).map(|()| true),
+        Ok(sent) => Ok(sent),
+        Err(_) => Err(call::gone(call)),
+    }
+}
+
+/// The loop's turn has ended: sends the head, if it is still kept.
+pub(super) fn flush(py: Python<'_>, call: &Call) -> PyResult<()> {
+    if call.response.head_sent(py) || !matches!(call.phase(py), Phase::Started { .. }) {
+        return Ok(());
+    }
+    // If the client has left, the application's next send says so.
+    let _gone = call.response.send(py, Bytes::new(), None, false);
+    Ok(())
+}
+
+/// `http.response.zerocopysend`
+fn zero_copy(
+    py: Python<'_>,
+    call: &Call,
+    message: &Message<'_, '_>,
+    trailers: bool,
+) -> PyResult<bool> {
+    let file = message.get(intern!(py, "file"))?.ok_or_else(|| message.missing("file"))?;
+    let fd: i32 = match file.extract() {
+        Ok(fd) => fd,
+        Err(_) => file
+            .call_method0(intern!(py, "fileno"))
+            .and_then(|fd| fd.extract())
+            .map_err(|_| message.mistyped("file", "a file with a descriptor", &file))?,
+    };
+    let offset = message.number(intern!(py, "offset"))?;
+    let count = message.number(intern!(py, "count"))?;
+    let more = message.flag(intern!(py, "more_body"))?;
+    if fd < 0 {
+        return Err(message.wrong("file", "its descriptor is closed"));
+    }
+    // SAFETY: the application gives the descriptor for this call, and this thread stays attached meanwhile.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let place = |error: rustix::io::Errno| message.wrong("file", &format!("its position: {error}"));
+    let start = match offset {
+        Some(offset) => offset,
+        None => rustix::fs::tell(fd).map_err(place)?,
+    };
+    let part = file_part(fd, start).map(|part| FilePart {
+        end: count.map_or(part.end, |count| part.end.min(part.start.saturating_add(count))),
+        ..part
+    });
+    let Some(part) = part.filter(|part| part.end > part.start) else {
+        return send_body(py, call, message, read(fd, start, count, message)?, more, trailers);
+    };
+    if offset.is_none() {
+        rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(part.end)).map_err(place)?;
+    }
+    send_file(py, call, message, part, more, trailers)
+}
+
+/// What nginx cannot send itself is read: a pipe, a file without a length, a file at its end.
+fn read(
+    fd: BorrowedFd<'_>,
+    start: u64,
+    count: Option<u64>,
+    message: &Message<'_, '_>,
+) -> PyResult<Bytes> {
+    let limit = count.unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < limit {
+        let mut block = [0; 64 * 1024];
+        let room =
+            usize::try_from(limit - bytes.len() as u64).unwrap_or(usize::MAX).min(block.len());
+        let target = block.get_mut(..room).unwrap_or_default();
+        let read = rustix::io::pread(fd, target, start + bytes.len() as u64);
+        match read.map_err(|error| message.wrong("file", &format!("it cannot be read: {error}")))? {
+            0 => break,
+            size => bytes.extend_from_slice(block.get(..size).unwrap_or_default()),
+        }
+    }
+    Ok(Bytes::from(bytes))
+}
+
+/// `http.response.pathsend`
+fn path_send(
+    py: Python<'_>,
+    call: &Call,
+    message: &Message<'_, '_>,
+    trailers: bool,
+) -> PyResult<bool> {
+    if call.response.body_begun(py) {
+        return Err(
+            message.wrong("path", "a part of the body has been sent; a path is the whole body")
+        );
+    }
+    let path = message.get(intern!(py, "path"))?.ok_or_else(|| message.missing("path"))?;
+    let path: std::path::PathBuf =
+        path.extract().map_err(|_| message.mistyped("path", "a str", &path))?;
+    if !path.is_absolute() {
+        return Err(message.wrong("path", "it must be absolute"));
+    }
+    let file = py.detach(|| File::open(&path));
+    let file = file.map_err(|error| {
+        PyOSError::new_err(format!("http.response.pathsend: \"{}\": {error}", path.display()))
+    })?;
+    match whole_part(file) {
+        Some(part) => send_file(py, call, message, part, false, trailers),
+        None => {
+            let file = py.detach(|| std::fs::read(&path))?;
+            send_body(py, call, message, Bytes::from(file), false, trailers)
+        }
+    }
+}
+
+/// Sends a part of a file, which nginx reads.
+fn send_file(
+    py: Python<'_>,
+    call: &Call,
+    message: &Message<'_, '_>,
+    part: FilePart,
+    more: bool,
+    trailers: bool,
+) -> PyResult<bool> {
+    let last = !more && !trailers;
+    let sent = call.response.send_file(py, part, last);
+    after(py, call, message, sent, more, trailers)
+}
+
+/// `http.response.trailers`. nginx gets them if the client takes them.
+fn send_trailers(
+    py: Python<'_>,
+    call: &Call,
+    message: &Message<'_, '_>,
+    phase: Phase,
+) -> PyResult<bool> {
+    if phase != Phase::Trailers {
+        return Err(message.unexpected());
+    }
+    let mut fields = Vec::new();
+    message.headers(|name, value| {
+        trailer::check(name, value)
+            .map_err(|error| message.wrong("headers", &error.to_string()))?;
+        fields.push((name.to_vec(), header::trim(value).to_vec()));
+        Ok(())
+    })?;
+    let more = message.flag(intern!(py, "more_trailers"))?;
+    call.response.add_trailers(py, fields);
+    if more {
+        return Ok(true);
+    }
+    call.set_phase(py, Phase::Complete);
+    finish(py, call)?;
+    Ok(true)
+}
+
+/// `http.response.early_hint`
+fn early_hint(call: &Call, message: &Message<'_, '_>) -> PyResult<bool> {
+    let links = message.links()?;
+    let mut fields: Vec<Field> = Vec::with_capacity(links.len());
+    for link in links {
+        header::check_value(b"link", &link)
+            .map_err(|error| message.wrong("links", &error.to_string()))?;
+        fields.push((b"Link".to_vec(), header::trim(&link).to_vec()));
+    }
+    let offered = call.exchange.head.takes_hints && call.exchange.location.early_hints;
+    if offered && !fields.is_empty() {
+        call.exchange
+            .push_hints(fields)
+            .map_err(|error| message.wrong("links", &error.to_string()))?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,119 @@
+//! ASGI (version 3): calls of an application, each in a task of its loop.
+
+mod awaitable;
+mod call;
+mod headers;
+mod http;
+mod lifespan;
+mod message;
+mod methods;
+mod prepared;
+mod scope;
+
+use std::sync::{Arc, Weak};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::app::App;
+use super::debug;
+use super::fault::log_raised;
+use super::logging;
+use super::shim::Shim;
+use crate::bridge::callbacks::Gone;
+use crate::bridge::exchange::Exchange;
+use crate::bridge::log::Level;
+pub(super) use call::{Call, Host};
+pub(super) use lifespan::{Lifespan, Stage};
+pub(super) use prepared::{Prepared, prepare};
+pub(super) use scope::Kit;
+
+/// An application that can be called.
+pub(super) struct Callee<'a, 'py> {
+    pub(super) app: &'a App,
+    pub(super) callable: &'a Py<PyAny>,
+    /// What its lifespan has kept for its requests.
+    pub(super) state: Option<Bound<'py, PyDict>>,
+}
+
+/// Makes the call of a request: gives it and the coroutine that runs it.
+pub(super) fn call<'py>(
+    py: Python<'py>,
+    asgi: &Prepared,
+    callee: &Callee<'_, 'py>,
+    exchange: &Arc<Exchange>,
+    host: Weak<dyn Host>,
+    kit: &mut Kit,
+) -> PyResult<(Bound<'py, Call>, Bound<'py, PyAny>)> {
+    let Callee { app, callable, state } = callee;
+    let callable = asgi.callable(py, app, callable, exchange)?;
+    let scope = kit.http(py, app, exchange, state.as_ref())?;
+    let call = Bound::new(py, Call::new(exchange, host, asgi.complete.clone_ref(py)))?;
+    let receive = call.getattr(intern!(py, "receive"))?;
+    let send = call.getattr(intern!(py, "send"))?;
+    let coroutine = asgi.run.bind(py).call1((&call, callable, scope, receive, send))?;
+    Ok((call, coroutine))
+}
+
+/// Runs `act` in a context in which the log knows the call.
+pub(super) fn within<T>(
+    py: Python<'_>,
+    asgi: &Prepared,
+    call: &Bound<'_, Call>,
+    act: impl FnOnce() -> PyResult<T>,
+) -> PyResult<T> {
+    let before = asgi.current.set(py, call)?;
+    let result = act();
+    asgi.current.reset(py, &before)?;
+    result
+}
+
+/// The application has returned, or raised: ends its response, if it has not. Faults are logged.
+pub(super) fn end(py: Python<'_>, shim: &Shim, app: &App, call: &Call, error: Option<&PyErr>) {
+    let (exchange, response) = (call.exchange(), call.response());
+    let report = match error {
+        Some(error) if call.is_cancelled(py) && is_cancellation(py, error) => {
+            say_cancelled(py, app, exchange);
+            None
+        }
+        Some(error) => log_raised(py, shim, app, error),
+        // What had no room when the application returned is sent later, and the end after it.
+        None if call.is_complete(py) => return,
+        None if exchange.output.is_closed() => None,
+        None => {
+            let text = format!("application \"{}\" {}", app.target, call.unfinished(py));
+            logging::write(py, Level::Error, &text);
+            Some(text)
+        }
+    };
+    if let Some(report) = report {
+        if debug::show(py, shim, exchange, response, &report) {
+            return;
+        }
+    }
+    response.fail(py);
+}
+
+/// Answers a request whose application cannot be called, as `report` says.
+pub(super) fn refuse(py: Python<'_>, shim: &Shim, exchange: &Arc<Exchange>, report: &str) {
+    let response = super::response::Response::new(exchange);
+    if !debug::show(py, shim, exchange, &response, report) {
+        response.fail(py);
+    }
+}
+
+fn is_cancellation(py: Python<'_>, error: &PyErr) -> bool {
+    let class = py.import("asyncio").and_then(|asyncio| asyncio.getattr("CancelledError"));
+    class.is_ok_and(|class| error.is_instance(py, &class))
+}
+
+fn say_cancelled(py: Python<'_>, app: &App, exchange: &Exchange) {
+    let why = match exchange.gone() {
+        Some(Gone::TimedOut) => "asgi_timeout",
+        Some(Gone::Client) => "asgi_client_abort cancel",
+        Some(Gone::Answered) | None => "the worker exits",
+    };
+    let text = format!("application \"{}\": its task was cancelled ({why})", app.target);
+    logging::write(py, Level::Info, &text);
+}

@@ -1,0 +1,693 @@
+//! The executor `asyncio`: a thread that runs a loop, on which each request is a task.
+//!
+//! The loop watches the descriptor of its doorbell ([`Loop`]), as it does sockets. One callback takes all that has come
+//! since the last time, and starts or resumes its calls.
+
+use std::cell::RefMut;
+use std::sync::{Arc, OnceLock, Weak, mpsc};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::dispatch;
+use crate::bridge::config::{AppConfig, LoopKind};
+use crate::bridge::exchange::{Exchange, Loop, Progress};
+use crate::bridge::executor::asyncio::Message;
+use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::pipe::output::parts::End;
+use crate::python::app::{Admission, App};
+use crate::python::attached::Attached;
+use crate::python::guard;
+use crate::python::hooks::Hooks;
+use crate::python::protocol::{Call, Callee, Host, Lifespan, LoopKit, Stage};
+use crate::python::runtime::{self, Runtime};
+use crate::python::spawn::{self, STACK};
+use crate::python::{child, imports, logging, shim};
+
+/// A callback takes what has come at most so often, before the loop has a turn for others.
+const ROUNDS: usize = 4;
+
+/// So many requests wait for the startup of their application.
+const MAX_WAITING: usize = 1024;
+
+/// One loop and its thread.
+pub(in crate::python) struct LoopThread {
+    bridge: Arc<Loop>,
+    runtime: Weak<Runtime>,
+    own: Weak<LoopThread>,
+    /// What the thread has made as it started.
+    objects: OnceLock<Objects>,
+    state: Attached<State>,
+}
+
+/// The loop's own, looked up once.
+struct Objects {
+    event_loop: Py<PyAny>,
+    create_future: Py<PyAny>,
+    call_soon: Py<PyAny>,
+    /// Makes a task of a coroutine.
+    task: Py<PyAny>,
+    /// `threading.get_ident()` of the thread.
+    ident: u64,
+}
+
+#[derive(Default)]
+struct State {
+    batch: Vec<Message<Arc<Exchange>>>,
+    /// The calls that run, each at the number that its exchange knows.
+    calls: Vec<Option<Py<Call>>>,
+    free: Vec<usize>,
+    kit: Option<Box<LoopKit>>,
+    hooks: Hooks,
+    /// By application; `None` before its startup has begun.
+    lifespans: Vec<Option<Lifespan>>,
+    /// Requests that wait for the startup of their application.
+    waiting: Vec<Arc<Exchange>>,
+    /// Calls whose head has been given, and no part of the body.
+    unflushed: Vec<Py<Call>>,
+    flushes: bool,
+    closing: bool,
+}
+
+impl LoopThread {
+    pub(in crate::python) fn new(runtime: &Arc<Runtime>, bridge: &Arc<Loop>) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            bridge: Arc::clone(bridge),
+            runtime: Arc::downgrade(runtime),
+            own: Weak::clone(own),
+            objects: OnceLock::new(),
+            state: Attached::default(),
+        })
+    }
+
+    /// The loop's thread, before it runs: makes the loop. An error is logged, and requests are answered 500.
+    pub(in crate::python) fn prepare(self: &Arc<Self>, py: Python<'_>) -> bool {
+        let Err(error) = self.make(py) else { return true };
+        if let Some(runtime) = self.runtime.upgrade() {
+            let what = format!(
+                "python_event_loop \"{}\" cannot be made; its applications answer 500",
+                self.bridge.config.name
+            );
+            logging::exception_at(py, &runtime.shim, Level::Crit, &what, &error);
+        }
+        self.refuse_all();
+        false
+    }
+
+    fn make(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let kind = match self.bridge.config.kind {
+            LoopKind::Auto => "auto",
+            LoopKind::Asyncio => "asyncio",
+            LoopKind::Uvloop => "uvloop",
+        };
+        let event_loop = shim::function(py, "pywsgi._event_loop", "new_loop")?.call1((kind,))?;
+        let ready = Bound::new(py, Ready(Arc::downgrade(self)))?;
+        event_loop.call_method1("add_reader", (self.bridge.fd(), ready))?;
+        let task = shim::function(py, "pywsgi._asgi", "task_maker")?.call1((&event_loop,))?;
+        let ident = shim::function(py, "pywsgi._threads", "get_ident")?.call0()?.extract()?;
+        let objects = Objects {
+            create_future: event_loop.getattr("create_future")?.unbind(),
+            call_soon: event_loop.getattr("call_soon")?.unbind(),
+            task: task.unbind(),
+            ident,
+            event_loop: event_loop.unbind(),
+        };
+        if self.objects.set(objects).is_err() {
+            return Err(PyRuntimeError::new_err("a loop is made once"));
+        }
+        let mut state = self.state(py);
+        state.kit = Some(Box::new(LoopKit::new()));
+        Ok(())
+    }
+
+    /// The loop's thread: runs the loop until the worker ends, and closes it.
+    pub(in crate::python) fn run(&self, py: Python<'_>) {
+        let Some(objects) = self.objects.get() else { return };
+        self.bridge.started();
+        self.call_shim(py, "run", (&objects.event_loop,));
+        let left = self.runtime.upgrade().map_or(1.0, |runtime| {
+            runtime.worker.config.python.finalize_timeout.as_secs_f64() / 4.0
+        });
+        self.call_shim(py, "close", (&objects.event_loop, left));
+        self.drop_all(py);
+        self.refuse_all();
+    }
+
+    fn call_shim<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        arguments: impl pyo3::call::PyCallArgs<'py>,
+    ) {
+        let called = shim::function(py, "pywsgi._event_loop", name)
+            .and_then(|function| function.call1(arguments));
+        if let (Err(error), Some(runtime)) = (called, self.runtime.upgrade()) {
+            let what = format!("python_event_loop \"{}\" ({name})", self.bridge.config.name);
+            logging::exception(py, &runtime.shim, &what, &error);
+        }
+    }
+
+    /// The thread has left the loop, or could not enter it.
+    fn refuse_all(&self) {
+        for exchange in self.bridge.ended() {
+            dispatch::fail(&exchange);
+        }
+    }
+
+    fn drop_all(&self, py: Python<'_>) {
+        let state = std::mem::take(&mut *self.state(py));
+        for exchange in &state.waiting {
+            dispatch::fail(exchange);
+            self.bridge.finished(exchange);
+        }
+        drop(state);
+    }
+
+    /// A call of this loop, by the number that its exchange has.
+    fn call(&self, py: Python<'_>, number: usize) -> Option<Py<Call>> {
+        self.state(py).calls.get(number)?.as_ref().map(|call| call.clone_ref(py))
+    }
+
+    /// Something has come.
+    fn turn(self: &Arc<Self>, py: Python<'_>) {
+        let Some(runtime) = self.runtime.upgrade() else { return };
+        self.bridge.hush();
+        for _ in 0..ROUNDS {
+            let mut batch = std::mem::take(&mut self.state(py).batch);
+            self.bridge.take(&mut batch);
+            for message in batch.drain(..) {
+                // A panic is in the log; the other requests do not suffer from it.
+                let _panicked = guard::run(|| self.deal(py, &runtime, message));
+            }
+            self.state(py).batch = batch;
+            if !self.bridge.rest() {
+                return;
+            }
+        }
+        self.bridge.ring_again();
+    }
+
+    fn deal(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        runtime: &Arc<Runtime>,
+        message: Message<Arc<Exchange>>,
+    ) {
+        match message {
+            Message::Start(exchange) => {
+                logging::enter(&exchange);
+                self.start(py, runtime, &exchange);
+                logging::leave(py, &runtime.shim);
+            }
+            Message::Resume(exchange) => {
+                let call = exchange.call().and_then(|number| self.call(py, number));
+                let resumed = call.map_or(Ok(()), |call| call.get().resume(py));
+                if let Err(error) = resumed {
+                    logging::exception(py, &runtime.shim, "a task cannot be resumed", &error);
+                }
+            }
+            Message::Close => self.close(py, runtime),
+        }
+    }
+
+    /// Starts a request, if its application is ready for it.
+    fn start(self: &Arc<Self>, py: Python<'_>, runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
+        let Some(app) = runtime.apps.get(exchange.location.app) else {
+            dispatch::fail(exchange);
+            return self.bridge.finished(exchange);
+        };
+        match app.admit(py, exchange) {
+            Admission::Ready(callable) => self.start_ready(py, runtime, app, callable, exchange),
+            Admission::Refused => self.refuse(py, runtime, exchange, &app.report()),
+            Admission::Waits => self.bridge.finished(exchange),
+            Admission::Begins => {
+                imports::import_again(runtime, app.at);
+                self.bridge.finished(exchange);
+            }
+        }
+    }
+
+    fn start_ready(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        runtime: &Arc<Runtime>,
+        app: &App,
+        callable: &Py<PyAny>,
+        exchange: &Arc<Exchange>,
+    ) {
+        let callee = match self.readiness(py, runtime, app, callable) {
+            Readiness::Ready(state) => Callee { app, callable, state },
+            Readiness::Wait => return self.wait(py, exchange),
+            Readiness::Failed(report) => return self.refuse(py, runtime, exchange, &report),
+        };
+        let Some(objects) = self.objects.get() else { return self.bridge.finished(exchange) };
+        if !exchange.start(objects.ident) {
+            return self.bridge.finished(exchange);
+        }
+        let mut hooks = std::mem::take(&mut self.state(py).hooks);
+        hooks.take_on(py, &runtime.shim);
+        self.state(py).hooks = hooks;
+        let begun = self.begin(py, runtime, &callee, exchange, objects);
+        if let Err(error) = begun {
+            let what = format!("application \"{}\" cannot be called", app.target);
+            logging::exception(py, &runtime.shim, &what, &error);
+            dispatch::fail(exchange);
+            if let Some(number) = exchange.take_call() {
+                drop(self.remove(py, number));
+            }
+            drop(exchange.done());
+            self.bridge.finished(exchange);
+        }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        runtime: &Runtime,
+        callee: &Callee<'_, '_>,
+        exchange: &Arc<Exchange>,
+        objects: &Objects,
+    ) -> PyResult<()> {
+        let host: Weak<dyn Host> = self.own.clone();
+        let mut kit = self.state(py).kit.take().unwrap_or_else(|| Box::new(LoopKit::new()));
+        let made = runtime.protocols.call_in_loop(py, callee, exchange, host, &mut kit);
+        self.state(py).kit = Some(kit);
+        let (call, coroutine) = made?;
+        exchange.set_call(self.insert(py, call.clone().unbind()));
+        let task =
+            runtime.protocols.within(py, &call, || objects.task.bind(py).call1((coroutine,)))?;
+        call.get().set_task(py, task.unbind());
+        if !exchange.enter_application() {
+            call.get().cancel(py)?;
+        }
+        Ok(())
+    }
+
+    fn insert(&self, py: Python<'_>, call: Py<Call>) -> usize {
+        let mut state = self.state(py);
+        match state.free.pop() {
+            Some(number) => {
+                if let Some(place) = state.calls.get_mut(number) {
+                    *place = Some(call);
+                }
+                number
+            }
+            None => {
+                state.calls.push(Some(call));
+                state.calls.len() - 1
+            }
+        }
+    }
+
+    fn remove(&self, py: Python<'_>, number: usize) -> Option<Py<Call>> {
+        let mut state = self.state(py);
+        let call = state.calls.get_mut(number)?.take();
+        state.free.push(number);
+        call
+    }
+
+    /// Answers a request whose application is not there.
+    fn refuse(&self, py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>, report: &str) {
+        let ident = self.objects.get().map_or(0, |objects| objects.ident);
+        if exchange.start(ident) {
+            runtime.protocols.refuse_in_loop(py, &runtime.shim, exchange, report);
+            drop(exchange.done());
+        }
+        self.bridge.finished(exchange);
+    }
+
+    /// A request waits for its application's startup.
+    fn wait(&self, py: Python<'_>, exchange: &Arc<Exchange>) {
+        let (gone, full) = {
+            let mut state = self.state(py);
+            let mut gone = Vec::new();
+            if state.waiting.len() >= MAX_WAITING {
+                let waiting = std::mem::take(&mut state.waiting);
+                (state.waiting, gone) =
+                    waiting.into_iter().partition(|one| one.progress() == Progress::Waiting);
+            }
+            let full = state.waiting.len() >= MAX_WAITING;
+            if !full {
+                state.waiting.push(Arc::clone(exchange));
+            }
+            (gone, full)
+        };
+        for exchange in gone {
+            self.bridge.finished(&exchange);
+        }
+        if full {
+            // A request that has ended meanwhile wants no answer.
+            let _gone = exchange.end(None, End::Refused);
+            self.bridge.finished(exchange);
+        }
+    }
+
+    /// Whether an application's startup is over, and what it has kept for its requests. Begins it, if nobody has.
+    fn readiness<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        runtime: &Arc<Runtime>,
+        app: &App,
+        callable: &Py<PyAny>,
+    ) -> Readiness<'py> {
+        if let Some(readiness) = self.readiness_now(py, runtime, app) {
+            return readiness;
+        }
+        self.begin_lifespan(py, runtime, app, callable);
+        let readiness = self.readiness_now(py, runtime, app);
+        readiness.unwrap_or_else(|| Readiness::Failed("its lifespan cannot be begun".to_owned()))
+    }
+
+    /// The same; `None` if nobody has begun it.
+    fn readiness_now<'py>(
+        &self,
+        py: Python<'py>,
+        runtime: &Runtime,
+        app: &App,
+    ) -> Option<Readiness<'py>> {
+        let object = {
+            let state = self.state(py);
+            let lifespan = state.lifespans.get(app.at)?.as_ref()?;
+            match &lifespan.stage {
+                Stage::Starting => return Some(Readiness::Wait),
+                Stage::Failed(report) => return Some(Readiness::Failed(report.clone())),
+                Stage::Started => lifespan.object().clone_ref(py),
+            }
+        };
+        Some(Lifespan::state_of(py, &object).map_or_else(
+            |error| {
+                let what = "a lifespan's state cannot be read";
+                Readiness::Failed(logging::exception(py, &runtime.shim, what, &error))
+            },
+            Readiness::Ready,
+        ))
+    }
+
+    fn begin_lifespan(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        runtime: &Arc<Runtime>,
+        app: &App,
+        callable: &Py<PyAny>,
+    ) {
+        let config = runtime.worker.config.apps.get(app.at).and_then(AppConfig::lifespan);
+        let (Some(config), Some(objects)) = (config, self.objects.get()) else {
+            return;
+        };
+        let lifespan = match Lifespan::new(py, callable, config, &app.target) {
+            Ok(lifespan) => lifespan,
+            Err(error) => {
+                logging::exception(py, &runtime.shim, "a lifespan cannot be made", &error);
+                return;
+            }
+        };
+        let object = lifespan.object().clone_ref(py);
+        let begins = matches!(lifespan.stage, Stage::Starting);
+        {
+            let mut state = self.state(py);
+            if state.lifespans.len() <= app.at {
+                state.lifespans.resize_with(app.at + 1, || None);
+            }
+            if let Some(place) = state.lifespans.get_mut(app.at) {
+                *place = Some(lifespan);
+            }
+        }
+        if !begins {
+            return;
+        }
+        let _about = logging::begin(About::App(app.at));
+        let begun = Bound::new(py, Done(Weak::clone(&self.own), app.at)).and_then(|done| {
+            object.bind(py).call_method1(intern!(py, "start"), (&objects.event_loop, done))
+        });
+        if let Err(error) = begun {
+            let report = logging::exception(py, &runtime.shim, "asgi_lifespan", &error);
+            self.end_startup(py, runtime, app.at, Some(report));
+        }
+    }
+
+    /// An application's startup is over; `failure` is what went wrong. Those who waited for it are started.
+    fn end_startup(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        runtime: &Arc<Runtime>,
+        at: usize,
+        failure: Option<String>,
+    ) {
+        let target = runtime.worker.target(at);
+        if let Some(report) = &failure {
+            let text = format!(
+                "application \"{target}\" has not started: its locations answer 500 until the worker is \
+                 replaced (nginx -s reload): {report}"
+            );
+            logging::write_about(py, Level::Error, &About::App(at), &text);
+        }
+        let waiting = {
+            let mut state = self.state(py);
+            if let Some(Some(lifespan)) = state.lifespans.get_mut(at) {
+                lifespan.stage = match failure {
+                    Some(report) => Stage::Failed(report),
+                    None => Stage::Started,
+                };
+            }
+            let waiting = std::mem::take(&mut state.waiting);
+            let (own, others) = waiting.into_iter().partition(|one| one.location.app == at);
+            state.waiting = others;
+            own
+        };
+        let waiting: Vec<Arc<Exchange>> = waiting;
+        for exchange in waiting {
+            let _panicked = guard::run(|| self.deal(py, runtime, Message::Start(exchange)));
+        }
+    }
+
+    /// The worker ends: cancels what runs, ends the lifespans, and leaves the loop.
+    fn close(self: &Arc<Self>, py: Python<'_>, runtime: &Runtime) {
+        let (calls, lifespans) = {
+            let mut state = self.state(py);
+            if std::mem::replace(&mut state.closing, true) {
+                return;
+            }
+            let calls: Vec<Py<Call>> =
+                state.calls.iter().flatten().map(|call| call.clone_ref(py)).collect();
+            let lifespans: Vec<Py<PyAny>> = state
+                .lifespans
+                .iter()
+                .flatten()
+                .map(|lifespan| lifespan.object().clone_ref(py))
+                .collect();
+            (calls, lifespans)
+        };
+        let tasks: Vec<Bound<'_, PyAny>> =
+            calls.iter().filter_map(|call| call.get().task(py)).collect();
+        let ended = PyList::new(py, tasks).and_then(|tasks| {
+            let end = shim::function(py, "pywsgi._asgi", "end")?.call1((tasks, lifespans))?;
+            let objects = self
+                .objects
+                .get()
+                .ok_or_else(|| PyRuntimeError::new_err("the loop was not made"))?;
+            let event_loop = objects.event_loop.bind(py);
+            let task = event_loop.call_method1("create_task", (end,))?;
+            let stop = Bound::new(py, Stop(Weak::clone(&self.own)))?;
+            task.call_method1("add_done_callback", (stop,))
+        });
+        if let Err(error) = ended {
+            logging::exception(py, &runtime.shim, "the loop cannot end its applications", &error);
+            self.stop(py);
+        }
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        if let Some(objects) = self.objects.get() {
+            self.call_shim(py, "stop", (&objects.event_loop,));
+        }
+    }
+
+    /// The loop's turn has ended: sends the heads that have no body yet.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let unflushed = {
+            let mut state = self.state(py);
+            state.flushes = false;
+            std::mem::take(&mut state.unflushed)
+        };
+        unflushed.iter().try_for_each(|call| call.get().flush(py))
+    }
+
+    fn state<'a>(&'a self, py: Python<'a>) -> RefMut<'a, State> {
+        self.state.borrow(py)
+    }
+}
+
+/// Whether an application's requests can be started.
+enum Readiness<'py> {
+    /// With what the lifespan has kept for them.
+    Ready(Option<Bound<'py, PyDict>>),
+    Wait,
+    /// Its startup has failed, for this reason.
+    Failed(String),
+}
+
+impl runtime::Loop for LoopThread {
+    fn imported(&self, py: Python<'_>, at: usize) -> PyResult<()> {
+        let Some(objects) = self.objects.get() else { return Ok(()) };
+        let begin = Bound::new(py, Begin(Weak::clone(&self.own), at))?;
+        let event_loop = objects.event_loop.bind(py);
+        event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (begin,)).map(drop)
+    }
+
+    fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>> {
+        let call = exchange.call().and_then(|number| self.call(py, number));
+        let Some(task) = call.and_then(|call| call.get().task(py)) else { return Ok(None) };
+        shim::function(py, "pywsgi._tasks", "format_task")?.call1((task,))?.extract().map(Some)
+    }
+}
+
+impl Host for LoopThread {
+    fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let objects = self.objects.get();
+        let objects = objects.ok_or_else(|| PyRuntimeError::new_err("the loop was not made"))?;
+        objects.create_future.bind(py).call0()
+    }
+
+    fn flush_later(&self, py: Python<'_>, call: &Bound<'_, Call>) -> PyResult<()> {
+        let first = {
+            let mut state = self.state(py);
+            state.unflushed.push(call.clone().unbind());
+            !std::mem::replace(&mut state.flushes, true)
+        };
+        let Some(objects) = self.objects.get().filter(|_| first) else { return Ok(()) };
+        let flush = Bound::new(py, Flush(Weak::clone(&self.own)))?;
+        objects.call_soon.bind(py).call1((flush,)).map(drop)
+    }
+
+    fn ended(&self, py: Python<'_>, call: &Call, error: Option<PyErr>) {
+        let Some(runtime) = self.runtime.upgrade() else { return };
+        child::end_here(py, &runtime.shim, error.as_ref());
+        let exchange = call.exchange();
+        if let Some(app) = runtime.apps.get(exchange.location.app) {
+            runtime.protocols.end_in_loop(py, &runtime.shim, app, call, error.as_ref());
+        }
+        if let Some(number) = exchange.take_call() {
+            drop(self.remove(py, number));
+        }
+        // Nothing is called after an ASGI response.
+        drop(exchange.done());
+        self.bridge.finished(exchange);
+    }
+}
+
+/// The loop's doorbell was rung.
+#[pyclass(frozen, module = "pywsgi")]
+struct Ready(Weak<LoopThread>);
+
+#[pymethods]
+impl Ready {
+    fn __call__(&self, py: Python<'_>) {
+        if let Some(thread) = self.0.upgrade() {
+            thread.turn(py);
+        }
+    }
+}
+
+/// The application of that number has been imported.
+#[pyclass(frozen, module = "pywsgi")]
+struct Begin(Weak<LoopThread>, usize);
+
+#[pymethods]
+impl Begin {
+    fn __call__(&self, py: Python<'_>) {
+        let Self(thread, at) = self;
+        let Some(thread) = thread.upgrade() else { return };
+        let Some(runtime) = thread.runtime.upgrade() else { return };
+        let Some(app) = runtime.apps.get(*at) else { return };
+        if let Some(callable) = app.callable(py) {
+            thread.readiness(py, &runtime, app, &callable);
+        }
+    }
+}
+
+/// The startup of the application of that number has ended.
+#[pyclass(frozen, module = "pywsgi")]
+struct Done(Weak<LoopThread>, usize);
+
+#[pymethods]
+impl Done {
+    fn __call__(&self, py: Python<'_>, failure: Option<String>) {
+        let Self(thread, at) = self;
+        let Some(thread) = thread.upgrade() else { return };
+        let Some(runtime) = thread.runtime.upgrade() else { return };
+        thread.end_startup(py, &runtime, *at, failure);
+    }
+}
+
+/// The loop's turn has ended.
+#[pyclass(frozen, module = "pywsgi")]
+struct Flush(Weak<LoopThread>);
+
+#[pymethods]
+impl Flush {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.upgrade().map_or(Ok(()), |thread| thread.flush(py))
+    }
+}
+
+/// The applications have ended.
+#[pyclass(frozen, module = "pywsgi")]
+struct Stop(Weak<LoopThread>);
+
+#[pymethods]
+impl Stop {
+    fn __call__(&self, py: Python<'_>, _task: &Bound<'_, PyAny>) {
+        if let Some(thread) = self.0.upgrade() {
+            thread.stop(py);
+        }
+    }
+}
+
+/// Makes the loops, on the main thread: the first one is its own; each of the others has a thread, which makes it and
+/// runs it.
+pub(in crate::python) fn start(runtime: &Arc<Runtime>) -> Option<Arc<LoopThread>> {
+    let threads: Vec<Arc<LoopThread>> =
+        runtime.worker.loops.iter().map(|bridge| LoopThread::new(runtime, bridge)).collect();
+    let known = threads.iter().map(|thread| Arc::clone(thread) as Arc<dyn runtime::Loop>).collect();
+    // A process has one main thread, which does this once.
+    let _first = runtime.loops.set(known);
+    let mut threads = threads.into_iter();
+    let main = threads.next().filter(|main| Python::attach(|py| main.prepare(py)));
+    for thread in threads {
+        spawn(runtime, &thread);
+    }
+    main
+}
+
+/// Starts the thread of a loop, and waits until it has made the loop.
+fn spawn(runtime: &Runtime, thread: &Arc<LoopThread>) {
+    let (made, is_made) = mpsc::channel();
+    let own = Arc::clone(thread);
+    let name = format!("py-{}", thread.bridge.config.name);
+    let run = move || {
+        Python::attach(|py| {
+            let prepared = own.prepare(py);
+            // Who waits for it may have been cut short.
+            let _nobody = made.send(());
+            if prepared {
+                own.run(py);
+            }
+            drop(own);
+        });
+    };
+    match spawn::spawn(&name, STACK, run) {
+        // An error: the thread has ended, and has logged why.
+        Ok(_) => drop(is_made.recv()),
+        Err(error) => {
+            let text = format!(
+                "the thread of python_event_loop \"{}\" cannot be started: {error}; its applications answer 500 \
+                 (is there a limit of processes or threads?)",
+                thread.bridge.config.name
+            );
+            runtime.worker.events.log(LogLine { level: Level::Alert, about: About::Worker, text });
+            thread.refuse_all();
+        }
+    }
+}
