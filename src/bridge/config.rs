@@ -16,7 +16,6 @@ pub(crate) struct WorkerConfig {
     /// Those of `python_event_loop`, `main` first; none if no application runs on one.
     pub(crate) loops: Vec<LoopConfig>,
     /// `asgi_stall_warning`; `None`: no warning.
-    #[allow(dead_code)]
     pub(crate) stall_warning: Option<Duration>,
 }
 

@@ -45,6 +45,7 @@ pub(crate) mod log;
 pub(crate) mod marks;
 pub(crate) mod panics;
 pub(crate) mod pipe;
+mod stall;
 pub(crate) mod streak;
 mod sync;
 pub(crate) mod tasks;

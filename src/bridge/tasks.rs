@@ -23,6 +23,8 @@ pub(crate) enum Task<X> {
     Collect,
     /// Try again to start the first thread of this pool.
     Grow(Arc<Pool<Arc<X>>>),
+    /// Look whether the loops turn (`asgi_stall_warning`).
+    LookAtLoops,
     /// End; Python's main thread then lets the others end, runs `atexit`, finalises.
     Stop,
 }
@@ -32,7 +34,12 @@ impl<X> Task<X> {
     pub(crate) fn request(&self) -> Option<&Arc<X>> {
         match self {
             Task::LogStack(exchange) | Task::Gone(exchange) => Some(exchange),
-            Task::Watch(_) | Task::Resume(_) | Task::Collect | Task::Grow(_) | Task::Stop => None,
+            Task::Watch(_)
+            | Task::Resume(_)
+            | Task::Collect
+            | Task::Grow(_)
+            | Task::LookAtLoops
+            | Task::Stop => None,
         }
     }
 }
@@ -89,6 +96,7 @@ impl<X> Tasks<X> {
                 | Task::Resume(_)
                 | Task::Collect
                 | Task::Grow(_)
+                | Task::LookAtLoops
                 | Task::Stop => {}
             }
             queue.tasks.push_back(task);
@@ -99,6 +107,11 @@ impl<X> Tasks<X> {
     /// A Python thread: asks for a first thread of `pool`, in a while.
     pub(crate) fn grow_later(&self, pool: Arc<Pool<Arc<X>>>) {
         self.push_later(LATER, Task::Grow(pool));
+    }
+
+    /// Makes the attendant look at the loops in a while.
+    pub(crate) fn look_at_loops(&self, after: Duration) {
+        self.push_later(after, Task::LookAtLoops);
     }
 
     /// Makes the attendant look at `exchange` in `left`. The list is bounded: by twice as many requests as run at a
@@ -145,6 +158,7 @@ impl<X> Tasks<X> {
                     | Task::Gone(_)
                     | Task::Resume(_)
                     | Task::Grow(_)
+                    | Task::LookAtLoops
                     | Task::Stop => {}
                 }
                 return task;
@@ -174,6 +188,7 @@ mod tests {
             Task::Watch(_) => Some('W'),
             Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
+            Task::LookAtLoops => Some('T'),
             Task::Stop => None,
         })
         .collect()
@@ -283,7 +298,8 @@ mod model {
                             | Task::Watch(_)
                             | Task::Gone(_)
                             | Task::Resume(_)
-                            | Task::Grow(_) => {
+                            | Task::Grow(_)
+                            | Task::LookAtLoops => {
                                 panic!("nobody asked for it")
                             }
                             Task::Stop => return collected,

@@ -64,6 +64,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
             }
         }
         Task::Gone(exchange) => gone(runtime, &exchange),
+        Task::LookAtLoops => look_at_loops(runtime),
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         Task::Resume(response) => finish(response),
         // As a thread attaches PyO3 frees the objects that were dropped by threads that were not attached.
@@ -77,6 +78,42 @@ fn finish(response: Box<dyn Suspended>) {
     let mut left = Some(response);
     while let Some(response) = left {
         left = response.resume();
+    }
+}
+
+/// Looks whether the loops turn, and does so again in a while.
+fn look_at_loops(runtime: &Runtime) {
+    let worker = &runtime.worker;
+    let Some(limit) = worker.config.stall_warning else { return };
+    for (number, bridge) in worker.loops.iter().enumerate() {
+        if let Some(waited) = bridge.stalled(worker.now(), limit) {
+            let text = format!(
+                "python_event_loop \"{}\" has not turned for {} ms (asgi_stall_warning): something blocks it, and \
+                 all of its applications wait; its stack follows",
+                bridge.config.name,
+                waited.as_millis(),
+            );
+            worker.events.log(LogLine { level: Level::Warn, about: About::Worker, text });
+            // Last: if what blocks the loop does not release the GIL, this does not come back before it does.
+            Python::attach(|py| log_loop_stack(py, runtime, number));
+        }
+    }
+    worker.tasks.look_at_loops(stall_period(limit));
+}
+
+/// How often the loops are looked at: a stall is said at one and a half of its limit at the latest.
+pub(super) fn stall_period(limit: Duration) -> Duration {
+    (limit / 2).max(Duration::from_millis(10))
+}
+
+fn log_loop_stack(py: Python<'_>, runtime: &Runtime, number: usize) {
+    let Some(owner) = runtime.loops.get().and_then(|loops| loops.get(number)) else { return };
+    match owner.place(py) {
+        Ok((exchange, stack)) => {
+            let about = exchange.map_or(About::Worker, About::Request);
+            logging::write_about(py, Level::Warn, &about, &format!("the loop is at:\n{stack}"));
+        }
+        Err(error) => drop(logging::exception(py, &runtime.shim, "no stack of a loop", &error)),
     }
 }
 

@@ -115,6 +115,9 @@ fn begin(worker: &Arc<Worker>) -> Result<Begun, String> {
         }
     }
     let main_loop = asyncio::start(&runtime);
+    if let Some(limit) = worker.config.stall_warning.filter(|_| !worker.loops.is_empty()) {
+        worker.tasks.look_at_loops(attendant::stall_period(limit));
+    }
     Ok((interpreter, runtime, main_loop))
 }
 

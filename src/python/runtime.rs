@@ -27,6 +27,9 @@ pub(super) trait Loop: Send + Sync {
     /// Who imports: application `at`, which runs on this loop, can be called now.
     fn imported(&self, py: Python<'_>, at: usize) -> PyResult<()>;
 
+    /// Where the loop's thread is, and for which request, if it is a request's task that runs.
+    fn place(&self, py: Python<'_>) -> PyResult<(Option<Arc<Exchange>>, String)>;
+
     /// Where the task of a request is; `None` if it has ended.
     fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>>;
 }

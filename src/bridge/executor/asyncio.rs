@@ -31,6 +31,7 @@ use super::{Executor, Refusal, Submitted};
 use crate::bridge::carried::Carried;
 use crate::bridge::config::{LoopConfig, PoolConfig};
 use crate::bridge::doorbell::Doorbell;
+use crate::bridge::stall::{Found, Stall};
 use crate::bridge::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, lock, wait_for};
 
 /// What the event loop tells the loop's thread.
@@ -55,6 +56,7 @@ pub(crate) struct Loop<J> {
     added: AtomicBool,
     /// The thread has left the loop.
     left: Condvar,
+    stall: Stall,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,7 @@ impl<X: Carried> Loop<Arc<X>> {
             doorbell: Doorbell::new(least)?,
             added: AtomicBool::new(false),
             left: Condvar::new(),
+            stall: Stall::new(),
         })
     }
 
@@ -120,6 +123,27 @@ impl<X: Carried> Loop<Arc<X>> {
     /// Loop's thread: the bell has been heard.
     pub(crate) fn hush(&self) {
         self.doorbell.hush();
+    }
+
+    /// Attendant: looks whether the loop turns; gives back for how long it has not, if that has to be said.
+    pub(crate) fn stalled(&self, now: u64, limit: Duration) -> Option<Duration> {
+        if lock(&self.state).thread != Thread::InLoop {
+            return None;
+        }
+        match self.stall.ask(now, limit) {
+            Found::Asked => {
+                // Also if it is awake: it may be about to rest.
+                self.doorbell.ring_again();
+                None
+            }
+            Found::Waits => None,
+            Found::Stalled(waited) => Some(waited),
+        }
+    }
+
+    /// Loop's thread: turns. Gives back for how long it has not, if that was said.
+    pub(crate) fn turned(&self, now: u64) -> Option<Duration> {
+        self.stall.answer(now)
     }
 
     /// Loop's thread: moves all messages into `batch`.

@@ -110,9 +110,9 @@ fn is_cancellation(py: Python<'_>, error: &PyErr) -> bool {
 
 fn say_cancelled(py: Python<'_>, app: &App, exchange: &Exchange) {
     let why = match exchange.gone() {
-        Some(Gone::TimedOut) => "asgi_timeout",
+        _ if exchange.is_overdue() => "asgi_timeout",
         Some(Gone::Client) => "asgi_client_abort cancel",
-        Some(Gone::Answered) | None => "the worker exits",
+        Some(Gone::Answered | Gone::TimedOut) | None => "the worker exits",
     };
     let text = format!("application \"{}\": its task was cancelled ({why})", app.target);
     logging::write(py, Level::Info, &text);

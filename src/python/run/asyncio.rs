@@ -174,6 +174,14 @@ impl LoopThread {
     fn turn(self: &Arc<Self>, py: Python<'_>) {
         let Some(runtime) = self.runtime.upgrade() else { return };
         self.bridge.hush();
+        if let Some(stalled) = self.bridge.turned(runtime.worker.now()) {
+            let text = format!(
+                "python_event_loop \"{}\" turns again, after {} ms",
+                self.bridge.config.name,
+                stalled.as_millis()
+            );
+            logging::write_about(py, Level::Warn, &About::Worker, &text);
+        }
         for _ in 0..ROUNDS {
             let mut batch = std::mem::take(&mut self.state(py).batch);
             self.bridge.take(&mut batch);
@@ -534,6 +542,27 @@ impl runtime::Loop for LoopThread {
         let begin = Bound::new(py, Begin(Weak::clone(&self.own), at))?;
         let event_loop = objects.event_loop.bind(py);
         event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (begin,)).map(drop)
+    }
+
+    fn place(&self, py: Python<'_>) -> PyResult<(Option<Arc<Exchange>>, String)> {
+        let Some(objects) = self.objects.get() else { return Ok((None, String::new())) };
+        let stack: String = shim::function(py, "pywsgi._stacks", "format_stack")?
+            .call1((objects.ident,))?
+            .extract()?;
+        let current = py
+            .import("asyncio")?
+            .call_method1("current_task", (&objects.event_loop,))
+            .ok()
+            .filter(|task| !task.is_none());
+        let calls: Vec<Py<Call>> = {
+            let state = self.state(py);
+            state.calls.iter().flatten().map(|call| call.clone_ref(py)).collect()
+        };
+        let running = current.and_then(|current| {
+            let runs = |call: &&Py<Call>| call.get().task(py).is_some_and(|task| task.is(&current));
+            calls.iter().find(runs).map(|call| Arc::clone(call.get().exchange()))
+        });
+        Ok((running, stack))
     }
 
     fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>> {
