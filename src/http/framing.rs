@@ -20,7 +20,7 @@ pub(crate) enum Framing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "response body ended after {sent} bytes of a Content-Length of {total} \
-     (PEP 3333, \"Handling the Content-Length Header\")"
+     (RFC 9110, section 8.6)"
 )]
 pub(crate) struct ShortBody {
     pub(crate) total: u64,
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(
             ShortBody { total: 10, sent: 3 }.to_string(),
             "response body ended after 3 bytes of a Content-Length of 10 \
-             (PEP 3333, \"Handling the Content-Length Header\")"
+             (RFC 9110, section 8.6)"
         );
     }
 

@@ -181,7 +181,7 @@ pub(crate) enum HeaderError {
 
     #[error(
         "value of header {name} contains {octet} at byte {position} \
-         (PEP 3333: it \"must not include any control characters\"; RFC 9110, section 5.5)"
+         (RFC 9110, section 5.5)"
     )]
     IllegalValue { name: String, octet: Octet, position: usize },
 
@@ -571,7 +571,7 @@ mod tests {
             ),
             (
                 check_value(b"Set-Cookie", b"id=secret\n"),
-                r#"value of header "Set-Cookie" contains LF at byte 9 (PEP 3333: it "must not include any control characters"; RFC 9110, section 5.5)"#,
+                r#"value of header "Set-Cookie" contains LF at byte 9 (RFC 9110, section 5.5)"#,
             ),
             (
                 parse_content_length(b"ten").map(drop),
