@@ -66,6 +66,9 @@ class Application:
         self._watched: dict[str, Signature | None] = {}
         self._left_behind: dict[str, ModuleType] = {}
         self._module = ""
+        # The modules that the last import has brought, and when it began.
+        self._imported: list[str] = []
+        self._started = 0
         # Whether it failed because of another application.
         self._refused = False
         # Whether another attempt may succeed without a change of these files.
@@ -97,6 +100,8 @@ class Application:
                     self._withdraw()
                 raise
         self._watched.clear()
+        self._imported = [*kept, *imported]
+        self._started = started
         _failed.discard(self)
         for other in list(_failed):
             other._leave_to(self)
@@ -108,6 +113,13 @@ class Application:
         target = Target.split(self._target)
         files = [target.place] if target.is_file else candidates(target.place)
         self._watched = {file: signature(file) for file in files}
+
+    def fail_startup(self) -> None:
+        """The application was imported, but its startup has failed. Another attempt imports it
+        again, after one of the files involved has changed."""
+        error = LoadError("the startup failed")
+        self._remember(error, self._imported, self._started)
+        self.may_pass = False
 
     def changed(self) -> bool:
         """Whether a file that was involved in the last failure has changed."""

@@ -1,7 +1,7 @@
 """`LogStream`: a text stream whose lines go to nginx's error log.
 
 It replaces sys.stdout, sys.stderr and wsgi.errors. Several threads write to one stream, so an
-unfinished line is kept per thread until its newline.
+unfinished line is kept per thread until its newline; on a loop, per call of an application.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import codecs
 import io
 from _thread import _local
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pywsgi._log import LONGEST, log, printable, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextvars import ContextVar
 
     from typing_extensions import Buffer
 
@@ -59,8 +61,8 @@ class LogStream(io.TextIOBase):
         self._line().finish()
 
     def release(self) -> None:
-        """Logs this thread's unfinished lines of all LogStreams, at the end of a request."""
-        for line in list(_unfinished.lines.values()):
+        """Logs the request's unfinished lines of all LogStreams, at its end."""
+        for line in list(_lines().values()):
             line.finish()
 
     def close(self) -> None:
@@ -86,7 +88,7 @@ class LogStream(io.TextIOBase):
         return f"<pywsgi.LogStream name={self.name!r} level={self.level}>"
 
     def _line(self) -> _Line:
-        lines = _unfinished.lines
+        lines = _lines()
         line = lines.get(self)
         if line is None:
             line = lines[self] = _Line(self)
@@ -130,7 +132,7 @@ class LogBuffer(io.BufferedIOBase):
 
 
 class _Line:
-    """The text that one thread has written to one stream since the last newline."""
+    """The text that one thread, or one call, has written to one stream since the last newline."""
 
     __slots__ = ("_decoder", "_more", "_parts", "_size", "_stream")
 
@@ -209,3 +211,23 @@ class _Unfinished(_local):
 
 
 _unfinished = _Unfinished()
+
+
+def keep_lines_by(call: ContextVar[object]) -> None:
+    """From now on the unfinished lines of a context in which `call` is set are its value's."""
+    global _call
+    _call = call
+
+
+def _lines() -> dict[LogStream, _Line]:
+    call = None if _call is None else _call.get(None)
+    if call is None:
+        return _unfinished.lines
+    lines = _of_calls.get(call)
+    if lines is None:
+        lines = _of_calls[call] = {}
+    return lines
+
+
+_call: ContextVar[object] | None = None
+_of_calls: WeakKeyDictionary[object, dict[LogStream, _Line]] = WeakKeyDictionary()

@@ -9,11 +9,12 @@
 //! An import that has killed the worker ([`crate::bridge::marks`]) is put off in the next worker, as if it had failed
 //! there. After one such death the other requests wait, too, as at a worker's start.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pyo3::prelude::*;
 
+use super::attached::Attached;
 use super::attempts::{Attempts, Happened};
 use super::logging;
 use super::once::Once;
@@ -30,7 +31,8 @@ pub(super) struct App {
     pub(super) at: usize,
     /// `pywsgi._loader.Application`
     loader: Py<PyAny>,
-    callable: OnceLock<Py<PyAny>>,
+    /// What is called, if it is imported, and has not failed to start.
+    callable: Attached<Option<Py<PyAny>>>,
     failure: Mutex<Failure>,
     hop_by_hop_said: Once,
     repeated_said: Once,
@@ -64,8 +66,8 @@ enum Why {
 }
 
 /// What becomes of a request at its application.
-pub(super) enum Admission<'a> {
-    Ready(&'a Py<PyAny>),
+pub(super) enum Admission {
+    Ready(Py<PyAny>),
     /// The application is imported once more; the request is run again after that.
     Waits,
     /// The same, but the caller must start the import.
@@ -91,7 +93,7 @@ impl App {
             target: config.target.clone(),
             at,
             loader: loader.unbind(),
-            callable: OnceLock::new(),
+            callable: Attached::default(),
             failure: Mutex::default(),
             hop_by_hop_said: Once::default(),
             repeated_said: Once::default(),
@@ -105,8 +107,7 @@ impl App {
         let _importing = logging::begin(About::App(self.at));
         match self.loader.call_method0(py, "load") {
             Ok(callable) => {
-                // Only one thread imports at a time.
-                let _first = self.callable.set(callable);
+                *self.callable.borrow(py) = Some(callable);
                 self.say_imported(py, began);
             }
             Err(error) => self.fail(py, shim, began, &error),
@@ -123,6 +124,24 @@ impl App {
         failure.attempts.fail(now, now, true);
         failure.attempts.say(now);
         failure.running = None;
+    }
+
+    /// Its startup (`asgi_lifespan`) has failed, as `report` says. It is as one that cannot be imported, until one of its
+    /// files changes.
+    pub(super) fn fail_startup(&self, py: Python<'_>, shim: &Shim, report: &str) {
+        let callable = self.callable.borrow(py).take();
+        // Outside of the borrow: freeing it may run Python.
+        drop(callable);
+        // A change of its files is then seen.
+        if let Err(error) = self.loader.call_method0(py, "fail_startup") {
+            logging::exception(py, shim, "the application's files cannot be watched", &error);
+        }
+        let now = Instant::now();
+        let mut failure = self.failure();
+        report.clone_into(&mut failure.report);
+        report.clone_into(&mut failure.said);
+        failure.attempts.fail(now, now, false);
+        failure.attempts.say(now);
     }
 
     /// The last worker died while it imported the application. This counts as a failed attempt of this worker.
@@ -209,7 +228,7 @@ impl App {
 
     /// What is called, if it is imported.
     pub(super) fn callable(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.callable.get().map(|callable| callable.clone_ref(py))
+        self.callable.borrow(py).as_ref().map(|callable| callable.clone_ref(py))
     }
 
     /// Why it could not be imported.
@@ -218,15 +237,15 @@ impl App {
     }
 
     /// What becomes of `exchange` at the application.
-    pub(super) fn admit(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> Admission<'_> {
-        match self.callable.get() {
+    pub(super) fn admit(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> Admission {
+        match self.callable(py) {
             Some(callable) => Admission::Ready(callable),
             None => self.try_again(py, exchange),
         }
     }
 
     #[cold]
-    fn try_again(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> Admission<'_> {
+    fn try_again(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> Admission {
         let (running, died_once) = {
             let failure = self.failure();
             (failure.running, failure.died_once)
@@ -247,7 +266,7 @@ impl App {
             // Under the lock: the importing thread resets `running` before it opens the gate.
             match failure.running {
                 // The attempt has ended meanwhile.
-                None if running.is_some() || self.callable.get().is_some() => false,
+                None if running.is_some() || self.callable(py).is_some() => false,
                 None => {
                     failure.running = Some(why);
                     exchange.worker.close_gate(self.at, exchange, why != Why::Due);
@@ -262,7 +281,7 @@ impl App {
         if begins {
             return Admission::Begins;
         }
-        match self.callable.get() {
+        match self.callable(py) {
             Some(callable) => Admission::Ready(callable),
             None => self.refuse(py),
         }
@@ -276,7 +295,7 @@ impl App {
     }
 
     /// A request is answered 500. Logs that once a minute.
-    fn refuse(&self, py: Python<'_>) -> Admission<'_> {
+    fn refuse(&self, py: Python<'_>) -> Admission {
         let (happened, report, said_before) = {
             let mut failure = self.failure();
             let Some(happened) = failure.attempts.refuse(Instant::now()) else {

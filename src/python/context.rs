@@ -20,6 +20,11 @@ impl ContextVar {
             .map(|variable| Self(variable.unbind()))
     }
 
+    /// `contextvars.ContextVar`
+    pub(super) fn object(&self) -> &Py<PyAny> {
+        &self.0
+    }
+
     /// Sets the variable in the calling thread's current context.
     pub(super) fn set(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Before> {
         // SAFETY: attached; the variable was made by `new`, and CPython takes a reference of its own to the value.

@@ -54,6 +54,21 @@ pub(super) fn leave(py: Python<'_>, shim: &Shim) {
     ABOUT.set(About::Worker);
 }
 
+/// The thread's lines are about no request any more. Those of a loop's requests that are not finished stay.
+pub(super) fn leave_task() {
+    ABOUT.set(About::Worker);
+}
+
+/// The task of a request ends: its unfinished lines are written. Its thread has others, so that it is not known whether
+/// any is left.
+pub(super) fn end_task(py: Python<'_>, shim: &Shim) {
+    if UNFINISHED.get() {
+        if let Err(error) = shim.errors.call_method0(py, pyo3::intern!(py, "release")) {
+            write(py, Level::Error, &format!("an unfinished line is lost: {error}"));
+        }
+    }
+}
+
 /// The thread's lines are about that, until what this gives is dropped.
 pub(super) fn begin(about: About<Exchange>) -> impl Drop {
     struct Begun;

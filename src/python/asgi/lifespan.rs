@@ -19,8 +19,6 @@ pub(in crate::python) enum Stage {
     /// Requests wait.
     Starting,
     Started,
-    /// The startup has failed, with this text: requests are answered 500.
-    Failed(String),
 }
 
 impl Lifespan {

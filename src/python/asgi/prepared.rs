@@ -28,6 +28,7 @@ pub(in crate::python) struct Prepared {
 pub(in crate::python) fn prepare(py: Python<'_>, apps: usize) -> PyResult<Prepared> {
     let current = Arc::new(ContextVar::new(py, c"pywsgi.call")?);
     let of_context = Arc::clone(&current);
+    shim::function(py, "pywsgi._streams", "keep_lines_by")?.call1((current.object(),))?;
     logging::look_in_context(Box::new(move |py| current_exchange(py, &of_context)));
     Ok(Prepared {
         complete: Py::new(py, Complete)?.into_any(),

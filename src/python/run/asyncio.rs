@@ -207,7 +207,7 @@ impl LoopThread {
             Message::Start(exchange) => {
                 logging::enter(&exchange);
                 self.start(py, runtime, &exchange);
-                logging::leave(py, &runtime.shim);
+                logging::leave_task();
             }
             Message::Resume(exchange) => {
                 let call = exchange.call().and_then(|number| self.call(py, number));
@@ -227,7 +227,7 @@ impl LoopThread {
             return self.bridge.finished(exchange);
         };
         match app.admit(py, exchange) {
-            Admission::Ready(callable) => self.start_ready(py, runtime, app, callable, exchange),
+            Admission::Ready(callable) => self.start_ready(py, runtime, app, &callable, exchange),
             Admission::Refused => self.refuse(py, runtime, exchange, &app.report()),
             Admission::Waits => self.bridge.finished(exchange),
             Admission::Begins => {
@@ -380,7 +380,6 @@ impl LoopThread {
             let lifespan = state.lifespans.get(app.at)?.as_ref()?;
             match &lifespan.stage {
                 Stage::Starting => return Some(Readiness::Wait),
-                Stage::Failed(report) => return Some(Readiness::Failed(report.clone())),
                 Stage::Started => lifespan.object().clone_ref(py),
             }
         };
@@ -443,27 +442,34 @@ impl LoopThread {
         at: usize,
         failure: Option<String>,
     ) {
-        let target = runtime.worker.target(at);
         if let Some(report) = &failure {
             let text = format!(
-                "application \"{target}\" has not started: its locations answer 500 until the worker is \
-                 replaced (nginx -s reload): {report}"
+                "application \"{}\" has not started: its locations answer 500 until one of its files has changed, \
+                 or nginx is reloaded: {report}",
+                runtime.worker.target(at)
             );
             logging::write_about(py, Level::Error, &About::App(at), &text);
+            if let Some(app) = runtime.apps.get(at) {
+                app.fail_startup(py, &runtime.shim, report);
+            }
         }
-        let waiting = {
+        let (ended, waiting) = {
             let mut state = self.state(py);
-            if let Some(Some(lifespan)) = state.lifespans.get_mut(at) {
-                lifespan.stage = match failure {
-                    Some(report) => Stage::Failed(report),
-                    None => Stage::Started,
-                };
+            let mut ended = None;
+            if let Some(place) = state.lifespans.get_mut(at) {
+                match (&failure, place.as_mut()) {
+                    // Another import is followed by another startup.
+                    (Some(_), _) => ended = place.take(),
+                    (None, Some(lifespan)) => lifespan.stage = Stage::Started,
+                    (None, None) => {}
+                }
             }
             let waiting = std::mem::take(&mut state.waiting);
             let (own, others) = waiting.into_iter().partition(|one| one.location.app == at);
             state.waiting = others;
-            own
+            (ended, own)
         };
+        drop(ended);
         let waiting: Vec<Arc<Exchange>> = waiting;
         for exchange in waiting {
             let _panicked = guard::run(|| self.deal(py, runtime, Message::Start(exchange)));
@@ -597,6 +603,7 @@ impl Host for LoopThread {
         if let Some(app) = runtime.apps.get(exchange.location.app) {
             runtime.protocols.end_in_loop(py, &runtime.shim, app, call, error.as_ref());
         }
+        logging::end_task(py, &runtime.shim);
         if let Some(number) = exchange.take_call() {
             drop(self.remove(py, number));
         }

@@ -51,7 +51,7 @@ pub(in crate::python) fn run(
         return None;
     }
     let suspended = on_behalf(py, shim, exchange, ident, || match callable {
-        Some(callable) => runtime.protocols.call(py, shim, app, callable, exchange, kit),
+        Some(callable) => runtime.protocols.call(py, shim, app, &callable, exchange, kit),
         None => runtime.protocols.refuse(py, shim, app, exchange),
     });
     kit.release(py);
