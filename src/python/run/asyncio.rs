@@ -67,6 +67,7 @@ struct State {
     waiting: Vec<Arc<Exchange>>,
     /// Calls whose head has been given, and no part of the body.
     unflushed: Vec<Py<Call>>,
+    /// They will be flushed: at the end of this callback, or by one of their own.
     flushes: bool,
     closing: bool,
 }
@@ -183,13 +184,21 @@ impl LoopThread {
             logging::write_about(py, Level::Warn, &About::Worker, &text);
         }
         for _ in 0..ROUNDS {
-            let mut batch = std::mem::take(&mut self.state(py).batch);
+            let mut batch = {
+                let mut state = self.state(py);
+                // A call that ends in its first step costs no turn of the loop.
+                state.flushes = true;
+                std::mem::take(&mut state.batch)
+            };
             self.bridge.take(&mut batch);
             for message in batch.drain(..) {
                 // A panic is in the log; the other requests do not suffer from it.
                 let _panicked = guard::run(|| self.deal(py, &runtime, message));
             }
             self.state(py).batch = batch;
+            if let Err(error) = self.flush(py) {
+                logging::exception(py, &runtime.shim, "a response's head cannot be sent", &error);
+            }
             if !self.bridge.rest() {
                 return;
             }
@@ -520,12 +529,18 @@ impl LoopThread {
 
     /// The loop's turn has ended: sends the heads that have no body yet.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        let unflushed = {
+        let mut unflushed = {
             let mut state = self.state(py);
             state.flushes = false;
             std::mem::take(&mut state.unflushed)
         };
-        unflushed.iter().try_for_each(|call| call.get().flush(py))
+        let flushed = unflushed.drain(..).try_for_each(|call| call.get().flush(py));
+        let mut state = self.state(py);
+        if state.unflushed.capacity() == 0 {
+            // Its memory is used again.
+            state.unflushed = unflushed;
+        }
+        flushed
     }
 
     fn state<'a>(&'a self, py: Python<'a>) -> RefMut<'a, State> {
