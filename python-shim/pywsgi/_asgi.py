@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
-import sys
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Protocol
 
 from pywsgi._lifespan import Lifespan
@@ -35,37 +32,6 @@ async def run(
             raise
     else:
         call.returned()
-
-
-def task_maker(
-    loop: asyncio.AbstractEventLoop,
-) -> Callable[[Coroutine[Any, Any, object]], asyncio.Task[Any]]:
-    """Makes tasks of the loop, each of which begins at once: one that never waits costs no turn of
-    the loop. No task may be running meanwhile."""
-    if sys.version_info >= (3, 12):
-        return functools.partial(asyncio.Task, loop=loop, eager_start=True)
-    return functools.partial(_start_task, loop)
-
-
-def _start_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object]
-) -> asyncio.Task[Any]:
-    """What `eager_start` does. A new task has the loop call its first step soon, and does nothing
-    else: here it is called instead."""
-    steps: list[tuple[Callable[[], object], contextvars.Context]] = []
-
-    def call_soon(step: Callable[[], object], *, context: contextvars.Context) -> None:
-        steps.append((step, context))
-
-    methods: Any = loop
-    methods.call_soon = call_soon
-    try:
-        task = asyncio.Task(coroutine, loop=loop)
-    finally:
-        del methods.call_soon
-    for step, context in steps:
-        context.run(step)
-    return task
 
 
 async def end(tasks: Collection[asyncio.Task[Any]], lifespans: Collection[Lifespan]) -> None:

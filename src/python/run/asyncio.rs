@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::dispatch;
+use super::task::TaskMaker;
 use crate::bridge::config::{AppConfig, LoopKind};
 use crate::bridge::exchange::{Exchange, Loop, Progress};
 use crate::bridge::executor::asyncio::Message;
@@ -47,8 +48,7 @@ struct Objects {
     event_loop: Py<PyAny>,
     create_future: Py<PyAny>,
     call_soon: Py<PyAny>,
-    /// Makes a task of a coroutine.
-    task: Py<PyAny>,
+    tasks: TaskMaker,
     /// `threading.get_ident()` of the thread.
     ident: u64,
 }
@@ -106,12 +106,11 @@ impl LoopThread {
         let event_loop = shim::function(py, "pywsgi._event_loop", "new_loop")?.call1((kind,))?;
         let ready = Bound::new(py, Ready(Arc::downgrade(self)))?;
         event_loop.call_method1("add_reader", (self.bridge.fd(), ready))?;
-        let task = shim::function(py, "pywsgi._asgi", "task_maker")?.call1((&event_loop,))?;
         let ident = shim::function(py, "pywsgi._threads", "get_ident")?.call0()?.extract()?;
         let objects = Objects {
             create_future: event_loop.getattr("create_future")?.unbind(),
             call_soon: event_loop.getattr("call_soon")?.unbind(),
-            task: task.unbind(),
+            tasks: TaskMaker::new(&event_loop)?,
             ident,
             event_loop: event_loop.unbind(),
         };
@@ -293,8 +292,7 @@ impl LoopThread {
         self.state(py).kit = Some(kit);
         let (call, coroutine) = made?;
         exchange.set_call(self.insert(py, call.clone().unbind()));
-        let task =
-            runtime.protocols.within(py, &call, || objects.task.bind(py).call1((coroutine,)))?;
+        let task = runtime.protocols.within(py, &call, || objects.tasks.start(coroutine))?;
         call.get().set_task(py, task.unbind());
         if !exchange.enter_application() {
             call.get().cancel(py)?;

@@ -4,4 +4,5 @@ pub(super) mod asyncio;
 pub(super) mod dispatch;
 pub(super) mod inline;
 pub(super) mod interrupt;
+mod task;
 pub(super) mod threads;
