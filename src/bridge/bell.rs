@@ -1,4 +1,4 @@
-//! The bell that wakes the event loop: an eventfd that nginx watches like any other descriptor.
+//! A bell that wakes an event loop, nginx's or an asyncio one: an eventfd that it watches like any other descriptor.
 //!
 //! Python's threads share nginx's table of descriptors, and an application may close what is not its own (a bare
 //! `os.closerange`). So the bell has a number that is used for nothing else: ringing a lost bell is an error, and
@@ -39,7 +39,7 @@ mod eventfd {
             self.fd.as_raw_fd()
         }
 
-        /// Wakes the event loop. An eventfd refuses only a counter near 2^64, which is awake already.
+        /// Wakes who watches it. An eventfd refuses only a counter near 2^64, which is awake already.
         pub(crate) fn ring(&self) -> Result<(), Lost> {
             loop {
                 match rustix::io::write(&self.fd, &1_u64.to_ne_bytes()) {

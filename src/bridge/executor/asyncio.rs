@@ -410,9 +410,9 @@ impl<X: Carried> Executor<Arc<X>> for Loop<Arc<X>> {
         let state = lock(&self.state);
         let limited = state.limited.get(&job.location().id);
         if limited.is_some_and(|limited| limited.waiting.contains(job)) {
-            "others of its location were in flight (asgi_max_requests_in_flight)"
+            "no other of its location ended (asgi_max_requests_in_flight)"
         } else {
-            "its event loop was busy or blocked"
+            "its event loop, busy or blocked, did not take it"
         }
     }
 

@@ -64,7 +64,7 @@ pub(crate) trait Executor<J>: fmt::Debug + Send + Sync {
     /// ([`ClientAbort::Cancel`](super::config::ClientAbort))?
     fn interrupts(&self) -> bool;
 
-    /// Why a job has waited for too long, though its application is imported.
+    /// What did not happen for a job that has waited for too long, though its application is imported.
     fn delay(&self, job: &J) -> &'static str;
 
     /// What becomes of a job that is beyond its deadline.

@@ -115,10 +115,7 @@ fn a_location_has_no_more_in_flight_than_it_may() {
     }
     assert!(!own.look());
     assert_eq!(taken(own), [Start(first.id), Start(second.id), Start(other.id)]);
-    assert_eq!(
-        own.delay(&third),
-        "others of its location were in flight (asgi_max_requests_in_flight)"
-    );
+    assert_eq!(own.delay(&third), "no other of its location ended (asgi_max_requests_in_flight)");
     own.finished(&other);
     assert_eq!(own.doorbell.rings(), 0, "that is not of their location");
     for (ended, next) in [(&second, &third), (&first, &fourth)] {
@@ -133,7 +130,7 @@ fn a_location_has_no_more_in_flight_than_it_may() {
         own.submit(job.clone()).unwrap();
     }
     assert_eq!(taken(own), [Start(first.id), Start(second.id)]);
-    assert_eq!(own.delay(&first), "its event loop was busy or blocked");
+    assert_eq!(own.delay(&first), "its event loop, busy or blocked, did not take it");
 }
 
 #[test]
