@@ -37,7 +37,8 @@ _ABOUT = subprocess.run([NGINX, "-V"], check=True, capture_output=True, text=Tru
 NGINX_VERSION = tuple(map(int, re.findall(r"nginx/(\d+)\.(\d+)\.(\d+)", _ABOUT)[0]))
 HAS_HTTP3 = "--with-http_v3_module" in _ABOUT
 MODULE = Path(os.environ.get("PYWSGI_MODULE", PROJECT / "target/release/ngx_http_pywsgi_module.so"))
-TESTKIT = PROJECT / "tests" / "apps" / "testkit.py"
+# What every application can import.
+BESIDE = [PROJECT / "tests" / "apps" / name for name in ("testkit.py", "bothkit.py")]
 # What runs the applications in tests that do not choose: "threads", the module's default, or
 # "inline", the event loop (`make test-inline`).
 EXECUTOR = os.environ.get("PYWSGI_EXECUTOR", "threads")
@@ -108,7 +109,8 @@ class Nginx:
         self.user = _worker_user(root)
         # A command that nginx is started by, such as `prlimit`.
         self.launcher: tuple[str, ...] = ()
-        self._write(self.apps / "testkit.py", TESTKIT.read_text())
+        for file in BESIDE:
+            self._write(self.apps / file.name, file.read_text())
 
     # Files and configuration
 

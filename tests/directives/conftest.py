@@ -7,8 +7,9 @@ import re
 import pytest
 from gate import background, gate
 from harness import VENV
+from protocols import protocol
 
-__all__ = ["background", "gate"]
+__all__ = ["background", "gate", "protocol"]
 
 ENVIRON = """
     import json
@@ -53,6 +54,12 @@ def environ(nginx):
 def ask(nginx):
     """The path of an application that answers which Python it runs in."""
     return nginx.app("ask", ASK)
+
+
+@pytest.fixture
+def echo(protocol):
+    """The path of an application that answers with what it is asked (protocols.py)."""
+    return protocol.echo()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""wsgi_pass_authorization and wsgi_pass_request_headers: which request headers are passed."""
+"""wsgi_pass_authorization, wsgi_pass_request_headers, and asgi_*: the headers that are passed."""
 
 from __future__ import annotations
 
@@ -7,53 +7,66 @@ import pytest
 HEADERS = {"Authorization": "Basic eDp5", "X-One": "1", "Cookie": "a=b", "Content-Type": "a/b"}
 
 
-def ask(nginx, path: str = "/", **options) -> dict[str, str]:
+def ask(nginx, path: str = "/", **options) -> dict:
     return nginx.client(**options).post(path, headers=HEADERS, content=b"body").json()
 
 
-def test_everything_is_passed_by_default(nginx, environ):
-    nginx.start(f"wsgi_app {environ};")
-    strings = ask(nginx)
-    assert strings["HTTP_AUTHORIZATION"] == "Basic eDp5"
-    assert strings["HTTP_X_ONE"] == "1"
-    assert strings["HTTP_COOKIE"] == "a=b"
+def test_everything_is_passed_by_default(nginx, protocol, echo):
+    nginx.start(f"{protocol}_app {echo};")
+    headers = ask(nginx)["headers"]
+    assert headers["authorization"] == "Basic eDp5"
+    assert headers["x-one"] == "1"
+    assert headers["cookie"] == "a=b"
 
 
 @pytest.mark.parametrize("http2", [False, True])
-def test_authorization_alone_is_kept_back(nginx, environ, http2):
-    nginx.start(f"wsgi_app {environ}; wsgi_pass_authorization off;", http2=http2)
-    strings = ask(nginx, http2=http2)
-    assert "HTTP_AUTHORIZATION" not in strings
-    assert strings["HTTP_X_ONE"] == "1"
+def test_authorization_alone_is_kept_back(nginx, protocol, echo, http2):
+    nginx.start(f"{protocol}_app {echo}; {protocol}_pass_authorization off;", http2=http2)
+    headers = ask(nginx, http2=http2)["headers"]
+    assert "authorization" not in headers
+    assert headers["x-one"] == "1"
 
 
-def test_no_header_is_passed_but_what_describes_the_body(nginx, environ):
-    nginx.start(f"wsgi_app {environ}; wsgi_pass_request_headers off; wsgi_param HTTP_X_TWO 2;")
-    strings = ask(nginx)
-    assert [key for key in strings if key.startswith("HTTP_")] == ["HTTP_X_TWO"]
-    assert strings["CONTENT_TYPE"] == "a/b"
-    assert strings["CONTENT_LENGTH"] == "4"
-
-
-def test_nginx_itself_still_has_them(nginx, environ):
-    nginx.start(f"wsgi_app {environ}; wsgi_pass_request_headers off; wsgi_param ONE $http_x_one;")
-    assert ask(nginx)["ONE"] == "1"
-
-
-def test_inheritance(nginx, environ):
+def test_no_header_is_passed_but_what_describes_the_body(nginx, protocol, echo):
     nginx.start(
-        f"wsgi_app {environ};",
-        http="wsgi_pass_authorization off; wsgi_pass_request_headers off;",
+        f"""
+        {protocol}_app {echo};
+        {protocol}_pass_request_headers off;
+        {protocol}_param HTTP_X_TWO 2;
+        """
+    )
+    seen = ask(nginx)
+    assert seen["params"]["HTTP_X_TWO"] == "2"
+    seen["headers"].pop("x-two", None)
+    assert seen["headers"] == {"content-type": "a/b", "content-length": "4"}
+    assert seen["body"] == "body"
+
+
+def test_nginx_itself_still_has_them(nginx, protocol, echo):
+    nginx.start(
+        f"""
+        {protocol}_app {echo};
+        {protocol}_pass_request_headers off;
+        {protocol}_param ONE $http_x_one;
+        """
+    )
+    assert ask(nginx)["params"]["ONE"] == "1"
+
+
+def test_inheritance(nginx, protocol, echo):
+    nginx.start(
+        f"{protocol}_app {echo};",
+        http=f"{protocol}_pass_authorization off; {protocol}_pass_request_headers off;",
         server=f"""
-        location /some {{ wsgi_app {environ}; wsgi_pass_request_headers on; }}
+        location /some {{ {protocol}_app {echo}; {protocol}_pass_request_headers on; }}
         location /all {{
-            wsgi_app {environ};
-            wsgi_pass_request_headers on;
-            wsgi_pass_authorization on;
+            {protocol}_app {echo};
+            {protocol}_pass_request_headers on;
+            {protocol}_pass_authorization on;
         }}
         """,
     )
-    assert "HTTP_X_ONE" not in ask(nginx)
-    assert "HTTP_AUTHORIZATION" not in ask(nginx, "/some")
-    assert ask(nginx, "/some")["HTTP_X_ONE"] == "1"
-    assert ask(nginx, "/all")["HTTP_AUTHORIZATION"] == "Basic eDp5"
+    assert "x-one" not in ask(nginx)["headers"]
+    assert "authorization" not in ask(nginx, "/some")["headers"]
+    assert ask(nginx, "/some")["headers"]["x-one"] == "1"
+    assert ask(nginx, "/all")["headers"]["authorization"] == "Basic eDp5"

@@ -1,4 +1,4 @@
-"""wsgi_accel: X-Accel-Redirect and its companions in an application's response."""
+"""wsgi_accel, asgi_accel: X-Accel-Redirect and its companions in an application's response."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ HEADERS = [
     ("Last-Modified", "Thu, 01 Jan 2015 00:00:00 GMT"),
     ("X-Other", "gone"),
 ]
-# ?to=TARGET redirects there; the body of the response with the redirect is a generator.
+# ?to=TARGET redirects there.
 SOURCE = f"""
     from urllib.parse import parse_qs
 
-    from testkit import Blocks
+    from testkit import record
 
     HEADERS = {HEADERS!r}
 
-    def application(environ, start_response):
-        query = parse_qs(environ["QUERY_STRING"])
+    async def answer(request):
+        query = parse_qs(request.query)
         headers = list(HEADERS)
         if "to" in query:
             headers.append(("X-Accel-Redirect", query["to"][0]))
@@ -33,8 +33,12 @@ SOURCE = f"""
             headers.append(("X-Accel-Charset", query["charset"][0]))
         if "rate" in query:
             headers.append(("X-Accel-Limit-Rate", query["rate"][0]))
-        start_response("201 Made", headers)
-        return Blocks(iter([b"from the ", b"application"]))
+        try:
+            await request.start(201, headers)
+            await request.send(b"from the ")
+            await request.send(b"application")
+        finally:
+            record("closed")
 """
 FILE = "0123456789"
 SERVER = """
@@ -45,15 +49,15 @@ SERVER = """
 
 
 @pytest.fixture
-def start(nginx):
+def start(nginx, protocol):
     """`start("more directives", http2=True)` starts nginx with the application."""
-    app = nginx.app("accel", SOURCE)
+    app = protocol.app("accel", SOURCE)
     nginx.page("file.txt", FILE)
 
     def begin(more: str = "", *, http2: bool = False, server: str = ""):
         text = SERVER % {"html": nginx.html} + server.replace("APP", str(app))
         nginx.start(
-            f"wsgi_app {app}; {more}",
+            f"{protocol}_app {app}; {more}",
             http="python_thread_pool default threads=1; client_max_body_size 8m;",
             http2=http2,
             server=text,
@@ -110,31 +114,30 @@ def test_methods(start):
 
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
-def test_with_an_upload_that_nobody_reads(nginx, start, buffering):
-    client = start(f"wsgi_request_buffering {buffering};")
+def test_with_an_upload_that_nobody_reads(protocol, start, buffering):
+    client = start(f"{protocol}_request_buffering {buffering};")
     for _ in range(3):
         response = client.post("/?to=/files/file.txt", content=b"x" * 2_000_000)
         assert (response.status_code, response.text) == (200, FILE)
     assert client.get("/").text == "from the application"
 
 
-def test_to_another_application_and_back_to_itself(nginx, start, say):
-    other = say("other")
-    client = start(server=f"location /other {{ wsgi_app {other}; }}")
+def test_to_another_application_and_back_to_itself(protocol, start):
+    other = protocol.say("other")
+    client = start(server=f"location /other {{ {protocol}_app {other}; }}")
     assert client.get("/?to=/other").text == "other"
     assert client.get("/?to=/%3Fto=/other").text == "other"
 
 
-def test_a_loop_ends_with_500(nginx):
-    app = nginx.app(
+def test_a_loop_ends_with_500(nginx, protocol):
+    app = protocol.app(
         "loop",
         """
-        def application(environ, start_response):
-            start_response("200 OK", [("X-Accel-Redirect", "/")])
-            return []
+        async def answer(request):
+            await request.respond(b"", 200, [*bothkit.TEXT, ("X-Accel-Redirect", "/")])
         """,
     )
-    nginx.start(f"wsgi_app {app};")
+    nginx.start(f"{protocol}_app {app};")
     assert nginx.client().get("/").status_code == 500
     assert nginx.client().get("/").status_code == 500
     nginx.wait_log("internal redirection cycle")
@@ -160,8 +163,11 @@ def test_companions(start):
     assert client.get("/?rate=fast").text == "from the application"
 
 
-def test_off_and_inheritance(nginx, start):
-    client = start("wsgi_accel off;", server="location /on { wsgi_app APP; wsgi_accel on; }")
+def test_off_and_inheritance(protocol, start):
+    client = start(
+        f"{protocol}_accel off;",
+        server=f"location /on {{ {protocol}_app APP; {protocol}_accel on; }}",
+    )
     response = client.get("/?to=/files/file.txt")
     assert (response.status_code, response.text) == (201, "from the application")
     assert "x-accel-redirect" not in response.headers

@@ -1,36 +1,30 @@
-"""wsgi_callable: the names that are tried if wsgi_app names no callable."""
+"""wsgi_callable, asgi_callable: the names that are tried if the target names no callable."""
 
 from __future__ import annotations
 
 import pytest
 
-SOURCE = """
-    def answer(word):
-        def call(environ, start_response):
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [word]
-        return call
-
-    {names}
-"""
-
 
 @pytest.fixture
-def module(nginx):
-    """`module("m", "app", "web")` is the path of a file with callables of these names."""
+def module(nginx, protocol):
+    """`module("m", "app", "web")` is the path of a file with callables of these names, which
+    answer with their name."""
 
     def make(name: str, *names: str):
-        text = "\n    ".join(f'{each} = answer(b"{each}")' for each in names)
-        return nginx.app(name, SOURCE.format(names=text))
+        lines = [
+            f"{each} = bothkit.{protocol}(lambda request: request.respond({each!r}.encode()))"
+            for each in names
+        ]
+        return nginx.app(name, "\n".join(["import bothkit", *lines]) + "\n")
 
     return make
 
 
-def test_default_is_application_then_app(nginx, module):
+def test_default_is_application_then_app(nginx, protocol, module):
     nginx.start(
         server=f"""
-        location /both {{ wsgi_app {module("both", "app", "application")}; }}
-        location /app {{ wsgi_app {module("single", "app")}; }}
+        location /both {{ {protocol}_app {module("both", "app", "application")}; }}
+        location /app {{ {protocol}_app {module("single", "app")}; }}
         """
     )
     client = nginx.client()
@@ -38,46 +32,50 @@ def test_default_is_application_then_app(nginx, module):
     assert client.get("/app").text == "app"
 
 
-def test_names_are_tried_in_order_and_only_these(nginx, module):
+def test_names_are_tried_in_order_and_only_these(nginx, protocol, module):
     nginx.start(
-        f"wsgi_app {module('m', 'application', 'web', 'site')};",
-        http="wsgi_callable missing site web;",
+        f"{protocol}_app {module('m', 'application', 'web', 'site')};",
+        http=f"{protocol}_callable missing site web;",
     )
     assert nginx.client().get("/").text == "site"
 
 
-def test_a_target_that_names_its_callable_wins(nginx, module):
-    nginx.start(f"wsgi_app {module('m', 'application', 'web')}:application; wsgi_callable web;")
+def test_a_target_that_names_its_callable_wins(nginx, protocol, module):
+    nginx.start(
+        f"{protocol}_app {module('m', 'application', 'web')}:application; {protocol}_callable web;"
+    )
     assert nginx.client().get("/").text == "application"
 
 
-def test_a_module_without_a_callable_in_its_target(nginx, module):
+def test_a_module_without_a_callable_in_its_target(nginx, protocol, module):
     module("web_site", "application", "web")
-    nginx.start("wsgi_app web_site; wsgi_callable web;", http=f"python_path {nginx.apps};")
+    nginx.start(
+        f"{protocol}_app web_site; {protocol}_callable web;", http=f"python_path {nginx.apps};"
+    )
     assert nginx.client().get("/").text == "web"
 
 
-def test_inheritance(nginx, module):
+def test_inheritance(nginx, protocol, module):
     path = module("m", "one", "two", "three", "four")
     nginx.start(
-        f"wsgi_app {path};",
+        f"{protocol}_app {path};",
         http=f"""
-        wsgi_callable one;
+        {protocol}_callable one;
         server {{
             listen 127.0.0.1:{nginx.port};
             server_name plain;
-            location / {{ wsgi_app {path}; }}
+            location / {{ {protocol}_app {path}; }}
         }}
         """,
         server=f"""
         server_name own;
-        wsgi_callable two;
+        {protocol}_callable two;
         location /three {{
-            wsgi_callable three;
-            wsgi_app {path};
+            {protocol}_callable three;
+            {protocol}_app {path};
             if ($arg_if) {{ set $x 1; }}
-            location /three/four {{ wsgi_callable four; wsgi_app {path}; }}
-            location /three/below {{ wsgi_app {path}; }}
+            location /three/four {{ {protocol}_callable four; {protocol}_app {path}; }}
+            location /three/below {{ {protocol}_app {path}; }}
         }}
         """,
     )
@@ -91,10 +89,10 @@ def test_inheritance(nginx, module):
     assert client.get("/three/below", headers=own).text == "three"
 
 
-def test_no_such_name_is_a_500_that_says_which(nginx, module, say):
+def test_no_such_name_is_a_500_that_says_which(nginx, protocol, module):
     nginx.start(
-        f"wsgi_app {module('m', 'web')}; wsgi_callable first second;",
-        server=f"location /other {{ wsgi_app {say('other')}; }}",
+        f"{protocol}_app {module('m', 'web')}; {protocol}_callable first second;",
+        server=f"location /other {{ {protocol}_app {protocol.say('other')}; }}",
     )
     client = nginx.client()
     assert client.get("/").status_code == 500
@@ -104,17 +102,18 @@ def test_no_such_name_is_a_500_that_says_which(nginx, module, say):
     assert client.get("/other").text == "other"
 
 
-def test_what_cannot_be_called_is_a_500_that_says_so(nginx):
+def test_what_cannot_be_called_is_a_500_that_says_so(nginx, protocol):
     path = nginx.app("m", "application = 42\n")
-    nginx.start(f"wsgi_app {path};")
+    nginx.start(f"{protocol}_app {path};")
     assert nginx.client().get("/").status_code == 500
     nginx.wait_log("called")
 
 
 @pytest.mark.parametrize("name", ["a-b", "1st", "a.b.", "''", "create()"])
-def test_a_name_that_python_does_not_know(refused, module, name):
+def test_a_name_that_python_does_not_know(refused, protocol, module, name):
     refused(
-        "wsgi_callable",
-        "wsgi_callable",
-        location=f"wsgi_callable application {name};\nwsgi_app {module('m', 'application')};",
+        f"{protocol}_callable",
+        f"{protocol}_callable",
+        location=f"{protocol}_callable application {name};\n"
+        f"{protocol}_app {module('m', 'application')};",
     )

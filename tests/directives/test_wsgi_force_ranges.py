@@ -1,17 +1,17 @@
-"""wsgi_force_ranges: byte ranges of responses that are not files; more in nginx/test_ranges.py."""
+"""wsgi_force_ranges, asgi_*: ranges of responses that are not files. More: nginx/test_ranges.py."""
 
 from __future__ import annotations
 
 import pytest
 
 PLAIN = """
-    def application(environ, start_response):
-        length = environ["QUERY_STRING"]
+    async def answer(request):
         headers = [("Content-Type", "text/plain")]
-        if length:
+        if request.query:
             headers.append(("Content-Length", "100"))
-        start_response("200 OK", headers)
-        return (bytes([65 + n % 26]) * 10 for n in range(10))
+        await request.start(200, headers)
+        for number in range(10):
+            await request.send(bytes([65 + number % 26]) * 10)
 """
 
 
@@ -20,11 +20,11 @@ LETTERS = b"".join(bytes([65 + n % 26]) * 10 for n in range(10))
 
 @pytest.mark.parametrize(
     ("directive", "status"),
-    [("", 200), ("wsgi_force_ranges off;", 200), ("wsgi_force_ranges on;", 206)],
+    [("", 200), ("{}_force_ranges off;", 200), ("{}_force_ranges on;", 206)],
 )
-def test_other_responses_serve_ranges_where_asked_for(nginx, directive, status):
-    app = nginx.app("plain", PLAIN)
-    nginx.start(f"wsgi_app {app}; {directive}")
+def test_other_responses_serve_ranges_where_asked_for(nginx, protocol, directive, status):
+    app = protocol.app("plain", PLAIN)
+    nginx.start(f"{protocol}_app {app}; {directive.format(protocol)}")
     client = nginx.client()
     response = client.get("/?length", headers={"Range": "bytes=25-44"})
     assert response.status_code == status

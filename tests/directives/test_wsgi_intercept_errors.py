@@ -1,17 +1,20 @@
-"""wsgi_intercept_errors: nginx's error_page in place of the application's own page."""
+"""wsgi_intercept_errors, asgi_*: nginx's error_page in place of the application's own page."""
 
 from __future__ import annotations
 
 import pytest
 
 SOURCE = """
-    from testkit import Blocks
+    from testkit import record
 
-    def application(environ, start_response):
-        code = environ["QUERY_STRING"] or "200"
+    async def answer(request):
         headers = [("Content-Type", "text/plain"), ("X-Mine", "1"), ("Location", "/there")]
-        start_response(f"{code} Said", headers)
-        return Blocks(iter([b"from the ", b"application"]))
+        try:
+            await request.start(int(request.query or "200"), headers)
+            await request.send(b"from the ")
+            await request.send(b"application")
+        finally:
+            record("closed")
 """
 PAGES = """
     error_page 404 302 /page;
@@ -21,25 +24,21 @@ PAGES = """
 
 
 @pytest.fixture
-def start(nginx):
-    app = nginx.app("errors", SOURCE)
-    handler = nginx.app(
+def start(nginx, protocol):
+    app = protocol.app("errors", SOURCE)
+    handler = protocol.app(
         "handler",
         """
-        from wsgiref.validate import validator
-
-        @validator
-        def application(environ, start_response):
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            text = f"handler {environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-            return [text.encode()]
+        async def answer(request):
+            await request.respond(f"handler {request.method} {request.path}".encode())
         """,
     )
+    on = f"{protocol}_intercept_errors on;"
 
-    def begin(more: str = "wsgi_intercept_errors on;", *, http2: bool = False, server: str = ""):
-        pages = f"{PAGES}\nlocation @app {{ wsgi_app {handler}; }}\n"
+    def begin(more: str = on, *, http2: bool = False, server: str = ""):
+        pages = f"{PAGES}\nlocation @app {{ {protocol}_app {handler}; }}\n"
         nginx.start(
-            f"wsgi_app {app}; {more}",
+            f"{protocol}_app {app}; {more}",
             http="python_thread_pool default threads=1; client_max_body_size 8m;",
             http2=http2,
             server=pages + server.replace("APP", str(app)),
@@ -84,8 +83,8 @@ def test_an_application_as_the_handler(start):
 
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
-def test_with_an_upload_that_nobody_reads(start, buffering):
-    client = start(f"wsgi_intercept_errors on; wsgi_request_buffering {buffering};")
+def test_with_an_upload_that_nobody_reads(protocol, start, buffering):
+    client = start(f"{protocol}_intercept_errors on; {protocol}_request_buffering {buffering};")
     for _ in range(3):
         response = client.post("/?404", content=b"x" * 2_000_000)
         assert (response.status_code, response.text) == (404, "page")
@@ -99,27 +98,27 @@ def test_head(start):
         assert (response.status_code, response.content) == (404, b"")
 
 
-def test_inheritance(start):
+def test_inheritance(protocol, start):
     client = start(
-        "wsgi_intercept_errors off;",
-        server="wsgi_intercept_errors on; location /on { wsgi_app APP; }",
+        f"{protocol}_intercept_errors off;",
+        server=f"{protocol}_intercept_errors on; location /on {{ {protocol}_app APP; }}",
     )
     assert client.get("/?404").text == "from the application"
     assert client.get("/on?404").text == "page"
 
 
-def test_the_challenge_of_a_401_stays(nginx):
-    app = nginx.app(
+def test_the_challenge_of_a_401_stays(nginx, protocol):
+    app = protocol.app(
         "login",
         """
-        def application(environ, start_response):
+        async def answer(request):
             headers = [("WWW-Authenticate", 'Basic realm="shop"'), ("X-Mine", "1")]
-            start_response("401 Log In", headers)
-            return [b"from the application"]
+            headers.append(("Content-Type", "text/plain"))
+            await request.respond(b"from the application", 401, headers)
         """,
     )
     nginx.start(
-        f"wsgi_app {app}; wsgi_intercept_errors on;",
+        f"{protocol}_app {app}; {protocol}_intercept_errors on;",
         server='error_page 401 /login; location = /login { return 200 "please log in"; }',
     )
     response = nginx.client().get("/")

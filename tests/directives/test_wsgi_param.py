@@ -1,4 +1,4 @@
-"""wsgi_param: keys of environ, with variables, merged as uwsgi_param is."""
+"""wsgi_param, asgi_param: values for the application, merged as uwsgi_param is."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import pytest
 
 @pytest.fixture
 def get(nginx):
-    """`get("/path")` is the environ of that request."""
+    """`get("/path")` are the parameters of that request; for WSGI all strings of its environ."""
 
     def request(path: str = "/", **headers: str):
-        return nginx.client().get(path, headers=headers).json()
+        return nginx.client().get(path, headers=headers).json()["params"]
 
     return request
 
 
-def test_text_and_variables(nginx, environ, get):
+def test_text_and_variables(nginx, protocol, echo, get):
     nginx.start(
         f"""
-        wsgi_app {environ};
-        wsgi_param FIXED "two words";
-        wsgi_param myapp.setting $arg_x;
-        wsgi_param MIXED "<$request_method $uri>";
-        wsgi_param EMPTY "";
-        wsgi_param UTF8 "ü";
+        {protocol}_app {echo};
+        {protocol}_param FIXED "two words";
+        {protocol}_param myapp.setting $arg_x;
+        {protocol}_param MIXED "<$request_method $uri>";
+        {protocol}_param EMPTY "";
+        {protocol}_param UTF8 "ü";
         """
     )
     strings = get("/p?x=%C3%BC")
@@ -31,17 +31,17 @@ def test_text_and_variables(nginx, environ, get):
     assert strings["myapp.setting"] == "%C3%BC"
     assert strings["MIXED"] == "<GET /p>"
     assert strings["EMPTY"] == ""
-    assert strings["UTF8"] == "ü".encode().decode("latin-1")
+    assert strings["UTF8"] == ("ü".encode().decode("latin-1") if protocol.is_wsgi else "ü")
     assert get("/q")["myapp.setting"] == ""
 
 
-def test_if_not_empty(nginx, environ, get):
+def test_if_not_empty(nginx, protocol, echo, get):
     nginx.start(
         f"""
-        wsgi_app {environ};
-        wsgi_param ARG $arg_x if_not_empty;
-        wsgi_param NOTHING "" if_not_empty;
-        wsgi_param SOMETHING text if_not_empty;
+        {protocol}_app {echo};
+        {protocol}_param ARG $arg_x if_not_empty;
+        {protocol}_param NOTHING "" if_not_empty;
+        {protocol}_param SOMETHING text if_not_empty;
         """
     )
     strings = get("/?x=1")
@@ -52,7 +52,8 @@ def test_if_not_empty(nginx, environ, get):
     assert "ARG" not in get("/?x=")
 
 
-def test_it_overrides_what_the_module_sets(nginx, environ, get):
+def test_it_overrides_what_the_module_sets(nginx, environ):
+    """The parameters of ASGI are a dict of their own."""
     nginx.start(
         f"""
         wsgi_app {environ};
@@ -61,53 +62,43 @@ def test_it_overrides_what_the_module_sets(nginx, environ, get):
         wsgi_param HTTP_X_SECRET hidden;
         """
     )
-    strings = get("/", **{"X-User": "ann", "X-Secret": "forged"})
+    strings = nginx.client().get("/", headers={"X-User": "ann", "X-Secret": "forged"}).json()
     assert strings["REMOTE_ADDR"] == "192.0.2.1"
     assert strings["REMOTE_USER"] == "ann"
     assert strings["HTTP_X_SECRET"] == "hidden"
 
 
-def test_https_says_the_scheme_too(nginx):
-    app = nginx.app(
-        "scheme",
-        """
-        from wsgiref.util import request_uri
-        from wsgiref.validate import validator
-
-        @validator
-        def application(environ, start_response):
-            text = f"{environ['wsgi.url_scheme']} {environ.get('HTTPS')} {request_uri(environ)}"
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [text.encode()]
-        """,
-    )
-    nginx.start(
-        f"wsgi_app {app}; wsgi_param HTTPS $arg_https if_not_empty;",
-    )
+def test_https_says_the_scheme_too(nginx, protocol, echo):
+    nginx.start(f"{protocol}_app {echo}; {protocol}_param HTTPS $arg_https if_not_empty;")
     client = nginx.client()
-    assert client.get("/").text == f"http None {nginx.url('/')}"
-    uri = nginx.url("/?https=on", scheme="https")
-    assert client.get("/?https=on").text == f"https on {uri}"
-    assert client.get("/?https=off").text.startswith("http ")
+
+    def seen(path):
+        request = client.get(path).json()
+        return request["scheme"], request["params"].get("HTTPS")
+
+    assert seen("/") == ("http", None)
+    assert seen("/?https=on") == ("https", "on")
+    assert seen("/?https=off") == ("http", "off")
 
 
-def test_an_empty_if_not_empty_leaves_what_the_module_sets(nginx, environ, get):
+def test_an_empty_if_not_empty_leaves_what_the_module_sets(nginx, environ):
     nginx.start(f"wsgi_app {environ}; wsgi_param REMOTE_ADDR $arg_a if_not_empty;")
-    assert get("/")["REMOTE_ADDR"] == "127.0.0.1"
-    assert get("/?a=x")["REMOTE_ADDR"] == "x"
+    client = nginx.client()
+    assert client.get("/").json()["REMOTE_ADDR"] == "127.0.0.1"
+    assert client.get("/?a=x").json()["REMOTE_ADDR"] == "x"
 
 
-def test_inherited_only_where_there_is_none(nginx, environ, get):
+def test_inherited_only_where_there_is_none(nginx, protocol, echo, get):
     nginx.start(
-        f"wsgi_app {environ};",
-        http="wsgi_param FROM http; wsgi_param HTTP_LEVEL yes;",
+        f"{protocol}_app {echo};",
+        http=f"{protocol}_param FROM http; {protocol}_param HTTP_LEVEL yes;",
         server=f"""
         location /own {{
-            wsgi_app {environ};
-            wsgi_param FROM location;
+            {protocol}_app {echo};
+            {protocol}_param FROM location;
             if ($arg_if) {{ set $x 1; }}
-            location /own/below {{ wsgi_app {environ}; }}
-            location /own/more {{ wsgi_app {environ}; wsgi_param MORE yes; }}
+            location /own/below {{ {protocol}_app {echo}; }}
+            location /own/more {{ {protocol}_app {echo}; {protocol}_param MORE yes; }}
         }}
         """,
     )
@@ -123,24 +114,37 @@ def test_inherited_only_where_there_is_none(nginx, environ, get):
     assert seen("/own/more") == [None, None, "yes"]
 
 
-def test_the_last_of_two_wins(nginx, environ, get):
-    nginx.start(f"wsgi_app {environ}; wsgi_param A first; wsgi_param A second;")
+def test_the_last_of_two_wins(nginx, protocol, echo, get):
+    nginx.start(f"{protocol}_app {echo}; {protocol}_param A first; {protocol}_param A second;")
     assert get("/")["A"] == "second"
 
 
-def test_a_request_does_not_see_another_s(nginx, environ, get):
-    nginx.start(f"wsgi_app {environ}; wsgi_param A $arg_a if_not_empty;")
+def test_a_request_does_not_see_another_s(nginx, protocol, echo, get):
+    nginx.start(f"{protocol}_app {echo}; {protocol}_param A $arg_a if_not_empty;")
     assert get("/?a=1")["A"] == "1"
     assert "A" not in get("/")
     assert get("/?a=2")["A"] == "2"
 
 
-def test_mistakes(refused, environ):
+def test_mistakes(refused, protocol, echo):
     def wrong(text, *words):
-        refused("wsgi_param", *words, location=f"wsgi_app {environ};\nwsgi_param {text};")
+        refused(
+            f"{protocol}_param",
+            *words,
+            location=f"{protocol}_app {echo};\n{protocol}_param {text};",
+        )
 
     wrong("A b sometimes", "sometimes|if_not_empty")
     wrong("A $", "variable")
-    wrong("'' b", "wsgi_param")
-    for name in ["wsgi.input", "pywsgi.request"]:
-        wrong(f"{name} b", name, "request's own")
+    wrong("'' b", f"{protocol}_param")
+
+
+@pytest.mark.parametrize("name", ["wsgi.input", "pywsgi.request"])
+def test_objects_of_the_request_cannot_be_set(nginx, refused, protocol, echo, name):
+    if protocol.is_wsgi:
+        location = f"{protocol}_app {echo};\n{protocol}_param {name} b;"
+        refused(f"{protocol}_param", name, "request's own", location=location)
+    else:
+        # The parameters are a dict of their own.
+        nginx.start(f"{protocol}_app {echo}; {protocol}_param {name} b;")
+        assert nginx.client().get("/").json()["params"] == {name: "b"}

@@ -1,4 +1,4 @@
-"""wsgi_script_name: what moves from PATH_INFO to SCRIPT_NAME."""
+"""wsgi_script_name, asgi_script_name: the prefix that an application is mounted under."""
 
 from __future__ import annotations
 
@@ -7,72 +7,72 @@ import pytest
 
 @pytest.fixture
 def names(nginx):
-    """`names("/a/b")` is (SCRIPT_NAME, PATH_INFO) of a request for that path."""
+    """`names("/a/b")` is (mount, rest) of a request for that path: SCRIPT_NAME and PATH_INFO, or
+    root_path and what follows it in the path."""
 
     def get(path: str, **headers: str):
-        strings = nginx.client().get(path, headers=headers).json()
-        assert strings["SCRIPT_NAME"] + strings["PATH_INFO"] != ""
-        return strings["SCRIPT_NAME"], strings["PATH_INFO"]
+        seen = nginx.client().get(path, headers=headers).json()
+        assert seen["path"].startswith(seen["mount"])
+        return seen["mount"], seen["path"].removeprefix(seen["mount"])
 
     return get
 
 
-def test_default_is_the_empty_string(nginx, environ, names):
-    nginx.start(f"wsgi_app {environ};")
+def test_default_is_the_empty_string(nginx, protocol, echo, names):
+    nginx.start(f"{protocol}_app {echo};")
     assert names("/") == ("", "/")
     assert names("/a/b") == ("", "/a/b")
 
 
-def test_a_prefix_moves_on_a_boundary(nginx, environ, names):
-    nginx.start(f"wsgi_app {environ}; wsgi_script_name /shop;")
+def test_a_prefix_moves_on_a_boundary(nginx, protocol, echo, names):
+    nginx.start(f"{protocol}_app {echo}; {protocol}_script_name /shop;")
     assert names("/shop") == ("/shop", "")
     assert names("/shop/") == ("/shop", "/")
     assert names("/shop/a/b") == ("/shop", "/a/b")
     assert names("/%73hop/a%20b") == ("/shop", "/a b")
-    assert nginx.log_lines("wsgi_script_name") == []
+    assert nginx.log_lines(f"{protocol}_script_name") == []
 
 
-def test_a_path_without_it_is_left_alone_and_said_once(nginx, environ, names):
-    nginx.start(f"wsgi_app {environ}; wsgi_script_name /shop;")
+def test_a_path_without_it_is_left_alone_and_said_once(nginx, protocol, echo, names):
+    nginx.start(f"{protocol}_app {echo}; {protocol}_script_name /shop;")
     assert names("/shopping") == ("", "/shopping")
     assert names("/") == ("", "/")
     assert names("/a/shop") == ("", "/a/shop")
     assert names("/shop/x") == ("/shop", "/x")
-    line = nginx.wait_log("wsgi_script_name")
+    line = nginx.wait_log(f"{protocol}_script_name")
     assert "/shopping" in line
     assert "/shop" in line
-    assert len(nginx.log_lines("wsgi_script_name")) == 1
+    assert len(nginx.log_lines(f"{protocol}_script_name")) == 1
 
 
-def test_two_levels_and_other_alphabets(nginx, environ, names):
+def test_two_levels_and_other_alphabets(nginx, protocol, echo, names):
     nginx.start(
         server=f"""
-        location /a/b {{ wsgi_app {environ}; wsgi_script_name /a/b; }}
-        location /ü {{ wsgi_app {environ}; wsgi_script_name /ü; }}
+        location /a/b {{ {protocol}_app {echo}; {protocol}_script_name /a/b; }}
+        location /ü {{ {protocol}_app {echo}; {protocol}_script_name /ü; }}
         """
     )
     assert names("/a/b/c") == ("/a/b", "/c")
-    native = "/ü".encode().decode("latin-1")
-    assert names("/ü/ö") == (native, "/ö".encode().decode("latin-1"))
+    assert names("/ü/ö") == ("/ü", "/ö")
 
 
-def test_never_from_a_client_s_header(nginx, environ, names):
-    nginx.start(f"wsgi_app {environ};")
+def test_never_from_a_client_s_header(nginx, protocol, echo, names):
+    nginx.start(f"{protocol}_app {echo};")
     headers = {"Script-Name": "/evil", "X-Script-Name": "/evil", "X-Forwarded-Prefix": "/evil"}
     assert names("/a", **headers) == ("", "/a")
 
 
-def test_inheritance(nginx, environ, names):
+def test_inheritance(nginx, protocol, echo, names):
     nginx.start(
-        f"wsgi_app {environ};",
-        http="wsgi_script_name /a;",
+        f"{protocol}_app {echo};",
+        http=f"{protocol}_script_name /a;",
         server=f"""
         location /b/ {{
-            wsgi_app {environ};
-            wsgi_script_name /b;
+            {protocol}_app {echo};
+            {protocol}_script_name /b;
             if ($arg_if) {{ set $x 1; }}
-            location /b/off/ {{ wsgi_app {environ}; wsgi_script_name off; }}
-            location /b/below/ {{ wsgi_app {environ}; }}
+            location /b/off/ {{ {protocol}_app {echo}; {protocol}_script_name off; }}
+            location /b/below/ {{ {protocol}_app {echo}; }}
         }}
         """,
     )
@@ -83,26 +83,30 @@ def test_inheritance(nginx, environ, names):
     assert names("/b/below/x") == ("/b", "/below/x")
 
 
-def test_server_level_wins_over_http(nginx, environ, names):
-    nginx.start(f"wsgi_app {environ};", http="wsgi_script_name /a;", server="wsgi_script_name /b;")
+def test_server_level_wins_over_http(nginx, protocol, echo, names):
+    nginx.start(
+        f"{protocol}_app {echo};",
+        http=f"{protocol}_script_name /a;",
+        server=f"{protocol}_script_name /b;",
+    )
     assert names("/b/x") == ("/b", "/x")
     assert names("/a/x") == ("", "/a/x")
 
 
 @pytest.mark.parametrize("value", ["shop", "shop/", "http://host/shop", "''"])
-def test_a_name_without_a_leading_slash(refused, environ, value):
+def test_a_name_without_a_leading_slash(refused, protocol, echo, value):
     refused(
-        "wsgi_script_name",
-        "wsgi_script_name",
+        f"{protocol}_script_name",
+        f"{protocol}_script_name",
         "/",
-        location=f"wsgi_script_name {value};\nwsgi_app {environ};",
+        location=f"{protocol}_script_name {value};\n{protocol}_app {echo};",
     )
 
 
 @pytest.mark.parametrize("value", ["/", "/shop/", "/a//b", "//", r'"/a\nb"'])
-def test_a_name_that_no_path_has(refused, environ, value):
+def test_a_name_that_no_path_has(refused, protocol, echo, value):
     refused(
-        "wsgi_script_name",
-        "wsgi_script_name",
-        location=f"wsgi_script_name {value};\nwsgi_app {environ};",
+        f"{protocol}_script_name",
+        f"{protocol}_script_name",
+        location=f"{protocol}_script_name {value};\n{protocol}_app {echo};",
     )
