@@ -28,8 +28,8 @@ class Request:
         return b"".join(parts)
 
     async def respond(self, body=b"", status=200, headers=TEXT):
-        """A whole response."""
-        await self.start(status, headers)
+        """A whole response, which says its length."""
+        await self.start(status, [*headers, ("Content-Length", str(len(body)))])
         await self.send(body)
 
     async def wait(self, is_true):

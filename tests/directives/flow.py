@@ -1,10 +1,11 @@
-"""For the tests of buffering: an application that counts what it yields, and a slow client."""
+"""For the tests of buffering: an application that counts what it gives, and a slow client."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from protocols import Protocol
 from rawhttp import Connection, wait_for, wait_still
 
 BLOCK = 64 * 1024
@@ -13,42 +14,23 @@ TOTAL = BLOCK * BLOCKS
 
 SOURCE = """
     import os
-    from wsgiref.validate import validator
 
-    COUNT = {folder!r} + "/count"
-    CLOSED = {folder!r} + "/closed"
-
-
-    class Blocks:
-        def __init__(self, number):
-            self.left = number
-            self.file = os.open(COUNT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-
-        def __iter__(self):
-            return self
-
-        def __next__(self):
-            if self.left == 0:
-                raise StopIteration
-            self.left -= 1
-            os.write(self.file, b"x")
-            return bytes([self.left % 251]) * {block}
-
-        def close(self):
-            os.close(self.file)
-            open(CLOSED, "w").close()
-
-
-    @validator
-    def application(environ, start_response):
-        if "blocks" not in environ["QUERY_STRING"]:
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [b"quick"]
+    async def answer(request):
+        if "blocks" not in request.query:
+            await request.respond(b"quick")
+            return
         headers = [("Content-Type", "application/octet-stream")]
-        if "accel" in environ["QUERY_STRING"]:
-            headers.append(("X-Accel-Buffering", environ["QUERY_STRING"].rpartition("=")[2]))
-        start_response("200 OK", headers)
-        return Blocks({blocks})
+        if "accel" in request.query:
+            headers.append(("X-Accel-Buffering", request.query.rpartition("=")[2]))
+        count = os.open({folder!r} + "/count", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            await request.start(200, headers)
+            for left in reversed(range({blocks})):
+                os.write(count, b"x")
+                await request.send(bytes([left % 251]) * {block})
+        finally:
+            os.close(count)
+            open({folder!r} + "/closed", "w").close()
 """
 EXPECTED = [bytes([left % 251]) * BLOCK for left in reversed(range(BLOCKS))]
 
@@ -59,16 +41,17 @@ class Flow:
     # Small kernel buffers, so that nearly all that waits is in nginx.
     LISTEN = "sndbuf=32k"
 
-    def __init__(self, nginx, name: str = "flow") -> None:
+    def __init__(self, nginx, name: str = "flow", protocol: Protocol | None = None) -> None:
         self.nginx = nginx
+        protocol = protocol or Protocol(nginx, "wsgi")
         self.folder: Path = nginx.data / name
         self.folder.mkdir()
         self.folder.chmod(0o777)
         source = SOURCE.format(folder=str(self.folder), block=BLOCK, blocks=BLOCKS)
-        self.app = nginx.app(name, source)
+        self.app = protocol.app(name, source)
 
     def given(self) -> int:
-        """How many bytes the application has yielded."""
+        """How many bytes the application has given."""
         count = self.folder / "count"
         return count.stat().st_size * BLOCK if count.exists() else 0
 

@@ -1,4 +1,4 @@
-"""wsgi_buffering, its sizes and its folder: where a response waits for a slow client."""
+"""wsgi_buffering, asgi_*, its sizes and its folder: where a response waits for a slow client."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ SLACK = 4 * 1024 * 1024
 
 
 @pytest.fixture
-def flow(nginx):
+def flow(nginx, protocol):
     """An application of 32 MB and a client that does not read them."""
-    return Flow(nginx)
+    return Flow(nginx, protocol=protocol)
 
 
 def finish(connection) -> None:
@@ -22,10 +22,10 @@ def finish(connection) -> None:
     assert answer.body == b"".join(EXPECTED)
 
 
-def test_on_a_slow_client_holds_no_thread(nginx, flow):
+def test_on_a_slow_client_holds_no_thread(nginx, protocol, flow):
     nginx.start(
-        f"wsgi_app {flow.app};",
-        http="python_thread_pool default threads=1;",
+        f"{protocol}_app {flow.app};",
+        http=f"python_thread_pool default threads=1; {protocol}_max_temp_file_size 1024m;",
         listen=Flow.LISTEN,
     )
     with flow.slow() as connection:
@@ -40,14 +40,14 @@ def test_on_a_slow_client_holds_no_thread(nginx, flow):
 @pytest.mark.parametrize(
     ("location", "path"),
     [
-        ("wsgi_buffering off;", "/?blocks"),
-        ("wsgi_max_temp_file_size 0;", "/?blocks"),
-        ("wsgi_buffering on;", "/?blocks&accel=no"),
-        ("wsgi_buffering off;", "/?blocks&accel=no"),
+        ("{}_buffering off;", "/?blocks"),
+        ("{}_max_temp_file_size 0;", "/?blocks"),
+        ("{}_buffering on;", "/?blocks&accel=no"),
+        ("{}_buffering off;", "/?blocks&accel=no"),
     ],
 )
-def test_off_the_thread_waits_beyond_the_buffer(nginx, flow, location, path):
-    nginx.start(f"wsgi_app {flow.app}; {location}", listen=Flow.LISTEN)
+def test_off_the_application_waits_beyond_the_buffer(nginx, protocol, flow, location, path):
+    nginx.start(f"{protocol}_app {flow.app}; {location.format(protocol)}", listen=Flow.LISTEN)
     with flow.slow(path) as connection:
         assert flow.wait_stalled() < SLACK
         assert not flow.is_closed()
@@ -57,23 +57,28 @@ def test_off_the_thread_waits_beyond_the_buffer(nginx, flow, location, path):
     flow.wait_closed()
 
 
-def test_the_application_s_header_switches_it_on(nginx, flow):
-    nginx.start(f"wsgi_app {flow.app}; wsgi_buffering off;", listen=Flow.LISTEN)
+def test_the_application_s_header_switches_it_on(nginx, protocol, flow):
+    nginx.start(
+        f"{protocol}_app {flow.app}; {protocol}_buffering off;",
+        http=f"{protocol}_max_temp_file_size 1024m;",
+        listen=Flow.LISTEN,
+    )
     with flow.slow("/?blocks&accel=yes") as connection:
         flow.wait_closed()
         finish(connection)
 
 
-def test_the_header_is_not_shown_to_the_client(nginx, flow):
-    nginx.start(f"wsgi_app {flow.app};")
+def test_the_header_is_not_shown_to_the_client(nginx, protocol, flow):
+    nginx.start(f"{protocol}_app {flow.app};")
     answer = nginx.client().get("/?blocks&accel=no")
     assert answer.content == b"".join(EXPECTED)
     assert "x-accel-buffering" not in answer.headers
 
 
-def test_buffer_size(nginx, flow):
+def test_buffer_size(nginx, protocol, flow):
     nginx.start(
-        f"wsgi_app {flow.app}; wsgi_buffering off; wsgi_buffer_size 12m;", listen=Flow.LISTEN
+        f"{protocol}_app {flow.app}; {protocol}_buffering off; {protocol}_buffer_size 12m;",
+        listen=Flow.LISTEN,
     )
     with flow.slow() as connection:
         given = flow.wait_stalled()
@@ -81,9 +86,9 @@ def test_buffer_size(nginx, flow):
         finish(connection)
 
 
-def test_max_temp_file_size(nginx, flow):
+def test_max_temp_file_size(nginx, protocol, flow):
     nginx.start(
-        f"wsgi_app {flow.app}; wsgi_buffer_size 1m; wsgi_max_temp_file_size 8m;",
+        f"{protocol}_app {flow.app}; {protocol}_buffer_size 1m; {protocol}_max_temp_file_size 8m;",
         listen=Flow.LISTEN,
     )
     with flow.slow() as connection:
@@ -94,17 +99,37 @@ def test_max_temp_file_size(nginx, flow):
     flow.wait_closed()
 
 
-def test_a_large_enough_buffer_needs_no_file(nginx, flow):
-    nginx.start(f"wsgi_app {flow.app}; wsgi_buffer_size 40m;", listen=Flow.LISTEN)
+def test_a_file_by_default_for_wsgi_alone(nginx, protocol, flow):
+    nginx.start(f"{protocol}_app {flow.app};", listen=Flow.LISTEN)
+    with flow.slow() as connection:
+        if protocol.is_wsgi:
+            flow.wait_closed()
+            assert flow.files()
+        else:
+            assert flow.wait_stalled() < SLACK
+            assert flow.files() == []
+        finish(connection)
+
+
+def test_a_large_enough_buffer_needs_no_file(nginx, protocol, flow):
+    nginx.start(
+        f"{protocol}_app {flow.app}; {protocol}_buffer_size 40m;",
+        http=f"{protocol}_max_temp_file_size 1024m;",
+        listen=Flow.LISTEN,
+    )
     with flow.slow() as connection:
         flow.wait_closed()
         assert flow.files() == []
         finish(connection)
 
 
-def test_temp_path_with_levels(nginx, flow):
+def test_temp_path_with_levels(nginx, protocol, flow):
     folder = nginx.root / "tmp" / "own"
-    nginx.start(f"wsgi_app {flow.app}; wsgi_temp_path {folder} 1 2;", listen=Flow.LISTEN)
+    nginx.start(
+        f"{protocol}_app {flow.app}; {protocol}_temp_path {folder} 1 2;",
+        http=f"{protocol}_max_temp_file_size 1024m;",
+        listen=Flow.LISTEN,
+    )
     assert folder.is_dir(), "nginx makes the folder, as it makes the others"
     with flow.slow() as connection:
         flow.wait_closed()
@@ -117,8 +142,12 @@ def test_temp_path_with_levels(nginx, flow):
     assert left == [], "the file was unlinked when it was made"
 
 
-def test_temp_path_relative_to_the_prefix(nginx, flow):
-    nginx.start(f"wsgi_app {flow.app}; wsgi_temp_path tmp/relative;", listen=Flow.LISTEN)
+def test_temp_path_relative_to_the_prefix(nginx, protocol, flow):
+    nginx.start(
+        f"{protocol}_app {flow.app}; {protocol}_temp_path tmp/relative;",
+        http=f"{protocol}_max_temp_file_size 1024m;",
+        listen=Flow.LISTEN,
+    )
     assert (nginx.root / "tmp" / "relative").is_dir()
     with flow.slow() as connection:
         flow.wait_closed()
@@ -126,8 +155,8 @@ def test_temp_path_relative_to_the_prefix(nginx, flow):
         finish(connection)
 
 
-def test_a_client_that_leaves_ends_the_iteration_and_the_file(nginx, flow):
-    nginx.start(f"wsgi_app {flow.app}; wsgi_max_temp_file_size 8m;", listen=Flow.LISTEN)
+def test_a_client_that_leaves_ends_the_iteration_and_the_file(nginx, protocol, flow):
+    nginx.start(f"{protocol}_app {flow.app}; {protocol}_max_temp_file_size 8m;", listen=Flow.LISTEN)
     connection = flow.slow()
     flow.wait_stalled()
     connection.reset()
@@ -147,19 +176,19 @@ def test_a_client_that_leaves_ends_the_iteration_and_the_file(nginx, flow):
         ("/on/?blocks&if=1", False),
     ],
 )
-def test_inheritance(nginx, flow, path, waits):
-    app = f"wsgi_app {flow.app};"
+def test_inheritance(nginx, protocol, flow, path, waits):
+    app = f"{protocol}_app {flow.app};"
     nginx.start(
         app,
-        http="wsgi_buffering off;",
+        http=f"{protocol}_buffering off; {protocol}_max_temp_file_size 1024m;",
         listen=Flow.LISTEN,
         server=f"""
         location /on/ {{
-            wsgi_buffering on;
+            {protocol}_buffering on;
             {app}
             if ($arg_if) {{ set $x 1; }}
             location /on/below/ {{ {app} }}
-            location /on/off/ {{ wsgi_buffering off; {app} }}
+            location /on/off/ {{ {protocol}_buffering off; {app} }}
         }}
         """,
     )
@@ -174,15 +203,15 @@ def test_inheritance(nginx, flow, path, waits):
 @pytest.mark.parametrize(
     ("path", "megabytes"), [("/?blocks", 4), ("/own?blocks", 12), ("/below?blocks", 8)]
 )
-def test_sizes_are_inherited(nginx, flow, path, megabytes):
-    app = f"wsgi_app {flow.app};"
+def test_sizes_are_inherited(nginx, protocol, flow, path, megabytes):
+    app = f"{protocol}_app {flow.app};"
     nginx.start(
         app,
-        http="wsgi_buffer_size 1m; wsgi_max_temp_file_size 3m;",
+        http=f"{protocol}_buffer_size 1m; {protocol}_max_temp_file_size 3m;",
         listen=Flow.LISTEN,
         server=f"""
-        location /own {{ {app} wsgi_buffer_size 9m; }}
-        location /below {{ {app} wsgi_max_temp_file_size 7m; }}
+        location /own {{ {app} {protocol}_buffer_size 9m; }}
+        location /below {{ {app} {protocol}_max_temp_file_size 7m; }}
         """,
     )
     size = megabytes * 1024 * 1024
@@ -196,14 +225,14 @@ def test_sizes_are_inherited(nginx, flow, path, megabytes):
 
 
 @pytest.mark.parametrize("value", ["0", "0k"])
-def test_a_buffer_of_nothing(refused, flow, value):
+def test_a_buffer_of_nothing(refused, protocol, flow, value):
     refused(
-        "wsgi_buffer_size",
-        "wsgi_buffer_size",
-        location=f"wsgi_app {flow.app};\nwsgi_buffer_size {value};",
+        f"{protocol}_buffer_size",
+        f"{protocol}_buffer_size",
+        location=f"{protocol}_app {flow.app};\n{protocol}_buffer_size {value};",
     )
 
 
-def test_wrong_levels_of_temp_path(refused, flow):
-    refused("wsgi_temp_path", "invalid value", location="wsgi_temp_path tmp/x 0;")
-    refused("wsgi_temp_path", "invalid value", location="wsgi_temp_path tmp/x one;")
+def test_wrong_levels_of_temp_path(refused, protocol, flow):
+    refused(f"{protocol}_temp_path", "invalid value", location=f"{protocol}_temp_path tmp/x 0;")
+    refused(f"{protocol}_temp_path", "invalid value", location=f"{protocol}_temp_path tmp/x one;")

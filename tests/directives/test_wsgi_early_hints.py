@@ -1,4 +1,4 @@
-"""wsgi_early_hints: 103 before the response, if this nginx can send it."""
+"""wsgi_early_hints, asgi_early_hints: 103 before the response, if this nginx can send it."""
 
 from __future__ import annotations
 
@@ -9,43 +9,38 @@ from rawhttp2 import Http2
 CAN = NGINX_VERSION >= (1, 29, 0)
 
 SOURCE = """
-    from testkit import gate, record
+    from testkit import DATA, record
 
-    LINKS = [
-        ("Link", "</style.css>; rel=preload; as=style"),
-        ("Link", "</app.js>; rel=preload; as=script"),
-    ]
+    LINKS = ["</style.css>; rel=preload; as=style", "</app.js>; rel=preload; as=script"]
 
-    def application(environ, start_response):
-        hints = environ.get("wsgi.early_hints")
-        query = environ["QUERY_STRING"]
-        record("has", hints is not None)
-        if hints is None:
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [b"no key"]
-        if query == "wrong":
-            hints([("Link", "a\\r\\nSet-Cookie: b")])
-        if query == "length":
-            hints([("Content-Length", "5")])
-        if query == "endless":
+    async def answer(request):
+        record("has", request.can_hint)
+        if not request.can_hint:
+            await request.respond(b"no key")
+            return
+        if request.query == "wrong":
+            await request.hint(["a\\r\\nSet-Cookie: b"])
+        if request.query == "endless":
             try:
                 for number in range(100_000):
-                    hints([("X-Number", str(number).rjust(960, "0"))])
+                    await request.hint([str(number).rjust(964, "0")])
             except ValueError as error:
                 record("refused", f"{number} {error}")
                 raise
-        if query == "late":
-            start_response("200 OK", [("Content-Type", "text/plain")])(b"begun ")
-            hints(LINKS)
-            return [b"late"]
-        hints(LINKS)
-        if query == "twice":
-            hints([("Link", "</second.css>; rel=preload")])
-        if query == "gate":
-            gate("go")
-        hints([])
-        start_response("200 OK", [("Content-Type", "text/plain"), ("Link", "</own>")])
-        return [b"the response"]
+        if request.query == "late":
+            await request.start(200)
+            await request.send(b"begun ")
+            await request.hint(LINKS)
+            await request.send(b"late")
+            return
+        await request.hint(LINKS)
+        if request.query == "twice":
+            await request.hint(["</second.css>; rel=preload"])
+        if request.query == "gate":
+            await request.wait((DATA / "go").exists)
+        await request.hint([])
+        headers = [("Content-Type", "text/plain"), ("Link", "</own>")]
+        await request.respond(b"the response", 200, headers)
 """
 HINTS = (
     b"HTTP/1.1 103 Early Hints\r\n"
@@ -55,10 +50,10 @@ HINTS = (
 
 
 @pytest.fixture
-def start(nginx):
+def start(nginx, protocol):
     def begin(more: str = "", **options):
-        app = nginx.app("hints", SOURCE)
-        nginx.start(f"wsgi_app {app}; {more}", **options)
+        app = protocol.app("hints", SOURCE)
+        nginx.start(f"{protocol}_app {app}; {more}", **options)
 
     return begin
 
@@ -76,8 +71,8 @@ def test_there_is_a_key_where_this_nginx_can_send_it(start, nginx):
     assert (b"103" in answer) is CAN
 
 
-def test_off_takes_the_key_away(start, nginx):
-    start("wsgi_early_hints off;")
+def test_off_takes_the_key_away(start, nginx, protocol):
+    start(f"{protocol}_early_hints off;")
     assert ask(nginx).endswith(b"no key")
 
 
@@ -120,11 +115,23 @@ if CAN:
         answer = ask(nginx, "late")
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and b"103" not in answer
 
-    @pytest.mark.parametrize(("query", "what"), [("wrong", "contains CR"), ("length", "RFC 8297")])
-    def test_what_cannot_be_a_hint_is_refused(start, nginx, query, what):
+    def test_what_cannot_be_a_hint_is_refused(start, nginx):
         start()
-        assert ask(nginx, query).startswith(b"HTTP/1.1 500 ")
-        assert nginx.wait_log(what)
+        assert ask(nginx, "wrong").startswith(b"HTTP/1.1 500 ")
+        assert nginx.wait_log("contains CR")
+
+    def test_a_field_that_describes_a_single_message_is_refused(nginx):
+        """ASGI's extension has links alone."""
+        app = nginx.app(
+            "length",
+            """
+            def application(environ, start_response):
+                environ["wsgi.early_hints"]([("Content-Length", "5")])
+            """,
+        )
+        nginx.start(f"wsgi_app {app};")
+        assert ask(nginx).startswith(b"HTTP/1.1 500 ")
+        assert nginx.wait_log("RFC 8297")
 
     def test_hints_without_end_are_refused(start, nginx):
         start()

@@ -1,4 +1,4 @@
-"""wsgi_request_buffering: whether the application waits for the complete body."""
+"""wsgi_request_buffering, asgi_*: whether the application waits for the complete body."""
 
 from __future__ import annotations
 
@@ -10,37 +10,27 @@ from rawhttp import wait_for
 
 SOURCE = """
     import hashlib
-    import os
-    from wsgiref.validate import validator
 
     FOLDER = {folder!r}
 
 
-    @validator
-    def application(environ, start_response):
-        open(f"{{FOLDER}}/started-{{environ.get('HTTP_X_ID')}}", "w").close()
+    async def answer(request):
+        open(f"{{FOLDER}}/started-{{request.headers.get('x-id')}}", "w").close()
         digest, size = hashlib.sha256(), 0
-        while block := environ["wsgi.input"].read(10_000):
+        while block := await request.read():
             digest.update(block)
             size += len(block)
-        text = " ".join(
-            [
-                str(size),
-                digest.hexdigest(),
-                environ.get("CONTENT_LENGTH", "-") or "-",
-                environ.get("HTTP_TRANSFER_ENCODING", "-"),
-                str(environ["wsgi.input_terminated"]),
-            ]
-        )
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [text.encode()]
+        words = [str(size), digest.hexdigest()]
+        for name in ("content-length", "transfer-encoding"):
+            words.append(request.headers.get(name, "-"))
+        await request.respond(" ".join(words).encode())
 """
 
 
 @pytest.fixture
-def app(nginx):
+def app(nginx, protocol):
     """The path of an application that records when it starts, and answers with what it has read."""
-    return nginx.app("wsgi", SOURCE.format(folder=str(nginx.data)))
+    return protocol.app("reader", SOURCE.format(folder=str(nginx.data)))
 
 
 class Half:
@@ -74,20 +64,27 @@ class Half:
         assert self.mark.exists()
 
 
-@pytest.mark.parametrize("location", ["", "wsgi_request_buffering on;"])
-def test_on_the_application_starts_when_the_body_is_complete(nginx, app, location):
-    nginx.start(f"wsgi_app {app}; {location}")
+def test_on_the_application_starts_when_the_body_is_complete(nginx, protocol, app):
+    nginx.start(f"{protocol}_app {app}; {protocol}_request_buffering on;")
     Half(nginx).check_waits()
 
 
-def test_off_the_application_starts_before(nginx, app):
-    nginx.start(f"wsgi_app {app}; wsgi_request_buffering off;")
+def test_off_the_application_starts_before(nginx, protocol, app):
+    nginx.start(f"{protocol}_app {app}; {protocol}_request_buffering off;")
     Half(nginx).check_starts()
 
 
-def test_on_a_client_at_a_crawl_holds_no_thread(nginx, app):
+def test_the_default(nginx, protocol, app):
+    nginx.start(f"{protocol}_app {app};")
+    if protocol.is_wsgi:
+        Half(nginx).check_waits()
+    else:
+        Half(nginx).check_starts()
+
+
+def test_on_a_client_at_a_crawl_holds_no_thread(nginx, protocol, app):
     nginx.start(
-        f"wsgi_app {app}; wsgi_request_buffering on;",
+        f"{protocol}_app {app}; {protocol}_request_buffering on;",
         http="python_thread_pool default threads=1;",
     )
     slow = [Half(nginx) for _ in range(3)]
@@ -98,8 +95,10 @@ def test_on_a_client_at_a_crawl_holds_no_thread(nginx, app):
 
 @pytest.mark.parametrize("value", ["on", "off"])
 @pytest.mark.parametrize("size", [0, 1, 10_000, 3_000_000])
-def test_chunked(nginx, app, value, size):
-    nginx.start(f"wsgi_app {app}; wsgi_request_buffering {value}; client_max_body_size 8m;")
+def test_chunked(nginx, protocol, app, value, size):
+    nginx.start(
+        f"{protocol}_app {app}; {protocol}_request_buffering {value}; client_max_body_size 8m;"
+    )
     body = bytes(range(250)) * (size // 250) + b"x" * (size % 250)
 
     def pieces():
@@ -107,9 +106,8 @@ def test_chunked(nginx, app, value, size):
             yield body[start : start + 70_000]
 
     answer = nginx.client().post("/", content=pieces())
-    seen, digest, length, coding, terminated = answer.text.split()
+    seen, digest, length, coding = answer.text.split()
     assert (int(seen), digest) == (size, hashlib.sha256(body).hexdigest())
-    assert terminated == "True"
     if value == "on":
         assert length == str(size)
         assert coding == "-", "the body is not chunked any more"
@@ -117,18 +115,36 @@ def test_chunked(nginx, app, value, size):
         assert length == "-"
 
 
-def test_inheritance(nginx, app):
-    use = f"wsgi_app {app};"
+@pytest.mark.parametrize("value", ["on", "off"])
+def test_the_input_ends_with_the_body(nginx, value):
+    """`wsgi.input_terminated`, by which frameworks know it."""
+    app = nginx.app(
+        "terminated",
+        """
+        from wsgiref.validate import validator
+
+        @validator
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [str(environ["wsgi.input_terminated"]).encode()]
+        """,
+    )
+    nginx.start(f"wsgi_app {app}; wsgi_request_buffering {value};")
+    assert nginx.client().post("/", content=b"body").text == "True"
+
+
+def test_inheritance(nginx, protocol, app):
+    use = f"{protocol}_app {app};"
     nginx.start(
         use,
-        http="wsgi_request_buffering off;",
+        http=f"{protocol}_request_buffering off;",
         server=f"""
         location /on/ {{
-            wsgi_request_buffering on;
+            {protocol}_request_buffering on;
             {use}
             if ($arg_if) {{ set $x 1; }}
             location /on/below/ {{ {use} }}
-            location /on/off/ {{ wsgi_request_buffering off; {use} }}
+            location /on/off/ {{ {protocol}_request_buffering off; {use} }}
         }}
         """,
     )
@@ -138,10 +154,10 @@ def test_inheritance(nginx, app):
         Half(nginx, path).check_waits()
 
 
-def test_server_level_wins_over_http(nginx, app):
+def test_server_level_wins_over_http(nginx, protocol, app):
     nginx.start(
-        f"wsgi_app {app};",
-        http="wsgi_request_buffering off;",
-        server="wsgi_request_buffering on;",
+        f"{protocol}_app {app};",
+        http=f"{protocol}_request_buffering off;",
+        server=f"{protocol}_request_buffering on;",
     )
     Half(nginx).check_waits()
