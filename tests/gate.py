@@ -7,29 +7,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from protocols import Protocol
 from rawhttp import wait_for
 
 SOURCE = """
     import itertools
     import os
     import threading
-    import time
-    from wsgiref.validate import validator
 
     FOLDER = {folder!r}
     _numbers = itertools.count()
 
 
-    @validator
-    def application(environ, start_response):
-        if "hold" in environ["QUERY_STRING"]:
+    async def answer(request):
+        if "hold" in request.query:
             name = f"in-{{os.getpid()}}-{{next(_numbers)}}"
             open(os.path.join(FOLDER, name), "w").close()
-            while not os.path.exists(os.path.join(FOLDER, "open")):
-                time.sleep(0.01)
-        body = f"{{os.getpid()}} {{threading.get_native_id()}}".encode()
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [body]
+            await request.wait(lambda: os.path.exists(os.path.join(FOLDER, "open")))
+        await request.respond(f"{{os.getpid()}} {{threading.get_native_id()}}".encode())
 """
 
 
@@ -39,11 +34,11 @@ class Gate:
     The answer's body is the worker's pid and the thread's id.
     """
 
-    def __init__(self, nginx, name: str = "gate") -> None:
+    def __init__(self, nginx, name: str, protocol: Protocol) -> None:
         self.folder: Path = nginx.data / name
         self.folder.mkdir()
         self.folder.chmod(0o777)
-        self.app = nginx.app(name, SOURCE.format(folder=str(self.folder)))
+        self.app = protocol.app(name, SOURCE.format(folder=str(self.folder)))
 
     def entered(self) -> int:
         """How many requests have been held in the application so far."""
@@ -62,11 +57,14 @@ class Gate:
 
 @pytest.fixture
 def gate(nginx):
-    """`gate()` makes a Gate, `gate("other")` a second one. All are opened at the test's end."""
+    """`gate()` makes a Gate, `gate("other")` a second one. All are opened at the test's end.
+
+    protocol: that of the application, WSGI unless given.
+    """
     gates: list[Gate] = []
 
-    def make(name: str = "gate") -> Gate:
-        gates.append(Gate(nginx, name))
+    def make(name: str = "gate", protocol: Protocol | None = None) -> Gate:
+        gates.append(Gate(nginx, name, protocol or Protocol(nginx, "wsgi")))
         return gates[-1]
 
     yield make

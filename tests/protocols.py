@@ -53,11 +53,11 @@ class Protocol:
 
         callables: the names of its callables, `application` unless given.
         """
-        lines = [f"{each} = bothkit.{self}(answer)" for each in callables or ("application",)]
-        return self.nginx.app(
-            name,
-            f"import bothkit\n{textwrap.dedent(source)}\n" + "\n".join(lines) + "\n",
-        )
+        head = ["import bothkit"]
+        if "/" in name:
+            head = ["import sys", f"sys.path.append({str(self.nginx.apps)!r})", *head]
+        ends = [f"{each} = bothkit.{self}(answer)" for each in callables or ("application",)]
+        return self.nginx.app(name, "\n".join([*head, textwrap.dedent(source), *ends, ""]))
 
     def say(self, word: str) -> Path:
         """The path of an application that answers with a word."""

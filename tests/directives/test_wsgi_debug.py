@@ -1,4 +1,7 @@
-"""wsgi_debug: the traceback as the page of a 500, and strict checks of PEP 3333."""
+"""wsgi_debug, asgi_debug: the traceback as the page of a 500; strict checks of PEP 3333.
+
+ASGI's own checks are in asgi/test_validate.py.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +69,38 @@ SOURCE = """
 """
 
 
+# The same in both protocols.
+FAULTS = """
+    def fails(request):
+        secret = request.headers["cookie"]
+        try:
+            {}["<missing>"]
+        except KeyError as error:
+            raise ValueError("a & b") from error
+
+    async def answer(request):
+        query = request.query.partition("&")[0]
+        if query == "raise":
+            fails(request)
+        if query == "exit":
+            raise SystemExit(3)
+        if query == "noted":
+            error = ValueError("two\\nlines")
+            error.add_note("a note")
+            raise error
+        if query == "long":
+            raise ValueError("x" * 3_000_000)
+        if query == "started":
+            await request.start(200, [*bothkit.TEXT, ("Set-Cookie", "a=b")])
+            raise RuntimeError("before the first block")
+        if query == "late":
+            await request.start(200)
+            await request.send(b"begun ")
+            raise RuntimeError("too late")
+        await request.respond(b"good")
+"""
+
+
 @pytest.fixture
 def start(nginx):
     def begin(more: str = "", **options):
@@ -76,22 +111,43 @@ def start(nginx):
     return begin
 
 
+@pytest.fixture
+def begin(nginx, protocol):
+    """`begin("traceback")` starts nginx with the application of that protocol."""
+
+    def start(mode: str | None, more: str = "", **options):
+        app = protocol.app("debug", FAULTS)
+        debug = f"{protocol}_debug {mode};" if mode else ""
+        nginx.start(f"{protocol}_app {app}; {debug} {more}", **options)
+        return nginx.client()
+
+    return start
+
+
 def traceback_in(text: str) -> bool:
     return "Traceback" in text or ".py" in text
 
 
-@pytest.mark.parametrize("directive", ["", "wsgi_debug off;"])
-@pytest.mark.parametrize("query", ["raise", "none", "status", "started", "text", "exit"])
-def test_nothing_is_shown_without_it(start, directive, query):
-    client = start(directive)
+@pytest.mark.parametrize("query", ["none", "status", "text"])
+def test_no_broken_rule_is_shown_without_it(start, query):
+    response = start().get(f"/?{query}", headers={"Accept": "text/html"})
+    assert response.status_code == 500
+    assert not traceback_in(response.text)
+    assert "nginx" in response.text
+
+
+@pytest.mark.parametrize("mode", [None, "off"])
+@pytest.mark.parametrize("query", ["raise", "started", "exit"])
+def test_nothing_is_shown_without_it(begin, mode, query):
+    client = begin(mode)
     response = client.get(f"/?{query}", headers={"Accept": "text/html", "Cookie": "s"})
     assert response.status_code == 500
     assert not traceback_in(response.text)
     assert "nginx" in response.text
 
 
-def test_the_traceback_is_a_page(start, nginx):
-    client = start("wsgi_debug traceback;")
+def test_the_traceback_is_a_page(begin, nginx):
+    client = begin("traceback")
     fields = {"Accept": "text/html,*/*", "Cookie": "session=secret"}
     response = client.get("/?raise&token", headers=fields)
     assert response.status_code == 500
@@ -107,15 +163,15 @@ def test_the_traceback_is_a_page(start, nginx):
     assert client.get("/").text == "good"
 
 
-def test_notes_are_shown_and_the_heading_is_the_exception(start):
-    client = start("wsgi_debug traceback;")
+def test_notes_are_shown_and_the_heading_is_the_exception(begin):
+    client = begin("traceback")
     text = client.get("/?noted", headers={"Accept": "text/html"}).text
     assert "<h1>ValueError: two</h1>" in text
     assert "ValueError: two\nlines\na note</pre>" in text
 
 
-def test_a_message_of_megabytes_is_cut(start):
-    client = start("wsgi_debug traceback;")
+def test_a_message_of_megabytes_is_cut(begin):
+    client = begin("traceback")
     response = client.get("/?long", headers={"Accept": "text/html"})
     assert response.status_code == 500
     assert "ValueError: xxx" in response.text
@@ -123,8 +179,8 @@ def test_a_message_of_megabytes_is_cut(start):
     assert len(response.content) < 100_000
 
 
-def test_who_wants_no_html_gets_text(start):
-    client = start("wsgi_debug traceback;")
+def test_who_wants_no_html_gets_text(begin):
+    client = begin("traceback")
     response = client.get("/?raise", headers={"Cookie": "a", "Accept": "application/json"})
     assert (response.status_code, response.headers["Content-Type"]) == (
         500,
@@ -136,29 +192,40 @@ def test_who_wants_no_html_gets_text(start):
 @pytest.mark.parametrize(
     ("query", "shown"),
     [
-        ("exit", "SystemExit: 3"),
         ("none", "returned None; it must return an iterable of bytes"),
         ("status", "status &quot;2xx OK&quot;"),
-        ("started", "RuntimeError: before the first block"),
         ("text", "yielded str where bytes are wanted"),
     ],
 )
-def test_whatever_becomes_a_500_is_shown(start, query, shown):
+def test_a_broken_rule_is_shown(start, query, shown):
     client = start("wsgi_debug traceback;")
     response = client.get(f"/?{query}", headers={"Accept": "text/html"})
     assert (response.status_code, "Set-Cookie" in response.headers) == (500, False)
     assert shown in response.text
 
 
-def test_head_has_no_page(start):
-    client = start("wsgi_debug traceback;")
-    response = client.head("/?none")
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [("exit", "SystemExit: 3"), ("started", "RuntimeError: before the first block")],
+)
+def test_whatever_becomes_a_500_is_shown(begin, query, shown):
+    client = begin("traceback")
+    for _ in range(2):
+        response = client.get(f"/?{query}", headers={"Accept": "text/html"})
+        assert (response.status_code, "Set-Cookie" in response.headers) == (500, False)
+        assert shown in response.text
+    assert client.get("/").text == "good"
+
+
+def test_head_has_no_page(begin):
+    client = begin("traceback")
+    response = client.head("/?exit")
     assert (response.status_code, response.content) == (500, b"")
     assert int(response.headers["Content-Length"]) > 0
 
 
-def test_nothing_is_appended_once_the_head_has_gone(start, nginx):
-    start("wsgi_debug traceback;")
+def test_nothing_is_appended_once_the_head_has_gone(begin, nginx):
+    begin("traceback")
     head = b"GET /?late HTTP/1.1\r\nHost: a\r\n\r\n"
     answer = nginx.raw(head)
     assert b"begun " in answer
@@ -166,10 +233,11 @@ def test_nothing_is_appended_once_the_head_has_gone(start, nginx):
     assert nginx.wait_log("RuntimeError: too late")
 
 
-def test_an_application_that_does_not_import_is_shown(nginx):
+def test_an_application_that_does_not_import_is_shown(nginx, protocol):
     app = nginx.app("broken", "import a_module_that_is_not_there\n")
     nginx.start(
-        f"wsgi_app {app}; wsgi_debug traceback;", server=f"location /off {{ wsgi_app {app}; }}"
+        f"{protocol}_app {app}; {protocol}_debug traceback;",
+        server=f"location /off {{ {protocol}_app {app}; }}",
     )
     client = nginx.client()
     page = client.get("/").text
@@ -179,20 +247,16 @@ def test_an_application_that_does_not_import_is_shown(nginx):
     assert off.status_code == 500 and not traceback_in(off.text)
 
 
-def test_an_error_page_does_not_answer_for_the_application(start):
-    client = start(
-        "error_page 500 /500.html; wsgi_debug traceback;",
-        server='location = /500.html { return 200 "own"; }',
-    )
-    assert "returned None" in client.get("/?none").text
+def test_an_error_page_does_not_answer_for_the_application(begin):
+    page = 'location = /500.html { return 200 "own"; }'
+    client = begin("traceback", "error_page 500 /500.html;", server=page)
+    assert "SystemExit" in client.get("/?exit").text
 
 
-def test_an_error_page_answers_where_errors_are_intercepted(start):
-    client = start(
-        "error_page 500 /500.html; wsgi_debug traceback; wsgi_intercept_errors on;",
-        server='location = /500.html { return 200 "own"; }',
-    )
-    assert client.get("/?none").text == "own"
+def test_an_error_page_answers_where_errors_are_intercepted(protocol, begin):
+    more = f"error_page 500 /500.html; {protocol}_intercept_errors on;"
+    client = begin("traceback", more, server='location = /500.html { return 200 "own"; }')
+    assert client.get("/?exit").text == "own"
 
 
 def test_in_a_browser(start, nginx, tmp_path):
@@ -317,8 +381,20 @@ def test_validate_also_shows_other_faults(start):
     assert "ValueError: a & b" in client.get("/?raise", headers={"Cookie": "a"}).text
 
 
-def test_wrong_words_are_refused(nginx):
-    app = nginx.app("debug", SOURCE)
-    result = nginx.check(f"wsgi_app {app}; wsgi_debug on;")
+def test_inheritance(nginx, protocol):
+    app = protocol.app("debug", FAULTS)
+    nginx.start(
+        f"{protocol}_app {app};",
+        http=f"{protocol}_debug traceback;",
+        server=f"location /off {{ {protocol}_app {app}; {protocol}_debug off; }}",
+    )
+    client = nginx.client()
+    assert "SystemExit" in client.get("/?exit").text
+    assert not traceback_in(client.get("/off?exit").text)
+
+
+def test_wrong_words_are_refused(nginx, protocol):
+    app = protocol.app("debug", FAULTS)
+    result = nginx.check(f"{protocol}_app {app}; {protocol}_debug on;")
     assert result.returncode != 0
-    assert 'wsgi_debug has "on"; it must be off, traceback or validate' in result.stderr
+    assert f'{protocol}_debug has "on"; it must be off, traceback or validate' in result.stderr

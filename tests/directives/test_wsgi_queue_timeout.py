@@ -1,10 +1,11 @@
-"""wsgi_queue_timeout and max_queue: how long requests wait for a thread, and how many may."""
+"""wsgi_queue_timeout, asgi_queue_timeout, max_queue: how long requests wait, and how many may."""
 
 from __future__ import annotations
 
 from concurrent.futures import as_completed
 
 import pytest
+from protocols import Protocol
 from rawhttp import wait_for
 
 
@@ -23,6 +24,25 @@ def taken(nginx, gate, background):
             server=f"location /patient {{ wsgi_app {held.app}; wsgi_queue_timeout 1h; }}\n{server}",
         )
         running = background("/patient?hold")
+        held.wait_entered(1)
+        return held, running
+
+    return start
+
+
+@pytest.fixture
+def taken_by(nginx, protocol, gate, background, taken):
+    """The same for both protocols: the one request that may run at a time is in the application."""
+    if protocol.is_wsgi:
+        return taken
+
+    def start(location: str, server: str = ""):
+        held = gate(protocol=protocol)
+        app = f"asgi_app {held.app}; asgi_max_requests_in_flight 1;"
+        # It counts by location.
+        patient = f"location /patient {{ {app} asgi_queue_timeout 1h; }}"
+        nginx.start(f"{app} {location}", server=f"{patient}\n{server}")
+        running = background("/?hold")
         held.wait_entered(1)
         return held, running
 
@@ -84,12 +104,12 @@ def test_without_a_queue_nothing_waits(nginx, gate, background):
     wait_for(lambda: nginx.client().get("/").status_code == 200, what="an idle thread")
 
 
-def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, taken):
-    held, running = taken("wsgi_queue_timeout 500ms;")
+def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, protocol, taken_by):
+    held, running = taken_by(f"{protocol}_queue_timeout 500ms;")
     answer = nginx.client().get("/?hold")
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
-    line = nginx.wait_log("wsgi_queue_timeout")
+    line = nginx.wait_log(f"{protocol}_queue_timeout")
     assert "GET /?hold" in line, "the line tells which request"
     held.open()
     assert running.result().status_code == 200
@@ -97,10 +117,10 @@ def test_waiting_too_long_is_a_503_and_the_application_is_not_called(nginx, take
     assert held.entered() == 1
 
 
-def test_the_503_is_nginx_s_own_error_page(nginx, taken):
+def test_the_503_is_nginx_s_own_error_page(nginx, protocol, taken_by):
     nginx.page("busy.html", "come back later")
-    held, running = taken(
-        "wsgi_queue_timeout 200ms; error_page 503 /busy.html;",
+    held, running = taken_by(
+        f"{protocol}_queue_timeout 200ms; error_page 503 /busy.html;",
         server="location = /busy.html { root html; }",
     )
     answer = nginx.client().get("/")
@@ -182,3 +202,68 @@ def test_what_waits_in_the_queue_at_a_reload_is_answered(nginx, taken, backgroun
     held.open()
     codes = sorted(answer.result().status_code for answer in [running, *waiting])
     assert codes == [200] * 4 + [503]
+
+
+# ASGI's own
+
+
+@pytest.fixture
+def asgi_gate(nginx, gate):
+    return gate(protocol=Protocol(nginx, "asgi"))
+
+
+def test_asgi_queue_timeout_is_inherited(nginx, asgi_gate, background):
+    held = asgi_gate
+    app = f"asgi_app {held.app};"
+    nginx.start(
+        http="asgi_max_requests_in_flight 1; asgi_queue_timeout 300ms;",
+        server=f"""
+        location /short {{ {app} if ($arg_if) {{ set $x 1; }} }}
+        location /long {{
+            asgi_queue_timeout 1h;
+            {app}
+            location /long/below {{ {app} }}
+            location /long/short {{ asgi_queue_timeout 300ms; {app} }}
+        }}
+        """,
+    )
+    paths = ["/short", "/short?if=1", "/long", "/long/below", "/long/short"]
+    running = []
+    for number, path in enumerate(paths, 1):
+        running.append(background(f"{path}{'&' if '?' in path else '?'}hold"))
+        held.wait_entered(number)
+    patient = [background("/long"), background("/long/below")]
+    client = nginx.client()
+    for path in ["/short", "/short?if=1", "/long/short"]:
+        assert client.get(path).status_code == 503
+    assert not any(answer.done() for answer in patient)
+    held.open()
+    assert [answer.result().status_code for answer in running + patient] == [200] * 7
+
+
+def test_who_leaves_the_queue_of_asgi_is_not_called(nginx, asgi_gate, background):
+    held = asgi_gate
+    nginx.start(f"asgi_app {held.app}; asgi_max_requests_in_flight 1; asgi_queue_timeout 1h;")
+    running = background("/?hold")
+    held.wait_entered(1)
+    for _ in range(3):
+        leaving = nginx.connect()
+        leaving.get("/?hold&left")
+        leaving.close()
+    waiting = background("/?stays")
+    assert not _done_soon(waiting)
+    held.open()
+    assert [running.result().status_code, waiting.result().status_code] == [200, 200]
+    assert held.entered() == 1
+
+
+def test_what_waits_for_its_turn_at_a_reload_is_answered(nginx, asgi_gate, background):
+    held = asgi_gate
+    nginx.start(f"asgi_app {held.app}; asgi_max_requests_in_flight 1; asgi_queue_timeout 1h;")
+    running = background("/?hold")
+    held.wait_entered(1)
+    waiting = [background(f"/?{number}") for number in range(3)]
+    assert not any(_done_soon(answer) for answer in waiting)
+    nginx.reload()
+    held.open()
+    assert {answer.result().status_code for answer in [running, *waiting]} == {200}

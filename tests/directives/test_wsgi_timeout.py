@@ -1,4 +1,4 @@
-"""wsgi_timeout: the client is answered on time, whatever the thread does."""
+"""wsgi_timeout, asgi_timeout: the client is answered on time, whatever the application does."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ import time
 
 import pytest
 from directives.flow import EXPECTED, Flow
+from protocols import Protocol
 from rawhttp import wait_for
 
 STUCK = """
     import time
 
-    def stuck_in_here():
+    async def stuck_in_here(request):
         while True:
-            time.sleep(0.05)
+            await request.sleep(0.05)
 
     def busy_in_here():
-        number = 0
-        while True:
-            number += 1
+        # Longer than the deadline, and then the loop of an application of ASGI is free.
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            pass
 
-    def after_the_head():
-        yield b"the beginning"
-        stuck_in_here()
-
-    def application(environ, start_response):
-        path = environ["PATH_INFO"]
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        if path.endswith("/body"):
-            return after_the_head()
-        if path.endswith("/stuck"):
-            stuck_in_here()
-        if path.endswith("/busy"):
+    async def answer(request):
+        if request.path.endswith("/body"):
+            await request.start(200)
+            await request.send(b"the beginning")
+            await stuck_in_here(request)
+        if request.path.endswith("/stuck"):
+            await stuck_in_here(request)
+        if request.path.endswith("/busy"):
             busy_in_here()
-        return [b"ok"]
+        await request.respond(b"ok")
 """
 READ = """
-    def application(environ, start_response):
-        body = environ["wsgi.input"].read()
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [str(len(body)).encode()]
+    async def answer(request):
+        await request.respond(str(len(await request.body())).encode())
 """
 
 # A stuck application delays the end of the test by no more than this.
@@ -47,29 +43,31 @@ DRAIN = "python_drain_timeout 500ms;"
 
 
 @pytest.mark.parametrize("path", ["/stuck", "/busy"])
-def test_a_stuck_application_is_a_504(nginx, path):
-    app = nginx.app("stuck", STUCK)
+def test_a_stuck_application_is_a_504(nginx, protocol, path):
+    app = protocol.app("stuck", STUCK)
     nginx.page("index.html", "static")
     nginx.start(
         http=DRAIN,
-        server=f"location ~ ^/(stuck|busy|fine) {{ wsgi_app {app}; wsgi_timeout 1s; }}",
+        server=f"location ~ ^/(stuck|busy|fine) {{ {protocol}_app {app}; {protocol}_timeout 1s; }}",
     )
     client = nginx.client()
     began = time.monotonic()
     answer = client.get(path)
     assert answer.status_code == 504
     assert time.monotonic() - began > 0.9, "not before its time"
-    assert client.get("/fine").text == "ok"
     assert client.get("/").text == "static"
-    line = nginx.wait_log("wsgi_timeout")
+    if protocol.is_wsgi or path == "/stuck":
+        assert client.get("/fine").text == "ok"
+    line = nginx.wait_log(f"{protocol}_timeout")
     assert f"GET {path}" in line
     nginx.wait_log("stuck_in_here" if path == "/stuck" else "busy_in_here")
-    assert nginx.log_lines(f'File "{app}"'), "the thread's Python stack is in the log"
+    assert nginx.log_lines(f'File "{app}"'), "its Python stack is in the log"
+    wait_for(lambda: client.get("/fine").text == "ok", what="a loop that is free again")
 
 
-def test_after_the_head_the_connection_is_cut(nginx):
-    app = nginx.app("stuck", STUCK)
-    nginx.start(f"wsgi_app {app}; wsgi_timeout 1s;", http=DRAIN)
+def test_after_the_head_the_connection_is_cut(nginx, protocol):
+    app = protocol.app("stuck", STUCK)
+    nginx.start(f"{protocol}_app {app}; {protocol}_timeout 1s;", http=DRAIN)
     with nginx.connect() as connection:
         connection.get("/body")
         answer = connection.response()
@@ -82,13 +80,13 @@ def test_after_the_head_the_connection_is_cut(nginx):
         assert connection.rest() == b"the beginning"
 
 
-def test_zero_is_off(nginx, gate, background):
-    held = gate()
+def test_zero_is_off(nginx, protocol, gate, background):
+    held = gate(protocol=protocol)
     nginx.start(
-        http="wsgi_timeout 500ms;",
+        http=f"{protocol}_timeout 500ms;",
         server=f"""
-        location /off {{ wsgi_app {held.app}; wsgi_timeout 0; }}
-        location /on {{ wsgi_app {held.app}; }}
+        location /off {{ {protocol}_app {held.app}; {protocol}_timeout 0; }}
+        location /on {{ {protocol}_app {held.app}; }}
         """,
     )
     patient = background("/off?hold")
@@ -101,19 +99,19 @@ def test_zero_is_off(nginx, gate, background):
     assert patient.result().status_code == 200
 
 
-def test_inheritance(nginx, gate, background):
-    held = gate()
-    app = f"wsgi_app {held.app};"
+def test_inheritance(nginx, protocol, gate, background):
+    held = gate(protocol=protocol)
+    app = f"{protocol}_app {held.app};"
     nginx.start(
-        http="wsgi_timeout 1h; python_thread_pool default threads=16;",
+        http=f"{protocol}_timeout 1h; python_thread_pool default threads=16;",
         server=f"""
         location /long {{ {app} }}
         location /short {{
-            wsgi_timeout 500ms;
+            {protocol}_timeout 500ms;
             {app}
             if ($arg_if) {{ set $x 1; }}
             location /short/below {{ {app} }}
-            location /short/long {{ wsgi_timeout 1h; {app} }}
+            location /short/long {{ {protocol}_timeout 1h; {app} }}
         }}
         """,
     )
@@ -148,8 +146,9 @@ def test_time_in_the_queue_does_not_count(nginx, gate, background):
     assert quick.result().status_code == 200
 
 
-def test_the_clock_stands_still_while_the_thread_waits_for_the_body(nginx):
-    nginx.start(f"wsgi_app {nginx.app('read', READ)}; wsgi_request_buffering off; wsgi_timeout 3s;")
+def test_the_clock_stands_still_while_the_application_waits_for_the_body(nginx, protocol):
+    app = protocol.app("read", READ)
+    nginx.start(f"{protocol}_app {app}; {protocol}_request_buffering off; {protocol}_timeout 3s;")
     with nginx.connect() as connection:
         connection.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
         for byte in b"slow!":
@@ -159,16 +158,19 @@ def test_the_clock_stands_still_while_the_thread_waits_for_the_body(nginx):
         assert (answer.status, answer.body) == (200, b"5")
 
 
-def test_the_clock_stands_still_while_the_thread_waits_for_the_client(nginx):
-    flow = Flow(nginx)
-    nginx.start(f"wsgi_app {flow.app}; wsgi_buffering off; wsgi_timeout 4s;", listen=Flow.LISTEN)
+def test_the_clock_stands_still_while_the_application_waits_for_the_client(nginx, protocol):
+    flow = Flow(nginx, protocol=protocol)
+    nginx.start(
+        f"{protocol}_app {flow.app}; {protocol}_buffering off; {protocol}_timeout 4s;",
+        listen=Flow.LISTEN,
+    )
     with flow.slow() as connection:
         flow.wait_stalled()
         time.sleep(6)
         answer = connection.response()
         assert answer.complete
         assert answer.body == b"".join(EXPECTED)
-    assert nginx.log_lines("wsgi_timeout") == []
+    assert nginx.log_lines(f"{protocol}_timeout") == []
 
 
 def test_two_threads_that_wait_for_the_client_are_one_wait(nginx):
@@ -250,10 +252,10 @@ def test_a_request_that_ends_in_time_is_not_reported_though_its_client_has_left(
     assert len(nginx.log_lines("for a client that has left")) == 1
 
 
-def test_a_late_answer_is_dropped_and_its_thread_serves_on(nginx, gate, background):
-    held = gate()
+def test_a_late_answer_is_dropped_and_its_thread_serves_on(nginx, protocol, gate, background):
+    held = gate(protocol=protocol)
     nginx.start(
-        f"wsgi_app {held.app}; wsgi_timeout 2s;",
+        f"{protocol}_app {held.app}; {protocol}_timeout 2s;",
         http="python_thread_pool default threads=1;",
     )
     client = nginx.client()
@@ -264,12 +266,75 @@ def test_a_late_answer_is_dropped_and_its_thread_serves_on(nginx, gate, backgrou
         assert client.get("/").status_code == 200
 
 
-def test_the_504_is_nginx_s_own_error_page(nginx, gate):
-    held = gate()
+def test_the_504_is_nginx_s_own_error_page(nginx, protocol, gate):
+    held = gate(protocol=protocol)
     nginx.page("late.html", "too late")
     nginx.start(
-        f"wsgi_app {held.app}; wsgi_timeout 500ms; error_page 504 /late.html;",
+        f"{protocol}_app {held.app}; {protocol}_timeout 500ms; error_page 504 /late.html;",
         server="location = /late.html { root html; }",
     )
     answer = nginx.client().get("/?hold")
     assert (answer.status_code, answer.text) == (504, "too late")
+
+
+# ASGI's own
+
+
+def test_asgi_timeout_is_for_the_next_part(nginx):
+    app = Protocol(nginx, "asgi").app(
+        "drips",
+        """
+        async def answer(request):
+            await request.start(200)
+            for _ in range(6):
+                await request.sleep(0.6)
+                await request.send(b"drop ")
+        """,
+    )
+    nginx.start(f"asgi_app {app}; asgi_timeout 1500ms;")
+    assert nginx.client().get("/").text == "drop " * 6
+    assert not nginx.log_lines("asgi_timeout")
+
+
+def test_a_task_is_cancelled_at_its_asgi_timeout(nginx):
+    app = Protocol(nginx, "asgi").app(
+        "task",
+        """
+        import asyncio
+        from testkit import record
+
+        async def answer(request):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                record("cancelled")
+                raise
+        """,
+    )
+    nginx.start(f"asgi_app {app}; asgi_timeout 500ms;")
+    assert nginx.client().get("/").status_code == 504
+    assert nginx.wait_recorded("cancelled") == ["-"]
+
+
+def test_time_before_the_call_does_not_count_for_asgi_timeout(nginx, background):
+    """A request waits for its turn longer than the application may take."""
+    app = Protocol(nginx, "asgi").app(
+        "turns",
+        """
+        from testkit import record
+
+        async def answer(request):
+            record("entered", request.query)
+            await request.start(200)
+            if request.query == "long":
+                for _ in range(6):
+                    await request.sleep(0.5)
+                    await request.send(b".")
+        """,
+    )
+    nginx.start(f"asgi_app {app}; asgi_timeout 1500ms; asgi_max_requests_in_flight 1;")
+    long = background("/?long")
+    nginx.wait_recorded("entered")
+    assert nginx.client().get("/?short").status_code == 200
+    assert long.result().text == "......"
+    assert nginx.recorded("entered") == ["long", "short"]
