@@ -75,4 +75,10 @@ def protocol(request, nginx) -> Protocol:
     return Protocol(nginx, request.param)
 
 
-__all__ = ["Protocol", "protocol"]
+@pytest.fixture
+def asgi(nginx) -> Protocol:
+    """ASGI, for what it alone has."""
+    return Protocol(nginx, "asgi")
+
+
+__all__ = ["Protocol", "asgi", "protocol"]

@@ -7,9 +7,9 @@ import re
 import pytest
 from gate import background, gate
 from harness import VENV
-from protocols import protocol
+from protocols import asgi, protocol
 
-__all__ = ["background", "gate", "protocol"]
+__all__ = ["asgi", "background", "gate", "protocol"]
 
 ENVIRON = """
     import json

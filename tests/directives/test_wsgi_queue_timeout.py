@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import as_completed
 
 import pytest
-from protocols import Protocol
 from rawhttp import wait_for
 
 
@@ -208,8 +207,8 @@ def test_what_waits_in_the_queue_at_a_reload_is_answered(nginx, taken, backgroun
 
 
 @pytest.fixture
-def asgi_gate(nginx, gate):
-    return gate(protocol=Protocol(nginx, "asgi"))
+def asgi_gate(asgi, gate):
+    return gate(protocol=asgi)
 
 
 def test_asgi_queue_timeout_is_inherited(nginx, asgi_gate, background):

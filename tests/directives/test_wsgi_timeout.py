@@ -6,7 +6,6 @@ import time
 
 import pytest
 from directives.flow import EXPECTED, Flow
-from protocols import Protocol
 from rawhttp import wait_for
 
 STUCK = """
@@ -280,8 +279,8 @@ def test_the_504_is_nginx_s_own_error_page(nginx, protocol, gate):
 # ASGI's own
 
 
-def test_asgi_timeout_is_for_the_next_part(nginx):
-    app = Protocol(nginx, "asgi").app(
+def test_asgi_timeout_is_for_the_next_part(nginx, asgi):
+    app = asgi.app(
         "drips",
         """
         async def answer(request):
@@ -296,8 +295,8 @@ def test_asgi_timeout_is_for_the_next_part(nginx):
     assert not nginx.log_lines("asgi_timeout")
 
 
-def test_a_task_is_cancelled_at_its_asgi_timeout(nginx):
-    app = Protocol(nginx, "asgi").app(
+def test_a_task_is_cancelled_at_its_asgi_timeout(nginx, asgi):
+    app = asgi.app(
         "task",
         """
         import asyncio
@@ -316,9 +315,9 @@ def test_a_task_is_cancelled_at_its_asgi_timeout(nginx):
     assert nginx.wait_recorded("cancelled") == ["-"]
 
 
-def test_time_before_the_call_does_not_count_for_asgi_timeout(nginx, background):
+def test_time_before_the_call_does_not_count_for_asgi_timeout(nginx, asgi, background):
     """A request waits for its turn longer than the application may take."""
-    app = Protocol(nginx, "asgi").app(
+    app = asgi.app(
         "turns",
         """
         from testkit import record
