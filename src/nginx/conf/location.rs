@@ -110,10 +110,11 @@ impl Location {
         self.pass_headers.contains(name) || !(kind.is_accel() || self.hide_headers.contains(name))
     }
 
-    /// Does that header of a request go to the application? Content-Type describes the body, which goes along.
+    /// Does that header of a request go to the application? Those that describe the body go along with it.
     pub(in crate::nginx) fn passes_in(&self, name: &[u8]) -> bool {
         if !self.pass_request_headers {
-            return name.eq_ignore_ascii_case(b"content-type");
+            return name.eq_ignore_ascii_case(b"content-type")
+                || name.eq_ignore_ascii_case(b"content-length");
         }
         self.pass_authorization || !name.eq_ignore_ascii_case(b"authorization")
     }
