@@ -83,6 +83,9 @@ pub(super) fn send(slf: &Bound<'_, Call>, message: &Bound<'_, PyAny>) -> PyResul
             send_body(py, call, &message, body, more, trailers)
         }
         ("http.response.start", Phase::NotStarted) => start(slf, &message),
+        (kind, _) if !is_known(call, kind) => Err(message.unknown(
+            "http.response.start, http.response.body and the messages of the extensions in the scope are",
+        )),
         ("http.response.zerocopysend", Phase::Started { trailers }) => {
             zero_copy(py, call, &message, trailers)
         }
@@ -95,23 +98,21 @@ pub(super) fn send(slf: &Bound<'_, Call>, message: &Bound<'_, PyAny>) -> PyResul
         ("http.response.early_hint", Phase::NotStarted | Phase::Started { .. }) => {
             early_hint(call, &message)
         }
-        (kind, _) if is_known(kind) => Err(unexpected(py, call, &message)),
-        _ => Err(message.unknown(
-            "http.response.start, http.response.body and the messages of the extensions in the scope are",
-        )),
+        _ => Err(unexpected(py, call, &message)),
     }
 }
 
-fn is_known(kind: &str) -> bool {
-    matches!(
-        kind,
+fn is_known(call: &Call, kind: &str) -> bool {
+    match kind {
         "http.response.start"
-            | "http.response.body"
-            | "http.response.trailers"
-            | "http.response.pathsend"
-            | "http.response.zerocopysend"
-            | "http.response.early_hint"
-    )
+        | "http.response.body"
+        | "http.response.trailers"
+        | "http.response.early_hint" => true,
+        "http.response.pathsend" | "http.response.zerocopysend" => {
+            call.exchange.location.file_wrapper
+        }
+        _ => false,
+    }
 }
 
 /// A message out of order. If the client has left in between, that is what the application must know.
