@@ -117,15 +117,19 @@ def test_a_directive_has_its_page(name):
 
 @pytest.mark.parametrize("name", sorted(directives()))
 def test_a_directive_has_its_tests(name):
-    """In tests/directives/test_NAME.py, or in the files that the table of tests/README.md names."""
-    name = page_of(name)
-    files = [TESTS / "directives" / f"test_{name}.py"]
-    if not files[0].exists():
+    """In tests/directives/test_NAME.py, or in the files that the table of tests/README.md names.
+
+    What both protocols have may be in the file of the page's name, as `{protocol}_…`.
+    """
+    page = page_of(name)
+    files = [TESTS / "directives" / f"test_{each}.py" for each in dict.fromkeys((name, page))]
+    files = [file for file in files if file.exists()]
+    if not files:
         table = {row[0]: row[1] for row in rows((TESTS / "README.md").read_text())}
-        (row,) = [row for row in table if f"`{name}`" in row]
+        (row,) = [row for row in table if f"`{page}`" in row]
         files = [TESTS / path for path in re.findall(r"\]\(([^)]+)\)", table[row])]
-    for file in files:
-        assert re.search(rf"\b{name}\b", file.read_text()), f"{file} does not name it"
+    either = rf"\b{name}\b|\{{(?:protocol)?\}}_{name.partition('_')[2]}\b"
+    assert any(re.search(either, file.read_text()) for file in files), f"not named in {files}"
 
 
 def test_every_page_is_of_a_directive():

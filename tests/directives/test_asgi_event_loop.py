@@ -66,6 +66,7 @@ def test_auto_without_uvloop_is_asyncio_s(nginx, app):
 
 
 def test_uvloop_that_cannot_be_imported_breaks_its_own_applications(nginx, asgi, app, say):
+    nginx.allow_log(r'python_event_loop "other" cannot be made|uvloop cannot be imported')
     nginx.app("first/uvloop.py", "raise ImportError('not here')")
     nginx.start(
         f"asgi_app {app};",

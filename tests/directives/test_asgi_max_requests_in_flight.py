@@ -11,6 +11,16 @@ def held(asgi, gate):
     return gate(protocol=asgi)
 
 
+@pytest.fixture
+def imported(nginx, held):
+    """Waits until the application is imported: until then requests wait in the queue as well."""
+
+    def wait(path: str = "/") -> None:
+        wait_for(lambda: nginx.client().get(path).status_code == 200, what="the application")
+
+    return wait
+
+
 def test_so_many_run_and_the_others_wait(nginx, held, background):
     nginx.start(f"asgi_app {held.app}; asgi_max_requests_in_flight 3; asgi_queue_timeout 1h;")
     answers = [background(f"/?hold&{number}") for number in range(8)]
@@ -22,8 +32,9 @@ def test_so_many_run_and_the_others_wait(nginx, held, background):
     assert held.entered() == 8
 
 
-def test_who_waits_too_long_is_answered_503(nginx, held, background):
+def test_who_waits_too_long_is_answered_503(nginx, held, imported, background):
     nginx.start(f"asgi_app {held.app}; asgi_max_requests_in_flight 1; asgi_queue_timeout 300ms;")
+    imported()
     running = background("/?hold")
     held.wait_entered(1)
     answer = nginx.client().get("/?hold")
@@ -49,7 +60,7 @@ def test_a_client_that_has_left_still_counts_while_its_task_runs(nginx, held, ba
 
 def test_a_failure_gives_its_place_back(nginx, asgi):
     app = asgi.app("fails", "async def answer(request): raise RuntimeError(request.query)")
-    nginx.start(f"asgi_app {app}; asgi_max_requests_in_flight 1; asgi_queue_timeout 1s;")
+    nginx.start(f"asgi_app {app}; asgi_max_requests_in_flight 1; asgi_queue_timeout 10s;")
     client = nginx.client()
     assert {client.get(f"/?{number}").status_code for number in range(20)} == {500}
 
@@ -63,7 +74,7 @@ def test_without_a_limit_all_run(nginx, held, background, setting):
     assert {answer.result().status_code for answer in answers} == {200}
 
 
-def test_each_location_counts_its_own_and_inherits_the_number(nginx, held, background):
+def test_each_location_counts_its_own_and_inherits_the_number(nginx, held, imported, background):
     app = f"asgi_app {held.app};"
     nginx.start(
         http="asgi_max_requests_in_flight 1; asgi_queue_timeout 300ms;",
@@ -73,6 +84,7 @@ def test_each_location_counts_its_own_and_inherits_the_number(nginx, held, backg
         location /off {{ {app} asgi_max_requests_in_flight off; }}
         """,
     )
+    imported("/off")
     running = [background(f"/{path}?hold") for path in ("one", "two", "two", "off", "off", "off")]
     held.wait_entered(6)
     client = nginx.client()

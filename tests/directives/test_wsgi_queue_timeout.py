@@ -41,6 +41,7 @@ def taken_by(nginx, protocol, gate, background, taken):
         # It counts by location.
         patient = f"location /patient {{ {app} asgi_queue_timeout 1h; }}"
         nginx.start(f"{app} {location}", server=f"{patient}\n{server}")
+        assert nginx.client().get("/patient").status_code == 200
         running = background("/?hold")
         held.wait_entered(1)
         return held, running
@@ -226,6 +227,7 @@ def test_asgi_queue_timeout_is_inherited(nginx, asgi_gate, background):
         }}
         """,
     )
+    assert nginx.client().get("/long").status_code == 200
     paths = ["/short", "/short?if=1", "/long", "/long/below", "/long/short"]
     running = []
     for number, path in enumerate(paths, 1):
