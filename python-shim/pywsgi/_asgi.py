@@ -28,7 +28,7 @@ async def run(
         await app(scope, receive, send)
     except BaseException as error:
         call.failed(error)
-        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        if isinstance(error, asyncio.CancelledError):
             raise
     else:
         call.returned()

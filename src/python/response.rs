@@ -404,7 +404,16 @@ impl Response {
 
     /// The response ends as one that failed.
     pub(super) fn fail(&self, py: Python<'_>) {
-        if !std::mem::replace(&mut self.state(py).ended, true) {
+        let (ended, rest) = {
+            let mut state = self.state(py);
+            match state.ended {
+                // It may still wait for room.
+                true => (true, None),
+                false => (std::mem::replace(&mut state.ended, true), state.rest.take()),
+            }
+        };
+        drop(rest);
+        if !ended {
             // A request that has ended meanwhile wants no answer.
             let _gone = self.exchange.end(None, End::Failed);
         }

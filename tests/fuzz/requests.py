@@ -24,11 +24,25 @@ LOCATIONS = {
     "ignore": "wsgi_client_abort ignore;",
     "slow": "limit_rate 2m; sendfile on;",
     "mirrored": "mirror /pool/mirror;",
+    "asgi": "",
+    "asgi-buffered": "asgi_request_buffering on;",
+    "asgi-small": "asgi_buffer_size 4k; output_buffers 2 1k;",
+    "asgi-spilled": "asgi_buffer_size 4k; asgi_max_temp_file_size 64k;",
+    "asgi-unbuffered": "asgi_buffering off;",
+    "asgi-memory": "client_body_buffer_size 1m; asgi_file_wrapper off; asgi_early_hints off;",
+    "asgi-limited": "asgi_max_requests_in_flight 2;",
+    "asgi-gzip": "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;",
+    "asgi-sub": "sub_filter nothing-like-it x; sub_filter_types *; sub_filter_once off;",
+    "asgi-cancel": "asgi_client_abort cancel;",
+    "asgi-ignore": "asgi_client_abort ignore;",
     # Locations that promise less: LENIENT.
     "validated": "wsgi_debug validate;",
     "traceback": "wsgi_debug traceback;",
     "intercepted": "wsgi_intercept_errors on; error_page 404 500 503 /pool/error;",
     "deadline": "wsgi_timeout 100ms;",
+    "asgi-validated": "asgi_debug validate;",
+    "asgi-traceback": "asgi_debug traceback;",
+    "asgi-deadline": "asgi_timeout 100ms;",
     "ranges": "wsgi_force_ranges on;",
     # Subrequests and redirects follow the plan as well.
     "added": "add_before_body /pool/before; add_after_body /both/after; addition_types *;",
@@ -37,6 +51,7 @@ LOCATIONS = {
 }
 LENIENT = {"validated", "traceback", "intercepted", "deadline", "ranges"}
 LENIENT |= {"added", "authorized", "redirected"}
+LENIENT |= {"asgi-validated", "asgi-traceback", "asgi-deadline"}
 
 
 @dataclass

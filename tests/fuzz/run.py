@@ -34,6 +34,8 @@ from process_memory import anonymous, descriptors, threads
 from rawhttp import Connection, Response, wait_for
 
 CLIENTS = 6
+# The tasks of a loop that has no request.
+TASKS = 2
 PATIENCE = 60.0
 TOKEN = re.compile(rb"c(\d+)r\d+\)")
 # The size of glibc's heaps settles slowly: only unbounded growth is noticed.
@@ -323,15 +325,18 @@ class Fuzzer:
         self.worker = 0
 
     def start(self) -> None:
-        self.nginx.app("fuzzed", (Path(__file__).parent / "application.py").read_text())
-        app = self.nginx.apps / "fuzzed.py"
-        blocks = "".join(
-            f"location /{name}/ {{ wsgi_app {app}; wsgi_script_name /{name}; {more} }}\n"
-            for name, more in LOCATIONS.items()
-        )
+        for module, source in ("fuzzed", "application"), ("fuzzed_asgi", "application_asgi"):
+            self.nginx.app(module, (Path(__file__).parent / f"{source}.py").read_text())
+        blocks = "".join(self.location(name, more) for name, more in LOCATIONS.items())
         level = os.environ.get("FUZZ_LOG") or "error"
         self.nginx.start(server=blocks, http=HTTP, log_level=level)
         [self.worker] = self.nginx.workers()
+
+    def location(self, name: str, more: str) -> str:
+        protocol = "asgi" if name.startswith("asgi") else "wsgi"
+        app = self.nginx.apps / ("fuzzed_asgi.py" if protocol == "asgi" else "fuzzed.py")
+        own = f"{protocol}_app {app}; {protocol}_script_name /{name};"
+        return f"location /{name}/ {{ {own} {more} }}\n"
 
     def run(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -387,17 +392,21 @@ class Fuzzer:
         client = self.nginx.client()
 
         def balanced() -> bool:
-            stats = client.get("/pool/stats").json()
-            counts = stats["counts"]
-            if stats["faults"]:
-                raise AssertionError(f"the application's faults: {stats['faults']}")
-            return counts.get("opened") == counts.get("closed") and (
-                counts.get("registered") == counts.get("called")
-            )
+            all_even = True
+            for path in "/pool/stats", "/asgi/stats":
+                stats = client.get(path).json()
+                counts = stats["counts"]
+                if stats["faults"]:
+                    raise AssertionError(f"the application's faults: {stats['faults']}")
+                even = counts.get("opened") == counts.get("closed")
+                even &= counts.get("registered") == counts.get("called")
+                # The loop's own, and the lifespan.
+                all_even &= even and stats.get("tasks", 0) <= TASKS
+            return all_even
 
         wait_for(balanced, PATIENCE, "every close() and callback called")
         client.close()
-        for name in LOCATIONS.keys() - {"validated"}:
+        for name in LOCATIONS.keys() - {"validated", "asgi-validated"}:
             answer = self.nginx.raw(
                 f"GET /{name}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
             )

@@ -69,6 +69,8 @@ pub(super) enum Phase {
     /// The body is complete, and `http.response.trailers` is due.
     Trailers,
     Complete,
+    /// The application has returned, or raised.
+    Ended,
 }
 
 impl Phase {
@@ -79,6 +81,7 @@ impl Phase {
             Self::Started { .. } => "after \"http.response.start\"",
             Self::Trailers => "after the last \"http.response.body\", where trailers are due",
             Self::Complete => "after the response is complete",
+            Self::Ended => "after the application has returned",
         }
     }
 }
@@ -111,18 +114,20 @@ impl Call {
         &self.response
     }
 
+    /// How far the application has come.
     pub(super) fn phase(&self, py: Python<'_>) -> Phase {
-        self.state(py).phase
+        let state = self.state(py);
+        if state.ended { Phase::Ended } else { state.phase }
     }
 
     /// Whether the application has given its whole response.
     pub(super) fn is_complete(&self, py: Python<'_>) -> bool {
-        self.phase(py) == Phase::Complete
+        self.state(py).phase == Phase::Complete
     }
 
     /// What the application has not done, though it has returned.
     pub(super) fn unfinished(&self, py: Python<'_>) -> &'static str {
-        match self.phase(py) {
+        match self.state(py).phase {
             Phase::NotStarted => {
                 "returned without a response (no \"http.response.start\" was sent)"
             }
@@ -132,7 +137,9 @@ impl Call {
             Phase::Trailers => {
                 "returned without the trailers that it has announced (no \"http.response.trailers\" was sent)"
             }
-            Phase::Complete => "returned, and its response is shorter than its Content-Length",
+            Phase::Complete | Phase::Ended => {
+                "returned, and its response is shorter than its Content-Length"
+            }
         }
     }
 
@@ -166,6 +173,19 @@ impl Call {
             self.cancel(py)?;
         }
         self.wake(py)
+    }
+
+    /// Whether the application has returned, and all that it has sent is in the pipe.
+    pub(in crate::python) fn is_done(&self, py: Python<'_>) -> bool {
+        self.state(py).ended && !self.response.has_rest(py)
+    }
+
+    /// The application has returned, and a part of its response had no room: sends it, as far as there is room by now.
+    pub(in crate::python) fn send_left(&self, py: Python<'_>) {
+        if self.state(py).ended {
+            // If the client is gone, nothing is left.
+            let _gone = self.response.send_rest(py);
+        }
     }
 
     /// Cancels the task, once.

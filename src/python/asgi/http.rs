@@ -235,7 +235,7 @@ fn finish(py: Python<'_>, call: &Call) -> PyResult<()> {
 /// Sends what had no room. False if it still has none.
 pub(super) fn send_rest(py: Python<'_>, call: &Call) -> PyResult<bool> {
     match call.response.send_rest(py) {
-        Ok(true) if call.phase(py) == Phase::Complete => finish(py, call).map(|()| true),
+        Ok(true) if call.is_complete(py) => finish(py, call).map(|()| true),
         Ok(sent) => Ok(sent),
         Err(_) => Err(call::gone(call)),
     }

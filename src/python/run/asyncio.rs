@@ -219,10 +219,12 @@ impl LoopThread {
             }
             Message::Resume(exchange) => {
                 let call = exchange.call().and_then(|number| self.call(py, number));
-                let resumed = call.map_or(Ok(()), |call| call.get().resume(py));
-                if let Err(error) = resumed {
+                let Some(call) = call else { return };
+                if let Err(error) = call.get().resume(py) {
                     logging::exception(py, &runtime.shim, "a task cannot be resumed", &error);
                 }
+                call.get().send_left(py);
+                self.release(py, call.get());
             }
             Message::Close => self.close(py, runtime),
         }
@@ -321,6 +323,19 @@ impl LoopThread {
         let call = state.calls.get_mut(number)?.take();
         state.free.push(number);
         call
+    }
+
+    /// Forgets a call whose application has returned, once all that it has sent is in the pipe.
+    fn release(&self, py: Python<'_>, call: &Call) {
+        if !call.is_done(py) {
+            return;
+        }
+        let exchange = call.exchange();
+        let Some(number) = exchange.take_call() else { return };
+        drop(self.remove(py, number));
+        // Nothing is called after an ASGI response.
+        drop(exchange.done());
+        self.bridge.finished(exchange);
     }
 
     /// Answers a request whose application is not there.
@@ -617,12 +632,7 @@ impl Host for LoopThread {
             runtime.protocols.end_in_loop(py, &runtime.shim, app, call, error.as_ref());
         }
         logging::end_task(py, &runtime.shim);
-        if let Some(number) = exchange.take_call() {
-            drop(self.remove(py, number));
-        }
-        // Nothing is called after an ASGI response.
-        drop(exchange.done());
-        self.bridge.finished(exchange);
+        self.release(py, call);
     }
 }
 
