@@ -145,7 +145,8 @@ const VARIABLES: &[Names] = &[
     Names {
         since: 0,
         names: "ngx_core_module ngx_current_msec ngx_cycle ngx_event_timer_rbtree ngx_http_core_get_method \
-                ngx_http_core_module ngx_http_module ngx_posted_events ngx_posted_next_events ngx_process ngx_worker",
+                ngx_http_core_module ngx_http_module ngx_posted_events ngx_posted_next_events ngx_process ngx_terminate
+                ngx_worker",
     },
     Names { since: 1_029_000, names: "ngx_http_top_early_hints_filter" },
 ];

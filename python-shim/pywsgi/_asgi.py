@@ -34,14 +34,18 @@ async def run(
         call.returned()
 
 
-async def end(tasks: Collection[asyncio.Task[Any]], lifespans: Collection[Lifespan]) -> None:
-    """The worker ends: cancels the calls that still run, and ends the lifespans."""
+async def end(
+    tasks: Collection[asyncio.Task[Any]], lifespans: Collection[Lifespan], limit: float | None
+) -> None:
+    """The worker ends: cancels the calls that still run, and ends the lifespans; within `limit`
+    seconds, if that is not None."""
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks, timeout=_PATIENCE)
-    if lifespans:
-        await asyncio.gather(*(lifespan.shutdown() for lifespan in lifespans))
+        await asyncio.wait(tasks, timeout=_PATIENCE if limit is None else limit / 2)
+    endings = [asyncio.ensure_future(lifespan.shutdown()) for lifespan in lifespans]
+    if endings:
+        await asyncio.wait(endings, timeout=limit)
 
 
 # Seconds for which calls that have been cancelled are waited for.

@@ -42,6 +42,8 @@ pub(crate) struct Worker<X> {
     /// Python's main thread could not be started yet.
     missing: AtomicBool,
     stopping: AtomicBool,
+    /// The worker ends at once (nginx's fast shutdown): nothing is waited for.
+    fast: AtomicBool,
     /// The event loop is in a turn at whose end it looks at its executors. It alone uses this.
     in_turn: AtomicBool,
     /// Requests with something left to do after their response.
@@ -82,6 +84,7 @@ impl<X: Carried> Worker<X> {
             broken: AtomicBool::new(false),
             missing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            fast: AtomicBool::new(false),
             in_turn: AtomicBool::new(false),
             follow_ups: AtomicU64::new(0),
             stopped: StdMutex::new(None),
@@ -170,6 +173,16 @@ impl<X: Carried> Worker<X> {
     /// The same for one application.
     pub(crate) fn running_of(&self, app: usize) -> usize {
         self.loops.iter().map(|own| own.running_of(app)).sum()
+    }
+
+    /// Event loop: the worker ends at once. nginx's master kills a worker that takes longer than a second for that.
+    pub(crate) fn set_fast(&self) {
+        self.fast.store(true, Ordering::Release);
+    }
+
+    /// Whether the worker ends at once.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.fast.load(Ordering::Acquire)
     }
 
     /// How long Python's end may take beyond its own limit: the longest shutdown of an application that is told of it

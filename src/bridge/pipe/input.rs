@@ -50,7 +50,7 @@ pub(crate) enum InputError {
     #[error("the temporary file of the request body cannot be read")]
     File,
     #[error(
-        "the request body was read as it arrived, for another location (wsgi_request_buffering off); \
+        "the request body was read as it arrived, for another location (its request_buffering is off); \
          no second one can have it"
     )]
     Taken,

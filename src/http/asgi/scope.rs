@@ -3,11 +3,12 @@
 /// `http_version` for the protocol of a request line.
 pub(crate) fn http_version(protocol: &[u8]) -> &'static str {
     match protocol {
-        b"HTTP/1.1" => "1.1",
         b"HTTP/2.0" => "2",
         b"HTTP/3.0" => "3",
         // HTTP/0.9 has no version; an application is told the oldest that it may know.
-        _ => "1.0",
+        b"HTTP/1.0" | b"HTTP/0.9" => "1.0",
+        // A higher minor version is answered as 1.1 (RFC 9110, 2.5).
+        _ => "1.1",
     }
 }
 
@@ -59,6 +60,7 @@ mod tests {
             (&b"HTTP/0.9"[..], "1.0"),
             (b"HTTP/1.0", "1.0"),
             (b"HTTP/1.1", "1.1"),
+            (b"HTTP/1.2", "1.1"),
             (b"HTTP/2.0", "2"),
             (b"HTTP/3.0", "3"),
         ] {

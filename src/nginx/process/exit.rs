@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nginx_sys::ngx_close_connection;
+use nginx_sys::{ngx_close_connection, ngx_terminate};
 
 use super::state::{self, Process};
 use super::turn;
@@ -23,6 +23,10 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     let event_loop = process.event_loop;
     let worker = event_loop.worker();
     worker.set_stopping();
+    // SAFETY: nginx's signal handler sets it, and this only reads it.
+    if unsafe { ngx_terminate } != 0 {
+        worker.set_fast();
+    }
     say_cut_tasks(token, process);
     // nginx no longer serves these requests; the threads notice it.
     for request in event_loop.ids().into_iter().filter_map(|id| event_loop::find(token, id)) {
@@ -46,7 +50,10 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
         // No thread exists that could report it.
         worker.set_stopped(Stopped::ThreadsLeft);
     }
-    let limit = worker.config.python.finalize_timeout + worker.longest_shutdown();
+    let limit = match worker.is_fast() {
+        true => worker.config.python.finalize_timeout,
+        false => worker.config.python.finalize_timeout + worker.longest_shutdown(),
+    };
     let stopped = wait(token, process, limit);
     if stopped.is_none() {
         warning!(

@@ -36,17 +36,28 @@ impl Headers {
         Self { names: [const { None }; NAMES] }
     }
 
-    /// `headers`: in the order sent, repeated ones apart.
+    /// `headers`: in the order sent, repeated ones apart. A body with chunks that nginx has read whole has a
+    /// Content-Length instead.
     pub(super) fn list<'py>(
         &mut self,
         py: Python<'py>,
         head: &RequestHead,
     ) -> PyResult<Bound<'py, PyList>> {
-        let pairs = head
-            .fields()
-            .iter()
-            .map(|field| self.pair(py, head, field))
-            .collect::<PyResult<Vec<_>>>()?;
+        let mut pairs = Vec::with_capacity(head.fields().len());
+        let mut chunked = false;
+        for field in head.fields() {
+            // The whole body of a request with chunks is known: it is told as if it had come without (RFC 9112, 7.1.3).
+            let is_coding = || head.get(field.name()).eq_ignore_ascii_case(b"transfer-encoding");
+            if head.content_length.is_some() && is_coding() {
+                chunked = true;
+                continue;
+            }
+            pairs.push(self.pair(py, head, field)?);
+        }
+        if let Some(length) = head.content_length.filter(|_| chunked) {
+            let value = PyBytes::new(py, length.to_string().as_bytes());
+            pairs.push(PyTuple::new(py, [PyBytes::new(py, b"content-length"), value])?);
+        }
         PyList::new(py, pairs)
     }
 

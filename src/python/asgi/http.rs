@@ -1,6 +1,10 @@
 //! `http.*`: the messages with which an application answers ("HTTP" of the ASGI specification, and its extensions).
 
 use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
@@ -8,6 +12,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use rustix::fd::BorrowedFd;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::call::{self, Call, Phase};
 use super::message::Message;
@@ -274,7 +280,12 @@ fn zero_copy(
     }
     // SAFETY: the application gives the descriptor for this call, and this thread stays attached meanwhile.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    let place = |error: rustix::io::Errno| message.wrong("file", &format!("its position: {error}"));
+    let place = |error: Errno| match error {
+        Errno::SPIPE => {
+            message.wrong("file", "it must be a file on a disk, not a pipe or a socket")
+        }
+        _ => message.wrong("file", &format!("its position: {error}")),
+    };
     let start = match offset {
         Some(offset) => offset,
         None => rustix::fs::tell(fd).map_err(place)?,
@@ -284,7 +295,14 @@ fn zero_copy(
         ..part
     });
     let Some(part) = part.filter(|part| part.end > part.start) else {
-        return send_body(py, call, message, read(fd, start, count, message)?, more, trailers);
+        return send_body(
+            py,
+            call,
+            message,
+            read(fd, start, count, message, "file")?,
+            more,
+            trailers,
+        );
     };
     if offset.is_none() {
         rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(part.end)).map_err(place)?;
@@ -292,28 +310,34 @@ fn zero_copy(
     send_file(py, call, message, part, more, trailers)
 }
 
-/// What nginx cannot send itself is read: a pipe, a file without a length, a file at its end.
+/// What nginx cannot send itself is read, if it is short: a file without a length, a file at its end.
 fn read(
     fd: BorrowedFd<'_>,
     start: u64,
     count: Option<u64>,
     message: &Message<'_, '_>,
+    field: &str,
 ) -> PyResult<Bytes> {
     let limit = count.unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < limit {
+        if bytes.len() > READ_AT_MOST {
+            return Err(message.wrong(field, "it is no file on a disk, and too long to be read"));
+        }
         let mut block = [0; 64 * 1024];
-        let room =
-            usize::try_from(limit - bytes.len() as u64).unwrap_or(usize::MAX).min(block.len());
-        let target = block.get_mut(..room).unwrap_or_default();
+        let room = usize::try_from(limit - bytes.len() as u64).unwrap_or(usize::MAX);
+        let target = block.get_mut(..room.min(64 * 1024)).unwrap_or_default();
         let read = rustix::io::pread(fd, target, start + bytes.len() as u64);
-        match read.map_err(|error| message.wrong("file", &format!("it cannot be read: {error}")))? {
+        match read.map_err(|error| message.wrong(field, &format!("it cannot be read: {error}")))? {
             0 => break,
             size => bytes.extend_from_slice(block.get(..size).unwrap_or_default()),
         }
     }
     Ok(Bytes::from(bytes))
 }
+
+/// Bytes that are read of what nginx cannot send.
+const READ_AT_MOST: usize = 16 << 20;
 
 /// `http.response.pathsend`
 fn path_send(
@@ -328,21 +352,36 @@ fn path_send(
         );
     }
     let path = message.get(intern!(py, "path"))?.ok_or_else(|| message.missing("path"))?;
-    let path: std::path::PathBuf =
-        path.extract().map_err(|_| message.mistyped("path", "a str", &path))?;
+    let path: PathBuf = path.extract().map_err(|_| message.mistyped("path", "a str", &path))?;
     if !path.is_absolute() {
         return Err(message.wrong("path", "it must be absolute"));
     }
-    let file = py.detach(|| File::open(&path));
-    let file = file.map_err(|error| {
-        PyOSError::new_err(format!("http.response.pathsend: \"{}\": {error}", path.display()))
-    })?;
-    match whole_part(file) {
+    let failed = |error: io::Error| match error.raw_os_error() {
+        Some(number) => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default();
+            let text = format!("http.response.pathsend: {text}");
+            PyOSError::new_err((number, text, path.to_string_lossy().into_owned()))
+        }
+        None => message.wrong("path", &format!("\"{}\" {error}", path.display())),
+    };
+    let file = py.detach(|| open(&path)).map_err(failed)?;
+    match whole_part(file.try_clone().map_err(failed)?) {
         Some(part) => send_file(py, call, message, part, false, trailers),
         None => {
-            let file = py.detach(|| std::fs::read(&path))?;
-            send_body(py, call, message, Bytes::from(file), false, trailers)
+            let bytes = read(file.as_fd(), 0, None, message, "path")?;
+            send_body(py, call, message, bytes, false, trailers)
         }
+    }
+}
+
+/// Opens a file without waiting: a named pipe may have no writer.
+fn open(path: &Path) -> io::Result<File> {
+    let file =
+        File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("is no regular file")),
     }
 }
 

@@ -31,7 +31,8 @@ pub(in crate::python) struct Kit {
 struct Template {
     scope: Py<PyDict>,
     asgi: Py<PyDict>,
-    extensions: Py<PyDict>,
+    /// Their names.
+    extensions: Vec<Py<PyString>>,
 }
 
 /// An address as the last request had it: those of one connection have it in common.
@@ -75,7 +76,11 @@ impl Kit {
         let head = &exchange.head;
         let template = self.template(py, exchange)?;
         let scope = template.scope.bind(py).copy()?;
-        let extensions = template.extensions.bind(py).copy()?;
+        let extensions = PyDict::new(py);
+        for name in &template.extensions {
+            // Each scope has its own: a middleware may add to them.
+            extensions.set_item(name, PyDict::new(py))?;
+        }
         scope.set_item(intern!(py, "asgi"), template.asgi.bind(py).copy()?)?;
         if head.get(head.protocol) != b"HTTP/1.1" {
             let version = http_version(head.get(head.protocol));
@@ -137,12 +142,13 @@ impl Template {
         scope.set_item("scheme", "http")?;
         scope.set_item("root_path", "")?;
         scope.set_item("query_string", PyBytes::new(py, b""))?;
-        let extensions = PyDict::new(py);
-        if exchange.location.file_wrapper {
-            extensions.set_item("http.response.pathsend", PyDict::new(py))?;
-            extensions.set_item("http.response.zerocopysend", PyDict::new(py))?;
-        }
-        Ok(Self { scope: scope.unbind(), asgi: asgi.unbind(), extensions: extensions.unbind() })
+        let of_files = ["http.response.pathsend", "http.response.zerocopysend"];
+        let extensions = of_files
+            .into_iter()
+            .filter(|_| exchange.location.file_wrapper)
+            .map(|name| PyString::intern(py, name).unbind())
+            .collect();
+        Ok(Self { scope: scope.unbind(), asgi: asgi.unbind(), extensions })
     }
 }
 
