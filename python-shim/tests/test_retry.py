@@ -194,11 +194,11 @@ def test_libraries_and_extension_modules_are_not_imported_anew(tmp_path: Path) -
     write(library / "installed_lib.py", "")
     write(tmp_path / "neighbour.py", "")
     sys.path.append(str(library))
-    source = "import installed_lib, neighbour, colorsys\nraise ValueError\n"
+    source = "import installed_lib, neighbour, tabnanny\nraise ValueError\n"
     application = Application(str(write(tmp_path / "shop.py", source)))
-    assert "colorsys" not in sys.modules
+    assert "tabnanny" not in sys.modules
     fails(application)
-    kept = {name: sys.modules[name] for name in ("installed_lib", "colorsys")}
+    kept = {name: sys.modules[name] for name in ("installed_lib", "tabnanny")}
     neighbour = sys.modules["neighbour"]
     # An extension module in the application's own directory.
     import _struct
