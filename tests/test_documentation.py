@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,15 @@ DIRECTIVES = PROJECT / "docs" / "directives"
 TESTS = PROJECT / "tests"
 MIGRATING = PROJECT / "docs" / "migrating"
 TABLE = PROJECT / "src" / "nginx" / "directives"
-SERVERS = ["from-uwsgi_pass", "from-gunicorn", "from-mod_wsgi", "from-unit"]
+SERVERS = [
+    "from-uwsgi_pass",
+    "from-gunicorn",
+    "from-mod_wsgi",
+    "from-unit",
+    "from-uvicorn",
+    "from-hypercorn",
+    "from-daphne",
+]
 
 # The names that the directive table has for its contexts, as nginx's documentation writes them.
 CONTEXTS = {
@@ -172,6 +182,22 @@ APPLICATION = """
         return application
 """
 
+# Also what is said of a path by both: the prefix, and what is below it.
+ASGI_APPLICATION = """
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        text = f"{scope['root_path']}|{scope['path'].removeprefix(scope['root_path'])}"
+        headers = [(b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    application = app
+
+    def create_app(*arguments):
+        return app
+"""
+
 
 def install(nginx, text: str) -> None:
     """Installs `text`, a whole nginx.conf, with the files and folders that it names."""
@@ -185,12 +211,13 @@ def install(nginx, text: str) -> None:
     paths = [srv / path.removeprefix("/srv/") for line in paths for path in line.split()]
     for path in paths:
         path.mkdir(parents=True, exist_ok=True)
-    for target in re.findall(r"\bwsgi_app ([^\s;]+);", text):
+    for protocol, target in re.findall(r"\b(wsgi|asgi)_app ([^\s;]+);", text):
         name = target.partition(":")[0]
+        source = APPLICATION if protocol == "wsgi" else ASGI_APPLICATION
         if name.startswith("/srv/"):
-            nginx._write(srv / name.removeprefix("/srv/"), APPLICATION)
+            nginx._write(srv / name.removeprefix("/srv/"), source)
         else:
-            nginx._write(paths[0] / (name.replace(".", "/") + ".py"), APPLICATION)
+            nginx._write(paths[0] / (name.replace(".", "/") + ".py"), source)
     for folder in [srv, *srv.rglob("*")]:
         if folder.is_dir() and not folder.is_symlink():
             folder.chmod(0o755)
@@ -223,10 +250,10 @@ def test_a_complete_configuration_serves(nginx, text):
     assert result.returncode == 0, result.stderr
     nginx.start()
     client = nginx.client(headers={"Host": re.search(r"server_name (\S+);", text).group(1)})
-    for location in re.findall(r"location (/\S*)\s+\{[^}]*\bwsgi_app ", text):
+    for location in re.findall(r"location (/\S*)\s+\{[^}]*\b[wa]sgi_app ", text):
         assert client.get(location).status_code == 200, location
         script_name = re.search(
-            rf"location {re.escape(location)}\s+\{{[^}}]*wsgi_script_name (\S+);", text
+            rf"location {re.escape(location)}\s+\{{[^}}]*[wa]sgi_script_name (\S+);", text
         )
         mounted = script_name.group(1) if script_name else ""
         assert client.get(location).text == f"{mounted}|{location.removeprefix(mounted)}"
@@ -280,11 +307,62 @@ def test_every_uwsgi_directive_has_an_answer(nginx):
     assert missing == []
 
 
+def told(name: str) -> set[str]:
+    """What the first cells of the tables of a migration page name."""
+    return {
+        span
+        for row in rows((MIGRATING / f"{name}.md").read_text())
+        for span in re.findall(r"`([^`]+)`", row[0])
+    }
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "daphne"])
+def test_every_option_of_a_command_line_has_an_answer(server):
+    """The page for a server of ASGI answers each option that its --help lists."""
+    pytest.importorskip(server, reason="it is not installed for this Python")
+    listed = subprocess.run(
+        [VENV / "bin" / server, "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    options = set(re.findall(r"(?<![\w-])(?:--[a-z][\w-]*\w|-[a-zA-Z])(?![\w-])", listed))
+    assert "--root-path" in options
+    assert options - told(f"from-{server}") == set()
+
+
+def test_every_setting_of_uvicorn_has_an_answer():
+    """Those that `uvicorn.Config` has besides the command line's options."""
+    uvicorn = pytest.importorskip("uvicorn", reason="it is not installed for this Python")
+    answered = {span.removeprefix("--").replace("-", "_") for span in told("from-uvicorn")}
+    answered |= {"app", "headers", "reload_dirs", "reload_includes", "reload_excludes"}
+    assert inspect.signature(uvicorn.Config).parameters.keys() - answered == set()
+
+
+def test_every_setting_of_hypercorn_has_an_answer():
+    config = pytest.importorskip("hypercorn.config", reason="it is not installed for this Python")
+    settings = {
+        name
+        for name, value in inspect.getmembers(config.Config)
+        if not name.startswith("_") and not callable(value)
+    }
+    settings |= {name for name in vars(config.Config)["__annotations__"] if name[0] != "_"}
+    assert {"bind", "keep_alive_timeout", "application_path"} <= settings
+    # Read-only: what it makes of the others.
+    assert settings - told("from-hypercorn") == {"log", "ssl_enabled"}
+
+
+def test_every_setting_of_daphne_has_an_answer():
+    """The options of its `runserver`, and the settings of Django that it reads."""
+    daphne = pytest.importorskip("daphne", reason="it is not installed for this Python")
+    command = Path(daphne.__file__).parent / "management" / "commands" / "runserver.py"
+    settings = set(re.findall(r'"(--[\w-]+|(?:DAPHNE|ASGI)_\w+)"', command.read_text()))
+    assert {"--noasgi", "DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE"} <= settings
+    assert settings - told("from-daphne") == set()
+
+
 @pytest.mark.parametrize("name", [*SERVERS, "README"])
 def test_a_migration_page_speaks_of_directives_that_exist(name):
     """A directive of this module that a page names is in the table."""
     text = (MIGRATING / f"{name}.md").read_text()
     named = set(re.findall(r"directives/(\w+)\.md", text))
     for row in rows(text):
-        named |= set(re.findall(r"`((?:wsgi|python)_\w+)", row[1]))
+        named |= set(re.findall(r"`((?:wsgi|asgi|python)_\w+)", row[1]))
     assert named - directives().keys() - {"README"} == set()
