@@ -295,6 +295,93 @@ def test_uploads(site):
     assert answer.text == hashlib.sha256(body * 7).hexdigest()
 
 
+def test_fastapi(site):
+    shop = site("fastapi.conf")
+    shop.venv("fastapi/venv")
+    shop.write(
+        "fastapi/main.py",
+        """
+        import hashlib
+        import os
+
+        from fastapi import FastAPI, UploadFile
+
+        app = FastAPI()
+
+        @app.get("/items/{number}")
+        async def item(number: int, wanted: bool = False):
+            return {"number": number, "wanted": wanted, "database": os.environ["SHOP_DATABASE"]}
+
+        @app.post("/files")
+        async def upload(file: UploadFile):
+            return {"digest": hashlib.sha256(await file.read()).hexdigest()}
+        """,
+    )
+    client = shop.start()
+    assert client.get("/items/7?wanted=yes").json() == {
+        "number": 7,
+        "wanted": True,
+        "database": f"{shop.srv}/fastapi/shop.sqlite3",
+    }
+    assert client.get("/items/none").status_code == 422
+    body = bytes(range(256)) * 20_000
+    answer = client.post("/files", files={"file": ("a.bin", body)})
+    assert answer.json() == {"digest": hashlib.sha256(body).hexdigest()}
+    assert client.post("/files", files={"file": ("a.bin", body * 3)}).status_code == 413
+    # A client of a Unix socket is in none of the networks.
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert client.get(path).status_code == 403
+
+
+def test_sse(site):
+    """Each event arrives before the next one is made; a task whose client leaves is cancelled."""
+    events = site("sse.conf")
+    events.venv("events/venv")
+    gate = events.folder("events/gate", writable=True)
+    events.write(
+        "events/main.py",
+        f"""
+        import asyncio
+        from pathlib import Path
+
+        from starlette.applications import Starlette
+        from starlette.responses import PlainTextResponse, StreamingResponse
+        from starlette.routing import Route
+
+        GATE = Path({str(gate)!r})
+
+        async def count():
+            try:
+                yield "data: 0\\n\\n"
+                for number in range(1, 4):
+                    while not (GATE / str(number)).exists():
+                        await asyncio.sleep(0.02)
+                    yield f"data: {{number}}\\n\\n"
+                await asyncio.Event().wait()
+            finally:
+                (GATE / "closed").touch()
+
+        async def stream(request):
+            return StreamingResponse(count(), media_type="text/event-stream")
+
+        async def index(request):
+            return PlainTextResponse("hello")
+
+        app = Starlette(routes=[Route("/", index), Route("/events", stream)])
+        """,
+    )
+    client = events.start()
+    with client.stream("GET", "/events", headers={"Accept-Encoding": "gzip"}) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        assert next(lines) == "data: 0"
+        for number in ("1", "2", "3"):
+            assert client.get("/").text == "hello"
+            (gate / number).touch()
+            assert next(lines) == f"data: {number}"
+        assert not (gate / "closed").exists()
+    wait_for((gate / "closed").exists, 60, "the end of a stream whose client has left")
+
+
 def test_auth_request(site):
     """Strangers are redirected to the login, a member is let in, a banned one is refused."""
     members = site("auth-request.conf")
