@@ -25,7 +25,11 @@ class Layer:
 
 
 LAYERS = {
-    "http": Layer(frozenset({"http"}), frozenset({"smallvec", "thiserror"}), unsafe=False),
+    "http": Layer(
+        frozenset({"http"}),
+        frozenset({"flate2", "sha1_smol", "smallvec", "thiserror"}),
+        unsafe=False,
+    ),
     "bridge": Layer(
         frozenset({"http", "bridge"}),
         frozenset({"bytes", "loom", "rustix", "smallvec", "thiserror"}),

@@ -7,7 +7,7 @@
 //!
 //! | folder | may name | runs on | unsafe |
 //! |---|---|---|---|
-//! | `http` | std, `thiserror`, `smallvec` | anywhere | forbidden |
+//! | `http` | std, `thiserror`, `smallvec`, `flate2`, `sha1_smol` | anywhere | forbidden |
 //! | `bridge` | std, `http` | anywhere | forbidden |
 //! | `nginx` | `nginx_sys`, `http`, `bridge` | the event loop's thread | with its `SAFETY` |
 //! | `python` | `pyo3`, `http`, `bridge` | Python's threads; inline, the event loop's | where CPython's C API is called |

@@ -12,4 +12,5 @@ pub(crate) mod request_head;
 pub(crate) mod response_head;
 pub(crate) mod status;
 pub(crate) mod trailer;
+pub(crate) mod websocket;
 pub(crate) mod wsgi;
