@@ -200,9 +200,11 @@ test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with 
 	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
 
 .PHONY: fuzz
-fuzz: module $(TEST_VENV)/.installed ## Send valid and broken random requests to a random application (FUZZ_SECONDS=60, FUZZ_SEED=…)
+fuzz: module $(TEST_VENV)/.installed ## Send valid and broken random requests, and frames of WebSockets (FUZZ_SECONDS=60, FUZZ_SEED=…)
 	$(IN_TESTS) PYTHONPATH=. FUZZ_SECONDS="$(FUZZ_SECONDS)" FUZZ_SEED="$(FUZZ_SEED)" FUZZ_CASE="$(FUZZ_CASE)" \
 	  $(TEST_VENV)/bin/python -B fuzz/run.py
+	$(IN_TESTS) PYTHONPATH=. FUZZ_SECONDS="$(FUZZ_SECONDS)" FUZZ_SEED="$(FUZZ_SEED)" FUZZ_CASE="$(FUZZ_CASE)" \
+	  $(TEST_VENV)/bin/python -B fuzz/frames.py
 
 # The WSGI tests; those of frameworks, peers and nginx also pass (PYTEST_ARGS=…).
 INLINE_TESTS := wsgi

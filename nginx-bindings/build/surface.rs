@@ -55,7 +55,7 @@ const RECORDS: &[Record] = &[
     record("ngx_log_t", "log_level data connection file next handler", ""),
     record(
         "ngx_connection_t",
-        "data read write fd log ssl sockaddr addr_text local_sockaddr number requests",
+        "data read write fd recv send log ssl sockaddr addr_text local_sockaddr number requests",
         "buffered timedout error close idle shared",
     ),
     record(
@@ -89,7 +89,7 @@ const RECORDS: &[Record] = &[
     record("ngx_http_core_srv_conf_t", "server_name", ""),
     record(
         "ngx_http_core_loc_conf_t",
-        "name handler error_pages error_log send_lowat send_timeout directio",
+        "name handler error_pages error_log send_lowat send_timeout directio tcp_nodelay",
         "noname lmt_excpt auto_redirect",
     ),
     record("ngx_http_core_loc_conf_t", "early_hints", "").since(1_029_000),
@@ -111,7 +111,7 @@ const RECORDS: &[Record] = &[
         "ngx_http_request_t",
         "connection ctx srv_conf loc_conf read_event_handler write_event_handler pool headers_in headers_out \
          request_body out postponed method http_version request_line uri args unparsed_uri method_name http_protocol main \
-         limit_rate cleanup host_start host_end",
+         limit_rate cleanup host_start host_end header_in",
         "count aio blocked buffered expect_tested request_body_no_buffering header_only expect_trailers keepalive \
          lingering_close reading_body disable_not_modified chunked allow_ranges single_range limit_rate_set \
          post_action",
@@ -133,6 +133,7 @@ const FUNCTIONS: &[Names] = &[
                 ngx_http_finalize_request ngx_http_internal_redirect ngx_http_named_location ngx_http_output_filter ngx_http_parse_unsafe_uri \
                 ngx_http_read_client_request_body ngx_http_read_unbuffered_request_body \
                 ngx_http_request_empty_handler ngx_http_run_posted_requests ngx_http_send_header \
+                ngx_http_send_special ngx_tcp_nodelay \
                 ngx_http_test_reading ngx_inet_get_port ngx_list_push ngx_log_error_core ngx_palloc \
                 ngx_parse_http_time ngx_parse_size ngx_parse_time ngx_pcalloc ngx_pnalloc \
                 ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_time_update",
@@ -154,8 +155,8 @@ const VARIABLES: &[Names] = &[
 /// Macros whose values are numbers.
 const NUMBERS: &[Names] = &[Names {
     since: 0,
-    names: "NGX_CONF_1MORE NGX_CONF_2MORE NGX_CONF_FLAG NGX_CONF_TAKE1 NGX_CONF_TAKE12 NGX_CONF_TAKE123 NGX_CONF_TAKE1234 \
-            NGX_CONF_TAKE23 NGX_DECLINED NGX_DONE NGX_ERROR NGX_HTTP_CLIENT_CLOSED_REQUEST \
+    names: "NGX_AGAIN NGX_CONF_1MORE NGX_CONF_2MORE NGX_CONF_FLAG NGX_CONF_TAKE1 NGX_CONF_TAKE12 NGX_CONF_TAKE123 NGX_CONF_TAKE1234 \
+            NGX_CONF_TAKE23 NGX_DECLINED NGX_DONE NGX_ERROR NGX_HTTP_BAD_REQUEST NGX_HTTP_CLIENT_CLOSED_REQUEST NGX_HTTP_FLUSH \
             NGX_HTTP_GATEWAY_TIME_OUT NGX_HTTP_GET NGX_HTTP_HEAD NGX_HTTP_INTERNAL_SERVER_ERROR \
             NGX_HTTP_LIF_CONF NGX_HTTP_LOC_CONF NGX_HTTP_LOG_UNSAFE NGX_HTTP_MAIN_CONF NGX_HTTP_MODULE \
             NGX_HTTP_NOT_FOUND NGX_HTTP_REQUEST_TIME_OUT NGX_HTTP_SERVICE_UNAVAILABLE \

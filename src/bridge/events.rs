@@ -17,6 +17,8 @@ pub(crate) enum Event<X> {
     Output(RequestId),
     /// The thread wants more of the request's body.
     ReadBody(RequestId),
+    /// The request's WebSocket has frames to take, or room for parts of messages again.
+    Socket(RequestId),
     /// The event loop has to run a request inline, or what comes after its response.
     Run(Arc<X>),
     /// A response that was run inline, and that nobody waits for, has to be brought to its end.

@@ -23,6 +23,7 @@ use super::events::Event;
 use super::executor::{Executor, asyncio, pool};
 use super::id::RequestId;
 use super::pipe::input::{Input, InputError, Read};
+use super::pipe::messages::Socket;
 use super::pipe::output::hints::TooManyHints;
 use super::pipe::output::parts::{End, FilePart};
 use super::pipe::output::{Closed, Output, Overflow, Polled, Rest};
@@ -32,6 +33,7 @@ use super::worker;
 use crate::http::header::Field;
 use crate::http::request_head::RequestHead;
 use crate::http::response_head::ResponseHead;
+use crate::http::websocket::close::Close;
 
 /// A worker, as all but its own parts know it.
 pub(crate) type Worker = worker::Worker<Exchange>;
@@ -63,6 +65,8 @@ pub(crate) struct Exchange {
     pub(crate) worker: Arc<Worker>,
     pub(crate) input: Input,
     pub(crate) output: Output,
+    /// If the request asks for a WebSocket.
+    pub(crate) socket: Option<Box<Socket>>,
     phase: AtomicU8,
     /// Milliseconds of the worker's clock at which the thread started.
     started: AtomicU64,
@@ -109,6 +113,7 @@ impl Exchange {
             worker,
             input,
             output,
+            socket: None,
             phase: AtomicU8::new(WAITING),
             started: AtomicU64::new(0),
             thread: AtomicU64::new(0),
@@ -388,9 +393,22 @@ impl Exchange {
             self.worker.forget(self);
         }
         self.fail_input(why);
+        self.end_socket(Close::abnormal());
         if self.output.close(|| self.resume()) {
             self.worker.collect();
         }
+    }
+
+    /// Event loop: nothing more comes from the client of a WebSocket, for this reason.
+    pub(crate) fn end_socket(self: &Arc<Self>, close: Close) {
+        if self.socket.as_ref().is_some_and(|socket| socket.end(close)) {
+            self.resume();
+        }
+    }
+
+    /// Loop's thread: tells the event loop to look at the WebSocket.
+    pub(crate) fn announce_socket(&self) {
+        self.worker.events.push(Event::Socket(self.id));
     }
 
     /// Event loop: adds a part of the request's body ([`Input::push`]).

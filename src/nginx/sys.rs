@@ -27,6 +27,7 @@ pub(super) fn own_module() -> &'static ngx_module_t {
 pub(super) const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 pub(super) const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
 pub(super) const DECLINED: ngx_int_t = nginx_sys::NGX_DECLINED as ngx_int_t;
+pub(super) const AGAIN: ngx_int_t = nginx_sys::NGX_AGAIN as ngx_int_t;
 pub(super) const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
 /// nginx generates the response itself from this status on (`NGX_HTTP_SPECIAL_RESPONSE`).

@@ -1,5 +1,8 @@
 //! The values of a scope ("HTTP Connection Scope" of the ASGI specification) that are more than a copy of what was sent.
 
+use crate::http::request_head::RequestHead;
+use crate::http::websocket::handshake::subprotocols;
+
 /// `http_version` for the protocol of a request line.
 pub(crate) fn http_version(protocol: &[u8]) -> &'static str {
     match protocol {
@@ -15,6 +18,14 @@ pub(crate) fn http_version(protocol: &[u8]) -> &'static str {
 /// `raw_path`: the target as sent, without its query string.
 pub(crate) fn raw_path(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
+/// `subprotocols`: those that the client of a WebSocket offers, in its order.
+pub(crate) fn offered_subprotocols(head: &RequestHead) -> impl Iterator<Item = &[u8]> {
+    let fields =
+        head.fields().iter().map(|field| (head.get(field.name()), head.get(field.value())));
+    let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"sec-websocket-protocol"));
+    subprotocols(values.map(|(_, value)| value))
 }
 
 /// Whether a header of that name, in lower case, often has the value that it had in the last request. It is false for

@@ -5,6 +5,7 @@ use crate::nginx::log::error;
 use crate::nginx::request::call::from_outside;
 use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
+use crate::nginx::request::upgrade;
 use crate::nginx::trampoline::EventThread;
 
 /// Starts the timer of `python_drain_timeout`.
@@ -12,6 +13,11 @@ pub(super) fn begin(token: EventThread, process: &Process) {
     process.event_loop.set_draining(true);
     process.drain.start(token, process, process.drain_timeout);
     process.event_loop.hold(token);
+    for id in process.event_loop.ids() {
+        if let Some(request) = event_loop::find(token, id) {
+            from_outside(request, upgrade::drain);
+        }
+    }
 }
 
 /// Requests have ended, or callbacks after a response have finished: checks whether anything still holds the worker.
@@ -35,6 +41,7 @@ impl Handler for Over {
         for id in event_loop.ids() {
             if let Some(request) = event_loop::find(token, id) {
                 from_outside(request, |request| {
+                    let Some(request) = upgrade::restart(request, true) else { return };
                     error!(
                         &request,
                         "pywsgi: the worker exits and the request is not done (python_drain_timeout)"

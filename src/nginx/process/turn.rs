@@ -11,7 +11,7 @@ use crate::bridge::id::RequestId;
 use crate::bridge::panics;
 use crate::nginx::request::call::{end_after_panic, from_outside};
 use crate::nginx::request::event_loop::{self, EventLoop};
-use crate::nginx::request::{body, inline, lines, output};
+use crate::nginx::request::{body, inline, lines, output, upgrade};
 use crate::nginx::trampoline::EventThread;
 
 /// At the end of a turn the event loop handles messages that arrived meanwhile at most this many times.
@@ -100,6 +100,14 @@ fn deal_with(
             if let Some(found) = event_loop::find(token, id) {
                 request.set(Some(id));
                 from_outside(found, body::wanted);
+            }
+        }
+        Event::Socket(id) => {
+            if let Some(found) = event_loop::find(token, id) {
+                request.set(Some(id));
+                from_outside(found, |request| {
+                    let _in_flight = upgrade::look(request);
+                });
             }
         }
         // The worker exits: there is no time left to run it.

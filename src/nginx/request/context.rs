@@ -12,11 +12,13 @@ use nginx_sys::{
 };
 
 use super::files::Files;
+use super::socket::Upgraded;
 use crate::bridge::config::{ClientAbort, LocationConfig};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::output::parts::Block;
+use crate::http::websocket::handshake::Handshake;
 use crate::nginx::conf::Location;
 use crate::nginx::log::HasLog;
 use crate::nginx::own_event::{EventHandler, OwnEvent};
@@ -59,6 +61,10 @@ pub(in crate::nginx) struct Context {
     /// The blocks that the buffers of `busy` point into, in the same order.
     pub(super) held: RefCell<VecDeque<Block>>,
     pub(super) files: RefCell<Files>,
+    /// A request for a WebSocket, until it is submitted.
+    pub(super) handshake: Cell<Option<Handshake>>,
+    /// The connection of an open WebSocket.
+    pub(super) upgraded: OnceCell<Box<Upgraded>>,
 }
 
 /// The state of the request's body.
@@ -109,6 +115,8 @@ impl Context {
             busy: Cell::new(ptr::null_mut()),
             held: RefCell::default(),
             files: RefCell::default(),
+            handshake: Cell::new(None),
+            upgraded: OnceCell::new(),
         });
         let data = ptr::from_mut::<Context>(&mut context).cast::<c_void>();
         context.timer.set_data(data);

@@ -29,6 +29,8 @@ pub(in crate::nginx) struct EventLoop {
     configuration: usize,
     table: RefCell<Table<NonNull<Context>>>,
     output: Cell<Option<Box<Batch>>>,
+    /// What the frames of WebSockets are read into.
+    buffer: Cell<Vec<u8>>,
     /// Posted in a turn of the event loop as soon as something must be done at the end of the turn.
     turn_end: OwnEvent,
     /// Requests for the executor `inline`, whose applications are called at the turn's end.
@@ -48,6 +50,9 @@ pub(in crate::nginx) struct Handlers {
     pub(in crate::nginx) called: EventHandler,
     pub(in crate::nginx) hold: EventHandler,
 }
+
+/// Bytes of a WebSocket's connection that are read at once.
+const BUFFER: usize = 64 * 1024;
 
 /// How often `hold` fires, in milliseconds.
 const HOLD: ngx_msec_t = 20;
@@ -85,6 +90,19 @@ pub(in crate::nginx) fn give_output_back(token: EventThread, batch: Box<Batch>) 
     }
 }
 
+/// Memory for [`BUFFER`] bytes, which is used again.
+pub(in crate::nginx) fn take_buffer(token: EventThread) -> Vec<u8> {
+    let mut buffer = current(token).map(|event_loop| event_loop.buffer.take()).unwrap_or_default();
+    buffer.resize(BUFFER, 0);
+    buffer
+}
+
+pub(in crate::nginx) fn give_buffer_back(token: EventThread, buffer: Vec<u8>) {
+    if let Some(event_loop) = current(token) {
+        event_loop.buffer.set(buffer);
+    }
+}
+
 impl EventLoop {
     /// Creates the event loop's state for this process.
     pub(in crate::nginx) fn start(
@@ -98,6 +116,7 @@ impl EventLoop {
             configuration,
             table: RefCell::new(Table::new()),
             output: Cell::default(),
+            buffer: Cell::default(),
             turn_end: OwnEvent::new(handlers.turn_end),
             calls: RefCell::default(),
             called: OwnEvent::new(handlers.called),
@@ -188,6 +207,11 @@ impl EventLoop {
     /// Sets whether the worker is exiting while its requests still have time to finish.
     pub(in crate::nginx) fn set_draining(&self, draining: bool) {
         self.draining.set(draining);
+    }
+
+    /// Whether the worker is exiting while its requests still have time to finish.
+    pub(in crate::nginx) fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     /// Keeps an exiting worker alive until the work that follows its responses is done: `after_response`, and tasks

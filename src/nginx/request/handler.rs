@@ -11,12 +11,14 @@ use super::call::{Handler, on_event, on_request};
 use super::context::{Body, Context};
 use super::event_loop;
 use super::finalize::{self, Ending};
+use super::handshake;
 use super::inline::NextTurn;
 use super::snapshot;
 use super::watch::{self, Expired};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::{Refusal, Submitted};
 use crate::bridge::pipe::input::{Input, InputError};
+use crate::bridge::pipe::messages::Socket;
 use crate::nginx::conf::location_of;
 use crate::nginx::log::{alert, error};
 use crate::nginx::sys;
@@ -48,8 +50,14 @@ unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
             return sys::DECLINED;
         };
         finalize::end_superseded(token, r);
+        let handshake = match handshake::read(r, conf) {
+            Some(Ok(handshake)) => Some(handshake),
+            Some(Err(refusal)) => return handshake::refuse(r, refusal),
+            None => None,
+        };
         let (timer, next_turn) = (on_event::<Expired>, on_event::<NextTurn>);
         let context = Context::new(r, conf, timer, next_turn);
+        context.handshake.set(handshake);
         finalize::attach(token, r, context)
     };
     let Some(request) = created else { return INTERNAL_SERVER_ERROR };
@@ -127,7 +135,11 @@ fn submit(request: Request<'_>) -> Option<Request<'_>> {
     let worker = event_loop.worker();
     let location = Arc::clone(&request.location);
     let mut exchange = Exchange::new(id, location, Arc::clone(worker), input);
-    let head = Arc::get_mut(&mut exchange).map(|exchange| &mut exchange.head);
+    let owned = Arc::get_mut(&mut exchange);
+    let head = owned.map(|exchange| {
+        exchange.socket = socket(&request);
+        &mut exchange.head
+    });
     if !head.is_some_and(|head| snapshot::snapshot(&request, content_length, head)) {
         finalize::end(request, Ending::Failed);
         return None;
@@ -170,6 +182,12 @@ fn input(request: &Request<'_>) -> io::Result<(Input, Option<u64>)> {
         }
         streamed => (Input::streamed(streamed == Body::Expected), known),
     })
+}
+
+/// The pipes of messages, if the request asks for a WebSocket.
+fn socket(request: &Request<'_>) -> Option<Box<Socket>> {
+    let config = request.location.websocket.as_ref()?;
+    Some(Box::new(Socket::new(request.handshake.take()?, config.queue)))
 }
 
 fn refuse(request: Request<'_>, refusal: &Refusal) {

@@ -10,11 +10,17 @@ mod field_lists;
 pub(super) mod files;
 pub(super) mod finalize;
 pub(super) mod handler;
+mod handshake;
 pub(super) mod inline;
 pub(super) mod lines;
 pub(super) mod output;
 pub(super) mod response;
 pub(super) mod snapshot;
+mod socket;
+mod socket_close;
+mod socket_read;
+mod socket_write;
+pub(super) mod upgrade;
 pub(super) mod watch;
 
 use std::marker::PhantomData;

@@ -19,11 +19,15 @@ use super::event_loop;
 use super::finalize::{self, Ending};
 use super::lines;
 use super::response;
+use super::upgrade;
 use crate::bridge::pipe::output::parts::{Batch, Block, End};
 use crate::http::response_head::ResponseHead;
 use crate::nginx::sys;
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
+
+/// Only an accepted WebSocket has it.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// The maximum number of blocks that nginx holds one by one. What a filter must see before it releases any of them is
 /// shorter, for example the longest SSI command (`NGX_HTTP_SSI_MAX_PARAMS` parameters of `ssi_value_length`).
@@ -115,6 +119,9 @@ fn send<'ev>(request: Request<'ev>, batch: &mut Batch) -> (Option<Request<'ev>>,
             // (ngx_http_finalize_connection). If the client waits for 100, it is unknown what its next bytes will be
             // (RFC 9110, 10.1.1).
             request.close_after();
+        }
+        if head.code() == SWITCHING_PROTOCOLS {
+            return (upgrade::begin(request, &head), Sent::Nothing);
         }
         if let Some(target) = accel::target(request.conf(), &head) {
             accel::redirect(request, &head, target);

@@ -135,6 +135,13 @@ pub(super) fn set_hints(request: &Request<'_>, fields: &[Field]) -> Option<()> {
     put_all(request, list, fields)
 }
 
+/// Adds fields of the module's own to `r.headers_out`.
+pub(super) fn add_own(request: &Request<'_>, fields: &[Field]) -> Option<()> {
+    // SAFETY: the request lives as long as `request`.
+    let list = unsafe { &raw mut (*request.raw()).headers_out.headers };
+    put_all(request, list, fields)
+}
+
 /// Puts all `fields` into `list`, which is one of the request's lists.
 fn put_all(request: &Request<'_>, list: *mut ngx_list_t, fields: &[Field]) -> Option<()> {
     for (name, value) in fields {

@@ -199,7 +199,8 @@ fn is_name(name: &[u8]) -> bool {
 }
 
 /// The fields of a request's header list, in the order in which they arrived.
-struct Headers {
+#[derive(Clone)]
+pub(super) struct Headers {
     part: *const ngx_list_part_t,
     at: usize,
 }
@@ -208,7 +209,7 @@ impl Headers {
     /// # Safety
     ///
     /// The iterator is used only while `request` is live, and nothing changes its headers meanwhile.
-    unsafe fn of(request: &ngx_http_request_t) -> Self {
+    pub(super) unsafe fn of(request: &ngx_http_request_t) -> Self {
         Self { part: &raw const request.headers_in.headers.part, at: 0 }
     }
 }

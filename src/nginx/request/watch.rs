@@ -13,6 +13,7 @@ use super::early_hints;
 use super::finalize::{self, Ending};
 use super::inline;
 use super::output;
+use super::upgrade;
 use crate::bridge::exchange::Progress;
 use crate::bridge::gate::Gate;
 use crate::bridge::tasks::Task;
@@ -129,6 +130,10 @@ pub(super) struct Expired;
 
 impl Handler for Expired {
     fn call(request: Request<'_>) {
+        if request.upgraded.get().is_some() {
+            upgrade::expired(request);
+            return;
+        }
         let Some(exchange) = request.exchange() else { return };
         let timeout = limit(request.timeout);
         let again = match exchange.progress() {

@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::call::{Call, What, in_child};
-use super::http;
+use super::messages;
 use crate::python::fork;
 
 /// There is nothing to wait for, and nothing to return. One object serves all.
@@ -71,16 +71,16 @@ impl Wait {
         let call = self.call.bind(py);
         match self.what {
             What::Message => {
-                if let Some(message) = http::receive(py, call.get())? {
+                if let Some(message) = messages::receive(py, call.get())? {
                     // A coroutine returns by this exception.
                     return Err(PyStopIteration::new_err((message.unbind(),)));
                 }
             }
             What::Room => {
-                if http::send_rest(py, call.get())? {
+                if messages::send_rest(py, call.get())? {
                     let message = self.message.take();
                     let sent =
-                        message.map_or(Ok(true), |message| http::send(call, message.bind(py)));
+                        message.map_or(Ok(true), |message| messages::send(call, message.bind(py)));
                     if sent? {
                         return Ok(None);
                     }

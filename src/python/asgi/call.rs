@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::socket::WebSocket;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
 use crate::bridge::exchange::Exchange;
@@ -27,6 +28,8 @@ pub(in crate::python) struct Call {
     host: Weak<dyn Host>,
     /// What a `send` that waits for nothing returns.
     pub(super) complete: Py<PyAny>,
+    /// If it is one of a WebSocket.
+    pub(super) websocket: Option<WebSocket>,
     state: Attached<State>,
 }
 
@@ -96,12 +99,18 @@ pub(super) enum What {
 }
 
 impl Call {
-    pub(super) fn new(exchange: &Arc<Exchange>, host: Weak<dyn Host>, complete: Py<PyAny>) -> Self {
+    pub(super) fn new(
+        exchange: &Arc<Exchange>,
+        host: Weak<dyn Host>,
+        complete: Py<PyAny>,
+        websocket: Option<WebSocket>,
+    ) -> Self {
         Self {
             exchange: Arc::clone(exchange),
             response: Response::new(exchange),
             host,
             complete,
+            websocket,
             state: Attached::default(),
         }
     }
@@ -242,6 +251,12 @@ impl Call {
         let nobody = waiting.is_empty();
         drop(state);
         drop(found);
+        if let Some(socket) = self.exchange.socket.as_deref().filter(|_| nobody) {
+            match what {
+                What::Message => socket.stop_receiving(),
+                What::Room => socket.stop_sending(),
+            }
+        }
         match what {
             What::Message if nobody => self.exchange.stop_reading(),
             What::Room if nobody => self.exchange.stop_pushing(),
@@ -258,7 +273,9 @@ impl Call {
 
     /// Whether somebody waits for room: what is sent meanwhile waits behind.
     pub(super) fn waits_for_room(&self, py: Python<'_>) -> bool {
-        self.response.has_rest(py) || !self.state(py).senders.is_empty()
+        self.response.has_rest(py)
+            || self.websocket.as_ref().is_some_and(|websocket| websocket.has_rest(py))
+            || !self.state(py).senders.is_empty()
     }
 
     /// Whether the application has received the end of the request's body.
@@ -268,6 +285,11 @@ impl Call {
 
     pub(super) fn set_body_received(&self, py: Python<'_>, received: bool) {
         self.state(py).body_received = received;
+    }
+
+    /// Whether the task has ended.
+    pub(super) fn is_ended(&self, py: Python<'_>) -> bool {
+        self.state(py).ended
     }
 
     /// Whether nothing more comes from the client.

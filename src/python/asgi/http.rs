@@ -130,7 +130,7 @@ fn unexpected(py: Python<'_>, call: &Call, message: &Message<'_, '_>) -> PyErr {
 }
 
 /// `http.response.start`: kept until the first part of the body, or until the end of the loop's turn.
-fn start(slf: &Bound<'_, Call>, message: &Message<'_, '_>) -> PyResult<bool> {
+pub(super) fn start(slf: &Bound<'_, Call>, message: &Message<'_, '_>) -> PyResult<bool> {
     let (py, call) = (slf.py(), slf.get());
     if call.exchange.output.is_closed() && !call.response.is_ignored() {
         return Err(call::gone(call));
@@ -164,7 +164,7 @@ pub(super) fn head(py: Python<'_>, message: &Message<'_, '_>) -> PyResult<Start>
 }
 
 /// Sends a part of the body.
-fn send_body(
+pub(super) fn send_body(
     py: Python<'_>,
     call: &Call,
     message: &Message<'_, '_>,

@@ -97,6 +97,18 @@ impl<'a, 'py> Message<'a, 'py> {
         }
     }
 
+    /// A field that is a str.
+    pub(super) fn text(
+        &self,
+        field: &Bound<'py, PyString>,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        let Some(value) = self.some(field)? else { return Ok(None) };
+        match value.cast_into::<PyString>() {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => Err(self.mistyped(&field.to_string(), "a str", &error.into_inner())),
+        }
+    }
+
     /// `body`: bytes, or something that holds bytes; empty if it is missing.
     pub(super) fn body(&self) -> PyResult<Bytes> {
         let Some(value) = self.get(intern!(self.dict.py(), "body"))? else {

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use super::awaitable::Wait;
 use super::call::{Call, What, in_child};
-use super::http;
+use super::{http, messages};
 use crate::python::fork;
 
 #[pymethods]
@@ -24,7 +24,7 @@ impl Call {
         // What waits for room goes first.
         let message = if call.waits_for_room(py) {
             Some(message.clone().unbind())
-        } else if http::send(slf, message)? {
+        } else if messages::send(slf, message)? {
             return Ok(call.complete.bind(py).clone());
         } else {
             None

@@ -6,9 +6,12 @@ mod headers;
 mod http;
 mod lifespan;
 mod message;
+mod messages;
 mod methods;
 mod prepared;
 mod scope;
+mod socket;
+mod websocket;
 
 use std::sync::{Arc, Weak};
 
@@ -48,8 +51,15 @@ pub(super) fn call<'py>(
 ) -> PyResult<(Bound<'py, Call>, Bound<'py, PyAny>)> {
     let Callee { app, callable, state } = callee;
     let callable = asgi.callable(py, app, callable, exchange)?;
-    let scope = kit.http(py, app, exchange, state.as_ref())?;
-    let call = Bound::new(py, Call::new(exchange, host, asgi.complete.clone_ref(py)))?;
+    let (scope, websocket) = match exchange.socket {
+        Some(_) => {
+            let scope = kit.websocket(py, app, exchange, state.as_ref())?;
+            (scope, Some(kit.socket()))
+        }
+        None => (kit.http(py, app, exchange, state.as_ref())?, None),
+    };
+    let complete = asgi.complete.clone_ref(py);
+    let call = Bound::new(py, Call::new(exchange, host, complete, websocket))?;
     let receive = call.getattr(intern!(py, "receive"))?;
     let send = call.getattr(intern!(py, "send"))?;
     let coroutine = asgi.run.bind(py).call1((&call, callable, scope, receive, send))?;
@@ -80,19 +90,34 @@ pub(super) fn end(py: Python<'_>, shim: &Shim, app: &App, call: &Call, error: Op
         Some(error) => log_raised(py, shim, app, error),
         // What had no room when the application returned is sent later, and the end after it.
         None if call.is_complete(py) => return,
+        None if is_open(py, call) => None,
         None if exchange.output.is_closed() => None,
         None => {
-            let text = format!("application \"{}\" {}", app.target, call.unfinished(py));
+            let unfinished = match &call.websocket {
+                Some(websocket) => websocket::unfinished(py, call, websocket),
+                None => call.unfinished(py),
+            };
+            let text = format!("application \"{}\" {unfinished}", app.target);
             logging::write(py, Level::Error, &text);
             Some(text)
         }
     };
+    if let Some(websocket) = &call.websocket {
+        if websocket::end(py, call, websocket, error.is_some()) {
+            return;
+        }
+    }
     if let Some(report) = report {
         if debug::show(py, shim, exchange, response, &report) {
             return;
         }
     }
     response.fail(py);
+}
+
+/// Whether it is the call of a WebSocket that was accepted.
+fn is_open(py: Python<'_>, call: &Call) -> bool {
+    call.websocket.as_ref().is_some_and(|websocket| websocket.is_accepted(py))
 }
 
 /// Answers a request whose application cannot be called, as `report` says.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::headers::Headers;
+use super::socket::{Compressors, WebSocket};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
-use crate::http::asgi::scope::{http_version, raw_path};
+use crate::http::asgi::scope::{http_version, offered_subprotocols, raw_path};
 use crate::http::{path, trailer};
 use crate::python::app::App;
 use crate::python::logging;
@@ -25,6 +26,9 @@ pub(in crate::python) struct Kit {
     headers: Headers,
     client: Address,
     server: Address,
+    /// What compresses the messages of all WebSockets, and how many there were.
+    compressors: Compressors,
+    sockets: u64,
 }
 
 /// What the requests of a location share.
@@ -50,6 +54,8 @@ impl Kit {
             headers: Headers::new(),
             client: Address::default(),
             server: Address::default(),
+            compressors: Compressors::default(),
+            sockets: 0,
         }
     }
 
@@ -100,6 +106,38 @@ impl Kit {
         }
         self.fill(py, &scope, &extensions, app, exchange, state)?;
         Ok(scope)
+    }
+
+    /// The scope of a request for a WebSocket.
+    pub(super) fn websocket<'py>(
+        &mut self,
+        py: Python<'py>,
+        app: &App,
+        exchange: &Arc<Exchange>,
+        state: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let template = self.template(py, exchange)?;
+        let scope = template.scope.bind(py).copy()?;
+        scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+        scope.del_item(intern!(py, "method"))?;
+        scope.set_item(intern!(py, "asgi"), template.asgi.bind(py).copy()?)?;
+        let secure = is_https(exchange);
+        scope.set_item(intern!(py, "scheme"), if secure { "wss" } else { "ws" })?;
+        let subprotocols = PyList::empty(py);
+        for name in offered_subprotocols(&exchange.head) {
+            subprotocols.append(utf8(py, name)?)?;
+        }
+        scope.set_item(intern!(py, "subprotocols"), subprotocols)?;
+        let extensions = PyDict::new(py);
+        extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        self.fill(py, &scope, &extensions, app, exchange, state)?;
+        Ok(scope)
+    }
+
+    /// What the call of a WebSocket keeps.
+    pub(super) fn socket(&mut self) -> WebSocket {
+        self.sockets += 1;
+        WebSocket::new(self.sockets, &self.compressors)
     }
 
     /// What all kinds of scopes of a request have.

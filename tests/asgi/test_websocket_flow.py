@@ -1,0 +1,224 @@
+"""How much waits: back-pressure both ways, pings, large messages and many connections."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+import websockets.sync.client
+from process_memory import anonymous, descriptors
+from rawhttp import wait_for
+from rawwebsocket import BINARY, CLOSE, PING, PONG, TEXT, close, connect, frame, serve
+
+# Sends blocks of that many bytes until it is told to stop, and counts them.
+SENDS = """
+    import asyncio
+    from testkit import record
+
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        size = int(scope["query_string"] or b"0")
+        if not size:
+            while (message := await receive())["type"] == "websocket.receive":
+                await send({**message, "type": "websocket.send"})
+            return
+        try:
+            while True:
+                await send({"type": "websocket.send", "bytes": bytes(size)})
+                record("sent")
+        except OSError:
+            record("ended")
+"""
+
+# Receives nothing before its gate is open; then counts what it receives.
+WAITS = """
+    import asyncio
+    from testkit import gate, record
+
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        if scope["query_string"] == b"held":
+            await asyncio.to_thread(gate, "receive")
+        total = 0
+        while (message := await receive())["type"] == "websocket.receive":
+            total += len(message["bytes"])
+            if message["bytes"] == b"end":
+                await send({"type": "websocket.send", "text": str(total)})
+"""
+
+
+def settled(value) -> int:
+    """`value()` when it does not change for half a second any more."""
+    last, since = value(), time.monotonic()
+    while time.monotonic() - since < 0.5:
+        time.sleep(0.05)
+        if (now := value()) != last:
+            last, since = now, time.monotonic()
+    return last
+
+
+def test_a_client_that_does_not_read_holds_back_its_own_sender_alone(nginx):
+    serve(nginx, SENDS, "asgi_websocket_queue 64k;")
+    slow = connect(nginx, "/?10000", receive=4096)
+    sent = settled(lambda: len(nginx.recorded("sent")))
+    # What the kernel holds, and the queue.
+    assert 6 <= sent <= (64 << 10) // 10_000 + 6_000_000 // 10_000
+    other = connect(nginx)
+    for number in range(100):
+        other.send(frame(TEXT, str(number)))
+        assert other.message().payload == str(number).encode()
+    assert settled(lambda: len(nginx.recorded("sent"))) == sent
+    # As soon as it reads, it gets everything in order, and the sender goes on.
+    for _ in range(sent + 20):
+        received = slow.message()
+        assert (received.opcode, len(received.payload)) == (BINARY, 10_000)
+    assert len(nginx.wait_recorded("sent", sent + 20)) >= sent + 20
+    slow.connection.close()
+    nginx.wait_recorded("ended")
+
+
+def test_the_queue_bounds_what_waits_for_a_client(nginx):
+    serve(nginx, SENDS, "asgi_websocket_queue 16k;")
+    (worker,) = nginx.workers()
+    socket = connect(nginx, "/?1000", receive=4096)
+    settled(lambda: len(nginx.recorded("sent")))
+    before = anonymous(worker)
+    others = [connect(nginx, "/?1000", receive=4096) for _ in range(50)]
+    settled(lambda: len(nginx.recorded("sent")))
+    # 16 KB each, and what a connection costs.
+    assert anonymous(worker) - before < 50 * 200 * 1024
+    for each in [socket, *others]:
+        each.connection.close()
+    nginx.wait_recorded("ended", 51)
+
+
+def test_an_application_that_does_not_receive_holds_back_its_client(nginx):
+    serve(nginx, WAITS, "asgi_websocket_queue 64k;")
+    (worker,) = nginx.workers()
+    socket = connect(nginx, "/?held")
+    before = anonymous(worker)
+    message = frame(BINARY, bytes(10_000))
+    socket.connection.sock.settimeout(1)
+    sent = 0
+    with pytest.raises(TimeoutError):
+        while sent < 64 << 20:
+            sent += socket.connection.sock.send(message[sent % len(message) :])
+    # The kernel has the rest.
+    assert anonymous(worker) - before < 2 << 20
+    other = connect(nginx)
+    other.send(frame(BINARY, b"end"))
+    assert other.message().payload == b"3"
+    nginx.open_gate("receive")
+    socket.connection.sock.settimeout(60)
+    socket.send(message[sent % len(message) :] + frame(BINARY, b"end"))
+    assert int(socket.message().payload) == (sent // len(message) + 1) * 10_000 + 3
+
+
+def test_a_message_that_is_larger_than_the_queue(nginx):
+    serve(nginx, location="asgi_websocket_queue 4k; asgi_websocket_max_message_size 4m;")
+    with websockets.sync.client.connect(
+        nginx.url("/", scheme="ws"), max_size=None, compression=None, proxy=None
+    ) as socket:
+        for size in (4095, 4096, 65536, 1 << 20, 4 << 20):
+            message = "x" * (size - 3) + "end"
+            socket.send(message)
+            assert socket.recv(timeout=60) == message
+
+
+def test_many_small_messages_in_one_packet(nginx):
+    serve(nginx, location="asgi_websocket_queue 4k;")
+    socket = connect(nginx)
+    messages = [str(number).encode() for number in range(5000)]
+    socket.send(b"".join(frame(TEXT, message) for message in messages))
+    assert [socket.message().payload for _ in messages] == messages
+
+
+def test_a_client_that_sends_pings_and_does_not_read_gets_the_last_pong(nginx):
+    serve(nginx)
+    (worker,) = nginx.workers()
+    socket = connect(nginx, receive=4096)
+    before = anonymous(worker)
+    # Pongs for all of them would not fit into the kernel's buffers.
+    for number in range(100_000):
+        socket.send(frame(PING, f"{number:0100}"))
+    last = f"{99_999:0100}".encode()
+    seen = []
+    for _ in itertools.count():
+        answer = socket.frame()
+        assert answer.opcode == PONG
+        seen.append(int(answer.payload))
+        if answer.payload == last:
+            break
+    assert seen == sorted(seen)
+    assert anonymous(worker) - before < 8 << 20
+
+
+def test_a_client_that_answers_no_ping_is_gone(nginx):
+    location = "asgi_websocket_ping_interval 300ms; asgi_websocket_ping_timeout 300ms;"
+    serve(nginx, location=location)
+    silent, alive, talking = connect(nginx), connect(nginx), connect(nginx)
+    ping = silent.frame()
+    assert (ping.opcode, ping.payload) == (PING, b"")
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        # One answers, the other sends messages: both are there.
+        received = alive.frame()
+        assert received.opcode == PING
+        alive.send(frame(PONG, received.payload))
+        talking.send(frame(TEXT, "here"))
+        assert talking.message().payload == b"here"
+    assert silent.ends()
+    assert nginx.wait_recorded("disconnect") == ["1006 "]
+    assert "[info]" in nginx.wait_log("client has answered no ping for 300 ms")
+    alive.send(frame(TEXT, "still here"))
+    assert alive.message().payload == b"still here"
+
+
+def test_a_client_that_takes_nothing_is_gone(nginx):
+    serve(nginx, SENDS, "send_timeout 1s;")
+    socket = connect(nginx, "/?100000", receive=4096)
+    nginx.wait_recorded("ended")
+    assert "[info]" in nginx.wait_log("client timed out (send_timeout)")
+    socket.connection.close()
+
+
+def test_many_connections_at_once(nginx):
+    serve(nginx)
+    sockets = [connect(nginx) for _ in range(400)]
+    for number, socket in enumerate(sockets):
+        socket.send(frame(TEXT, str(number)))
+    for number, socket in enumerate(sockets):
+        assert socket.message().payload == str(number).encode()
+    for socket in sockets:
+        socket.send(close())
+    for socket in sockets:
+        assert socket.frame().opcode == CLOSE
+        assert socket.ends()
+    assert len(nginx.wait_recorded("disconnect", 400)) == 400
+
+
+def test_descriptors_are_given_back(nginx):
+    serve(nginx)
+    (worker,) = nginx.workers()
+    connect(nginx).connection.close()
+    nginx.wait_recorded("disconnect")
+
+    before = settled(lambda: descriptors(worker))
+    for number in range(60):
+        socket = connect(nginx)
+        match number % 3:
+            case 0:
+                socket.connection.reset()
+            case 1:
+                socket.send(frame(3))
+                assert socket.frame().close_code == 1002
+                socket.connection.close()
+            case 2:
+                socket.send(close())
+                assert socket.frame().close_code == 1000
+                assert socket.ends()
+    nginx.wait_recorded("disconnect", 61)
+    wait_for(lambda: descriptors(worker) <= before, 30, "the descriptors of before")
