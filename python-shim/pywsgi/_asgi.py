@@ -37,10 +37,8 @@ async def run(
 async def end(
     tasks: Collection[asyncio.Task[Any]], lifespans: Collection[Lifespan], limit: float | None
 ) -> None:
-    """The worker ends: cancels the calls that still run, and ends the lifespans; within `limit`
-    seconds, if that is not None."""
-    for task in tasks:
-        task.cancel()
+    """The worker ends: waits for the tasks of its calls, which have been cancelled, and ends the
+    lifespans; within `limit` seconds, if that is not None."""
     if tasks:
         await asyncio.wait(tasks, timeout=_PATIENCE if limit is None else limit / 2)
     endings = [asyncio.ensure_future(lifespan.shutdown()) for lifespan in lifespans]

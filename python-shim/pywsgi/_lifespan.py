@@ -188,7 +188,9 @@ class Lifespan:
             self._shutdown_over.set()
             # Starlette sends the traceback, and then raises the exception as well.
             explained = self._answers.get("shutdown") == "failed" and not self._unexplained
-            if error is not None and not explained:
+            if isinstance(error, asyncio.CancelledError):
+                self._say(INFO, "its lifespan was cut: the worker exits")
+            elif error is not None and not explained:
                 self._say(ERROR, f"its lifespan raised\n{format_exception(error)}")
 
     def _do_without(self, error: BaseException | None) -> None:

@@ -520,6 +520,11 @@ impl LoopThread {
         };
         let tasks: Vec<Bound<'_, PyAny>> =
             calls.iter().filter_map(|call| call.get().task(py)).collect();
+        for call in &calls {
+            if let Err(error) = call.get().cancel(py) {
+                logging::exception(py, &runtime.shim, "a task cannot be cancelled", &error);
+            }
+        }
         let ended = PyList::new(py, tasks).and_then(|tasks| {
             let limit = runtime.worker.is_fast().then_some(FAST);
             let end =
