@@ -1,6 +1,6 @@
 """Shows where the instructions of a request go, with callgrind (repeatable) and perf.
 
-    python profile.py --module MODULE.so --nginx /usr/sbin/nginx [--server "pywsgi, inline"]
+    python profile.py --module MODULE.so --nginx /usr/sbin/nginx [--server "pywsgi, asyncio"]
 
 callgrind counts the instructions of all threads of one nginx process; those of a request are those
 of many requests minus those of few, divided. perf, if installed, samples a worker under load.
@@ -25,6 +25,8 @@ from pathlib import Path
 
 from place import Place, Run, StartError, free_port, take_answer
 from servers import FLOOR, INLINE, ONE_THREAD, OURS, Server
+from servers_asgi import OURS as ASYNCIO
+from servers_asgi import UVLOOP
 
 PATH = "/hello"
 FEW, MANY = 100, 1100
@@ -65,7 +67,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--module", type=Path, required=True)
     parser.add_argument("--nginx", default="/usr/sbin/nginx")
-    ours = {server.name: server for server in (OURS, ONE_THREAD, INLINE)}
+    ours = {server.name: server for server in (OURS, ONE_THREAD, INLINE, ASYNCIO, UVLOOP)}
     parser.add_argument(
         "--server", type=ours.__getitem__, default=OURS, help=f"one of {'; '.join(ours)}"
     )
@@ -82,7 +84,7 @@ def callgrind(server: Server, run: Run) -> Costs:
     out = folder / "callgrind.out"
     valgrind = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=no")
     under = (*valgrind, f"--callgrind-out-file={out}")
-    place = Place(run, folder, free_port(), connections=64, under=under)
+    place = Place(run, folder, free_port(), server.app, connections=64, under=under)
     try:
         server.launch(place)
         place.wait(PATH)
