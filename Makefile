@@ -275,13 +275,16 @@ profile: module bench-deps ## Print where a request's instructions and time go (
 bench-deps: ## Install the servers that the bench compares, and build its client
 	@.ci/deps libev-dev wrk
 	@.ci/deps apache2-bin libapache2-mod-wsgi-py3 uwsgi uwsgi-plugin-python3 || echo 'The bench omits these servers.' >&2
-	@$(MAKE) --no-print-directory $(BENCH_VENV)/.installed
+	@$(MAKE) --no-print-directory $(BENCH_VENV)/bin/libpython
 	$(CARGO) build --locked --release --package bench-client
 
 $(BENCH_VENV)/.installed: bench/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+$(BENCH_VENV)/bin/libpython: bench/libpython.c $(BENCH_VENV)/.installed
+	$(CC) -O2 $$($(PYTHON)-config --includes) -o $@ $< $$($(PYTHON)-config --ldflags --embed)
 
 
 .PHONY: deny

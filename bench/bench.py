@@ -128,7 +128,7 @@ HALVES = {
             ),
         },
         quick_works=["hello", "WebSocket echo"],
-        slow_servers={"hypercorn", "FastPySGI", "h2corn"},
+        slow_servers={"uvicorn, libpython", "hypercorn", "FastPySGI", "h2corn"},
     ),
 }
 

@@ -21,13 +21,18 @@ def _pywsgi(loop: str, *, main: str = "") -> Callable[[Place], None]:
     return launch
 
 
-def _uvicorn(*bind: str | Path) -> list[str | Path]:
+def _uvicorn(*bind: str | Path, python: str = "python") -> list[str | Path]:
     options = ["--loop=uvloop", "--http=httptools", "--backlog=4096", "--timeout-keep-alive=3600"]
-    return [BIN / "uvicorn", *bind, *options, "--no-access-log", "--log-level=error"]
+    options += ["--no-access-log", "--log-level=error"]
+    return [BIN / python, "-m", "uvicorn", *bind, *options]
 
 
-def _bare_uvicorn(place: Place) -> None:
-    place.spawn(*_uvicorn("--port", str(place.port)), f"{place.app}:application")
+def _bare_uvicorn(python: str) -> Callable[[Place], None]:
+    def launch(place: Place) -> None:
+        bind = ("--port", str(place.port))
+        place.spawn(*_uvicorn(*bind, python=python), f"{place.app}:application")
+
+    return launch
 
 
 def _nginx_uvicorn(place: Place) -> None:
@@ -68,7 +73,9 @@ def _h2corn(place: Place) -> None:
 OURS = ASGI("pywsgi, asyncio", _pywsgi("asyncio"))
 UVLOOP = ASGI("pywsgi, uvloop", _pywsgi("uvloop"))
 FIRST = ASGI("pywsgi, asyncio, worker_priority -10", _pywsgi("asyncio", main=PRIORITY), is_root)
-UVICORN = ASGI("uvicorn", _bare_uvicorn)
+UVICORN = ASGI("uvicorn", _bare_uvicorn("python"))
+# Run by the same library as the module, instead of the program: what it loses is not the module's.
+UVICORN_LIBPYTHON = ASGI("uvicorn, libpython", _bare_uvicorn("libpython"))
 NGINX_UVICORN = ASGI("nginx + uvicorn", _nginx_uvicorn)
 GRANIAN = ASGI("granian", _granian)
 FREASTAL = ASGI(
@@ -81,6 +88,7 @@ SERVERS_ASGI = [
     OURS,
     UVLOOP,
     UVICORN,
+    UVICORN_LIBPYTHON,
     NGINX_UVICORN,
     ASGI("hypercorn", _hypercorn),
     GRANIAN,
