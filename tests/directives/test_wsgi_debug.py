@@ -1,6 +1,6 @@
 """wsgi_debug, asgi_debug: the traceback as the page of a 500; strict checks of PEP 3333.
 
-ASGI's own checks are in asgi/test_validate.py.
+ASGI's own checks are in test_asgi_debug.py.
 """
 
 from __future__ import annotations
