@@ -178,7 +178,6 @@ pub(crate) struct LocationConfig {
     /// `asgi_max_requests_in_flight`; `None`: no limit.
     pub(crate) max_in_flight: Option<usize>,
     /// `None`: a request for a WebSocket is a request like any other (`asgi_websocket off`; WSGI).
-    #[allow(dead_code)]
     pub(crate) websocket: Option<WebSocketConfig>,
     /// `X-Accel-Buffering` is obeyed (`…_accel`, `…_ignore_headers`).
     pub(crate) accel_buffering: bool,
@@ -189,7 +188,6 @@ pub(crate) struct LocationConfig {
 
 /// The directives `asgi_websocket_*` of a location.
 #[derive(Clone, Debug)]
-#[allow(dead_code)]
 pub(crate) struct WebSocketConfig {
     /// Bytes of a message that a client sends, after inflating.
     pub(crate) max_message_size: usize,

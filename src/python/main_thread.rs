@@ -16,9 +16,9 @@ use super::imports;
 use super::interp::Interpreter;
 use super::libraries;
 use super::logging;
-use super::run::asyncio::{self, LoopThread};
+use super::run::asyncio::LoopThread;
 use super::run::inline::{self, EventLoop};
-use super::run::{dispatch, threads};
+use super::run::{dispatch, loops, threads};
 use super::runtime::Runtime;
 use super::signals::{self, Ending, Until};
 use super::spawn::{STACK, spawn};
@@ -114,7 +114,7 @@ fn begin(worker: &Arc<Worker>) -> Result<Begun, String> {
             threads::spawn(&runtime, pool);
         }
     }
-    let main_loop = asyncio::start(&runtime);
+    let main_loop = loops::start(&runtime);
     if let Some(limit) = worker.config.stall_warning.filter(|_| !worker.loops.is_empty()) {
         worker.tasks.look_at_loops(attendant::stall_period(limit));
     }

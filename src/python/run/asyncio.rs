@@ -4,19 +4,21 @@
 //! since the last time, and starts or resumes its calls.
 
 use std::cell::RefMut;
-use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::sync::{Arc, OnceLock, Weak};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::calls::Calls;
 use super::dispatch;
+use super::startups::{Startup, Startups, Wait};
 use super::task::TaskMaker;
 use crate::bridge::config::{AppConfig, LoopKind};
-use crate::bridge::exchange::{Exchange, Loop, Progress};
+use crate::bridge::exchange::{Exchange, Loop};
 use crate::bridge::executor::asyncio::Message;
-use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::log::{About, Level};
 use crate::bridge::pipe::output::parts::End;
 use crate::python::app::{Admission, App};
 use crate::python::attached::Attached;
@@ -24,7 +26,6 @@ use crate::python::guard;
 use crate::python::hooks::Hooks;
 use crate::python::protocol::{Call, Callee, Host, Lifespan, LoopKit, Stage};
 use crate::python::runtime::{self, Runtime};
-use crate::python::spawn::{self, STACK};
 use crate::python::{child, imports, logging, shim};
 
 /// A callback takes what has come at most so often, before the loop has a turn for others.
@@ -32,9 +33,6 @@ const ROUNDS: usize = 4;
 
 /// Seconds for which applications are waited for at nginx's fast shutdown.
 const FAST: f64 = 0.3;
-
-/// So many requests wait for the startup of their application.
-const MAX_WAITING: usize = 1024;
 
 /// One loop and its thread.
 pub(in crate::python) struct LoopThread {
@@ -59,15 +57,10 @@ struct Objects {
 #[derive(Default)]
 struct State {
     batch: Vec<Message<Arc<Exchange>>>,
-    /// The calls that run, each at the number that its exchange knows.
-    calls: Vec<Option<Py<Call>>>,
-    free: Vec<usize>,
+    calls: Calls,
     kit: Option<Box<LoopKit>>,
     hooks: Hooks,
-    /// By application; `None` before its startup has begun.
-    lifespans: Vec<Option<Lifespan>>,
-    /// Requests that wait for the startup of their application.
-    waiting: Vec<Arc<Exchange>>,
+    startups: Startups,
     /// Calls whose head has been given, and no part of the body.
     unflushed: Vec<Py<Call>>,
     /// They will be flushed: at the end of this callback, or by one of their own.
@@ -84,6 +77,11 @@ impl LoopThread {
             objects: OnceLock::new(),
             state: Attached::default(),
         })
+    }
+
+    /// The name of its `python_event_loop`.
+    pub(super) fn name(&self) -> &str {
+        &self.bridge.config.name
     }
 
     /// The loop's thread, before it runs: makes the loop. An error is logged, and requests are answered 500.
@@ -153,7 +151,7 @@ impl LoopThread {
     }
 
     /// The thread has left the loop, or could not enter it.
-    fn refuse_all(&self) {
+    pub(super) fn refuse_all(&self) {
         for exchange in self.bridge.ended() {
             dispatch::fail(&exchange);
         }
@@ -161,7 +159,7 @@ impl LoopThread {
 
     fn drop_all(&self, py: Python<'_>) {
         let state = std::mem::take(&mut *self.state(py));
-        for exchange in &state.waiting {
+        for exchange in state.startups.waiting() {
             dispatch::fail(exchange);
             self.bridge.finished(exchange);
         }
@@ -170,7 +168,7 @@ impl LoopThread {
 
     /// A call of this loop, by the number that its exchange has.
     fn call(&self, py: Python<'_>, number: usize) -> Option<Py<Call>> {
-        self.state(py).calls.get(number)?.as_ref().map(|call| call.clone_ref(py))
+        self.state(py).calls.get(number).map(|call| call.clone_ref(py))
     }
 
     /// Something has come.
@@ -276,7 +274,8 @@ impl LoopThread {
             logging::exception(py, &runtime.shim, &what, &error);
             dispatch::fail(exchange);
             if let Some(number) = exchange.take_call() {
-                drop(self.remove(py, number));
+                let call = self.state(py).calls.remove(number);
+                drop(call);
             }
             drop(exchange.done());
             self.bridge.finished(exchange);
@@ -296,36 +295,13 @@ impl LoopThread {
         let made = runtime.protocols.call_in_loop(py, callee, exchange, host, &mut kit);
         self.state(py).kit = Some(kit);
         let (call, coroutine) = made?;
-        exchange.set_call(self.insert(py, call.clone().unbind()));
+        exchange.set_call(self.state(py).calls.insert(call.clone().unbind()));
         let task = runtime.protocols.within(py, &call, || objects.tasks.start(coroutine))?;
         call.get().set_task(py, task.unbind());
         if !exchange.enter_application() {
             call.get().cancel(py)?;
         }
         Ok(())
-    }
-
-    fn insert(&self, py: Python<'_>, call: Py<Call>) -> usize {
-        let mut state = self.state(py);
-        match state.free.pop() {
-            Some(number) => {
-                if let Some(place) = state.calls.get_mut(number) {
-                    *place = Some(call);
-                }
-                number
-            }
-            None => {
-                state.calls.push(Some(call));
-                state.calls.len() - 1
-            }
-        }
-    }
-
-    fn remove(&self, py: Python<'_>, number: usize) -> Option<Py<Call>> {
-        let mut state = self.state(py);
-        let call = state.calls.get_mut(number)?.take();
-        state.free.push(number);
-        call
     }
 
     /// Forgets a call whose application has returned, once all that it has sent is in the pipe.
@@ -335,7 +311,8 @@ impl LoopThread {
         }
         let exchange = call.exchange();
         let Some(number) = exchange.take_call() else { return };
-        drop(self.remove(py, number));
+        let removed = self.state(py).calls.remove(number);
+        drop(removed);
         // Nothing is called after an ASGI response.
         drop(exchange.done());
         self.bridge.finished(exchange);
@@ -353,24 +330,11 @@ impl LoopThread {
 
     /// A request waits for its application's startup.
     fn wait(&self, py: Python<'_>, exchange: &Arc<Exchange>) {
-        let (gone, full) = {
-            let mut state = self.state(py);
-            let mut gone = Vec::new();
-            if state.waiting.len() >= MAX_WAITING {
-                let waiting = std::mem::take(&mut state.waiting);
-                (state.waiting, gone) =
-                    waiting.into_iter().partition(|one| one.progress() == Progress::Waiting);
-            }
-            let full = state.waiting.len() >= MAX_WAITING;
-            if !full {
-                state.waiting.push(Arc::clone(exchange));
-            }
-            (gone, full)
-        };
-        for exchange in gone {
+        let Wait { refused, ended } = self.state(py).startups.wait(exchange);
+        for exchange in ended {
             self.bridge.finished(&exchange);
         }
-        if full {
+        if refused {
             // A request that has ended meanwhile wants no answer.
             let _gone = exchange.end(None, End::Refused);
             self.bridge.finished(exchange);
@@ -400,13 +364,11 @@ impl LoopThread {
         runtime: &Runtime,
         app: &App,
     ) -> Option<Readiness<'py>> {
-        let object = {
-            let state = self.state(py);
-            let lifespan = state.lifespans.get(app.at)?.as_ref()?;
-            match &lifespan.stage {
-                Stage::Starting => return Some(Readiness::Wait),
-                Stage::Started => lifespan.object().clone_ref(py),
-            }
+        let startup = self.state(py).startups.of(py, app.at);
+        let object = match startup {
+            Startup::NotBegun => return None,
+            Startup::Running => return Some(Readiness::Wait),
+            Startup::Over(object) => object,
         };
         Some(Lifespan::state_of(py, &object).map_or_else(
             |error| {
@@ -437,15 +399,7 @@ impl LoopThread {
         };
         let object = lifespan.object().clone_ref(py);
         let begins = matches!(lifespan.stage, Stage::Starting);
-        {
-            let mut state = self.state(py);
-            if state.lifespans.len() <= app.at {
-                state.lifespans.resize_with(app.at + 1, || None);
-            }
-            if let Some(place) = state.lifespans.get_mut(app.at) {
-                *place = Some(lifespan);
-            }
-        }
+        self.state(py).startups.begin(app.at, lifespan);
         if !begins {
             return;
         }
@@ -478,24 +432,8 @@ impl LoopThread {
                 app.fail_startup(py, &runtime.shim, report);
             }
         }
-        let (ended, waiting) = {
-            let mut state = self.state(py);
-            let mut ended = None;
-            if let Some(place) = state.lifespans.get_mut(at) {
-                match (&failure, place.as_mut()) {
-                    // Another import is followed by another startup.
-                    (Some(_), _) => ended = place.take(),
-                    (None, Some(lifespan)) => lifespan.stage = Stage::Started,
-                    (None, None) => {}
-                }
-            }
-            let waiting = std::mem::take(&mut state.waiting);
-            let (own, others) = waiting.into_iter().partition(|one| one.location.app == at);
-            state.waiting = others;
-            (ended, own)
-        };
+        let (waiting, ended) = self.state(py).startups.end(at, failure.is_some());
         drop(ended);
-        let waiting: Vec<Arc<Exchange>> = waiting;
         for exchange in waiting {
             let _panicked = guard::run(|| self.deal(py, runtime, Message::Start(exchange)));
         }
@@ -508,14 +446,7 @@ impl LoopThread {
             if std::mem::replace(&mut state.closing, true) {
                 return;
             }
-            let calls: Vec<Py<Call>> =
-                state.calls.iter().flatten().map(|call| call.clone_ref(py)).collect();
-            let lifespans: Vec<Py<PyAny>> = state
-                .lifespans
-                .iter()
-                .flatten()
-                .map(|lifespan| lifespan.object().clone_ref(py))
-                .collect();
+            let (calls, lifespans) = (state.calls.all(py), state.startups.objects(py));
             (calls, lifespans)
         };
         let tasks: Vec<Bound<'_, PyAny>> =
@@ -598,10 +529,7 @@ impl runtime::Loop for LoopThread {
             .call_method1("current_task", (&objects.event_loop,))
             .ok()
             .filter(|task| !task.is_none());
-        let calls: Vec<Py<Call>> = {
-            let state = self.state(py);
-            state.calls.iter().flatten().map(|call| call.clone_ref(py)).collect()
-        };
+        let calls = self.state(py).calls.all(py);
         let running = current.and_then(|current| {
             let runs = |call: &&Py<Call>| call.get().task(py).is_some_and(|task| task.is(&current));
             calls.iter().find(runs).map(|call| Arc::clone(call.get().exchange()))
@@ -710,53 +638,6 @@ impl Stop {
     fn __call__(&self, py: Python<'_>, _task: &Bound<'_, PyAny>) {
         if let Some(thread) = self.0.upgrade() {
             thread.stop(py);
-        }
-    }
-}
-
-/// Makes the loops, on the main thread: the first one is its own; each of the others has a thread, which makes it and
-/// runs it.
-pub(in crate::python) fn start(runtime: &Arc<Runtime>) -> Option<Arc<LoopThread>> {
-    let threads: Vec<Arc<LoopThread>> =
-        runtime.worker.loops.iter().map(|bridge| LoopThread::new(runtime, bridge)).collect();
-    let known = threads.iter().map(|thread| Arc::clone(thread) as Arc<dyn runtime::Loop>).collect();
-    // A process has one main thread, which does this once.
-    let _first = runtime.loops.set(known);
-    let mut threads = threads.into_iter();
-    let main = threads.next().filter(|main| Python::attach(|py| main.prepare(py)));
-    for thread in threads {
-        spawn(runtime, &thread);
-    }
-    main
-}
-
-/// Starts the thread of a loop, and waits until it has made the loop.
-fn spawn(runtime: &Runtime, thread: &Arc<LoopThread>) {
-    let (made, is_made) = mpsc::channel();
-    let own = Arc::clone(thread);
-    let name = format!("py-{}", thread.bridge.config.name);
-    let run = move || {
-        Python::attach(|py| {
-            let prepared = own.prepare(py);
-            // Who waits for it may have been cut short.
-            let _nobody = made.send(());
-            if prepared {
-                own.run(py);
-            }
-            drop(own);
-        });
-    };
-    match spawn::spawn(&name, STACK, run) {
-        // An error: the thread has ended, and has logged why.
-        Ok(_) => drop(is_made.recv()),
-        Err(error) => {
-            let text = format!(
-                "the thread of python_event_loop \"{}\" cannot be started: {error}; its applications answer 500 \
-                 (is there a limit of processes or threads?)",
-                thread.bridge.config.name
-            );
-            runtime.worker.events.log(LogLine { level: Level::Alert, about: About::Worker, text });
-            thread.refuse_all();
         }
     }
 }

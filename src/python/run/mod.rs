@@ -1,8 +1,11 @@
 //! Who runs an application, and on which thread.
 
 pub(super) mod asyncio;
+mod calls;
 pub(super) mod dispatch;
 pub(super) mod inline;
 pub(super) mod interrupt;
+pub(super) mod loops;
+mod startups;
 mod task;
 pub(super) mod threads;
