@@ -8,7 +8,7 @@ writes to standard error.
 from pywsgi._log import LogHandler
 from pywsgi._request import ClientDisconnected, Request
 from pywsgi._target import LoadError
-from pywsgi._validate import ValidationError
+from pywsgi._violation import ValidationError
 
 __all__ = [
     "ClientDisconnected",

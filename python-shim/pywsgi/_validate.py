@@ -6,20 +6,13 @@ uses what it was given. It does not check the server.
 
 from __future__ import annotations
 
-import functools
 import re
-import sys
-import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, cast
 
+from pywsgi._violation import SINGLE, definition, refuse, shown
+
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
-
-class ValidationError(AssertionError):
-    """An application violates PEP 3333."""
-
-    __module__ = "pywsgi"
 
 
 def validator(application: Application) -> Application:
@@ -108,8 +101,8 @@ class _Call:
         elif code is not None:
             place = f"{code.co_filename}:{code.co_firstlineno}"
         else:
-            place = _definition(self.application)
-        raise ValidationError(f"{what} ({clause}), in {place}")
+            place = definition(self.application)
+        refuse(what, clause, place)
 
 
 class _StartResponse:
@@ -119,7 +112,7 @@ class _StartResponse:
 
     def __call__(self, *args: Any, **named: Any) -> _Write:
         if named or len(args) not in (2, 3):
-            _refuse(
+            refuse(
                 "start_response was called with "
                 + (f"the names {', '.join(named)}" if named else f"{len(args)} arguments"),
                 f'{_SPEC}: it is "a callable accepting two required positional arguments, and one '
@@ -132,12 +125,12 @@ class _StartResponse:
             and len(exc_info) == 3
             and isinstance(exc_info[1], BaseException)
         ):
-            _refuse(
-                f"exc_info is {_shown(exc_info)}",
+            refuse(
+                f"exc_info is {shown(exc_info)}",
                 f'{_START}: "must be a Python sys.exc_info() tuple"',
             )
         if self.call.code and exc_info is None:
-            _refuse(
+            refuse(
                 "start_response was called a second time without exc_info",
                 f'{_START}: "it is a fatal error to call start_response without the exc_info '
                 'argument if start_response has already been called"',
@@ -156,10 +149,10 @@ class _Write:
 
     def __call__(self, *args: Any) -> None:
         if len(args) != 1:
-            _refuse(f"write() was called with {len(args)} arguments", f"{_WRITE}: it takes one")
-        _check_bytes(args[0], "write() was given", _refuse)
+            refuse(f"write() was called with {len(args)} arguments", f"{_WRITE}: it takes one")
+        _check_bytes(args[0], "write() was given", refuse)
         if self.call.returned:
-            _refuse(
+            refuse(
                 "write() was called after the application has returned",
                 f'{_WRITE}: applications "must not invoke write() from within their return '
                 'iterable"',
@@ -174,14 +167,14 @@ class _Body:
     def __init__(self, call: _Call, result: Any) -> None:
         if isinstance(result, (str, bytes, bytearray, memoryview)):
             call.refuse(
-                f"the application returned {_shown(result)}",
+                f"the application returned {shown(result)}",
                 f'{_SPEC}: it "must return an iterable yielding zero or more bytestrings"',
             )
         try:
             self.blocks = iter(result)
         except TypeError:
             call.refuse(
-                f"the application returned {_shown(result)}",
+                f"the application returned {shown(result)}",
                 f'{_SPEC}: it "must return an iterable yielding zero or more bytestrings"',
             )
         self.call = call
@@ -231,7 +224,7 @@ class _Input:
         return iter(self.stream)
 
     def close(self) -> NoReturn:
-        _refuse("the application closes wsgi.input", f"{_STREAMS}: it has no close()")
+        refuse("the application closes wsgi.input", f"{_STREAMS}: it has no close()")
 
     def __getattr__(self, name: str) -> NoReturn:
         # AttributeError, not ValidationError: code may check whether the attribute exists.
@@ -257,7 +250,7 @@ class _Errors:
         self.stream.flush()
 
     def close(self) -> NoReturn:
-        _refuse("the application closes wsgi.errors", f"{_STREAMS}: it has no close()")
+        refuse("the application closes wsgi.errors", f"{_STREAMS}: it has no close()")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -267,22 +260,22 @@ def _check_status(status: Any) -> int:
     _check_native(status, "status")
     # The message may be empty (RFC 9112, 4).
     if not _STATUS.fullmatch(status):
-        _refuse(
-            f"status is {_shown(status)}",
+        refuse(
+            f"status is {shown(status)}",
             f'{_START}: "a string of the form "999 Message here"", without white space around it '
             "or control characters",
         )
     code = int(status[:3])
     if code < 200:
-        _refuse(f"status is {_shown(status)}", "RFC 9110, 15.2: a 1xx is not a final response")
+        refuse(f"status is {shown(status)}", "RFC 9110, 15.2: a 1xx is not a final response")
     return code
 
 
 def _check_headers(headers: Any, code: int) -> int | None:
     """The response's Content-Length, if it has one."""
     if type(headers) is not list:
-        _refuse(
-            f"the headers are {_shown(headers)}",
+        refuse(
+            f"the headers are {shown(headers)}",
             f'{_START}: "it must be a Python list; i.e. type(response_headers) is ListType"',
         )
     length = None
@@ -290,8 +283,8 @@ def _check_headers(headers: Any, code: int) -> int | None:
     names = set()
     for field in headers:
         if type(field) is not tuple or len(field) != 2:
-            _refuse(
-                f"a header is {_shown(field)}",
+            refuse(
+                f"a header is {shown(field)}",
                 f'{_START}: "a list of (header_name, header_value) tuples"',
             )
         name, value = field
@@ -299,8 +292,8 @@ def _check_headers(headers: Any, code: int) -> int | None:
         _check_native(value, f"the value of header {name!r}")
         _check_field(name, value)
         lower = name.lower()
-        if lower in _SINGLE and lower in names:
-            _refuse(
+        if lower in SINGLE and lower in names:
+            refuse(
                 f"header {name!r} is set twice",
                 'RFC 9110, 5.3: a sender "MUST NOT generate multiple field lines with the same '
                 'name" unless the field is a list',
@@ -311,12 +304,12 @@ def _check_headers(headers: Any, code: int) -> int | None:
             length = int(value) if value.isascii() and value.isdigit() else None
         # The length in a 304 is that of the corresponding 200.
         if (lower, code) in _NO_BODY and (lower, length) != ("content-length", 0):
-            _refuse(
+            refuse(
                 f"header {name!r} is set in a response of {code}, which has no body",
                 _NO_BODY[lower, code],
             )
     if not has_type and code not in (204, 304):
-        _refuse(
+        refuse(
             "the headers have no Content-Type",
             'RFC 9110, 8.3: a sender of content "SHOULD generate a Content-Type"; browsers guess '
             "otherwise",
@@ -326,22 +319,22 @@ def _check_headers(headers: Any, code: int) -> int | None:
 
 def _check_field(name: str, value: str) -> None:
     if not _NAME.fullmatch(name):
-        _refuse(
+        refuse(
             f"a header's name is {name!r}",
             f'{_START}: "a valid HTTP header field-name … without a trailing colon or other '
             'punctuation"',
         )
     if _CONTROL.search(value):
-        _refuse(
+        refuse(
             f"the value of header {name!r} contains a control character",
             f'{_START}: it "must not include any control characters, including carriage returns or '
             'linefeeds"',
         )
     lower = name.lower()
     if lower == "status":
-        _refuse("there is a header 'Status'", f"{_START}: the status is a separate argument")
+        refuse("there is a header 'Status'", f"{_START}: the status is a separate argument")
     if lower in _HOP_BY_HOP:
-        _refuse(
+        refuse(
             f"header {name!r} is a hop-by-hop header",
             'PEP 3333, "Other HTTP Features": applications "must not generate any hop-by-hop '
             'headers"',
@@ -350,9 +343,9 @@ def _check_field(name: str, value: str) -> None:
 
 def _check_native(text: Any, what: str) -> None:
     if type(text) is not str:
-        _refuse(f"{what} is {_shown(text)}", f"{_STRINGS}: native strings are exactly str")
+        refuse(f"{what} is {shown(text)}", f"{_STRINGS}: native strings are exactly str")
     if not all(character <= "\xff" for character in text):
-        _refuse(
+        refuse(
             f"{what} contains a character outside latin-1: {text!a}",
             f'{_STRINGS}: "code points representable in ISO-8859-1 encoding"',
         )
@@ -360,55 +353,21 @@ def _check_native(text: Any, what: str) -> None:
 
 def _check_text(text: Any) -> None:
     if type(text) is not str:
-        _refuse(f"wsgi.errors.write() was given {_shown(text)}", f"{_STREAMS}: it takes str")
+        refuse(f"wsgi.errors.write() was given {shown(text)}", f"{_STREAMS}: it takes str")
 
 
 def _check_bytes(block: Any, what: str, refuse: Callable[[str, str], NoReturn]) -> None:
     if type(block) is not bytes:
-        refuse(f"{what} {_shown(block)}", f"{_STRINGS}: bytestrings are exactly bytes")
+        refuse(f"{what} {shown(block)}", f"{_STRINGS}: bytestrings are exactly bytes")
 
 
 def _one_size(args: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     if len(args) > 1:
-        _refuse(
+        refuse(
             f"wsgi.input.{name}() was called with {len(args)} arguments",
             f"{_STREAMS}: it takes at most a size",
         )
     return args
-
-
-def _refuse(what: str, clause: str) -> NoReturn:
-    """Raises for a call by the application; names the calling line."""
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__") == __name__:
-        frame = frame.f_back
-    place = "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    raise ValidationError(f"{what} ({clause}), in {place}")
-
-
-def _definition(application: Any) -> str:
-    """Where the application is defined, if that can be found."""
-    function = application
-    # Limited: some objects return another such object for every attribute.
-    for _layer in range(100):
-        if isinstance(function, functools.partial):
-            function = function.func
-        elif isinstance(function, types.MethodType):
-            function = function.__func__
-        elif hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        elif isinstance(function, type):
-            function = getattr(function, "__init__", None)
-        elif hasattr(function, "__code__"):
-            return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
-        else:
-            function = type(function).__call__
-    return repr(application)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
 
 
 _SPEC = 'PEP 3333, "Specification Details"'
@@ -426,24 +385,6 @@ _NO_BODY = {
     'metadata" such as this',
     ("content-length", 204): 'RFC 9110, 8.6: the server "MUST NOT" send it in such a response',
 }
-# If repeated, nginx sends the first.
-_SINGLE = frozenset(
-    (
-        "accept-ranges",
-        "content-type",
-        "date",
-        "etag",
-        "expires",
-        "last-modified",
-        "location",
-        "server",
-        "x-accel-buffering",
-        "x-accel-charset",
-        "x-accel-expires",
-        "x-accel-limit-rate",
-        "x-accel-redirect",
-    )
-)
 _HOP_BY_HOP = frozenset(
     (
         "connection",

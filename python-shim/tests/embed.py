@@ -33,11 +33,14 @@ MODULES = (
     "_request",
     "_callbacks",
     "_files",
+    "_violation",
     "_validate",
     "_debug_page",
     "_exit",
     "_event_loop",
     "_lifespan",
+    "_asgi_messages",
+    "_asgi_validate",
 )
 SHIM = Path(__file__).resolve().parent.parent / "pywsgi"
 

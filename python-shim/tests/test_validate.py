@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from validated import PLAIN, environ, line_of, run
 
-from pywsgi._validate import ValidationError
+from pywsgi import ValidationError
 
 
 def test_a_good_application_is_left_alone():

@@ -10,7 +10,8 @@ import io
 import pytest
 from validated import PLAIN, FileWrapper, environ, refused, run
 
-from pywsgi._validate import ValidationError, validator
+from pywsgi import ValidationError
+from pywsgi._validate import validator
 
 
 def test_an_early_empty_block_is_allowed():

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pywsgi._validate import ValidationError, validator
+from pywsgi import ValidationError
+from pywsgi._validate import validator
 
 PLAIN = ("Content-Type", "text/plain")
 

@@ -34,6 +34,7 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._request", c"pywsgi/_request.py", source!("_request.py")),
     (c"pywsgi._callbacks", c"pywsgi/_callbacks.py", source!("_callbacks.py")),
     (c"pywsgi._files", c"pywsgi/_files.py", source!("_files.py")),
+    (c"pywsgi._violation", c"pywsgi/_violation.py", source!("_violation.py")),
     (c"pywsgi._validate", c"pywsgi/_validate.py", source!("_validate.py")),
     (c"pywsgi._debug_page", c"pywsgi/_debug_page.py", source!("_debug_page.py")),
     (c"pywsgi._exit", c"pywsgi/_exit.py", source!("_exit.py")),
@@ -45,6 +46,8 @@ const LOOP_MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._event_loop", c"pywsgi/_event_loop.py", source!("_event_loop.py")),
     (c"pywsgi._lifespan", c"pywsgi/_lifespan.py", source!("_lifespan.py")),
     (c"pywsgi._asgi", c"pywsgi/_asgi.py", source!("_asgi.py")),
+    (c"pywsgi._asgi_messages", c"pywsgi/_asgi_messages.py", source!("_asgi_messages.py")),
+    (c"pywsgi._asgi_validate", c"pywsgi/_asgi_validate.py", source!("_asgi_validate.py")),
 ];
 
 const INIT: &[u8] = source!("__init__.py");
