@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from pywsgi._log import WARN, log_text
-from pywsgi._violation import caller, refuse, shown
+from pywsgi._violation import caller, calling_module, refuse, shown
 
 Message = dict[str, Any]
 
@@ -68,7 +68,8 @@ def headers_of(message: Message) -> list[tuple[bytes, bytes]]:
         if name.startswith(b":"):
             clause = f'{HTTP}: pseudo headers "must not be present"'
             _refuse_header(message, f"the pseudo header {name!r}", clause)
-        if name != name.lower():
+        # Django keeps the case that a view has written, and its users cannot change that.
+        if name != name.lower() and calling_module() != "django.core.handlers.asgi":
             clause = f'{HTTP}: "Header names must be lowercased"'
             _refuse_header(message, f"the name {name!r}", clause)
         if not _NAME.fullmatch(name):

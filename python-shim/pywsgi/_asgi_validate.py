@@ -246,7 +246,7 @@ class _WebSocket(_Channel):
         if protocol is not None and protocol not in self.scope.get("subprotocols", ()):
             what = f"is {shown(protocol)}, which scope['subprotocols'] does not have"
             refuse_field(message, "subprotocol", what, "RFC 6455, 4.2.2: it is one of the client's")
-        if any(name == b"sec-websocket-protocol" for name, _ in headers_of(message)):
+        if any(name.lower() == b"sec-websocket-protocol" for name, _ in headers_of(message)):
             clause = f'{self.sent["websocket.accept"].section}: "use the subprotocol key instead"'
             refuse_field(message, "headers", "contains b'sec-websocket-protocol'", clause)
 
@@ -295,7 +295,7 @@ class _Response:
         self.has_trailers = message.get("trailers", False)
         seen: set[str] = set()
         for field, value in headers_of(message):
-            name = field.decode("ascii")
+            name = field.decode("ascii").lower()
             if name in seen and name in {*SINGLE, "content-length"}:
                 clause = 'RFC 9110, 5.3: a sender "MUST NOT" repeat it'
                 refuse_field(message, "headers", f"contains {field!r} twice", clause)

@@ -21,10 +21,21 @@ def refuse(what: str, clause: str, place: str = "") -> NoReturn:
 
 def caller() -> str:
     """The application's line that has called the server."""
+    frame = _calling_frame()
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def calling_module() -> str:
+    """The name of the module that has called the server."""
+    frame = _calling_frame()
+    return "?" if frame is None else str(frame.f_globals.get("__name__"))
+
+
+def _calling_frame() -> types.FrameType | None:
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("pywsgi."):
         frame = frame.f_back
-    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return frame
 
 
 def definition(application: Any) -> str:

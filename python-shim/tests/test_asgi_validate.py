@@ -282,6 +282,22 @@ def test_a_client_that_has_left_gets_no_answer() -> None:
         asyncio.run(validator(application)({"type": "http"}, None, send))  # type: ignore[arg-type]
 
 
+def test_django_may_write_the_names_of_headers_as_it_does() -> None:
+    start = {**START, "headers": [(b"Content-Length", b"2")]}
+    source = (
+        "async def application(scope, receive, send):\n"
+        "    await send(start)\n"
+        "    await send(body)\n"
+    )
+    names: dict[str, Any] = {"start": start, "body": BODY, "__name__": "shop"}
+    exec(source, names)
+    with pytest.raises(ValidationError, match="contains the name b'Content-Length'"):
+        run(names["application"])
+    names["__name__"] = "django.core.handlers.asgi"
+    with pytest.raises(ValidationError, match="'body' ends after 1 bytes"):
+        run(names["application"])
+
+
 def test_send_that_is_not_awaited() -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
