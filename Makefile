@@ -33,7 +33,7 @@ ifneq ($(NGINX_VERSION),)
 endif
 CARGO_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 NGINX_BUILD_DIR ?= $(if $(wildcard $(NGINX_SOURCE_DIR)/objs/ngx_auto_config.h),$(NGINX_SOURCE_DIR)/objs,$(TARGET_DIR)/nginx-objs)
-## APP, PORT, VENV: for `make run`: the WSGI file, port (8080), virtual environment
+## APP, PORT, VENV: for `make run`: the file of a WSGI or ASGI application, port (8080), virtual environment
 APP ?= examples/guestbook/wsgi.py
 PORT ?= 8080
 VENV ?= $(if $(filter $(abspath examples/guestbook/wsgi.py),$(abspath $(APP))),$(RUN_DIR)/venv)
@@ -151,7 +151,8 @@ uninstall: ## Remove what `make install` has installed
 run: deps module ## Serve examples/guestbook, or APP, at http://127.0.0.1:8080/ until Ctrl-C
 	@if [ "$(VENV)" = "$(RUN_DIR)/venv" ]; then \
 	  $(MAKE) --no-print-directory $(RUN_DIR)/venv/.installed; fi
-	@.ci/serve "$(START_NGINX)" "$(MODULE)" "$(RUN_DIR)" "$(abspath $(APP))" "$(PORT)" "$(abspath $(VENV))"
+	@.ci/serve "$(START_NGINX)" "$(MODULE)" "$(RUN_DIR)" "$(abspath $(APP))" "$(PORT)" "$(abspath $(VENV))" \
+	  "$(PYTHON)"
 
 $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 	$(PYTHON) -m venv $(RUN_DIR)/venv

@@ -174,7 +174,7 @@ class Application:
         reference, found = self._find(module, wanted, fresh=module.__name__ in imported)
         if reference.arguments is not None:
             return self._create(reference, found)
-        return check(repr(reference.text), found, self._protocol, factory=f"{reference.text}()")
+        return self.accept(repr(reference.text), found, factory=f"{reference.text}()")
 
     def _find(
         self, module: ModuleType, wanted: Sequence[str], fresh: bool
@@ -212,7 +212,11 @@ class Application:
                 f"{reference.text!r} is an async function; {self._protocol}_app needs one that"
                 " returns the application"
             )
-        return check(f"what {reference.text} returned", application, self._protocol)
+        return self.accept(f"what {reference.text} returned", application)
+
+    def accept(self, what: str, application: Any, factory: str = "") -> Callable[..., Any]:
+        """What the server calls of the object that the target names."""
+        return check(what, application, self._protocol, factory)
 
     # After a failure.
 
