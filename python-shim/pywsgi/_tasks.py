@@ -13,35 +13,88 @@ from typing import Any
 
 def format_task(task: asyncio.Task[Any]) -> str:
     """Where a task is: its frames through all that it awaits, innermost last, as a traceback has
-    them; "" if it has ended. The shim's own frames are left out.
+    them; "" if it has ended. The tasks of its task groups follow: those of Starlette's middleware
+    run the application. The shim's own frames are left out.
 
     May be called on any thread. Never raises.
     """
     try:
-        frames = [frame for frame in _frames_of(task) if not _is_own(frame)]
-        stack = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
-        return "".join(stack.format()).rstrip("\n")
+        return "\n".join(_parts_of(task))
     except BaseException as fault:
         return f"(the task's stack cannot be shown: {type(fault).__name__})"
 
 
-def _frames_of(task: asyncio.Task[Any]) -> list[FrameType]:
-    frames: list[FrameType] = []
-    awaited: Any = task
-    seen: set[int] = set()
-    # Limited: what an application awaits may pretend to be anything.
-    while awaited is not None and id(awaited) not in seen and len(seen) < _LONGEST_CHAIN:
-        seen.add(id(awaited))
-        frame = _frame_of(awaited)
-        if frame is None:
-            awaited = _next(awaited)
-            continue
-        running = _stack_above(frame) if _is_running(awaited) else []
-        if running:
-            return frames + running
-        frames.append(frame)
-        awaited = _awaited_by_library(frame) or _next(awaited)
-    return frames
+def _parts_of(task: asyncio.Task[Any]) -> Iterator[str]:
+    chain = _Chain(task)
+    if not chain.frames:
+        return
+    yield chain.format()
+    members = _members(task.get_loop())
+    shown, pending = set(chain.seen), _members_of(chain, members)
+    # Limited: a group may have thousands of tasks.
+    for _ in range(_SHOWN_MEMBERS):
+        pending = [each for each in pending if id(each) not in shown]
+        if not pending:
+            return
+        member = pending.pop(0)
+        chain = _Chain(member)
+        shown |= chain.seen
+        pending += _members_of(chain, members)
+        yield f'its task "{member.get_name()}" is at:\n{chain.format()}'
+    if pending:
+        yield "and it has more tasks"
+
+
+def _members(loop: asyncio.AbstractEventLoop) -> dict[int, list[asyncio.Task[Any]]]:
+    """The tasks of task groups, by the id of the task that has the group."""
+    members: dict[int, list[asyncio.Task[Any]]] = {}
+    states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
+    for task in asyncio.all_tasks(loop):
+        parent = getattr(states.get(task), "parent_id", None)
+        for callback, _ in getattr(task, "_callbacks", None) or ():
+            # asyncio.TaskGroup has nothing else that leads from a task to the group.
+            group = getattr(callback, "__self__", None)
+            if type(group).__name__ == "TaskGroup":
+                parent = id(getattr(group, "_parent_task", None))
+        if parent is not None:
+            members.setdefault(parent, []).append(task)
+    return members
+
+
+def _members_of(
+    chain: _Chain, members: dict[int, list[asyncio.Task[Any]]]
+) -> list[asyncio.Task[Any]]:
+    return [member for each in chain.seen for member in members.get(each, ())]
+
+
+class _Chain:
+    """What a task awaits, and what that awaits, and so on."""
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.frames: list[FrameType] = []
+        # The ids of all that is awaited.
+        self.seen: set[int] = set()
+        awaited: Any = task
+        # Limited: what an application awaits may pretend to be anything.
+        while awaited is not None and len(self.seen) < _LONGEST_CHAIN:
+            if id(awaited) in self.seen:
+                break
+            self.seen.add(id(awaited))
+            frame = _frame_of(awaited)
+            if frame is None:
+                awaited = _next(awaited)
+                continue
+            running = _stack_above(frame) if _is_running(awaited) else []
+            if running:
+                self.frames += running
+                break
+            self.frames.append(frame)
+            awaited = _awaited_by_library(frame) or _next(awaited)
+
+    def format(self) -> str:
+        frames = [frame for frame in self.frames if not _is_own(frame)]
+        stack = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
+        return "".join(stack.format()).rstrip("\n")
 
 
 def _frame_of(awaited: Any) -> FrameType | None:
@@ -116,6 +169,9 @@ def _is_own(frame: FrameType) -> bool:
 
 
 _LONGEST_CHAIN = 1000
+
+# How many tasks of groups are shown.
+_SHOWN_MEMBERS = 8
 
 _RUNNING = ("cr_running", "gi_running", "ag_running")
 

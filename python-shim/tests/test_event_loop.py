@@ -70,7 +70,7 @@ def test_the_kinds(kind: str) -> None:
 def test_it_is_the_threads_loop_before_it_runs(kind: str) -> None:
     loop = new_loop(kind)
     try:
-        assert asyncio.get_event_loop_policy().get_event_loop() is loop
+        assert asyncio.get_event_loop() is loop
     finally:
         close(loop, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import re
 import sys
@@ -126,6 +127,36 @@ def test_groups_of_tasks_of_anyio() -> None:
             group.start_soon(inmost)
 
     assert functions(stack_of(view())) == ["view", "inmost"]
+
+
+def test_a_group_whose_task_waits_for_something_else() -> None:
+    """As Starlette's BaseHTTPMiddleware does for the response of the application."""
+    anyio = importlib.import_module("anyio")
+
+    async def middleware(inner: Any) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(inner)
+            await asyncio.get_running_loop().create_future()
+
+    async def view() -> None:
+        await outer(inmost())
+
+    text = stack_of(middleware(functools.partial(middleware, view)))
+    assert functions(text) == ["middleware", "middleware", "view", "outer", "inmost"]
+    assert len(re.findall(r'^its task "[^"]+" is at:$', text, re.MULTILINE)) == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="TaskGroup is new in Python 3.11")
+def test_many_tasks_of_a_group() -> None:
+    async def view() -> None:
+        async with vars(asyncio)["TaskGroup"]() as group:
+            for _ in range(20):
+                group.create_task(inmost())
+            await asyncio.get_running_loop().create_future()
+
+    text = stack_of(view())
+    assert functions(text) == ["view"] + ["inmost"] * 8
+    assert text.endswith("\nand it has more tasks")
 
 
 def test_a_future_ends_the_stack() -> None:
