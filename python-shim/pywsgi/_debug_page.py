@@ -1,4 +1,4 @@
-"""The page that `wsgi_debug` shows instead of nginx's own 500."""
+"""The page that `wsgi_debug` and `asgi_debug` show instead of nginx's own 500."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ footer {{ font-size: .875rem; opacity: .8; }}
 """
 
 _FOOTER = (
-    "pywsgi shows this because wsgi_debug is on for this location. "
+    "pywsgi shows this because {directive} is on for this location. "
     "Do not use it on a site that others can reach."
 )
 
@@ -46,23 +46,24 @@ _TRACEBACKS = {
 }
 
 
-def page(report: str, request: str, wants_html: bool) -> tuple[str, bytes]:
+def page(report: str, request: str, wants_html: bool, directive: str) -> tuple[str, bytes]:
     """The media type and the body of a 500 that shows `report`, a traceback or a sentence.
 
-    `request` is the method and the target. Nothing else of the request is shown: its headers may
-    contain secrets.
+    `request` is the method and the target, `directive` what has asked for the page. Nothing else
+    of the request is shown: its headers may contain secrets.
     """
     title = _cut(_title(report), _TITLE)
     report = _cut("\n".join(_cut(line, _LINE) for line in report.split("\n")), _REPORT)
     request = _cut(request, _LINE)
+    footer = _FOOTER.format(directive=directive)
     if not wants_html:
-        text = f"{request}\n\n{report}\n\n{_FOOTER}\n"
+        text = f"{request}\n\n{report}\n\n{footer}\n"
         return "text/plain; charset=utf-8", _encoded(text)
     text = _PAGE.format(
         title=html.escape(title),
         request=html.escape(request),
         report=html.escape(report),
-        footer=html.escape(_FOOTER),
+        footer=html.escape(footer),
     )
     return "text/html; charset=utf-8", _encoded(text)
 

@@ -30,7 +30,7 @@ class Text(HTMLParser):
 
 
 def test_html_shows_all_of_it_and_runs_none_of_it() -> None:
-    media_type, body = page(REPORT, "GET /<b>?a=1", True)
+    media_type, body = page(REPORT, "GET /<b>?a=1", True, "wsgi_debug")
     assert media_type == "text/html; charset=utf-8"
     parser = Text()
     parser.feed(body.decode())
@@ -43,19 +43,20 @@ def test_html_shows_all_of_it_and_runs_none_of_it() -> None:
 
 
 def test_text_for_who_wants_no_html() -> None:
-    media_type, body = page(REPORT, "GET /", False)
+    media_type, body = page(REPORT, "GET /", False, "asgi_debug")
     assert media_type == "text/plain; charset=utf-8"
+    assert b"because asgi_debug is on for this location" in body
     assert body.decode().startswith("GET /\n\nTraceback")
     assert REPORT in body.decode()
 
 
 def test_what_utf_8_cannot_say_is_escaped() -> None:
     for wants_html in (True, False):
-        assert b"\\udcff" in page("ValueError: \udcff", "GET /", wants_html)[1]
+        assert b"\\udcff" in page("ValueError: \udcff", "GET /", wants_html, "wsgi_debug")[1]
 
 
 def test_a_report_without_an_exception_is_a_page() -> None:
-    assert b"<title>Error</title>" in page("", "GET /", True)[1]
+    assert b"<title>Error</title>" in page("", "GET /", True, "wsgi_debug")[1]
 
 
 FRAME = '  File "app.py", line 3, in application\n    fails()\n'
@@ -72,7 +73,7 @@ def test_a_message_of_any_length_is_a_page_that_a_browser_can_show(
     message: str, wants_html: bool
 ) -> None:
     report = f"{BEGIN}ValueError: {message}\nthe last note\n"
-    text = page(report, f"GET /{'a' * LONG}", wants_html)[1].decode()
+    text = page(report, f"GET /{'a' * LONG}", wants_html, "wsgi_debug")[1].decode()
     assert len(text.encode()) < 2_000_000
     assert re.search(r"\[\d+ characters are left out\]", text)
     text = html.unescape(text)
@@ -82,7 +83,7 @@ def test_a_message_of_any_length_is_a_page_that_a_browser_can_show(
 
 
 def test_what_is_left_out_is_counted() -> None:
-    text = page("a" * 10_000 + "b" * 10_000, "GET /", False)[1].decode()
+    text = page("a" * 10_000 + "b" * 10_000, "GET /", False, "wsgi_debug")[1].decode()
     found = re.search(r"(a+) \[(\d+) characters are left out\] (b+)\n", text)
     assert found
     assert len(found[1]) == len(found[3])
@@ -94,7 +95,7 @@ def test_a_cause_with_a_long_message_hides_no_effect() -> None:
         f"{BEGIN}KeyError: {'x' * LONG}\n\nDuring handling of the above exception, another "
         f"exception occurred:\n\n{BEGIN}LookupError: effect\n"
     )
-    text = page(report, "GET /", True)[1].decode()
+    text = page(report, "GET /", True, "wsgi_debug")[1].decode()
     assert "<h1>LookupError: effect</h1>" in text
     assert "KeyError: xxx" in text
 
@@ -125,6 +126,8 @@ def test_a_cause_with_a_long_message_hides_no_effect() -> None:
     ],
 )
 def test_the_heading_names_the_exception(report: str, title: str) -> None:
-    found = re.search(r"<h1>(.*?)</h1>", page(report, "GET /", True)[1].decode(), re.S)
+    found = re.search(
+        r"<h1>(.*?)</h1>", page(report, "GET /", True, "wsgi_debug")[1].decode(), re.S
+    )
     assert found
     assert html.unescape(found[1]) == title

@@ -52,7 +52,8 @@ fn page(py: Python<'_>, exchange: &Exchange, report: &str) -> PyResult<(String, 
                 .windows(9)
                 .any(|part| part.eq_ignore_ascii_case(b"text/html"))
     });
+    let directive = format!("{}_debug", exchange.location.protocol);
     shim::function(py, "pywsgi._debug_page", "page")?
-        .call1((report, request, wants_html))?
+        .call1((report, request, wants_html, directive))?
         .extract()
 }
