@@ -98,15 +98,21 @@ if not (DATA / "database").exists():
 ANSWER = "first Author Book Group User book"
 
 
+@pytest.fixture(params=["wsgi", "asgi"])
+def protocol(request):
+    """Which of Django's two handlers serves."""
+    return request.param
+
+
 @pytest.fixture
-def project(nginx):
+def project(nginx, protocol):
     """`project(**files)` starts nginx with the project; the keyword's file gets more source."""
 
     def start(**more: str):
         files = {
             "site1/settings": SETTINGS,
             "site1/urls": URLS,
-            "site1/wsgi": WSGI,
+            "site1/wsgi": WSGI.replace("wsgi", protocol),
             "shop/models": MODELS,
             "shop/admin": ADMIN,
             "shop/apps": APPS,
@@ -114,7 +120,8 @@ def project(nginx):
         for name, source in files.items():
             nginx.app(f"{name.split('/')[0]}/__init__", "")
             nginx.app(name, source + more.get(name.split("/")[1], ""))
-        nginx.start("wsgi_app site1.wsgi:application;", http=f"python_path {nginx.apps};")
+        target = "site1.wsgi:application"
+        nginx.start(f"{protocol}_app {target};", http=f"python_path {nginx.apps};")
         return nginx.client()
 
     return start
@@ -167,19 +174,19 @@ def test_new_settings_are_read(nginx, project):
     assert until_ok(client).text == ANSWER.replace("first", "second")
 
 
-def test_settings_that_are_configured_in_code(nginx):
+def test_settings_that_are_configured_in_code(nginx, protocol):
     source = f"""
     from django.conf import settings
-    from django.core.wsgi import get_wsgi_application
+    from django.core.{protocol} import get_{protocol}_application
     from django.http import HttpResponse
     from django.urls import re_path
 
     settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="secret")
     {re.sub("^", "    ", NEEDS_DATABASE, flags=re.M).strip()}
     urlpatterns = [re_path("", lambda request: HttpResponse("hello"))]
-    application = get_wsgi_application()
+    application = get_{protocol}_application()
     """
-    nginx.start(f"wsgi_app {nginx.app('single', source)};")
+    nginx.start(f"{protocol}_app {nginx.app('single', source)};")
     client = nginx.client()
     assert client.get("/").status_code == 500
     nginx.open_gate("database")

@@ -48,8 +48,17 @@ CONFIGURED = """
 """
 
 
+@pytest.fixture(params=["wsgi", "asgi"])
+def protocol(request):
+    """Which of Django's two handlers serves."""
+    return request.param
+
+
+only_wsgi = pytest.mark.parametrize("protocol", ["wsgi"], indirect=True)
+
+
 @pytest.fixture
-def project(nginx):
+def project(nginx, protocol):
     """`project("site1")` writes a project and returns the file of its application."""
 
     def write(name: str, ask: str = "setdefault", settings: str = "", more: str = ""):
@@ -59,13 +68,20 @@ def project(nginx):
         nginx.app(f"{folder}/{name}/settings", values)
         nginx.app(f"{folder}/{name}/urls", URLS.replace("{name}", name))
         ask = ASK[ask].format(settings=settings or f"{name}.settings")
-        return nginx.app(f"{folder}/{name}/wsgi", WSGI.format(ask=ask, more=more))
+        source = WSGI.replace("wsgi", protocol).format(ask=ask, more=more)
+        return nginx.app(f"{folder}/{name}/wsgi", source)
 
     return write
 
 
 @pytest.fixture
-def start(nginx):
+def configured(nginx, protocol):
+    """`configured(source)` writes an application that configures Django in code."""
+    return lambda source=CONFIGURED: nginx.app("single", source.replace("wsgi", protocol))
+
+
+@pytest.fixture
+def start(nginx, protocol):
     """`start(one, two)` starts nginx with `/1` and `/2` for these targets. Further files are
     imported after the first one, unless they must be imported side by side."""
 
@@ -77,11 +93,13 @@ def start(nginx):
                     file.write_text(gate + file.read_text())
         folders = sorted(folder for folder in nginx.apps.iterdir() if folder.is_dir())
         path = f"python_path {' '.join(map(str, [*folders, nginx.apps]))};"
+        # Imports that wait at a gate hold up Python's main thread, and with it the loop `main`.
+        loop = "python_event_loop apart; asgi_event_loop apart;" if protocol == "asgi" else ""
         server = "".join(
-            f"location /{number} {{ wsgi_app {target}; }}\n"
+            f"location /{number} {{ {protocol}_app {target}; }}\n"
             for number, target in enumerate(targets, start=1)
         )
-        nginx.start(server=server, http=f"{path}\n{http}")
+        nginx.start(server=server, http=f"{path}\n{http}\n{loop}")
         client = nginx.client()
         if not side_by_side:
             assert client.get("/1").status_code == 200
@@ -130,13 +148,12 @@ def test_two_that_are_imported_side_by_side(nginx, project, start):
     assert client.get("/2").text == "site2 site2.settings"
 
 
-def test_two_applications_of_one_project(nginx, project, start):
+def test_two_applications_of_one_project(nginx, project, start, protocol):
     one = project("site1")
-    other = nginx.app(
-        "of_site1/site1/api",
-        WSGI.format(ask=ASK["set"].format(settings="site1.settings"), more=""),
-    )
-    none = nginx.app("of_site1/site1/none", WSGI.format(ask="", more=""))
+    source = WSGI.replace("wsgi", protocol)
+    ask = ASK["set"].format(settings="site1.settings")
+    other = nginx.app("of_site1/site1/api", source.format(ask=ask, more=""))
+    none = nginx.app("of_site1/site1/none", source.format(ask="", more=""))
     client = start(one, other, none, "site1.wsgi:application")
     for number in (1, 2, 3, 4):
         assert client.get(f"/{number}").text == "site1 site1.settings"
@@ -176,8 +193,8 @@ def test_one_that_is_overruled_of_python_env(nginx, project, start):
     assert line.index(str(slow)) < line.index("'site1.settings'") < line.index(str(quick))
 
 
-def test_beside_one_that_is_configured_in_code(nginx, project, start):
-    one, two = nginx.app("single", CONFIGURED), project("site2")
+def test_beside_one_that_is_configured_in_code(nginx, project, start, configured):
+    one, two = configured(), project("site2")
     client = start(one, two)
     assert client.get("/2").status_code == 500
     assert client.get("/1").text == "configured"
@@ -186,12 +203,11 @@ def test_beside_one_that_is_configured_in_code(nginx, project, start):
 
 
 @pytest.mark.parametrize("configures", ["before", "after"])
-def test_one_that_is_configured_in_code_side_by_side(nginx, project, start, configures):
+def test_one_that_is_configured_in_code_side_by_side(nginx, project, start, configured, configures):
     wait = "from testkit import gate; gate('slow')"
     source = textwrap.dedent(CONFIGURED)
-    slow = nginx.app(
-        "single", f"{source}\n{wait}\n" if configures == "before" else f"{wait}\n{source}"
-    )
+    parts = (source, wait) if configures == "before" else (wait, source)
+    slow = configured("\n".join(parts))
     quick = project("site2")
     client = start(slow, quick, side_by_side=True)
     served, refused, text = {
@@ -208,8 +224,8 @@ def test_one_that_is_configured_in_code_side_by_side(nginx, project, start, conf
     assert line.index(str(first)) < line.index(str(second))
 
 
-def test_one_that_is_configured_in_code_beside_a_project(nginx, project, start):
-    one, two = project("site1"), nginx.app("single", CONFIGURED)
+def test_one_that_is_configured_in_code_beside_a_project(nginx, project, start, configured):
+    one, two = project("site1"), configured()
     client = start(one, two)
     assert client.get("/2").status_code == 500
     assert client.get("/1").text == "site1 site1.settings"
@@ -219,6 +235,7 @@ def test_one_that_is_configured_in_code_beside_a_project(nginx, project, start):
     assert "'site1.settings'" in line
 
 
+@only_wsgi
 def test_an_application_without_django_that_sets_the_variable(nginx, start):
     source = """
         import json
@@ -250,6 +267,7 @@ def test_two_projects_of_one_name(nginx, project, start):
     assert f"{one.parent}/__init__.py of {one}" in line
 
 
+@only_wsgi
 def test_another_attempt_of_an_application_leaves_the_settings_of_another_alone(nginx, start):
     """Django's templates and forms work without django.setup()."""
     single = nginx.app(
