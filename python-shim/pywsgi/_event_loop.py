@@ -52,7 +52,7 @@ def run(loop: asyncio.AbstractEventLoop) -> None:
     """
     stopped = _loops[loop].stopped
     root: asyncio.Task[None] | None = None
-    while not stopped.done():
+    while not stopped.done() and not loop.is_closed():
         if root is None or root.done():
             root = loop.create_task(_wait(stopped), name="pywsgi")
         try:
@@ -76,6 +76,8 @@ def close(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
     that long, and closes the loop. Logs what has not ended."""
     deadline = time.monotonic() + seconds
     executor = _loops.pop(loop).executor
+    if loop.is_closed():  # By an application, which has stopped it first.
+        return
     try:
         _end_tasks(loop, deadline)
         _end_generators(loop, deadline)

@@ -387,3 +387,11 @@ def test_stop_before_it_runs(kind: str) -> None:
     run(loop)
     close(loop, 1)
     assert loop.is_closed()
+
+
+def test_a_loop_that_an_application_closes(kind: str) -> None:
+    """It can only stop it first, and close it from another thread."""
+    loop = new_loop(kind)
+    loop.close()
+    run(loop)
+    close(loop, 1)
