@@ -39,6 +39,7 @@ MODULES = (
     "_exit",
     "_event_loop",
     "_lifespan",
+    "_asgi",
     "_asgi_messages",
     "_asgi_validate",
 )
