@@ -48,6 +48,11 @@ impl Protocol {
     pub(crate) fn names_local_address(self) -> bool {
         self == Self::Asgi
     }
+
+    /// Whether an application is told of its client's TLS connection.
+    pub(crate) fn describes_tls(self) -> bool {
+        self == Self::Asgi
+    }
 }
 
 impl fmt::Display for Protocol {

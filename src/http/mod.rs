@@ -4,6 +4,7 @@
 
 pub(crate) mod asgi;
 pub(crate) mod authority;
+pub(crate) mod base64;
 pub(crate) mod framing;
 pub(crate) mod header;
 pub(crate) mod names;
@@ -11,6 +12,7 @@ pub(crate) mod path;
 pub(crate) mod request_head;
 pub(crate) mod response_head;
 pub(crate) mod status;
+pub(crate) mod tls;
 pub(crate) mod trailer;
 pub(crate) mod websocket;
 pub(crate) mod wsgi;

@@ -1,8 +1,11 @@
 //! The head of a request as an owned snapshot, which is passed from the event loop to a Python thread.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::names::name_hash;
+use super::tls::Tls;
 
 /// A range of a [`RequestHead`]'s text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub(crate) struct RequestHead {
     /// Whether this nginx can send 103 (Early Hints) to this client.
     pub(crate) takes_hints: bool,
     pub(crate) https: bool,
+    /// The connection's TLS, if the application is told of it.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Only the response's head is needed: the request is HEAD, or a subrequest such as that of `auth_request`.
     pub(crate) head_only: bool,
     /// The body's length in bytes, if it is known.

@@ -5,6 +5,7 @@ mod conf;
 mod directives;
 mod log;
 mod module;
+mod openssl;
 mod own_event;
 mod process;
 mod request;

@@ -20,6 +20,7 @@ mod socket;
 mod socket_close;
 mod socket_read;
 mod socket_write;
+mod tls;
 pub(super) mod upgrade;
 pub(super) mod watch;
 

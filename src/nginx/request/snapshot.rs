@@ -10,6 +10,7 @@ use nginx_sys::{
 
 use super::Request;
 use super::early_hints;
+use super::tls;
 use crate::http::authority;
 use crate::http::path;
 use crate::http::request_head::{RequestHead, Span};
@@ -41,7 +42,7 @@ pub(super) fn snapshot(
     unsafe { put_server(head, request, conf) };
     head.head_only = request.header_only() != 0 || request.method == NGX_HTTP_HEAD as usize;
     head.content_length = content_length;
-    put_params(r, conf, head)
+    put_tls(request, conf, head) && put_params(r, conf, head)
 }
 
 /// Reserves room for everything that will be copied.
@@ -117,6 +118,15 @@ fn put_connection(request: &ngx_http_request_t, head: &mut RequestHead) {
     head.connection = connection.number;
     head.connection_requests = connection.requests;
     head.https = !connection.ssl.is_null();
+}
+
+/// Describes the connection's TLS, for the applications that are told of it. Returns false if nginx is out of memory.
+fn put_tls(request: &ngx_http_request_t, conf: &Location, head: &mut RequestHead) -> bool {
+    if head.https && conf.config.protocol.describes_tls() {
+        let Ok(tls) = tls::describe(request) else { return false };
+        head.tls = tls;
+    }
+    true
 }
 
 /// Evaluates the `…_param`s whose value depends on the request. Returns false if nginx is out of memory.

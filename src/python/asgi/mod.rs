@@ -11,6 +11,7 @@ mod methods;
 mod prepared;
 mod scope;
 mod socket;
+mod tls;
 mod websocket;
 
 use std::sync::{Arc, Weak};

@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::headers::Headers;
 use super::socket::{Compressors, WebSocket};
+use super::tls::Described;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 use crate::http::asgi::scope::{http_version, offered_subprotocols, raw_path};
@@ -29,6 +30,7 @@ pub(in crate::python) struct Kit {
     /// What compresses the messages of all WebSockets, and how many there were.
     compressors: Compressors,
     sockets: u64,
+    tls: Described,
 }
 
 /// What the requests of a location share.
@@ -56,6 +58,7 @@ impl Kit {
             server: Address::default(),
             compressors: Compressors::default(),
             sockets: 0,
+            tls: Described::default(),
         }
     }
 
@@ -158,6 +161,9 @@ impl Kit {
         scope.set_item(intern!(py, "client"), client)?;
         let server = self.server.pair(py, head.get(head.local_addr), head.get(head.server_port))?;
         scope.set_item(intern!(py, "server"), server)?;
+        if let Some(tls) = &head.tls {
+            extensions.set_item(intern!(py, "tls"), self.tls.dict(py, tls)?)?;
+        }
         params(py, extensions, exchange)?;
         scope.set_item(intern!(py, "extensions"), extensions)?;
         if let Some(state) = state {
