@@ -161,7 +161,7 @@ $(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
 
 
 .PHONY: test
-test: test-deps test-rust test-shim test-nginx test-inline fuzz ## Run all tests: Rust units, the shim's, through a real nginx, and a minute of the fuzzer
+test: test-deps test-rust test-shim test-nginx test-inline test-uvloop fuzz ## Run all tests: Rust units, the shim's, through a real nginx, and a minute of the fuzzer
 
 .PHONY: test-trixie test-forky
 test-trixie: ## Run all tests on Debian 13, in a debootstrap root (as root)
@@ -199,6 +199,10 @@ test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real ng
 .PHONY: test-inline
 test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with wsgi_thread_pool inline
 	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
+
+.PHONY: test-uvloop
+test-uvloop: module $(TEST_VENV)/.installed ## Run the tests of ASGI again on uvloop
+	$(IN_TESTS) PYWSGI_EVENT_LOOP=uvloop $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),asgi)
 
 .PHONY: fuzz
 fuzz: module $(TEST_VENV)/.installed ## Send valid and broken random requests, and frames of WebSockets (FUZZ_SECONDS=60, FUZZ_SEED=…)

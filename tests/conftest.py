@@ -25,6 +25,18 @@ def nginx(request):
         pytest.fail("nginx's error log or exit:\n" + "\n".join(faults), pytrace=False)
 
 
+@pytest.fixture
+def fetch(nginx):
+    """Sends one raw request on its own connection; returns the response as it was on the wire."""
+
+    def ask(request: bytes | str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", *, head_only: bool = False):
+        with nginx.connect() as connection:
+            connection.send(request)
+            return connection.response(head_only=head_only)
+
+    return ask
+
+
 def pytest_collection_modifyitems(config, items):
     """Deselects the tests that are marked as impossible in this run."""
     left_out = set()

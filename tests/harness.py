@@ -42,6 +42,9 @@ BESIDE = [PROJECT / "tests" / "apps" / name for name in ("testkit.py", "bothkit.
 # What runs the applications in tests that do not choose: "threads", the module's default, or
 # "inline", the event loop (`make test-inline`).
 EXECUTOR = os.environ.get("PYWSGI_EXECUTOR", "threads")
+# The loop of ASGI's applications in tests that do not choose: "asyncio", or "uvloop"
+# (`make test-uvloop`).
+EVENT_LOOP = os.environ.get("PYWSGI_EVENT_LOOP", "asyncio")
 # nginx and the module are built with AddressSanitizer.
 SANITIZED = "PYWSGI_SANITIZED" in os.environ
 
@@ -72,6 +75,7 @@ http {{
     {python_home}
     {temp_paths}
     {executor}
+    {event_loop}
 {http}
     server {{
         listen 127.0.0.1:{port} {listen};
@@ -186,6 +190,7 @@ class Nginx:
             python_home=f"python_home {python_home};" if module and python_home else "",
             temp_paths=_temp_paths(location + server + http) if module else "",
             executor=_executor(http) if module else "",
+            event_loop=_event_loop(location + server + http, http) if module else "",
             http=_block(http, 4),
             port=self.port,
             listen=listen,
@@ -493,6 +498,15 @@ def _temp_paths(text: str) -> str:
     protocols = ("wsgi", "asgi")
     unset = [name for name in protocols if not re.search(rf"\b{name}_temp_path\b", text)]
     return " ".join(f"{name}_temp_path tmp/{name};" for name in unset)
+
+
+def _event_loop(text: str, http: str) -> str:
+    """The directive that selects `EVENT_LOOP`; none without an ASGI application, or if `http`
+    configures the loop itself.
+    """
+    if "asgi_app" not in text or re.search(r"\bpython_event_loop\s+main\b", _top_level(http)):
+        return ""
+    return f"python_event_loop main {EVENT_LOOP};"
 
 
 def _top_level(text: str) -> str:

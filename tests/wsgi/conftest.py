@@ -74,15 +74,3 @@ def fails(nginx, serve, fetch):
         return response
 
     return check
-
-
-@pytest.fixture
-def fetch(nginx):
-    """Sends one raw request on its own connection; returns the response as it was on the wire."""
-
-    def ask(request: bytes | str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", *, head_only: bool = False):
-        with nginx.connect() as connection:
-            connection.send(request)
-            return connection.response(head_only=head_only)
-
-    return ask
