@@ -36,7 +36,9 @@ NGINX_BUILD_DIR ?= $(if $(wildcard $(NGINX_SOURCE_DIR)/objs/ngx_auto_config.h),$
 ## APP, PORT, VENV: for `make run`: the file of a WSGI or ASGI application, port (8080), virtual environment
 APP ?= examples/guestbook/wsgi.py
 PORT ?= 8080
-VENV ?= $(if $(filter $(abspath examples/guestbook/wsgi.py),$(abspath $(APP))),$(RUN_DIR)/venv)
+# For an example, one with its packages.
+VENV ?= $(if $(wildcard examples/$(EXAMPLE)/requirements.txt),$(RUN_DIR)/venv-$(EXAMPLE))
+EXAMPLE = $(patsubst $(abspath examples)/%/,%,$(filter $(abspath examples)/%,$(dir $(abspath $(APP)))))
 ## PYTEST_ARGS: for `make test`: arguments of the pytest that drives nginx
 PYTEST_ARGS ?=
 ## TEST_JOBS: for `make test`: how many of these tests run in parallel (default: two per processor)
@@ -149,14 +151,14 @@ uninstall: ## Remove what `make install` has installed
 
 .PHONY: run
 run: deps module ## Serve examples/guestbook, or APP, at http://127.0.0.1:8080/ until Ctrl-C
-	@if [ "$(VENV)" = "$(RUN_DIR)/venv" ]; then \
-	  $(MAKE) --no-print-directory $(RUN_DIR)/venv/.installed; fi
+	@if [ -n "$(VENV)" ] && [ "$(VENV)" = "$(RUN_DIR)/venv-$(EXAMPLE)" ]; then \
+	  $(MAKE) --no-print-directory $(VENV)/.installed; fi
 	@.ci/serve "$(START_NGINX)" "$(MODULE)" "$(RUN_DIR)" "$(abspath $(APP))" "$(PORT)" "$(abspath $(VENV))" \
 	  "$(PYTHON)"
 
-$(RUN_DIR)/venv/.installed: examples/guestbook/requirements.txt
-	$(PYTHON) -m venv $(RUN_DIR)/venv
-	$(RUN_DIR)/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+$(RUN_DIR)/venv-%/.installed: examples/%/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 
