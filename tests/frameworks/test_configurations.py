@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import struct
@@ -14,6 +15,8 @@ import httpx
 import pytest
 from harness import PROJECT, VENV
 from rawhttp import wait_for
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, unix_connect
 
 FOLDER = PROJECT / "nginx-conf"
 
@@ -66,6 +69,12 @@ class Site:
         )
         self.nginx._clients.append(client)
         return client
+
+    def websocket(self, path: str, **arguments) -> ClientConnection:
+        """A client's WebSocket; its `recv` waits for a minute at most."""
+        name = re.search(r"server_name (\S+);", self.text)
+        host = name.group(1) if name else "localhost"
+        return unix_connect(str(self.socket), f"ws://{host}{path}", open_timeout=60, **arguments)
 
 
 @pytest.fixture
@@ -333,6 +342,138 @@ def test_fastapi(site):
         assert client.get(path).status_code == 403
 
 
+LOOP = """
+    import asyncio
+
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route, WebSocketRoute
+
+    async def show(request):
+        return JSONResponse(
+            {
+                "mode": request.app.state.mode,
+                "root_path": request.scope["root_path"],
+                "path": request.scope["path"],
+                "url": str(request.url_for("show", rest="x")),
+                "loop": id(asyncio.get_running_loop()),
+            }
+        )
+
+    async def echo(socket):
+        await socket.accept()
+        async for text in socket.iter_text():
+            await socket.send_text(text)
+
+    def create_app(mode):
+        routes = [WebSocketRoute("/live", echo), Route("/{rest:path}", show, name="show")]
+        app = Starlette(routes=routes)
+        app.state.mode = mode
+        return app
+
+    app = create_app("site")
+"""
+
+
+def test_starlette(site):
+    """Each application is on its own loop; the WebSocket's limit holds."""
+    host = site("starlette.conf")
+    host.venv("venv")
+    host.write("site/main.py", LOOP)
+    host.write("reports/main.py", LOOP)
+    host.write("site/static/a.css", "a {}")
+    client = host.start()
+    page = client.get("/a/b").json()
+    assert (page["mode"], page["root_path"], page["path"]) == ("site", "", "/a/b")
+    assert client.get("/static/a.css").headers["cache-control"] == "max-age=3600"
+
+    report = client.get("/reports/2024").json()
+    assert report["mode"] == "production"
+    assert (report["root_path"], report["path"]) == ("/reports", "/reports/2024")
+    assert report["url"] == "http://www.example.com/reports/x"
+    assert report["loop"] != page["loop"]
+    answer = client.get("/reports")
+    assert answer.status_code == 301
+    assert answer.headers["location"] == "http://www.example.com/reports/"
+
+    with host.websocket("/live") as socket:
+        socket.send("ö" * 32_000)
+        assert socket.recv(timeout=60) == "ö" * 32_000
+        socket.send("ö" * 33_000)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=60)
+        assert closed.value.rcvd.code == 1009
+
+
+def test_channels(site):
+    """A page of Django, and a group of two consumers."""
+    project = site("channels.conf")
+    project.venv("channels/venv")
+    folder = project.folder("channels")
+    subprocess.run(
+        [VENV / "bin" / "python", "-m", "django", "startproject", "mysite", folder], check=True
+    )
+    settings = folder / "mysite" / "settings.py"
+    settings.write_text(
+        settings.read_text().replace("ALLOWED_HOSTS = []", 'ALLOWED_HOSTS = ["www.example.com"]')
+        + f"""
+STATIC_ROOT = "{folder}/static"
+CHANNEL_LAYERS = {{"default": {{"BACKEND": "channels.layers.InMemoryChannelLayer"}}}}
+"""
+    )
+    project.write(
+        "channels/mysite/asgi.py",
+        """
+        from channels.generic.websocket import AsyncJsonWebsocketConsumer
+        from channels.routing import ProtocolTypeRouter, URLRouter
+        from channels.security.websocket import AllowedHostsOriginValidator
+        from django.core.asgi import get_asgi_application
+        from django.urls import path
+
+        class Everybody(AsyncJsonWebsocketConsumer):
+            groups = ["everybody"]
+
+            async def receive_json(self, content):
+                await self.channel_layer.group_send("everybody", {"type": "said", **content})
+
+            async def said(self, event):
+                await self.send_json(event["text"])
+
+        application = ProtocolTypeRouter(
+            {
+                "http": get_asgi_application(),
+                "websocket": AllowedHostsOriginValidator(
+                    URLRouter([path("talk/", Everybody.as_asgi())])
+                ),
+            }
+        )
+        """,
+    )
+    for command in ["migrate", "collectstatic --no-input"]:
+        subprocess.run(
+            [VENV / "bin" / "python", folder / "manage.py", *command.split()],
+            check=True,
+            capture_output=True,
+        )
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    client = project.start()
+    page = client.get("/admin/login/").text
+    style = re.search(r'href="(/static/admin/css/base[^"]*)"', page).group(1)
+    assert client.get(style).headers["cache-control"] == "max-age=86400"
+
+    own = "http://www.example.com"
+    with (
+        project.websocket("/talk/", origin=own) as first,
+        project.websocket("/talk/", origin=own) as second,
+    ):
+        first.send('{"text": "Grüße"}')
+        assert second.recv(timeout=60) == first.recv(timeout=60) == '"Gr\\u00fc\\u00dfe"'
+    with pytest.raises(InvalidStatus) as refused:
+        project.websocket("/talk/", origin="http://elsewhere.example.com")
+    assert refused.value.response.status_code == 403
+
+
 def test_sse(site):
     """Each event arrives before the next one is made; a task whose client leaves is cancelled."""
     events = site("sse.conf")
@@ -380,6 +521,48 @@ def test_sse(site):
             assert next(lines) == f"data: {number}"
         assert not (gate / "closed").exists()
     wait_for((gate / "closed").exists, 60, "the end of a stream whose client has left")
+
+
+def test_chat(site):
+    """The example as its page uses it: two say something, both hear it."""
+    chat = site("chat.conf")
+    chat.venv("chat/venv")
+    shutil.copytree(
+        PROJECT / "examples" / "chat",
+        chat.srv / "chat" / "app",
+        ignore=shutil.ignore_patterns("__pycache__", "data"),
+    )
+    for path in (chat.srv / "chat" / "app").rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    data = chat.folder("chat/data", writable=True)
+    client = chat.start()
+
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    for path in re.findall(r'(?:href|src)="(static/[^"]+)"', page.text):
+        assert client.get(f"/{path}").headers["cache-control"] == "max-age=3600"
+
+    with (
+        chat.websocket("/talk", origin="http://localhost") as first,
+        chat.websocket("/talk") as second,
+    ):
+        for socket in (first, second):
+            assert json.loads(socket.recv(timeout=60))["worker"] in chat.nginx.workers()
+        for socket, name in ((first, "Zoë"), (second, "")):
+            socket.send(json.dumps({"name": name, "text": "Grüße <b>"}))
+            heard = {"name": name or "somebody", "text": "Grüße <b>"}
+            assert json.loads(first.recv(timeout=60)) == heard
+            assert json.loads(second.recv(timeout=60)) == heard
+        second.send("no message at all")
+        with pytest.raises(ConnectionClosed) as closed:
+            second.recv(timeout=60)
+        assert closed.value.rcvd.code == 1008
+    with pytest.raises(InvalidStatus) as refused:
+        chat.websocket("/talk", origin="http://elsewhere.example.com")
+    assert refused.value.response.status_code == 403
+    assert [path.suffix for path in data.iterdir()] == [".sock"]
+    chat.nginx.stop()
+    assert list(data.iterdir()) == []
 
 
 def test_auth_request(site):
