@@ -5,7 +5,6 @@ An application is `async def answer(request)`: it reads the request, and sends t
 protocol. The harness copies this file beside every application.
 """
 
-import asyncio
 import http
 import time
 from wsgiref.validate import validator
@@ -138,6 +137,9 @@ class AsgiRequest(Request):
         return b""
 
     async def sleep(self, seconds):
+        # It takes long to import: not for applications of WSGI.
+        import asyncio
+
         await asyncio.sleep(seconds)
 
     async def start(self, status, headers=TEXT):
