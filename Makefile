@@ -105,11 +105,11 @@ help: ## List the targets and the variables
 deps: ## Install missing system packages (with sudo unless root)
 	@.ci/deps
 
-# What the tests need: a browser, a load generator, git, a WebDAV client and its test suite; and an nginx module
-# that uses libraries.
+# What the tests need: a browser, a load generator, git, Redis, a WebDAV client and its test suite; and an nginx
+# module that uses libraries.
 .PHONY: test-deps
 test-deps:
-	@.ci/deps cadaver chromium git libnginx-mod-http-image-filter litmus wrk
+	@.ci/deps cadaver chromium git libnginx-mod-http-image-filter litmus redis-server wrk
 
 
 .PHONY: headers
@@ -216,7 +216,7 @@ fuzz: module $(TEST_VENV)/.installed ## Send valid and broken random requests, a
 # The WSGI tests; those of frameworks, peers and nginx also pass (PYTEST_ARGS=…).
 INLINE_TESTS := wsgi
 
-$(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements.txt)
+$(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements*.txt)
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import ssl
 from pathlib import Path
 
 import pytest
+from browser import Browser
+from websockets.sync.client import connect
 
 APPS = Path(__file__).resolve().parent / "apps"
 
@@ -50,6 +54,66 @@ def served(nginx, deploy):
         return nginx
 
     return start
+
+
+@pytest.fixture
+def served_asgi(nginx, deploy):
+    """As `served`, for an application of ASGI, `"notes.py:app"`.
+
+    location: further text there; others as `Nginx.start`. `served_asgi.deploy` only copies it.
+    """
+
+    def start(name: str, target: str, variable: str, location: str = "", **options):
+        place = deploy(name)
+        environment = f"{variable}_DATA={place.data} {variable}_SECRET=not-a-real-secret"
+        nginx.start(
+            f"asgi_app {place.folder}/{target}; client_max_body_size 16m;\n{location}",
+            http=f"python_env {environment}; {options.pop('http', '')}",
+            **options,
+        )
+        return nginx
+
+    start.deploy = deploy
+    return start
+
+
+@pytest.fixture
+def log_of(nginx):
+    """`log_of()`: the lines that the application has written into `log` in its data folder."""
+
+    def lines() -> list[str]:
+        path = nginx.data / "log"
+        return path.read_text("utf-8").splitlines() if path.exists() else []
+
+    return lines
+
+
+@pytest.fixture
+def websocket(nginx):
+    """`websocket("/path")` opens a connection, by the `websockets` package; closed at the test's
+    end. Other arguments are those of its `connect`.
+    """
+    opened = contextlib.ExitStack()
+
+    def connect_to(path: str, *, tls: bool = False, **options):
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            options["ssl"] = context
+        options = {"open_timeout": 60, "close_timeout": 60, "proxy": None, **options}
+        url = nginx.url(path, scheme="wss" if tls else "ws")
+        return opened.enter_context(connect(url, **options))
+
+    with opened:
+        yield connect_to
+
+
+@pytest.fixture
+def browser():
+    """A headless browser (browser.py)."""
+    started = Browser()
+    yield started
+    started.close()
 
 
 @pytest.fixture
