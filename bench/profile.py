@@ -25,8 +25,8 @@ from pathlib import Path
 
 from place import Place, Run, StartError, free_port, take_answer
 from servers import FLOOR, INLINE, ONE_THREAD, OURS, Server
-from servers_asgi import OURS as ASYNCIO
-from servers_asgi import UVLOOP
+from servers_asgi import ASYNCIO
+from servers_asgi import OURS as UVLOOP
 
 PATH = "/hello"
 FEW, MANY = 100, 1100

@@ -70,9 +70,10 @@ def _h2corn(place: Place) -> None:
     place.spawn(BIN / "h2corn", *options, f"{place.app}:application")
 
 
-OURS = ASGI("pywsgi, asyncio", _pywsgi("asyncio"))
-UVLOOP = ASGI("pywsgi, uvloop", _pywsgi("uvloop"))
-FIRST = ASGI("pywsgi, asyncio, worker_priority -10", _pywsgi("asyncio", main=PRIORITY), is_root)
+# As the peers that it is compared with, and as `python_event_loop main auto` chooses if there is uvloop.
+OURS = ASGI("pywsgi, uvloop", _pywsgi("uvloop"))
+ASYNCIO = ASGI("pywsgi, asyncio", _pywsgi("asyncio"))
+FIRST = ASGI("pywsgi, uvloop, worker_priority -10", _pywsgi("uvloop", main=PRIORITY), is_root)
 UVICORN = ASGI("uvicorn", _bare_uvicorn("python"))
 # Run by the same library as the module, instead of the program: what it loses is not the module's.
 UVICORN_LIBPYTHON = ASGI("uvicorn, libpython", _bare_uvicorn("libpython"))
@@ -86,7 +87,7 @@ FREASTAL = ASGI(
 SERVERS_ASGI = [
     FLOOR,
     OURS,
-    UVLOOP,
+    ASYNCIO,
     UVICORN,
     UVICORN_LIBPYTHON,
     NGINX_UVICORN,
