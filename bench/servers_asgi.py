@@ -70,7 +70,7 @@ def _h2corn(place: Place) -> None:
     place.spawn(BIN / "h2corn", *options, f"{place.app}:application")
 
 
-# As the peers that it is compared with, and as `python_event_loop main auto` chooses if there is uvloop.
+# As its peers run, and as `python_event_loop main auto` chooses if there is uvloop.
 OURS = ASGI("pywsgi, uvloop", _pywsgi("uvloop"))
 ASYNCIO = ASGI("pywsgi, asyncio", _pywsgi("asyncio"))
 FIRST = ASGI("pywsgi, uvloop, worker_priority -10", _pywsgi("uvloop", main=PRIORITY), is_root)
