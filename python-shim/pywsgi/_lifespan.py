@@ -141,7 +141,8 @@ class Lifespan:
             text = _text_of(message) if answer == "failed" else ""
             self._check_order(kind, step)
         except Exception:
-            self._refused = True
+            # What answers every scope as HTTP knows nothing of lifespans.
+            self._refused = _is_of_lifespan(message)
             raise
         self._answers[step] = answer
         if kind == "lifespan.startup.complete":
@@ -243,6 +244,11 @@ def _type_of(message: Any) -> str:
     if kind not in _ANSWERS:
         _refuse(kind, f"a lifespan has {', '.join(_ANSWERS)}")
     return kind
+
+
+def _is_of_lifespan(message: Any) -> bool:
+    kind = message.get("type") if isinstance(message, MutableMapping) else None
+    return not isinstance(kind, str) or kind.startswith("lifespan.")
 
 
 def _text_of(message: Message) -> str:

@@ -161,7 +161,8 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
     let about = About::Request(Arc::clone(exchange));
     if let Some(stack) = runtime.task_stack(py, exchange) {
         let text = match stack {
-            Ok(stack) => format!("the task of {request} is at:\n{stack}"),
+            Ok(Some(stack)) => format!("the task of {request} is at:\n{stack}"),
+            Ok(None) => format!("the task of {request} has ended, or has not begun"),
             Err(error) => format!("no stack of {request}: {error}"),
         };
         logging::write_about(py, Level::Error, &about, &text);

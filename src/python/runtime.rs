@@ -64,13 +64,13 @@ impl Runtime {
         self.loops.get()?.get(number)
     }
 
-    /// Where the task of a request is, if the request has one.
+    /// Where the task of a request is, if it has not ended; `None` if the request's application runs on no loop.
     pub(super) fn task_stack(
         &self,
         py: Python<'_>,
         exchange: &Exchange,
-    ) -> Option<PyResult<String>> {
+    ) -> Option<PyResult<Option<String>>> {
         let ExecutorId::Loop(number) = exchange.location.executor else { return None };
-        self.loops.get()?.get(number)?.stack(py, exchange).transpose()
+        Some(self.loops.get()?.get(number)?.stack(py, exchange))
     }
 }

@@ -493,3 +493,22 @@ def test_the_lines_of_a_client_that_left_are_at_info(nginx, serve):
     # testkit raises a ConnectionError of its own, which is an error of the application's.
     nginx.wait_log("ConnectionError: http.disconnect in the body")
     wait_for(lambda: nginx.log_lines("client prematurely closed"), what="nginx's own line")
+
+
+def test_an_application_need_not_answer_a_client_that_left(nginx, serve):
+    serve(
+        """
+        from testkit import record
+
+        async def application(scope, receive, send):
+            while (await receive())["type"] != "http.disconnect":
+                record("part")
+            record("left")
+        """
+    )
+    for count in range(1, 21):
+        with nginx.connect() as connection:
+            connection.send(HEAD.format("", 10) + "abc")
+            nginx.wait_recorded("part", count)
+    nginx.wait_recorded("left", 20)
+    assert not nginx.log_lines("without a response")

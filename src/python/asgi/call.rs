@@ -55,6 +55,8 @@ struct State {
     receivers: Vec<Py<PyAny>>,
     senders: Vec<Py<PyAny>>,
     task: Option<Py<PyAny>>,
+    /// The application has been told that its client is gone.
+    disconnected: bool,
     /// The task has been cancelled, for the client has left or the deadline has passed.
     cancelled: bool,
     ended: bool,
@@ -127,6 +129,16 @@ impl Call {
     pub(super) fn phase(&self, py: Python<'_>) -> Phase {
         let state = self.state(py);
         if state.ended { Phase::Ended } else { state.phase }
+    }
+
+    /// The application is told that its client is gone, or has its response.
+    pub(super) fn set_disconnected(&self, py: Python<'_>) {
+        self.state(py).disconnected = true;
+    }
+
+    /// Whether the application need not answer: nobody waits for it, and it may know.
+    pub(super) fn is_excused(&self, py: Python<'_>) -> bool {
+        self.exchange.output.is_closed() || self.state(py).disconnected
     }
 
     /// Whether the application has given its whole response.

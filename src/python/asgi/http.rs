@@ -56,6 +56,7 @@ pub(super) fn receive<'py>(py: Python<'py>, call: &Call) -> PyResult<Option<Boun
     } else if !call.is_over(py) {
         return Ok(None);
     }
+    call.set_disconnected(py);
     disconnect(py).map(Some)
 }
 

@@ -92,7 +92,7 @@ pub(super) fn end(py: Python<'_>, shim: &Shim, app: &App, call: &Call, error: Op
         // What had no room when the application returned is sent later, and the end after it.
         None if call.is_complete(py) => return,
         None if is_open(py, call) => None,
-        None if exchange.output.is_closed() => None,
+        None if call.is_excused(py) => None,
         None => {
             let unfinished = match &call.websocket {
                 Some(websocket) => websocket::unfinished(py, call, websocket),
