@@ -198,6 +198,10 @@ PYTEST = $(TEST_VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal
 test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real nginx (PYTEST_ARGS=…)
 	$(IN_TESTS) $(PYTEST) $(patsubst tests/%,%,$(PYTEST_ARGS))
 
+.PHONY: test-long
+test-long: module $(TEST_VENV)/.installed ## Send 100,000 requests, and 20,000 of each kind of failure, to an application of ASGI
+	$(IN_TESTS) PYWSGI_LONG=1 $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),stress/test_asgi_leaks.py)
+
 .PHONY: test-inline
 test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with wsgi_thread_pool inline
 	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))

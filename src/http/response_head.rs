@@ -25,7 +25,7 @@ pub(crate) struct ResponseHead {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Dropped {
     #[error(
-        "sets the header {0}, which is nginx's (RFC 9110, section 7.6.1: it is about the connection); \
+        "sets the header {0}, which is nginx's (RFC 9110, section 7.6.1: no hop-by-hop headers); \
          such headers are dropped"
     )]
     HopByHop(String),

@@ -162,7 +162,8 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
     if let Some(stack) = runtime.task_stack(py, exchange) {
         let text = match stack {
             Ok(Some(stack)) => format!("the task of {request} is at:\n{stack}"),
-            Ok(None) => format!("the task of {request} has ended, or has not begun"),
+            // It has ended, or its loop has logged it.
+            Ok(None) => return,
             Err(error) => format!("no stack of {request}: {error}"),
         };
         logging::write_about(py, Level::Error, &about, &text);

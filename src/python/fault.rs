@@ -26,6 +26,23 @@ pub(super) fn log_raised(py: Python<'_>, shim: &Shim, app: &App, error: &PyErr) 
     Some(logging::exception(py, shim, &what, error))
 }
 
+/// The same for a task: what was raised while a `ClientGone` was handled is the client's doing as well. Starlette raises
+/// its own exception then.
+pub(super) fn log_raised_in_task(
+    py: Python<'_>,
+    shim: &Shim,
+    app: &App,
+    error: &PyErr,
+) -> Option<String> {
+    let context = error.value(py).getattr("__context__");
+    if context.is_ok_and(|context| context.is_instance_of::<ClientGone>()) {
+        let what = format!("application \"{}\" raised, for its client is gone", app.target);
+        logging::exception_at(py, shim, Level::Info, &what, error);
+        return None;
+    }
+    log_raised(py, shim, app, error)
+}
+
 /// Is a `ClientGone` among the causes of the exception (`raise … from`)?
 fn comes_of_client(py: Python<'_>, error: &PyErr) -> bool {
     let causes = std::iter::successors(error.cause(py), |cause| cause.cause(py));

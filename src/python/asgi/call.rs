@@ -57,6 +57,8 @@ struct State {
     task: Option<Py<PyAny>>,
     /// The application has been told that its client is gone.
     disconnected: bool,
+    /// Where the task was at its deadline has been logged.
+    stack_said: bool,
     /// The task has been cancelled, for the client has left or the deadline has passed.
     cancelled: bool,
     ended: bool,
@@ -207,6 +209,16 @@ impl Call {
             // If the client is gone, nothing is left.
             let _gone = self.response.send_rest(py);
         }
+    }
+
+    /// Whether where the task is has still to be logged; once. The caller logs it before anything else runs.
+    pub(in crate::python) fn take_stack(&self, py: Python<'_>) -> bool {
+        !std::mem::replace(&mut self.state(py).stack_said, true)
+    }
+
+    /// Whether nobody waits for what the application sends: the client has left, or has been answered without it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.exchange.gone().is_some() && !self.response.is_ignored()
     }
 
     /// Cancels the task, once.

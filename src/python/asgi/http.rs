@@ -83,6 +83,9 @@ pub(super) fn send(slf: &Bound<'_, Call>, message: &Bound<'_, PyAny>) -> PyResul
     let phase = call.phase(py);
     let message = Message::new(dict, kind.to_str()?, phase.state());
     call.exchange.touch();
+    if matches!(phase, Phase::Started { .. } | Phase::Trailers) && call.is_gone() {
+        return Err(call::gone(call));
+    }
     match (message.kind, phase) {
         ("http.response.body", Phase::Started { trailers }) => {
             let body = message.body()?;
@@ -133,7 +136,8 @@ fn unexpected(py: Python<'_>, call: &Call, message: &Message<'_, '_>) -> PyErr {
 /// `http.response.start`: kept until the first part of the body, or until the end of the loop's turn.
 pub(super) fn start(slf: &Bound<'_, Call>, message: &Message<'_, '_>) -> PyResult<bool> {
     let (py, call) = (slf.py(), slf.get());
-    if call.exchange.output.is_closed() && !call.response.is_ignored() {
+    let closed = call.exchange.output.is_closed() && !call.response.is_ignored();
+    if closed || call.is_gone() {
         return Err(call::gone(call));
     }
     let start = head(py, message)?;

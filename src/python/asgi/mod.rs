@@ -22,7 +22,7 @@ use pyo3::types::PyDict;
 
 use super::app::App;
 use super::debug;
-use super::fault::log_raised;
+use super::fault::log_raised_in_task;
 use super::logging;
 use super::shim::Shim;
 use crate::bridge::callbacks::Gone;
@@ -88,7 +88,7 @@ pub(super) fn end(py: Python<'_>, shim: &Shim, app: &App, call: &Call, error: Op
             say_cancelled(py, app, exchange);
             None
         }
-        Some(error) => log_raised(py, shim, app, error),
+        Some(error) => log_raised_in_task(py, shim, app, error),
         // What had no room when the application returned is sent later, and the end after it.
         None if call.is_complete(py) => return,
         None if is_open(py, call) => None,

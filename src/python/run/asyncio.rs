@@ -221,6 +221,9 @@ impl LoopThread {
             Message::Resume(exchange) => {
                 let call = exchange.call().and_then(|number| self.call(py, number));
                 let Some(call) = call else { return };
+                if exchange.is_overdue() {
+                    self.log_stack(py, runtime, &exchange);
+                }
                 if let Err(error) = call.get().resume(py) {
                     logging::exception(py, &runtime.shim, "a task cannot be resumed", &error);
                 }
@@ -228,6 +231,19 @@ impl LoopThread {
                 self.release(py, call.get());
             }
             Message::Close => self.close(py, runtime),
+        }
+    }
+
+    /// Logs where a task is that is beyond its deadline, before it is cancelled, unless the attendant was faster.
+    fn log_stack(&self, py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
+        match runtime::Loop::stack(self, py, exchange) {
+            Ok(Some(stack)) => {
+                let about = About::Request(Arc::clone(exchange));
+                let text = format!("its task is at:\n{stack}");
+                logging::write_about(py, Level::Error, &about, &text);
+            }
+            Ok(None) => {}
+            Err(error) => drop(logging::exception(py, &runtime.shim, "no stack", &error)),
         }
     }
 
@@ -539,6 +555,7 @@ impl runtime::Loop for LoopThread {
 
     fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>> {
         let call = exchange.call().and_then(|number| self.call(py, number));
+        let call = call.filter(|call| call.get().take_stack(py));
         let Some(task) = call.and_then(|call| call.get().task(py)) else { return Ok(None) };
         shim::function(py, "pywsgi._tasks", "format_task")?.call1((task,))?.extract().map(Some)
     }
