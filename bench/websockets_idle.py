@@ -33,7 +33,7 @@ def measure(run: Run, servers: list[Server], rounds: int, *, deflate: bool) -> S
     section = Section(DEFLATE if deflate else PLAIN, ["each", "idle", "with_them"])
     section.note = (
         f"{NUMBER:,} WebSockets that have been accepted and have had no message; the PSS of all "
-        "processes of the server, started anew in every round. The kernel's memory is not in it."
+        "processes of the server, restarted in every round. The kernel's memory is not in it."
     )
     section.rows = {server.name: Cell() for server in servers}
     for number in range(rounds):

@@ -2,7 +2,7 @@
 //!
 //! A sender may refer to its earlier messages (context take-over), but need not: it may begin with an empty window at
 //! any message. So the server keeps a few [`Deflaters`] for all connections, and a connection that has lost its own
-//! begins anew. Thousands of idle connections cost nothing. An inflater must keep what its client may refer to; it is
+//! starts again. Thousands of idle connections cost nothing. An inflater must keep what its client may refer to; it is
 //! made for the first message that is compressed.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};

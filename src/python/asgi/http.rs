@@ -195,15 +195,13 @@ fn after(
     match sent {
         Ok(Sent::Cut) => {
             let why = "the body is longer than its Content-Length; what is beyond is not sent";
-            complete(py, call, more, trailers)?;
+            if !more {
+                complete(py, call, trailers)?;
+            }
             Err(message.wrong("body", why))
         }
-        Ok(Sent::More | Sent::Complete) => {
-            if more {
-                return Ok(!call.response.has_rest(py));
-            }
-            complete(py, call, more, trailers)
-        }
+        Ok(Sent::More | Sent::Complete) if more => Ok(!call.response.has_rest(py)),
+        Ok(Sent::More | Sent::Complete) => complete(py, call, trailers),
         Err(Unsent::Gone) => Err(call::gone(call)),
         Err(Unsent::Busy | Unsent::NotStarted | Unsent::Broken) => {
             Err(PyRuntimeError::new_err("the response cannot be completed, see above"))
@@ -211,11 +209,8 @@ fn after(
     }
 }
 
-/// The application has given its whole body, unless `more` is to come.
-fn complete(py: Python<'_>, call: &Call, more: bool, trailers: bool) -> PyResult<bool> {
-    if more {
-        return Ok(!call.response.has_rest(py));
-    }
+/// The application has given its whole body.
+fn complete(py: Python<'_>, call: &Call, trailers: bool) -> PyResult<bool> {
     if trailers {
         call.set_phase(py, Phase::Trailers);
         return Ok(!call.response.has_rest(py));
