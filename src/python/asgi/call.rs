@@ -138,9 +138,12 @@ impl Call {
         self.state(py).disconnected = true;
     }
 
-    /// Whether the application need not answer: nobody waits for it, and it may know.
+    /// Whether the application need not answer: nobody waits for it, and it may know. It may be told that its client is
+    /// gone before the pipe is closed.
     pub(super) fn is_excused(&self, py: Python<'_>) -> bool {
-        self.exchange.output.is_closed() || self.state(py).disconnected
+        self.exchange.output.is_closed()
+            || self.exchange.gone().is_some()
+            || self.state(py).disconnected
     }
 
     /// Whether the application has given its whole response.
