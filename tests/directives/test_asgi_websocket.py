@@ -149,7 +149,8 @@ def test_ping_interval(nginx, app, raw_socket):
             head = connection.take(2)
             assert head[0] == PING
             payload = connection.take(head[1])
-            assert time.monotonic() - began > 0.2, "not before its time"
+            # asgi_websocket_ping_timeout is 20 s; the client answers, so it does not count.
+            assert 0.2 < time.monotonic() - began < 10
             connection.send(masked(0xA, payload))
 
 

@@ -171,7 +171,8 @@ fn ping<'ev>(request: Request<'ev>, config: &WebSocketConfig, now: u64) -> Optio
     upgraded.pinged.set(Some(now));
     let frame = frame::encode(Opcode::Ping, false, b"");
     upgraded.sending.borrow_mut().add_control(frame.into());
-    start_timer(&request, timeout.unwrap_or(interval));
+    // If it answers, the next ping is due after the interval, which may be the shorter one.
+    start_timer(&request, timeout.map_or(interval, |timeout| timeout.min(interval)));
     Some(request)
 }
 
