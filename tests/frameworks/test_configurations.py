@@ -13,7 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from harness import PROJECT, VENV
+from browser import Page
+from harness import PROJECT, VENV, free_port
 from rawhttp import wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, unix_connect
@@ -54,12 +55,15 @@ class Site:
         site.write_text(text)
         return {"http": f"include {site};", "python_home": None}
 
-    def start(self) -> httpx.Client:
-        """Starts nginx with the file; returns a client of the first server that it names."""
+    def start(self, **options) -> httpx.Client:
+        """Starts nginx with the file; returns a client of the first server that it names.
+
+        Arguments are those of `Nginx.start`.
+        """
         for path in [self.srv, *self.srv.rglob("*")]:
             if path.is_dir() and not path.is_symlink():
                 path.chmod(path.stat().st_mode | 0o755)
-        self.nginx.start(**self.include())
+        self.nginx.start(**self.include(), **options)
         name = re.search(r"server_name (\S+);", self.text)
         client = httpx.Client(
             base_url=f"http://{name.group(1) if name else 'localhost'}",
@@ -523,8 +527,9 @@ def test_sse(site):
     wait_for((gate / "closed").exists, 60, "the end of a stream whose client has left")
 
 
-def test_chat(site):
-    """The example as its page uses it: two say something, both hear it."""
+@pytest.fixture
+def chat(site):
+    """nginx-conf/chat.conf with examples/chat; its data is in `chat.data`."""
     chat = site("chat.conf")
     chat.venv("chat/venv")
     shutil.copytree(
@@ -534,7 +539,12 @@ def test_chat(site):
     )
     for path in (chat.srv / "chat" / "app").rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    data = chat.folder("chat/data", writable=True)
+    chat.data = chat.folder("chat/data", writable=True)
+    return chat
+
+
+def test_chat(chat):
+    """The example as its page uses it: two say something, both hear it."""
     client = chat.start()
 
     page = client.get("/")
@@ -560,9 +570,54 @@ def test_chat(site):
     with pytest.raises(InvalidStatus) as refused:
         chat.websocket("/talk", origin="http://elsewhere.example.com")
     assert refused.value.response.status_code == 403
-    assert [path.suffix for path in data.iterdir()] == [".sock"]
+    assert [path.suffix for path in chat.data.iterdir()] == [".sock"]
     chat.nginx.stop()
-    assert list(data.iterdir()) == []
+    assert list(chat.data.iterdir()) == []
+
+
+def test_pages_of_the_chat_talk(chat, browser):
+    """In a browser, over two workers; after a reload the pages connect again by themselves."""
+    nginx = chat.nginx
+    # A browser has no Unix sockets. With `reuseport` each worker gets connections of its own.
+    port = free_port()
+    listen = f"listen 127.0.0.1:{port} reuseport;"
+    chat.text = chat.text.replace("listen 80;", f"listen 80; {listen}")
+    chat.text += "python_drain_timeout 2s;"
+    chat.start(workers=2)
+    pages: dict[int, Page] = {}
+
+    def worker_of(page: Page) -> int:
+        page.wait("state.textContent.startsWith('connected')")
+        return int(page.text("#state").split()[-1])
+
+    def a_page_in_each_worker() -> bool:
+        page = browser.open(f"http://127.0.0.1:{port}/")
+        pages[worker_of(page)] = page
+        return len(pages) == 2
+
+    wait_for(a_page_in_each_worker, 120, "a page in each worker")
+    assert set(pages) == set(nginx.workers())
+    one, two = pages.values()
+
+    def say(page: Page, author: str, words: str) -> None:
+        page.evaluate(f"name.value = {json.dumps(author)}; text.value = {json.dumps(words)}")
+        page.evaluate("form.requestSubmit()")
+        for each in (one, two):
+            each.wait(f"messages.textContent.includes({json.dumps(words)})")
+
+    say(one, "Zoë", "hello")
+    say(two, "Ben", "❄ <b>you too</b>")
+    nginx.reload()
+    workers = set(nginx.workers())
+    for page in (one, two):
+        wait_for(lambda page=page: worker_of(page) in workers, 60, "a page in a new worker")
+    say(two, "Ben", "still here?")
+    say(one, "Zoë", "yes")
+    expected = ["Zoë hello", "Ben ❄ <b>you too</b>", "Ben still here?", "Zoë yes"]
+    for page in (one, two):
+        shown = page.evaluate("[...messages.children].map((line) => line.textContent)")
+        assert shown == expected
+    assert not nginx.log_lines("[error]")
 
 
 def test_auth_request(site):
