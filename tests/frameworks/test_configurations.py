@@ -587,8 +587,8 @@ def test_pages_of_the_chat_talk(chat, browser):
     pages: dict[int, Page] = {}
 
     def worker_of(page: Page) -> int:
-        page.wait("state.textContent.startsWith('connected')")
-        return int(page.text("#state").split()[-1])
+        shown = page.wait("state.textContent.startsWith('connected') && state.textContent")
+        return int(shown.split()[-1])
 
     def a_page_in_each_worker() -> bool:
         page = browser.open(f"http://127.0.0.1:{port}/")
