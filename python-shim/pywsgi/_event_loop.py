@@ -61,7 +61,7 @@ def run(loop: asyncio.AbstractEventLoop) -> None:
             # An application has cancelled all tasks.
             continue
         except BaseException as error:
-            _log_stopped(error)
+            log_stopped(error)
 
 
 def stop(loop: asyncio.AbstractEventLoop) -> None:
@@ -152,7 +152,7 @@ async def _wait(stopped: asyncio.Future[None]) -> None:
     await asyncio.shield(stopped)
 
 
-def _log_stopped(error: BaseException) -> None:
+def log_stopped(error: BaseException) -> None:
     if isinstance(error, RuntimeError) and "stopped before Future completed" in str(error):
         log_text(
             ERROR,
@@ -288,7 +288,7 @@ def _run(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, object]) -> 
     try:
         loop.run_until_complete(step)
     except BaseException as error:
-        _log_stopped(error)
+        log_stopped(error)
 
 
 # How many tasks are shown at the end.

@@ -320,6 +320,39 @@ def test_an_exception_that_ends_a_loop_ends_its_task_alone(nginx, serve):
     assert nginx.wait_log("SystemExit")
 
 
+def test_one_that_ends_a_loop_as_a_message_comes_ends_its_task_alone(nginx, serve):
+    serve(
+        """
+        import asyncio
+        from testkit import record, respond
+
+        async def first(receive):
+            await receive()
+            raise SystemExit("of a task")
+
+        async def application(scope, receive, send):
+            if scope["path"] == "/exit":
+                waiting = asyncio.create_task(first(receive))
+                await asyncio.sleep(0)
+                record("waiting", "receive")
+                await asyncio.wait([waiting])
+            await respond(send, b"served")
+        """
+    )
+    client = nginx.client()
+    (worker,) = nginx.workers()
+    for count in range(1, 4):
+        with nginx.connect() as connection:
+            connection.send("POST /exit HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+            nginx.wait_recorded("waiting", count)
+            connection.send(b"ab")
+            assert connection.response().body == b"served"
+        assert client.get("/").text == "served"
+    assert nginx.workers() == [worker]
+    assert nginx.wait_log("SystemExit")
+    assert nginx.wait_log("an exception has left the loop")
+
+
 def test_cancelling_all_tasks_does_not_end_the_loop(nginx, serve):
     serve(
         """

@@ -190,15 +190,24 @@ impl Call {
         self.state(py).cancelled
     }
 
-    /// Something has changed for which the call may wait, or of which it must be told.
-    pub(in crate::python) fn resume(&self, py: Python<'_>) -> PyResult<()> {
+    /// Something has changed for which the call may wait, or of which it must be told. `resolve` gives a future its
+    /// result.
+    pub(in crate::python) fn resume(
+        &self,
+        py: Python<'_>,
+        resolve: impl Fn(&Bound<'_, PyAny>) -> PyResult<()>,
+    ) -> PyResult<()> {
         let left = self.exchange.gone() == Some(Gone::Client);
         if self.exchange.is_overdue()
             || (left && self.exchange.location.client_abort == ClientAbort::Cancel)
         {
             self.cancel(py)?;
         }
-        self.wake(py)
+        let mut result = Ok(());
+        for future in self.waiting(py) {
+            result = result.and(resolve(future.bind(py)));
+        }
+        result
     }
 
     /// Whether the application has returned, and all that it has sent is in the pipe.
@@ -239,19 +248,23 @@ impl Call {
         }
     }
 
-    /// Has all who wait look again.
+    /// Has all who wait look again, in the loop's next turn.
     pub(super) fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        let (receivers, senders) = {
-            let mut state = self.state(py);
-            (std::mem::take(&mut state.receivers), std::mem::take(&mut state.senders))
-        };
-        for future in receivers.into_iter().chain(senders) {
+        for future in self.waiting(py) {
             let future = future.bind(py);
             if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
                 future.call_method1(intern!(py, "set_result"), (py.None(),))?;
             }
         }
         Ok(())
+    }
+
+    /// Takes out the futures of all who wait.
+    fn waiting(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        let mut state = self.state(py);
+        let mut futures = std::mem::take(&mut state.receivers);
+        futures.append(&mut state.senders);
+        futures
     }
 
     /// A future for who waits.

@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyList};
 use super::calls::Calls;
 use super::dispatch;
 use super::startups::{Startup, Startups, Wait};
-use super::task::TaskMaker;
+use super::steps::Steps;
 use crate::bridge::config::{AppConfig, LoopKind};
 use crate::bridge::exchange::{Exchange, Loop};
 use crate::bridge::executor::asyncio::Message;
@@ -49,7 +49,7 @@ struct Objects {
     event_loop: Py<PyAny>,
     create_future: Py<PyAny>,
     call_soon: Py<PyAny>,
-    tasks: TaskMaker,
+    steps: Steps,
     /// `threading.get_ident()` of the thread.
     ident: u64,
 }
@@ -111,7 +111,7 @@ impl LoopThread {
         let objects = Objects {
             create_future: event_loop.getattr("create_future")?.unbind(),
             call_soon: event_loop.getattr("call_soon")?.unbind(),
-            tasks: TaskMaker::new(&event_loop)?,
+            steps: Steps::new(&event_loop)?,
             ident,
             event_loop: event_loop.unbind(),
         };
@@ -224,8 +224,10 @@ impl LoopThread {
                 if exchange.is_overdue() {
                     self.log_stack(py, runtime, &exchange);
                 }
-                if let Err(error) = call.get().resume(py) {
-                    logging::exception(py, &runtime.shim, "a task cannot be resumed", &error);
+                let Some(objects) = self.objects.get() else { return };
+                let go_on = |future: &Bound<'_, PyAny>| objects.steps.resolve(future);
+                if let Err(error) = call.get().resume(py, go_on) {
+                    self.call_shim(py, "log_stopped", (error.into_value(py),));
                 }
                 call.get().send_left(py);
                 self.release(py, call.get());
@@ -312,7 +314,7 @@ impl LoopThread {
         self.state(py).kit = Some(kit);
         let (call, coroutine) = made?;
         exchange.set_call(self.state(py).calls.insert(call.clone().unbind()));
-        let task = runtime.protocols.within(py, &call, || objects.tasks.start(coroutine))?;
+        let task = runtime.protocols.within(py, &call, || objects.steps.start(coroutine))?;
         call.get().set_task(py, task.unbind());
         if !exchange.enter_application() {
             call.get().cancel(py)?;

@@ -7,5 +7,5 @@ pub(super) mod inline;
 pub(super) mod interrupt;
 pub(super) mod loops;
 mod startups;
-mod task;
+mod steps;
 pub(super) mod threads;
