@@ -172,9 +172,9 @@ test-trixie test-forky: test-%:
 	@.ci/root $* "$(ROOTS)/$*" make test PYTEST_ARGS="$(PYTEST_ARGS)" TEST_JOBS="$(TEST_JOBS)"
 
 .PHONY: test-sanitize
-test-sanitize: ## Run the tests of WSGI, directives and nginx with AddressSanitizer, in a debug nginx
+test-sanitize: ## Run the tests of WSGI, ASGI, directives and nginx with AddressSanitizer, in a debug nginx
 	@$(MAKE) --no-print-directory test-nginx BUILD=sanitize NGINX=1.28 \
-	  PYTEST_ARGS="$(or $(PYTEST_ARGS),tests/wsgi tests/directives tests/nginx)" TEST_JOBS="$(TEST_JOBS)"
+	  PYTEST_ARGS="$(or $(PYTEST_ARGS),tests/wsgi tests/asgi tests/directives tests/nginx)" TEST_JOBS="$(TEST_JOBS)"
 
 # cargo-nextest runs each test in a process with a time limit. It is used if installed: compiling it would take
 # longer than all these tests.
