@@ -1,6 +1,7 @@
 //! Files of an application's that nginx sends itself.
 
 use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
@@ -9,21 +10,28 @@ use rustix::fs::FsWord;
 
 use crate::bridge::pipe::output::parts::FilePart;
 
-/// The file from `start` to its end, if nginx can send that: if the file is on a disk, and longer. The descriptor is a
-/// duplicate, because the application may close its own at any time.
-pub(super) fn file_part(fd: BorrowedFd<'_>, start: u64) -> Option<FilePart> {
-    let own = rustix::io::fcntl_dupfd_cloexec(fd, 0).ok()?;
-    whole_part(File::from(own))
-        .filter(|part| part.end > start)
-        .map(|part| FilePart { start, ..part })
+/// A duplicate of an application's descriptor, which the application may close at any time.
+pub(super) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<(File, Metadata)> {
+    let file = File::from(rustix::io::fcntl_dupfd_cloexec(fd, 0)?);
+    let metadata = file.metadata()?;
+    Ok((file, metadata))
 }
 
-/// A whole file, if nginx can send it.
-pub(super) fn whole_part(file: File) -> Option<FilePart> {
-    let metadata = file.metadata().ok()?;
+/// At most `count` bytes of a file from `start` on, if nginx can send them: if the file is on a disk, and has some there.
+/// Otherwise gives the file back.
+pub(super) fn file_part(
+    file: File,
+    metadata: &Metadata,
+    start: u64,
+    count: u64,
+) -> Result<FilePart, File> {
+    let end = metadata.len().min(start.saturating_add(count));
     // Files without a length (/proc) or with a wrong one (/sys) are read.
-    let sendable = metadata.is_file() && metadata.len() > 0 && !in_sysfs(&file, &metadata);
-    sendable.then(|| FilePart { file: Arc::new(file), start: 0, end: metadata.len() })
+    if metadata.is_file() && start < end && !in_sysfs(&file, metadata) {
+        Ok(FilePart { file: Arc::new(file), start, end })
+    } else {
+        Err(file)
+    }
 }
 
 /// Is it an attribute of sysfs? Each of these says that it is as long as a page, however little it holds. They take no

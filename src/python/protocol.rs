@@ -101,7 +101,9 @@ impl Protocols {
         call: &Call,
         error: Option<&PyErr>,
     ) {
-        asgi::end(py, shim, app, call, error);
+        // A worker without a loop has no calls.
+        let Some(asgi) = &self.asgi else { return };
+        asgi::end(py, asgi, shim, app, call, error);
     }
 
     /// Answers a request on a loop whose application cannot be called, as `report` says.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import httpx
 import pytest
@@ -243,6 +244,55 @@ def test_zerocopysend_moves_the_position_as_reading_does(nginx, files):
     client = files(ZERO)
     assert client.get("/position?23").content == b"xyz"
     assert nginx.wait_recorded("position") == ["26"]
+
+
+UNSENDABLE = """
+    import fcntl
+
+    async def path_of_proc(name, send):
+        await send(start())
+        await path(send, "/proc/version")
+
+    async def proc(name, send):
+        with open("/proc/version", "rb") as file:
+            await send(start())
+            await zero(send, file, True, offset=0, count=5)
+            await zero(send, file, offset=5)
+
+    async def device(size, send):
+        with open("/dev/zero", "rb") as file:
+            await send(start())
+            await zero(send, file, offset=0, **({"count": int(size)} if size else {}))
+
+    async def closed(name, send):
+        with open(FOLDER / "letters.txt", "rb") as file:
+            # A number that nobody else is given.
+            fd = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 900)
+        os.close(fd)
+        await send(start())
+        try:
+            await zero(send, fd, offset=0)
+        except ValueError as error:
+            record("closed", error)
+        await send(body(b"closed"))
+"""
+
+
+def test_what_nginx_cannot_send_is_read(nginx, files):
+    """Files of /proc have no length; a device is read up to 16 MiB."""
+    client = files(UNSENDABLE)
+    version = Path("/proc/version").read_bytes()
+    assert client.get("/path_of_proc").content == version
+    assert client.get("/proc").content == version
+    for size in (1, 65536, 200_000):
+        assert client.get(f"/device?{size}").content == bytes(size)
+    assert client.get("/closed").content == b"closed"
+    assert nginx.wait_recorded("closed")[0].endswith(
+        "cannot be read: Bad file descriptor (os error 9)"
+    )
+    assert not nginx.log_lines("[error]")
+    assert client.get("/device").status_code == 500
+    assert nginx.wait_log("too long to be read")
 
 
 @pytest.mark.parametrize("target", ["too_much", "too_little"])

@@ -76,8 +76,6 @@ pub(super) enum Phase {
     /// The body is complete, and `http.response.trailers` is due.
     Trailers,
     Complete,
-    /// The application has returned, or raised.
-    Ended,
 }
 
 impl Phase {
@@ -88,7 +86,6 @@ impl Phase {
             Self::Started { .. } => "after \"http.response.start\"",
             Self::Trailers => "after the last \"http.response.body\", where trailers are due",
             Self::Complete => "after the response is complete",
-            Self::Ended => "after the application has returned",
         }
     }
 }
@@ -127,10 +124,10 @@ impl Call {
         &self.response
     }
 
-    /// How far the application has come.
-    pub(super) fn phase(&self, py: Python<'_>) -> Phase {
+    /// How far the application has come; `None` once it has returned, or raised.
+    pub(super) fn phase(&self, py: Python<'_>) -> Option<Phase> {
         let state = self.state(py);
-        if state.ended { Phase::Ended } else { state.phase }
+        (!state.ended).then_some(state.phase)
     }
 
     /// The application is told that its client is gone, or has its response.
@@ -151,21 +148,19 @@ impl Call {
         self.state(py).phase == Phase::Complete
     }
 
-    /// What the application has not done, though it has returned.
-    pub(super) fn unfinished(&self, py: Python<'_>) -> &'static str {
+    /// What the application has not done, though it has returned; `None` if it has given its whole response.
+    pub(super) fn unfinished(&self, py: Python<'_>) -> Option<&'static str> {
         match self.state(py).phase {
             Phase::NotStarted => {
-                "returned without a response (no \"http.response.start\" was sent)"
+                Some("returned without a response (no \"http.response.start\" was sent)")
             }
-            Phase::Started { .. } => {
-                "returned in the middle of its response (no \"http.response.body\" with \"more_body\" False was sent)"
-            }
-            Phase::Trailers => {
-                "returned without the trailers that it has announced (no \"http.response.trailers\" was sent)"
-            }
-            Phase::Complete | Phase::Ended => {
-                "returned, and its response is shorter than its Content-Length"
-            }
+            Phase::Started { .. } => Some(
+                "returned in the middle of its response (no \"http.response.body\" with \"more_body\" False was sent)",
+            ),
+            Phase::Trailers => Some(
+                "returned without the trailers that it has announced (no \"http.response.trailers\" was sent)",
+            ),
+            Phase::Complete => None,
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -23,7 +22,7 @@ use crate::http::header::{self, Field};
 use crate::http::response_head::ResponseHead;
 use crate::http::{status, trailer};
 use crate::python::client_gone::os_error;
-use crate::python::file_part::{file_part, whole_part};
+use crate::python::file_part::{duplicate, file_part};
 use crate::python::response::{Sent, Start, Unsent};
 
 /// Bytes of a request's body that one message has at most.
@@ -81,31 +80,30 @@ pub(super) fn send(slf: &Bound<'_, Call>, message: &Bound<'_, PyAny>) -> PyResul
     let (py, call) = (slf.py(), slf.get());
     let (dict, kind) = call::parts(message)?;
     let phase = call.phase(py);
-    let message = Message::new(dict, kind.to_str()?, phase.state());
+    let state = phase.map_or("after the application has returned", Phase::state);
+    let message = Message::new(dict, kind.to_str()?, state);
     call.exchange.touch();
-    if matches!(phase, Phase::Started { .. } | Phase::Trailers) && call.is_gone() {
+    if matches!(phase, Some(Phase::Started { .. } | Phase::Trailers)) && call.is_gone() {
         return Err(call::gone(call));
     }
     match (message.kind, phase) {
-        ("http.response.body", Phase::Started { trailers }) => {
+        ("http.response.body", Some(Phase::Started { trailers })) => {
             let body = message.body()?;
             let more = message.flag(intern!(py, "more_body"))?;
             send_body(py, call, &message, body, more, trailers)
         }
-        ("http.response.start", Phase::NotStarted) => start(slf, &message),
+        ("http.response.start", Some(Phase::NotStarted)) => start(slf, &message),
         (kind, _) if !is_known(call, kind) => Err(message.unknown(
             "http.response.start, http.response.body and the messages of the extensions in the scope are",
         )),
-        ("http.response.zerocopysend", Phase::Started { trailers }) => {
+        ("http.response.zerocopysend", Some(Phase::Started { trailers })) => {
             zero_copy(py, call, &message, trailers)
         }
-        ("http.response.pathsend", Phase::Started { trailers }) => {
+        ("http.response.pathsend", Some(Phase::Started { trailers })) => {
             path_send(py, call, &message, trailers)
         }
-        ("http.response.trailers", Phase::Started { trailers: true } | Phase::Trailers) => {
-            send_trailers(py, call, &message, phase)
-        }
-        ("http.response.early_hint", Phase::NotStarted | Phase::Started { .. }) => {
+        ("http.response.trailers", Some(Phase::Trailers)) => send_trailers(py, call, &message),
+        ("http.response.early_hint", Some(Phase::NotStarted | Phase::Started { .. })) => {
             early_hint(call, &message)
         }
         _ => Err(unexpected(py, call, &message)),
@@ -127,7 +125,7 @@ fn is_known(call: &Call, kind: &str) -> bool {
 
 /// A message out of order. If the client has left in between, that is what the application must know.
 fn unexpected(py: Python<'_>, call: &Call, message: &Message<'_, '_>) -> PyErr {
-    if call.exchange.output.is_closed() && call.phase(py) != Phase::Complete {
+    if call.exchange.output.is_closed() && call.phase(py) != Some(Phase::Complete) {
         return call::gone(call);
     }
     message.unexpected()
@@ -249,7 +247,7 @@ pub(super) fn send_rest(py: Python<'_>, call: &Call) -> PyResult<bool> {
 
 /// The loop's turn has ended: sends the head, if it is still kept.
 pub(super) fn flush(py: Python<'_>, call: &Call) -> PyResult<()> {
-    if call.response.head_sent(py) || !matches!(call.phase(py), Phase::Started { .. }) {
+    if call.response.head_sent(py) || !matches!(call.phase(py), Some(Phase::Started { .. })) {
         return Ok(());
     }
     // If the client has left, the application's next send says so.
@@ -278,7 +276,8 @@ fn zero_copy(
     if fd < 0 {
         return Err(message.wrong("file", "its descriptor is closed"));
     }
-    // SAFETY: the application gives the descriptor for this call, and this thread stays attached meanwhile.
+    // SAFETY: the application gives the descriptor for this call. It is used as long as this thread stays attached: a
+    // duplicate is what is read while it is detached.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let place = |error: Errno| match error {
         Errno::SPIPE => {
@@ -290,54 +289,23 @@ fn zero_copy(
         Some(offset) => offset,
         None => rustix::fs::tell(fd).map_err(place)?,
     };
-    let part = file_part(fd, start).map(|part| FilePart {
-        end: count.map_or(part.end, |count| part.end.min(part.start.saturating_add(count))),
-        ..part
-    });
-    let Some(part) = part.filter(|part| part.end > part.start) else {
-        return send_body(
-            py,
-            call,
-            message,
-            read(fd, start, count, message, "file")?,
-            more,
-            trailers,
-        );
-    };
-    if offset.is_none() {
-        rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(part.end)).map_err(place)?;
-    }
-    send_file(py, call, message, part, more, trailers)
-}
-
-/// What nginx cannot send itself is read, if it is short: a file without a length, a file at its end.
-fn read(
-    fd: BorrowedFd<'_>,
-    start: u64,
-    count: Option<u64>,
-    message: &Message<'_, '_>,
-    field: &str,
-) -> PyResult<Bytes> {
-    let limit = count.unwrap_or(u64::MAX);
-    let mut bytes = Vec::new();
-    while (bytes.len() as u64) < limit {
-        if bytes.len() > READ_AT_MOST {
-            return Err(message.wrong(field, "it is no file on a disk, and too long to be read"));
+    let count = count.unwrap_or(u64::MAX);
+    let (file, metadata) =
+        duplicate(fd).map_err(|error| Unread::Failed(error).of(message, "file"))?;
+    match file_part(file, &metadata, start, count) {
+        Ok(part) => {
+            if offset.is_none() {
+                rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(part.end)).map_err(place)?;
+            }
+            send_file(py, call, message, part, more, trailers)
         }
-        let mut block = [0; 64 * 1024];
-        let room = usize::try_from(limit - bytes.len() as u64).unwrap_or(usize::MAX);
-        let target = block.get_mut(..room.min(64 * 1024)).unwrap_or_default();
-        let read = rustix::io::pread(fd, target, start + bytes.len() as u64);
-        match read.map_err(|error| message.wrong(field, &format!("it cannot be read: {error}")))? {
-            0 => break,
-            size => bytes.extend_from_slice(block.get(..size).unwrap_or_default()),
+        Err(file) => {
+            let bytes = py.detach(|| read(&file, start, count));
+            let bytes = bytes.map_err(|error| error.of(message, "file"))?;
+            send_body(py, call, message, bytes, more, trailers)
         }
     }
-    Ok(Bytes::from(bytes))
 }
-
-/// Bytes that are read of what nginx cannot send.
-const READ_AT_MOST: usize = 16 << 20;
 
 /// `http.response.pathsend`
 fn path_send(
@@ -365,23 +333,63 @@ fn path_send(
         }
         None => message.wrong("path", &format!("\"{}\" {error}", path.display())),
     };
-    let file = py.detach(|| open(&path)).map_err(failed)?;
-    match whole_part(file.try_clone().map_err(failed)?) {
-        Some(part) => send_file(py, call, message, part, false, trailers),
-        None => {
-            let bytes = read(file.as_fd(), 0, None, message, "path")?;
+    match py.detach(|| open(&path)).map_err(failed)? {
+        Ok(part) => send_file(py, call, message, part, false, trailers),
+        Err(file) => {
+            let bytes = py.detach(|| read(&file, 0, u64::MAX));
+            let bytes = bytes.map_err(|error| error.of(message, "path"))?;
             send_body(py, call, message, bytes, false, trailers)
         }
     }
 }
 
-/// Opens a file without waiting: a named pipe may have no writer.
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a file without waiting: a named pipe may have no writer. Gives it as the part that nginx sends, if it can.
+fn open(path: &Path) -> io::Result<Result<FilePart, File>> {
     let file =
         File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("is no regular file")),
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    Ok(file_part(file, &metadata, 0, u64::MAX))
+}
+
+/// Reads what nginx cannot send itself, if it is short: a file without a length, a file at its end.
+fn read(file: &File, start: u64, count: u64) -> Result<Bytes, Unread> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < count {
+        if bytes.len() > READ_AT_MOST {
+            return Err(Unread::TooLong);
+        }
+        let mut block = [0; 64 * 1024];
+        let room = usize::try_from(count - bytes.len() as u64).unwrap_or(usize::MAX);
+        let target = block.get_mut(..room.min(64 * 1024)).unwrap_or_default();
+        match file.read_at(target, start + bytes.len() as u64).map_err(Unread::Failed)? {
+            0 => break,
+            size => bytes.extend_from_slice(block.get(..size).unwrap_or_default()),
+        }
+    }
+    Ok(Bytes::from(bytes))
+}
+
+/// Bytes that are read of what nginx cannot send.
+const READ_AT_MOST: usize = 16 << 20;
+
+/// Why a file was not read.
+enum Unread {
+    TooLong,
+    Failed(io::Error),
+}
+
+impl Unread {
+    /// The error for the application: `field` of its message names the file.
+    fn of(self, message: &Message<'_, '_>, field: &str) -> PyErr {
+        match self {
+            Self::TooLong => {
+                message.wrong(field, "it is no file on a disk, and too long to be read")
+            }
+            Self::Failed(error) => message.wrong(field, &format!("it cannot be read: {error}")),
+        }
     }
 }
 
@@ -400,15 +408,7 @@ fn send_file(
 }
 
 /// `http.response.trailers`. nginx gets them if the client takes them.
-fn send_trailers(
-    py: Python<'_>,
-    call: &Call,
-    message: &Message<'_, '_>,
-    phase: Phase,
-) -> PyResult<bool> {
-    if phase != Phase::Trailers {
-        return Err(message.unexpected());
-    }
+fn send_trailers(py: Python<'_>, call: &Call, message: &Message<'_, '_>) -> PyResult<bool> {
     let mut fields = Vec::new();
     message.headers(|name, value| {
         trailer::check(name, value)

@@ -81,27 +81,26 @@ pub(super) fn within<T>(
 }
 
 /// The application has returned, or raised: ends its response, if it has not. Faults are logged.
-pub(super) fn end(py: Python<'_>, shim: &Shim, app: &App, call: &Call, error: Option<&PyErr>) {
+pub(super) fn end(
+    py: Python<'_>,
+    asgi: &Prepared,
+    shim: &Shim,
+    app: &App,
+    call: &Call,
+    error: Option<&PyErr>,
+) {
     let (exchange, response) = (call.exchange(), call.response());
     let report = match error {
-        Some(error) if call.is_cancelled(py) && is_cancellation(py, error) => {
+        Some(error) if call.is_cancelled(py) && asgi.is_cancellation(py, error) => {
             say_cancelled(py, app, exchange);
             None
         }
         Some(error) => log_raised_in_task(py, shim, app, error),
-        // What had no room when the application returned is sent later, and the end after it.
-        None if call.is_complete(py) => return,
-        None if is_open(py, call) => None,
-        None if call.is_excused(py) => None,
-        None => {
-            let unfinished = match &call.websocket {
-                Some(websocket) => websocket::unfinished(py, call, websocket),
-                None => call.unfinished(py),
-            };
-            let text = format!("application \"{}\" {unfinished}", app.target);
-            logging::write(py, Level::Error, &text);
-            Some(text)
-        }
+        None => match call.unfinished(py) {
+            Some(unfinished) => log_unfinished(py, app, call, unfinished),
+            // What had no room when the application returned is sent later, and the end after it.
+            None => return,
+        },
     };
     if let Some(websocket) = &call.websocket {
         if websocket::end(py, call, websocket, error.is_some()) {
@@ -116,6 +115,18 @@ pub(super) fn end(py: Python<'_>, shim: &Shim, app: &App, call: &Call, error: Op
     response.fail(py);
 }
 
+/// Logs what the application has left undone, if somebody waits for it. Returns what a page can show of it.
+fn log_unfinished(py: Python<'_>, app: &App, call: &Call, unfinished: &str) -> Option<String> {
+    if is_open(py, call) || call.is_excused(py) {
+        return None;
+    }
+    let websocket = call.websocket.as_ref();
+    let unanswered = websocket.and_then(|websocket| websocket::unanswered(py, websocket));
+    let text = format!("application \"{}\" {}", app.target, unanswered.unwrap_or(unfinished));
+    logging::write(py, Level::Error, &text);
+    Some(text)
+}
+
 /// Whether it is the call of a WebSocket that was accepted.
 fn is_open(py: Python<'_>, call: &Call) -> bool {
     call.websocket.as_ref().is_some_and(|websocket| websocket.is_accepted(py))
@@ -127,11 +138,6 @@ pub(super) fn refuse(py: Python<'_>, shim: &Shim, exchange: &Arc<Exchange>, repo
     if !debug::show(py, shim, exchange, &response, report) {
         response.fail(py);
     }
-}
-
-fn is_cancellation(py: Python<'_>, error: &PyErr) -> bool {
-    let class = py.import("asyncio").and_then(|asyncio| asyncio.getattr("CancelledError"));
-    class.is_ok_and(|class| error.is_instance(py, &class))
 }
 
 fn say_cancelled(py: Python<'_>, app: &App, exchange: &Exchange) {

@@ -18,6 +18,8 @@ pub(in crate::python) struct Prepared {
     pub(super) complete: Py<PyAny>,
     /// `pywsgi._asgi.run`
     pub(super) run: Py<PyAny>,
+    /// `asyncio.CancelledError`
+    cancelled_error: Py<PyAny>,
     /// The call of the current context, for the log.
     pub(super) current: Arc<ContextVar>,
     /// Each application's callable within the checks of `asgi_debug validate`.
@@ -33,6 +35,7 @@ pub(in crate::python) fn prepare(py: Python<'_>, apps: usize) -> PyResult<Prepar
     Ok(Prepared {
         complete: Py::new(py, Complete)?.into_any(),
         run: shim::function(py, "pywsgi._asgi", "run")?.unbind(),
+        cancelled_error: py.import("asyncio")?.getattr("CancelledError")?.unbind(),
         current,
         validated: Validated::new("pywsgi._asgi_validate", apps),
     })
@@ -48,6 +51,11 @@ impl Prepared {
         exchange: &Exchange,
     ) -> PyResult<&'a Py<PyAny>> {
         self.validated.callable(py, app, callable, exchange.location.debug)
+    }
+
+    /// Whether a task has ended with `error` because it was cancelled.
+    pub(super) fn is_cancellation(&self, py: Python<'_>, error: &PyErr) -> bool {
+        error.is_instance(py, self.cancelled_error.bind(py))
     }
 }
 

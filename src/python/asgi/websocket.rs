@@ -201,7 +201,7 @@ pub(super) fn send(
             websocket.state(py).phase = Phase::Denied;
             Ok(sent)
         }
-        ("websocket.http.response.body", Phase::Denied) if denial != HttpPhase::Complete => {
+        ("websocket.http.response.body", Phase::Denied) if denial != Some(HttpPhase::Complete) => {
             let body = message.body()?;
             let more = message.flag(intern!(py, "more_body"))?;
             http::send_body(py, call, &message, body, more, false)
@@ -215,12 +215,12 @@ pub(super) fn send(
 }
 
 /// When a message is sent, as the errors say it.
-fn standing(phase: Phase, denial: HttpPhase) -> &'static str {
+fn standing(phase: Phase, denial: Option<HttpPhase>) -> &'static str {
     match (phase, denial) {
         (Phase::Connecting, _) => "before \"websocket.accept\"",
         (Phase::Open, _) => "after \"websocket.accept\"",
         (Phase::Closed, _) => "after \"websocket.close\"",
-        (Phase::Denied, HttpPhase::Complete) => "after the WebSocket was denied",
+        (Phase::Denied, Some(HttpPhase::Complete)) => "after the WebSocket was denied",
         (Phase::Denied, _) => "after \"websocket.http.response.start\"",
     }
 }
@@ -450,14 +450,11 @@ pub(super) fn end(py: Python<'_>, call: &Call, websocket: &WebSocket, failed: bo
     true
 }
 
-/// What the application has not done, though it has returned.
-pub(super) fn unfinished(py: Python<'_>, call: &Call, websocket: &WebSocket) -> &'static str {
-    match websocket.state(py).phase {
-        Phase::Denied => call.unfinished(py),
-        _ => {
-            "returned without an answer to the client's handshake (no \"websocket.accept\" or \"websocket.close\" was sent)"
-        }
-    }
+/// What an application that has returned has not done, if it has left the client's handshake without an answer.
+pub(super) fn unanswered(py: Python<'_>, websocket: &WebSocket) -> Option<&'static str> {
+    (websocket.state(py).phase == Phase::Connecting).then_some(
+        "returned without an answer to the client's handshake (no \"websocket.accept\" or \"websocket.close\" was sent)",
+    )
 }
 
 /// A str that has no lone surrogates.

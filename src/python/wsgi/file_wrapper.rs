@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use rustix::fd::BorrowedFd;
 
 use crate::bridge::pipe::output::parts::FilePart;
-use crate::python::file_part::file_part;
+use crate::python::file_part::{duplicate, file_part};
 
 /// What an application returns to have a file sent.
 #[pyclass(frozen, module = "pywsgi", name = "file_wrapper")]
@@ -57,6 +57,7 @@ impl FileWrapper {
         };
         // SAFETY: `real_file` has just seen that the file is open, and this thread has stayed attached since.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        Ok(file_part(fd, start))
+        let Ok((file, metadata)) = duplicate(fd) else { return Ok(None) };
+        Ok(file_part(file, &metadata, start, u64::MAX).ok())
     }
 }
