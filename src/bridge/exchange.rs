@@ -128,6 +128,12 @@ impl Exchange {
         })
     }
 
+    /// The `…_param`s: first those of the location, then those of the request, which override them.
+    pub(crate) fn params(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let constant = self.location.params.iter().map(|(name, value)| (&**name, &**value));
+        constant.chain(self.head.params())
+    }
+
     /// Has the request waited for an import? It does so once: another attempt is a later request's.
     pub(crate) fn has_waited(&self) -> bool {
         self.waited.load(Ordering::Relaxed)

@@ -32,6 +32,41 @@ impl Names {
     }
 }
 
+/// Headers that often have the value that they had in the last request. Those that differ between clients or requests
+/// are not among them, nor those with secret values, which must not be kept.
+pub(super) const OFTEN_THE_SAME: &[&[u8]] = &[
+    b"host",
+    b"user-agent",
+    b"accept",
+    b"accept-encoding",
+    b"accept-language",
+    b"accept-charset",
+    b"cache-control",
+    b"connection",
+    b"content-type",
+    b"dnt",
+    b"origin",
+    b"pragma",
+    b"priority",
+    b"sec-ch-ua",
+    b"sec-ch-ua-mobile",
+    b"sec-ch-ua-platform",
+    b"sec-fetch-dest",
+    b"sec-fetch-mode",
+    b"sec-fetch-site",
+    b"sec-fetch-user",
+    b"te",
+    b"upgrade-insecure-requests",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-requested-with",
+];
+
+/// Whether a header of that name, in lower case, is among [`OFTEN_THE_SAME`].
+pub(crate) fn is_often_the_same(name: &[u8]) -> bool {
+    OFTEN_THE_SAME.contains(&name)
+}
+
 /// A hash of a header name (FNV-1a). Names that have the same environ key have the same hash.
 pub(crate) fn name_hash(name: &[u8]) -> u32 {
     const FOLDED: [u8; 256] = folded();
@@ -72,6 +107,14 @@ pub(super) const fn fold(byte: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_kept() {
+        assert!(is_often_the_same(b"host"));
+        for name in [&b"cookie"[..], b"authorization", b"proxy-authorization", b"x-api-key"] {
+            assert!(!is_often_the_same(name));
+        }
+    }
 
     #[test]
     fn names_are_found_in_any_case() {

@@ -67,6 +67,8 @@ pub(crate) struct RequestHead {
     pub(crate) connection_requests: usize,
     /// Whether this nginx can send 103 (Early Hints) to this client.
     pub(crate) takes_hints: bool,
+    /// Whether the application is told that the scheme is https: the connection has TLS, unless the `…_param` HTTPS says
+    /// otherwise.
     pub(crate) https: bool,
     /// The connection's TLS, if the application is told of it.
     pub(crate) tls: Option<Arc<Tls>>,
@@ -118,8 +120,11 @@ impl RequestHead {
         self.fields.push(FieldSpans { start, name_end, value_end, hash });
     }
 
-    /// A `wsgi_param` whose value depends on the request.
+    /// A `…_param` whose value depends on the request.
     pub(crate) fn push_param(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(https) = says_https(name, value) {
+            self.https = https;
+        }
         let param = (self.put(name), self.put(value));
         self.params.push(param);
     }
@@ -163,9 +168,30 @@ impl RequestHead {
     }
 }
 
+/// What a `…_param` says of the scheme, if it is HTTPS.
+pub(crate) fn says_https(name: &[u8], value: &[u8]) -> Option<bool> {
+    (name == b"HTTPS").then(|| value.eq_ignore_ascii_case(b"on") || value == b"1")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_https_decides() {
+        let mut head = RequestHead::default();
+        for (name, value, expected) in [
+            ("HTTPS", "on", true),
+            ("HTTPS", "", false),
+            ("HTTPS", "1", true),
+            ("https", "off", true),
+            ("HTTPS", "off", false),
+            ("HTTPS", "ON", true),
+        ] {
+            head.push_param(name.as_bytes(), value.as_bytes());
+            assert_eq!(head.https, expected, "{name} {value}");
+        }
+    }
 
     #[test]
     fn numbers_are_in_decimal() {

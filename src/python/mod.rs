@@ -23,6 +23,7 @@ mod interp;
 mod libraries;
 mod logging;
 mod main_thread;
+mod memo;
 mod once;
 mod protocol;
 mod response;

@@ -81,6 +81,19 @@ def test_https_says_the_scheme_too(nginx, protocol, echo):
     assert seen("/?https=off") == ("http", "off")
 
 
+def test_https_of_the_request_comes_after_that_of_the_location(nginx, protocol, echo):
+    nginx.start(
+        f"""
+        {protocol}_app {echo};
+        {protocol}_param HTTPS $arg_https if_not_empty;
+        {protocol}_param HTTPS on;
+        """
+    )
+    client = nginx.client()
+    schemes = [client.get(path).json()["scheme"] for path in ("/", "/?https=off", "/?https=1")]
+    assert schemes == ["https", "http", "https"]
+
+
 def test_an_empty_if_not_empty_leaves_what_the_module_sets(nginx, environ):
     nginx.start(f"wsgi_app {environ}; wsgi_param REMOTE_ADDR $arg_a if_not_empty;")
     client = nginx.client()

@@ -28,39 +28,6 @@ pub(crate) fn offered_subprotocols(head: &RequestHead) -> impl Iterator<Item = &
     subprotocols(values.map(|(_, value)| value))
 }
 
-/// Whether a header of that name, in lower case, often has the value that it had in the last request. It is false for
-/// headers that differ between clients or requests, and for secret values, which must not be kept.
-pub(crate) fn is_often_the_same(name: &[u8]) -> bool {
-    SAME.contains(&name)
-}
-
-const SAME: &[&[u8]] = &[
-    b"host",
-    b"user-agent",
-    b"accept",
-    b"accept-encoding",
-    b"accept-language",
-    b"cache-control",
-    b"connection",
-    b"content-type",
-    b"dnt",
-    b"origin",
-    b"pragma",
-    b"priority",
-    b"sec-ch-ua",
-    b"sec-ch-ua-mobile",
-    b"sec-ch-ua-platform",
-    b"sec-fetch-dest",
-    b"sec-fetch-mode",
-    b"sec-fetch-site",
-    b"sec-fetch-user",
-    b"te",
-    b"upgrade-insecure-requests",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
-    b"x-requested-with",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,14 +56,6 @@ mod tests {
             (b"", b""),
         ] {
             assert_eq!(raw_path(target), path);
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_kept() {
-        assert!(is_often_the_same(b"host"));
-        for name in [&b"cookie"[..], b"authorization", b"proxy-authorization", b"x-api-key"] {
-            assert!(!is_often_the_same(name));
         }
     }
 }

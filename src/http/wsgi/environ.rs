@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use crate::http::names::{fold, name_hash_of};
+use crate::http::names::{OFTEN_THE_SAME, fold, name_hash_of};
 use crate::http::request_head::{FieldSpans, RequestHead};
 
 /// Common header names. Their environ keys are made once, at start.
@@ -54,8 +54,7 @@ pub(crate) const KNOWN: &[(&[u8], &str)] = &[
     (b"x-requested-with", "HTTP_X_REQUESTED_WITH"),
 ];
 
-/// Whether this header of [`KNOWN`] often has the value that it had in the last request. This is false for headers
-/// that differ between clients or requests, and for secret values, which must not be kept.
+/// Whether this header of [`KNOWN`] is among [`OFTEN_THE_SAME`].
 pub(crate) fn is_often_the_same(index: usize) -> bool {
     const SAME: [bool; KNOWN.len()] = same();
     SAME.get(index).copied().unwrap_or_default()
@@ -63,34 +62,13 @@ pub(crate) fn is_often_the_same(index: usize) -> bool {
 
 #[allow(clippy::indexing_slicing)] // evaluated at compile time: a bad index is a compile error
 const fn same() -> [bool; KNOWN.len()] {
-    const DIFFER: [&[u8]; 19] = [
-        b"authorization",
-        b"cookie",
-        b"expect",
-        b"forwarded",
-        b"if-match",
-        b"if-modified-since",
-        b"if-none-match",
-        b"if-range",
-        b"if-unmodified-since",
-        b"keep-alive",
-        b"range",
-        b"referer",
-        b"traceparent",
-        b"upgrade",
-        b"via",
-        b"x-csrftoken",
-        b"x-forwarded-for",
-        b"x-real-ip",
-        b"x-request-id",
-    ];
-    let mut same = [true; KNOWN.len()];
+    let mut same = [false; KNOWN.len()];
     let mut index = 0;
     while index < KNOWN.len() {
         let mut other = 0;
-        while other < DIFFER.len() {
-            if name_hash_of(KNOWN[index].0) == name_hash_of(DIFFER[other]) {
-                same[index] = false;
+        while other < OFTEN_THE_SAME.len() {
+            if name_hash_of(KNOWN[index].0) == name_hash_of(OFTEN_THE_SAME[other]) {
+                same[index] = true;
             }
             other += 1;
         }

@@ -15,6 +15,7 @@ use crate::bridge::config::{
 };
 use crate::http::header::HeaderKind;
 use crate::http::names::Names;
+use crate::http::request_head::says_https;
 use crate::nginx::sys::{self, CONF_UNSET};
 
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(in crate::nginx) struct Location {
     pub(in crate::nginx) intercept_errors: bool,
     /// The `…_param`s to evaluate for each request.
     pub(in crate::nginx) request_params: Vec<Param>,
+    /// What the other `…_param`s say of the scheme.
+    pub(in crate::nginx) https: Option<bool>,
     /// Which reading of the configuration this is.
     pub(in crate::nginx) configuration: usize,
 }
@@ -62,6 +65,8 @@ impl Location {
         let Own { app, executor, max_in_flight, websocket } = own;
         let params = conf.params.iter().flatten();
         let (request_params, constant) = params.cloned().partition(Param::depends_on_request);
+        let params = constant_params(constant);
+        let https = params.iter().filter_map(|(name, value)| says_https(name, value)).next_back();
         let ignore_headers = conf.ignore_headers.clone().unwrap_or_default();
         let accel = conf.accel != 0;
         Self {
@@ -79,7 +84,7 @@ impl Location {
                 max_in_flight,
                 websocket,
                 accel_buffering: accel && !ignore_headers.contains(&HeaderKind::AccelBuffering),
-                params: constant_params(constant),
+                params,
                 buffering: buffering(conf),
             }),
             queue_timeout: conf.queue_timeout,
@@ -95,6 +100,7 @@ impl Location {
             force_ranges: (conf.force_ranges != CONF_UNSET).then_some(conf.force_ranges != 0),
             intercept_errors: conf.intercept_errors != 0,
             request_params,
+            https,
             configuration: main.configuration,
         }
     }

@@ -129,8 +129,12 @@ fn put_tls(request: &ngx_http_request_t, conf: &Location, head: &mut RequestHead
     true
 }
 
-/// Evaluates the `…_param`s whose value depends on the request. Returns false if nginx is out of memory.
+/// Evaluates the `…_param`s whose value depends on the request. Returns false if nginx is out of memory. From here on
+/// `head.https` is what the application is told, and no longer whether the connection has TLS.
 fn put_params(r: *mut ngx_http_request_t, conf: &Location, head: &mut RequestHead) -> bool {
+    if let Some(https) = conf.https {
+        head.https = https;
+    }
     for param in &conf.request_params {
         let ParamValue::Complex(compiled) = param.value else { continue };
         let mut value = ngx_str_t::empty();

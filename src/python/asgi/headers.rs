@@ -3,37 +3,23 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::http::asgi::scope::is_often_the_same;
+use crate::http::names::is_often_the_same;
 use crate::http::request_head::{FieldSpans, RequestHead};
+use crate::python::memo::{ByName, Last};
 
-/// Names that requests have had, each at the place of its hash; of some the last pair as well.
-pub(super) struct Headers {
-    names: [Option<Name>; NAMES],
-}
+/// Names that requests have had; of some the last pair as well.
+pub(super) struct Headers(ByName<Name>);
 
 struct Name {
-    /// As sent.
-    sent: Box<[u8]>,
     /// In lower case.
     name: Py<PyBytes>,
     /// The last request's pair, of a header that often has the same value.
-    last: Option<Option<Pair>>,
+    last: Option<Last<PyTuple>>,
 }
-
-struct Pair {
-    value: Box<[u8]>,
-    pair: Py<PyTuple>,
-}
-
-const NAMES: usize = 1 << NAMES_BITS;
-const NAMES_BITS: u32 = 8;
-
-/// Longer names and values are seldom the same, and would take memory.
-const LONGEST: usize = 256;
 
 impl Headers {
     pub(super) fn new() -> Self {
-        Self { names: [const { None }; NAMES] }
+        Self(ByName::new())
     }
 
     /// `headers`: in the order sent, repeated ones apart. A body with chunks that nginx has read whole has a
@@ -68,34 +54,26 @@ impl Headers {
         field: &FieldSpans,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let (name, value) = (head.get(field.name()), head.get(field.value()));
-        // Fibonacci hashing: names that differ in a last digit do not share places.
-        let place = field.hash.wrapping_mul(0x9e37_79b1) >> (u32::BITS - NAMES_BITS);
-        let Some(place) = self.names.get_mut(place as usize).filter(|_| name.len() <= LONGEST)
-        else {
-            return PyTuple::new(py, [lower(py, name), PyBytes::new(py, value)]);
-        };
-        let known = match place {
-            Some(known) if *known.sent == *name => known,
-            _ => place.insert(Name::new(py, name)),
-        };
-        match &known.last {
-            Some(Some(last)) if *last.value == *value => return Ok(last.pair.bind(py).clone()),
-            _ => {}
+        match self.0.get(name, field.hash, || Ok(Name::new(py, name)))? {
+            Some(Name { name, last: Some(last) }) => {
+                last.get(py, value, || pair(name.bind(py), value))
+            }
+            Some(Name { name, last: None }) => pair(name.bind(py), value),
+            None => pair(&lower(py, name), value),
         }
-        let pair = PyTuple::new(py, [known.name.bind(py), &PyBytes::new(py, value)])?;
-        if let Some(last) = known.last.as_mut().filter(|_| value.len() <= LONGEST) {
-            *last = Some(Pair { value: value.into(), pair: pair.clone().unbind() });
-        }
-        Ok(pair)
     }
 }
 
 impl Name {
     fn new(py: Python<'_>, sent: &[u8]) -> Self {
         let name = lower(py, sent);
-        let last = is_often_the_same(name.as_bytes()).then_some(None);
-        Self { sent: sent.into(), name: name.unbind(), last }
+        let last = is_often_the_same(name.as_bytes()).then_some(Last::new());
+        Self { name: name.unbind(), last }
     }
+}
+
+fn pair<'py>(name: &Bound<'py, PyBytes>, value: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
+    PyTuple::new(name.py(), [name, &PyBytes::new(name.py(), value)])
 }
 
 fn lower<'py>(py: Python<'py>, name: &[u8]) -> Bound<'py, PyBytes> {

@@ -84,13 +84,12 @@ impl Kit {
     ) -> PyResult<Bound<'py, PyDict>> {
         let head = &exchange.head;
         let template = self.template(py, exchange)?;
-        let scope = template.scope.bind(py).copy()?;
+        let scope = template.begin(py)?;
         let extensions = PyDict::new(py);
         for name in &template.extensions {
             // Each scope has its own: a middleware may add to them.
             extensions.set_item(name, PyDict::new(py))?;
         }
-        scope.set_item(intern!(py, "asgi"), template.asgi.bind(py).copy()?)?;
         if head.get(head.protocol) != b"HTTP/1.1" {
             let version = http_version(head.get(head.protocol));
             scope.set_item(intern!(py, "http_version"), version)?;
@@ -98,7 +97,7 @@ impl Kit {
         if head.get(head.method) != b"GET" {
             scope.set_item(intern!(py, "method"), utf8(py, head.get(head.method))?)?;
         }
-        if is_https(exchange) {
+        if head.https {
             scope.set_item(intern!(py, "scheme"), intern!(py, "https"))?;
         }
         if trailer::are_taken(head) {
@@ -119,13 +118,10 @@ impl Kit {
         exchange: &Arc<Exchange>,
         state: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let template = self.template(py, exchange)?;
-        let scope = template.scope.bind(py).copy()?;
+        let scope = self.template(py, exchange)?.begin(py)?;
         scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
         scope.del_item(intern!(py, "method"))?;
-        scope.set_item(intern!(py, "asgi"), template.asgi.bind(py).copy()?)?;
-        let secure = is_https(exchange);
-        scope.set_item(intern!(py, "scheme"), if secure { "wss" } else { "ws" })?;
+        scope.set_item(intern!(py, "scheme"), if exchange.head.https { "wss" } else { "ws" })?;
         let subprotocols = PyList::empty(py);
         for name in offered_subprotocols(&exchange.head) {
             subprotocols.append(utf8(py, name)?)?;
@@ -194,6 +190,13 @@ impl Template {
             .collect();
         Ok(Self { scope: scope.unbind(), asgi: asgi.unbind(), extensions })
     }
+
+    /// A new scope with what all requests of the location share.
+    fn begin<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let scope = self.scope.bind(py).copy()?;
+        scope.set_item(intern!(py, "asgi"), self.asgi.bind(py).copy()?)?;
+        Ok(scope)
+    }
 }
 
 impl Address {
@@ -259,17 +262,9 @@ fn target(
     }
 }
 
-/// Whether the client's scheme is https. `HTTPS` among the `asgi_param`s decides it, as it does for WSGI.
-fn is_https(exchange: &Exchange) -> bool {
-    let constant = exchange.location.params.iter().map(|(name, value)| (&**name, &**value));
-    let set = constant.chain(exchange.head.params()).filter(|(name, _)| *name == b"HTTPS").last();
-    set.map_or(exchange.head.https, |(_, value)| value.eq_ignore_ascii_case(b"on") || value == b"1")
-}
-
 /// Sets the `asgi_param`s, as one dict of the extensions.
 fn params(py: Python<'_>, extensions: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
-    let constant = exchange.location.params.iter().map(|(name, value)| (&**name, &**value));
-    let mut params = constant.chain(exchange.head.params()).peekable();
+    let mut params = exchange.params().peekable();
     if params.peek().is_none() {
         return Ok(());
     }

@@ -129,23 +129,20 @@ fn headers(
 }
 
 /// Sets the `wsgi_param`s. They come last, so that they override what the client has sent, as `uwsgi_param` does. The
-/// scheme comes after them, because HTTPS among them decides it.
+/// scheme comes after them, unless it is among them.
 fn params<'py>(py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange) -> PyResult<()> {
-    let head = &exchange.head;
     let (url_scheme, request_scheme) =
         (intern!(py, "wsgi.url_scheme"), intern!(py, "REQUEST_SCHEME"));
-    let (mut https, mut set) = (head.https, [false; 2]);
-    let constant = exchange.location.params.iter().map(|(name, value)| (&**name, &**value));
-    for (name, value) in constant.chain(head.params()) {
+    let mut set = [false; 2];
+    for (name, value) in exchange.params() {
         match name {
-            b"HTTPS" => https = value.eq_ignore_ascii_case(b"on") || value == b"1",
             b"wsgi.url_scheme" => set[0] = true,
             b"REQUEST_SCHEME" => set[1] = true,
             _ => {}
         }
         environ.set_item(native::decode(py, name)?, native::decode(py, value)?)?;
     }
-    if https {
+    if exchange.head.https {
         for (key, set) in [url_scheme, request_scheme].into_iter().zip(set) {
             if !set {
                 environ.set_item(key, intern!(py, "https"))?;

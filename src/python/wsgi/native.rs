@@ -7,6 +7,7 @@ use pyo3::types::PyString;
 use pyo3::types::string::PyStringData;
 
 use crate::http::wsgi::environ::variable_name;
+use crate::python::memo::{ByName, Last};
 use crate::python::type_name::type_name;
 
 /// `bytes` as a `str`.
@@ -44,23 +45,14 @@ pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>, what: &str) -> PyResult<&'a 
     })
 }
 
-/// Values that requests often have in common, each with a place of its own. A value is made once, and used again if the
-/// next request has the same.
+/// Values that requests often have in common, each with a place of its own.
 pub(super) struct Memo {
-    values: Vec<Option<Value>>,
+    values: Vec<Last<PyString>>,
 }
-
-struct Value {
-    bytes: Box<[u8]>,
-    text: Py<PyString>,
-}
-
-/// Longer values are seldom the same, and would take memory.
-const LONGEST: usize = 256;
 
 impl Memo {
     pub(super) fn new(places: usize) -> Self {
-        Self { values: std::iter::repeat_with(|| None).take(places).collect() }
+        Self { values: std::iter::repeat_with(Last::new).take(places).collect() }
     }
 
     /// `bytes` as a `str`: the last request's, if it had the same at that place.
@@ -70,35 +62,19 @@ impl Memo {
         place: usize,
         bytes: &[u8],
     ) -> PyResult<Bound<'py, PyString>> {
-        let Some(place) = self.values.get_mut(place).filter(|_| bytes.len() <= LONGEST) else {
-            return decode(py, bytes);
-        };
-        if let Some(value) = place.as_ref().filter(|value| *value.bytes == *bytes) {
-            return Ok(value.text.bind(py).clone());
+        match self.values.get_mut(place) {
+            Some(last) => last.get(py, bytes, || decode(py, bytes)),
+            None => decode(py, bytes),
         }
-        let text = decode(py, bytes)?;
-        *place = Some(Value { bytes: bytes.into(), text: text.clone().unbind() });
-        Ok(text)
     }
 }
 
-/// The environ keys of header names that are not among [`KNOWN`](crate::http::wsgi::environ::KNOWN): those of the last
-/// requests, each at the place of its name's hash.
-pub(super) struct Keys {
-    keys: [Option<Key>; KEYS],
-}
-
-struct Key {
-    name: Box<[u8]>,
-    key: Py<PyString>,
-}
-
-const KEYS: usize = 1 << KEYS_BITS;
-const KEYS_BITS: u32 = 8;
+/// The environ keys of header names that are not among [`KNOWN`](crate::http::wsgi::environ::KNOWN).
+pub(super) struct Keys(ByName<Py<PyString>>);
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self { keys: [const { None }; KEYS] }
+        Self(ByName::new())
     }
 
     /// The key of a header's `name`, whose [`name_hash`](crate::http::names::name_hash) that is.
@@ -108,18 +84,10 @@ impl Keys {
         name: &[u8],
         hash: u32,
     ) -> PyResult<Bound<'py, PyString>> {
-        // Fibonacci hashing: names that differ in a last digit do not share places.
-        let place = hash.wrapping_mul(0x9e37_79b1) >> (u32::BITS - KEYS_BITS);
-        let place = self.keys.get_mut(place as usize).filter(|_| name.len() <= LONGEST);
-        if let Some(Some(key)) = place.as_deref() {
-            if *key.name == *name {
-                return Ok(key.key.bind(py).clone());
-            }
+        let make = || decode(py, &variable_name(name));
+        match self.0.get(name, hash, || make().map(Bound::unbind))? {
+            Some(key) => Ok(key.bind(py).clone()),
+            None => make(),
         }
-        let key = decode(py, &variable_name(name))?;
-        if let Some(place) = place {
-            *place = Some(Key { name: name.into(), key: key.clone().unbind() });
-        }
-        Ok(key)
     }
 }
