@@ -1,11 +1,15 @@
+use bytes::Bytes;
 use loom::thread;
 
 use super::*;
+use crate::bridge::callbacks::Callback;
 use crate::bridge::config::ExecutorId;
 use crate::bridge::executor::asyncio::Message;
 use crate::bridge::fixture::{
     check, exchange_at, exchanges, ids, location, loop_exchanges, loop_worker, worker,
 };
+use crate::bridge::pipe::input::Read;
+use crate::bridge::pipe::output::Closed;
 
 #[test]
 fn either_the_thread_or_the_event_loop_has_it() {
@@ -64,9 +68,7 @@ fn a_request_that_is_closed_keeps_no_thread_waiting() {
             let exchange = Arc::clone(&exchange);
             thread::spawn(move || {
                 let send = |text: &'static str| {
-                    exchange.push_waiting(None, Bytes::from_static(text.as_bytes()), None, |wait| {
-                        wait()
-                    })
+                    exchange.push(None, Bytes::from_static(text.as_bytes()), None, |wait| wait())
                 };
                 send("abcd").and_then(|_| send("ef"))
             })

@@ -1,12 +1,16 @@
 //! Exchanges whose application is a task of a loop.
 
 use std::thread;
+use std::time::Duration;
 
 use super::*;
 use crate::bridge::config::{ExecutorId, LocationConfig};
 use crate::bridge::executor::asyncio::Message;
 use crate::bridge::fixture::{exchange_at, ids, location, loop_exchanges, loop_worker};
 use crate::bridge::id::RequestId;
+use crate::bridge::pipe::input::Read;
+use crate::bridge::pipe::output::Closed;
+use crate::bridge::tasks::Task;
 
 fn not_detached(_: &mut (dyn FnMut() + Send)) {
     panic!("there is no file");
@@ -60,19 +64,19 @@ fn a_task_is_resumed_for_what_it_waits_for() {
     assert_eq!(told(), 1);
     assert!(matches!(exchange.poll_read(9, not_detached), Ok(Read::End)));
 
-    let sent = exchange.poll_push(None, "abcd".into(), None, not_detached).unwrap();
+    let sent = exchange.push(None, "abcd".into(), None, not_detached).unwrap();
     assert!(sent.rest.is_none());
-    let sent = exchange.poll_push(None, "efgh".into(), None, not_detached).unwrap();
+    let sent = exchange.push(None, "efgh".into(), None, not_detached).unwrap();
     assert_eq!(told(), 0);
     exchange.drained(4, 0, false);
     assert_eq!(told(), 1);
-    assert!(exchange.poll_push_rest(sent.rest.unwrap(), not_detached).unwrap().rest.is_none());
+    assert!(exchange.push_rest(sent.rest.unwrap(), not_detached).unwrap().rest.is_none());
     exchange.drained(4, 0, false);
     assert!(!exchange.poll_closed());
     exchange.close(InputError::Answered);
     assert_eq!(told(), 1);
     assert!(exchange.poll_closed());
-    let late = exchange.poll_push(None, "ij".into(), None, not_detached);
+    let late = exchange.push(None, "ij".into(), None, not_detached);
     assert_eq!(late.unwrap_err(), Closed);
 }
 
@@ -154,7 +158,7 @@ fn the_clock_of_a_task_stands_still_while_it_waits_for_its_client() {
     exchange.stop_reading();
     exchange.stop_reading();
     assert!(!exchange.client_wait.is_on());
-    let send = |text: &'static str| exchange.poll_push(None, text.into(), None, not_detached);
+    let send = |text: &'static str| exchange.push(None, text.into(), None, not_detached);
     assert!(send("abcd").unwrap().rest.is_none());
     let rest = send("efgh").unwrap().rest.unwrap();
     assert!(matches!(exchange.poll_read(9, not_detached), Ok(Read::Wait)));
@@ -162,7 +166,7 @@ fn the_clock_of_a_task_stands_still_while_it_waits_for_its_client() {
     assert!(matches!(exchange.poll_read(9, not_detached), Ok(Read::Data(_))));
     assert!(exchange.client_wait.is_on(), "it still waits for room");
     exchange.drained(4, 0, false);
-    assert!(exchange.poll_push_rest(rest, not_detached).unwrap().rest.is_none());
+    assert!(exchange.push_rest(rest, not_detached).unwrap().rest.is_none());
     assert!(!exchange.client_wait.is_on());
     let rest = send("ijkl").unwrap().rest;
     assert!(rest.is_some() && exchange.client_wait.is_on());

@@ -1,9 +1,13 @@
 use std::thread;
+use std::time::Duration;
 
 use super::*;
+use crate::bridge::callbacks::Callback;
 use crate::bridge::executor::pool::{Next, Turn};
 use crate::bridge::fixture::{exchange, exchanges, ids, until, worker};
-use crate::bridge::pipe::output::parts::SHARED_FROM;
+use crate::bridge::pipe::input::Read;
+use crate::bridge::pipe::output::Closed;
+use crate::bridge::pipe::output::parts::{End, SHARED_FROM};
 use crate::bridge::tasks::Task;
 
 fn detached(wait: &mut (dyn FnMut() + Send)) {
@@ -95,7 +99,7 @@ fn a_request_that_is_closed_runs_no_more() {
     running.close(InputError::ClientGone);
     assert!(matches!(running.progress(), Progress::Running(_)));
     assert_eq!(running.read_waiting(9, not_detached).unwrap_err(), InputError::ClientGone);
-    assert_eq!(running.push_waiting(None, "x".into(), None, not_detached).unwrap_err(), Closed);
+    assert_eq!(running.push(None, "x".into(), None, not_detached).unwrap_err(), Closed);
     assert_eq!(running.end(None, End::Failed).unwrap_err(), Closed);
     assert!(events(&worker).is_empty());
 }
@@ -123,7 +127,7 @@ fn blocks_that_are_dropped_with_a_request_are_collected() {
     let [small, shared] = exchanges(&worker);
     for (exchange, len) in [(&small, SHARED_FROM - 1), (&shared, SHARED_FROM)] {
         assert!(exchange.start(7));
-        exchange.push_waiting(None, vec![0; len].into(), None, not_detached).unwrap();
+        exchange.push(None, vec![0; len].into(), None, not_detached).unwrap();
     }
     small.close(InputError::ClientGone);
     worker.stop();
@@ -140,7 +144,7 @@ fn the_event_loop_is_told_of_output_and_asked_for_the_body() {
     let [id] = ids();
     let exchange = exchange(&worker, id, Input::streamed(true));
     assert!(exchange.start(7));
-    exchange.push_waiting(None, "ab".into(), None, not_detached).unwrap();
+    exchange.push(None, "ab".into(), None, not_detached).unwrap();
     exchange.end(None, End::Complete).unwrap();
     assert!(matches!(events(&worker)[..], [Event::Output(told)] if told == id));
     let thread = {
@@ -189,8 +193,8 @@ fn the_clock_stands_still_while_the_client_is_waited_for() {
     let sender = {
         let exchange = Arc::clone(&exchange);
         thread::spawn(move || {
-            exchange.push_waiting(None, "abcd".into(), None, not_detached).unwrap();
-            exchange.push_waiting(None, "ef".into(), None, detached).unwrap();
+            exchange.push(None, "abcd".into(), None, not_detached).unwrap();
+            exchange.push(None, "ef".into(), None, detached).unwrap();
         })
     };
     until(|| exchange.client_wait.is_on());

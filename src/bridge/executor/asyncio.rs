@@ -27,7 +27,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use super::{Executor, Refusal, Submitted};
+use super::{Executor, Refusal, Submitted, Waiter};
 use crate::bridge::carried::Carried;
 use crate::bridge::config::{LoopConfig, PoolConfig};
 use crate::bridge::doorbell::Doorbell;
@@ -374,6 +374,10 @@ impl<X: Carried> Executor<Arc<X>> for Loop<Arc<X>> {
         if next {
             self.doorbell.ring();
         }
+    }
+
+    fn waiter(&self) -> Waiter {
+        Waiter::Task
     }
 
     fn max_waiting(&self) -> usize {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Executor, Refusal, Submitted};
+use super::{Executor, Refusal, Submitted, Waiter};
 use crate::bridge::config::PoolConfig;
 
 /// The executor. It keeps nothing: what it is given, the event loop has to run.
@@ -91,6 +91,10 @@ impl<J: fmt::Debug> Executor<J> for Inline<J> {
     }
 
     fn forget(&self, _job: &J) {}
+
+    fn waiter(&self) -> Waiter {
+        Waiter::EventLoop
+    }
 
     fn max_waiting(&self) -> usize {
         MAX_WAITING

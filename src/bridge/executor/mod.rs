@@ -46,6 +46,9 @@ pub(crate) trait Executor<J>: fmt::Debug + Send + Sync {
     /// and what runs inline is resumed by the event loop itself.
     fn resume(&self, _job: J, _now: bool) {}
 
+    /// Who waits if a job's response has no room in its pipe.
+    fn waiter(&self) -> Waiter;
+
     /// How many jobs of one application may wait for its import.
     fn max_waiting(&self) -> usize;
 
@@ -91,6 +94,17 @@ pub(crate) enum Submitted<J> {
     Queued,
     /// The event loop has to run it, by its [`Runner`](inline::Runner).
     Run(J),
+}
+
+/// Who waits for a client that takes its response slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// The job's thread, in the pipe.
+    Thread,
+    /// The job's task, until there is room ([`Executor::resume`]).
+    Task,
+    /// The event loop, which runs the job itself: the job is suspended.
+    EventLoop,
 }
 
 /// Why a request was not taken.

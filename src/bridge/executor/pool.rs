@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::{Executor, Refusal, Submitted};
+use super::{Executor, Refusal, Submitted, Waiter};
 use crate::bridge::config::PoolConfig;
 use crate::bridge::streak::Streak;
 use crate::bridge::sync::{Arc, Condvar, Mutex, lock, wait};
@@ -289,6 +289,10 @@ impl<J: PartialEq + fmt::Debug + Send> Executor<J> for Pool<J> {
         };
         // Outside the lock: it may be the last reference.
         drop(job);
+    }
+
+    fn waiter(&self) -> Waiter {
+        Waiter::Thread
     }
 
     fn max_waiting(&self) -> usize {

@@ -88,6 +88,12 @@ pub(crate) struct Polled {
     pub(crate) failure: Option<io::Error>,
 }
 
+impl From<Option<Rest>> for Polled {
+    fn from(rest: Option<Rest>) -> Self {
+        Self { rest, failure: None }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Output {
     state: Mutex<State>,
@@ -250,8 +256,8 @@ impl Output {
         detached: impl FnOnce(&mut (dyn FnMut() + Send)),
     ) -> Result<Polled, Closed> {
         match self.poll_memory(rest, &announce)? {
-            Step::Done => Ok(Polled { rest: None, failure: None }),
-            Step::Waits(rest) => Ok(Polled { rest: Some(rest), failure: None }),
+            Step::Done => Ok(Polled::from(None)),
+            Step::Waits(rest) => Ok(Polled::from(Some(rest))),
             Step::File(rest, size) => {
                 let (mut rest, mut result) = (Some(rest), Err(Closed));
                 detached(&mut || {

@@ -1,0 +1,125 @@
+//! The application's deadline (`…_timeout`), which stands still while the application waits for its client.
+
+use std::time::Duration;
+
+use super::{Exchange, Progress, RUNNING, WAITING};
+use crate::bridge::callbacks::Gone;
+use crate::bridge::config::PoolConfig;
+use crate::bridge::sync::{Arc, Ordering};
+
+/// For what of its client an application waits that must not wait in the pipes.
+pub(super) const FOR_BODY: u8 = 1;
+pub(super) const FOR_ROOM: u8 = 2;
+
+/// A start that is always ahead.
+const NO_DEADLINE: u64 = u64::MAX;
+
+impl Exchange {
+    /// Loop's thread: the application's `…_timeout` begins again.
+    pub(crate) fn touch(&self) {
+        if self.location.timeout.is_some() && self.started() != NO_DEADLINE {
+            // What it has waited for its client so far is taken off once more by `progress`.
+            let now = self.worker.now();
+            let started = now.saturating_sub(self.client_wait.until(now));
+            self.started.store(started, Ordering::Relaxed);
+        }
+    }
+
+    /// Loop's thread: the application has no deadline any more: its response is complete, or is a WebSocket.
+    pub(crate) fn lift_deadline(&self) {
+        self.started.store(NO_DEADLINE, Ordering::Relaxed);
+    }
+
+    /// How much of `wsgi_timeout` is left to the running application, if there is a limit.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let timeout = self.location.timeout?;
+        if self.started() == NO_DEADLINE {
+            return None;
+        }
+        match self.progress() {
+            Progress::Running(elapsed) => {
+                Some(timeout.saturating_sub(Duration::from_millis(elapsed)))
+            }
+            Progress::Waiting | Progress::Done => None,
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        match self.phase.load(Ordering::Acquire) {
+            RUNNING => {
+                let now = self.worker.now();
+                let elapsed = now.saturating_sub(self.started.load(Ordering::Relaxed));
+                Progress::Running(elapsed.saturating_sub(self.client_wait.until(now)))
+            }
+            WAITING => Progress::Waiting,
+            _ => Progress::Done,
+        }
+    }
+
+    /// Makes the attendant look at the application when its `wsgi_timeout` is over: nginx's timer is deleted with
+    /// the request.
+    pub(crate) fn watch(self: &Arc<Self>) {
+        if let Some(left) = self.time_left() {
+            self.worker.tasks.watch(self, left);
+        }
+    }
+
+    /// Is the application beyond its `…_timeout`, whether its client is still there or not?
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.gone() == Some(Gone::TimedOut) || self.overdue.load(Ordering::SeqCst)
+    }
+
+    /// The application is beyond its `…_timeout`. Its pool, if all threads of that are in such requests by now,
+    /// which has to be said.
+    pub(crate) fn set_overdue(self: &Arc<Self>) -> Option<&PoolConfig> {
+        let executor = self.executor()?;
+        if self.overdue.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        executor.resume(Arc::clone(self), true);
+        let exhausted = executor.begin_overdue();
+        if self.is_done() {
+            // It may have ended before it was counted.
+            self.end_overdue();
+            return None;
+        }
+        exhausted
+    }
+
+    pub(super) fn end_overdue(&self) {
+        if self.overdue.load(Ordering::SeqCst) && self.overdue.swap(false, Ordering::SeqCst) {
+            if let Some(executor) = self.executor() {
+                executor.end_overdue();
+            }
+        }
+    }
+
+    /// The application waits for that of its client, or does so no more: its deadline stands still meanwhile. For
+    /// what does not wait in the pipes.
+    pub(super) fn set_waiting(&self, what: u8, waits: bool) {
+        // One thread alone sets this.
+        let before = self.waits_for.load(Ordering::Relaxed);
+        if (before & what != 0) == waits {
+            return;
+        }
+        self.waits_for.store(before ^ what, Ordering::Relaxed);
+        if waits {
+            self.client_wait.begin(self.worker.now());
+        } else {
+            self.client_wait.end(self.worker.now());
+        }
+    }
+
+    /// Runs `wait`; the application's deadline does not count the time.
+    pub(super) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.client_wait.begin(self.worker.now());
+        let result = wait();
+        self.client_wait.end(self.worker.now());
+        result
+    }
+
+    /// Milliseconds of the worker's clock at which the thread started.
+    pub(crate) fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+}
