@@ -152,29 +152,22 @@ fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
 }
 
 fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
+    if runtime.log_task_stack(py, exchange) {
+        return;
+    }
     let head = &exchange.head;
     let request = format!(
         "\"{} {}\"",
         head.get(head.method).escape_ascii(),
         head.get(head.target).escape_ascii()
     );
-    let about = About::Request(Arc::clone(exchange));
-    if let Some(stack) = runtime.task_stack(py, exchange) {
-        let text = match stack {
-            Ok(Some(stack)) => format!("the task of {request} is at:\n{stack}"),
-            // It has ended, or its loop has logged it.
-            Ok(None) => return,
-            Err(error) => format!("no stack of {request}: {error}"),
-        };
-        logging::write_about(py, Level::Error, &about, &text);
-        return;
-    }
     let stack = exchange.thread().map(|thread| runtime.shim.format_stack.call1(py, (thread,)));
     let text = match stack {
         Some(Ok(stack)) => format!("the thread of {request} is at:\n{stack}"),
         Some(Err(error)) => format!("no stack of {request}: {error}"),
         None => format!("the thread of {request} has ended meanwhile"),
     };
+    let about = About::Request(Arc::clone(exchange));
     logging::write_about(py, Level::Error, &about, &text);
 }
 

@@ -6,10 +6,11 @@ use pyo3::prelude::*;
 
 use super::app::App;
 use super::import_queue::ImportQueue;
+use super::logging;
 use super::protocol::Protocols;
 use super::shim::Shim;
-use crate::bridge::config::ExecutorId;
 use crate::bridge::exchange::{Exchange, Worker};
+use crate::bridge::log::{About, Level};
 
 pub(super) struct Runtime {
     pub(super) worker: Arc<Worker>,
@@ -30,7 +31,7 @@ pub(super) trait Loop: Send + Sync {
     /// Where the loop's thread is, and for which request, if it is a request's task that runs.
     fn place(&self, py: Python<'_>) -> PyResult<(Option<Arc<Exchange>>, String)>;
 
-    /// Where the task of a request is; `None` if it has ended.
+    /// Where the task of a request is; `None` if it has ended, or if this has been asked before.
     fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>>;
 }
 
@@ -64,13 +65,17 @@ impl Runtime {
         self.loops.get()?.get(number)
     }
 
-    /// Where the task of a request is, if it has not ended; `None` if the request's application runs on no loop.
-    pub(super) fn task_stack(
-        &self,
-        py: Python<'_>,
-        exchange: &Exchange,
-    ) -> Option<PyResult<Option<String>>> {
-        let ExecutorId::Loop(number) = exchange.location.executor else { return None };
-        Some(self.loops.get()?.get(number)?.stack(py, exchange))
+    /// Logs where the task of a request is that is beyond its deadline; once, and not if it has ended. False if the
+    /// request's application runs on no loop.
+    pub(super) fn log_task_stack(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> bool {
+        let Some(owner) = self.loop_of(exchange.location.app) else { return false };
+        let text = match owner.stack(py, exchange) {
+            Ok(Some(stack)) => format!("its task is at:\n{stack}"),
+            Ok(None) => return true,
+            Err(error) => format!("its task's stack cannot be shown: {error}"),
+        };
+        let about = About::Request(Arc::clone(exchange));
+        logging::write_about(py, Level::Error, &about, &text);
+        true
     }
 }

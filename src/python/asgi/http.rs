@@ -246,13 +246,12 @@ pub(super) fn send_rest(py: Python<'_>, call: &Call) -> PyResult<bool> {
 }
 
 /// The loop's turn has ended: sends the head, if it is still kept.
-pub(super) fn flush(py: Python<'_>, call: &Call) -> PyResult<()> {
+pub(super) fn flush(py: Python<'_>, call: &Call) {
     if call.response.head_sent(py) || !matches!(call.phase(py), Some(Phase::Started { .. })) {
-        return Ok(());
+        return;
     }
     // If the client has left, the application's next send says so.
     let _gone = call.response.send(py, Bytes::new(), None, false);
-    Ok(())
 }
 
 /// `http.response.zerocopysend`

@@ -46,7 +46,7 @@ impl Call {
 
 impl Call {
     /// The loop's turn has ended: sends a head that has no body yet.
-    pub(in crate::python) fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        http::flush(py, self)
+    pub(in crate::python) fn flush(&self, py: Python<'_>) {
+        http::flush(py, self);
     }
 }

@@ -3,36 +3,34 @@
 //! The loop watches the descriptor of its doorbell ([`Loop`]), as it does sockets. One callback takes all that has come
 //! since the last time, and starts or resumes its calls.
 
+mod closing;
+mod lifespans;
+mod outside;
+
 use std::cell::RefMut;
 use std::sync::{Arc, OnceLock, Weak};
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
 
 use super::calls::Calls;
 use super::dispatch;
-use super::startups::{Startup, Startups, Wait};
+use super::startups::{Readiness, Startups};
 use super::steps::Steps;
-use crate::bridge::config::{AppConfig, LoopKind};
+use crate::bridge::config::LoopKind;
 use crate::bridge::exchange::{Exchange, Loop};
 use crate::bridge::executor::asyncio::Message;
 use crate::bridge::log::{About, Level};
-use crate::bridge::pipe::output::parts::End;
 use crate::python::app::{Admission, App};
 use crate::python::attached::Attached;
 use crate::python::guard;
 use crate::python::hooks::Hooks;
-use crate::python::protocol::{Call, Callee, Host, Lifespan, LoopKit, Stage};
-use crate::python::runtime::{self, Runtime};
+use crate::python::protocol::{Call, Callee, Host, LoopKit};
+use crate::python::runtime::Runtime;
 use crate::python::{child, imports, logging, shim};
 
 /// A callback takes what has come at most so often, before the loop has a turn for others.
 const ROUNDS: usize = 4;
-
-/// Seconds for which applications are waited for at nginx's fast shutdown.
-const FAST: f64 = 0.3;
 
 /// One loop and its thread.
 pub(in crate::python) struct LoopThread {
@@ -196,9 +194,7 @@ impl LoopThread {
                 let _panicked = guard::run(|| self.deal(py, &runtime, message));
             }
             self.state(py).batch = batch;
-            if let Err(error) = self.flush(py) {
-                logging::exception(py, &runtime.shim, "a response's head cannot be sent", &error);
-            }
+            self.flush(py);
             if !self.bridge.rest() {
                 return;
             }
@@ -222,7 +218,8 @@ impl LoopThread {
                 let call = exchange.call().and_then(|number| self.call(py, number));
                 let Some(call) = call else { return };
                 if exchange.is_overdue() {
-                    self.log_stack(py, runtime, &exchange);
+                    // Before it is cancelled, unless the attendant was faster.
+                    runtime.log_task_stack(py, &exchange);
                 }
                 let Some(objects) = self.objects.get() else { return };
                 let go_on = |future: &Bound<'_, PyAny>| objects.steps.resolve(future);
@@ -233,19 +230,6 @@ impl LoopThread {
                 self.release(py, call.get());
             }
             Message::Close => self.close(py, runtime),
-        }
-    }
-
-    /// Logs where a task is that is beyond its deadline, before it is cancelled, unless the attendant was faster.
-    fn log_stack(&self, py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
-        match runtime::Loop::stack(self, py, exchange) {
-            Ok(Some(stack)) => {
-                let about = About::Request(Arc::clone(exchange));
-                let text = format!("its task is at:\n{stack}");
-                logging::write_about(py, Level::Error, &about, &text);
-            }
-            Ok(None) => {}
-            Err(error) => drop(logging::exception(py, &runtime.shim, "no stack", &error)),
         }
     }
 
@@ -291,12 +275,7 @@ impl LoopThread {
             let what = format!("application \"{}\" cannot be called", app.target);
             logging::exception(py, &runtime.shim, &what, &error);
             dispatch::fail(exchange);
-            if let Some(number) = exchange.take_call() {
-                let call = self.state(py).calls.remove(number);
-                drop(call);
-            }
-            drop(exchange.done());
-            self.bridge.finished(exchange);
+            self.forget(py, exchange);
         }
     }
 
@@ -324,13 +303,20 @@ impl LoopThread {
 
     /// Forgets a call whose application has returned, once all that it has sent is in the pipe.
     fn release(&self, py: Python<'_>, call: &Call) {
-        if !call.is_done(py) {
+        if call.is_done(py) {
+            self.forget(py, call.exchange());
+        }
+    }
+
+    /// Forgets the call of a request, once.
+    fn forget(&self, py: Python<'_>, exchange: &Arc<Exchange>) {
+        if exchange.is_done() {
             return;
         }
-        let exchange = call.exchange();
-        let Some(number) = exchange.take_call() else { return };
-        let removed = self.state(py).calls.remove(number);
-        drop(removed);
+        if let Some(number) = exchange.take_call() {
+            let removed = self.state(py).calls.remove(number);
+            drop(removed);
+        }
         // Nothing is called after an ASGI response.
         drop(exchange.done());
         self.bridge.finished(exchange);
@@ -346,220 +332,23 @@ impl LoopThread {
         self.bridge.finished(exchange);
     }
 
-    /// A request waits for its application's startup.
-    fn wait(&self, py: Python<'_>, exchange: &Arc<Exchange>) {
-        let Wait { refused, ended } = self.state(py).startups.wait(exchange);
-        for exchange in ended {
-            self.bridge.finished(&exchange);
-        }
-        if refused {
-            // A request that has ended meanwhile wants no answer.
-            let _gone = exchange.end(None, End::Refused);
-            self.bridge.finished(exchange);
-        }
-    }
-
-    /// Whether an application's startup is over, and what it has kept for its requests. Begins it, if nobody has.
-    fn readiness<'py>(
-        self: &Arc<Self>,
-        py: Python<'py>,
-        runtime: &Arc<Runtime>,
-        app: &App,
-        callable: &Py<PyAny>,
-    ) -> Readiness<'py> {
-        if let Some(readiness) = self.readiness_now(py, runtime, app) {
-            return readiness;
-        }
-        self.begin_lifespan(py, runtime, app, callable);
-        let readiness = self.readiness_now(py, runtime, app);
-        readiness.unwrap_or_else(|| Readiness::Failed("its lifespan cannot be begun".to_owned()))
-    }
-
-    /// The same; `None` if nobody has begun it.
-    fn readiness_now<'py>(
-        &self,
-        py: Python<'py>,
-        runtime: &Runtime,
-        app: &App,
-    ) -> Option<Readiness<'py>> {
-        let startup = self.state(py).startups.of(py, app.at);
-        let object = match startup {
-            Startup::NotBegun => return None,
-            Startup::Running => return Some(Readiness::Wait),
-            Startup::Over(object) => object,
-        };
-        Some(Lifespan::state_of(py, &object).map_or_else(
-            |error| {
-                let what = "a lifespan's state cannot be read";
-                Readiness::Failed(logging::exception(py, &runtime.shim, what, &error))
-            },
-            Readiness::Ready,
-        ))
-    }
-
-    fn begin_lifespan(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        runtime: &Arc<Runtime>,
-        app: &App,
-        callable: &Py<PyAny>,
-    ) {
-        let config = runtime.worker.config.apps.get(app.at).and_then(AppConfig::lifespan);
-        let (Some(config), Some(objects)) = (config, self.objects.get()) else {
-            return;
-        };
-        let lifespan = match Lifespan::new(py, callable, config, &app.target) {
-            Ok(lifespan) => lifespan,
-            Err(error) => {
-                logging::exception(py, &runtime.shim, "a lifespan cannot be made", &error);
-                return;
-            }
-        };
-        let object = lifespan.object().clone_ref(py);
-        let begins = matches!(lifespan.stage, Stage::Starting);
-        self.state(py).startups.begin(app.at, lifespan);
-        if !begins {
-            return;
-        }
-        let _about = logging::begin(About::App(app.at));
-        let begun = Bound::new(py, Done(Weak::clone(&self.own), app.at)).and_then(|done| {
-            object.bind(py).call_method1(intern!(py, "start"), (&objects.event_loop, done))
-        });
-        if let Err(error) = begun {
-            let report = logging::exception(py, &runtime.shim, "asgi_lifespan", &error);
-            self.end_startup(py, runtime, app.at, Some(report));
-        }
-    }
-
-    /// An application's startup is over; `failure` is what went wrong. Those who waited for it are started.
-    fn end_startup(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        runtime: &Arc<Runtime>,
-        at: usize,
-        failure: Option<String>,
-    ) {
-        if let Some(report) = &failure {
-            let text = format!(
-                "application \"{}\" has not started: its locations answer 500 until one of its files has changed, \
-                 or nginx is reloaded: {report}",
-                runtime.worker.target(at)
-            );
-            logging::write_about(py, Level::Error, &About::App(at), &text);
-            if let Some(app) = runtime.apps.get(at) {
-                app.fail_startup(py, &runtime.shim, report);
-            }
-        }
-        let (waiting, ended) = self.state(py).startups.end(at, failure.is_some());
-        drop(ended);
-        for exchange in waiting {
-            let _panicked = guard::run(|| self.deal(py, runtime, Message::Start(exchange)));
-        }
-    }
-
-    /// The worker ends: cancels what runs, ends the lifespans, and leaves the loop.
-    fn close(self: &Arc<Self>, py: Python<'_>, runtime: &Runtime) {
-        let (calls, lifespans) = {
-            let mut state = self.state(py);
-            if std::mem::replace(&mut state.closing, true) {
-                return;
-            }
-            let (calls, lifespans) = (state.calls.all(py), state.startups.objects(py));
-            (calls, lifespans)
-        };
-        let tasks: Vec<Bound<'_, PyAny>> =
-            calls.iter().filter_map(|call| call.get().task(py)).collect();
-        for call in &calls {
-            if let Err(error) = call.get().cancel(py) {
-                logging::exception(py, &runtime.shim, "a task cannot be cancelled", &error);
-            }
-        }
-        let ended = PyList::new(py, tasks).and_then(|tasks| {
-            let limit = runtime.worker.is_fast().then_some(FAST);
-            let end =
-                shim::function(py, "pywsgi._asgi", "end")?.call1((tasks, lifespans, limit))?;
-            let objects = self
-                .objects
-                .get()
-                .ok_or_else(|| PyRuntimeError::new_err("the loop was not made"))?;
-            let event_loop = objects.event_loop.bind(py);
-            let task = event_loop.call_method1("create_task", (end,))?;
-            let stop = Bound::new(py, Stop(Weak::clone(&self.own)))?;
-            task.call_method1("add_done_callback", (stop,))
-        });
-        if let Err(error) = ended {
-            logging::exception(py, &runtime.shim, "the loop cannot end its applications", &error);
-            self.stop(py);
-        }
-    }
-
-    fn stop(&self, py: Python<'_>) {
-        if let Some(objects) = self.objects.get() {
-            self.call_shim(py, "stop", (&objects.event_loop,));
-        }
-    }
-
     /// The loop's turn has ended: sends the heads that have no body yet.
-    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+    fn flush(&self, py: Python<'_>) {
         let mut unflushed = {
             let mut state = self.state(py);
             state.flushes = false;
             std::mem::take(&mut state.unflushed)
         };
-        let flushed = unflushed.drain(..).try_for_each(|call| call.get().flush(py));
+        unflushed.drain(..).for_each(|call| call.get().flush(py));
         let mut state = self.state(py);
         if state.unflushed.capacity() == 0 {
             // Its memory is used again.
             state.unflushed = unflushed;
         }
-        flushed
     }
 
     fn state<'a>(&'a self, py: Python<'a>) -> RefMut<'a, State> {
         self.state.borrow(py)
-    }
-}
-
-/// Whether an application's requests can be started.
-enum Readiness<'py> {
-    /// With what the lifespan has kept for them.
-    Ready(Option<Bound<'py, PyDict>>),
-    Wait,
-    /// Its startup has failed, for this reason.
-    Failed(String),
-}
-
-impl runtime::Loop for LoopThread {
-    fn imported(&self, py: Python<'_>, at: usize) -> PyResult<()> {
-        let Some(objects) = self.objects.get() else { return Ok(()) };
-        let begin = Bound::new(py, Begin(Weak::clone(&self.own), at))?;
-        let event_loop = objects.event_loop.bind(py);
-        event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (begin,)).map(drop)
-    }
-
-    fn place(&self, py: Python<'_>) -> PyResult<(Option<Arc<Exchange>>, String)> {
-        let Some(objects) = self.objects.get() else { return Ok((None, String::new())) };
-        let stack: String = shim::function(py, "pywsgi._stacks", "format_stack")?
-            .call1((objects.ident,))?
-            .extract()?;
-        let current = py
-            .import("asyncio")?
-            .call_method1("current_task", (&objects.event_loop,))
-            .ok()
-            .filter(|task| !task.is_none());
-        let calls = self.state(py).calls.all(py);
-        let running = current.and_then(|current| {
-            let runs = |call: &&Py<Call>| call.get().task(py).is_some_and(|task| task.is(&current));
-            calls.iter().find(runs).map(|call| Arc::clone(call.get().exchange()))
-        });
-        Ok((running, stack))
-    }
-
-    fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>> {
-        let call = exchange.call().and_then(|number| self.call(py, number));
-        let call = call.filter(|call| call.get().take_stack(py));
-        let Some(task) = call.and_then(|call| call.get().task(py)) else { return Ok(None) };
-        shim::function(py, "pywsgi._tasks", "format_task")?.call1((task,))?.extract().map(Some)
     }
 }
 
@@ -606,57 +395,15 @@ impl Ready {
     }
 }
 
-/// The application of that number has been imported.
-#[pyclass(frozen, module = "pywsgi")]
-struct Begin(Weak<LoopThread>, usize);
-
-#[pymethods]
-impl Begin {
-    fn __call__(&self, py: Python<'_>) {
-        let Self(thread, at) = self;
-        let Some(thread) = thread.upgrade() else { return };
-        let Some(runtime) = thread.runtime.upgrade() else { return };
-        let Some(app) = runtime.apps.get(*at) else { return };
-        if let Some(callable) = app.callable(py) {
-            thread.readiness(py, &runtime, app, &callable);
-        }
-    }
-}
-
-/// The startup of the application of that number has ended.
-#[pyclass(frozen, module = "pywsgi")]
-struct Done(Weak<LoopThread>, usize);
-
-#[pymethods]
-impl Done {
-    fn __call__(&self, py: Python<'_>, failure: Option<String>) {
-        let Self(thread, at) = self;
-        let Some(thread) = thread.upgrade() else { return };
-        let Some(runtime) = thread.runtime.upgrade() else { return };
-        thread.end_startup(py, &runtime, *at, failure);
-    }
-}
-
 /// The loop's turn has ended.
 #[pyclass(frozen, module = "pywsgi")]
 struct Flush(Weak<LoopThread>);
 
 #[pymethods]
 impl Flush {
-    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        self.0.upgrade().map_or(Ok(()), |thread| thread.flush(py))
-    }
-}
-
-/// The applications have ended.
-#[pyclass(frozen, module = "pywsgi")]
-struct Stop(Weak<LoopThread>);
-
-#[pymethods]
-impl Stop {
-    fn __call__(&self, py: Python<'_>, _task: &Bound<'_, PyAny>) {
+    fn __call__(&self, py: Python<'_>) {
         if let Some(thread) = self.0.upgrade() {
-            thread.stop(py);
+            thread.flush(py);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::bridge::exchange::{Exchange, Progress};
 use crate::python::protocol::{Lifespan, Stage};
@@ -23,6 +24,15 @@ pub(super) enum Startup {
     Running,
     /// With the lifespan's object.
     Over(Py<PyAny>),
+}
+
+/// Whether an application's requests can be started.
+pub(super) enum Readiness<'py> {
+    /// With what the lifespan has kept for them.
+    Ready(Option<Bound<'py, PyDict>>),
+    Wait,
+    /// Its startup has failed, for this reason.
+    Failed(String),
 }
 
 /// What becomes of a request that has to wait.
