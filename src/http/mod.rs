@@ -5,10 +5,12 @@
 pub(crate) mod asgi;
 pub(crate) mod authority;
 pub(crate) mod base64;
+pub(crate) mod field;
 pub(crate) mod framing;
 pub(crate) mod header;
 pub(crate) mod names;
 pub(crate) mod path;
+pub(crate) mod quoted;
 pub(crate) mod request_head;
 pub(crate) mod response_head;
 pub(crate) mod status;

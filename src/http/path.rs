@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::header::{Octet, quoted};
+use super::quoted::{Octet, quoted};
 
 /// The path of a request, split in two. Both parts joined are the path again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use super::header::{HeaderError, HeaderKind, parse_content_length, quoted};
+use super::field::{HeaderError, parse_content_length};
+use super::header::HeaderKind;
+use super::quoted::quoted;
 
 /// The head of a response. One block of bytes holds the reason phrase and the fields one after another, each after
 /// its kind and its two lengths. The struct is small, because it is moved several times. Content-Length is a number
@@ -68,7 +70,7 @@ impl ResponseHead {
         }
     }
 
-    /// Adds a field that [`check_name`](super::header::check_name) and [`check_value`](super::header::check_value)
+    /// Adds a field that [`check_name`](super::field::check_name) and [`check_value`](super::field::check_value)
     /// have accepted. It does not add Content-Length, for which there is
     /// [`add_content_length`](Self::add_content_length), nor hop-by-hop fields, which an application must not send.
     /// Returns false if the field is a second one of a kind that may occur only once; such a field is not added

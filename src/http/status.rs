@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use super::header::{Octet, quoted, trim};
+use super::field::trim;
+use super::quoted::{Octet, quoted};
 
 /// A valid final status of a response: a code from 200 to 999 and a reason phrase, which may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

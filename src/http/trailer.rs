@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use super::header::{self, HeaderError, HeaderKind, quoted};
+use super::field::{self, HeaderError};
+use super::header::{self, HeaderKind};
+use super::quoted::quoted;
 use super::request_head::RequestHead;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -19,7 +21,7 @@ pub(crate) enum TrailerError {
 /// the body.
 pub(crate) fn check(name: &[u8], value: &[u8]) -> Result<(), TrailerError> {
     let kind = header::checked_kind(name)?;
-    header::check_value(name, value)?;
+    field::check_value(name, value)?;
     let typed = matches!(
         kind,
         HeaderKind::ContentType

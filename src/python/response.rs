@@ -18,12 +18,13 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 use crate::bridge::pipe::output::parts::{End, FilePart};
 use crate::bridge::pipe::output::{Closed, Overflow, Polled, Rest};
+use crate::http::field::{self, Field, HeaderError};
 use crate::http::framing::{self, Framing, ShortBody};
-use crate::http::header::{self, Field, HeaderError, HeaderKind};
+use crate::http::header::{self, HeaderKind};
 use crate::http::response_head::{Dropped, ResponseHead};
 use crate::http::trailer;
 
-/// Bytes of a response's reason phrase and headers, or of its trailers, in all ([`header::field_size`]). No client takes as
+/// Bytes of a response's reason phrase and headers, or of its trailers, in all ([`field::field_size`]). No client takes as
 /// much, and HTTP/2 cannot send a field of 2 MB: nginx says that at its level `crit`
 /// (`ngx_http_v2_header_filter`).
 pub(super) const MAX_HEAD: usize = 1 << 20;
@@ -109,8 +110,8 @@ impl Start {
     /// Adds a field, by the rules of HTTP. Some are not sent ([`Dropped`]).
     pub(super) fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
         let kind = header::checked_kind(name)?;
-        header::check_value(name, value)?;
-        let value = header::trim(value);
+        field::check_value(name, value)?;
+        let value = field::trim(value);
         match kind {
             HeaderKind::ContentLength => return self.head.add_content_length(value),
             HeaderKind::HopByHop => {

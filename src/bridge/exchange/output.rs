@@ -11,7 +11,7 @@ use crate::bridge::pipe::output::hints::TooManyHints;
 use crate::bridge::pipe::output::parts::{End, FilePart};
 use crate::bridge::pipe::output::{Closed, Overflow, Polled, Rest};
 use crate::bridge::sync::{Arc, Ordering};
-use crate::http::header::Field;
+use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
 
 impl Exchange {

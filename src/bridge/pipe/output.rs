@@ -44,7 +44,7 @@ use super::loan::Loans;
 use super::spill;
 use crate::bridge::config::Buffering;
 use crate::bridge::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
-use crate::http::header::Field;
+use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
 
 /// The event loop takes no more of this response: the client is gone, or it has been answered.

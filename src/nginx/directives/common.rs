@@ -11,7 +11,7 @@ use nginx_sys::{
 use super::command::{ANY, LOCATION, flag, location, milliseconds, size, size_of_at_least};
 use super::reader::{Directive, setter};
 use crate::bridge::config::{ClientAbort, Debug};
-use crate::http::{header, path};
+use crate::http::{field, header, path};
 use crate::nginx::conf::checks::target::{self, Target};
 use crate::nginx::conf::{App, CommonConf, ConfError, MainConf, Param, ParamValue};
 use crate::nginx::sys;
@@ -214,7 +214,7 @@ setter!(pass_header, CommonConf, |directive| {
 
 fn header_name<C>(directive: &Directive<'_, C>) -> Result<Vec<u8>, ConfError> {
     let name = directive.bytes(1);
-    header::check_name(name).map_err(|error| directive.error(error.to_string()))?;
+    field::check_name(name).map_err(|error| directive.error(error.to_string()))?;
     Ok(name.to_vec())
 }
 

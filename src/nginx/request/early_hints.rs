@@ -21,7 +21,7 @@ mod sending {
         ngx_list_init, ngx_table_elt_t,
     };
 
-    use crate::http::header::Field;
+    use crate::http::field::Field;
     use crate::nginx::request::{Request, response};
     use crate::nginx::sys;
 

@@ -10,7 +10,8 @@ use nginx_sys::{
 
 use super::Request;
 use super::field_lists::Lists;
-use crate::http::header::{Field, HeaderKind};
+use crate::http::field::Field;
+use crate::http::header::HeaderKind;
 use crate::http::response_head::ResponseHead;
 use crate::http::status;
 use crate::nginx::conf::Location;

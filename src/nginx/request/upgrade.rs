@@ -25,7 +25,7 @@ use super::socket_write::send;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::config::WebSocketConfig;
 use crate::bridge::pipe::messages::Socket;
-use crate::http::header::Field;
+use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
 use crate::http::websocket::close::{self, Close};
 use crate::http::websocket::frame::{self, Decoder, Opcode};

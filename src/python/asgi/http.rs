@@ -18,7 +18,8 @@ use super::call::{self, Call, Phase};
 use super::message::Message;
 use crate::bridge::pipe::input::{InputError, Read};
 use crate::bridge::pipe::output::parts::FilePart;
-use crate::http::header::{self, Field};
+use crate::http::field::{self, Field};
+use crate::http::quoted::quoted;
 use crate::http::response_head::ResponseHead;
 use crate::http::{status, trailer};
 use crate::python::client_gone::os_error;
@@ -156,7 +157,7 @@ pub(super) fn head(py: Python<'_>, message: &Message<'_, '_>) -> PyResult<Start>
     let mut start = Start::new(ResponseHead::new(code, status::reason(code)));
     message.headers(|name, value| {
         if name.starts_with(b":") {
-            let why = format!("{} is a pseudo header, which is nginx's", header::quoted(name));
+            let why = format!("{} is a pseudo header, which is nginx's", quoted(name));
             return Err(message.wrong("headers", &why));
         }
         start.add(name, value).map_err(|error| message.wrong("headers", &error.to_string()))
@@ -412,7 +413,7 @@ fn send_trailers(py: Python<'_>, call: &Call, message: &Message<'_, '_>) -> PyRe
     message.headers(|name, value| {
         trailer::check(name, value)
             .map_err(|error| message.wrong("headers", &error.to_string()))?;
-        fields.push((name.to_vec(), header::trim(value).to_vec()));
+        fields.push((name.to_vec(), field::trim(value).to_vec()));
         Ok(())
     })?;
     let more = message.flag(intern!(py, "more_trailers"))?;
@@ -430,9 +431,9 @@ fn early_hint(call: &Call, message: &Message<'_, '_>) -> PyResult<bool> {
     let links = message.links()?;
     let mut fields: Vec<Field> = Vec::with_capacity(links.len());
     for link in links {
-        header::check_value(b"link", &link)
+        field::check_value(b"link", &link)
             .map_err(|error| message.wrong("links", &error.to_string()))?;
-        fields.push((b"Link".to_vec(), header::trim(&link).to_vec()));
+        fields.push((b"Link".to_vec(), field::trim(&link).to_vec()));
     }
     let offered = call.exchange.head.takes_hints && call.exchange.location.early_hints;
     if offered && !fields.is_empty() {

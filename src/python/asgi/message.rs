@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::http::header;
+use crate::http::field;
 use crate::python::block::share;
 use crate::python::response::MAX_HEAD;
 use crate::python::type_name::type_name;
@@ -154,7 +154,7 @@ impl<'a, 'py> Message<'a, 'py> {
         let mut add = |pair: &Bound<'py, PyAny>| {
             let (name, value) = self.pair(pair)?;
             let (name, value) = (name.as_bytes(), value.as_bytes());
-            size += header::field_size(name, value);
+            size += field::field_size(name, value);
             if size > MAX_HEAD {
                 let why = format!(
                     "they are longer than {MAX_HEAD} bytes in all, of which each counts as its name, its value \

@@ -20,7 +20,7 @@ use super::socket::{Phase, WebSocket};
 use crate::bridge::log::Level;
 use crate::bridge::pipe::messages::{Closed, Part, Received, Socket};
 use crate::http::asgi::scope::offered_subprotocols;
-use crate::http::header::quoted;
+use crate::http::quoted::quoted;
 use crate::http::response_head::ResponseHead;
 use crate::http::status;
 use crate::http::websocket::close::{self, Close};

@@ -7,7 +7,9 @@ use pyo3::prelude::*;
 
 use super::start_response::fields;
 use crate::bridge::exchange::Exchange;
+use crate::http::field;
 use crate::http::header::{self, HeaderKind};
+use crate::http::quoted::quoted;
 
 #[pyclass(frozen, module = "pywsgi", name = "early_hints")]
 pub(super) struct EarlyHints(Arc<Exchange>);
@@ -26,10 +28,10 @@ impl EarlyHints {
         let fields = fields(headers, "an early hint")?;
         for (name, value) in &fields {
             let kind = header::checked_kind(name)
-                .and_then(|kind| header::check_value(name, value).map(|()| kind))
+                .and_then(|kind| field::check_value(name, value).map(|()| kind))
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
             if matches!(kind, HeaderKind::ContentLength | HeaderKind::HopByHop) {
-                let name = header::quoted(name);
+                let name = quoted(name);
                 return Err(PyValueError::new_err(format!(
                     "{name} cannot be an early hint: it speaks of one message (RFC 8297, section 2)"
                 )));

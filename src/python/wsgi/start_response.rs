@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use super::native::text;
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::Overflow;
-use crate::http::header::{self, Field};
+use crate::http::field::{self, Field};
 use crate::http::response_head::ResponseHead;
 use crate::http::status;
 use crate::python::attached::Attached;
@@ -159,7 +159,7 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Star
         let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
         let name = text(&name, "a header's name")?;
         let value = text(&value, "a header's value")?;
-        size += header::field_size(name, value);
+        size += field::field_size(name, value);
         if size > MAX_HEAD {
             return Err(PyValueError::new_err(format!(
                 "start_response's headers are longer than {MAX_HEAD} bytes in all, of which each counts as \
@@ -185,14 +185,14 @@ pub(super) fn fields(pairs: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<Field
     for pair in pairs.try_iter()? {
         let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
         let (name, value) = (text(&name, &name_is)?, text(&value, &value_is)?);
-        size += header::field_size(name, value);
+        size += field::field_size(name, value);
         if size > MAX_HEAD {
             return Err(PyValueError::new_err(format!(
                 "{what}'s fields are longer than {MAX_HEAD} bytes in all, of which each counts as its name, \
                  its value and 32 bytes"
             )));
         }
-        fields.push((name.to_vec(), header::trim(value).to_vec()));
+        fields.push((name.to_vec(), field::trim(value).to_vec()));
     }
     Ok(fields)
 }

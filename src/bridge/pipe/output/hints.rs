@@ -1,6 +1,6 @@
 //! The early hints of a response: what goes out before its head.
 
-use crate::http::header::{Field, field_size};
+use crate::http::field::{Field, field_size};
 
 /// The early hints of a request are longer than [`MAX_HINTS`] in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

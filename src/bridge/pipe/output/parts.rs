@@ -5,7 +5,7 @@ use std::fs::File;
 use bytes::Bytes;
 
 use crate::bridge::sync::Arc;
-use crate::http::header::Field;
+use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
 
 /// From this size on a block is shared with its owner; smaller ones are copied. Who drops a shared one

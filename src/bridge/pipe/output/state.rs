@@ -10,7 +10,7 @@ use super::queue::{JOINED, Queue};
 use crate::bridge::config::Buffering;
 use crate::bridge::pipe::loan::{Loan, Loans};
 use crate::bridge::sync::Arc;
-use crate::http::header::Field;
+use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
 
 #[derive(Debug)]
