@@ -17,6 +17,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -297,11 +298,17 @@ class Nginx:
         return client
 
     def connect(
-        self, *, unix: Path | None = None, timeout: float = 60.0, receive: int | None = None
+        self,
+        *,
+        unix: Path | None = None,
+        timeout: float = 60.0,
+        receive: int | None = None,
+        tls: bool = False,
     ) -> Connection:
         """A connection for raw bytes; `connection.sock` is the socket itself.
 
         receive: the size of the socket's receive buffer, for a client that does not read.
+        tls: the bytes are those inside of TLS.
         """
         sock = socket.socket(socket.AF_INET if unix is None else socket.AF_UNIX)
         sock.settimeout(timeout)
@@ -310,6 +317,11 @@ class Nginx:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         try:
             sock.connect(("127.0.0.1", self.port) if unix is None else str(unix))
+            if tls:
+                context = ssl.create_default_context()
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+                sock = context.wrap_socket(sock)
         except OSError:
             sock.close()
             raise

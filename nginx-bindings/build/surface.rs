@@ -55,7 +55,7 @@ const RECORDS: &[Record] = &[
     record("ngx_log_t", "log_level data connection file next handler", ""),
     record(
         "ngx_connection_t",
-        "data read write fd recv send log ssl sockaddr addr_text local_sockaddr number requests",
+        "data read write fd recv send_chain sent log ssl sockaddr addr_text local_sockaddr number requests",
         "buffered timedout error close idle shared",
     ),
     record(

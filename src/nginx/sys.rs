@@ -38,6 +38,9 @@ pub(super) const HTTP_2: usize = nginx_sys::NGX_HTTP_VERSION_20 as usize;
 pub(super) const CONF_OK: *mut c_char = ptr::null_mut();
 pub(super) const CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
+/// What `send_chain` returns for a broken connection (`NGX_CHAIN_ERROR`).
+pub(super) const CHAIN_ERROR: *mut ngx_chain_t = ptr::without_provenance_mut(usize::MAX);
+
 pub(super) const CONF_UNSET: isize = -1;
 pub(super) const CONF_UNSET_SIZE: usize = usize::MAX;
 pub(super) const CONF_UNSET_MSEC: ngx_msec_t = ngx_msec_t::MAX;

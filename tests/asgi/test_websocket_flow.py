@@ -80,6 +80,48 @@ def test_a_client_that_does_not_read_holds_back_its_own_sender_alone(nginx):
     nginx.wait_recorded("ended")
 
 
+# Sends messages of that many bytes, each with its number, and their count when the client sends one.
+NUMBERED = """
+    from testkit import record
+
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        size, count = map(int, scope["query_string"].split(b","))
+        for number in range(count):
+            await send({"type": "websocket.send", "bytes": b"%08d" % number + bytes(size)})
+            if number % max(1, 10_000 // size) == 0:
+                record("sent")
+        await receive()
+        await send({"type": "websocket.send", "text": str(count)})
+"""
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("size", [100, 5_000, 1_000_000])
+def test_a_slow_client_gets_every_byte_though_it_sends_pings(nginx, size, tls):
+    options = {"listen": "ssl", "server": nginx.tls()} if tls else {}
+    serve(nginx, NUMBERED, "asgi_websocket_queue 64k;", **options)
+    # More than the kernel takes.
+    count = 8_000_000 // size + 10
+    slow = connect(nginx, f"/?{size},{count}", receive=4096, tls=tls)
+    # Each time the worker cannot write on, and a ping asks for a pong in between.
+    numbers = []
+    for number in range(5):
+        settled(lambda: len(nginx.recorded("sent")))
+        slow.send(frame(PING, f"{number}"))
+        for _ in range(count // 6):
+            while (received := slow.frame()).opcode == PONG:
+                pass
+            numbers.append(received.payload)
+    slow.send(frame(TEXT, "end"))
+    while (received := slow.frame()).opcode != TEXT:
+        if received.opcode == BINARY:
+            numbers.append(received.payload)
+    assert received.payload == str(count).encode()
+    assert numbers == [b"%08d" % number + bytes(size) for number in range(count)]
+
+
 def test_the_queue_bounds_what_waits_for_a_client(nginx):
     serve(nginx, SENDS, "asgi_websocket_queue 16k;")
     (worker,) = nginx.workers()

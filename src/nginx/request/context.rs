@@ -223,6 +223,12 @@ impl Context {
             || (self.is_main() && unsafe { sys::is_buffered(self.connection()) })
     }
 
+    /// How many bytes nginx has sent on the client's connection.
+    pub(super) fn bytes_sent(&self) -> i64 {
+        // SAFETY: as for `is_main`.
+        unsafe { (*self.connection()).sent }
+    }
+
     /// Closes the client's connection after this response. What the client sends until then is read.
     pub(super) fn close_after(&self) {
         // SAFETY: as for `is_main`.

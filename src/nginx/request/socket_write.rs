@@ -1,9 +1,9 @@
 //! What goes to the client of a WebSocket, as far as it takes it.
 
-use std::ptr;
 use std::sync::Arc;
+use std::{mem, ptr};
 
-use nginx_sys::{ngx_handle_write_event, ngx_http_output_filter};
+use nginx_sys::{ngx_buf_t, ngx_chain_t, ngx_handle_write_event, ngx_http_output_filter};
 
 use super::Request;
 use super::finalize::{self, Ending};
@@ -16,7 +16,8 @@ use crate::nginx::sys;
 /// still in flight.
 pub(super) fn send(request: Request<'_>) -> Option<Request<'_>> {
     let exchange = Arc::clone(request.exchange()?);
-    // The 101.
+    let before = request.bytes_sent();
+    // The 101, and what is in the buffer of TLS.
     // SAFETY: the request lives as long as `request`.
     let flushes = || unsafe { ngx_http_output_filter(request.raw(), ptr::null_mut()) };
     if request.has_unsent() && flushes() == sys::ERROR {
@@ -24,34 +25,23 @@ pub(super) fn send(request: Request<'_>) -> Option<Request<'_>> {
         return None;
     }
     let upgraded = request.upgraded.get()?;
-    let mut progress = false;
     let mut gathered = Vec::new();
     while request.is_writable() && !request.has_unsent() {
         let mut sending = upgraded.sending.borrow_mut();
         let Some(next) = sending.next(&mut gathered) else { break };
-        // SAFETY: the connection belongs to a live request; nginx reads the bytes and keeps no reference to them.
-        let size = unsafe {
-            let connection = request.connection();
-            match (*connection).send {
-                Some(send) => send(connection, next.as_ptr().cast_mut(), next.len()),
-                None => sys::ERROR,
-            }
+        let Some(size) = write(&request, next) else {
+            drop(sending);
+            lost(request);
+            return None;
         };
-        match usize::try_from(size) {
-            Ok(size) => {
-                progress |= size > 0;
-                if sending.advance(size, |frame| frees(&exchange, frame)) {
-                    exchange.resume();
-                }
-            }
-            Err(_) if size == sys::AGAIN => break,
-            Err(_) => {
-                drop(sending);
-                lost(request);
-                return None;
-            }
+        if size == 0 {
+            break;
+        }
+        if sending.advance(size, |frame| frees(&exchange, frame)) {
+            exchange.resume();
         }
     }
+    let progress = request.bytes_sent() != before;
     let done = upgraded.sending.borrow().is_empty() && !request.has_unsent();
     if done && upgraded.stage.get() == Stage::Ending {
         request.close_after();
@@ -59,6 +49,26 @@ pub(super) fn send(request: Request<'_>) -> Option<Request<'_>> {
         return None;
     }
     wait_for_room(request, done, progress)
+}
+
+/// Gives nginx bytes for the client, and says how many it has taken; `None` if the connection is broken. Not by `c->send`:
+/// inside of TLS that has its caller give OpenSSL the same bytes again, from the same place, before any others.
+/// `send_chain` takes them into the connection's buffer instead, and is [unsent](Request::has_unsent) meanwhile.
+fn write(request: &Request<'_>, bytes: &[u8]) -> Option<usize> {
+    // SAFETY: the connection belongs to a live request; nginx reads the bytes, and keeps no reference to them, to the
+    // buffer or to the link. All of a buffer may be zero.
+    unsafe {
+        let connection = request.connection();
+        let range = bytes.as_ptr_range();
+        let mut buffer: ngx_buf_t = mem::zeroed();
+        buffer.pos = range.start.cast_mut();
+        buffer.last = range.end.cast_mut();
+        buffer.set_memory(1);
+        buffer.set_flush(1);
+        let mut link = ngx_chain_t { buf: &raw mut buffer, next: ptr::null_mut() };
+        let rest = (*connection).send_chain?(connection, &raw mut link, 0);
+        (rest != sys::CHAIN_ERROR).then(|| buffer.pos.addr() - range.start.addr())
+    }
 }
 
 /// Tells the pipe that a frame has gone. True if the task has to be woken.
