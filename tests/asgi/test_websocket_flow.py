@@ -80,7 +80,8 @@ def test_a_client_that_does_not_read_holds_back_its_own_sender_alone(nginx):
     nginx.wait_recorded("ended")
 
 
-# Sends messages of that many bytes, each with its number, and their count when the client sends one.
+# Sends messages of that many bytes, each with its number, and their count when the client sends
+# one.
 NUMBERED = """
     from testkit import record
 
@@ -120,6 +121,16 @@ def test_a_slow_client_gets_every_byte_though_it_sends_pings(nginx, size, tls):
             numbers.append(received.payload)
     assert received.payload == str(count).encode()
     assert numbers == [b"%08d" % number + bytes(size) for number in range(count)]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_frames_are_not_limited_in_their_rate(nginx, tls):
+    options = {"listen": "ssl", "server": nginx.tls()} if tls else {}
+    serve(nginx, NUMBERED, "limit_rate 10k;", **options)
+    slow = connect(nginx, "/?5000,1600", receive=4096, tls=tls, timeout=20)
+    settled(lambda: len(nginx.recorded("sent")))
+    for number in range(1600):
+        assert slow.message().payload == b"%08d" % number + bytes(5000)
 
 
 def test_the_queue_bounds_what_waits_for_a_client(nginx):

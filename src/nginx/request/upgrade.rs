@@ -58,7 +58,10 @@ pub(super) fn begin<'ev>(request: Request<'ev>, head: &ResponseHead) -> Option<R
         let r = request.raw();
         (*r).read_event_handler = Some(on_request::<Readable>);
         (*r).write_event_handler = Some(on_request::<Writable>);
-        // What limits the rate of a response has no effect on frames.
+        // What limits the rate of a response has no effect on frames. Inside of TLS they pass through the filter that
+        // does it (ngx_http_write_filter).
+        (*r).limit_rate = 0;
+        (*r).set_limit_rate_set(1);
         (*request.write_event()).set_delayed(0);
         sys::delete_timer(request.write_event());
         if request.core_conf().tcp_nodelay != 0 && ngx_tcp_nodelay(request.connection()) != sys::OK
