@@ -150,7 +150,8 @@ def _is_iterable(value: Any) -> bool:
 
 def _say_unknown(message: Message, name: Any, kind: Kind) -> None:
     """Not an error: "the presence of additional keys … should not raise an exception"."""
-    if (message["type"], name) not in _said:
+    # Limited: names may come from a client.
+    if (message["type"], name) not in _said and len(_said) < _MOST_SAID:
         _said.add((message["type"], name))
         fields = ", ".join(map(repr, kind.fields)) or "none"
         text = f"{message['type']}: {name!r} is unknown ({kind.section}; its fields are {fields})"
@@ -250,6 +251,8 @@ _NAMES = {
 
 _NAME = re.compile(rb"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+_MOST_SAID = 100
 
 # The unknown fields that have been logged: of which message, and their names.
 _said: set[tuple[str, Any]] = set()

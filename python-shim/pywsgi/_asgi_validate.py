@@ -98,7 +98,8 @@ class _Channel:
     def end(self) -> None:
         """The application has returned."""
         if self._not_awaited:
-            what = f"{self._not_awaited} calls of send() were not awaited"
+            calls = "1 call" if self._not_awaited == 1 else f"{self._not_awaited} calls"
+            what = f"{calls} of send() not awaited"
             self.refuse_end(what, f"{EVENTS}: send is an awaitable callable")
         if not self.is_gone:
             self.check_end()

@@ -260,6 +260,13 @@ def test_unknown_fields_are_logged_once(lines: Lines) -> None:
     assert line.endswith(f", in {line_of(sends, 'await send(message)')}")
 
 
+def test_not_all_unknown_fields_are_logged(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pywsgi._asgi_messages._said", set())
+    message = {**START, **{f"field-{number}": 1 for number in range(150)}}
+    assert run(sends(message, BODY)) == [message, BODY]
+    assert len(lines) == 100
+
+
 def test_a_client_that_has_left_gets_no_answer() -> None:
     async def gone(scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -299,13 +306,18 @@ def test_django_may_write_the_names_of_headers_as_it_does() -> None:
 
 
 def test_send_that_is_not_awaited() -> None:
-    async def application(scope: Any, receive: Any, send: Any) -> None:
+    async def once(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
+        send(BODY)
+
+    async def twice(scope: Any, receive: Any, send: Any) -> None:
+        send(START)
         send(BODY)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        refused(lambda: run(application), "1 calls of send() were not awaited")
+        refused(lambda: run(once), "1 call of send() not awaited")
+        refused(lambda: run(twice), "2 calls of send() not awaited")
         gc.collect()
 
 

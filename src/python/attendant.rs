@@ -121,12 +121,13 @@ fn log_loop_stack(py: Python<'_>, runtime: &Runtime, number: usize) {
 fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
     match exchange.time_left() {
         Some(Duration::ZERO) => {
+            let Some(executor) = exchange.executor() else { return };
             let text = format!(
-                "application \"{}\" still runs after {} ms ({}_timeout) for a client that has left; its thread \
-                 goes on, its stack follows",
+                "application \"{}\" still runs after {} ms ({}_timeout) for a client that has left; {}",
                 runtime.worker.target(exchange.location.app),
                 exchange.location.timeout.unwrap_or_default().as_millis(),
                 exchange.location.protocol,
+                executor.after_deadline(),
             );
             let about = About::Request(Arc::clone(exchange));
             runtime.worker.events.log(LogLine { level: Level::Error, about, text });

@@ -242,6 +242,20 @@ def test_a_task_that_ignores_its_cancellation(nginx, serve):
     assert "504" in nginx.recorded("raised")[0]
 
 
+def test_the_deadline_of_a_task_whose_client_has_left(nginx, start):
+    """The application has been told, and does not care."""
+    start()
+    with nginx.connect() as connection:
+        connection.get("/wait")
+        nginx.wait_recorded("entered")
+    assert nginx.wait_recorded("raised") == ["CancelledError"]
+    line = nginx.wait_log("after 1000 ms (asgi_timeout) for a client that has left")
+    assert "[error]" in line
+    assert "; its task is cancelled, its stack follows" in line
+    assert 'request: "GET /wait ' in line
+    nginx.wait_log("in opened")
+
+
 def test_many_at_once(nginx, start):
     start()
     connections = [nginx.connect(timeout=LATE) for _ in range(50)]
