@@ -113,8 +113,8 @@ const RECORDS: &[Record] = &[
          request_body out postponed method http_version request_line uri args unparsed_uri method_name http_protocol main \
          limit_rate cleanup host_start host_end header_in",
         "count aio blocked buffered expect_tested request_body_no_buffering header_only expect_trailers keepalive \
-         lingering_close reading_body disable_not_modified chunked allow_ranges single_range limit_rate_set \
-         post_action",
+         lingering_close reading_body discard_body disable_not_modified chunked allow_ranges single_range limit_rate_set \
+         post_action request_output",
     ),
 ];
 

@@ -352,7 +352,7 @@ fn drop_bufs(request: &Request<'_>) -> bool {
     // they are taken out.
     unsafe {
         let r = request.raw();
-        let body = &mut *(*r).request_body;
+        let Some(body) = (*r).request_body.as_mut() else { return false };
         let mut link: *mut ngx_chain_t = std::mem::replace(&mut body.bufs, ptr::null_mut());
         let any = !link.is_null();
         while !link.is_null() {

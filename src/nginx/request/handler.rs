@@ -93,7 +93,9 @@ fn streams(request: &Request<'_>) -> bool {
     let (has_body, is_read) = unsafe {
         let r = request.raw();
         let fields = &(*r).headers_in;
-        (fields.content_length_n > 0 || fields.chunked() != 0, !(*r).request_body.is_null())
+        let has_body = fields.content_length_n > 0 || fields.chunked() != 0;
+        // nginx discards what is too large before it looks for an error_page; there is no body to read then.
+        (has_body, !(*r).request_body.is_null() || (*r).discard_body() != 0)
     };
     !request.conf().request_buffering && has_body && request.is_main() && !is_read
 }
