@@ -184,6 +184,12 @@ fn send_body(request: &Request<'_>, batch: &mut Batch, news: bool) -> Sent {
     if last && response::set_trailers(request, &batch.trailers).is_none() {
         return Sent::Refused(sys::ERROR);
     }
+    if !batch.blocks.is_empty() {
+        // nginx sets it by the first buffer only (ngx_http_copy_filter), which is empty if the head has been sent
+        // without a block. SSI would then show an include's stub behind its body.
+        // SAFETY: the request lives as long as `request`.
+        unsafe { (*request.raw()).set_request_output(1) };
+    }
     let Some(out) = chain(request, batch, last) else {
         return Sent::Refused(sys::ERROR);
     };
