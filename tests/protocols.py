@@ -15,6 +15,8 @@ from harness import EXECUTOR
 
 # A run for another executor of WSGI's has nothing new for ASGI.
 NAMES = ["wsgi", "asgi"] if EXECUTOR == "threads" else ["wsgi"]
+# Marks tests whose fixtures have a protocol, and which have nothing new for ASGI.
+WSGI_ONLY = pytest.mark.parametrize("protocol", ["wsgi"], indirect=True)
 
 ECHO = """
     import json
@@ -59,6 +61,24 @@ class Protocol:
         ends = [f"{each} = bothkit.{self}(answer)" for each in callables or ("application",)]
         return self.nginx.app(name, "\n".join([*head, textwrap.dedent(source), *ends, ""]))
 
+    def wrap(self, name: str, source: str) -> Path:
+        """The path of an application; `source` defines one of WSGI, which ASGI gets wrapped.
+
+        It is for tests that compare the response with that of `uwsgi_pass`, and for what nginx
+        does with a response, whoever has made it.
+        """
+        if self.is_wsgi:
+            return self.nginx.app(name, source)
+        end = "\nimport bothkit\napplication = bothkit.wrapped(application)\n"
+        return self.nginx.app(f"{name}_wrapped", textwrap.dedent(source) + end)
+
+    @property
+    def like_wsgi(self) -> str:
+        """Directives that give a wrapped application the REQUEST_URI and the body of WSGI's."""
+        if self.is_wsgi:
+            return ""
+        return "asgi_param REQUEST_URI $request_uri; asgi_request_buffering on;"
+
     def say(self, word: str) -> Path:
         """The path of an application that answers with a word."""
         return self.app(
@@ -81,4 +101,4 @@ def asgi(nginx) -> Protocol:
     return Protocol(nginx, "asgi")
 
 
-__all__ = ["Protocol", "asgi", "protocol"]
+__all__ = ["WSGI_ONLY", "Protocol", "asgi", "protocol"]

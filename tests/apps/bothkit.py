@@ -2,10 +2,13 @@
 
 An application is `async def answer(request)`: it reads the request, and sends the response by
 `request.start` and `request.send`. `wsgi(answer)` and `asgi(answer)` make the callable of a
-protocol. The harness copies this file beside every application.
+protocol; `wrapped(application)` makes an application of ASGI from one of WSGI. The harness copies
+this file beside every application.
 """
 
 import http
+import io
+import sys
 import time
 from wsgiref.validate import validator
 
@@ -166,6 +169,92 @@ def asgi(answer):
         await send({"type": "http.response.body"})
 
     return application
+
+
+def wrapped(application):
+    """An application of WSGI as one of ASGI: it gets the whole body, and runs in a thread."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    # As many as a test lets wait at once.
+    threads = ThreadPoolExecutor(64)
+
+    async def asgi_application(scope, receive, send):
+        import asyncio
+
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        request = AsgiRequest(scope, receive, send)
+        environ = _environ(request, await request.body())
+        loop = asyncio.get_running_loop()
+
+        def say(message):
+            asyncio.run_coroutine_threadsafe(send(message), loop).result()
+
+        await loop.run_in_executor(threads, _run, application, environ, say)
+
+    return asgi_application
+
+
+def _environ(request, body):
+    """Environ, with the parameters of asgi_param in place of what the scope says."""
+    scope = request.scope
+    path = scope["path"].removeprefix(scope["root_path"])
+    query = request.query
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": scope["root_path"].encode().decode("latin-1"),
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "QUERY_STRING": query,
+        "REQUEST_URI": scope["raw_path"].decode("latin-1") + (f"?{query}" if query else ""),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": scope["server"][0],
+        "SERVER_PORT": str(scope["server"][1]),
+        "REMOTE_ADDR": scope["client"][0],
+        "REMOTE_PORT": str(scope["client"][1]),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in request.headers.items():
+        key = name.upper().replace("-", "_")
+        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+    return environ | request.params
+
+
+def _run(application, environ, say):
+    """Calls an application of WSGI, and says its response in ASGI's messages."""
+    heads = []
+
+    def start_response(status, headers, exc_info=None):
+        encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+        start = {"type": "http.response.start", "status": int(status[:3]), "headers": encoded}
+        heads[:] = [start]
+
+    def body(block, more):
+        while heads:
+            say(heads.pop())
+        say({"type": "http.response.body", "body": block, "more_body": more})
+
+    result = application(environ, start_response)
+    try:
+        if isinstance(result, list) and len(result) < 2:
+            # Servers of WSGI know the length of these (PEP 3333).
+            whole = b"".join(result)
+            fields = heads[0]["headers"]
+            if b"content-length" not in dict(fields):
+                fields.append((b"content-length", str(len(whole)).encode()))
+            body(whole, False)
+            return
+        for block in result:
+            body(block, True)
+        body(b"", False)
+    finally:
+        if hasattr(result, "close"):
+            result.close()
 
 
 def _native(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 
@@ -11,32 +12,34 @@ import pytest
 from gate import background, gate
 from harness import NGINX, Nginx, free_port
 from nginx.wire import Wire
+from protocols import Protocol, protocol
 from rawhttp import wait_for
 from uwsgi import Uwsgi
 
-__all__ = ["Twins", "background", "gate", "twins"]
+__all__ = ["Twins", "background", "gate", "protocol", "twins"]
 
 
 class Twins:
-    """One application twice in one nginx: by `wsgi_app`, and by `uwsgi_pass` as the example.
+    """One application twice in one nginx: by ours, and by `uwsgi_pass` as the example.
 
-    In the configuration, `APP;` is replaced by the directive that names the application.
+    In the configuration, `APP;` is replaced by the directive that names the application. Ours has
+    the protocol's own directives in place of `wsgi_…`.
     """
 
-    def __init__(self, nginx: Nginx, source: str) -> None:
+    def __init__(self, nginx: Nginx, source: str, protocol: Protocol) -> None:
         self.nginx = nginx
-        path = nginx.app("twin", source)
-        self.uwsgi = Uwsgi(path)
-        self.app = f"wsgi_app {path};"
+        self.protocol = protocol
+        self.uwsgi = Uwsgi(nginx.app("twin", source))
+        self.app = f"{protocol}_app {protocol.wrap('twin', source)};"
         self.port = free_port()
 
     def start(self, location: str = "", *, server: str = "", http: str = "", listen: str = ""):
         """Starts nginx with both servers; `location` is the body of `location / { }`."""
         whole = server + (f"\nlocation / {{ {location} }}" if location else "")
         theirs = whole.replace("APP;", self.uwsgi.directive)
-        ours = whole.replace("APP;", self.app)
+        ours = re.sub(r"\bwsgi_", f"{self.protocol}_", whole).replace("APP;", self.app)
         self.nginx.start(
-            server=ours,
+            server=f"{self.protocol.like_wsgi}\n{ours}",
             http=f"{http}\nserver {{ listen 127.0.0.1:{self.port} {listen};\n"
             f"{self.uwsgi.params}\n{theirs}\n}}\n",
             listen=listen,
@@ -56,32 +59,31 @@ class Twins:
             response, example = (
                 client.request(method, path, **options) for client in (ours, theirs)
             )
-        assert visible(response) == visible(example)
+        assert self.visible(response) == self.visible(example)
         return response
+
+    def visible(self, response: httpx.Response) -> tuple:
+        """What must be the same: all but the time and the order of the headers."""
+        headers = sorted(item for item in response.headers.multi_items() if item[0] != "date")
+        port = str(response.url.port)
+        return (
+            response.status_code,
+            response.reason_phrase if self.protocol.is_wsgi else "ASGI has none",
+            [(name, value.replace(port, "PORT")) for name, value in headers],
+            response.content,
+        )
 
     def close(self) -> None:
         self.uwsgi.close()
 
 
-def visible(response: httpx.Response) -> tuple:
-    """What must be the same: all but the time and the order of the headers."""
-    headers = sorted(item for item in response.headers.multi_items() if item[0] != "date")
-    port = str(response.url.port)
-    return (
-        response.status_code,
-        response.reason_phrase,
-        [(name, value.replace(port, "PORT")) for name, value in headers],
-        response.content,
-    )
-
-
 @pytest.fixture
-def twins(nginx):
-    """`twins(source)` makes the pair of an application's source."""
+def twins(nginx, protocol):
+    """`twins(source)` makes the pair of an application's source, which is one of WSGI."""
     made = []
 
     def make(source: str) -> Twins:
-        made.append(Twins(nginx, source))
+        made.append(Twins(nginx, source, protocol))
         return made[-1]
 
     yield make

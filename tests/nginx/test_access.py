@@ -42,23 +42,23 @@ JUDGE = """
 
 
 @pytest.fixture
-def app(nginx):
-    return f"wsgi_app {nginx.app('twin', SOURCE)};"
+def app(protocol):
+    return f"{protocol}_app {protocol.wrap('twin', SOURCE)};"
 
 
 @pytest.fixture
-def judged(nginx, app):
+def judged(nginx, protocol, app):
     """An application behind `auth_request`, which another application answers."""
-    judge = nginx.app("judge", JUDGE)
+    judge = protocol.wrap("judge", JUDGE)
 
     def start(more: str = "", *, http2: bool = False):
         nginx.start(
             server=f"""
-            location /judge {{ internal; wsgi_app {judge}; }}
+            location /judge {{ internal; {protocol}_app {judge}; {protocol.like_wsgi} }}
             location / {{
                 auth_request /judge;
                 auth_request_set $who $sent_http_x_user;
-                wsgi_param X_WHO $who if_not_empty;
+                {protocol}_param X_WHO $who if_not_empty;
                 {app} {more}
             }}
             """,
@@ -118,9 +118,9 @@ def test_auth_request_has_no_other_answers(nginx, judged, code):
     assert client.get("/x?code=204").status_code == 200
 
 
-def test_auth_request_and_a_page_for_those_refused(nginx, app):
-    judge = nginx.app("judge", JUDGE)
-    login = nginx.app(
+def test_auth_request_and_a_page_for_those_refused(nginx, protocol, app):
+    judge = protocol.wrap("judge", JUDGE)
+    login = protocol.wrap(
         "login",
         """
         def application(environ, start_response):
@@ -129,18 +129,20 @@ def test_auth_request_and_a_page_for_those_refused(nginx, app):
         """,
     )
     nginx.start(
-        server=f"location = /judge {{ internal; wsgi_app {judge}; }}\n"
+        server=f"location = /judge {{ internal; {protocol}_app {judge}; }}\n"
         f"location / {{ auth_request /judge; {app} error_page 401 @login; }}\n"
-        f"location @login {{ wsgi_app {login}; }}"
+        f"location @login {{ {protocol}_app {login}; }} {protocol.like_wsgi}"
     )
     response = nginx.client().get("/secret?code=401")
     assert (response.status_code, response.text) == (401, "log in to see /secret?code=401")
 
 
-def test_auth_request_whose_application_raises(nginx, app):
-    broken = nginx.app("broken", "def application(environ, start_response):\n    raise KeyError(1)")
+def test_auth_request_whose_application_raises(nginx, protocol, app):
+    broken = protocol.wrap(
+        "broken", "def application(environ, start_response):\n    raise KeyError(1)"
+    )
     nginx.start(
-        server=f"location = /judge {{ wsgi_app {broken}; }}\n"
+        server=f"location = /judge {{ {protocol}_app {broken}; }}\n"
         f"location / {{ auth_request /judge; {app} }}"
     )
     client = nginx.client()
@@ -189,9 +191,9 @@ def test_satisfy(nginx, app, kind):
     assert challenge == 'Basic realm="the office"'
 
 
-def test_basic_authentication_names_the_user(nginx, app):
+def test_basic_authentication_names_the_user(nginx, protocol, app):
     nginx.start(
-        f"{app} {passwords(nginx)} wsgi_param REMOTE_USER $remote_user if_not_empty;",
+        f"{app} {passwords(nginx)} {protocol}_param REMOTE_USER $remote_user if_not_empty;",
         server=f"location /open {{ {app} }}",
     )
     client = nginx.client()
@@ -212,10 +214,10 @@ def test_limit_except(nginx, app, method, status):
         assert response.status_code == status
 
 
-def test_limit_except_is_not_an_application_s_place(nginx, app):
+def test_limit_except_is_not_an_application_s_place(nginx, protocol, app):
     result = nginx.check(f"limit_except GET {{ {app} }}")
     assert result.returncode != 0
-    assert '"wsgi_app" directive is not allowed here' in result.stderr
+    assert f'"{protocol}_app" directive is not allowed here' in result.stderr
 
 
 def test_internal(nginx, app):

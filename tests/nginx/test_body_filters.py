@@ -126,8 +126,8 @@ def test_gunzip_of_small_blocks(pair):
     assert pair.get("/", params=query, headers=PLAIN).text == WHOLE
 
 
-def test_gunzip_of_what_is_no_gzip(nginx, pair):
-    app = nginx.app(
+def test_gunzip_of_what_is_no_gzip(nginx, protocol):
+    app = protocol.wrap(
         "liar",
         """
         def application(environ, start_response):
@@ -135,7 +135,7 @@ def test_gunzip_of_what_is_no_gzip(nginx, pair):
             return [b"this is not gzip, whatever the header says"]
         """,
     )
-    nginx.start(f"wsgi_app {app}; gunzip on;")
+    nginx.start(f"{protocol}_app {app}; gunzip on;")
     connection = nginx.connect()
     connection.get("/")
     # The head has been sent, so the connection is cut before the end of the body.
@@ -212,8 +212,8 @@ def test_sub_once_and_last_modified(pair):
     assert response.headers["etag"] == 'W/"a"'
 
 
-def test_sub_lets_what_cannot_match_go_at_once(nginx):
-    app = nginx.app(
+def test_sub_lets_what_cannot_match_go_at_once(nginx, protocol):
+    app = protocol.wrap(
         "streamed",
         """
         from testkit import gate
@@ -227,7 +227,7 @@ def test_sub_lets_what_cannot_match_go_at_once(nginx):
             yield b"p"
         """,
     )
-    nginx.start(f"wsgi_app {app}; sub_filter 'hello world' bye; sub_filter_once off;")
+    nginx.start(f"{protocol}_app {app}; sub_filter 'hello world' bye; sub_filter_once off;")
     connection = nginx.connect()
     connection.get("/", close=True)
     received = connection.until(b"first ")

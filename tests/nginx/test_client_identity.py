@@ -28,8 +28,8 @@ SOURCE = """
 
 
 @pytest.fixture
-def app(nginx):
-    return f"wsgi_app {nginx.app('who', SOURCE)};"
+def app(protocol):
+    return f"{protocol}_app {protocol.wrap('who', SOURCE)};"
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ VERSION_2 = (
 
 @pytest.mark.parametrize("line", [VERSION_1, VERSION_2])
 @pytest.mark.parametrize("trusted", [True, False])
-def test_the_proxy_protocol(nginx, app, line, trusted):
+def test_the_proxy_protocol(nginx, protocol, app, line, trusted):
     real = "set_real_ip_from 127.0.0.1; real_ip_header proxy_protocol;" if trusted else ""
     nginx.start(
-        f"{app} wsgi_param X_WHO $proxy_protocol_addr:$proxy_protocol_port;",
+        f"{app} {protocol}_param X_WHO $proxy_protocol_addr:$proxy_protocol_port;",
         server=real,
         listen="proxy_protocol",
     )
@@ -109,11 +109,12 @@ def certificates(nginx):
 
 
 @pytest.mark.parametrize("http2", [False, True])
-def test_client_certificates(nginx, app, certificates, http2):
+def test_client_certificates(nginx, protocol, app, certificates, http2):
     nginx.start(
-        f"{app} wsgi_param X_VERIFY $ssl_client_verify; wsgi_param X_DN $ssl_client_s_dn;"
-        " wsgi_param X_CERT $ssl_client_escaped_cert if_not_empty;"
-        " wsgi_param X_SERIAL $ssl_client_serial if_not_empty;",
+        f"{app} {protocol}_param X_VERIFY $ssl_client_verify;"
+        f" {protocol}_param X_DN $ssl_client_s_dn;"
+        f" {protocol}_param X_CERT $ssl_client_escaped_cert if_not_empty;"
+        f" {protocol}_param X_SERIAL $ssl_client_serial if_not_empty;",
         server=f"{nginx.tls()} ssl_client_certificate ca.pem; ssl_verify_client optional;",
         listen="ssl http2" if http2 else "ssl",
     )

@@ -29,12 +29,12 @@ DATE = "Thu, 01 Jan 2015 00:00:00 GMT"
 
 
 @pytest.fixture
-def start(nginx):
-    app = nginx.app("filtered", SOURCE)
+def start(nginx, protocol):
+    app = protocol.wrap("filtered", SOURCE)
 
     def begin(more: str = "", *, server: str = "", **options):
-        server = server.replace("APP", str(app))
-        return nginx.start(f"wsgi_app {app}; {more}", server=server, **options).client()
+        server = server.replace("APP;", f"{protocol}_app {app};")
+        return nginx.start(f"{protocol}_app {app}; {more}", server=server, **options).client()
 
     return begin
 
@@ -66,7 +66,7 @@ def test_charset(start):
 def test_sub_and_addition(start):
     client = start(
         "sub_filter hello bye; add_before_body /before; add_after_body /after;",
-        server="location /before { return 200 <; } location /after { wsgi_app APP; }",
+        server="location /before { return 200 <; } location /after { APP; }",
     )
     response = client.get("/?length=1")
     assert response.text == "<bye worldhello world"
@@ -113,7 +113,7 @@ def test_ssi_page_and_fragment(nginx, start):
     nginx.page("page.shtml", '<!--#include virtual="/?text=one" -->-<!--#echo var="arg_x" -->')
     client = start(
         server=f"location /page.shtml {{ root {nginx.html}; ssi on; ssi_types *; }}\n"
-        "location /made { wsgi_app APP; ssi on; }"
+        "location /made { APP; ssi on; }"
     )
     assert client.get("/page.shtml?x=2").text == "one-2"
     page = client.get("/made", params={"text": 'a<!--#include virtual="/?text=b" -->c'})

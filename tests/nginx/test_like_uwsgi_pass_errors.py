@@ -1,9 +1,14 @@
-"""error_page to and from an application, compared with `uwsgi_pass`, and keep-alive after each."""
+"""error_page to and from an application, compared with `uwsgi_pass`, and keep-alive after each.
+
+For ASGI the largest tables are left out: directives/test_wsgi_intercept_errors.py and
+test_locations.py have their main rows.
+"""
 
 from __future__ import annotations
 
 import pytest
 from nginx.wire import NEXT
+from protocols import WSGI_ONLY
 
 # ?s=STATUS; the body names the request. /wait answers when the test has opened the gate.
 SOURCE = (
@@ -71,6 +76,7 @@ ERROR_PAGES = {
 }
 
 
+@WSGI_ONLY
 @pytest.mark.parametrize("page", ERROR_PAGES.values(), ids=ERROR_PAGES.keys())
 @pytest.mark.parametrize("intercept", ["", INTERCEPT], ids=["own", "intercepted"])
 def test_error_page_from_an_application(nginx, pair, wire, page, intercept):
@@ -134,10 +140,9 @@ OWN = {
 }
 
 
+@WSGI_ONLY
 @pytest.mark.parametrize(("status", "location"), OWN.items(), ids=OWN.keys())
-@pytest.mark.parametrize(
-    "page", ["/app/page", "= /app/page", "=299 /app/page", "@named", "= @named"]
-)
+@pytest.mark.parametrize("page", PAGE_TARGETS)
 def test_error_page_to_an_application(nginx, pair, wire, status, location, page):
     nginx.allow_log(r"rewrite or internal redirection cycle|client intended to send too large")
     pair.start(
@@ -157,18 +162,25 @@ def test_error_page_to_an_application(nginx, pair, wire, status, location, page)
         assert answer.get("X-App") == "1"
 
 
+@pytest.mark.parametrize(
+    "buffering",
+    ["on", pytest.param("off", marks=pytest.mark.threads("a thread waits for the body"))],
+)
 @pytest.mark.parametrize("page", PAGE_TARGETS)
-def test_error_page_for_a_413(nginx, page):
+def test_error_page_for_a_413(nginx, protocol, page, buffering):
     """By uwsgi_pass the application would wait for the body that nginx has refused."""
-    app = nginx.app("app", SOURCE)
+    app = protocol.wrap("app", SOURCE)
     nginx.start(
-        f"wsgi_app {app}; client_max_body_size 1; error_page 413 {page};",
-        server=f"location /app/ {{ wsgi_app {app}; }} location @named {{ wsgi_app {app}; }}",
+        f"{protocol}_app {app}; client_max_body_size 1; error_page 413 {page};",
+        server=f"{protocol}_request_buffering {buffering};"
+        f" location /app/ {{ {protocol}_app {app}; }}"
+        f" location @named {{ {protocol}_app {app}; }}",
     )
-    for framing, body in (
-        ("Content-Length: 4", "form"),
-        ("Transfer-Encoding: chunked", "4\r\nform"),
-    ):
+    uploads = {"Content-Length: 4": "form"}
+    if buffering == "on":
+        # A chunked body that has been read in part is no one else's.
+        uploads["Transfer-Encoding: chunked"] = "4\r\nform"
+    for framing, body in uploads.items():
         with nginx.connect() as connection:
             connection.send(f"POST / HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n{body}")
             answer = connection.response()

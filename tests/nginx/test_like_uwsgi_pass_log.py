@@ -8,7 +8,8 @@ import pytest
 from nginx.wire import NEXT
 from rawhttp import wait_for
 
-# ?s=STATUS, a header for each ?h=NAME:VALUE; /waits answers when the test opens its gate.
+# ?s=STATUS, whose phrase is the usual one, because ASGI has no other; a header for each
+# ?h=NAME:VALUE; /waits answers when the test opens its gate.
 SOURCE = (
     """
     import time
@@ -70,7 +71,7 @@ def send_and_wait(nginx, line, request: str) -> None:
 
 REQUESTS = {
     "plain": "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "arguments": "GET /a%20b?s=203+Own&x HTTP/1.1\r\nHost: x\r\nX-Mine: m\r\n\r\n",
+    "arguments": "GET /a%20b?s=201+Created&x HTTP/1.1\r\nHost: x\r\nX-Mine: m\r\n\r\n",
     "cookies": "GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; b=2\r\n\r\n",
     "a known length": "GET /?h=Content-Length:30&n=3 HTTP/1.1\r\nHost: x\r\n\r\n",
     "headers": "GET /?h=X-App:1&h=Content-Type:text/html&h=Location:/x&s=302+Found"
@@ -78,11 +79,11 @@ REQUESTS = {
     " HTTP/1.1\r\nHost: x\r\n\r\n",
     "repeated headers": "GET /?h=Set-Cookie:a=1&h=Set-Cookie:b=2&h=Cache-Control:private"
     "&h=Cache-Control:max-age=5&h=X-App:1&h=X-App:2&h=Link:a&h=Link:b HTTP/1.1\r\nHost: x\r\n\r\n",
-    "no content": "GET /?s=204+None&n=0 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "not modified": "GET /?s=304+Same&n=0&h=ETag:%22a%22 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "an error": "GET /?s=500+Broken HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a form": "POST /?s=201+Made HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\nContent-Length: 4\r\n"
-    "\r\nform",
+    "no content": "GET /?s=204+No+Content&n=0 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "not modified": "GET /?s=304+Not+Modified&n=0&h=ETag:%22a%22 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an error": "GET /?s=500+Internal+Server+Error HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a form": "POST /?s=201+Created HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\n"
+    "Content-Length: 4\r\n\r\nform",
     "a chunked form": "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     "4\r\nform\r\n0\r\n\r\n",
     "user": "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YTpi\r\n\r\n",
@@ -151,11 +152,11 @@ def test_a_body_that_is_too_large(nginx, pair, wire):
     logged(nginx, line)
 
 
-def test_there_is_no_upstream(nginx):
+def test_there_is_no_upstream(nginx, protocol):
     """The variables of an upstream exist, and are empty."""
-    app = nginx.app("app", SOURCE)
+    app = protocol.wrap("app", SOURCE)
     nginx.start(
-        f"wsgi_app {app}; access_log data/up.log up;",
+        f"{protocol}_app {app}; access_log data/up.log up;",
         http="log_format up '$upstream_addr $upstream_status $upstream_response_time "
         "$upstream_http_x_app $upstream_bytes_received $upstream_cache_status';",
     )

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from nginx.wire import NEXT
+from protocols import WSGI_ONLY
 
 # Environ as lines, without what differs between the servers.
 SOURCE = (
@@ -22,6 +23,10 @@ SOURCE = (
 """
     + NEXT
 )
+
+
+# How a request is parsed is nginx's; what ASGI makes of it is in asgi/test_scope.py.
+pytestmark = WSGI_ONLY
 
 
 @pytest.fixture

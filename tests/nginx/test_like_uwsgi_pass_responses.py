@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 from nginx.wire import NEXT
+from protocols import WSGI_ONLY
 
 # ?s=STATUS, a header for each ?h=NAME:VALUE, and a body of ?n blocks of ?b (default: empty).
 # ?many=100 adds so many headers of a kilobyte. Content-Length is set except for ?as=iterator,
@@ -27,6 +28,10 @@ SOURCE = (
 """
     + NEXT
 )
+
+
+# The responses of ASGI are in asgi/test_send.py.
+pytestmark = WSGI_ONLY
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from nginx.wire import NEXT
+from protocols import WSGI_ONLY
 from rawhttp import wait_for
 
 # Answers with one line about the body; each call is recorded under the server's port.
@@ -34,6 +35,10 @@ SOURCE = (
     + NEXT
 )
 SIZES = [0, 1, 1023, 1024, 1025, 8192, 100_000, 3_000_000]
+
+
+# How a body is read is nginx's; what ASGI makes of it is in asgi/test_receive.py.
+pytestmark = WSGI_ONLY
 
 
 @pytest.fixture

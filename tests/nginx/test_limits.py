@@ -34,11 +34,11 @@ SIZE = 4 * RATE
 
 
 @pytest.fixture
-def app(nginx):
-    return f"wsgi_app {nginx.app('limited', SOURCE)};"
+def app(protocol):
+    return f"{protocol}_app {protocol.wrap('limited', SOURCE)};"
 
 
-def test_rates(nginx, app):
+def test_rates(nginx, protocol, app):
     # nginx counts whole seconds here, and sends the bytes of one second at once: the last of four
     # parts goes after three of its seconds, which are more than two of ours.
     paths = {
@@ -52,7 +52,7 @@ def test_rates(nginx, app):
     nginx.start(
         server=f"""
         location /limited {{ limit_rate {RATE}; {app} }}
-        location /unbuffered {{ limit_rate {RATE}; wsgi_buffering off; {app} }}
+        location /unbuffered {{ limit_rate {RATE}; {protocol}_buffering off; {app} }}
         location /set {{ set $limit_rate {RATE}; {app} }}
         location /free {{ {app} }}
         """
@@ -89,17 +89,17 @@ def test_a_rate_that_is_no_number_is_none(nginx, app, rate):
     assert len(response.content) == SIZE
 
 
-@pytest.mark.parametrize("off", ["wsgi_ignore_headers X-Accel-Limit-Rate;", "wsgi_accel off;"])
-def test_a_rate_that_is_not_wanted(nginx, app, off):
-    nginx.start(f"{app} {off}")
+@pytest.mark.parametrize("off", ["ignore_headers X-Accel-Limit-Rate;", "accel off;"])
+def test_a_rate_that_is_not_wanted(nginx, protocol, app, off):
+    nginx.start(f"{app} {protocol}_{off}")
     response = nginx.client().get(f"/?size={SIZE}&rate=1")
     assert len(response.content) == SIZE
     assert "x-accel-limit-rate" not in response.headers
 
 
-def test_a_rate_for_a_file(nginx):
+def test_a_rate_for_a_file(nginx, protocol):
     nginx.page("file.bin", "x" * SIZE)
-    app = nginx.app(
+    app = protocol.wrap(
         "sender",
         f"""
         def application(environ, start_response):
@@ -109,7 +109,7 @@ def test_a_rate_for_a_file(nginx):
         """,
     )
     nginx.start(
-        f"wsgi_app {app};",
+        f"{protocol}_app {app};",
         server=f"location = /file.bin {{ internal; root {nginx.html}; }}",
     )
     begun = time.monotonic()

@@ -132,10 +132,10 @@ def test_try_files(nginx, pair):
     assert pair.get("/here/x").text == "GET /here/x - /here/x - 0"
 
 
-def test_mapped_parameters(nginx):
-    app = nginx.app("twin", SOURCE)
+def test_mapped_parameters(nginx, protocol):
+    app = protocol.wrap("twin", SOURCE)
     nginx.start(
-        f"wsgi_app {app}; wsgi_param MAPPED $tenant if_not_empty;",
+        f"{protocol}_app {app}; {protocol}_param MAPPED $tenant if_not_empty;",
         http=r"""
         map $http_host $tenant { hostnames; default ""; *.example.test sub; ~^(?<t>[a-z]+)\.io $t; }
         """,

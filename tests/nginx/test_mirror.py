@@ -30,15 +30,15 @@ ORIGINAL = """
 
 
 @pytest.fixture
-def start(nginx):
+def start(nginx, protocol):
     def begin(more: str = "", *, http2: bool = False, copied: str | None = None):
-        copy = nginx.app("copy", COPY)
-        original = nginx.app("original", ORIGINAL)
+        copy = protocol.wrap("copy", COPY)
+        original = protocol.wrap("original", ORIGINAL)
         nginx.start(
             server=f"""
-            client_max_body_size 8m;
-            location /copy {{ internal; wsgi_app {copy}; }}
-            location / {{ mirror /copy; {copied or f"wsgi_app {original};"} {more} }}
+            client_max_body_size 8m; {protocol.like_wsgi}
+            location /copy {{ internal; {protocol}_app {copy}; }}
+            location / {{ mirror /copy; {copied or f"{protocol}_app {original};"} {more} }}
             """,
             http2=http2,
         )

@@ -1,7 +1,7 @@
 """Conditional requests: nginx compares them with the application's own ETag and Last-Modified.
 
-With uwsgi_pass nginx leaves them to the application unless it caches. With wsgi_app nginx compares
-them, and the application may also answer 304 itself.
+With uwsgi_pass nginx leaves them to the application unless it caches. Here nginx compares them, and
+the application may also answer 304 itself.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ AFTER = "Thu, 01 Jan 2015 00:00:01 GMT"
 
 
 @pytest.fixture
-def start(nginx):
+def start(nginx, protocol):
     def begin(more: str = "", *, http2: bool = False, app: str = SOURCE):
-        path = nginx.app("validators", app)
+        path = protocol.wrap("validators", app)
         nginx.start(
-            f"wsgi_app {path}; {more}",
+            f"{protocol}_app {path}; {more}",
             http="python_thread_pool default threads=1;",
             http2=http2,
         )
@@ -162,8 +162,8 @@ def test_head(start):
     assert client.head("/", **target, headers={"If-None-Match": '"b"'}).status_code == 200
 
 
-def test_a_large_body_that_nobody_wants(nginx, start):
-    client = start("wsgi_buffering off; wsgi_buffer_size 64k;")
+def test_a_large_body_that_nobody_wants(nginx, protocol, start):
+    client = start(f"{protocol}_buffering off; {protocol}_buffer_size 64k;")
     target = {"params": {"etag": '"a"', "times": "1000000"}}
     for count in range(1, 4):
         response = client.get("/", **target, headers={"If-None-Match": '"a"'})
@@ -194,10 +194,10 @@ def test_a_compressed_page(start):
     assert strong.status_code == 412
 
 
-def test_error_page_of_a_412(nginx):
-    app = nginx.app("validators", SOURCE)
+def test_error_page_of_a_412(nginx, protocol):
+    app = protocol.wrap("validators", SOURCE)
     nginx.start(
-        f"wsgi_app {app}; error_page 412 /changed;",
+        f"{protocol}_app {app}; error_page 412 /changed;",
         server='location = /changed { return 200 "$status changed"; }',
     )
     for _ in range(2):

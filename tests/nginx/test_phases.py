@@ -19,12 +19,12 @@ SOURCE = """
 
 
 @pytest.fixture
-def start(nginx):
-    app = nginx.app("phases", SOURCE)
+def start(nginx, protocol):
+    app = protocol.wrap("phases", SOURCE)
 
     def begin(server: str, more: str = "", **options):
-        server = server.replace("APP;", f"wsgi_app {app};")
-        return nginx.start(more.replace("APP;", f"wsgi_app {app};"), server=server, **options)
+        server = server.replace("APP;", f"{protocol}_app {app};")
+        return nginx.start(more.replace("APP;", f"{protocol}_app {app};"), server=server, **options)
 
     return begin
 
@@ -70,9 +70,9 @@ def test_auth_request(nginx, start):
 
 
 @pytest.mark.parametrize(("code", "status"), [(204, 200), (401, 401), (403, 403), (500, 500)])
-def test_auth_request_s_answers(nginx, start, code, status):
+def test_auth_request_s_answers(nginx, protocol, start, code, status):
     nginx.allow_log("auth request unexpected status")
-    answer = nginx.app(
+    answer = protocol.wrap(
         "answer",
         f"""
         def application(environ, start_response):
@@ -81,7 +81,7 @@ def test_auth_request_s_answers(nginx, start, code, status):
         """,
     )
     start(
-        f"location /ask {{ internal; wsgi_app {answer}; }}\n"
+        f"location /ask {{ internal; {protocol}_app {answer}; }}\n"
         "location / { auth_request /ask; APP; }"
     )
     client = nginx.client()
@@ -89,8 +89,8 @@ def test_auth_request_s_answers(nginx, start, code, status):
         assert client.post("/x", content=b"body").status_code == status
 
 
-def test_mirror(nginx, start):
-    copy = nginx.app(
+def test_mirror(nginx, protocol, start):
+    copy = protocol.wrap(
         "copy",
         """
         from testkit import record
@@ -101,7 +101,10 @@ def test_mirror(nginx, start):
             return [b"nobody sees this"]
         """,
     )
-    start(f"location /copy {{ internal; wsgi_app {copy}; }}\nlocation / {{ mirror /copy; APP; }}")
+    start(
+        f"location /copy {{ internal; {protocol}_app {copy}; }}\n"
+        "location / { mirror /copy; APP; }"
+    )
     assert nginx.client().post("/x", content=b"body").text.endswith(" body")
     assert nginx.wait_recorded("mirrored") == ["body"]
 
@@ -128,10 +131,10 @@ def test_kinds_of_locations(nginx, start):
     assert client.post("/get", content=b"body").status_code == 403
 
 
-def test_satisfy_realip_and_a_map(nginx, start):
+def test_satisfy_realip_and_a_map(nginx, protocol, start):
     start(
         "location / { satisfy any; deny all; auth_request /ask; APP;"
-        " wsgi_param MAPPED $mapped; }\n"
+        f" {protocol}_param MAPPED $mapped; }}\n"
         "location /ask { return 204; }\n"
         "set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;",
         http="map $arg_m $mapped { default none; a b; }",

@@ -1,4 +1,4 @@
-"""wsgi_force_ranges: ranges of a response of known length, compared with uwsgi_force_ranges."""
+"""wsgi_force_ranges, asgi_*: ranges of a response of known length, compared with uwsgi_pass."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def test_gzip_and_ranges(pair):
     assert pair.get("/", headers={"Range": "bytes=6-11"}).content == BODY
 
 
-def test_an_application_s_own_ranges(nginx):
-    app = nginx.app(
+def test_an_application_s_own_ranges(nginx, protocol):
+    app = protocol.wrap(
         "own",
         """
         def application(environ, start_response):
@@ -152,8 +152,8 @@ def test_an_application_s_own_ranges(nginx):
         """,
     )
     nginx.start(
-        server=f"location / {{ wsgi_app {app}; }}\n"
-        f"location /forced {{ wsgi_app {app}; wsgi_force_ranges on; }}"
+        server=f"location / {{ {protocol}_app {app}; }}\n"
+        f"location /forced {{ {protocol}_app {app}; {protocol}_force_ranges on; }}"
     )
     for path in ("/", "/forced"):
         answer = nginx.client().get(path, headers={"Range": "bytes=2-4"})

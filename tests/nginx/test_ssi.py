@@ -81,9 +81,9 @@ def test_a_large_fragment_before_a_small_one(page):
     assert page(text) == "abcdefgh" * 100_000 + "end"
 
 
-def test_large_fragments_that_wait_for_the_one_before(nginx):
+def test_large_fragments_that_wait_for_the_one_before(nginx, protocol):
     # nginx keeps their output until it is their turn, buffer by buffer.
-    app = nginx.app(
+    app = protocol.wrap(
         "part",
         """
         from testkit import gate, record
@@ -102,7 +102,7 @@ def test_large_fragments_that_wait_for_the_one_before(nginx):
     text = include("/part/first") + "".join(include(f"/part/{name}") for name in names)
     nginx.page("page.html", text)
     nginx.start(
-        server=f"location /part/ {{ wsgi_app {app}; }}\n"
+        server=f"location /part/ {{ {protocol}_app {app}; }}\n"
         f"location / {{ root {nginx.html}; ssi on; }}",
         http="python_thread_pool default threads=32;",
     )
@@ -152,9 +152,9 @@ def test_a_fragment_whose_status_is_an_error(page):
 
 
 @pytest.mark.parametrize("wait", ["", 'wait="yes"'])
-def test_a_fragment_that_raises(nginx, wait):
-    pages = nginx.app("pages", SOURCE)
-    broken = nginx.app(
+def test_a_fragment_that_raises(nginx, protocol, wait):
+    pages = protocol.wrap("pages", SOURCE)
+    broken = protocol.wrap(
         "broken",
         """
         def application(environ, start_response):
@@ -162,9 +162,9 @@ def test_a_fragment_that_raises(nginx, wait):
         """,
     )
     nginx.start(
-        server=f"location /page {{ wsgi_app {pages}; ssi on; }}\n"
-        f"location /broken {{ wsgi_app {broken}; error_page 500 = /sorry; }}\n"
-        f"location /plain {{ wsgi_app {broken}; }}\n"
+        server=f"location /page {{ {protocol}_app {pages}; ssi on; }}\n"
+        f"location /broken {{ {protocol}_app {broken}; error_page 500 = /sorry; }}\n"
+        f"location /plain {{ {protocol}_app {broken}; }}\n"
         "location /sorry { return 200 sorry; }"
     )
     client = nginx.client()
@@ -180,9 +180,9 @@ def test_a_fragment_that_raises(nginx, wait):
     nginx.wait_log("no fragment today")
 
 
-def test_a_fragment_that_breaks_off(nginx):
-    pages = nginx.app("pages", SOURCE)
-    broken = nginx.app(
+def test_a_fragment_that_breaks_off(nginx, protocol):
+    pages = protocol.wrap("pages", SOURCE)
+    broken = protocol.wrap(
         "broken",
         """
         def application(environ, start_response):
@@ -192,8 +192,8 @@ def test_a_fragment_that_breaks_off(nginx):
         """,
     )
     nginx.start(
-        server=f"location /page {{ wsgi_app {pages}; ssi on; }}\n"
-        f"location /broken {{ wsgi_app {broken}; }}"
+        server=f"location /page {{ {protocol}_app {pages}; ssi on; }}\n"
+        f"location /broken {{ {protocol}_app {broken}; }}"
     )
     connection = nginx.connect()
     connection.get(
@@ -246,11 +246,11 @@ def test_the_fragment_s_headers_are_nobody_s(page):
     assert response.headers["x-part"] == "/page"
 
 
-def test_a_static_page_over_http2(nginx):
-    part = nginx.app("part", SOURCE)
+def test_a_static_page_over_http2(nginx, protocol):
+    part = protocol.wrap("part", SOURCE)
     nginx.page("page.html", f"a{include('/part/1')}{include('/part/2?times=50000')}b")
     nginx.start(
-        server=f"{nginx.tls()} location /part {{ wsgi_app {part}; }}\n"
+        server=f"{nginx.tls()} location /part {{ {protocol}_app {part}; }}\n"
         f"location / {{ root {nginx.html}; ssi on; }}",
         listen="ssl http2",
     )

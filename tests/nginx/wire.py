@@ -1,4 +1,4 @@
-"""The same bytes to an application by `wsgi_app` and by `uwsgi_pass`, on kept connections."""
+"""The same bytes to an application by ours and by `uwsgi_pass`, on kept connections."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Wire:
     """A connection to each of the two, over which one request follows the other."""
 
     def __init__(self, pair) -> None:
+        self.is_wsgi = pair.protocol.is_wsgi
         self.ports = [pair.nginx.port, pair.port]
         self.connections: list[Connection] = []
 
@@ -82,16 +83,23 @@ class Wire:
             ]
 
     def _visible(self, response: Response) -> tuple:
-        """What must be the same: all but the time and the order of the headers."""
+        """What must be the same: all but the time and the order of the headers.
+
+        An application of ASGI has no reason phrases, and names in lower case only.
+        """
+        ours, theirs = (str(port) for port in self.ports)
         headers = sorted(
-            (name, value.replace(str(self.ports[0]), "PORT").replace(str(self.ports[1]), "PORT"))
+            (
+                name if self.is_wsgi else name.lower(),
+                value.replace(ours, "PORT").replace(theirs, "PORT"),
+            )
             for name, value in response.headers
-            if name != "Date"
+            if name.lower() != "date"
         )
         return (
             response.version,
             response.status,
-            response.reason,
+            response.reason if self.is_wsgi else "",
             headers,
             response.framing,
             response.complete,
