@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from rawwebsocket import CLOSE, ECHO, PING, TEXT, close, connect, frame, serve
 
@@ -25,6 +27,15 @@ DIRECTED = """
             record("raised", f"{type(error).__name__}: {error}")
         for _ in range(2):
             record("disconnect", await receive())
+"""
+
+
+# More than the kernel takes.
+LARGE = """
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "bytes": bytes(12 << 20)})
 """
 
 
@@ -74,6 +85,18 @@ def test_a_client_that_does_not_answer_a_close_frame(nginx):
     assert socket.ends()
     assert nginx.wait_recorded("disconnect", 2) == [disconnect(1006)] * 2
     assert "[info]" in nginx.wait_log("client has not answered the close frame of its WebSocket")
+
+
+def test_a_close_frame_behind_a_message_that_the_client_takes_slowly(nginx):
+    """It has 10 s for its answer, but not for the message."""
+    serve(nginx, LARGE)
+    socket = connect(nginx, receive=4096)
+    time.sleep(11)
+    assert len(socket.message().payload) == 12 << 20
+    assert socket.frame().close_code == 1000
+    socket.send(close())
+    assert socket.ends()
+    assert not nginx.log_lines("has not answered the close frame")
 
 
 def test_an_application_that_returns(nginx):

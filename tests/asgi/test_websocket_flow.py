@@ -230,6 +230,19 @@ def test_a_client_that_answers_no_ping_is_gone(nginx):
     assert alive.message().payload == b"still here"
 
 
+def test_a_client_that_takes_a_large_message_slowly_is_there(nginx):
+    """A ping would come behind the message."""
+    location = "asgi_websocket_ping_interval 200ms; asgi_websocket_ping_timeout 200ms;"
+    serve(nginx, NUMBERED, location)
+    socket = connect(nginx, f"/?{12 << 20},1", receive=4096)
+    time.sleep(3)
+    assert len(socket.message().payload) == (12 << 20) + 8
+    # From now on it must answer.
+    assert socket.frame().opcode == PING
+    assert socket.ends()
+    nginx.wait_log("client has answered no ping for 200 ms")
+
+
 def test_a_client_that_takes_nothing_is_gone(nginx):
     serve(nginx, SENDS, "send_timeout 1s;")
     socket = connect(nginx, "/?100000", receive=4096)

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::http::websocket::frame::Decoder;
 
 /// The connection of an open WebSocket. As in the context, all that changes is a cell, and none is borrowed while nginx
-/// is called.
+/// is called: but for `sending` while its bytes are sent, by a function of nginx that calls nobody back.
 pub(super) struct Upgraded {
     pub(super) decoder: RefCell<Decoder>,
     /// What has been read and not decoded, because the pipe was full.

@@ -130,12 +130,16 @@ pub(super) fn expired(request: Request<'_>) {
                 let _in_flight = send(request);
             }
         }
+        // It has not seen the close frame yet.
+        Stage::Closing(_) if is_sending(&request) => {
+            upgraded.stage.set(Stage::Closing(now));
+            start_timer(&request, CLOSE_TIMEOUT);
+        }
         Stage::Closing(since) if now.saturating_sub(since) >= CLOSE_TIMEOUT => {
             info!(&request, "pywsgi: client has not answered the close frame of its WebSocket");
             finalize::end(request, Ending::ClientGone(CLIENT_CLOSED_REQUEST));
         }
         Stage::Closing(since) => start_timer(&request, CLOSE_TIMEOUT - now.saturating_sub(since)),
-        // The write event has a timer while something waits.
         Stage::Ending => start_timer(&request, NO_PINGS),
     }
 }
@@ -153,8 +157,9 @@ fn ping<'ev>(request: Request<'ev>, config: &WebSocketConfig, now: u64) -> Optio
         start_timer(&request, interval - silent);
         return Some(request);
     }
-    if is_paused(&request) {
-        // What the client has sent since waits behind the full pipe.
+    if is_paused(&request) || is_sending(&request) {
+        // Its answer waits behind the full pipe, or the ping would wait behind what the client has not taken.
+        upgraded.pinged.set(None);
         start_timer(&request, interval);
         return Some(request);
     }
@@ -177,6 +182,12 @@ fn ping<'ev>(request: Request<'ev>, config: &WebSocketConfig, now: u64) -> Optio
     // If it answers, the next ping is due after the interval, which may be the shorter one.
     start_timer(&request, timeout.map_or(interval, |timeout| timeout.min(interval)));
     Some(request)
+}
+
+/// Whether something waits for the client. The write event has a timer then (`send_timeout`).
+fn is_sending(request: &Request<'_>) -> bool {
+    let frames = request.upgraded.get().map(|upgraded| &upgraded.sending);
+    request.has_unsent() || frames.is_some_and(|frames| !frames.borrow().is_empty())
 }
 
 /// nginx's read handler: something has arrived, or the client has closed.
