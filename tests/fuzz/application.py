@@ -4,7 +4,6 @@ All bytes that it sends depend on its request's token, so that another request's
 It counts what must happen once: `close()`, and the callbacks after a response.
 """
 
-import base64
 import collections
 import gc
 import io
@@ -14,22 +13,12 @@ import re
 import tempfile
 import time
 
-PLAIN = {"token": "none", "blocks": [10]}
-
-OF_A_BODY = re.compile(rb"\(bc(\d+)r\d+\)")
+from planned import OF_A_BODY, Planned, fail, plan_of
 
 # Objects of requests that are over, which must not work any more.
 kept = collections.deque(maxlen=30)
 counts = collections.Counter()
 faults = collections.deque(maxlen=100)
-
-
-def pattern(token, size, offset=0):
-    """`size` bytes of the token's endless text."""
-    unit = b"(" + token.encode() + b")"
-    start = offset % len(unit)
-    text = unit * ((start + size) // len(unit) + 1)
-    return text[start : start + size]
 
 
 def application(environ, start_response):
@@ -39,11 +28,7 @@ def application(environ, start_response):
         body = json.dumps({"counts": counts, "faults": list(faults)}).encode()
         start_response("200 OK", [("Content-Type", "application/json")])
         return [body]
-    try:
-        plan = json.loads(base64.b64decode(environ["HTTP_X_PLAN"], validate=True))
-        token = plan["token"]
-    except (KeyError, ValueError, TypeError):
-        plan, token = PLAIN, "none"
+    plan, token = plan_of(environ.get("HTTP_X_PLAN"))
     try:
         call = Call(plan, token, environ, start_response)
     except Exception as error:
@@ -52,41 +37,14 @@ def application(environ, start_response):
     return call.run()
 
 
-class Odd(BaseException):
-    def __str__(self):
-        raise ValueError("no text")
-
-
-KINDS = {
-    "ValueError": ValueError,
-    "OSError": OSError,
-    "SystemExit": SystemExit,
-    "KeyboardInterrupt": KeyboardInterrupt,
-    "GeneratorExit": GeneratorExit,
-    "MemoryError": MemoryError,
-    "Odd": Odd,
-}
-
-
-def fail(kind):
-    if kind == "RecursionError":
-        fail(kind)
-    if kind == "UnicodeDecodeError":
-        b"\xff".decode("ascii")
-    raise KINDS[kind]("planned")
-
-
-class Call:
+class Call(Planned):
     def __init__(self, plan, token, environ, start_response):
-        self.plan, self.token, self.environ = plan, token, environ
-        self.start_response = start_response
+        super().__init__(plan, token)
+        self.environ, self.start_response = environ, start_response
         self.input = environ["wsgi.input"]
         # If it may be interrupted anywhere (wsgi_client_abort cancel), it cannot count.
         self.interrupted = environ["SCRIPT_NAME"] == "/cancel"
         self.counts = collections.Counter() if self.interrupted else counts
-        self.offset = 0
-        self.failing = plan.get("raise") or {}
-        self.read_bytes, self.read_end, self.read_fault = 0, False, ""
         self.write = None
 
     def run(self):
@@ -140,18 +98,6 @@ class Call:
             headers = [("X-Token", self.token), ("X-Read", self.seen())]
             self.start_response("500 Replaced", headers, info)
 
-    def seen(self):
-        return self.read_fault or f"{self.read_bytes}{' end' if self.read_end else ''}"
-
-    def point(self, at):
-        if self.failing.get("at") == at:
-            fail(self.failing["kind"])
-
-    def block(self, size):
-        data = pattern(self.token, size, self.offset)
-        self.offset += size
-        return data
-
     # The request's body
 
     def read(self):
@@ -192,11 +138,6 @@ class Call:
         self.got(data)
         if name == "read" and arguments in ([], [-1]):
             self.read_end = True
-
-    def got(self, data):
-        if data != pattern("b" + self.token, len(data), self.read_bytes):
-            self.read_fault = f"BAD at {self.read_bytes}"
-        self.read_bytes += len(data)
 
     # The response
 

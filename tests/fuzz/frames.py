@@ -12,16 +12,15 @@ call of the application has ended, and descriptors and memory are what they were
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import socket
 import sys
 import threading
-import time
 import zlib
 from dataclasses import dataclass, field
 
-from harness import FATAL, Nginx, release_ports, temporary_root
+from fuzz.fuzzer import PATIENCE, SLACK, Finding, Fuzzer, main
+from harness import Nginx
 from process_memory import anonymous, descriptors
 from rawhttp import Connection, wait_for
 from rawwebsocket import (
@@ -39,10 +38,7 @@ from rawwebsocket import (
     frame,
 )
 
-CLIENTS = 6
-PATIENCE = 60.0
 LIMIT = 100_000
-SLACK = 64 << 20
 TAIL = b"\0\0\xff\xff"
 CONTINUATION = 0
 
@@ -61,10 +57,6 @@ OFFERS = [
     "permessage-deflate; server_max_window_bits=9; client_max_window_bits=9",
     "permessage-deflate; unknown",
 ]
-
-
-class Finding(Exception):
-    """An invariant that does not hold."""
 
 
 @dataclass
@@ -279,105 +271,49 @@ def check(case: Case, websocket: WebSocket) -> None:
         return
 
 
-class Fuzzer:
-    def __init__(self, nginx: Nginx, seed: int, only: int | None) -> None:
-        self.nginx = nginx
-        self.seed = seed
-        self.only = only
-        self.numbers = itertools.count()
-        self.findings: list[str] = []
-        self.done = 0
-        self.log_read = 0
+class Frames(Fuzzer):
+    name = "frames"
+    seconds = 30
 
-    def start(self) -> None:
+    def configure(self) -> dict[str, str]:
         app = self.nginx.app("echo", ECHO)
         locations = "".join(
             f"location /{name} {{ {LOCATION.format(app=app, queue=queue)} }}\n"
             for name, queue in (("small", "4k"), ("large", "64k"))
         )
-        level = os.environ.get("FUZZ_LOG") or "error"
-        self.nginx.start(server=locations, http="lingering_timeout 2s;", log_level=level)
-        [self.worker] = self.nginx.workers()
+        return {"server": locations, "http": "lingering_timeout 2s;"}
 
-    def run(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        clients = [threading.Thread(target=self.client, args=(until,)) for _ in range(CLIENTS)]
-        for client in clients:
-            client.start()
-        while any(client.is_alive() for client in clients):
-            time.sleep(0.5)
-            self.check_worker()
-        for client in clients:
-            client.join()
+    def warm_up(self) -> None:
+        self.run_case(self.make_case(0))
+        self.idle = descriptors(self.worker)
 
-    def client(self, until: float) -> None:
-        while time.monotonic() < until and not self.findings:
-            number = next(self.numbers) if self.only is None else self.only
-            case = make_case(self.seed, number)
-            try:
-                run_case(self.nginx, case)
-            except Exception as error:
-                self.findings.append(
-                    f"case {number} ({case.ending}, {case.offer!r}, {len(case.data)} bytes): "
-                    f"{type(error).__name__}: {error}; received {case.received[-9:]}"
-                )
-            self.done += 1
+    def make_case(self, number: int) -> Case:
+        return make_case(self.seed, number)
 
-    def check_worker(self) -> None:
-        if self.findings:
-            return
-        if self.nginx.workers() != [self.worker]:
-            self.findings.append(f"the worker {self.worker} has died: {self.nginx.workers()}")
-        with self.nginx.log_path.open("rb") as log:
-            log.seek(self.log_read)
-            text = log.read()
-            self.log_read = log.tell()
-        lines = text.decode("utf-8", "replace").splitlines()
+    def run_case(self, case: Case) -> None:
+        run_case(self.nginx, case)
+
+    def describe(self, case: Case) -> str:
+        shown = f"({case.ending}, {case.offer!r}, {len(case.data)} bytes)"
+        return f"{shown} has received {case.received[-9:]}"
+
+    def is_fault(self, line: str) -> bool:
         # The application does not fail, whatever its client does.
-        wrong = [line for line in lines if FATAL.search(line) or "[error]" in line]
-        if wrong:
-            self.findings.append("in the error log:\n" + "\n".join(wrong[:20]))
+        return super().is_fault(line) or "[error]" in line
 
-    def settle(self, least: int) -> tuple[int, int]:
-        """Waits until all is over; returns descriptors and memory of the worker."""
+    def settle(self, before: int | None = None) -> int:
+        """The worker's memory, once it has no more descriptors than it had when it was idle."""
 
         def quiet() -> bool:
-            return descriptors(self.worker) <= least
+            return descriptors(self.worker) <= self.idle
 
-        wait_for(quiet, PATIENCE, f"{least} descriptors in the worker")
-        return descriptors(self.worker), anonymous(self.worker)
+        wait_for(quiet, PATIENCE, f"{self.idle} descriptors in the worker")
+        return anonymous(self.worker)
 
-
-def main() -> int:
-    seconds = float(os.environ.get("FUZZ_SECONDS") or 30)
-    seed = int(os.environ.get("FUZZ_SEED") or random.SystemRandom().randrange(10**9))
-    only = os.environ.get("FUZZ_CASE")
-    print(f"frames: {seconds:g} s; FUZZ_SEED={seed} has the same cases again", flush=True)
-    nginx = Nginx(temporary_root())
-    fuzzer = Fuzzer(nginx, seed, int(only) if only else None)
-    try:
-        fuzzer.start()
-        run_case(nginx, make_case(seed, 0))
-        idle = descriptors(fuzzer.worker)
-        fuzzer.run(seconds / 4)
-        if not fuzzer.findings:
-            _, before = fuzzer.settle(idle)
-            fuzzer.run(seconds * 3 / 4)
-        if not fuzzer.findings:
-            _, after = fuzzer.settle(idle)
-            if after > before + SLACK:
-                fuzzer.findings.append(f"the worker had {before} bytes, and has {after}")
-    except AssertionError as error:
-        fuzzer.findings.append(str(error))
-    faults = nginx.close()
-    release_ports()
-    for finding in fuzzer.findings + faults:
-        print(f"frames: {finding}", file=sys.stderr)
-    failed = bool(fuzzer.findings or faults)
-    kept = f"; nginx's files are in {nginx.root}" if failed else ""
-    print(f"frames: {fuzzer.done} cases of seed {seed}{kept}", flush=True)
-    return int(failed)
+    def compare(self, before: int, after: int) -> None:
+        if after > before + SLACK:
+            self.findings.append(f"the worker had {before} bytes, and has {after}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Frames))

@@ -101,13 +101,6 @@ class Plan:
         return last[0] in ("lines", "text") or last in (["read"], ["read", -1])
 
 
-def pattern(token: str, size: int, offset: int = 0) -> bytes:
-    """`size` bytes of the token's endless text, as the application makes it."""
-    unit = f"({token})".encode()
-    start = offset % len(unit)
-    return (unit * ((start + size) // len(unit) + 1))[start : start + size]
-
-
 def make(source: random.Random, token: str) -> Plan:
     """A plan; a third of them have a fault."""
     plan = Plan(token)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from fuzz.plans import Plan, make, pattern
+from fuzz.planned import pattern
+from fuzz.plans import Plan, make
 
 LOCATIONS = {
     "pool": "",

@@ -27,19 +27,16 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fuzz.plans import pattern
+from fuzz.fuzzer import PATIENCE, SLACK, Finding, Fuzzer, main
+from fuzz.planned import pattern
 from fuzz.requests import LOCATIONS, Request, change, make_request
-from harness import FATAL, PROJECT, Nginx, release_ports, temporary_root
+from harness import PROJECT, Nginx
 from process_memory import anonymous, descriptors, threads
 from rawhttp import Connection, Response, wait_for
 
-CLIENTS = 6
 # The tasks of a loop that has no request.
 TASKS = 2
-PATIENCE = 60.0
 TOKEN = re.compile(rb"c(\d+)r\d+\)")
-# The size of glibc's heaps settles slowly: only unbounded growth is noticed.
-SLACK = 64 << 20
 
 HTTP = """
     python_thread_pool default threads=4;
@@ -49,10 +46,6 @@ HTTP = """
     lingering_timeout 2s;
     keepalive_requests 7;
 """
-
-
-class Finding(Exception):
-    """An invariant that does not hold."""
 
 
 @dataclass
@@ -315,22 +308,16 @@ def check_bytes(case: Case, received: bytes) -> None:
         raise Finding(f"bytes of the cases {sorted(others)}")
 
 
-class Fuzzer:
-    def __init__(self, nginx: Nginx, seed: int, only: int | None) -> None:
-        self.nginx, self.seed, self.only = nginx, seed, only
-        self.numbers = itertools.count()
-        self.done = 0
-        self.findings: list[str] = []
-        self.log_read = 0
-        self.worker = 0
+class Requests(Fuzzer):
+    name = "fuzz"
+    seconds = 60
 
-    def start(self) -> None:
-        for module, source in ("fuzzed", "application"), ("fuzzed_asgi", "application_asgi"):
+    def configure(self) -> dict[str, str]:
+        modules = {"fuzzed": "application", "fuzzed_asgi": "application_asgi", "planned": "planned"}
+        for module, source in modules.items():
             self.nginx.app(module, (Path(__file__).parent / f"{source}.py").read_text())
         blocks = "".join(self.location(name, more) for name, more in LOCATIONS.items())
-        level = os.environ.get("FUZZ_LOG") or "error"
-        self.nginx.start(server=blocks, http=HTTP, log_level=level)
-        [self.worker] = self.nginx.workers()
+        return {"server": blocks, "http": HTTP}
 
     def location(self, name: str, more: str) -> str:
         protocol = "asgi" if name.startswith("asgi") else "wsgi"
@@ -338,57 +325,29 @@ class Fuzzer:
         own = f"{protocol}_app {app}; {protocol}_script_name /{name};"
         return f"location /{name}/ {{ {own} {more} }}\n"
 
-    def run(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        clients = [threading.Thread(target=self.client, args=(until,)) for _ in range(CLIENTS)]
-        for client in clients:
-            client.start()
-        while any(client.is_alive() for client in clients):
-            time.sleep(0.5)
-            self.check_worker()
-        for client in clients:
-            client.join()
+    def make_case(self, number: int) -> Case:
+        return make_case(self.seed, number)
 
-    def client(self, until: float) -> None:
-        while time.monotonic() < until and not self.findings:
-            number = next(self.numbers) if self.only is None else self.only
-            case = make_case(self.seed, number)
-            try:
-                run_case(self.nginx, case)
-            except Exception as error:
-                self.found(case, f"{type(error).__name__}: {error}")
-            self.done += 1
+    def run_case(self, case: Case) -> None:
+        run_case(self.nginx, case)
 
-    def found(self, case: Case, what: str) -> None:
-        how = f"lockstep {case.lockstep}, leaves {case.leaves}, {len(case.pieces)} pieces"
-        requests = "\n".join(f"  {request.describe()}" for request in case.requests)
-        self.findings.append(f"case {case.number} ({how}): {what}\n{requests}")
+    def describe(self, case: Case) -> str:
+        """Also keeps the bytes of the case in target/fuzz."""
         folder = PROJECT / "target" / "fuzz"
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{self.seed}-{case.number}"
         (folder / f"{name}.sent").write_bytes(b"".join(request.data for request in case.requests))
         (folder / f"{name}.received").write_bytes(case.received)
+        how = f"lockstep {case.lockstep}, leaves {case.leaves}, {len(case.pieces)} pieces"
+        requests = "\n".join(f"  {request.describe()}" for request in case.requests)
+        return f"({how})\n{requests}\n"
 
-    def check_worker(self) -> None:
-        if self.findings:
-            return
-        if self.nginx.workers() != [self.worker]:
-            self.findings.append(f"the worker {self.worker} has died: {self.nginx.workers()}")
-        with self.nginx.log_path.open("rb") as log:
-            log.seek(self.log_read)
-            text = log.read()
-            self.log_read = log.tell()
-        fatal = [
-            line for line in text.decode("utf-8", "replace").splitlines() if FATAL.search(line)
-        ]
-        if fatal:
-            self.findings.append("in the error log:\n" + "\n".join(fatal[:20]))
+    def settle(self, before: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
+        """Descriptors, threads and memory of the worker.
 
-    def settle(self, most: int | None = None) -> tuple[int, int, int]:
-        """Waits until nothing is under way; returns descriptors, threads and memory of the worker.
-
-        Waits for no more than `most` descriptors, because connections may linger.
+        Waits for no more descriptors than there were before, because connections may linger.
         """
+        most = before[0] if before else None
         client = self.nginx.client()
 
         def balanced() -> bool:
@@ -434,33 +393,5 @@ class Fuzzer:
             self.findings.append(f"its descriptors: {links}")
 
 
-def main() -> int:
-    seconds = float(os.environ.get("FUZZ_SECONDS") or 60)
-    seed = int(os.environ.get("FUZZ_SEED") or random.SystemRandom().randrange(10**9))
-    only = os.environ.get("FUZZ_CASE")
-    print(f"fuzz: {seconds:g} s; FUZZ_SEED={seed} has the same cases again", flush=True)
-    nginx = Nginx(temporary_root())
-    fuzzer = Fuzzer(nginx, seed, int(only) if only else None)
-    try:
-        fuzzer.start()
-        fuzzer.run(seconds / 4)
-        if not fuzzer.findings:
-            before = fuzzer.settle()
-            fuzzer.run(seconds * 3 / 4)
-        if not fuzzer.findings:
-            after = fuzzer.settle(before[0])
-            fuzzer.compare(before, after)
-    except AssertionError as error:
-        fuzzer.findings.append(str(error))
-    faults = nginx.close()
-    release_ports()
-    for finding in fuzzer.findings + faults:
-        print(f"fuzz: {finding}", file=sys.stderr)
-    failed = bool(fuzzer.findings or faults)
-    kept = f"; nginx's files are in {nginx.root}" if failed else ""
-    print(f"fuzz: {fuzzer.done} cases of seed {seed}{kept}", flush=True)
-    return int(failed)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Requests))
