@@ -1,29 +1,28 @@
 """100,000 requests, and 20,000 of each kind of failure, leave a worker as it was.
 
-Memory, threads, tasks and descriptors of the worker are compared after the first thousand of each
-kind and after the last. `make test` sends 2,000 of each, `make test-long` all.
+Its tasks are counted beside what leaks.py compares. `make test` sends 2,000 of each, `make
+test-long` all.
 """
 
 from __future__ import annotations
 
-import ast
 import os
-import re
-import socket
-import subprocess
-from contextlib import ExitStack
-from dataclasses import dataclass
 
 import pytest
-from harness import FATAL, free_port
-from process_memory import anonymous, descriptors, threads
-from rawhttp import Connection, wait_for
-from rawhttp2 import Http2
+from stress.leaks import (
+    FIRST,
+    OK,
+    Kind,
+    assert_streams_leave_nothing,
+    exchange,
+    get,
+    load,
+    post,
+    serving,
+)
 
 LONG = "PYWSGI_LONG" in os.environ
-FIRST, ALL = 1000, 20_000 if LONG else 2000
-CLIENTS = 16
-SLACK = 1 << 20
+ALL = 20_000 if LONG else 2000
 
 APPLICATION = """
     import asyncio, gc
@@ -142,30 +141,6 @@ HTTP = """
 """
 
 
-def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
-
-
-def post(path: str, length: int, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}"
-    return f"{head}\r\n\r\n".encode() + body
-
-
-@dataclass
-class Kind:
-    """A request, what its answer begins and ends with, and how the client behaves.
-
-    leaves: `answered`: with RST, after the first bytes; `at once`: as soon as it has sent.
-    """
-
-    request: bytes
-    begins: bytes = b"HTTP/1.1 500 "
-    ends: bytes = b"</html>\r\n"
-    leaves: str = ""
-    count: int = ALL
-
-
-OK = b"HTTP/1.1 200 "
 KINDS = {
     "small": Kind(get("/small"), OK, b"ok"),
     "exception": Kind(get("/raises")),
@@ -197,149 +172,36 @@ KINDS = {
 }
 
 
-class Worker:
-    """The worker under test: what of it must stay the same."""
-
-    def __init__(self, nginx, tls_port: int) -> None:
-        self.nginx, self.tls_port = nginx, tls_port
-        (self.pid,) = nginx.workers()
-        self.client = nginx.client(timeout=280)
-
-    def state(self) -> dict[str, int]:
-        """Taken when no request is under way and all that is being freed is freed."""
-        before = -1
-        for _ in range(5):
-            settled = ast.literal_eval(self.client.get("/settle").text)
-
-        def steady() -> bool:
-            nonlocal before
-            now = descriptors(self.pid)
-            same, before = now == before, now
-            return same
-
-        wait_for(steady, 30, "descriptors that stay")
-        return {
-            "memory": anonymous(self.pid),
-            "threads": threads(self.pid),
-            "descriptors": descriptors(self.pid),
-            **settled,
-        }
-
-    def assert_as(self, first: dict[str, int]) -> None:
-        def few() -> bool:
-            now = self.state()
-            return all(now[what] <= first[what] for what in ("descriptors", "threads", "tasks"))
-
-        wait_for(few, 30, f"descriptors, threads and tasks as at first: {first} {self.state()}")
-        last = self.state()
-        print(f"\nafter the first: {first}\nafter the last:  {last}")
-        assert last["memory"] - first["memory"] <= SLACK, (first, last)
-        assert self.nginx.workers() == [self.pid]
-
-
 @pytest.fixture
 def worker(nginx):
     file = nginx.page("file.bin", "f" * 100_000)
     path = nginx.app("leaks", APPLICATION.format(file=file))
-    # Errors go to a log of their own, which is read block by block.
-    server = "error_log logs/failures.log error;\n" + "".join(
-        f"location {prefix} {{ asgi_app {path}; asgi_lifespan off; {more} }}\n"
-        for prefix, more in LOCATIONS.items()
-    )
-    tls_port = free_port()
-    server += f"listen 127.0.0.1:{tls_port} ssl http2;\n" + nginx.tls()
-    listen = "sndbuf=16k backlog=1024"
-    nginx.start(http=HTTP, server=server, listen=listen, log_level="error")
-    worker = Worker(nginx, tls_port)
-    yield worker
-    failures = nginx.root / "logs" / "failures.log"
-    with failures.open("rb") as log:
-        while block := log.read(1 << 24):
-            found = FATAL.search((block + log.readline()).decode("latin-1"))
-            assert not found, found
-
-
-def exchange(port: int, kind: Kind, count: int) -> None:
-    """`count` requests of a kind, some at a time, each on a connection of its own."""
-    while count > 0:
-        with ExitStack() as batch:
-            opened = range(min(CLIENTS, count))
-            connections = [batch.enter_context(open_connection(port)) for _ in opened]
-            count -= len(connections)
-            for connection in connections:
-                connection.send(kind.request)
-            for connection in connections:
-                await_answer(connection, kind)
-
-
-def await_answer(connection: Connection, kind: Kind) -> None:
-    """What a client does after it has sent its request."""
-    if not kind.leaves:
-        answer = connection.rest()
-        assert answer.startswith(kind.begins), answer
-        assert answer.endswith(kind.ends), answer
-        return
-    if kind.leaves == "answered":
-        assert connection.fill()
-        assert connection.pending.startswith(kind.begins), connection.pending
-    connection.reset()
-
-
-def open_connection(port: int) -> Connection:
-    sock = socket.create_connection(("127.0.0.1", port), 280)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    return Connection(sock)
+    with serving(nginx, f"asgi_app {path}; asgi_lifespan off;", LOCATIONS, HTTP) as worker:
+        yield worker
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_many_of_a_kind(nginx, worker, name):
     kind = KINDS[name]
-    first = min(FIRST, kind.count // 4)
+    count = kind.count or ALL
+    first = min(FIRST, count // 4)
     assert worker.client.get("/small").text == "ok"
     exchange(nginx.port, kind, first)
     before = worker.state()
-    exchange(nginx.port, kind, kind.count - first)
+    exchange(nginx.port, kind, count - first)
     worker.assert_as(before)
     assert worker.client.get("/small").text == "ok"
 
 
-def test_streams_given_up(nginx, worker):
+def test_streams_given_up(worker):
     """As a browser does on Stop: one HTTP/2 connection, whose streams are reset while they run."""
-
-    def give_up(connection: Http2, count: int) -> None:
-        while count > 0:
-            streams = [connection.request("/waits") for _ in range(min(CLIENTS, count))]
-            count -= len(streams)
-            for number in streams:
-                stream = connection.streams[number]
-                connection.until(lambda stream=stream: stream.body == b"begun")
-                connection.reset(number)
-                del connection.streams[number]
-
-    with Http2(worker.tls_port) as connection:
-        give_up(connection, FIRST)
-        before = worker.state()
-        give_up(connection, 4000 - FIRST)
-        worker.assert_as(before)
+    assert_streams_leave_nothing(worker, 4000)
 
 
 @pytest.mark.timeout(900)
 def test_100000_small_requests(nginx, worker):
-    """Sent by wrk, in runs of some seconds."""
-
-    def load(wanted: int) -> int:
-        done = 0
-        while done < wanted:
-            command = ["wrk", "--connections", "16", "--threads", "1", "--duration", "5s"]
-            said = subprocess.run(
-                [*command, nginx.url("/small")], capture_output=True, text=True, timeout=60
-            ).stdout
-            assert "Non-2xx" not in said, said
-            assert "Socket errors" not in said, said
-            done += int(re.search(r"(\d+) requests in", said).group(1))
-        return done
-
-    load(10_000)
+    """Sent by wrk."""
+    load(nginx, 10_000)
     before = worker.state()
-    load(100_000)
+    load(nginx, 100_000)
     worker.assert_as(before)

@@ -1,29 +1,24 @@
 """A million small requests, and 20,000 of each kind of failure, leave a worker as it was.
 
-Memory, threads and descriptors of the worker are compared after the first thousand of each kind
-and after the last. A leak of more than 55 bytes each is found; of one byte, in the million.
+A leak of more than 55 bytes each is found (leaks.py); of one byte, in the million.
 """
 
 from __future__ import annotations
 
-import re
-import socket
-import subprocess
-from contextlib import ExitStack
-from dataclasses import dataclass
-
 import pytest
-from harness import FATAL, free_port
-from process_memory import anonymous, descriptors, threads
-from rawhttp import Connection, wait_for
-from rawhttp2 import Http2
+from stress.leaks import (
+    FIRST,
+    OK,
+    Kind,
+    assert_streams_leave_nothing,
+    exchange,
+    get,
+    load,
+    post,
+    serving,
+)
 
-FIRST, ALL = 1000, 20_000
-# The number of concurrent requests: more than the pool has threads.
-CLIENTS = 16
-
-# glibc has a heap for each thread, whose size settles slowly; this leaves room for that.
-SLACK = 1 << 20
+ALL = 20_000
 
 APPLICATION = """
     import gc, threading, time
@@ -40,7 +35,7 @@ APPLICATION = """
     def settle(environ, start_response):
         gc.collect()
         start_response("200 OK", PLAIN)
-        return [b"settled"]
+        return [b"{{}}"]
 
     def meets(environ, start_response):
         barriers[int(environ["QUERY_STRING"])].wait(60)
@@ -175,61 +170,33 @@ LOCATIONS = {
 }
 
 
-def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
-
-
-def post(path: str, length: int, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}"
-    return f"{head}\r\n\r\n".encode() + body
-
-
 BAD_CHUNK = (
     b"POST /reads HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"5\r\nhello\r\nZZ\r\n"
 )
 
 
-@dataclass
-class Kind:
-    """A request, what its answer begins and ends with, and how the client behaves.
-
-    leaves: `answered`: with RST, after the first bytes; `at once`: as soon as it has sent.
-    held: the request that occupies the pool's only thread meanwhile.
-    """
-
-    request: bytes
-    begins: bytes = b"HTTP/1.1 500 "
-    ends: bytes = b"</html>\r\n"
-    leaves: str = ""
-    count: int = ALL
-    clients: int = CLIENTS
-    held: str = ""
-
-
 KINDS = {
-    "small": Kind(get("/small"), b"HTTP/1.1 200 ", b"ok"),
+    "small": Kind(get("/small"), OK, b"ok"),
     "exception": Kind(get("/raises")),
     "SystemExit": Kind(get("/exits")),
-    "exception after a block": Kind(get("/raises_later"), b"HTTP/1.1 200 ", b"one block\r\n"),
+    "exception after a block": Kind(get("/raises_later"), OK, b"one block\r\n"),
     "start_response is never called": Kind(get("/never_starts")),
     "start_response is called twice": Kind(get("/starts_twice")),
     "None instead of a body": Kind(get("/returns_none")),
     "bad header": Kind(get("/bad_header")),
-    "short body": Kind(get("/short"), b"HTTP/1.1 200 ", b"ten bytes."),
-    "close() raises": Kind(get("/close_raises"), b"HTTP/1.1 200 ", b"\r\n0\r\n\r\n"),
-    "callbacks raise": Kind(get("/callbacks_raise"), b"HTTP/1.1 200 ", b"ok"),
+    "short body": Kind(get("/short"), OK, b"ten bytes."),
+    "close() raises": Kind(get("/close_raises"), OK, b"\r\n0\r\n\r\n"),
+    "callbacks raise": Kind(get("/callbacks_raise"), OK, b"ok"),
     "wsgi_debug traceback": Kind(get("/traceback/raises"), ends=b""),
     "wsgi_debug validate": Kind(get("/validate/never_starts"), ends=b""),
-    "left while it runs": Kind(get("/waits"), b"HTTP/1.1 200 ", leaves="answered"),
-    "left, and interrupted": Kind(get("/cancel/loops"), b"HTTP/1.1 200 ", leaves="answered"),
-    "left before write()": Kind(get("/writes"), b"HTTP/1.1 200 ", leaves="answered"),
-    "left while it reads": Kind(
-        post("/reads", 100_000, b"u" * 5000), b"HTTP/1.1 200 ", leaves="answered"
-    ),
+    "left while it runs": Kind(get("/waits"), OK, leaves="answered"),
+    "left, and interrupted": Kind(get("/cancel/loops"), OK, leaves="answered"),
+    "left before write()": Kind(get("/writes"), OK, leaves="answered"),
+    "left while it reads": Kind(post("/reads", 100_000, b"u" * 5000), OK, leaves="answered"),
     "left in a buffered upload": Kind(post("/small", 100_000, b"u" * 5000), leaves="at once"),
-    "left in a download": Kind(get("/large"), b"HTTP/1.1 200 ", leaves="answered"),
-    "left in a file": Kind(get("/file"), b"HTTP/1.1 200 ", leaves="answered"),
+    "left in a download": Kind(get("/large"), OK, leaves="answered"),
+    "left in a file": Kind(get("/file"), OK, leaves="answered"),
     "left in the queue": Kind(get("/small"), leaves="at once"),
     "413": Kind(post("/reads_first", 2000, b"u" * 2000), b"HTTP/1.1 413 "),
     "queue full": Kind(get("/full/small"), b"HTTP/1.1 503 ", held="/full/holds"),
@@ -244,108 +211,22 @@ KINDS = {
 }
 
 
-class Worker:
-    """The worker under test: its memory, threads and descriptors, which must stay the same."""
-
-    def __init__(self, nginx, tls_port: int) -> None:
-        self.nginx, self.tls_port = nginx, tls_port
-        (self.pid,) = nginx.workers()
-        self.client = nginx.client(timeout=280)
-        # Threads start on demand: start all threads of the two larger pools now.
-        for path, count in (("/meets?4", 4), ("/many/meets?16", 16)):
-            exchange(nginx.port, Kind(get(path), b"HTTP/1.1 200 ", b"ok", clients=count), count)
-
-    def state(self) -> dict[str, int]:
-        """Taken when no request is under way and all that is being freed is freed."""
-        before = -1
-        for _ in range(5):
-            assert self.client.get("/settle").text == "settled"
-
-        def steady() -> bool:
-            nonlocal before
-            now = descriptors(self.pid)
-            same, before = now == before, now
-            return same
-
-        wait_for(steady, 30, "descriptors that stay")
-        return {
-            "memory": anonymous(self.pid),
-            "threads": threads(self.pid),
-            "descriptors": descriptors(self.pid),
-        }
-
-    def assert_as(self, first: dict[str, int]) -> None:
-        def few() -> bool:
-            counts = {"descriptors": descriptors(self.pid), "threads": threads(self.pid)}
-            return all(count <= first[what] for what, count in counts.items())
-
-        last = self.state()
-        if not few():
-            # Threads for on_disconnect's callbacks end when nothing is left to call.
-            wait_for(few, 30, f"descriptors and threads as at first: {first} {last}")
-            last = self.state()
-        print(f"\nafter the first: {first}\nafter the last:  {last}")
-        assert last["memory"] - first["memory"] <= SLACK, (first, last)
-        assert self.nginx.workers() == [self.pid]
-
-
 @pytest.fixture
 def worker(nginx):
     file = nginx.page("file.bin", "f" * 100_000)
     path = nginx.app("leaks", APPLICATION.format(file=file))
-    # Errors go to a log of their own, which is read block by block.
-    server = "error_log logs/failures.log error;\n" + "".join(
-        f"location {prefix} {{ wsgi_app {path}; {more} }}\n" for prefix, more in LOCATIONS.items()
-    )
-    tls_port = free_port()
-    server += f"listen 127.0.0.1:{tls_port} ssl http2;\n" + nginx.tls()
-    listen = "sndbuf=16k backlog=1024"
-    nginx.start(http=HTTP, server=server, listen=listen, log_level="error")
-    worker = Worker(nginx, tls_port)
-    yield worker
-    failures = nginx.root / "logs" / "failures.log"
-    with failures.open("rb") as log:
-        while block := log.read(1 << 24):
-            found = FATAL.search((block + log.readline()).decode("latin-1"))
-            assert not found, found
-
-
-def exchange(port: int, kind: Kind, count: int) -> None:
-    """`count` requests of a kind, some at a time, each on a connection of its own."""
-    while count > 0:
-        with ExitStack() as batch:
-            opened = range(min(kind.clients, count))
-            connections = [batch.enter_context(open_connection(port)) for _ in opened]
-            count -= len(connections)
-            for connection in connections:
-                connection.send(kind.request)
-            for connection in connections:
-                await_answer(connection, kind)
-
-
-def await_answer(connection: Connection, kind: Kind) -> None:
-    """What a client does after it has sent its request."""
-    if not kind.leaves:
-        answer = connection.rest()
-        assert answer.startswith(kind.begins), answer
-        assert answer.endswith(kind.ends), answer
-        return
-    if kind.leaves == "answered":
-        assert connection.fill()
-        assert connection.pending.startswith(kind.begins), connection.pending
-    connection.reset()
-
-
-def open_connection(port: int) -> Connection:
-    sock = socket.create_connection(("127.0.0.1", port), 280)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    return Connection(sock)
+    with serving(nginx, f"wsgi_app {path};", LOCATIONS, HTTP) as worker:
+        # Threads start on demand: start all threads of the two larger pools now.
+        for path, count in (("/meets?4", 4), ("/many/meets?16", 16)):
+            exchange(nginx.port, Kind(get(path), OK, b"ok", clients=count), count)
+        yield worker
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_20000_of_a_kind(nginx, worker, name):
     kind = KINDS[name]
-    first = min(FIRST, kind.count // 4)
+    count = kind.count or ALL
+    first = min(FIRST, count // 4)
     holders = []
     assert worker.client.get("/small").text == "ok"
     if kind.held:
@@ -356,7 +237,7 @@ def test_20000_of_a_kind(nginx, worker, name):
             nginx.wait_recorded("held")
     exchange(nginx.port, kind, first)
     before = worker.state()
-    exchange(nginx.port, kind, kind.count - first)
+    exchange(nginx.port, kind, count - first)
     worker.assert_as(before)
     nginx.open_gate("go")
     for holder in holders:
@@ -364,44 +245,16 @@ def test_20000_of_a_kind(nginx, worker, name):
     assert worker.client.get("/small").text == "ok"
 
 
-def test_4000_streams_given_up(nginx, worker):
+def test_4000_streams_given_up(worker):
     """As a browser does on Stop: one HTTP/2 connection, whose streams are reset while they run."""
-
-    def give_up(connection: Http2, count: int) -> None:
-        while count > 0:
-            streams = [connection.request("/waits") for _ in range(min(CLIENTS, count))]
-            count -= len(streams)
-            for number in streams:
-                stream = connection.streams[number]
-                connection.until(lambda stream=stream: stream.body == b"begun")
-                connection.reset(number)
-                del connection.streams[number]
-
-    with Http2(worker.tls_port) as connection:
-        give_up(connection, FIRST)
-        before = worker.state()
-        give_up(connection, 4000 - FIRST)
-        worker.assert_as(before)
+    assert_streams_leave_nothing(worker, 4000)
 
 
 # Half a minute on two cores; ten times that is allowed.
 @pytest.mark.timeout(900)
 def test_a_million_small_requests(nginx, worker):
-    """Sent by wrk, in runs of some seconds."""
-
-    def load(wanted: int) -> int:
-        done = 0
-        while done < wanted:
-            command = ["wrk", "--connections", "16", "--threads", "1", "--duration", "5s"]
-            said = subprocess.run(
-                [*command, nginx.url("/small")], capture_output=True, text=True, timeout=60
-            ).stdout
-            assert "Non-2xx" not in said, said
-            assert "Socket errors" not in said, said
-            done += int(re.search(r"(\d+) requests in", said).group(1))
-        return done
-
-    load(FIRST)
+    """Sent by wrk."""
+    load(nginx, FIRST)
     before = worker.state()
-    assert load(1_000_000) >= 1_000_000
+    assert load(nginx, 1_000_000) >= 1_000_000
     worker.assert_as(before)
