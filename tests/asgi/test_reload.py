@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 
-import httpx
 import pytest
+from load import Load, fresh, stream, upload
 from rawhttp import wait_for
 
 APPLICATION = """
@@ -52,59 +51,7 @@ APPLICATION = """
             await opened("background")
             record("worked", os.getpid())
 """
-BLOCKS = "".join(f"{index:05d}\n" for index in range(50))
-
-
-class Load:
-    """Clients that send requests without a pause until they are stopped, and collect failures."""
-
-    def __init__(self, nginx) -> None:
-        self.nginx = nginx
-        self.failures: list[str] = []
-        self.answered = 0
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-
-    def start(self, once) -> None:
-        def run() -> None:
-            with httpx.Client(base_url=self.nginx.url(""), timeout=60, trust_env=False) as client:
-                while not self._stop.is_set():
-                    try:
-                        once(client)
-                    except Exception as error:
-                        with self._lock:
-                            self.failures.append(f"{type(error).__name__}: {error}")
-                    with self._lock:
-                        self.answered += 1
-
-        self._threads.append(threading.Thread(target=run))
-        self._threads[-1].start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-            assert not thread.is_alive()
-
-
 CLOSE = {"Connection": "close"}
-
-
-def fresh(client) -> None:
-    answer = client.get("/", headers=CLOSE)
-    assert (answer.status_code, answer.text) == (200, "v ")
-
-
-def upload(client) -> None:
-    body = b"u" * 200_000
-    answer = client.post("/", content=body, headers=CLOSE)
-    assert (answer.status_code, answer.content) == (200, b"v " + body)
-
-
-def stream(client) -> None:
-    answer = client.get("/blocks", headers=CLOSE)
-    assert (answer.status_code, answer.text) == (200, BLOCKS)
 
 
 def test_ten_reloads_under_load_with_events_open(nginx, serve):
@@ -176,35 +123,6 @@ def test_background_work_is_cut_after_the_drain_time(nginx, serve):
     wait_for(lambda: old not in nginx.workers(leaving=True), 30, "the end of the old worker")
     assert nginx.recorded("worked") == []
     assert nginx.recorded("shutdown") == [str(old)]
-
-
-def test_a_response_that_runs_ends_in_the_old_worker(nginx, serve, background):
-    serve(APPLICATION.format(startup=0), "asgi_lifespan on;")
-    (old,) = nginx.workers()
-    answer = background("/blocks")
-    wait_for(lambda: nginx.recorded("started"), what="the startup")
-    with nginx.connect() as connection:
-        connection.get("/blocks", close=True)
-        assert connection.head().status == 200
-        nginx.reload()
-        assert b"".join(connection.chunks()).decode() == BLOCKS
-    assert answer.result().text == BLOCKS
-    wait_for(lambda: old not in nginx.workers(leaving=True), 30, "the end of the old worker")
-
-
-def test_the_new_code_serves(nginx, serve):
-    source = """
-        from testkit import respond
-
-        async def application(scope, receive, send):
-            await respond(send, b"{}")
-        """
-    serve(source.format("one"))
-    assert nginx.client().get("/").text == "one"
-    nginx.app("app", source.format("two"))
-    assert nginx.client().get("/").text == "one"
-    nginx.reload()
-    assert nginx.client().get("/").text == "two"
 
 
 @pytest.mark.parametrize("first", ["wsgi", "asgi"])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 
-import httpx
 import pytest
+from load import Load, fresh, kept, stream, upload
 from rawhttp import wait_for
 
 SLOW_IMPORT = """
@@ -35,75 +34,6 @@ SLOW_IMPORT = """
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         return [b"{version} ", body]
 """
-BLOCKS = "".join(f"{index:05d}\n" for index in range(50))
-
-
-class Load:
-    """Clients that send requests without a pause until they are stopped, and collect failures."""
-
-    def __init__(self, nginx) -> None:
-        self.nginx = nginx
-        self.failures: list[str] = []
-        self.answered = 0
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-
-    def start(self, once) -> None:
-        """Starts a client that calls `once(client)`, one request with its checks, over and over."""
-
-        def run() -> None:
-            with httpx.Client(base_url=self.nginx.url(""), timeout=60, trust_env=False) as client:
-                while not self._stop.is_set():
-                    try:
-                        once(client)
-                    except Exception as error:
-                        with self._lock:
-                            self.failures.append(f"{type(error).__name__}: {error}")
-                    with self._lock:
-                        self.answered += 1
-
-        self._threads.append(threading.Thread(target=run))
-        self._threads[-1].start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-            assert not thread.is_alive()
-
-
-def fresh(client) -> None:
-    """A GET on a connection of its own."""
-    answer = client.get("/", headers={"Connection": "close"})
-    assert (answer.status_code, answer.text) == (200, "v ")
-
-
-def kept(client) -> None:
-    """A GET on a connection that is kept.
-
-    nginx closes an idle one when its worker leaves. Every client sends a request that crosses that
-    once again (RFC 9112, 9.3.1): there is no answer that it could have missed.
-    """
-    try:
-        answer = client.get("/")
-    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-        answer = client.get("/")
-    assert (answer.status_code, answer.text) == (200, "v ")
-
-
-def upload(client) -> None:
-    """A POST with a body that does not fit into one segment, on a connection of its own."""
-    body = b"u" * 200_000
-    answer = client.post("/", content=body, headers={"Connection": "close"})
-    assert answer.status_code == 200
-    assert answer.content == b"v " + body
-
-
-def stream(client) -> None:
-    """A response that takes a second, so that many begin before a reload and end after it."""
-    answer = client.get("/blocks", headers={"Connection": "close"})
-    assert (answer.status_code, answer.text) == (200, BLOCKS)
 
 
 def test_ten_reloads_under_load(nginx):
@@ -135,20 +65,20 @@ def test_ten_reloads_under_load(nginx):
     assert nginx.client().get("/").status_code == 200
 
 
-def test_the_new_code_serves(nginx):
-    app = nginx.app("app", SLOW_IMPORT.format(wait="", version="one"))
-    nginx.start(f"wsgi_app {app};")
+def test_the_new_code_serves(nginx, protocol):
+    app = protocol.wrap("app", SLOW_IMPORT.format(wait="", version="one"))
+    nginx.start(f"{protocol}_app {app};")
     assert nginx.client().get("/").text == "one "
-    nginx.app("app", SLOW_IMPORT.format(wait="", version="two"))
+    protocol.wrap("app", SLOW_IMPORT.format(wait="", version="two"))
     assert nginx.client().get("/").text == "one ", "the code in memory serves until a reload"
     nginx.reload()
     assert nginx.client().get("/").text == "two "
 
 
 @pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
-def test_a_response_that_runs_ends_in_the_old_worker(nginx, gate, background):
-    held = gate()
-    nginx.start(f"wsgi_app {held.app};", workers=1)
+def test_a_response_that_runs_ends_in_the_old_worker(nginx, protocol, gate, background):
+    held = gate(protocol=protocol)
+    nginx.start(f"{protocol}_app {held.app};", workers=1)
     old = nginx.workers()[0]
     answer = background("/?hold")
     held.wait_entered(1)
@@ -161,12 +91,13 @@ def test_a_response_that_runs_ends_in_the_old_worker(nginx, gate, background):
     wait_for(lambda: old not in nginx.workers(leaving=True), what="the end of the old worker")
 
 
-def test_a_wrong_configuration_keeps_the_old_workers(nginx, gate):
-    held = gate()
-    nginx.allow_log(r"\[emerg\].*wsgi_thread_pool|\[emerg\].*nowhere")
-    nginx.start(f"wsgi_app {held.app};")
+def test_a_wrong_configuration_keeps_the_old_workers(nginx, protocol, gate):
+    held = gate(protocol=protocol)
+    nginx.allow_log(r"\[emerg\].*nowhere")
+    nginx.start(f"{protocol}_app {held.app};")
     workers = nginx.workers()
-    nginx.write_config(f"wsgi_app {held.app}; wsgi_thread_pool nowhere;")
+    where = "wsgi_thread_pool" if protocol.is_wsgi else "asgi_event_loop"
+    nginx.write_config(f"{protocol}_app {held.app}; {where} nowhere;")
     # The master reads the file and refuses it.
     os.kill(nginx.master, signal.SIGHUP)
     nginx.wait_log("nowhere")
@@ -174,15 +105,15 @@ def test_a_wrong_configuration_keeps_the_old_workers(nginx, gate):
     assert nginx.client().get("/").text.split()[0] == str(workers[0])
 
 
-def test_applications_come_and_go(nginx, gate):
-    held = gate()
+def test_applications_come_and_go(nginx, protocol, gate):
+    held = gate(protocol=protocol)
     nginx.page("index.html", "static")
-    nginx.start(f"wsgi_app {held.app};")
+    nginx.start(f"{protocol}_app {held.app};")
     assert nginx.client().get("/").status_code == 200
     nginx.write_config("index index.html;")
     nginx.reload()
     assert nginx.client().get("/").text == "static"
-    nginx.write_config(f"wsgi_app {held.app};", workers=2)
+    nginx.write_config(f"{protocol}_app {held.app};", workers=2)
     nginx.reload()
     pids = set()
     wait_for(
@@ -191,10 +122,10 @@ def test_applications_come_and_go(nginx, gate):
     )
 
 
-def test_requests_wait_for_an_import_that_takes_long(nginx, background):
-    app = nginx.app("app", SLOW_IMPORT.format(wait="gate('import')", version="v"))
+def test_requests_wait_for_an_import_that_takes_long(nginx, protocol, background):
+    app = protocol.wrap("app", SLOW_IMPORT.format(wait="gate('import')", version="v"))
     nginx.page("files/static.txt", "static")
-    nginx.start(f"wsgi_app {app};", server="location /files/ { }")
+    nginx.start(f"{protocol}_app {app};", server="location /files/ { }")
     waiting = [background("/") for _ in range(4)]
     assert nginx.client().get("/files/static.txt").text == "static"
     assert not any(answer.done() for answer in waiting), "served while Python imports"
@@ -202,10 +133,10 @@ def test_requests_wait_for_an_import_that_takes_long(nginx, background):
     assert [answer.result().text for answer in waiting] == ["v "] * 4
 
 
-def test_two_reloads_at_once(nginx, gate):
+def test_two_reloads_at_once(nginx, protocol):
     """Each comes while the workers of the one before import."""
-    app = nginx.app("app", SLOW_IMPORT.format(wait="time.sleep(1)", version="v"))
-    nginx.start(f"wsgi_app {app};")
+    app = protocol.wrap("app", SLOW_IMPORT.format(wait="time.sleep(1)", version="v"))
+    nginx.start(f"{protocol}_app {app};")
     first = nginx.workers()
     for number in range(1, 4):
         nginx.wait_recorded("importing", number)

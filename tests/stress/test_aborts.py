@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-import threading
-import time
 
 from process_memory import threads
 from rawhttp import wait_for
+from stress.aborts import counts, many, one
 
 ABORTS = 2000
-CLIENTS = 8
+KINDS = ["head", "late", "body", "body", "upload", "stream", "write", "list"]
+READ = {"body", "write", "list"}
+UPLOADS = {"upload", "stream"}
 
 APPLICATION = """
     import threading, time
@@ -77,39 +78,6 @@ APPLICATION = """
 """
 
 
-def one(nginx, source: random.Random) -> None:
-    """A request that is aborted before, in or after its head, in its response, or in an upload."""
-    connection = nginx.connect()
-    kind = source.choice(["head", "late", "body", "body", "upload", "stream", "write", "list"])
-    if kind in ("upload", "stream"):
-        size = source.choice([100, 5000, 200_000])
-        if source.random() < 0.5:
-            connection.send(f"POST /{kind} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n")
-        else:
-            coding = "Transfer-Encoding: chunked\r\n\r\n"
-            connection.send(f"POST /{kind} HTTP/1.1\r\nHost: x\r\n{coding}{size:x}\r\n")
-        connection.send(b"u" * source.randrange(size))
-    elif kind == "head":
-        head = b"GET /body?10 HTTP/1.1\r\nHost: x\r\n\r\n"
-        connection.send(head[: source.randrange(len(head) + 1)])
-    else:
-        size = source.choice([1, 1000, 300_000])
-        connection.get(f"/{kind}?{size}")
-    time.sleep(source.random() * 0.03)
-    if kind in ("body", "write", "list") and source.random() < 0.5:
-        connection.sock.recv(source.choice([1, 100, 100_000]))
-    if source.random() < 0.5:
-        connection.reset()
-    else:
-        connection.close()
-
-
-def counts(client) -> dict[str, int]:
-    import ast
-
-    return ast.literal_eval(client.get("/counts").text)
-
-
 def test_2000_aborted_requests(nginx):
     path = nginx.app("aborts", APPLICATION)
     nginx.start(
@@ -128,27 +96,7 @@ def test_2000_aborted_requests(nginx):
         connection.close()
     at_first = threads(worker)
 
-    failures: list[BaseException] = []
-
-    def clients(seed: int) -> None:
-        source = random.Random(seed)
-        try:
-            for _ in range(ABORTS // CLIENTS):
-                one(nginx, source)
-        except BaseException as error:
-            failures.append(error)
-
-    running = [threading.Thread(target=clients, args=(seed,)) for seed in range(CLIENTS)]
-    for thread in running:
-        thread.start()
-    # Other requests are served completely meanwhile.
-    while any(thread.is_alive() for thread in running):
-        response = client.get("/body?10")
-        assert response.text == "s" * 200
-        time.sleep(0.02)
-    for thread in running:
-        thread.join()
-    assert not failures
+    many(client, ABORTS, lambda source: one(nginx, source, KINDS, READ, UPLOADS))
 
     wait_for(lambda: counts(client)["running"] == 0, 60, "every close()")
     seen = counts(client)

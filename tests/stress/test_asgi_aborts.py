@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import random
-import threading
 import time
 
 import pytest
 from process_memory import descriptors, threads
 from rawhttp import wait_for
 from rawhttp2 import Http2
+from stress.aborts import counts, many, one
 
 ABORTS = 2000
-CLIENTS = 8
 
 APPLICATION = """
     import asyncio
@@ -88,36 +86,7 @@ APPLICATION = """
         await respond(send, b"done")
 """
 KINDS = ["body", "body", "whole", "late", "waits", "events", "background", "to_thread", "file"]
-
-
-def one(nginx, source: random.Random) -> None:
-    """A request that is aborted before, in or after its head, in its response, or in an upload."""
-    connection = nginx.connect()
-    kind = source.choice(["head", "upload", "upload", *KINDS])
-    if kind == "upload":
-        size = source.choice([100, 5000, 200_000])
-        if source.random() < 0.5:
-            connection.send(f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n")
-        else:
-            coding = "Transfer-Encoding: chunked\r\n\r\n"
-            connection.send(f"POST /upload HTTP/1.1\r\nHost: x\r\n{coding}{size:x}\r\n")
-        connection.send(b"u" * source.randrange(size))
-    elif kind == "head":
-        head = b"GET /body?10 HTTP/1.1\r\nHost: x\r\n\r\n"
-        connection.send(head[: source.randrange(len(head) + 1)])
-    else:
-        connection.get(f"/{kind}?{source.choice([1, 1000, 300_000])}")
-    time.sleep(source.random() * 0.03)
-    if kind in ("body", "whole", "file", "events") and source.random() < 0.5:
-        connection.sock.recv(source.choice([1, 100, 100_000]))
-    if source.random() < 0.5:
-        connection.reset()
-    else:
-        connection.close()
-
-
-def counts(client) -> dict[str, int]:
-    return ast.literal_eval(client.get("/counts").text)
+READ = {"body", "whole", "file", "events"}
 
 
 @pytest.mark.parametrize("mode", ["notify", "cancel", "ignore"])
@@ -135,26 +104,8 @@ def test_2000_clients_that_go_away(nginx, mode):
     for kind in ("to_thread", "file", "events"):
         assert client.get(f"/{kind}?10").status_code == 200
     first, at_first = counts(client), (descriptors(worker), threads(worker))
-    failures: list[BaseException] = []
-
-    def clients(seed: int) -> None:
-        source = random.Random(seed)
-        try:
-            for _ in range(aborts // CLIENTS):
-                one(nginx, source)
-        except BaseException as error:
-            failures.append(error)
-
-    running = [threading.Thread(target=clients, args=(seed,)) for seed in range(CLIENTS)]
-    for thread in running:
-        thread.start()
-    # Other requests are served completely meanwhile.
-    while any(thread.is_alive() for thread in running):
-        assert client.get("/body?10").text == "s" * 200
-        time.sleep(0.02)
-    for thread in running:
-        thread.join()
-    assert not failures
+    kinds = ["head", "upload", "upload", *KINDS]
+    many(client, aborts, lambda source: one(nginx, source, kinds, READ, {"upload"}))
 
     def over() -> bool:
         now = counts(client)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 from process_memory import forget_peak, peak
-
-GIBIBYTE = 1 << 30
-MEBIBYTE = 1 << 20
-LIMIT = 32 * MEBIBYTE
+from stress.large import MEBIBYTE, download, upload, upload_that_waits
 
 APPLICATION = """
     import hashlib
@@ -32,67 +27,34 @@ APPLICATION = """
 """
 
 
-def blocks(count: int):
-    block = bytes(range(256)) * 4096
-    for number in range(count):
-        yield number.to_bytes(8, "big") + block[8:]
-
-
-def digest(count: int) -> str:
-    whole = hashlib.sha256()
-    for block in blocks(count):
-        whole.update(block)
-    return whole.hexdigest()
-
-
 @pytest.mark.parametrize("buffering", ["on", "off"])
 def test_download_of_a_gibibyte(nginx, buffering):
-    path = nginx.app("large", APPLICATION)
-    nginx.start(f"wsgi_app {path}; wsgi_buffering {buffering};")
-    (worker,) = nginx.workers()
-    client = nginx.client()
-    client.get("/?32")
-    before = forget_peak(worker)
-    with nginx.connect() as connection:
-        connection.get("/?1024")
-        assert connection.head().status == 200
-        whole, size = hashlib.sha256(), 0
-        for chunk in connection.chunks():
-            whole.update(chunk)
-            size += len(chunk)
-    assert size == GIBIBYTE
-    assert whole.hexdigest() == digest(1024)
-    assert peak(worker) - before < LIMIT
+    nginx.start(f"wsgi_app {nginx.app('large', APPLICATION)}; wsgi_buffering {buffering};")
+    download(nginx)
 
 
-def before_upload(nginx, buffering: str):
-    """Starts nginx and uploads 32 MB; returns a client, the worker, and its memory afterwards."""
-    path = nginx.app("large", APPLICATION)
-    nginx.start(f"wsgi_app {path}; wsgi_request_buffering {buffering}; client_max_body_size 0;")
-    (worker,) = nginx.workers()
-    client = nginx.client(timeout=240)
-    client.post("/", content=b"x" * 32 * MEBIBYTE)
-    before = forget_peak(worker)
-    return client, worker, before
+@pytest.fixture
+def start(nginx):
+    """`start("on")` starts nginx with this `wsgi_request_buffering`."""
+
+    def begin(buffering: str) -> None:
+        path = nginx.app("large", APPLICATION)
+        nginx.start(f"wsgi_app {path}; wsgi_request_buffering {buffering}; client_max_body_size 0;")
+
+    return begin
 
 
-def test_unbuffered_upload_of_a_gibibyte(nginx):
-    client, worker, before = before_upload(nginx, "off")
-    headers = {"Content-Length": str(GIBIBYTE)}
-    answer = client.post("/", content=blocks(1024), headers=headers).text
-    assert answer == f"{GIBIBYTE} {digest(1024)}"
-    assert peak(worker) - before < LIMIT
+def test_unbuffered_upload_of_a_gibibyte(nginx, start):
+    start("off")
+    upload(nginx, 1024, known=True)
 
 
-def test_buffered_upload_of_256_mebibytes(nginx):
-    client, worker, before = before_upload(nginx, "on")
-    answer = client.post("/", content=blocks(256)).text
-    assert answer == f"{256 * MEBIBYTE} {digest(256)}"
-    assert peak(worker) - before < LIMIT
+def test_buffered_upload_of_256_mebibytes(nginx, start):
+    start("on")
+    upload(nginx, 256, known=False)
 
 
 def test_an_application_slower_than_the_upload(nginx):
-    """The application does not read: nginx must stop reading from the client as well."""
     path = nginx.app(
         "slow",
         """
@@ -110,28 +72,7 @@ def test_an_application_slower_than_the_upload(nginx):
         """,
     )
     nginx.start(f"wsgi_app {path}; wsgi_request_buffering off; client_max_body_size 0;")
-    (worker,) = nginx.workers()
-    total, block = 64 * MEBIBYTE, b"x" * 65536
-    with nginx.connect() as connection:
-        connection.send(f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {total}\r\n\r\n")
-        connection.send(block)
-        nginx.wait_recorded("begun")
-        before = forget_peak(worker)
-        sent = len(block)
-        connection.sock.settimeout(2)
-        try:
-            while sent < total:
-                sent += connection.sock.send(block)
-        except TimeoutError:
-            pass
-        # The rest is in the sockets' buffers and the input pipe, which is bounded.
-        assert sent < 32 * MEBIBYTE
-        assert peak(worker) - before < LIMIT
-        connection.sock.settimeout(60)
-        nginx.open_gate("read")
-        while sent < total:
-            sent += connection.sock.send(block[: total - sent])
-        assert connection.response().body == str(total).encode()
+    upload_that_waits(nginx, "/")
 
 
 def test_memory_stays_flat_over_many_requests(nginx):
