@@ -181,6 +181,42 @@ def test_a_message_that_is_larger_than_the_queue(nginx):
             assert socket.recv(timeout=60) == message
 
 
+# Receives 1000 messages, once they are all here, and records how many turns another task has had.
+TURNS = """
+    import asyncio
+    from testkit import gate, record
+
+    async def application(scope, receive, send):
+        turns = 0
+
+        async def other():
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.to_thread(gate, "receive")
+        task = asyncio.create_task(other())
+        for number in range(1000):
+            assert (await receive())["text"] == str(number)
+        record("turns", turns)
+        task.cancel()
+"""
+
+
+def test_a_client_that_sends_much_leaves_the_loop_to_others(nginx):
+    serve(nginx, TURNS, "asgi_websocket_queue 1m;")
+    socket = connect(nginx)
+    socket.send(b"".join(frame(TEXT, str(number)) for number in range(1000)) + frame(PING))
+    # It comes when all messages before it are there.
+    assert socket.frame().opcode == PONG
+    nginx.open_gate("receive")
+    (turns,) = nginx.wait_recorded("turns")
+    assert int(turns) >= 1000 // 50
+
+
 def test_many_small_messages_in_one_packet(nginx):
     serve(nginx, location="asgi_websocket_queue 4k;")
     socket = connect(nginx)

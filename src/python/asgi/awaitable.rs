@@ -62,7 +62,7 @@ impl Wait {
         Self { call, what, message, future: None }
     }
 
-    /// Goes on, if that is possible; otherwise gives the future that the task has to wait for.
+    /// Goes on, if that is possible; otherwise gives the future that the task has to wait for, or None for a turn.
     fn step<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.forget(py);
         if fork::is_child() {
@@ -71,6 +71,10 @@ impl Wait {
         let call = self.call.bind(py);
         match self.what {
             What::Message => {
+                if call.get().gives_way(py) {
+                    // As `asyncio.sleep(0)` does.
+                    return Ok(Some(py.None().into_bound(py)));
+                }
                 if let Some(message) = messages::receive(py, call.get())? {
                     // A coroutine returns by this exception.
                     return Err(PyStopIteration::new_err((message.unbind(),)));

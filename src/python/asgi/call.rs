@@ -46,11 +46,17 @@ pub(in crate::python) trait Host: Send + Sync {
     fn ended(&self, py: Python<'_>, call: &Call, error: Option<PyErr>);
 }
 
+/// A client that sends faster than its application receives does not keep the other tasks of the loop waiting: after so
+/// many messages they have a turn.
+const AT_ONCE: usize = 32;
+
 #[derive(Default)]
 struct State {
     phase: Phase,
     /// `http.request` with `more_body` False has been received.
     body_received: bool,
+    /// Messages that it has received since it last waited for one.
+    received: usize,
     /// Futures of those who wait for a message, and for room.
     receivers: Vec<Py<PyAny>>,
     senders: Vec<Py<PyAny>>,
@@ -267,11 +273,22 @@ impl Call {
         let future = self.host()?.future(py)?;
         let mut state = self.state(py);
         let waiting = match what {
-            What::Message => &mut state.receivers,
+            What::Message => {
+                state.received = 0;
+                &mut state.receivers
+            }
             What::Room => &mut state.senders,
         };
         waiting.push(future.clone().unbind());
         Ok(future)
+    }
+
+    /// Whether other tasks of the loop have a turn before the next message.
+    pub(super) fn gives_way(&self, py: Python<'_>) -> bool {
+        let mut state = self.state(py);
+        let gives_way = state.received == AT_ONCE;
+        state.received = if gives_way { 0 } else { state.received + 1 };
+        gives_way
     }
 
     /// A future is not waited for any more.
