@@ -569,7 +569,3 @@ mod tests;
 #[cfg(test)]
 #[cfg(feature = "loom")]
 mod model;
-
-#[cfg(test)]
-#[cfg(not(feature = "loom"))]
-mod task_tests;

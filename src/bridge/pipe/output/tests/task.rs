@@ -1,17 +1,6 @@
 //! The pipe with a loop's task on its other side.
 
-use std::cell::Cell;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use super::parts::Block;
-use super::state::FILES;
 use super::*;
-use crate::bridge::fixture::{buffered, unbuffered};
-
-fn new_output(buffering: Buffering) -> Output {
-    Output::new(buffering, Loans::used_up())
-}
 
 /// How often the task has been woken.
 #[derive(Default)]
@@ -89,10 +78,6 @@ fn a_task_that_does_not_wait_is_not_woken() {
     output.drained(4, 0, false, no_task);
     output.files_closed(1, no_task);
     output.close(no_task);
-}
-
-fn no_task() {
-    panic!("no task waits");
 }
 
 #[test]
