@@ -200,7 +200,7 @@ TURNS = """
         await asyncio.to_thread(gate, "receive")
         task = asyncio.create_task(other())
         for number in range(1000):
-            assert (await receive())["text"] == str(number)
+            assert int((await receive())["text"]) == number
         record("turns", turns)
         task.cancel()
 """
@@ -215,6 +215,43 @@ def test_a_client_that_sends_much_leaves_the_loop_to_others(nginx):
     nginx.open_gate("receive")
     (turns,) = nginx.wait_recorded("turns")
     assert int(turns) >= 1000 // 50
+
+
+def test_a_message_in_many_frames_leaves_the_loop_to_others(nginx):
+    serve(nginx, TURNS.replace("range(1000)", "[0]"), "asgi_websocket_queue 1m;")
+    socket = connect(nginx)
+    parts = frame(TEXT, "0", first=0) + frame(0, "", first=0) * 10
+    socket.send(parts + frame(0, "0", first=0) * 998 + frame(0, "") + frame(PING))
+    assert socket.frame().opcode == PONG
+    nginx.open_gate("receive")
+    (turns,) = nginx.wait_recorded("turns")
+    assert int(turns) >= 1000 // 50
+
+
+def test_an_application_that_does_not_mind_the_end_leaves_the_loop_to_others(nginx):
+    serve(
+        nginx,
+        """
+        from testkit import respond
+
+        async def application(scope, receive, send):
+            if scope["type"] == "http" and scope["method"] == "GET":
+                return await respond(send, b"served")
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.accept"})
+            while True:
+                await receive()
+        """,
+        http="python_drain_timeout 1s;",
+    )
+    socket = connect(nginx)
+    socket.connection.close()
+    with nginx.connect() as connection:
+        connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na")
+    client = nginx.client(timeout=30)
+    for _ in range(3):
+        assert client.get("/").text == "served"
 
 
 def test_many_small_messages_in_one_packet(nginx):

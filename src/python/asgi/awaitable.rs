@@ -7,7 +7,7 @@ use pyo3::exceptions::PyStopIteration;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::call::{Call, What, in_child};
+use super::call::{Call, Next, What, in_child};
 use super::messages;
 use crate::python::fork;
 
@@ -70,16 +70,15 @@ impl Wait {
         }
         let call = self.call.bind(py);
         match self.what {
-            What::Message => {
-                if call.get().gives_way(py) {
-                    // As `asyncio.sleep(0)` does.
-                    return Ok(Some(py.None().into_bound(py)));
-                }
-                if let Some(message) = messages::receive(py, call.get())? {
-                    // A coroutine returns by this exception.
+            What::Message => match messages::receive(py, call.get())? {
+                // A coroutine returns by this exception.
+                Next::Message(message) => {
                     return Err(PyStopIteration::new_err((message.unbind(),)));
                 }
-            }
+                // As `asyncio.sleep(0)` does.
+                Next::Turn => return Ok(Some(py.None().into_bound(py))),
+                Next::Wait => {}
+            },
             What::Room => {
                 if messages::send_rest(py, call.get())? {
                     let message = self.message.take();

@@ -47,7 +47,7 @@ pub(in crate::python) trait Host: Send + Sync {
 }
 
 /// A client that sends faster than its application receives does not keep the other tasks of the loop waiting: after so
-/// many messages they have a turn.
+/// many messages, or parts of them, they have a turn.
 const AT_ONCE: usize = 32;
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ struct State {
     phase: Phase,
     /// `http.request` with `more_body` False has been received.
     body_received: bool,
-    /// Messages that it has received since it last waited for one.
+    /// Messages, or parts of them, that it has received since it last waited for one.
     received: usize,
     /// Futures of those who wait for a message, and for room.
     receivers: Vec<Py<PyAny>>,
@@ -94,6 +94,15 @@ impl Phase {
             Self::Complete => "after the response is complete",
         }
     }
+}
+
+/// What `receive()` comes to.
+pub(super) enum Next<'py> {
+    Message(Bound<'py, PyDict>),
+    /// It has not come yet.
+    Wait,
+    /// Other tasks of the loop have a turn first.
+    Turn,
 }
 
 /// What somebody waits for.
@@ -283,7 +292,7 @@ impl Call {
         Ok(future)
     }
 
-    /// Whether other tasks of the loop have a turn before the next message.
+    /// Whether other tasks of the loop have a turn before the next message, or part of one.
     pub(super) fn gives_way(&self, py: Python<'_>) -> bool {
         let mut state = self.state(py);
         let gives_way = state.received == AT_ONCE;

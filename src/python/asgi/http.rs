@@ -14,7 +14,7 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::call::{self, Call, Phase};
+use super::call::{self, Call, Next, Phase};
 use super::message::Message;
 use crate::bridge::pipe::input::{InputError, Read};
 use crate::bridge::pipe::output::parts::FilePart;
@@ -29,21 +29,23 @@ use crate::python::response::{Sent, Start, Unsent};
 /// Bytes of a request's body that one message has at most.
 const PART: usize = 256 * 1024;
 
-/// The next message for the application: a part of the request's body, and `http.disconnect` after it. `None`: it has not
-/// come yet.
-pub(super) fn receive<'py>(py: Python<'py>, call: &Call) -> PyResult<Option<Bound<'py, PyDict>>> {
+/// The next message for the application: a part of the request's body, and `http.disconnect` after it.
+pub(super) fn receive<'py>(py: Python<'py>, call: &Call) -> PyResult<Next<'py>> {
+    if call.gives_way(py) {
+        return Ok(Next::Turn);
+    }
     if !call.body_received(py) {
         match call.exchange.poll_read(PART, |wait| py.detach(wait)) {
             Ok(Read::Data(bytes)) => {
                 let complete = call.exchange.input.is_read();
                 call.set_body_received(py, complete);
-                return request(py, &bytes, !complete).map(Some);
+                return request(py, &bytes, !complete).map(Next::Message);
             }
             Ok(Read::End) => {
                 call.set_body_received(py, true);
-                return request(py, b"", false).map(Some);
+                return request(py, b"", false).map(Next::Message);
             }
-            Ok(Read::Wait) if !call.is_over(py) => return Ok(None),
+            Ok(Read::Wait) if !call.is_over(py) => return Ok(Next::Wait),
             Err(error @ (InputError::File | InputError::Taken)) => return Err(os_error(error)),
             Ok(Read::Wait)
             | Err(
@@ -54,10 +56,10 @@ pub(super) fn receive<'py>(py: Python<'py>, call: &Call) -> PyResult<Option<Boun
             ) => {}
         }
     } else if !call.is_over(py) {
-        return Ok(None);
+        return Ok(Next::Wait);
     }
     call.set_disconnected(py);
-    disconnect(py).map(Some)
+    disconnect(py).map(Next::Message)
 }
 
 /// `http.request`

@@ -1,13 +1,12 @@
 //! The messages of a call, by the kind of its scope.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
-use super::call::Call;
+use super::call::{Call, Next};
 use super::{http, websocket};
 
-/// The next message for the application. `None`: it has not come yet.
-pub(super) fn receive<'py>(py: Python<'py>, call: &Call) -> PyResult<Option<Bound<'py, PyDict>>> {
+/// The next message for the application.
+pub(super) fn receive<'py>(py: Python<'py>, call: &Call) -> PyResult<Next<'py>> {
     match &call.websocket {
         Some(websocket) => websocket::receive(py, call, websocket),
         None => http::receive(py, call),

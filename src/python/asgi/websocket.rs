@@ -13,7 +13,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use super::call::{self, Call, Phase as HttpPhase};
+use super::call::{self, Call, Next, Phase as HttpPhase};
 use super::http;
 use super::message::Message;
 use super::socket::{Phase, WebSocket};
@@ -39,43 +39,52 @@ const DETACHED_FROM: usize = 1024;
 /// For so many bytes that are copied, or checked to be UTF-8, likewise.
 const PLAIN_DETACHED_FROM: usize = 128 * 1024;
 
-/// The next message for the application. `None`: it has not come yet.
+/// The next message for the application.
 pub(super) fn receive<'py>(
     py: Python<'py>,
     call: &Call,
     websocket: &WebSocket,
-) -> PyResult<Option<Bound<'py, PyDict>>> {
+) -> PyResult<Next<'py>> {
     let phase = {
         let mut state = websocket.state(py);
         if !mem::replace(&mut state.connected, true) {
             drop(state);
             let message = PyDict::new(py);
             message.set_item(intern!(py, "type"), intern!(py, "websocket.connect"))?;
-            return Ok(Some(message));
+            return Ok(Next::Message(message));
         }
         if let Some(close) = state.disconnect.clone() {
             drop(state);
-            return disconnect(py, &close).map(Some);
+            // The application may ask in a loop.
+            if call.gives_way(py) {
+                return Ok(Next::Turn);
+            }
+            return disconnect(py, &close).map(Next::Message);
         }
         state.phase
     };
     if matches!(phase, Phase::Connecting | Phase::Denied) {
         if !call.is_over(py) {
-            return Ok(None);
+            return Ok(Next::Wait);
         }
-        return disconnected(py, websocket, Close::abnormal()).map(Some);
+        return disconnected(py, websocket, Close::abnormal()).map(Next::Message);
     }
     let socket = socket_of(call)?;
     loop {
+        if call.gives_way(py) {
+            return Ok(Next::Turn);
+        }
         match socket.poll_receive(|| call.exchange.announce_socket()) {
             Received::Wait if call.is_ended(py) => {
-                return disconnected(py, websocket, Close::abnormal()).map(Some);
+                return disconnected(py, websocket, Close::abnormal()).map(Next::Message);
             }
-            Received::Wait => return Ok(None),
-            Received::Closed(close) => return disconnected(py, websocket, close).map(Some),
+            Received::Wait => return Ok(Next::Wait),
+            Received::Closed(close) => {
+                return disconnected(py, websocket, close).map(Next::Message);
+            }
             Received::Part(part) => {
                 if let Some(message) = add(py, call, websocket, socket, &part)? {
-                    return Ok(Some(message));
+                    return Ok(Next::Message(message));
                 }
             }
         }
