@@ -103,6 +103,8 @@ def test_to_a_location_that_is_not_ours(nginx):
         client.get("/")
         nginx.wait_recorded("first-called")
         client.reset()
-    wait_for((nginx.root / "logs" / "after.log").exists, what="the request in the access log")
+    # nginx creates the file when it starts.
+    log = nginx.root / "logs" / "after.log"
+    wait_for(lambda: log.read_text(), what="the request in the access log")
     nginx.open_gate("first-gate")
     assert nginx.wait_recorded("first-left") == ["disconnected=True"]
