@@ -11,6 +11,7 @@ call of the application has ended, and descriptors and memory are what they were
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import socket
@@ -73,6 +74,8 @@ class Case:
     # The code of the server's close frame; None if there is none, or if it may be any.
     code: int | None
     ending: str
+    # Whether the client closes its side of the connection when it gets the close frame.
+    hangs_up: bool
     received: list[str] = field(default_factory=list)
 
 
@@ -204,7 +207,10 @@ def make_case(seed: int, number: int) -> Case:
     count = source.choice([0, 1, 2, 30])
     pieces = sorted(source.randrange(len(data) + 1) for _ in range(count))
     queue = source.choice(["small", "large"])
-    return Case(number, offer, queue, data, pieces, maker.messages, maker.pings, code, ending)
+    # nginx waits for a client's close frame if a task has found the fault.
+    hangs_up = ending == "fault" and source.random() < 0.95
+    made = (maker.messages, maker.pings, code, ending, hangs_up)
+    return Case(number, offer, queue, data, pieces, *made)
 
 
 def send(case: Case, sock: socket.socket) -> None:
@@ -248,6 +254,9 @@ def check(case: Case, websocket: WebSocket) -> None:
                 raise Finding("a frame after the close frame")
             if received.opcode == CLOSE:
                 closed = True
+                if case.hangs_up:
+                    with contextlib.suppress(OSError):
+                        websocket.connection.sock.shutdown(socket.SHUT_WR)
                 if case.code is not None and received.close_code != case.code:
                     raise Finding(f"close code {received.close_code} {received.payload[2:]!r}")
             elif received.opcode == PONG:
