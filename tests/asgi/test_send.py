@@ -120,6 +120,32 @@ def test_parts_reach_the_client_as_they_are_sent(nginx, serve):
         assert connection.chunk() == b""
 
 
+def test_a_client_that_takes_much_leaves_the_loop_to_others(fetch, serve):
+    serve(
+        """
+        import asyncio
+        from testkit import START
+
+        async def application(scope, receive, send):
+            turns = 0
+
+            async def other():
+                nonlocal turns
+                while True:
+                    await asyncio.sleep(0)
+                    turns += 1
+
+            task = asyncio.create_task(other())
+            await send(START)
+            for number in range(200):
+                await send({"type": "http.response.body", "body": b"-", "more_body": True})
+            task.cancel()
+            await send({"type": "http.response.body", "body": b"%d" % turns})
+        """
+    )
+    assert int(fetch().body.strip(b"-")) >= 200 // 50
+
+
 def test_the_order_of_headers_and_repeated_ones(sends, fetch):
     sends(
         "start((b'set-cookie', b'a=1'), (b'x-one', b'1'), (b'set-cookie', b'b=2'),"

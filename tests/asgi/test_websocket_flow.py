@@ -217,6 +217,18 @@ def test_a_client_that_sends_much_leaves_the_loop_to_others(nginx):
     assert int(turns) >= 1000 // 50
 
 
+def test_a_client_that_takes_much_leaves_the_loop_to_others(nginx):
+    receive = 'assert int((await receive())["text"]) == number'
+    send = 'await send({"type": "websocket.send", "text": str(number)})'
+    assert receive in TURNS
+    serve(nginx, TURNS.replace(receive, send), "asgi_websocket_queue 1m;")
+    socket = connect(nginx)
+    nginx.open_gate("receive")
+    assert [int(socket.message().payload) for _ in range(1000)] == list(range(1000))
+    (turns,) = nginx.wait_recorded("turns")
+    assert int(turns) >= 1000 // 50
+
+
 def test_a_message_in_many_frames_leaves_the_loop_to_others(nginx):
     serve(nginx, TURNS.replace("range(1000)", "[0]"), "asgi_websocket_queue 1m;")
     socket = connect(nginx)

@@ -55,11 +55,18 @@ pub(super) struct Wait {
     message: Option<Py<PyAny>>,
     /// What the task waits for at the moment.
     future: Option<Py<PyAny>>,
+    /// Other tasks of the loop have a turn first.
+    turn: bool,
 }
 
 impl Wait {
     pub(super) fn new(call: Py<Call>, what: What, message: Option<Py<PyAny>>) -> Self {
-        Self { call, what, message, future: None }
+        Self { call, what, message, future: None, turn: false }
+    }
+
+    /// Something has been sent, and before its task goes on the others have a turn.
+    pub(super) fn turn(call: Py<Call>) -> Self {
+        Self { turn: true, ..Self::new(call, What::Room, None) }
     }
 
     /// Goes on, if that is possible; otherwise gives the future that the task has to wait for, or None for a turn.
@@ -68,6 +75,9 @@ impl Wait {
         if fork::is_child() {
             return Err(in_child());
         }
+        if std::mem::take(&mut self.turn) {
+            return Ok(Some(a_turn(py)));
+        }
         let call = self.call.bind(py);
         match self.what {
             What::Message => match messages::receive(py, call.get())? {
@@ -75,8 +85,7 @@ impl Wait {
                 Next::Message(message) => {
                     return Err(PyStopIteration::new_err((message.unbind(),)));
                 }
-                // As `asyncio.sleep(0)` does.
-                Next::Turn => return Ok(Some(py.None().into_bound(py))),
+                Next::Turn => return Ok(Some(a_turn(py))),
                 Next::Wait => {}
             },
             What::Room => {
@@ -143,6 +152,11 @@ impl Wait {
         self.forget(py);
         self.message = None;
     }
+}
+
+/// What a task waits for that gives way once, as `asyncio.sleep(0)` does.
+fn a_turn(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
 }
 
 /// The exception that the arguments of a coroutine's `throw` say.

@@ -46,8 +46,8 @@ pub(in crate::python) trait Host: Send + Sync {
     fn ended(&self, py: Python<'_>, call: &Call, error: Option<PyErr>);
 }
 
-/// A client that sends faster than its application receives does not keep the other tasks of the loop waiting: after so
-/// many messages, or parts of them, they have a turn.
+/// A client that sends faster than its application receives, or takes faster than it sends, does not keep the other tasks
+/// of the loop waiting: after so many messages, or parts of them, they have a turn.
 const AT_ONCE: usize = 32;
 
 #[derive(Default)]
@@ -55,8 +55,8 @@ struct State {
     phase: Phase,
     /// `http.request` with `more_body` False has been received.
     body_received: bool,
-    /// Messages, or parts of them, that it has received since it last waited for one.
-    received: usize,
+    /// Messages, or parts of them, that it has received and sent since it last waited for one, or for room.
+    at_once: usize,
     /// Futures of those who wait for a message, and for room.
     receivers: Vec<Py<PyAny>>,
     senders: Vec<Py<PyAny>>,
@@ -281,22 +281,20 @@ impl Call {
     pub(super) fn future<'py>(&self, py: Python<'py>, what: What) -> PyResult<Bound<'py, PyAny>> {
         let future = self.host()?.future(py)?;
         let mut state = self.state(py);
+        state.at_once = 0;
         let waiting = match what {
-            What::Message => {
-                state.received = 0;
-                &mut state.receivers
-            }
+            What::Message => &mut state.receivers,
             What::Room => &mut state.senders,
         };
         waiting.push(future.clone().unbind());
         Ok(future)
     }
 
-    /// Whether other tasks of the loop have a turn before the next message, or part of one.
+    /// Whether other tasks of the loop have a turn before the next message, or part of one, either way.
     pub(super) fn gives_way(&self, py: Python<'_>) -> bool {
         let mut state = self.state(py);
-        let gives_way = state.received == AT_ONCE;
-        state.received = if gives_way { 0 } else { state.received + 1 };
+        let gives_way = state.at_once == AT_ONCE;
+        state.at_once = if gives_way { 0 } else { state.at_once + 1 };
         gives_way
     }
 

@@ -25,6 +25,9 @@ impl Call {
         let message = if call.waits_for_room(py) {
             Some(message.clone().unbind())
         } else if messages::send(slf, message)? {
+            if call.gives_way(py) {
+                return Ok(Bound::new(py, Wait::turn(slf.clone().unbind()))?.into_any());
+            }
             return Ok(call.complete.bind(py).clone());
         } else {
             None
