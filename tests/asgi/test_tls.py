@@ -447,6 +447,7 @@ def test_many_connections_side_by_side(nginx, authority, serve):
                 assert tls["client_cert_chain"] == [authority.pem(name)]
 
 
+@pytest.mark.unsanitized("it keeps what has been freed")
 def test_what_is_kept_of_a_connection_goes_with_it(nginx, authority, serve, ask):
     authority.make("large", "ca", extension=bytes(48_000))
     serve(VERIFIED)

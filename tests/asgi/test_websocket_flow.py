@@ -133,6 +133,7 @@ def test_frames_are_not_limited_in_their_rate(nginx, tls):
         assert slow.message().payload == b"%08d" % number + bytes(5000)
 
 
+@pytest.mark.unsanitized("it keeps what has been freed")
 def test_the_queue_bounds_what_waits_for_a_client(nginx):
     serve(nginx, SENDS, "asgi_websocket_queue 16k;")
     (worker,) = nginx.workers()
@@ -148,6 +149,7 @@ def test_the_queue_bounds_what_waits_for_a_client(nginx):
     nginx.wait_recorded("ended", 51)
 
 
+@pytest.mark.unsanitized("it keeps what has been freed")
 def test_an_application_that_does_not_receive_holds_back_its_client(nginx):
     serve(nginx, WAITS, "asgi_websocket_queue 64k;")
     (worker,) = nginx.workers()
@@ -274,6 +276,7 @@ def test_many_small_messages_in_one_packet(nginx):
     assert [socket.message().payload for _ in messages] == messages
 
 
+@pytest.mark.unsanitized("it keeps what has been freed")
 def test_a_client_that_sends_pings_and_does_not_read_gets_the_last_pong(nginx):
     serve(nginx)
     (worker,) = nginx.workers()

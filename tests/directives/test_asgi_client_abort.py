@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rawhttp import wait_for
 
 # ?receive waits for http.disconnect, ?work for the gate "go".
 SOURCE = """
@@ -58,7 +59,8 @@ def test_notify_tells_receive_and_send(nginx, app, leave, setting):
     assert nginx.wait_recorded("received") == ["http.disconnect"]
     assert nginx.wait_recorded("raised") == ["OSError"]
     leave("/?work")
-    nginx.wait_log("client prematurely closed connection")
+    left = "client prematurely closed connection"
+    wait_for(lambda: len(nginx.log_lines(left)) == 2, what="two clients that have left")
     assert nginx.recorded("raised") == ["OSError"], "its task runs on"
     nginx.open_gate("go")
     assert nginx.wait_recorded("raised", 2) == ["OSError"] * 2

@@ -83,12 +83,11 @@ fn put_fields(request: &ngx_http_request_t, conf: &Location, head: &mut RequestH
         None
     } else if request.http_version < HTTP_2 {
         authority::of_request_line(text(request.request_line))
-    } else if request.headers_in.host.is_null() {
-        // HTTP/3's :authority. nginx does not make a Host field from it, as it does for HTTP/2.
+    } else {
+        // The :authority of HTTP/2 and HTTP/3, which comes before all fields. nginx makes a Host field from it behind
+        // the others, or none; it refuses a request in which both are and differ.
         let len = request.host_end.addr().saturating_sub(request.host_start.addr());
         Some(text(ngx_str_t { len, data: request.host_start }))
-    } else {
-        None
     };
     if let Some(host) = host.filter(|_| conf.passes_in(b"host")) {
         head.push_field(b"Host", host);
