@@ -105,7 +105,7 @@ def test_a_slow_client_gets_every_byte_though_it_sends_pings(nginx, size, tls):
     serve(nginx, NUMBERED, "asgi_websocket_queue 64k;", **options)
     # More than the kernel takes.
     count = 8_000_000 // size + 10
-    # The kernel drops segments that do not fit into a smaller buffer, and sends them again ever later.
+    # The kernel drops what a smaller buffer has no room for, and sends it again ever later.
     slow = connect(nginx, f"/?{size},{count}", receive=65536, tls=tls)
     # Each time the worker cannot write on, and a ping asks for a pong in between.
     numbers = []
