@@ -353,6 +353,44 @@ def test_one_that_ends_a_loop_as_a_message_comes_ends_its_task_alone(nginx, serv
     assert nginx.wait_log("an exception has left the loop")
 
 
+def test_a_finalizer_may_ask_the_loop_at_any_time(nginx, serve):
+    """Also while the module has a task step: the collector runs when it likes."""
+    serve(
+        """
+        import asyncio
+        import gc
+        from testkit import respond
+
+        called = []
+
+        class Cyclic:
+            def __init__(self):
+                self.own = self
+
+            def __del__(self):
+                asyncio.get_running_loop().call_soon(called.append, 1)
+
+        async def application(scope, receive, send):
+            if scope["path"] == "/called":
+                gc.set_threshold(700)
+                gc.collect()
+                await asyncio.sleep(0)
+                return await respond(send, str(len(called)).encode())
+            await receive()
+            await respond(send)
+            gc.collect()
+            # It is collected after so many more objects, somewhere in the next request.
+            Cyclic()
+            gc.set_threshold(int(scope["query_string"]))
+        """
+    )
+    client = nginx.client()
+    for number in range(1, 400):
+        client.get(f"/?{number // 2 + 1}")
+    assert client.get("/called").text == "399"
+    assert not nginx.log_lines("Traceback")
+
+
 def test_cancelling_all_tasks_does_not_end_the_loop(nginx, serve):
     serve(
         """

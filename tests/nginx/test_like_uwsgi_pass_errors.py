@@ -178,7 +178,7 @@ def test_error_page_for_a_413(nginx, protocol, page, buffering):
     )
     uploads = {"Content-Length: 4": "form"}
     if buffering == "on":
-        # A chunked body that has been read in part is no one else's.
+        # Nobody else can read a chunked body that has been read in part.
         uploads["Transfer-Encoding: chunked"] = "4\r\nform"
     for framing, body in uploads.items():
         with nginx.connect() as connection:

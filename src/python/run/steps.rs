@@ -16,6 +16,7 @@ use crate::python::attached::Attached;
 
 /// Makes the steps of one loop's tasks, in a callback of the loop: no other task of it runs.
 pub(super) struct Steps {
+    event_loop: Py<PyAny>,
     /// `asyncio.Task`
     class: Py<PyAny>,
     /// The keyword arguments of each.
@@ -34,11 +35,11 @@ pub(super) struct Steps {
 #[pyclass(frozen, module = "pywsgi")]
 struct Catcher(Attached<VecDeque<Step>>);
 
+/// What the loop was asked for.
 struct Step {
-    callback: Py<PyAny>,
-    /// The future that the task has waited for; nothing for the first step.
-    arguments: Py<PyTuple>,
-    context: Py<PyAny>,
+    /// The callback, and its arguments.
+    call: Py<PyTuple>,
+    context: Option<Py<PyAny>>,
 }
 
 impl Steps {
@@ -54,6 +55,7 @@ impl Steps {
         }
         let asyncio = py.import("asyncio")?;
         Ok(Self {
+            event_loop: event_loop.clone().unbind(),
             class: asyncio.getattr("Task")?.unbind(),
             arguments: arguments.unbind(),
             eager,
@@ -120,32 +122,26 @@ impl Steps {
         loop {
             let step = self.catcher.get().0.borrow(py).pop_front();
             let Some(step) = step else { return result.map(|()| made) };
-            result = result.and(step.make(py));
+            result = result.and(self.make(py, step));
             made += 1;
         }
     }
-}
 
-impl Step {
-    fn make(self, py: Python<'_>) -> PyResult<()> {
-        let run = self.context.bind(py).getattr(intern!(py, "run"))?;
-        let Some(future) = self.arguments.bind(py).iter().next() else {
-            return run.call1((self.callback,)).map(drop);
+    fn make(&self, py: Python<'_>, step: Step) -> PyResult<()> {
+        let call = step.call.into_bound(py);
+        let run = match step.context {
+            Some(context) => context.bind(py).getattr(intern!(py, "run"))?,
+            // No task's step, which has a context: an object's finalizer has run meanwhile, and asked the loop.
+            None => self.event_loop.bind(py).getattr(intern!(py, "call_soon"))?,
         };
-        run.call1((self.callback, future)).map(drop)
+        run.call1(call).map(drop)
     }
 }
 
 #[pymethods]
 impl Catcher {
-    #[pyo3(signature = (callback, *arguments, context))]
-    fn __call__(
-        &self,
-        py: Python<'_>,
-        callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
-        context: Py<PyAny>,
-    ) {
-        self.0.borrow(py).push_back(Step { callback, arguments, context });
+    #[pyo3(signature = (*call, context=None))]
+    fn __call__(&self, py: Python<'_>, call: Py<PyTuple>, context: Option<Py<PyAny>>) {
+        self.0.borrow(py).push_back(Step { call, context });
     }
 }
