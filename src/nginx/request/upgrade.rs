@@ -1,5 +1,6 @@
 //! An open WebSocket: after the 101 this module reads the client's connection and writes to it, through nginx's
-//! functions for that (`c->recv`, `c->send_chain`), so that TLS works. nginx's filters are not involved.
+//! functions for that (`c->recv`, `c->send_chain`), so that TLS works. nginx's filters are not involved, but to flush what TLS has
+//! buffered.
 //!
 //! The event loop decodes frames and removes their masks; it neither inflates nor looks at text. Parts of messages go
 //! to the application's task by the exchange's [`Socket`], and its frames come back by it. Pings are answered here.
