@@ -41,8 +41,8 @@ VENV ?= $(if $(wildcard examples/$(EXAMPLE)/requirements.txt),$(RUN_DIR)/venv-$(
 EXAMPLE = $(patsubst $(abspath examples)/%/,%,$(filter $(abspath examples)/%,$(dir $(abspath $(APP)))))
 ## PYTEST_ARGS: for `make test`: arguments of the pytest that drives nginx
 PYTEST_ARGS ?=
-## TEST_JOBS: for `make test`: how many of these tests run in parallel (default: two per processor)
-TEST_JOBS ?= $(shell echo $$((2 * $$(nproc))))
+## TEST_JOBS: for `make test`: how many of these tests run in parallel (default: three per processor)
+TEST_JOBS ?= $(shell echo $$((3 * $$(nproc))))
 ## FUZZ_SECONDS, FUZZ_SEED, FUZZ_CASE: for `make fuzz`: duration (60), run or case to repeat
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?=

@@ -97,7 +97,7 @@ def test_each_location_counts_its_own_and_inherits_the_number(nginx, held, impor
 # Mistakes
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "''", "on"])
+@pytest.mark.parametrize("value", ["0", "-1", "+5", "many", "1.5", "''", "on"])
 def test_what_is_no_limit(refused, value):
     refused(
         "asgi_max_requests_in_flight",

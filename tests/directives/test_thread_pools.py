@@ -262,6 +262,7 @@ def test_an_unknown_pool(refused, say):
     [
         ("threads=0", ["threads=0"]),
         ("threads=-1", ["threads=-1"]),
+        ("threads=+4", [r"threads=\+4"]),
         ("threads=many", ["threads=many"]),
         ("threads=", ["threads="]),
         ("max_queue=5", ["threads"]),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nginx_sys::{NGX_CONF_TAKE1, NGX_CONF_TAKE123, ngx_command_t, ngx_msec_t};
 
 use super::command::{self, ANY, flag, location, size, size_of_at_least};
-use super::reader::{Directive, setter};
+use super::reader::{Directive, decimal, setter};
 use crate::bridge::config::{Lifespan, LifespanConfig};
 use crate::nginx::conf::asgi::{AsgiConf, DEFAULT_LIFESPAN};
 use crate::nginx::conf::{ConfError, LocConf, MainConf};
@@ -48,10 +48,10 @@ setter!(event_loop, AsgiConf, |directive| {
 
 setter!(max_requests_in_flight, AsgiConf, |directive| {
     directive.once(&directive.conf.max_in_flight)?;
-    let word = directive.lossy(1);
-    directive.conf.max_in_flight = Some(match &*word {
-        "off" => None,
-        number => Some(number.parse().ok().filter(|number| *number > 0).ok_or_else(|| {
+    directive.conf.max_in_flight = Some(match directive.bytes(1) {
+        b"off" => None,
+        value => Some(decimal(value).filter(|number| *number > 0).ok_or_else(|| {
+            let word = directive.lossy(1);
             directive.error(format!("has \"{word}\"; it must be a number of at least 1, or off"))
         })?),
     });

@@ -75,12 +75,17 @@ impl<C> Directive<'_, C> {
     }
 
     pub(super) fn number(&self, key: &str, value: &[u8], least: usize) -> Result<usize, ConfError> {
-        let number = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-        number.filter(|number| *number >= least).ok_or_else(|| {
+        decimal(value).filter(|number| *number >= least).ok_or_else(|| {
             let value = String::from_utf8_lossy(value);
             self.error(format!("has {key}={value}; it must be a number of at least {least}"))
         })
     }
+}
+
+/// A number of decimal digits alone; `parse` takes "+5" as well.
+pub(super) fn decimal(value: &[u8]) -> Option<usize> {
+    let digits = value.iter().all(u8::is_ascii_digit).then_some(value)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Reads a directive with `read`. An error is logged with file and line.

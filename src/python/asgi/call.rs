@@ -213,11 +213,7 @@ impl Call {
         {
             self.cancel(py)?;
         }
-        let mut result = Ok(());
-        for future in self.waiting(py) {
-            result = result.and(resolve(future.bind(py)));
-        }
-        result
+        self.resolve_waiting(py, resolve)
     }
 
     /// Whether the application has returned, and all that it has sent is in the pipe.
@@ -260,21 +256,32 @@ impl Call {
 
     /// Has all who wait look again, in the loop's next turn.
     pub(super) fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        for future in self.waiting(py) {
-            let future = future.bind(py);
-            if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                future.call_method1(intern!(py, "set_result"), (py.None(),))?;
-            }
-        }
-        Ok(())
+        self.resolve_waiting(py, |future| {
+            future.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
+        })
     }
 
-    /// Takes out the futures of all who wait.
-    fn waiting(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        let mut state = self.state(py);
-        let mut futures = std::mem::take(&mut state.receivers);
-        futures.append(&mut state.senders);
-        futures
+    /// Takes out the futures of all who wait, and gives each its result by `resolve`, but for one that has been cancelled
+    /// meanwhile.
+    fn resolve_waiting(
+        &self,
+        py: Python<'_>,
+        resolve: impl Fn(&Bound<'_, PyAny>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let futures = {
+            let mut state = self.state(py);
+            let mut futures = std::mem::take(&mut state.receivers);
+            futures.append(&mut state.senders);
+            futures
+        };
+        let mut result = Ok(());
+        for future in &futures {
+            let future = future.bind(py);
+            let done = future.call_method0(intern!(py, "done")).and_then(|done| done.is_truthy());
+            let resolved = done.and_then(|done| if done { Ok(()) } else { resolve(future) });
+            result = result.and(resolved);
+        }
+        result
     }
 
     /// A future for who waits.

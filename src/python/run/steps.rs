@@ -82,13 +82,10 @@ impl Steps {
         }
     }
 
-    /// Gives a future its result, None, if it waits for one, and has the tasks that wait for it go on: at once, or in
-    /// the loop's next turn, whichever is faster.
+    /// Gives a future that waits for one its result, None, and has the tasks that wait for it go on: at once, or in the
+    /// loop's next turn, whichever is faster.
     pub(super) fn resolve(&self, future: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = future.py();
-        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-            return Ok(());
-        }
         let resolve = || future.call_method1(intern!(py, "set_result"), (py.None(),));
         if !self.slow {
             return resolve().map(drop);
