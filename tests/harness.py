@@ -74,6 +74,7 @@ http {{
     uwsgi_temp_path tmp/uwsgi;
     scgi_temp_path tmp/scgi;
     {python_home}
+    {check}
     {temp_paths}
     {executor}
     {event_loop}
@@ -189,6 +190,7 @@ class Nginx:
             main=_block(main, 0),
             log_level=log_level,
             python_home=f"python_home {python_home};" if module and python_home else "",
+            check=_check(http) if module else "",
             temp_paths=_temp_paths(location + server + http) if module else "",
             executor=_executor(http) if module else "",
             event_loop=_event_loop(location + server + http, http) if module else "",
@@ -237,6 +239,19 @@ class Nginx:
 
         wait_for(lambda: replaced() or self._has_exited(), timeout, "new workers after a reload")
         assert not self._has_exited(), f"the master left on a reload:\n{self.error_log()}"
+
+    def refuse_reload(self, timeout: float = 60.0) -> str:
+        """Sends HUP; waits until nginx has refused the configuration, and returns what it has said
+        of it. Its workers stay."""
+        before, workers = len(self.error_log()), self.workers(leaving=True)
+        os.kill(self.master, signal.SIGHUP)
+
+        def said() -> str:
+            return self.error_log()[before:]
+
+        wait_for(lambda: "the configuration is refused" in said(), timeout, "a refused reload")
+        assert self.workers(leaving=True) == workers
+        return said()
 
     def quit(self, timeout: float = EXIT_TIMEOUT) -> None:
         """A graceful exit (QUIT); fails if the master is still there after `timeout`."""
@@ -503,6 +518,12 @@ def _executor(http: str) -> str:
     if EXECUTOR == "threads" or re.search(r"\b(?:python|wsgi)_thread_pool\b", _top_level(http)):
         return ""
     return f"wsgi_thread_pool {EXECUTOR};"
+
+
+def _check(http: str) -> str:
+    """Tests that are not about `python_check` do without it: each start would import twice, and an
+    application that cannot be imported would keep nginx from starting."""
+    return "" if re.search(r"\bpython_check\b", http) else "python_check off;"
 
 
 def _temp_paths(text: str) -> str:

@@ -65,7 +65,11 @@ const RECORDS: &[Record] = &[
     ),
     record("ngx_cycle_t", "conf_ctx log listening connections connection_n", ""),
     record("ngx_listening_t", "fd", ""),
-    record("ngx_core_conf_t", "user group env shutdown_timeout", ""),
+    record(
+        "ngx_core_conf_t",
+        "user group env shutdown_timeout rlimit_nofile working_directory",
+        "",
+    ),
     record(
         "ngx_module_t",
         "ctx_index index name spare0 spare1 version signature ctx commands type init_master init_module \
@@ -136,7 +140,7 @@ const FUNCTIONS: &[Names] = &[
                 ngx_http_send_special ngx_tcp_nodelay \
                 ngx_http_test_reading ngx_inet_get_port ngx_list_push ngx_log_error_core ngx_palloc \
                 ngx_parse_http_time ngx_parse_size ngx_parse_time ngx_pcalloc ngx_pnalloc \
-                ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_time_update",
+                ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_set_environment ngx_time_update",
     },
     Names { since: 1_029_000, names: "ngx_http_send_early_hints ngx_http_write_filter" },
 ];
@@ -162,7 +166,7 @@ const NUMBERS: &[Names] = &[Names {
             NGX_HTTP_NOT_FOUND NGX_HTTP_REQUEST_TIME_OUT NGX_HTTP_SERVICE_UNAVAILABLE \
             NGX_HTTP_SPECIAL_RESPONSE NGX_HTTP_SRV_CONF NGX_HTTP_VERSION_11 \
             NGX_HTTP_VERSION_20 NGX_HTTP_WRITE_BUFFERED NGX_LOG_ALERT NGX_LOG_EMERG NGX_LOG_ERR NGX_LOG_INFO NGX_LOG_NOTICE NGX_LOG_WARN NGX_MAX_PROCESSES NGX_OK \
-            NGX_OPEN_FILE_DIRECTIO_OFF NGX_PROCESS_SINGLE NGX_PROCESS_WORKER NGX_TIMER_LAZY_DELAY \
+            NGX_OPEN_FILE_DIRECTIO_OFF NGX_PROCESS_MASTER NGX_PROCESS_SIGNALLER NGX_PROCESS_SINGLE NGX_PROCESS_WORKER NGX_TIMER_LAZY_DELAY \
             nginx_version",
 }];
 

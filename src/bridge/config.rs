@@ -10,6 +10,7 @@ use super::log::Level;
 /// What each worker process has once.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerConfig {
+    pub(crate) purpose: Purpose,
     pub(crate) python: PythonConfig,
     pub(crate) apps: Vec<AppConfig>,
     pub(crate) pools: Vec<PoolConfig>,
@@ -17,6 +18,15 @@ pub(crate) struct WorkerConfig {
     pub(crate) loops: Vec<LoopConfig>,
     /// `asgi_stall_warning`; `None`: no warning.
     pub(crate) stall_warning: Option<Duration>,
+}
+
+/// What a process runs the applications for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To answer requests.
+    Serve,
+    /// To find out whether they can be started (`python_check`): who has asked is told, and not the log.
+    Check,
 }
 
 /// The `python_*` directives.
@@ -94,6 +104,13 @@ impl AppConfig {
     /// What its lifespan is configured with, if it may have one.
     pub(crate) fn lifespan(&self) -> Option<&LifespanConfig> {
         self.asgi.as_ref().map(|asgi| &asgi.lifespan)
+    }
+
+    /// Has it do without a lifespan.
+    pub(crate) fn skip_lifespan(&mut self) {
+        if let Some(asgi) = &mut self.asgi {
+            asgi.lifespan.mode = Lifespan::Off;
+        }
     }
 
     /// How long its shutdown may take, if it may have a lifespan.

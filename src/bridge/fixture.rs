@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::config::{
     AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, LoopConfig, LoopKind,
-    PoolConfig, Protocol, PythonConfig, WorkerConfig,
+    PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,
 };
 use super::exchange::{Exchange, Worker};
 use super::id::{RequestId, Table};
@@ -51,6 +51,7 @@ pub(super) fn loop_worker() -> Arc<Worker> {
 
 fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
     WorkerConfig {
+        purpose: Purpose::Serve,
         python: PythonConfig {
             home: None,
             path: Vec::new(),

@@ -44,6 +44,11 @@ pub(crate) struct Died {
 }
 
 impl Marks {
+    /// The marks of another process, which may still run.
+    pub(crate) fn of_another(memory: Option<Box<dyn Memory>>) -> Self {
+        Self { memory, process: 0 }
+    }
+
     /// The marks of a worker that starts, which is this `process`; `None`: they are not kept.
     pub(crate) fn take_over(memory: Option<Box<dyn Memory>>, process: u32) -> Self {
         let marks = Self { memory, process };
@@ -83,6 +88,12 @@ impl Marks {
         if let Some((state, _)) = self.all().nth(app) {
             state.store(0, Ordering::Release);
         }
+    }
+
+    /// The applications that are being imported.
+    pub(crate) fn importing(&self) -> Vec<usize> {
+        let marked = |(state, _): &(&AtomicU32, _)| state.load(Ordering::Acquire) & IMPORTING != 0;
+        self.all().enumerate().filter(|(_, pair)| marked(pair)).map(|(app, _)| app).collect()
     }
 
     fn all(&self) -> impl Iterator<Item = (&AtomicU32, &AtomicU32)> {
@@ -148,6 +159,20 @@ mod tests {
         last.begin(0);
         last.end(0);
         assert_eq!(worker(&memory, 71).died(0), None);
+    }
+
+    #[test]
+    fn what_another_process_imports() {
+        let memory = memory(3);
+        let worker = worker(&memory, 10);
+        let seen = Marks::of_another(Some(Box::new(Arc::clone(&memory))));
+        assert!(seen.importing().is_empty());
+        worker.begin(0);
+        worker.begin(2);
+        assert_eq!(seen.importing(), [0, 2]);
+        worker.end(0);
+        assert_eq!(seen.importing(), [2]);
+        assert_eq!(seen.died(2), None, "it has not ended");
     }
 
     #[test]

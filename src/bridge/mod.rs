@@ -14,6 +14,7 @@
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
+//! | [`Starts`](starts::Starts) | `wait`, `all` | `end`, `give_up` |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
 //!
@@ -46,6 +47,7 @@ pub(crate) mod marks;
 pub(crate) mod panics;
 pub(crate) mod pipe;
 mod stall;
+pub(crate) mod starts;
 pub(crate) mod streak;
 mod sync;
 pub(crate) mod tasks;

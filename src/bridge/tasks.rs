@@ -25,6 +25,8 @@ pub(crate) enum Task<X> {
     Grow(Arc<Pool<Arc<X>>>),
     /// Look whether the loops turn (`asgi_stall_warning`).
     LookAtLoops,
+    /// Write this, and where Python's threads are, to the log.
+    LogThreads(String),
     /// End; Python's main thread then lets the others end, runs `atexit`, finalises.
     Stop,
 }
@@ -39,6 +41,7 @@ impl<X> Task<X> {
             | Task::Collect
             | Task::Grow(_)
             | Task::LookAtLoops
+            | Task::LogThreads(_)
             | Task::Stop => None,
         }
     }
@@ -97,6 +100,7 @@ impl<X> Tasks<X> {
                 | Task::Collect
                 | Task::Grow(_)
                 | Task::LookAtLoops
+                | Task::LogThreads(_)
                 | Task::Stop => {}
             }
             queue.tasks.push_back(task);
@@ -159,6 +163,7 @@ impl<X> Tasks<X> {
                     | Task::Resume(_)
                     | Task::Grow(_)
                     | Task::LookAtLoops
+                    | Task::LogThreads(_)
                     | Task::Stop => {}
                 }
                 return task;
@@ -189,6 +194,7 @@ mod tests {
             Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
             Task::LookAtLoops => Some('T'),
+            Task::LogThreads(_) => Some('S'),
             Task::Stop => None,
         })
         .collect()

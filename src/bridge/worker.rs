@@ -19,6 +19,7 @@ use super::gate::{Gate, Passage};
 use super::marks::Marks;
 use super::pipe::buffers::Buffers;
 use super::pipe::loan::Loans;
+use super::starts::Starts;
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use super::tasks::{Task, Tasks};
 
@@ -33,6 +34,7 @@ pub(crate) struct Worker<X> {
     /// One per application.
     pub(crate) gates: Vec<Gate<X>>,
     pub(crate) marks: Marks,
+    pub(crate) starts: Starts,
     pub(crate) tasks: Tasks<X>,
     pub(crate) callers: Callers<X>,
     pub(super) loans: Arc<Loans>,
@@ -69,6 +71,7 @@ impl<X: Carried> Worker<X> {
             config.loops.iter().map(|config| Loop::new(config.clone(), least).map(Arc::new));
         let loops = loops.collect::<io::Result<_>>()?;
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
+        let starts = Starts::new(config.apps.len());
         Ok(Self {
             config,
             events: Events::new(least)?,
@@ -77,6 +80,7 @@ impl<X: Carried> Worker<X> {
             inline: Inline::new(),
             gates,
             marks,
+            starts,
             tasks: Tasks::new(),
             callers: Callers::new(),
             loans: Loans::new(),

@@ -1,5 +1,6 @@
 //! The event loop's side: all code that names nginx. It runs on nginx's own thread and never waits.
 
+mod check;
 mod children;
 mod conf;
 mod directives;

@@ -8,6 +8,7 @@ use nginx_sys::{
     ngx_uint_t,
 };
 
+use super::check::check_applications;
 use super::children;
 use super::conf::{self, Handlers};
 use super::directives::COMMANDS;
@@ -18,7 +19,7 @@ use super::trampoline::guard;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
-    postconfiguration: Some(conf::postconfiguration),
+    postconfiguration: Some(postconfiguration),
     create_main_conf: Some(create_main_conf),
     init_main_conf: Some(conf::init_main_conf),
     create_srv_conf: None,
@@ -32,6 +33,11 @@ const HANDLERS: Handlers = Handlers { content: on_content, post_read: children::
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls this function with a valid `cf` while it reads its configuration.
     unsafe { conf::create_main_conf(cf, HANDLERS) }
+}
+
+unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx calls this function with a valid `cf` while it reads its configuration.
+    unsafe { conf::postconfiguration(cf, check_applications) }
 }
 
 // A test binary has no nginx to link with. Without this root the linker keeps nothing that calls nginx.

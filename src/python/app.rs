@@ -19,7 +19,7 @@ use super::attempts::{Attempts, Happened};
 use super::logging;
 use super::once::Once;
 use super::shim::{self, Shim};
-use crate::bridge::config::AppConfig;
+use crate::bridge::config::{AppConfig, Purpose};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::log::{About, Level};
 use crate::bridge::marks::Died;
@@ -31,6 +31,7 @@ pub(super) struct App {
     pub(super) at: usize,
     /// `pywsgi._loader.Application`
     loader: Py<PyAny>,
+    purpose: Purpose,
     /// What is called, if it is imported, and has not failed to start.
     callable: Attached<Option<Py<PyAny>>>,
     failure: Mutex<Failure>,
@@ -82,6 +83,7 @@ impl App {
         at: usize,
         config: &AppConfig,
         has_home: bool,
+        purpose: Purpose,
     ) -> PyResult<Self> {
         let loader = shim::function(py, "pywsgi._loader", "Application")?.call1((
             &config.target,
@@ -93,6 +95,7 @@ impl App {
             target: config.target.clone(),
             at,
             loader: loader.unbind(),
+            purpose,
             callable: Attached::default(),
             failure: Mutex::default(),
             hop_by_hop_said: Once::default(),
@@ -214,7 +217,7 @@ impl App {
             }
             first
         };
-        if first {
+        if first && self.purpose == Purpose::Serve {
             let pause = if passing { ", or after a pause of some seconds" } else { "" };
             let what = format!(
                 "application \"{}\" cannot be imported; its locations answer 500, and the next request after \

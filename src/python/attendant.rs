@@ -65,6 +65,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
         }
         Task::Gone(exchange) => gone(runtime, &exchange),
         Task::LookAtLoops => look_at_loops(runtime),
+        Task::LogThreads(what) => logging::write_threads(&runtime.shim, &what),
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         Task::Resume(response) => finish(response),
         // As a thread attaches PyO3 frees the objects that were dropped by threads that were not attached.

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::child;
 use super::guard;
 use super::logging;
-use super::runtime::Runtime;
+use super::runtime::{Loop, Runtime};
 use super::spawn::{STACK, spawn};
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::pipe::output::parts::End;
@@ -48,6 +48,7 @@ pub(super) fn import_again(runtime: &Arc<Runtime>, at: usize) {
     if !beside(runtime, move || import(&own_runtime, at)) {
         if let Some(app) = runtime.apps.get(at) {
             app.lose("there was no thread for another attempt to import the application");
+            runtime.worker.starts.end(at, Err(app.report()));
         }
         open_gate(runtime, at);
     }
@@ -75,6 +76,7 @@ fn put_off(runtime: &Runtime, at: usize) {
     if let Err(panicked) = guard::run(put_off) {
         app.lose(&panicked.to_string());
     }
+    runtime.worker.starts.end(at, Err(app.report()));
     open_gate(runtime, at);
 }
 
@@ -93,26 +95,22 @@ fn import(runtime: &Runtime, at: usize) {
     if let Err(panicked) = loaded {
         app.lose(&panicked.to_string());
     }
-    tell_loop(runtime, at);
+    let started = Python::attach(|py| match (app.callable(py), runtime.loop_of(at)) {
+        (None, _) => Some(Err(app.report())),
+        (Some(_), None) => Some(Ok(())),
+        (Some(_), Some(owner)) => begin_startup(py, runtime, &**owner, at).map(Err),
+    });
+    if let Some(result) = started {
+        runtime.worker.starts.end(at, result);
+    }
     open_gate(runtime, at);
 }
 
-/// Has the application's loop begin its startup.
-fn tell_loop(runtime: &Runtime, at: usize) {
-    let (Some(owner), Some(app)) = (runtime.loop_of(at), runtime.apps.get(at)) else { return };
-    Python::attach(|py| {
-        if app.callable(py).is_none() {
-            return;
-        }
-        if let Err(error) = owner.imported(py, at) {
-            logging::exception(
-                py,
-                &runtime.shim,
-                "the loop cannot be told of an application",
-                &error,
-            );
-        }
-    });
+/// Has the application's loop begin its startup; it says how that ends. Gives the traceback if it cannot.
+fn begin_startup(py: Python<'_>, runtime: &Runtime, owner: &dyn Loop, at: usize) -> Option<String> {
+    let error = owner.imported(py, at).err()?;
+    let what = "the loop cannot be told of an application";
+    Some(logging::exception(py, &runtime.shim, what, &error))
 }
 
 fn open_gate(runtime: &Runtime, at: usize) {

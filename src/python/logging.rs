@@ -189,6 +189,16 @@ pub(super) fn exception_at(
     report
 }
 
+/// Logs `what`, and where Python's threads are.
+pub(super) fn write_threads(shim: &Shim, what: &str) {
+    Python::attach(|py| {
+        match shim.threads_left.call0(py).and_then(|text| text.extract::<String>(py)) {
+            Ok(threads) => write(py, Level::Warn, &format!("{what}\n{threads}")),
+            Err(error) => drop(exception(py, shim, what, &error)),
+        }
+    });
+}
+
 /// An exception with its traceback, as Python prints it.
 pub(super) fn traceback(py: Python<'_>, shim: &Shim, error: &PyErr) -> String {
     // `into_value` gives the exception its traceback, which CPython keeps apart before 3.12.

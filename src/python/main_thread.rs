@@ -23,6 +23,7 @@ use super::runtime::Runtime;
 use super::signals::{self, Ending, Until};
 use super::spawn::{STACK, spawn};
 use super::{sys, thread_state};
+use crate::bridge::config::Purpose;
 use crate::bridge::exchange::Worker;
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::panics;
@@ -107,7 +108,9 @@ fn begin(worker: &Arc<Worker>) -> Result<Begun, String> {
         Runtime::new(py, worker)
     })
     .map_err(|error| format!("Python cannot be prepared: {error}"))?;
-    Python::attach(|py| introduce(py, worker));
+    if worker.config.purpose == Purpose::Serve {
+        Python::attach(|py| introduce(py, worker));
+    }
     worker.inline.set_runner(EventLoop::new(&runtime));
     for pool in &worker.pools {
         if pool.grow() {
@@ -156,8 +159,11 @@ fn fail(worker: &Worker, what: &str) {
 }
 
 fn set_broken(worker: &Worker, what: &str) {
-    let text = format!("{what}; the applications of this worker answer 500");
-    worker.events.log(LogLine { level: Level::Crit, about: About::Worker, text });
+    (0..worker.config.apps.len()).for_each(|app| worker.starts.give_up(app, what));
+    if worker.config.purpose == Purpose::Serve {
+        let text = format!("{what}; the applications of this worker answer 500");
+        worker.events.log(LogLine { level: Level::Crit, about: About::Worker, text });
+    }
     for exchange in worker.set_broken() {
         dispatch::fail(&exchange);
     }
@@ -184,7 +190,7 @@ fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
              called, and the worker exits without the rest",
             patience.as_millis(),
         );
-        show_threads(&runtime, &text);
+        logging::write_threads(&runtime.shim, &text);
     }
     let watch = Watch::start(&runtime, patience / 2);
     Python::attach(|py| {
@@ -223,7 +229,7 @@ impl Watch {
             if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
                 let text = "Python does not end (python_finalize): a thread that is no daemon, or a function of \
                             atexit's, is waited for";
-                show_threads(&runtime, text);
+                logging::write_threads(&runtime.shim, text);
             }
             Python::attach(|_| drop(runtime));
         };
@@ -238,14 +244,4 @@ impl Drop for Watch {
         // A panic is in the log.
         self.thread.take().map(JoinHandle::join);
     }
-}
-
-/// Logs `what`, and where Python's threads are.
-fn show_threads(runtime: &Runtime, what: &str) {
-    Python::attach(|py| {
-        match runtime.shim.threads_left.call0(py).and_then(|text| text.extract::<String>(py)) {
-            Ok(threads) => logging::write(py, Level::Warn, &format!("{what}\n{threads}")),
-            Err(error) => drop(logging::exception(py, &runtime.shim, what, &error)),
-        }
-    });
 }

@@ -46,7 +46,7 @@ impl Runtime {
             .apps
             .iter()
             .enumerate()
-            .map(|(at, app)| App::new(py, at, app, has_home))
+            .map(|(at, app)| App::new(py, at, app, has_home, config.purpose))
             .collect::<PyResult<Vec<_>>>()?;
         let protocols = Protocols::prepare(py, &shim, apps.len(), !worker.loops.is_empty())?;
         Ok(Arc::new(Self {

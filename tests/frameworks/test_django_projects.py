@@ -126,6 +126,18 @@ def test_a_second_project_is_refused(nginx, project, start, first, second):
     assert len(nginx.log_lines("asks Django for")) == 1
 
 
+def test_a_second_project_is_refused_before_nginx_starts(nginx, project, protocol):
+    """By `python_check`."""
+    files = [project("site1"), project("site2")]
+    server = "".join(
+        f"location /{number} {{ {protocol}_app {file}; }}\n" for number, file in enumerate(files)
+    )
+    folders = " ".join(str(file.parent.parent) for file in files)
+    result = nginx.check(server=server, http=f"python_check on; python_path {folders};")
+    assert result.returncode == 1
+    assert "'site1.settings'" in result.stderr and "'site2.settings'" in result.stderr
+
+
 def test_a_second_project_whose_import_fails_because_of_the_first(nginx, project, start):
     more = "from django.conf import settings; assert settings.ROOT_URLCONF == 'site2.urls'"
     client = start(project("site1"), project("site2", more=more))

@@ -55,7 +55,7 @@ impl Environment {
     }
 
     /// All variables and their values.
-    pub(in crate::nginx) fn variables(&self) -> Vec<(OsString, OsString)> {
+    fn variables(&self) -> Vec<(OsString, OsString)> {
         let started_with = |name: &OsString| self.started_with.get(name).cloned();
         let by_default = |name: &OsString| match &self.home_of_user {
             Some(home) if name == "HOME" => home.clone(),
@@ -73,6 +73,19 @@ impl Environment {
             }
         }
         environment
+    }
+
+    /// Sets all variables in this process: nginx cleared the environment of its workers, except TZ and the variables that
+    /// `env` names.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else reads or writes the environment meanwhile.
+    pub(in crate::nginx) unsafe fn set(&self) {
+        for (name, value) in self.variables() {
+            // SAFETY: as the caller says.
+            unsafe { std::env::set_var(name, value) };
+        }
     }
 
     /// The variables that come from nginx's start. A binary upgrade hands on only what nginx's own `env`

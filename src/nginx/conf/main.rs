@@ -15,10 +15,10 @@ use super::handlers::Handlers;
 use super::reading::{self, Reading};
 use super::shared::Shared;
 use crate::bridge::config::{
-    AppConfig, LoopConfig, LoopKind, PoolConfig, PythonConfig, WorkerConfig,
+    AppConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig, WorkerConfig,
 };
 use crate::bridge::log::Level;
-use crate::bridge::marks::Marks;
+use crate::bridge::marks::{Marks, Memory};
 use crate::nginx::log;
 use crate::nginx::signals;
 
@@ -37,6 +37,7 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) stderr_level: Option<Level>,
     pub(in crate::nginx) finalize: Option<(bool, Duration)>,
     pub(in crate::nginx) drain_timeout: Option<ngx_msec_t>,
+    pub(in crate::nginx) check: Option<Check>,
     apps: Vec<AppConfig>,
     /// Where each of them is named first.
     app_places: Vec<Place>,
@@ -55,6 +56,19 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) handlers: Handlers,
     umask: u32,
 }
+
+/// `python_check`
+#[derive(Clone, Copy, Debug)]
+pub(in crate::nginx) struct Check {
+    pub(in crate::nginx) enabled: bool,
+    /// For all applications together.
+    pub(in crate::nginx) timeout: Duration,
+    /// The startups of ASGI's applications are run as well.
+    pub(in crate::nginx) lifespan: bool,
+}
+
+pub(in crate::nginx) const DEFAULT_CHECK: Check =
+    Check { enabled: true, timeout: Duration::from_secs(60), lifespan: false };
 
 /// An application that is a module, and the directive that names it.
 #[derive(Debug)]
@@ -98,6 +112,7 @@ impl MainConf {
             stderr_level: None,
             finalize: None,
             drain_timeout: None,
+            check: None,
             apps: Vec::new(),
             app_places: Vec::new(),
             needed: Vec::new(),
@@ -147,6 +162,29 @@ impl MainConf {
         Marks::take_over(memory, std::process::id())
     }
 
+    /// The marks of this process, which checks the applications.
+    pub(in crate::nginx) fn marks_of_check(&self) -> Marks {
+        Marks::take_over(self.memory_of_check(), std::process::id())
+    }
+
+    /// The applications that the process that checks them is importing.
+    pub(in crate::nginx) fn imported_by_check(&self) -> Vec<usize> {
+        Marks::of_another(self.memory_of_check()).importing()
+    }
+
+    fn memory_of_check(&self) -> Option<Box<dyn Memory>> {
+        self.shared.as_ref().map(|shared| shared.of_check())
+    }
+
+    /// What is wrong with an application, with the directive that names it, and its place.
+    pub(in crate::nginx) fn error_of_app(&self, app: usize, what: &str) -> String {
+        let (Some(config), Some(place)) = (self.apps.get(app), self.app_places.get(app)) else {
+            return what.to_owned();
+        };
+        let text = format_args!("{}_app \"{}\" {what}", config.protocol, config.target);
+        ConfError::at(text, place).0
+    }
+
     pub(in crate::nginx) fn worker_config(&self) -> WorkerConfig {
         let (finalize, finalize_timeout) = self.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
         let executable = self.executable.clone().or_else(|| {
@@ -156,6 +194,7 @@ impl MainConf {
         let stall_warning = self.stall_warning.unwrap_or(STALL_WARNING);
         let looping = self.apps.iter().any(|app| app.event_loop().is_some());
         WorkerConfig {
+            purpose: Purpose::Serve,
             python: PythonConfig {
                 home: self.home.clone(),
                 path: self.path.clone(),

@@ -14,6 +14,7 @@ use nginx_sys::{
 use super::checks::access::User;
 use super::error::{ConfError, Place};
 use super::handlers::RequestHandler;
+use crate::bridge::log::Level;
 use crate::nginx::log;
 use crate::nginx::sys::{self, CONF_ERROR, own_module};
 use crate::nginx::trampoline::guard;
@@ -80,6 +81,17 @@ impl Reading {
     pub(in crate::nginx) fn write(&self, error: &ConfError) {
         // SAFETY: nginx's `cf` has a log.
         unsafe { log::write(self.cf().log, NGX_LOG_EMERG as ngx_uint_t, &error.0) }
+    }
+
+    /// Logs a line of what has been found out about the configuration.
+    pub(in crate::nginx) fn log(&self, level: Level, line: &str) {
+        // SAFETY: nginx's `cf` has a log.
+        unsafe { log::write(self.cf().log, log::number(level), line) }
+    }
+
+    /// The cycle that nginx makes of this configuration.
+    pub(in crate::nginx) fn cycle(&self) -> *mut ngx_cycle_t {
+        self.cf().cycle
     }
 
     /// A copy that lives as long as the configuration.

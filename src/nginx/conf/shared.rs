@@ -13,7 +13,10 @@ use crate::bridge::marks::{Memory, WORDS};
 /// The most workers that nginx can have (`ngx_worker` is below).
 const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
 
-/// Words for each application, for each worker. Pages that no worker writes to take no memory.
+const PROCESSES: usize = WORKERS + 1;
+
+/// Words for each application, for each worker, and behind them for the process that checks the applications
+/// (`nginx/check`). Pages that nobody writes to take no memory.
 #[derive(Debug)]
 pub(in crate::nginx) struct Shared {
     start: NonNull<AtomicU32>,
@@ -26,11 +29,11 @@ unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
-/// The part of one worker.
+/// The part of one process.
 #[derive(Debug)]
 struct Part {
     shared: Arc<Shared>,
-    worker: usize,
+    process: usize,
 }
 
 impl Shared {
@@ -56,17 +59,25 @@ impl Shared {
 
     /// The words of the worker of that number (`ngx_worker`).
     pub(in crate::nginx) fn of_worker(self: &Arc<Self>, worker: usize) -> Option<Box<dyn Memory>> {
-        let shared = Arc::clone(self);
-        (worker < WORKERS).then(|| Box::new(Part { shared, worker }) as Box<dyn Memory>)
+        (worker < WORKERS).then(|| self.part(worker))
+    }
+
+    /// The words of the process that checks the applications.
+    pub(in crate::nginx) fn of_check(self: &Arc<Self>) -> Box<dyn Memory> {
+        self.part(WORKERS)
+    }
+
+    fn part(self: &Arc<Self>, process: usize) -> Box<dyn Memory> {
+        Box::new(Part { shared: Arc::clone(self), process })
     }
 }
 
 impl Memory for Part {
     fn words(&self) -> &[AtomicU32] {
         let Shared { start, stride } = *self.shared;
-        // SAFETY: the mapping has room for WORKERS, of which this is one, and lives as long as `shared`. It begins
+        // SAFETY: the mapping has room for PROCESSES, of which this is one, and lives as long as `shared`. It begins
         // with zeros, which are valid words.
-        unsafe { std::slice::from_raw_parts(start.as_ptr().add(self.worker * stride), stride) }
+        unsafe { std::slice::from_raw_parts(start.as_ptr().add(self.process * stride), stride) }
     }
 }
 
@@ -78,5 +89,5 @@ impl Drop for Shared {
 }
 
 fn size_of_words(stride: usize) -> usize {
-    WORKERS * stride * size_of::<AtomicU32>()
+    PROCESSES * stride * size_of::<AtomicU32>()
 }

@@ -13,6 +13,9 @@ use super::main::MainConf;
 use super::reading::Reading;
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
 
+/// Tries what the configuration asks for, last.
+type Check = fn(&Reading) -> Result<(), ConfError>;
+
 /// Counts the readings of the configuration: a process of one reading does not serve another's.
 static CONFIGURATION: AtomicUsize = AtomicUsize::new(0);
 
@@ -81,10 +84,10 @@ pub(in crate::nginx) unsafe extern "C" fn merge_loc_conf(
 /// # Safety
 ///
 /// nginx's `postconfiguration`.
-pub(in crate::nginx) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+pub(in crate::nginx) unsafe fn postconfiguration(cf: *mut ngx_conf_t, check: Check) -> ngx_int_t {
     // SAFETY: nginx reads its configuration.
     unsafe {
-        Reading::run(cf, sys::ERROR, |reading| match complete(reading) {
+        Reading::run(cf, sys::ERROR, |reading| match complete(reading, check) {
             Ok(()) => sys::OK,
             Err(error) => {
                 reading.write(&error);
@@ -95,7 +98,7 @@ pub(in crate::nginx) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t)
 }
 
 /// All directives have been read: checks and sets up what depends on several of them.
-fn complete(reading: &mut Reading) -> Result<(), ConfError> {
+fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
     let user = reading.workers_user();
     // SAFETY: no setter runs, and nobody else refers to it.
     let main = unsafe { MainConf::of(reading) };
@@ -109,5 +112,6 @@ fn complete(reading: &mut Reading) -> Result<(), ConfError> {
     for name in inherited {
         reading.add_env(&name)?;
     }
-    reading.add_post_read_handler(post_read)
+    reading.add_post_read_handler(post_read)?;
+    check(reading)
 }

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use nginx_sys::{
-    NGX_CONF_1MORE, NGX_CONF_2MORE, NGX_CONF_TAKE1, NGX_CONF_TAKE12, ngx_command_t, ngx_parse_size,
-    ngx_str_t,
+    NGX_CONF_1MORE, NGX_CONF_2MORE, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_CONF_TAKE123,
+    ngx_command_t, ngx_parse_size, ngx_str_t,
 };
 
 use super::command;
@@ -16,10 +16,12 @@ use crate::bridge::config::{LoopConfig, LoopKind, PoolConfig};
 use crate::bridge::log::Level;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
-use crate::nginx::conf::{ConfError, DEFAULT_MAX_QUEUE, MainConf, Place, Variable};
+use crate::nginx::conf::{
+    Check, ConfError, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, MainConf, Place, Variable,
+};
 
 /// How many there are.
-pub(super) const MAIN: usize = 10;
+pub(super) const MAIN: usize = 11;
 
 pub(super) const fn main() -> [ngx_command_t; MAIN] {
     [
@@ -27,6 +29,7 @@ pub(super) const fn main() -> [ngx_command_t; MAIN] {
         command::main("python_path\0", NGX_CONF_1MORE, path),
         command::main("python_executable\0", NGX_CONF_TAKE1, executable),
         command::main("python_env\0", NGX_CONF_1MORE, env),
+        command::main("python_check\0", NGX_CONF_TAKE123, check),
         command::main("python_thread_pool\0", NGX_CONF_2MORE, thread_pool),
         command::main("python_event_loop\0", NGX_CONF_TAKE12, event_loop),
         command::main("python_finalize\0", NGX_CONF_TAKE12, finalize),
@@ -108,6 +111,40 @@ setter!(env, MainConf, |directive| {
     Ok(())
 });
 
+setter!(check, MainConf, |directive| {
+    directive.once(&directive.conf.check)?;
+    let mut check = Check { enabled: on_or_off(&directive, directive.bytes(1))?, ..DEFAULT_CHECK };
+    for at in 2..directive.words.len() {
+        let word = directive.bytes(at);
+        if let Some(value) = Directive::<MainConf>::option(word, "timeout") {
+            check.timeout = match directive.time(value)? {
+                0 => return Err(directive.error("has a timeout of 0; write a time such as 60s")),
+                time => Duration::from_millis(time as u64),
+            };
+        } else if let Some(value) = Directive::<MainConf>::option(word, "lifespan") {
+            check.lifespan = on_or_off(&directive, value)?;
+        } else {
+            let word = directive.lossy(at);
+            return Err(directive.error(format!(
+                "has the unknown parameter \"{word}\"; it takes timeout=TIME and lifespan=on|off"
+            )));
+        }
+    }
+    directive.conf.check = Some(check);
+    Ok(())
+});
+
+fn on_or_off<C>(directive: &Directive<'_, C>, word: &[u8]) -> Result<bool, ConfError> {
+    match word {
+        b"on" => Ok(true),
+        b"off" => Ok(false),
+        _ => {
+            let word = String::from_utf8_lossy(word);
+            Err(directive.error(format!("has \"{word}\"; it must be on or off")))
+        }
+    }
+}
+
 setter!(thread_pool, MainConf, |directive| {
     let name = directive.text(1)?.to_owned();
     if name == "inline" || name.is_empty() {
@@ -188,14 +225,7 @@ setter!(event_loop, MainConf, |directive| {
 
 setter!(finalize, MainConf, |directive| {
     directive.once(&directive.conf.finalize)?;
-    let on = match directive.bytes(1) {
-        b"on" => true,
-        b"off" => false,
-        _ => {
-            let word = directive.lossy(1);
-            return Err(directive.error(format!("has \"{word}\"; it must be on or off")));
-        }
-    };
+    let on = on_or_off(&directive, directive.bytes(1))?;
     let mut timeout = 2000;
     if directive.words.len() > 2 {
         let word = directive.bytes(2).to_vec();

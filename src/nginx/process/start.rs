@@ -56,7 +56,8 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         children::keep_sockets_from(cycle);
         children::give_output();
-        set_environment(main);
+        // Python has no thread yet, and nginx's threads, if it has any (`aio threads`), only make system calls.
+        main.environment.set();
         make(token, cycle, main)
     };
     match made {
@@ -105,15 +106,6 @@ fn start_python(token: EventThread, process: &Process) {
     let delay = process.start_delay.get();
     process.start_delay.set((delay * 2).min(START_AGAIN_AT_MOST));
     process.start.start(token, process, delay);
-}
-
-/// Sets the environment: nginx cleared that of its workers, except TZ and the variables that `env` names.
-unsafe fn set_environment(main: &MainConf) {
-    for (name, value) in main.environment.variables() {
-        // SAFETY: nothing else reads or writes the environment now. Python has no thread yet, and nginx's threads, if
-        // it has any (`aio threads`), only make system calls.
-        unsafe { std::env::set_var(name, value) };
-    }
 }
 
 /// The lowest of so many descriptor numbers that nginx does not reach: nginx takes the lowest free ones, at most two for each of its

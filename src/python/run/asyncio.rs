@@ -153,6 +153,15 @@ impl LoopThread {
         for exchange in self.bridge.ended() {
             dispatch::fail(&exchange);
         }
+        let Some(runtime) = self.runtime.upgrade() else { return };
+        let worker = &runtime.worker;
+        let is_own =
+            |number| worker.loops.get(number).is_some_and(|it| Arc::ptr_eq(it, &self.bridge));
+        for (at, app) in worker.config.apps.iter().enumerate() {
+            if app.event_loop().is_some_and(is_own) {
+                worker.starts.give_up(at, "its python_event_loop does not run");
+            }
+        }
     }
 
     fn drop_all(&self, py: Python<'_>) {

@@ -152,7 +152,8 @@ fn check_as(user: User, files: &[(&Path, Need)]) -> io::Result<Option<Failure>> 
     }))
 }
 
-fn become_user(user: User) -> bool {
+/// Gives up root for that user, for good. False if the system refuses that.
+pub(in crate::nginx) fn become_user(user: User) -> bool {
     // SAFETY: plain system calls, as ngx_worker_process_init makes them; initgroups reads the group
     // database, in a child of a process that has only one thread.
     unsafe {

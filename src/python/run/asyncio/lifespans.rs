@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::LoopThread;
-use crate::bridge::config::AppConfig;
+use crate::bridge::config::{AppConfig, Purpose};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::asyncio::Message;
 use crate::bridge::log::{About, Level};
@@ -85,7 +85,9 @@ impl LoopThread {
         let lifespan = match Lifespan::new(py, callable, config, &app.target) {
             Ok(lifespan) => lifespan,
             Err(error) => {
-                logging::exception(py, &runtime.shim, "a lifespan cannot be made", &error);
+                let what = "a lifespan cannot be made";
+                let report = logging::exception(py, &runtime.shim, what, &error);
+                runtime.worker.starts.end(app.at, Err(report));
                 return;
             }
         };
@@ -93,6 +95,7 @@ impl LoopThread {
         let begins = matches!(lifespan.stage, Stage::Starting);
         self.state(py).startups.begin(app.at, lifespan);
         if !begins {
+            runtime.worker.starts.end(app.at, Ok(()));
             return;
         }
         let _about = logging::begin(About::App(app.at));
@@ -113,13 +116,17 @@ impl LoopThread {
         at: usize,
         failure: Option<String>,
     ) {
+        let worker = &runtime.worker;
+        worker.starts.end(at, failure.clone().map_or(Ok(()), Err));
         if let Some(report) = &failure {
-            let text = format!(
-                "application \"{}\" has not started: its locations answer 500 until one of its files has changed, \
-                 or nginx is reloaded: {report}",
-                runtime.worker.target(at)
-            );
-            logging::write_about(py, Level::Error, &About::App(at), &text);
+            if worker.config.purpose == Purpose::Serve {
+                let text = format!(
+                    "application \"{}\" has not started: its locations answer 500 until one of its files has \
+                     changed, or nginx is reloaded: {report}",
+                    worker.target(at)
+                );
+                logging::write_about(py, Level::Error, &About::App(at), &text);
+            }
             if let Some(app) = runtime.apps.get(at) {
                 app.fail_startup(py, &runtime.shim, report);
             }

@@ -1,0 +1,119 @@
+//! How far the starts of a worker's applications are. A start is the import, and with ASGI the startup
+//! (`asgi_lifespan`).
+
+use std::time::{Duration, Instant};
+
+use super::sync::{Condvar, Mutex, lock, wait_for};
+
+/// The starts of all applications. Each is `Starting` until somebody says how it has ended, and never again.
+#[derive(Debug)]
+pub(crate) struct Starts {
+    apps: Mutex<Vec<Start>>,
+    /// One has ended.
+    ended: Condvar,
+}
+
+/// The start of one application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    Starting,
+    Started,
+    /// With the traceback, or what else is known.
+    Failed(String),
+}
+
+impl Starts {
+    pub(crate) fn new(apps: usize) -> Self {
+        Self { apps: Mutex::new(vec![Start::Starting; apps]), ended: Condvar::new() }
+    }
+
+    /// Who imports application `app`, or runs its startup: that has ended. A later attempt may have another end.
+    pub(crate) fn end(&self, app: usize, result: Result<(), String>) {
+        let start = match result {
+            Ok(()) => Start::Started,
+            Err(report) => Start::Failed(report),
+        };
+        if let Some(place) = lock(&self.apps).get_mut(app) {
+            *place = start;
+        }
+        self.ended.notify_all();
+    }
+
+    /// Nobody is left who could start application `app`.
+    pub(crate) fn give_up(&self, app: usize, why: &str) {
+        if let Some(place @ Start::Starting) = lock(&self.apps).get_mut(app) {
+            *place = Start::Failed(why.to_owned());
+        }
+        self.ended.notify_all();
+    }
+
+    /// Waits at most `limit` until all starts have ended; says whether they have.
+    pub(crate) fn wait(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut apps = lock(&self.apps);
+        loop {
+            if !apps.contains(&Start::Starting) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            apps = wait_for(&self.ended, apps, left);
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Start> {
+        lock(&self.apps).clone()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    const NOT_LONG: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn they_have_ended_when_the_last_one_has() {
+        let starts = Starts::new(3);
+        starts.end(1, Ok(()));
+        starts.end(0, Err("Traceback".to_owned()));
+        assert!(!starts.wait(NOT_LONG));
+        starts.end(7, Ok(()));
+        assert!(!starts.wait(Duration::ZERO), "there is no such application");
+        starts.give_up(2, "its loop has ended");
+        assert!(starts.wait(Duration::ZERO));
+        let failed = |what: &str| Start::Failed(what.to_owned());
+        let expected = [failed("Traceback"), Start::Started, failed("its loop has ended")];
+        assert_eq!(starts.all(), expected);
+    }
+
+    #[test]
+    fn what_has_ended_is_not_given_up() {
+        let starts = Starts::new(1);
+        starts.end(0, Err("first".to_owned()));
+        starts.give_up(0, "second");
+        assert_eq!(starts.all(), [Start::Failed("first".to_owned())]);
+        starts.end(0, Ok(()));
+        assert_eq!(starts.all(), [Start::Started], "a later attempt has succeeded");
+    }
+
+    #[test]
+    fn who_waits_is_told() {
+        let starts = Arc::new(Starts::new(2));
+        let waiting = {
+            let starts = Arc::clone(&starts);
+            thread::spawn(move || starts.wait(LONG))
+        };
+        starts.end(0, Ok(()));
+        starts.end(1, Ok(()));
+        assert!(waiting.join().unwrap());
+        assert!(Starts::new(0).wait(Duration::ZERO), "without applications nothing is waited for");
+    }
+}

@@ -1,0 +1,268 @@
+//! nginx's side of the check: forks the supervisor, logs what is reported, and says what is wrong.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use nginx_sys::{NGX_PROCESS_MASTER, NGX_PROCESS_SIGNALLER, ngx_process};
+
+use super::checker::{self, Work};
+use super::record::{Record, Records};
+use super::supervisor;
+use crate::bridge::log::Level;
+use crate::nginx::conf::{Check, ConfError, DEFAULT_CHECK, MainConf, Reading};
+
+/// How often nginx looks whether it has been told to end, or the supervisor has.
+const LOOK: libc::c_int = 100;
+
+/// Starts all applications in a child, as a worker would. An error if one cannot be started.
+pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), ConfError> {
+    // SAFETY: the configuration's cycle, and no setter of it runs any more.
+    let Some(main) = (unsafe { MainConf::of_cycle(reading.cycle()) }) else { return Ok(()) };
+    let Check { enabled, timeout, lifespan } = main.check.unwrap_or(DEFAULT_CHECK);
+    // SAFETY: nginx writes it as it starts a process, and nothing else does meanwhile.
+    let process = unsafe { ngx_process };
+    // `nginx -s reload` reads the configuration as well, and so does the master that it tells to.
+    if !enabled || process == NGX_PROCESS_SIGNALLER as usize {
+        return Ok(());
+    }
+    let work = Work {
+        main,
+        cycle: reading.cycle(),
+        user: reading.workers_user(),
+        limit: timeout,
+        lifespan,
+    };
+    let mut outcome = Outcome::default();
+    let asked = ask(&work, |record| match record {
+        Record::Line(level, text) => reading.log(level, &format!("python_check: {text}")),
+        record => outcome.note(record),
+    });
+    let asked = asked.map_err(|error| {
+        ConfError(format!(
+            "the applications cannot be checked: {error}; mend this, or write python_check off"
+        ))
+    })?;
+    if let Asked::Abandoned = asked {
+        return Err(ConfError("python_check was cut short, because nginx is told to end".into()));
+    }
+    let failures = outcome.failures(main, timeout);
+    if failures.is_empty() {
+        return Ok(());
+    }
+    for line in failures.iter().flat_map(|failure| failure.lines()) {
+        reading.log(Level::Emerg, line);
+    }
+    let then = if process == NGX_PROCESS_MASTER as usize {
+        "the configuration is refused, and the workers go on with the old one"
+    } else {
+        "the configuration is refused"
+    };
+    Err(ConfError(format!(
+        "{then}: an application cannot be started (python_check); mend it, or write python_check off to \
+         start without it"
+    )))
+}
+
+/// How the check itself has ended.
+enum Asked {
+    Answered,
+    /// nginx has been told to end meanwhile.
+    Abandoned,
+}
+
+/// Runs the check, and gives each record to `take`. The last one is `Ended`, unless the supervisor was killed.
+fn ask(work: &Work<'_>, take: impl FnMut(Record)) -> io::Result<Asked> {
+    let (reader, supervisor) = fork(work)?;
+    let asked = read(reader, supervisor, take);
+    if asked.is_err() {
+        end(supervisor);
+    }
+    // It has ended, or is about to. An error: nginx's handler of SIGCHLD was first.
+    // SAFETY: a child of this process, and no status is asked for.
+    unsafe { libc::waitpid(supervisor, std::ptr::null_mut(), 0) };
+    asked
+}
+
+/// Has the supervisor end the checker, and then itself.
+fn end(supervisor: libc::pid_t) {
+    // SAFETY: a plain system call. Nobody but nginx's handler of SIGCHLD may have waited for it.
+    unsafe { libc::kill(supervisor, libc::SIGTERM) };
+}
+
+fn read(
+    mut reader: File,
+    supervisor: libc::pid_t,
+    mut take: impl FnMut(Record),
+) -> io::Result<Asked> {
+    let mut records = Records::default();
+    let mut ended = false;
+    let mut asked = Asked::Answered;
+    loop {
+        // Asked before the pipe is read for the last time.
+        let gone = wait_readable(&reader)? == 0 && has_ended(supervisor);
+        let closed = read_all(&mut reader, &mut records)?;
+        while let Some(record) = records.next()? {
+            ended |= matches!(record, Record::Ended(_));
+            take(record);
+        }
+        if ended || gone || closed {
+            return Ok(asked);
+        }
+        if is_told_to_end() {
+            asked = Asked::Abandoned;
+            end(supervisor);
+        }
+    }
+}
+
+/// Forks the supervisor; gives the pipe that it and the checker write to.
+fn fork(work: &Work<'_>) -> io::Result<(File, libc::pid_t)> {
+    let (reader, writer) = pipe()?;
+    // SAFETY: nginx has one thread while it reads its configuration. The child never returns.
+    let (nginx, supervisor) = unsafe { (libc::getpid(), libc::fork()) };
+    match supervisor {
+        0 => {
+            drop(reader);
+            let check = |pipe| {
+                // SAFETY: the supervisor has forked this process for it.
+                unsafe { checker::run(work, pipe) }
+            };
+            // SAFETY: this process has just been forked.
+            unsafe { supervisor::run(writer, work.limit, nginx, check) }
+        }
+        -1 => Err(io::Error::last_os_error()),
+        supervisor => Ok((reader, supervisor)),
+    }
+}
+
+/// A pipe whose reading end never waits.
+fn pipe() -> io::Result<(File, File)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors, which the files own from here on.
+    unsafe {
+        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let [reader, writer] = ends.map(|end| File::from(OwnedFd::from_raw_fd(end)));
+        if libc::fcntl(reader.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((reader, writer))
+    }
+}
+
+/// Waits for a while until there is something to read; 0 if there is nothing.
+fn wait_readable(reader: &File) -> io::Result<libc::c_int> {
+    let mut poll = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one structure, which is this function's own.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, LOOK) };
+    let error = io::Error::last_os_error();
+    if ready < 0 && error.kind() != ErrorKind::Interrupted {
+        return Err(error);
+    }
+    Ok(ready.max(0))
+}
+
+/// Reads what there is; says whether nobody is left who could write more.
+fn read_all(reader: &mut File, records: &mut Records) -> io::Result<bool> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(length) => records.push(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether the supervisor has ended, which is then waited for.
+fn has_ended(supervisor: libc::pid_t) -> bool {
+    // SAFETY: a child of this process, and no status is asked for. An error: nginx's handler of SIGCHLD was first.
+    unsafe { libc::waitpid(supervisor, std::ptr::null_mut(), libc::WNOHANG) != 0 }
+}
+
+/// Whether nginx has been told to end. The master blocks these signals while it reads a configuration; otherwise they
+/// end it at once.
+fn is_told_to_end() -> bool {
+    // SAFETY: all fields of a sigset_t are numbers; the set is this function's own.
+    unsafe {
+        let mut pending: libc::sigset_t = mem::zeroed();
+        libc::sigpending(&raw mut pending);
+        [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT]
+            .into_iter()
+            .any(|signal| libc::sigismember(&raw const pending, signal) == 1)
+    }
+}
+
+/// What has been reported.
+#[derive(Debug, Default)]
+struct Outcome {
+    failed: Vec<(usize, String)>,
+    late: Vec<usize>,
+    checked: bool,
+    /// The checker's status (wait(2)).
+    status: Option<i32>,
+}
+
+impl Outcome {
+    fn note(&mut self, record: Record) {
+        match record {
+            Record::Failed(app, report) => self.failed.push((app, report)),
+            Record::Late(app) => self.late.push(app),
+            Record::Checked => self.checked = true,
+            Record::Ended(status) => self.status = Some(status),
+            Record::Line(..) => {}
+        }
+    }
+
+    /// What is wrong, each with the directive and its place.
+    fn failures(&self, main: &MainConf, timeout: Duration) -> Vec<String> {
+        let failed = self.failed.iter().map(|(app, report)| {
+            let first = main.error_of_app(
+                *app,
+                "cannot be started, as the workers' user; its traceback follows",
+            );
+            format!("{first}\n{report}")
+        });
+        let late = self.late.iter().map(|app| {
+            let what = format!(
+                "has not started within {} s (python_check timeout); where its threads are is said above",
+                timeout.as_secs_f64()
+            );
+            main.error_of_app(*app, &what)
+        });
+        failed.chain(late).chain(self.lost(main)).collect()
+    }
+
+    /// What has become of a checker that ended before its time.
+    fn lost(&self, main: &MainConf) -> Option<String> {
+        if self.checked {
+            return None;
+        }
+        let how = match self.status {
+            Some(status) if libc::WIFEXITED(status) => {
+                format!(
+                    "ends the process that imports it, with exit code {}",
+                    libc::WEXITSTATUS(status)
+                )
+            }
+            Some(status) if status >= 0 && libc::WTERMSIG(status) == libc::SIGKILL => {
+                "hangs, or was killed (signal 9)".to_owned()
+            }
+            Some(status) if status >= 0 => {
+                format!("ends the process that imports it, by signal {}", libc::WTERMSIG(status))
+            }
+            _ => "ends all processes that check it".to_owned(),
+        };
+        Some(match *main.imported_by_check() {
+            [app] => main.error_of_app(app, &how),
+            [] => format!("Python, as it starts, {how}"),
+            _ => format!("one of the applications {how}"),
+        })
+    }
+}
