@@ -69,6 +69,8 @@ pub(crate) struct Exchange {
     callbacks: Callbacks,
     /// It is beyond its `wsgi_timeout`, and its executor counts it.
     overdue: AtomicBool,
+    /// That it is slow (`…_slow_request`) has been said.
+    slow: AtomicBool,
     /// The thread has entered the application, and may be interrupted.
     entered: AtomicBool,
     cancelled: AtomicBool,
@@ -111,6 +113,7 @@ impl Exchange {
             call: AtomicUsize::new(NO_CALL),
             callbacks: Callbacks::default(),
             overdue: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
             entered: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             waited: AtomicBool::new(false),

@@ -10,10 +10,12 @@ use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
 
 #[derive(Debug)]
 pub(crate) enum Task<X> {
-    /// Write the Python stack of the thread that runs this request to the log.
+    /// This request is beyond its deadline: write the Python stack of the thread that runs it to the log.
     LogStack(Arc<X>),
-    /// The client of this request is gone: is its application beyond its deadline? The reference does not keep the
-    /// request's memory.
+    /// This request is slow: the same.
+    LogSlow(Arc<X>),
+    /// The client of this request is gone, or the event loop itself runs it: is its application slow, or beyond its
+    /// deadline? The reference does not keep the request's memory.
     Watch(Weak<X>),
     /// The client of this request is gone: run its `on_disconnect` callbacks; interrupt it if `cancel` is set.
     Gone(Arc<X>),
@@ -35,7 +37,9 @@ impl<X> Task<X> {
     /// The request that it is about.
     pub(crate) fn request(&self) -> Option<&Arc<X>> {
         match self {
-            Task::LogStack(exchange) | Task::Gone(exchange) => Some(exchange),
+            Task::LogStack(exchange) | Task::LogSlow(exchange) | Task::Gone(exchange) => {
+                Some(exchange)
+            }
             Task::Watch(_)
             | Task::Resume(_)
             | Task::Collect
@@ -92,8 +96,8 @@ impl<X> Tasks<X> {
             let mut queue = lock(&self.queue);
             match task {
                 Task::Collect if std::mem::replace(&mut queue.collect, true) => return,
-                Task::LogStack(_) if queue.stacks == STACKS => return,
-                Task::LogStack(_) => queue.stacks += 1,
+                Task::LogStack(_) | Task::LogSlow(_) if queue.stacks == STACKS => return,
+                Task::LogStack(_) | Task::LogSlow(_) => queue.stacks += 1,
                 Task::Watch(_)
                 | Task::Gone(_)
                 | Task::Resume(_)
@@ -157,7 +161,7 @@ impl<X> Tasks<X> {
             if let Some(task) = queue.tasks.pop_front() {
                 match task {
                     Task::Collect => queue.collect = false,
-                    Task::LogStack(_) => queue.stacks -= 1,
+                    Task::LogStack(_) | Task::LogSlow(_) => queue.stacks -= 1,
                     Task::Watch(_)
                     | Task::Gone(_)
                     | Task::Resume(_)
@@ -188,6 +192,7 @@ mod tests {
     fn drain(tasks: &Tasks<Exchange>) -> String {
         std::iter::from_fn(|| match tasks.next() {
             Task::LogStack(_) => Some('L'),
+            Task::LogSlow(_) => Some('S'),
             Task::Collect => Some('C'),
             Task::Gone(_) => Some('G'),
             Task::Watch(_) => Some('W'),
@@ -242,6 +247,7 @@ mod tests {
             for _ in 0..2 * STACKS {
                 tasks.push(Task::LogStack(exchange.clone()));
             }
+            tasks.push(Task::LogSlow(exchange.clone()));
             tasks.push(Task::Collect);
             tasks.push(Task::Stop);
             assert_eq!(drain(&tasks), "L".repeat(STACKS) + "C");
@@ -301,6 +307,7 @@ mod model {
                         match tasks.next() {
                             Task::Collect => collected = dropped.load(Ordering::Relaxed),
                             Task::LogStack(_)
+                            | Task::LogSlow(_)
                             | Task::Watch(_)
                             | Task::Gone(_)
                             | Task::Resume(_)

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::guard;
 use super::logging;
 use super::run::{dispatch, interrupt, threads};
-use super::runtime::Runtime;
+use super::runtime::{Late, Runtime};
 use super::signals::Ending;
 use super::spawn::{STACK, spawn};
 use crate::bridge::callbacks::Gone;
@@ -58,6 +58,9 @@ pub(super) fn serve(runtime: &Arc<Runtime>) {
 fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
     match task {
         Task::LogStack(exchange) => overdue(runtime, &exchange),
+        Task::LogSlow(exchange) => {
+            Python::attach(|py| log_stack(py, runtime, &exchange, Late::Slow));
+        }
         Task::Watch(exchange) => {
             if let Some(exchange) = exchange.upgrade() {
                 watch(runtime, &exchange);
@@ -118,25 +121,35 @@ fn log_loop_stack(py: Python<'_>, runtime: &Runtime, number: usize) {
     }
 }
 
-/// The client has left. Logs the application's stack if its `…_timeout` is over.
+/// The client has left, or the event loop itself runs the application. Logs the application's stack if it is slow, and if
+/// its `…_timeout` is over.
 fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
-    match exchange.time_left() {
-        Some(Duration::ZERO) => {
-            let Some(executor) = exchange.executor() else { return };
-            let text = format!(
-                "application \"{}\" still runs after {} ms ({}_timeout) for a client that has left; {}",
-                runtime.worker.target(exchange.location.app),
-                exchange.location.timeout.unwrap_or_default().as_millis(),
-                exchange.location.protocol,
-                executor.after_deadline(),
-            );
-            let about = About::Request(Arc::clone(exchange));
-            runtime.worker.events.log(LogLine { level: Level::Error, about, text });
-            overdue(runtime, exchange);
-        }
-        Some(left) => runtime.worker.tasks.watch(exchange, left),
-        None => {}
+    if exchange.begin_slow() {
+        slow(runtime, exchange);
     }
+    if exchange.is_inline() || exchange.time_left() != Some(Duration::ZERO) {
+        exchange.watch();
+        return;
+    }
+    let Some(executor) = exchange.executor() else { return };
+    let text = format!(
+        "application \"{}\" still runs after {} ms ({}_timeout) for a client that has left; {}",
+        runtime.worker.target(exchange.location.app),
+        exchange.location.timeout.unwrap_or_default().as_millis(),
+        exchange.location.protocol,
+        executor.after_deadline(),
+    );
+    let about = About::Request(Arc::clone(exchange));
+    runtime.worker.events.log(LogLine { level: Level::Error, about, text });
+    overdue(runtime, exchange);
+}
+
+/// Says that the application is slow, and where it is.
+fn slow(runtime: &Runtime, exchange: &Arc<Exchange>) {
+    let text = exchange.slow_text();
+    let about = About::Request(Arc::clone(exchange));
+    runtime.worker.events.log(LogLine { level: Level::Warn, about, text });
+    Python::attach(|py| log_stack(py, runtime, exchange, Late::Slow));
 }
 
 /// The application is beyond its `…_timeout`. Logs its stack, and whether its pool has a free thread left.
@@ -150,11 +163,11 @@ fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
         runtime.worker.events.log(LogLine { level: Level::Error, about, text });
     }
     // Last: if the application does not release the GIL, this does not come back.
-    Python::attach(|py| log_stack(py, runtime, exchange));
+    Python::attach(|py| log_stack(py, runtime, exchange, Late::Overdue));
 }
 
-fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
-    if runtime.log_task_stack(py, exchange) {
+fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>, late: Late) {
+    if runtime.log_task_stack(py, exchange, late) {
         return;
     }
     let head = &exchange.head;
@@ -165,12 +178,15 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>) {
     );
     let stack = exchange.thread().map(|thread| runtime.shim.format_stack.call1(py, (thread,)));
     let text = match stack {
+        Some(Ok(stack)) if stack.to_string().is_empty() => {
+            format!("the application of {request} is not running at this moment")
+        }
         Some(Ok(stack)) => format!("the thread of {request} is at:\n{stack}"),
         Some(Err(error)) => format!("no stack of {request}: {error}"),
         None => format!("the thread of {request} has ended meanwhile"),
     };
     let about = About::Request(Arc::clone(exchange));
-    logging::write_about(py, Level::Error, &about, &text);
+    logging::write_about(py, late.level(), &about, &text);
 }
 
 /// Nobody waits for the response any more. Has the `on_disconnect` callbacks called, and interrupts the application if

@@ -31,8 +31,26 @@ pub(super) trait Loop: Send + Sync {
     /// Where the loop's thread is, and for which request, if it is a request's task that runs.
     fn place(&self, py: Python<'_>) -> PyResult<(Option<Arc<Exchange>>, String)>;
 
-    /// Where the task of a request is; `None` if it has ended, or if this has been asked before.
-    fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>>;
+    /// Where the task of a request is; `None` if it has ended, or if this has been asked before for its deadline.
+    fn stack(&self, py: Python<'_>, exchange: &Exchange, late: Late) -> PyResult<Option<String>>;
+}
+
+/// Why it is logged where a request's application is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// `…_slow_request`
+    Slow,
+    /// `…_timeout`
+    Overdue,
+}
+
+impl Late {
+    pub(super) fn level(self) -> Level {
+        match self {
+            Self::Slow => Level::Warn,
+            Self::Overdue => Level::Error,
+        }
+    }
 }
 
 impl Runtime {
@@ -65,17 +83,22 @@ impl Runtime {
         self.loops.get()?.get(number)
     }
 
-    /// Logs where the task of a request is that is beyond its deadline; once, and not if it has ended. False if the
-    /// request's application runs on no loop.
-    pub(super) fn log_task_stack(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> bool {
+    /// Logs where the task of a request is; once for its deadline, and not if it has ended. False if the request's
+    /// application runs on no loop.
+    pub(super) fn log_task_stack(
+        &self,
+        py: Python<'_>,
+        exchange: &Arc<Exchange>,
+        late: Late,
+    ) -> bool {
         let Some(owner) = self.loop_of(exchange.location.app) else { return false };
-        let text = match owner.stack(py, exchange) {
+        let text = match owner.stack(py, exchange, late) {
             Ok(Some(stack)) => format!("its task is at:\n{stack}"),
             Ok(None) => return true,
             Err(error) => format!("its task's stack cannot be shown: {error}"),
         };
         let about = About::Request(Arc::clone(exchange));
-        logging::write_about(py, Level::Error, &about, &text);
+        logging::write_about(py, late.level(), &about, &text);
         true
     }
 }

@@ -48,6 +48,7 @@ COMMON = {
     "param": "NAME $host if_not_empty",
     "queue_timeout": "5s",
     "timeout": "5s",
+    "slow_request": "5s",
     "buffer_size": "64k",
     "max_temp_file_size": "1m",
     "temp_path": "tmp/own 1 2",
@@ -170,7 +171,7 @@ def test_flags(line, refused, name):
 
 
 TIMES = [
-    *both({"queue_timeout": "", "timeout": ""}),
+    *both({"queue_timeout": "", "timeout": "", "slow_request": ""}),
     "python_drain_timeout",
     "asgi_stall_warning",
     "asgi_websocket_ping_interval",

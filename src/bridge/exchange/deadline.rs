@@ -1,4 +1,5 @@
-//! The application's deadline (`…_timeout`), which stands still while the application waits for its client.
+//! The application's deadline (`…_timeout`), which stands still while the application waits for its client, and the time
+//! after which it is said to be slow (`…_slow_request`), which is measured by the same clock.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ const NO_DEADLINE: u64 = u64::MAX;
 impl Exchange {
     /// Loop's thread: the application's `…_timeout` begins again.
     pub(crate) fn touch(&self) {
-        if self.location.timeout.is_some() && self.started() != NO_DEADLINE {
+        let is_timed = self.location.timeout.is_some() || self.location.slow.is_some();
+        if is_timed && self.started() != NO_DEADLINE {
             // What it has waited for its client so far is taken off once more by `progress`.
             let now = self.worker.now();
             let started = now.saturating_sub(self.client_wait.until(now));
@@ -32,13 +34,40 @@ impl Exchange {
 
     /// How much of `wsgi_timeout` is left to the running application, if there is a limit.
     pub(crate) fn time_left(&self) -> Option<Duration> {
-        let timeout = self.location.timeout?;
+        self.left_of(self.location.timeout?)
+    }
+
+    /// In what time the running application is slow (`…_slow_request`), if that has not been said.
+    pub(crate) fn slow_in(&self) -> Option<Duration> {
+        let limit = self.location.slow?;
+        if self.slow.load(Ordering::Relaxed) { None } else { self.left_of(limit) }
+    }
+
+    /// Has to be said now that the application is slow? True once.
+    pub(crate) fn begin_slow(&self) -> bool {
+        self.slow_in() == Some(Duration::ZERO) && !self.slow.swap(true, Ordering::Relaxed)
+    }
+
+    /// What the log says of it then.
+    pub(crate) fn slow_text(&self) -> String {
+        let elapsed = match self.progress() {
+            Progress::Running(elapsed) => elapsed,
+            Progress::Waiting | Progress::Done => 0,
+        };
+        format!(
+            "application \"{}\" is slow: it has run for {elapsed} ms ({}_slow_request), and runs on; its stack follows",
+            self.worker.target(self.location.app),
+            self.location.protocol,
+        )
+    }
+
+    fn left_of(&self, limit: Duration) -> Option<Duration> {
         if self.started() == NO_DEADLINE {
             return None;
         }
         match self.progress() {
             Progress::Running(elapsed) => {
-                Some(timeout.saturating_sub(Duration::from_millis(elapsed)))
+                Some(limit.saturating_sub(Duration::from_millis(elapsed)))
             }
             Progress::Waiting | Progress::Done => None,
         }
@@ -56,12 +85,22 @@ impl Exchange {
         }
     }
 
-    /// Makes the attendant look at the application when its `wsgi_timeout` is over: nginx's timer is deleted with
-    /// the request.
+    /// Makes the attendant look at the application when it is slow, or its `wsgi_timeout` is over: nginx's timer is
+    /// deleted with the request. What runs inline has no other deadline than the event loop's.
     pub(crate) fn watch(self: &Arc<Self>) {
-        if let Some(left) = self.time_left() {
+        let deadline = if self.is_inline() { None } else { self.time_left() };
+        if let Some(left) = [self.slow_in(), deadline].into_iter().flatten().min() {
             self.worker.tasks.watch(self, left);
         }
+    }
+
+    /// Event loop, about to run the application: makes the attendant look at it when it is slow. False if it need not
+    /// be.
+    pub(crate) fn watch_inline(self: &Arc<Self>) -> bool {
+        if let Some(limit) = self.location.slow {
+            self.worker.tasks.watch(self, limit);
+        }
+        self.location.slow.is_some()
     }
 
     /// Is the application beyond its `…_timeout`, whether its client is still there or not?

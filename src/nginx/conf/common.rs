@@ -72,6 +72,8 @@ pub(in crate::nginx) struct CommonConf {
     pub(in crate::nginx) params: Option<Vec<Param>>,
     pub(in crate::nginx) queue_timeout: ngx_msec_t,
     pub(in crate::nginx) timeout: ngx_msec_t,
+    /// 0: off.
+    pub(in crate::nginx) slow_request: Option<ngx_msec_t>,
     pub(in crate::nginx) raw_path: Option<bool>,
     pub(in crate::nginx) pass_authorization: ngx_flag_t,
     pub(in crate::nginx) pass_request_headers: ngx_flag_t,
@@ -104,6 +106,7 @@ impl CommonConf {
             params: None,
             queue_timeout: CONF_UNSET_MSEC,
             timeout: CONF_UNSET_MSEC,
+            slow_request: None,
             raw_path: None,
             pass_authorization: CONF_UNSET,
             pass_request_headers: CONF_UNSET,
@@ -134,6 +137,7 @@ impl CommonConf {
         inherit(&mut self.callables, &previous.callables);
         inherit(&mut self.script_name, &previous.script_name);
         inherit(&mut self.params, &previous.params);
+        inherit(&mut self.slow_request, &previous.slow_request);
         inherit(&mut self.raw_path, &previous.raw_path);
         inherit(&mut self.hide_headers, &previous.hide_headers);
         inherit(&mut self.pass_headers, &previous.pass_headers);

@@ -25,6 +25,11 @@ pub(in crate::nginx) struct Location {
     pub(in crate::nginx) queue_timeout: ngx_msec_t,
     /// 0: no limit.
     pub(in crate::nginx) timeout: ngx_msec_t,
+    /// 0: off.
+    pub(in crate::nginx) slow_request: ngx_msec_t,
+    /// After so many milliseconds a request is looked at for the first time: there is nothing to decide before the
+    /// shortest limit. All of them count, because the thread may start at once.
+    pub(in crate::nginx) first_look: ngx_msec_t,
     pub(in crate::nginx) request_buffering: bool,
     pub(in crate::nginx) raw_path: bool,
     pass_request_headers: bool,
@@ -69,6 +74,7 @@ impl Location {
         let https = params.iter().filter_map(|(name, value)| says_https(name, value)).next_back();
         let ignore_headers = conf.ignore_headers.clone().unwrap_or_default();
         let accel = conf.accel != 0;
+        let slow_request = conf.slow_request.unwrap_or(0);
         Self {
             config: Arc::new(LocationConfig {
                 id: main.add_location(app, log),
@@ -77,6 +83,7 @@ impl Location {
                 executor,
                 script_name: conf.script_name.clone().flatten(),
                 timeout: (conf.timeout > 0).then(|| Duration::from_millis(conf.timeout as u64)),
+                slow: (slow_request > 0).then(|| Duration::from_millis(slow_request as u64)),
                 client_abort: conf.client_abort.unwrap_or(ClientAbort::Notify),
                 debug: conf.debug.unwrap_or(Debug::Off),
                 early_hints: conf.early_hints != 0,
@@ -89,6 +96,8 @@ impl Location {
             }),
             queue_timeout: conf.queue_timeout,
             timeout: conf.timeout,
+            slow_request,
+            first_look: limit(conf.timeout).min(conf.queue_timeout).min(limit(slow_request)),
             request_buffering: conf.request_buffering != 0,
             raw_path: conf.raw_path == Some(true),
             pass_request_headers: conf.pass_request_headers != 0,
@@ -125,6 +134,15 @@ impl Location {
         self.pass_authorization || !name.eq_ignore_ascii_case(b"authorization")
     }
 }
+
+/// A time of which 0 means that there is no limit.
+pub(in crate::nginx) fn limit(time: ngx_msec_t) -> ngx_msec_t {
+    if time == 0 { NO_LIMIT } else { time }
+}
+
+/// The period of a request's timer, in milliseconds, if there is no limit. The timer is then needed only for the
+/// draining worker.
+pub(in crate::nginx) const NO_LIMIT: ngx_msec_t = 60 * 60 * 1000;
 
 /// The names and values; not those that are left out if they are empty.
 fn constant_params(params: Vec<Param>) -> Vec<(Vec<u8>, Vec<u8>)> {

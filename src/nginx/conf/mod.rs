@@ -19,7 +19,7 @@ pub(super) use self::environment::Variable;
 pub(super) use self::error::{ConfError, Place};
 pub(super) use self::handlers::Handlers;
 pub(super) use self::levels::{LocConf, location_of};
-pub(super) use self::location::Location;
+pub(super) use self::location::{Location, NO_LIMIT, limit};
 pub(super) use self::main::{Check, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, MainConf};
 pub(super) use self::reading::{Reading, nginx_core_conf};
 pub(super) use self::stages::{

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 use std::time::Duration;
 
-use nginx_sys::{NGX_CONF_TAKE1, NGX_CONF_TAKE123, ngx_command_t, ngx_msec_t};
+use nginx_sys::{NGX_CONF_TAKE1, NGX_CONF_TAKE123, ngx_command_t};
 
 use super::command::{self, ANY, flag, location, size, size_of_at_least};
 use super::reader::{Directive, decimal, setter};
@@ -96,26 +96,18 @@ fn timeout<C>(directive: &Directive<'_, C>, value: &[u8]) -> Result<Duration, Co
 
 setter!(ping_interval, AsgiConf, |directive| {
     directive.once(&directive.conf.ping_interval)?;
-    directive.conf.ping_interval = Some(time_or_off(&directive)?);
+    directive.conf.ping_interval = Some(directive.time_or_off()?);
     Ok(())
 });
 
 setter!(ping_timeout, AsgiConf, |directive| {
     directive.once(&directive.conf.ping_timeout)?;
-    directive.conf.ping_timeout = Some(time_or_off(&directive)?);
+    directive.conf.ping_timeout = Some(directive.time_or_off()?);
     Ok(())
 });
 
 setter!(stall_warning, MainConf, |directive| {
     directive.once(&directive.conf.stall_warning)?;
-    directive.conf.stall_warning = Some(time_or_off(&directive)?);
+    directive.conf.stall_warning = Some(directive.time_or_off()?);
     Ok(())
 });
-
-/// `TIME|off`; 0 is off.
-fn time_or_off<C>(directive: &Directive<'_, C>) -> Result<ngx_msec_t, ConfError> {
-    match directive.bytes(1) {
-        b"off" => Ok(0),
-        value => directive.time(value),
-    }
-}

@@ -43,7 +43,7 @@ macro_rules! names {
 names! { $
     app callable script_name path_info param
     pass_authorization pass_request_headers hide_header pass_header ignore_headers
-    queue_timeout timeout
+    queue_timeout timeout slow_request
     request_buffering buffering buffer_size max_temp_file_size temp_path
     file_wrapper force_ranges accel intercept_errors early_hints
     client_abort debug
@@ -67,6 +67,7 @@ pub(super) const fn common(names: &Names, at: usize) -> [ngx_command_t; COMMON] 
         location(names.ignore_headers, ANY, MORE, ignore_headers, at),
         milliseconds(names.queue_timeout, at + offset_of!(CommonConf, queue_timeout)),
         milliseconds(names.timeout, at + offset_of!(CommonConf, timeout)),
+        location(names.slow_request, ANY, TAKE1, slow_request, at),
         flag(names.request_buffering, at + offset_of!(CommonConf, request_buffering)),
         flag(names.buffering, at + offset_of!(CommonConf, buffering)),
         size(names.buffer_size, size_of_at_least::<4096>, at + offset_of!(CommonConf, buffer_size)),
@@ -165,6 +166,12 @@ setter!(path_info, CommonConf, |directive| {
             return Err(directive.error(format!("has \"{word}\"; it must be normalized or raw")));
         }
     });
+    Ok(())
+});
+
+setter!(slow_request, CommonConf, |directive| {
+    directive.once(&directive.conf.slow_request)?;
+    directive.conf.slow_request = Some(directive.time_or_off()?);
     Ok(())
 });
 
@@ -280,6 +287,6 @@ mod tests {
             [app, callable, request_buffering, debug],
             ["other_app\0", "other_callable\0", "other_request_buffering\0", "other_debug\0"]
         );
-        assert_eq!(COMMON, 24);
+        assert_eq!(COMMON, 25);
     }
 }

@@ -74,6 +74,14 @@ impl<C> Directive<'_, C> {
         })
     }
 
+    /// `TIME|off` as the only argument, in milliseconds; 0 is off.
+    pub(super) fn time_or_off(&self) -> Result<usize, ConfError> {
+        match self.bytes(1) {
+            b"off" => Ok(0),
+            value => self.time(value),
+        }
+    }
+
     pub(super) fn number(&self, key: &str, value: &[u8], least: usize) -> Result<usize, ConfError> {
         decimal(value).filter(|number| *number >= least).ok_or_else(|| {
             let value = String::from_utf8_lossy(value);

@@ -14,17 +14,15 @@ use super::finalize::{self, Ending};
 use super::inline;
 use super::output;
 use super::upgrade;
-use crate::bridge::exchange::Progress;
+use crate::bridge::exchange::{Exchange, Progress};
 use crate::bridge::gate::Gate;
 use crate::bridge::tasks::Task;
-use crate::nginx::log::{error, info};
+use crate::nginx::conf::{NO_LIMIT, limit};
+use crate::nginx::log::{error, info, warning};
 use crate::nginx::sys;
 
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
-
-/// The timer's period, in milliseconds, if there is no limit. The timer is then needed only for the draining worker.
-const NO_LIMIT: ngx_msec_t = 60 * 60 * 1000;
 
 /// The timer's shortest period, in milliseconds. It fires this often while the thread waits for the client, because
 /// the thread's clock is stopped meanwhile.
@@ -35,10 +33,7 @@ pub(in crate::nginx) fn watch_over(request: &Request<'_>) {
     request.watch();
     // SAFETY: the request lives as long as `request`.
     unsafe { (*request.raw()).write_event_handler = Some(on_request::<Writable>) };
-    // There is nothing to decide before the shorter limit. Both limits count, because the thread may have started at
-    // once.
-    let first = limit(request.timeout).min(request.queue_timeout);
-    request.timer.start(request.token(), request, first);
+    request.timer.start(request.token(), request, request.conf().first_look);
 }
 
 /// nginx's write handler of a request in flight: the client can take more.
@@ -146,7 +141,7 @@ impl Handler for Expired {
                     return;
                 }
                 // The thread may start at any moment.
-                left.min(timeout)
+                left.min(timeout).min(limit(request.conf().slow_request))
             }
             Progress::Running(elapsed) if request.timeout > 0 => {
                 let left = timeout.saturating_sub(elapsed as ngx_msec_t);
@@ -154,12 +149,31 @@ impl Handler for Expired {
                     timed_out(request);
                     return;
                 }
-                left
+                left.min(say_if_slow(&request, exchange, elapsed))
             }
-            Progress::Running(_) | Progress::Done => timeout,
+            Progress::Running(elapsed) => timeout.min(say_if_slow(&request, exchange, elapsed)),
+            Progress::Done => timeout,
         };
         request.timer.start(request.token(), &request, again.max(LEAST));
     }
+}
+
+/// Logs that the application is slow, once. Returns after how many milliseconds this must be looked at again.
+fn say_if_slow(request: &Request<'_>, exchange: &Arc<Exchange>, elapsed: u64) -> ngx_msec_t {
+    let slow_request = request.conf().slow_request;
+    // What runs inline is watched by the attendant, which can look at it while it runs.
+    if slow_request == 0 || exchange.is_inline() || exchange.slow_in().is_none() {
+        return NO_LIMIT;
+    }
+    let left = slow_request.saturating_sub(elapsed as ngx_msec_t);
+    if left > 0 {
+        return left;
+    }
+    if exchange.begin_slow() {
+        warning!(request, "pywsgi: {}", exchange.slow_text());
+        exchange.worker.tasks.push(Task::LogSlow(Arc::clone(exchange)));
+    }
+    NO_LIMIT
 }
 
 fn queue_timed_out(request: Request<'_>) {
@@ -197,8 +211,4 @@ fn timed_out(request: Request<'_>) {
         exchange.worker.tasks.push(Task::LogStack(Arc::clone(exchange)));
     }
     finalize::end(request, Ending::TimedOut);
-}
-
-fn limit(timeout: ngx_msec_t) -> ngx_msec_t {
-    if timeout == 0 { NO_LIMIT } else { timeout }
 }

@@ -216,6 +216,11 @@ impl Call {
         self.resolve_waiting(py, resolve)
     }
 
+    /// Whether the application has returned, or raised.
+    pub(in crate::python) fn has_returned(&self, py: Python<'_>) -> bool {
+        self.state(py).ended
+    }
+
     /// Whether the application has returned, and all that it has sent is in the pipe.
     pub(in crate::python) fn is_done(&self, py: Python<'_>) -> bool {
         self.state(py).ended && !self.response.has_rest(py)

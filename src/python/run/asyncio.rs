@@ -26,7 +26,7 @@ use crate::python::attached::Attached;
 use crate::python::guard;
 use crate::python::hooks::Hooks;
 use crate::python::protocol::{Call, Callee, Host, LoopKit};
-use crate::python::runtime::Runtime;
+use crate::python::runtime::{Late, Runtime};
 use crate::python::{child, imports, logging, shim};
 
 /// A callback takes what has come at most so often, before the loop has a turn for others.
@@ -228,7 +228,7 @@ impl LoopThread {
                 let Some(call) = call else { return };
                 if exchange.is_overdue() {
                     // Before it is cancelled, unless the attendant was faster.
-                    runtime.log_task_stack(py, &exchange);
+                    runtime.log_task_stack(py, &exchange, Late::Overdue);
                 }
                 let Some(objects) = self.objects.get() else { return };
                 let go_on = |future: &Bound<'_, PyAny>| objects.steps.resolve(future);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 
 use super::dispatch;
+use super::threads::ident;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::{self, Ran, Returned, Runner};
 use crate::bridge::streak::Streak;
@@ -28,6 +29,8 @@ struct Own {
     kit: Kit,
     streak: Streak,
     hooks: Hooks,
+    /// `threading.get_ident()`, once a request needs it.
+    ident: Option<u64>,
 }
 
 impl EventLoop {
@@ -38,6 +41,7 @@ impl EventLoop {
                 kit: Kit::new(),
                 streak: Streak::default(),
                 hooks: Hooks::default(),
+                ident: None,
             }),
         })
     }
@@ -57,8 +61,14 @@ impl EventLoop {
         runtime: &Arc<Runtime>,
         exchange: &Arc<Exchange>,
         kit: &mut Kit,
+        own_ident: &mut Option<u64>,
     ) -> Option<Box<dyn inline::Suspended>> {
-        let ran = guard::run(|| dispatch::run(py, runtime, exchange, 0, kit));
+        // It is not interrupted: its thread's identity is only for its stack.
+        let ident = match exchange.watch_inline() {
+            true => *own_ident.get_or_insert_with(|| ident(py, runtime)),
+            false => 0,
+        };
+        let ran = guard::run(|| dispatch::run(py, runtime, exchange, ident, kit));
         let suspended = ran.unwrap_or_else(|_| {
             dispatch::fail(exchange);
             None
@@ -85,11 +95,11 @@ impl Runner<Arc<Exchange>> for EventLoop {
         Python::attach(|py| {
             // There is one event loop, so that nobody else holds the lock.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-            let Own { kit, streak, hooks } = &mut *own;
+            let Own { kit, streak, hooks, ident } = &mut *own;
             hooks.take_on(py, &runtime.shim);
             let (mut since, mut left) = (Instant::now(), limit);
             for exchange in exchanges {
-                let suspended = self.run_one(py, &runtime, &exchange, kit);
+                let suspended = self.run_one(py, &runtime, &exchange, kit, ident);
                 ran.push(Ran { job: exchange, suspended });
                 let now = Instant::now();
                 let took = now - since;

@@ -139,7 +139,7 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
 }
 
 /// The calling thread's `threading.get_ident()`.
-fn ident(py: Python<'_>, runtime: &Runtime) -> u64 {
+pub(super) fn ident(py: Python<'_>, runtime: &Runtime) -> u64 {
     match runtime.shim.thread_ident.call0(py).and_then(|ident| ident.extract(py)) {
         Ok(ident) => ident,
         Err(error) => {

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use super::LoopThread;
 use crate::bridge::exchange::Exchange;
 use crate::python::protocol::Call;
-use crate::python::{runtime, shim};
+use crate::python::runtime::{self, Late};
+use crate::python::shim;
 
 impl runtime::Loop for LoopThread {
     fn imported(&self, py: Python<'_>, at: usize) -> PyResult<()> {
@@ -20,9 +21,7 @@ impl runtime::Loop for LoopThread {
 
     fn place(&self, py: Python<'_>) -> PyResult<(Option<Arc<Exchange>>, String)> {
         let Some(objects) = self.objects.get() else { return Ok((None, String::new())) };
-        let stack: String = shim::function(py, "pywsgi._stacks", "format_stack")?
-            .call1((objects.ident,))?
-            .extract()?;
+        let stack = self.thread_stack(py)?;
         let current = py
             .import("asyncio")?
             .call_method1("current_task", (&objects.event_loop,))
@@ -36,11 +35,28 @@ impl runtime::Loop for LoopThread {
         Ok((running, stack))
     }
 
-    fn stack(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<Option<String>> {
+    fn stack(&self, py: Python<'_>, exchange: &Exchange, late: Late) -> PyResult<Option<String>> {
         let call = exchange.call().and_then(|number| self.call(py, number));
-        let call = call.filter(|call| call.get().take_stack(py));
-        let Some(task) = call.and_then(|call| call.get().task(py)) else { return Ok(None) };
-        shim::function(py, "pywsgi._tasks", "format_task")?.call1((task,))?.extract().map(Some)
+        let call = call.filter(|call| late == Late::Slow || call.get().take_stack(py));
+        let Some(call) = call else { return Ok(None) };
+        match call.get().task(py) {
+            Some(task) => {
+                let format_task = shim::function(py, "pywsgi._tasks", "format_task")?;
+                format_task.call1((task,))?.extract().map(Some)
+            }
+            None if call.get().has_returned(py) => Ok(None),
+            // It has not come back from its first step, in which it is no task yet.
+            None => self.thread_stack(py).map(Some),
+        }
+    }
+}
+
+impl LoopThread {
+    /// Where the loop's thread is.
+    fn thread_stack(&self, py: Python<'_>) -> PyResult<String> {
+        let Some(objects) = self.objects.get() else { return Ok(String::new()) };
+        let format_stack = shim::function(py, "pywsgi._stacks", "format_stack")?;
+        format_stack.call1((objects.ident,))?.extract()
     }
 }
 
