@@ -6,7 +6,7 @@ writes to standard error.
 """
 
 from pywsgi._log import LogHandler
-from pywsgi._request import ClientDisconnected, Request
+from pywsgi._request import ClientDisconnected, Request, RequestTimeout
 from pywsgi._target import LoadError
 from pywsgi._violation import ValidationError
 
@@ -15,6 +15,7 @@ __all__ = [
     "LoadError",
     "LogHandler",
     "Request",
+    "RequestTimeout",
     "ValidationError",
     "__version__",
 ]

@@ -17,6 +17,15 @@ class ClientDisconnected(BaseException):
     __module__ = "pywsgi"
 
 
+class RequestTimeout(BaseException):
+    """Raised in a thread whose request is long beyond `wsgi_timeout` (`wsgi_interrupt_timeout`).
+
+    A BaseException, so that `except Exception` in the application does not catch it.
+    """
+
+    __module__ = "pywsgi"
+
+
 @runtime_checkable
 class Request(Protocol):
     """The type of `environ["pywsgi.request"]`.

@@ -191,6 +191,8 @@ pub(crate) struct LocationConfig {
     pub(crate) script_name: Option<Vec<u8>>,
     /// `…_timeout`; `None`: no limit.
     pub(crate) timeout: Option<Duration>,
+    /// `wsgi_interrupt_timeout`: so long after its timeout the application is interrupted; `None`: never.
+    pub(crate) interrupt: Option<Duration>,
     /// `…_slow_request`; `None`: none is logged.
     pub(crate) slow: Option<Duration>,
     pub(crate) client_abort: ClientAbort,

@@ -73,7 +73,8 @@ pub(crate) struct Exchange {
     slow: AtomicBool,
     /// The thread has entered the application, and may be interrupted.
     entered: AtomicBool,
-    cancelled: AtomicBool,
+    /// It has been: [`set_interrupted`](Exchange::set_interrupted).
+    interrupted: AtomicBool,
     /// It has waited for an import of its application.
     waited: AtomicBool,
 }
@@ -115,7 +116,7 @@ impl Exchange {
             overdue: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             entered: AtomicBool::new(false),
-            cancelled: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
             waited: AtomicBool::new(false),
         })
     }
@@ -183,13 +184,13 @@ impl Exchange {
         self.entered.load(Ordering::Relaxed)
     }
 
-    /// Python, attached: the thread has been interrupted (`wsgi_client_abort cancel`).
-    pub(crate) fn set_cancelled(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+    /// Python, attached: the thread has been interrupted (`wsgi_client_abort cancel`, `wsgi_interrupt_timeout`).
+    pub(crate) fn set_interrupted(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Event loop: something has changed for the application, which its executor has to look at

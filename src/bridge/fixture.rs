@@ -102,6 +102,7 @@ pub(super) fn location(executor: ExecutorId) -> LocationConfig {
         executor,
         script_name: None,
         timeout: None,
+        interrupt: None,
         slow: None,
         client_abort: ClientAbort::Notify,
         debug: Debug::Off,

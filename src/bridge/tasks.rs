@@ -17,6 +17,8 @@ pub(crate) enum Task<X> {
     /// The client of this request is gone, or the event loop itself runs it: is its application slow, or beyond its
     /// deadline? The reference does not keep the request's memory.
     Watch(Weak<X>),
+    /// This request is far beyond its deadline: interrupt its application, if that still runs.
+    Interrupt(Weak<X>),
     /// The client of this request is gone: run its `on_disconnect` callbacks; interrupt it if `cancel` is set.
     Gone(Arc<X>),
     /// End a response of the executor `inline`, because the worker exits.
@@ -41,12 +43,29 @@ impl<X> Task<X> {
                 Some(exchange)
             }
             Task::Watch(_)
+            | Task::Interrupt(_)
             | Task::Resume(_)
             | Task::Collect
             | Task::Grow(_)
             | Task::LookAtLoops
             | Task::LogThreads(_)
             | Task::Stop => None,
+        }
+    }
+
+    /// Is it about a request that has ended?
+    fn has_ended(&self) -> bool {
+        match self {
+            Task::Watch(exchange) | Task::Interrupt(exchange) => exchange.strong_count() == 0,
+            Task::LogStack(_)
+            | Task::LogSlow(_)
+            | Task::Gone(_)
+            | Task::Resume(_)
+            | Task::Collect
+            | Task::Grow(_)
+            | Task::LookAtLoops
+            | Task::LogThreads(_)
+            | Task::Stop => false,
         }
     }
 }
@@ -99,6 +118,7 @@ impl<X> Tasks<X> {
                 Task::LogStack(_) | Task::LogSlow(_) if queue.stacks == STACKS => return,
                 Task::LogStack(_) | Task::LogSlow(_) => queue.stacks += 1,
                 Task::Watch(_)
+                | Task::Interrupt(_)
                 | Task::Gone(_)
                 | Task::Resume(_)
                 | Task::Collect
@@ -128,13 +148,17 @@ impl<X> Tasks<X> {
         self.push_later(left, Task::Watch(Arc::downgrade(exchange)));
     }
 
+    /// Makes the attendant interrupt the application of `exchange` after that time, if it still runs.
+    pub(crate) fn interrupt(&self, exchange: &Arc<X>, after: Duration) {
+        self.push_later(after, Task::Interrupt(Arc::downgrade(exchange)));
+    }
+
     fn push_later(&self, left: Duration, task: Task<X>) {
         let at = Instant::now() + left;
         let place = {
             let mut queue = lock(&self.queue);
             if queue.later.len() >= queue.tidy_at {
-                let ended = |task: &Task<X>| matches!(task, Task::Watch(exchange) if exchange.strong_count() == 0);
-                queue.later.retain(|(_, task)| !ended(task));
+                queue.later.retain(|(_, task)| !task.has_ended());
                 queue.tidy_at = WATCHED.max(2 * queue.later.len());
             }
             let place = queue.later.partition_point(|(other, _)| *other <= at);
@@ -163,6 +187,7 @@ impl<X> Tasks<X> {
                     Task::Collect => queue.collect = false,
                     Task::LogStack(_) | Task::LogSlow(_) => queue.stacks -= 1,
                     Task::Watch(_)
+                    | Task::Interrupt(_)
                     | Task::Gone(_)
                     | Task::Resume(_)
                     | Task::Grow(_)
@@ -196,6 +221,7 @@ mod tests {
             Task::Collect => Some('C'),
             Task::Gone(_) => Some('G'),
             Task::Watch(_) => Some('W'),
+            Task::Interrupt(_) => Some('I'),
             Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
             Task::LookAtLoops => Some('T'),
@@ -309,6 +335,7 @@ mod model {
                             Task::LogStack(_)
                             | Task::LogSlow(_)
                             | Task::Watch(_)
+                            | Task::Interrupt(_)
                             | Task::Gone(_)
                             | Task::Resume(_)
                             | Task::Grow(_)

@@ -66,6 +66,11 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
                 watch(runtime, &exchange);
             }
         }
+        Task::Interrupt(exchange) => {
+            if let Some(exchange) = exchange.upgrade() {
+                interrupt_overdue(runtime, &exchange);
+            }
+        }
         Task::Gone(exchange) => gone(runtime, &exchange),
         Task::LookAtLoops => look_at_loops(runtime),
         Task::LogThreads(what) => logging::write_threads(&runtime.shim, &what),
@@ -141,6 +146,7 @@ fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
     );
     let about = About::Request(Arc::clone(exchange));
     runtime.worker.events.log(LogLine { level: Level::Error, about, text });
+    exchange.interrupt_later();
     overdue(runtime, exchange);
 }
 
@@ -164,6 +170,22 @@ fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
     }
     // Last: if the application does not release the GIL, this does not come back.
     Python::attach(|py| log_stack(py, runtime, exchange, Late::Overdue));
+}
+
+/// The application still runs, long after its deadline: raises `pywsgi.RequestTimeout` in its thread.
+fn interrupt_overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
+    Python::attach(|py| {
+        if interrupt::interrupt(py, exchange, &runtime.shim.timed_out) {
+            let text = format!(
+                "application \"{}\" still runs {} ms after its wsgi_timeout: pywsgi.RequestTimeout is raised in \
+                 its thread (wsgi_interrupt_timeout)",
+                runtime.worker.target(exchange.location.app),
+                exchange.location.interrupt.unwrap_or_default().as_millis(),
+            );
+            let about = About::Request(Arc::clone(exchange));
+            logging::write_about(py, Level::Warn, &about, &text);
+        }
+    });
 }
 
 fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>, late: Late) {
@@ -195,7 +217,7 @@ fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
     if exchange.location.client_abort == ClientAbort::Cancel
         && exchange.gone() == Some(Gone::Client)
     {
-        Python::attach(|py| interrupt::cancel(py, &runtime.shim, exchange));
+        Python::attach(|py| interrupt::interrupt(py, exchange, &runtime.shim.disconnected));
     }
     if !exchange.awaits_gone() {
         return;

@@ -72,6 +72,8 @@ pub(super) struct Shim {
     pub(super) take_on_hooks: Py<PyAny>,
     /// `pywsgi.ClientDisconnected`
     pub(super) disconnected: Py<PyAny>,
+    /// `pywsgi.RequestTimeout`
+    pub(super) timed_out: Py<PyAny>,
 }
 
 impl Shim {
@@ -100,6 +102,7 @@ impl Shim {
             enter_thread: function("pywsgi._threads", "enter")?,
             take_on_hooks: function("pywsgi._threads", "take_on_hooks")?,
             disconnected: function("pywsgi._request", "ClientDisconnected")?,
+            timed_out: function("pywsgi._request", "RequestTimeout")?,
         })
     }
 }

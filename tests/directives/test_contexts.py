@@ -62,6 +62,7 @@ COMMON = {
 ANYWHERE = {
     **both(COMMON),
     "wsgi_thread_pool": "default",
+    "wsgi_interrupt_timeout": "5s",
     "asgi_event_loop": "main",
     "asgi_max_requests_in_flight": "5",
     "asgi_lifespan": "on startup_timeout=5s shutdown_timeout=500ms",
@@ -172,6 +173,7 @@ def test_flags(line, refused, name):
 
 TIMES = [
     *both({"queue_timeout": "", "timeout": "", "slow_request": ""}),
+    "wsgi_interrupt_timeout",
     "python_drain_timeout",
     "asgi_stall_warning",
     "asgi_websocket_ping_interval",

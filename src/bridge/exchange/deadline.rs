@@ -94,6 +94,13 @@ impl Exchange {
         }
     }
 
+    /// The application is beyond its `wsgi_timeout`: makes the attendant interrupt it, `wsgi_interrupt_timeout` later.
+    pub(crate) fn interrupt_later(self: &Arc<Self>) {
+        if let Some(after) = self.location.interrupt {
+            self.worker.tasks.interrupt(self, after);
+        }
+    }
+
     /// Event loop, about to run the application: makes the attendant look at it when it is slow. False if it need not
     /// be.
     pub(crate) fn watch_inline(self: &Arc<Self>) -> bool {

@@ -93,6 +93,8 @@ impl AsgiConf {
         let own = Own {
             app: main.add_app(app, place)?,
             executor: ExecutorId::Loop(event_loop),
+            // Its task is cancelled at once.
+            interrupt: None,
             max_in_flight: self.max_in_flight.flatten(),
             websocket: (self.websocket != 0).then(|| self.websocket()),
         };

@@ -55,6 +55,8 @@ pub(super) struct Own {
     /// The application's index.
     pub(super) app: usize,
     pub(super) executor: ExecutorId,
+    /// How long after its timeout the application is interrupted.
+    pub(super) interrupt: Option<Duration>,
     pub(super) max_in_flight: Option<usize>,
     pub(super) websocket: Option<WebSocketConfig>,
 }
@@ -67,7 +69,7 @@ impl Location {
         log: *mut ngx_log_t,
         own: Own,
     ) -> Self {
-        let Own { app, executor, max_in_flight, websocket } = own;
+        let Own { app, executor, interrupt, max_in_flight, websocket } = own;
         let params = conf.params.iter().flatten();
         let (request_params, constant) = params.cloned().partition(Param::depends_on_request);
         let params = constant_params(constant);
@@ -83,6 +85,7 @@ impl Location {
                 executor,
                 script_name: conf.script_name.clone().flatten(),
                 timeout: (conf.timeout > 0).then(|| Duration::from_millis(conf.timeout as u64)),
+                interrupt,
                 slow: (slow_request > 0).then(|| Duration::from_millis(slow_request as u64)),
                 client_abort: conf.client_abort.unwrap_or(ClientAbort::Notify),
                 debug: conf.debug.unwrap_or(Debug::Off),

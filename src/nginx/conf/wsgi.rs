@@ -1,8 +1,10 @@
 //! The `wsgi_*` directives: what they have in common with those of other protocols, and what WSGI alone has.
 
-use nginx_sys::ngx_log_t;
+use std::time::Duration;
 
-use super::common::{App, CommonConf, Prefix};
+use nginx_sys::{ngx_log_t, ngx_msec_t};
+
+use super::common::{App, CommonConf, Prefix, inherit};
 use super::error::{ConfError, Place};
 use super::location::{Location, Own};
 use super::main::{DEFAULT_POOL, MainConf};
@@ -20,15 +22,20 @@ static PREFIX: Prefix = Prefix {
 /// `wsgi_thread_pool inline`: the event loop's own thread.
 const INLINE: &str = "inline";
 
+/// Milliseconds.
+const INTERRUPT_TIMEOUT: ngx_msec_t = 10_000;
+
 #[derive(Debug)]
 pub(in crate::nginx) struct WsgiConf {
     pub(in crate::nginx) common: CommonConf,
     pub(in crate::nginx) thread_pool: Option<(String, Place)>,
+    /// 0: off.
+    pub(in crate::nginx) interrupt_timeout: Option<ngx_msec_t>,
 }
 
 impl WsgiConf {
     pub(super) fn new() -> Self {
-        Self { common: CommonConf::new(&PREFIX), thread_pool: None }
+        Self { common: CommonConf::new(&PREFIX), thread_pool: None, interrupt_timeout: None }
     }
 
     pub(super) fn merge(
@@ -36,9 +43,8 @@ impl WsgiConf {
         reading: &mut Reading,
         previous: &WsgiConf,
     ) -> Result<(), ConfError> {
-        if self.thread_pool.is_none() {
-            self.thread_pool.clone_from(&previous.thread_pool);
-        }
+        inherit(&mut self.thread_pool, &previous.thread_pool);
+        inherit(&mut self.interrupt_timeout, &previous.interrupt_timeout);
         self.common.merge(reading, &previous.common)
     }
 
@@ -57,7 +63,16 @@ impl WsgiConf {
             asgi: None,
         };
         let app = main.add_app(app, place)?;
-        let own = Own { app, executor, max_in_flight: None, websocket: None };
+        let interrupt = self.interrupt_timeout.unwrap_or(INTERRUPT_TIMEOUT);
+        let own = Own {
+            app,
+            executor,
+            // The event loop is not interrupted.
+            interrupt: (interrupt > 0 && !executor.is_inline())
+                .then(|| Duration::from_millis(interrupt as u64)),
+            max_in_flight: None,
+            websocket: None,
+        };
         Ok(Some(Location::new(&self.common, main, log, own)))
     }
 

@@ -10,15 +10,25 @@ use crate::nginx::conf::LocConf;
 use crate::nginx::conf::wsgi::WsgiConf;
 
 /// How many there are.
-pub(super) const WSGI: usize = 1;
+pub(super) const WSGI: usize = 2;
 
 pub(super) const fn wsgi() -> [ngx_command_t; WSGI] {
-    [location("wsgi_thread_pool\0", ANY, NGX_CONF_TAKE1, thread_pool, offset_of!(LocConf, wsgi))]
+    const CONF: usize = offset_of!(LocConf, wsgi);
+    [
+        location("wsgi_thread_pool\0", ANY, NGX_CONF_TAKE1, thread_pool, CONF),
+        location("wsgi_interrupt_timeout\0", ANY, NGX_CONF_TAKE1, interrupt_timeout, CONF),
+    ]
 }
 
 setter!(thread_pool, WsgiConf, |directive| {
     directive.once(&directive.conf.thread_pool)?;
     let name = directive.text(1)?.to_owned();
     directive.conf.thread_pool = Some((name, directive.reading.place()));
+    Ok(())
+});
+
+setter!(interrupt_timeout, WsgiConf, |directive| {
+    directive.once(&directive.conf.interrupt_timeout)?;
+    directive.conf.interrupt_timeout = Some(directive.time_or_off()?);
     Ok(())
 });

@@ -209,6 +209,7 @@ fn timed_out(request: Request<'_>) {
     );
     if !exchange.is_inline() {
         exchange.worker.tasks.push(Task::LogStack(Arc::clone(exchange)));
+        exchange.interrupt_later();
     }
     finalize::end(request, Ending::TimedOut);
 }

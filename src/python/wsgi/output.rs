@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
 use super::file_wrapper::FileWrapper;
 use super::prepared::Prepared;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 use crate::http::framing::ShortBody;
 use crate::python::app::App;
@@ -170,7 +171,7 @@ impl Suspended {
     fn end(self, py: Python<'_>, shim: &Shim, app: &App, sent: Result<(), Fault>) -> Option<Self> {
         let Self { response, iterable, .. } = self;
         if let Err(fault) = sent {
-            let shown = say(py, shim, app, fault).is_some_and(|report| {
+            let shown = say(py, shim, app, response.exchange(), fault).is_some_and(|report| {
                 debug::show(py, shim, response.exchange(), &response, &report)
             });
             if !shown {
@@ -181,7 +182,7 @@ impl Suspended {
             app.say_dropped(py, &dropped);
         }
         if let Some(iterable) = iterable {
-            close(py, shim, app, iterable.bind(py));
+            close(py, shim, app, response.exchange(), iterable.bind(py));
         }
         Self::of(py, response)
     }
@@ -296,7 +297,7 @@ fn bytes_of<'a, 'py>(block: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBy
     })
 }
 
-fn close(py: Python<'_>, shim: &Shim, app: &App, iterable: &Bound<'_, PyAny>) {
+fn close(py: Python<'_>, shim: &Shim, app: &App, exchange: &Exchange, iterable: &Bound<'_, PyAny>) {
     // These have no `close`; the lookup would cost an AttributeError.
     if iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyTuple>() {
         return;
@@ -307,7 +308,7 @@ fn close(py: Python<'_>, shim: &Shim, app: &App, iterable: &Bound<'_, PyAny>) {
         Err(error) => Err(error),
     };
     if let Err(error) = closed {
-        if is_cancelled(py, shim, app, &error) {
+        if is_interruption(py, shim, app, exchange, &error) {
             return;
         }
         let what = format!("application \"{}\": close() raised", app.target);
@@ -316,11 +317,17 @@ fn close(py: Python<'_>, shim: &Shim, app: &App, iterable: &Bound<'_, PyAny>) {
 }
 
 /// Logs what is wrong. Returns what a page can show of it.
-fn say(py: Python<'_>, shim: &Shim, app: &App, fault: Fault) -> Option<String> {
+fn say(
+    py: Python<'_>,
+    shim: &Shim,
+    app: &App,
+    exchange: &Exchange,
+    fault: Fault,
+) -> Option<String> {
     match fault {
         // nginx logs that, at its own level.
         Fault::Gone => None,
-        Fault::Raised(error) if is_cancelled(py, shim, app, &error) => None,
+        Fault::Raised(error) if is_interruption(py, shim, app, exchange, &error) => None,
         Fault::Raised(error) => log_raised(py, shim, app, &error),
         Fault::Broken(what) => {
             let text = format!("application \"{}\" {what}", app.target);
@@ -330,16 +337,31 @@ fn say(py: Python<'_>, shim: &Shim, app: &App, fault: Fault) -> Option<String> {
     }
 }
 
-/// Was the application interrupted by `wsgi_client_abort cancel`? Logs that at the level at which nginx logs that a
-/// client has left.
-fn is_cancelled(py: Python<'_>, shim: &Shim, app: &App, error: &PyErr) -> bool {
-    let cancelled = error.is_instance(py, shim.disconnected.bind(py));
-    if cancelled {
+/// Is it the exception by which the application was interrupted? Logs that at the level at which nginx logs that a
+/// client has left: a deadline that has passed is in the log already, with the application's stack.
+fn is_interruption(
+    py: Python<'_>,
+    shim: &Shim,
+    app: &App,
+    exchange: &Exchange,
+    error: &PyErr,
+) -> bool {
+    if error.is_instance(py, shim.disconnected.bind(py)) {
         let text = format!(
             "application \"{}\" was interrupted with ClientDisconnected (wsgi_client_abort cancel)",
             app.target
         );
         logging::write(py, Level::Info, &text);
+        return true;
     }
-    cancelled
+    // One that the application raises itself is its own.
+    if exchange.is_interrupted() && error.is_instance(py, shim.timed_out.bind(py)) {
+        let what = format!(
+            "application \"{}\" was interrupted with RequestTimeout (wsgi_interrupt_timeout)",
+            app.target
+        );
+        logging::exception_at(py, shim, Level::Info, &what, error);
+        return true;
+    }
+    false
 }
