@@ -139,7 +139,7 @@ const FUNCTIONS: &[Names] = &[
                 ngx_http_request_empty_handler ngx_http_run_posted_requests ngx_http_send_header \
                 ngx_http_send_special ngx_tcp_nodelay \
                 ngx_http_test_reading ngx_inet_get_port ngx_list_push ngx_log_error_core ngx_palloc \
-                ngx_parse_http_time ngx_parse_size ngx_parse_time ngx_pcalloc ngx_pnalloc \
+                ngx_parse_http_time ngx_parse_offset ngx_parse_size ngx_parse_time ngx_pcalloc ngx_pnalloc \
                 ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_set_environment ngx_time_update",
     },
     Names { since: 1_029_000, names: "ngx_http_send_early_hints ngx_http_write_filter" },
@@ -149,9 +149,9 @@ const FUNCTIONS: &[Names] = &[
 const VARIABLES: &[Names] = &[
     Names {
         since: 0,
-        names: "ngx_core_module ngx_current_msec ngx_cycle ngx_event_timer_rbtree ngx_http_core_get_method \
-                ngx_http_core_module ngx_http_module ngx_posted_events ngx_posted_next_events ngx_process ngx_terminate
-                ngx_worker",
+        names: "ngx_core_module ngx_current_msec ngx_cycle ngx_event_timer_rbtree ngx_exiting ngx_http_core_get_method \
+                ngx_http_core_module ngx_http_module ngx_posted_events ngx_posted_next_events ngx_process ngx_quit \
+                ngx_terminate ngx_worker",
     },
     Names { since: 1_029_000, names: "ngx_http_top_early_hints_filter" },
 ];

@@ -8,6 +8,7 @@ use super::executor::inline::Suspended;
 use super::id::RequestId;
 use super::lines::Lines;
 use super::log::LogLine;
+use super::replacement::Reason;
 use super::sync::{Arc, Mutex, lock};
 
 /// A message for the event loop. One for a request that is gone is dropped there.
@@ -23,6 +24,8 @@ pub(crate) enum Event<X> {
     Run(Arc<X>),
     /// A response that was run inline, and that nobody waits for, has to be brought to its end.
     Resume(Box<dyn Suspended>),
+    /// The worker has to be replaced.
+    Replace(Reason),
 }
 
 /// What goes to the event loop of one worker.

@@ -9,6 +9,8 @@
 //! - `EXPIRED`: no thread will ever run it.
 //! - `DONE`: the thread has left the application. What comes after the response
 //!   ([`Callbacks`]) is run once nginx has freed the request as well.
+//! - `WRITTEN_OFF`: the thread is stuck in the application, and its pool has another one instead
+//!   ([`write_off`](Exchange::write_off)). If it ever leaves the application, that is `DONE`, and the thread ends.
 
 mod deadline;
 mod gone;
@@ -43,6 +45,7 @@ const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const EXPIRED: u8 = 2;
 const DONE: u8 = 3;
+const WRITTEN_OFF: u8 = 4;
 
 const NO_CALL: usize = usize::MAX;
 
@@ -75,6 +78,8 @@ pub(crate) struct Exchange {
     entered: AtomicBool,
     /// It has been: [`set_interrupted`](Exchange::set_interrupted).
     interrupted: AtomicBool,
+    /// Its thread was written off before it left the application.
+    written_off: AtomicBool,
     /// It has waited for an import of its application.
     waited: AtomicBool,
 }
@@ -117,6 +122,7 @@ impl Exchange {
             slow: AtomicBool::new(false),
             entered: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
+            written_off: AtomicBool::new(false),
             waited: AtomicBool::new(false),
         })
     }
@@ -158,7 +164,9 @@ impl Exchange {
     /// that comes after the response, [`followed_up`](Self::followed_up) must follow.
     #[must_use]
     pub(crate) fn done(&self) -> Due {
-        self.phase.store(DONE, Ordering::SeqCst);
+        if self.phase.swap(DONE, Ordering::SeqCst) == WRITTEN_OFF {
+            self.written_off.store(true, Ordering::Relaxed);
+        }
         self.end_overdue();
         let mut due = self.callbacks.set_left();
         if self.ignores_client() {
@@ -170,6 +178,19 @@ impl Exchange {
     /// Has the thread left the application?
     pub(crate) fn is_done(&self) -> bool {
         self.phase.load(Ordering::SeqCst) == DONE
+    }
+
+    /// Attendant: the thread is stuck in the application. Its pool no longer counts it, unless it has left by now:
+    /// then this is false.
+    pub(crate) fn write_off(&self) -> bool {
+        self.phase
+            .compare_exchange(RUNNING, WRITTEN_OFF, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// Thread, after [`done`](Self::done): has it been written off? Then it must end.
+    pub(crate) fn is_written_off(&self) -> bool {
+        self.written_off.load(Ordering::Relaxed)
     }
 
     /// Thread, attached: enters the application, which may be interrupted from here on. What came before,

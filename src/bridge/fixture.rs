@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::baton::Baton;
 use super::config::{
     AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, LoopConfig, LoopKind,
     PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,
@@ -33,7 +34,10 @@ pub(super) fn worker(threads: usize, max_queue: usize) -> Arc<Worker> {
 
 /// One application, these pools.
 pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
-    Arc::new(Worker::new(worker_config(pools), Marks::take_over(None, 0), 0).unwrap())
+    Arc::new(
+        Worker::new(worker_config(pools), Marks::take_over(None, 0), Baton::new(None, 0), 0)
+            .unwrap(),
+    )
 }
 
 pub(super) fn loop_config() -> LoopConfig {
@@ -46,7 +50,7 @@ pub(super) fn loop_worker() -> Arc<Worker> {
     let other = AppConfig { target: "other.py".into(), ..config.apps[0].clone() };
     config.apps.push(other);
     config.loops.push(loop_config());
-    Arc::new(Worker::new(config, Marks::take_over(None, 0), 0).unwrap())
+    Arc::new(Worker::new(config, Marks::take_over(None, 0), Baton::new(None, 0), 0).unwrap())
 }
 
 fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
@@ -72,6 +76,7 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
         pools,
         loops: Vec::new(),
         stall_warning: None,
+        max_stuck_threads: 2,
     }
 }
 

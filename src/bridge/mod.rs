@@ -15,6 +15,7 @@
 //! | [`Callers`](callers::Callers) | | all |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
 //! | [`Starts`](starts::Starts) | `wait`, `all` | `end`, `give_up` |
+//! | [`Baton`](baton::Baton) | `take` | `give_back` |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
 //!
@@ -27,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod baton;
 mod bell;
 pub(crate) mod callbacks;
 pub(crate) mod callers;
@@ -46,6 +48,7 @@ pub(crate) mod log;
 pub(crate) mod marks;
 pub(crate) mod panics;
 pub(crate) mod pipe;
+pub(crate) mod replacement;
 mod stall;
 pub(crate) mod starts;
 pub(crate) mod streak;

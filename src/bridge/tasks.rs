@@ -19,6 +19,8 @@ pub(crate) enum Task<X> {
     Watch(Weak<X>),
     /// This request is far beyond its deadline: interrupt its application, if that still runs.
     Interrupt(Weak<X>),
+    /// Its application has been interrupted: if that still runs, write its thread off.
+    WriteOff(Weak<X>),
     /// The client of this request is gone: run its `on_disconnect` callbacks; interrupt it if `cancel` is set.
     Gone(Arc<X>),
     /// End a response of the executor `inline`, because the worker exits.
@@ -44,6 +46,7 @@ impl<X> Task<X> {
             }
             Task::Watch(_)
             | Task::Interrupt(_)
+            | Task::WriteOff(_)
             | Task::Resume(_)
             | Task::Collect
             | Task::Grow(_)
@@ -56,7 +59,9 @@ impl<X> Task<X> {
     /// Is it about a request that has ended?
     fn has_ended(&self) -> bool {
         match self {
-            Task::Watch(exchange) | Task::Interrupt(exchange) => exchange.strong_count() == 0,
+            Task::Watch(exchange) | Task::Interrupt(exchange) | Task::WriteOff(exchange) => {
+                exchange.strong_count() == 0
+            }
             Task::LogStack(_)
             | Task::LogSlow(_)
             | Task::Gone(_)
@@ -119,6 +124,7 @@ impl<X> Tasks<X> {
                 Task::LogStack(_) | Task::LogSlow(_) => queue.stacks += 1,
                 Task::Watch(_)
                 | Task::Interrupt(_)
+                | Task::WriteOff(_)
                 | Task::Gone(_)
                 | Task::Resume(_)
                 | Task::Collect
@@ -151,6 +157,11 @@ impl<X> Tasks<X> {
     /// Makes the attendant interrupt the application of `exchange` after that time, if it still runs.
     pub(crate) fn interrupt(&self, exchange: &Arc<X>, after: Duration) {
         self.push_later(after, Task::Interrupt(Arc::downgrade(exchange)));
+    }
+
+    /// Makes the attendant write off the thread of `exchange` after that time, if it still runs the application.
+    pub(crate) fn write_off(&self, exchange: &Arc<X>, after: Duration) {
+        self.push_later(after, Task::WriteOff(Arc::downgrade(exchange)));
     }
 
     fn push_later(&self, left: Duration, task: Task<X>) {
@@ -188,6 +199,7 @@ impl<X> Tasks<X> {
                     Task::LogStack(_) | Task::LogSlow(_) => queue.stacks -= 1,
                     Task::Watch(_)
                     | Task::Interrupt(_)
+                    | Task::WriteOff(_)
                     | Task::Gone(_)
                     | Task::Resume(_)
                     | Task::Grow(_)
@@ -222,6 +234,7 @@ mod tests {
             Task::Gone(_) => Some('G'),
             Task::Watch(_) => Some('W'),
             Task::Interrupt(_) => Some('I'),
+            Task::WriteOff(_) => Some('O'),
             Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
             Task::LookAtLoops => Some('T'),
@@ -336,6 +349,7 @@ mod model {
                             | Task::LogSlow(_)
                             | Task::Watch(_)
                             | Task::Interrupt(_)
+                            | Task::WriteOff(_)
                             | Task::Gone(_)
                             | Task::Resume(_)
                             | Task::Grow(_)

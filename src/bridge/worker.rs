@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use super::baton::Baton;
 use super::callers::Callers;
 use super::carried::Carried;
 use super::config::{AppConfig, ExecutorId, WorkerConfig};
@@ -20,7 +21,7 @@ use super::marks::Marks;
 use super::pipe::buffers::Buffers;
 use super::pipe::loan::Loans;
 use super::starts::Starts;
-use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::tasks::{Task, Tasks};
 
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub(crate) struct Worker<X> {
     pub(crate) gates: Vec<Gate<X>>,
     pub(crate) marks: Marks,
     pub(crate) starts: Starts,
+    pub(crate) baton: Baton,
     pub(crate) tasks: Tasks<X>,
     pub(crate) callers: Callers<X>,
     pub(super) loans: Arc<Loans>,
@@ -43,6 +45,8 @@ pub(crate) struct Worker<X> {
     broken: AtomicBool,
     /// Python's main thread could not be started yet.
     missing: AtomicBool,
+    /// All applications have been imported, or have failed.
+    ready: AtomicBool,
     stopping: AtomicBool,
     /// The worker ends at once (nginx's fast shutdown): nothing is waited for.
     fast: AtomicBool,
@@ -50,6 +54,8 @@ pub(crate) struct Worker<X> {
     in_turn: AtomicBool,
     /// Requests with something left to do after their response.
     follow_ups: AtomicU64,
+    /// Threads that are written off, and have not come back.
+    stuck: AtomicUsize,
     stopped: StdMutex<Option<Stopped>>,
     stop_changed: StdCondvar,
 }
@@ -65,7 +71,12 @@ pub(crate) enum Stopped {
 
 impl<X: Carried> Worker<X> {
     /// `least`: no descriptor of its own has a lower number.
-    pub(crate) fn new(config: WorkerConfig, marks: Marks, least: RawFd) -> io::Result<Self> {
+    pub(crate) fn new(
+        config: WorkerConfig,
+        marks: Marks,
+        baton: Baton,
+        least: RawFd,
+    ) -> io::Result<Self> {
         let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
         let loops =
             config.loops.iter().map(|config| Loop::new(config.clone(), least).map(Arc::new));
@@ -81,16 +92,19 @@ impl<X: Carried> Worker<X> {
             gates,
             marks,
             starts,
+            baton,
             tasks: Tasks::new(),
             callers: Callers::new(),
             loans: Loans::new(),
             buffers: Buffers::new(),
             broken: AtomicBool::new(false),
             missing: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             fast: AtomicBool::new(false),
             in_turn: AtomicBool::new(false),
             follow_ups: AtomicU64::new(0),
+            stuck: AtomicUsize::new(0),
             stopped: StdMutex::new(None),
             stop_changed: StdCondvar::new(),
         })
@@ -234,7 +248,21 @@ impl<X: Carried> Worker<X> {
                 Err(exchange) => refused.push(exchange),
             }
         }
+        if self.gates.iter().all(Gate::is_open) {
+            self.set_ready();
+        }
         refused
+    }
+
+    /// The applications have been imported, or have failed: another worker may be replaced.
+    fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+        self.baton.give_back();
+    }
+
+    /// Whether the applications have been imported, or have failed.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Tells the event loop what it has to run.
@@ -261,6 +289,7 @@ impl<X: Carried> Worker<X> {
     #[must_use]
     pub(crate) fn set_broken(&self) -> Vec<Arc<X>> {
         self.broken.store(true, Ordering::Release);
+        self.set_ready();
         let mut waiting: Vec<Arc<X>> = self.gates.iter().flat_map(Gate::open).collect();
         waiting.extend(self.executors().flat_map(Executor::close));
         waiting
@@ -288,6 +317,16 @@ impl<X: Carried> Worker<X> {
 
     pub(super) fn end_follow_up(&self) {
         self.follow_ups.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Attendant: one more thread is about to be written off. Gives their number.
+    pub(crate) fn begin_stuck(&self) -> usize {
+        self.stuck.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Such a thread ends, or has not been written off.
+    pub(crate) fn end_stuck(&self) {
+        self.stuck.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Event loop: sends a request to its executor once more, for what comes after its response. If the event loop

@@ -13,6 +13,7 @@ use nginx_sys::{
     ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_http_request_t, ngx_int_t, ngx_listening_t,
 };
 
+use super::parting;
 use super::sys;
 use super::trampoline::guard;
 
@@ -75,7 +76,8 @@ pub(super) unsafe extern "C" fn on_request(r: *mut ngx_http_request_t) -> ngx_in
         guard(
             (*connection).log,
             || sys::DECLINED,
-            |_token| {
+            |token| {
+                parting::on_request(token, r);
                 keep_connection_from(&*connection);
                 sys::DECLINED
             },

@@ -8,6 +8,7 @@ mod log;
 mod module;
 mod openssl;
 mod own_event;
+mod parting;
 mod process;
 mod request;
 mod signals;

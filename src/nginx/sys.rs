@@ -199,3 +199,18 @@ pub(super) unsafe fn is_buffered(c: *mut ngx_connection_t) -> bool {
 pub(super) const fn string(text: &'static std::ffi::CStr) -> ngx_str_t {
     ngx_str_t { len: text.count_bytes(), data: text.as_ptr().cast_mut().cast() }
 }
+
+/// A random number.
+pub(super) fn random() -> u64 {
+    let mut number = [0; size_of::<u64>()];
+    // SAFETY: the bytes are local to this function. If the kernel gave none, the number is 0, which is as good as any.
+    unsafe { libc::getrandom(number.as_mut_ptr().cast(), number.len(), 0) };
+    u64::from_ne_bytes(number)
+}
+
+/// The bytes of a page of memory.
+pub(super) fn page_size() -> u64 {
+    // SAFETY: a system call without pointers.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}

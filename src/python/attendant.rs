@@ -14,10 +14,12 @@ use super::signals::Ending;
 use super::spawn::{STACK, spawn};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
-use crate::bridge::config::{ClientAbort, PoolConfig};
+use crate::bridge::config::{ClientAbort, ExecutorId, PoolConfig};
+use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
 use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::replacement::Reason;
 use crate::bridge::tasks::Task;
 
 /// Starts the attendant, which drops `ending` as it ends. `None` if that fails, which is logged.
@@ -69,6 +71,11 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
         Task::Interrupt(exchange) => {
             if let Some(exchange) = exchange.upgrade() {
                 interrupt_overdue(runtime, &exchange);
+            }
+        }
+        Task::WriteOff(exchange) => {
+            if let Some(exchange) = exchange.upgrade() {
+                write_off(runtime, &exchange);
             }
         }
         Task::Gone(exchange) => gone(runtime, &exchange),
@@ -163,7 +170,8 @@ fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
     if let Some(PoolConfig { name, threads, .. }) = exchange.set_overdue() {
         let text = format!(
             "all threads of python_thread_pool \"{name}\" ({threads}) are in requests beyond their wsgi_timeout: \
-             until one of these ends, further requests for it are answered 503 (wsgi_queue_timeout)"
+             until one of these ends, or is replaced (wsgi_interrupt_timeout), further requests for it are \
+             answered 503 (wsgi_queue_timeout)"
         );
         let about = About::App(exchange.location.app);
         runtime.worker.events.log(LogLine { level: Level::Error, about, text });
@@ -174,18 +182,52 @@ fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
 
 /// The application still runs, long after its deadline: raises `pywsgi.RequestTimeout` in its thread.
 fn interrupt_overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
+    let after = exchange.location.interrupt.unwrap_or_default();
     Python::attach(|py| {
         if interrupt::interrupt(py, exchange, &runtime.shim.timed_out) {
             let text = format!(
                 "application \"{}\" still runs {} ms after its wsgi_timeout: pywsgi.RequestTimeout is raised in \
                  its thread (wsgi_interrupt_timeout)",
                 runtime.worker.target(exchange.location.app),
-                exchange.location.interrupt.unwrap_or_default().as_millis(),
+                after.as_millis(),
             );
             let about = About::Request(Arc::clone(exchange));
             logging::write_about(py, Level::Warn, &about, &text);
         }
     });
+    // Only now: this thread may have waited for the GIL, and the application has had no chance to be interrupted before.
+    runtime.worker.tasks.write_off(exchange, after);
+}
+
+/// The application still runs, long after it was interrupted: its pool gets another thread. If there are more of these
+/// than `python_max_stuck_threads`, the worker is replaced.
+fn write_off(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
+    let worker = &runtime.worker;
+    let ExecutorId::Pool(at) = exchange.location.executor else { return };
+    let Some(pool) = worker.pools.get(at) else { return };
+    // Counted first: the thread may come back at any moment.
+    let stuck = worker.begin_stuck();
+    if !exchange.write_off() {
+        worker.end_stuck();
+        return;
+    }
+    exchange.end_overdue();
+    if pool.write_off() {
+        threads::spawn(runtime, pool);
+    }
+    let limit = worker.config.max_stuck_threads;
+    let text = format!(
+        "application \"{}\" still runs {} ms after it was interrupted: its thread is written off, and python_thread_pool \
+         \"{}\" has another in its place; that makes {stuck} in this worker (python_max_stuck_threads {limit})",
+        worker.target(exchange.location.app),
+        exchange.location.interrupt.unwrap_or_default().as_millis(),
+        pool.config.name,
+    );
+    let about = About::Request(Arc::clone(exchange));
+    worker.events.log(LogLine { level: Level::Error, about, text });
+    if stuck > limit {
+        worker.events.push(Event::Replace(Reason::StuckThreads { stuck, limit }));
+    }
 }
 
 fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>, late: Late) {

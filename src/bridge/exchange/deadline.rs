@@ -124,7 +124,7 @@ impl Exchange {
         }
         executor.resume(Arc::clone(self), true);
         let exhausted = executor.begin_overdue();
-        if self.is_done() {
+        if self.phase.load(Ordering::SeqCst) != RUNNING {
             // It may have ended before it was counted.
             self.end_overdue();
             return None;
@@ -132,7 +132,8 @@ impl Exchange {
         exhausted
     }
 
-    pub(super) fn end_overdue(&self) {
+    /// It has ended, or its thread no longer counts.
+    pub(crate) fn end_overdue(&self) {
         if self.overdue.load(Ordering::SeqCst) && self.overdue.swap(false, Ordering::SeqCst) {
             if let Some(executor) = self.executor() {
                 executor.end_overdue();

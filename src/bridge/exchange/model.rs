@@ -122,3 +122,47 @@ fn a_task_whose_request_is_closed_is_resumed_if_it_waits() {
         assert_eq!(waits, !resumed.is_empty());
     });
 }
+
+/// A stuck thread comes back as it is written off: its pool must not count it twice, nor never again.
+#[test]
+fn a_thread_is_written_off_exactly_if_it_finds_out() {
+    check(3, || {
+        let [exchange] = exchanges(&worker(1, 0));
+        assert!(exchange.start(7));
+        let attendant = {
+            let exchange = Arc::clone(&exchange);
+            thread::spawn(move || {
+                let written_off = exchange.write_off();
+                assert!(!written_off || exchange.thread().is_none(), "it is not interrupted again");
+                written_off
+            })
+        };
+        drop(exchange.done());
+        let found = exchange.is_written_off();
+        assert_eq!(attendant.join().unwrap(), found);
+        assert!(exchange.is_done());
+        assert!(!exchange.write_off());
+    });
+}
+
+/// The deadline of a request that is written off as it ends counts once.
+#[test]
+fn what_is_overdue_is_counted_off_once() {
+    check(2, || {
+        let worker = worker(1, 0);
+        let [exchange, second] = exchanges(&worker);
+        assert!(exchange.start(7) && second.start(8));
+        assert!(exchange.set_overdue().is_some(), "that is the pool's only thread");
+        let attendant = {
+            let exchange = Arc::clone(&exchange);
+            thread::spawn(move || {
+                if exchange.write_off() {
+                    exchange.end_overdue();
+                }
+            })
+        };
+        drop(exchange.done());
+        attendant.join().unwrap();
+        assert!(second.set_overdue().is_some(), "it is the only one again");
+    });
+}

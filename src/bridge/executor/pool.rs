@@ -177,6 +177,20 @@ impl<J> Pool<J> {
         none_left
     }
 
+    /// Attendant: a thread that runs a job is stuck in it, and no longer counts: when it comes back it calls nothing of
+    /// this any more. True if another thread has to be started in its place, which is counted here: nobody is idle, and
+    /// who runs a job may be stuck as well.
+    pub(crate) fn write_off(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.threads -= 1;
+        state.busy -= 1;
+        let grow = !state.closed && state.idle.is_empty() && !state.stands_by;
+        state.threads += usize::from(grow);
+        drop(state);
+        self.ended.notify_all();
+        grow
+    }
+
     /// Thread, attached: the next job.
     pub(crate) fn take(&self, turn: &mut Turn) -> Next<J> {
         let now = now();

@@ -261,7 +261,8 @@ fn pythons_end_may_take_as_long_as_the_longest_shutdown() {
         shutdown_timeout: Duration::from_secs(seconds),
     };
     let longest = |config: &WorkerConfig| {
-        let worker = Worker::new(config.clone(), Marks::take_over(None, 0), 0).unwrap();
+        let worker =
+            Worker::new(config.clone(), Marks::take_over(None, 0), Baton::new(None, 0), 0).unwrap();
         worker.longest_shutdown()
     };
     assert_eq!(longest(&config), Duration::ZERO);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nginx_sys::{ngx_cycle_t, ngx_set_environment};
 
 use super::record::Record;
+use crate::bridge::baton::Baton;
 use crate::bridge::config::{Purpose, WorkerConfig};
 use crate::bridge::exchange::Worker;
 use crate::bridge::log::Level;
@@ -73,7 +74,12 @@ unsafe fn check(work: &Work<'_>, pipe: File) -> io::Result<()> {
         become_worker(work)?;
         pipe
     };
-    let worker = Arc::new(Worker::new(config(work), work.main.marks_of_check(), OWN_DESCRIPTORS)?);
+    let worker = Arc::new(Worker::new(
+        config(work),
+        work.main.marks_of_check(),
+        Baton::new(None, 0),
+        OWN_DESCRIPTORS,
+    )?);
     signals::with_those_of_threads_blocked(|| crate::start_python(Arc::clone(&worker)))?;
     let in_time = wait(&worker, &mut pipe, work.limit)?;
     for (app, start) in worker.starts.all().into_iter().enumerate() {

@@ -14,6 +14,7 @@ use super::error::{ConfError, Place};
 use super::handlers::Handlers;
 use super::reading::{self, Reading};
 use super::shared::Shared;
+use crate::bridge::baton::Baton;
 use crate::bridge::config::{
     AppConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig, WorkerConfig,
 };
@@ -38,6 +39,11 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) finalize: Option<(bool, Duration)>,
     pub(in crate::nginx) drain_timeout: Option<ngx_msec_t>,
     pub(in crate::nginx) check: Option<Check>,
+    pub(in crate::nginx) max_stuck_threads: Option<usize>,
+    pub(in crate::nginx) max_requests: Option<Jittered>,
+    /// In milliseconds.
+    pub(in crate::nginx) max_lifetime: Option<Jittered>,
+    pub(in crate::nginx) memory_limit: Option<MemoryLimit>,
     apps: Vec<AppConfig>,
     /// Where each of them is named first.
     app_places: Vec<Place>,
@@ -78,6 +84,29 @@ struct Module {
     place: Place,
 }
 
+/// A limit that each worker has for itself, so that not all reach it at once: `least`, and up to `jitter` more.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::nginx) struct Jittered {
+    pub(in crate::nginx) least: u64,
+    pub(in crate::nginx) jitter: u64,
+}
+
+impl Jittered {
+    /// The limit of a worker that has drawn this random number.
+    pub(in crate::nginx) fn limit(self, random: u64) -> u64 {
+        let more = self.jitter.checked_add(1).map_or(random, |choices| random % choices);
+        self.least.saturating_add(more)
+    }
+}
+
+/// `python_memory_limit`, in bytes and milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::nginx) struct MemoryLimit {
+    pub(in crate::nginx) soft: u64,
+    pub(in crate::nginx) hard: Option<u64>,
+    pub(in crate::nginx) check: ngx_msec_t,
+}
+
 impl MainConf {
     /// That of the `http` block that nginx is reading.
     ///
@@ -113,6 +142,10 @@ impl MainConf {
             finalize: None,
             drain_timeout: None,
             check: None,
+            max_stuck_threads: None,
+            max_requests: None,
+            max_lifetime: None,
+            memory_limit: None,
             apps: Vec::new(),
             app_places: Vec::new(),
             needed: Vec::new(),
@@ -185,6 +218,12 @@ impl MainConf {
         ConfError::at(text, place).0
     }
 
+    /// The baton of the workers of this configuration, for the worker of that number.
+    pub(in crate::nginx) fn baton(&self, worker: usize) -> Baton {
+        let word = self.shared.as_ref().map(Shared::baton);
+        Baton::new(word, u32::try_from(worker).unwrap_or_default())
+    }
+
     pub(in crate::nginx) fn worker_config(&self) -> WorkerConfig {
         let (finalize, finalize_timeout) = self.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
         let executable = self.executable.clone().or_else(|| {
@@ -210,6 +249,7 @@ impl MainConf {
             pools: self.pools.clone(),
             loops: if looping { self.loops.clone() } else { Vec::new() },
             stall_warning: (stall_warning > 0).then(|| Duration::from_millis(stall_warning as u64)),
+            max_stuck_threads: self.max_stuck_threads.unwrap_or(MAX_STUCK_THREADS),
         }
     }
 
@@ -362,6 +402,20 @@ const DEFAULT_UMASK: u32 = 0o022;
 pub(super) const DEFAULT_POOL: &str = "default";
 pub(super) const DEFAULT_LOOP: &str = "main";
 pub(in crate::nginx) const DEFAULT_MAX_QUEUE: usize = 1024;
+const MAX_STUCK_THREADS: usize = 2;
 /// Milliseconds.
 const STALL_WARNING: ngx_msec_t = 1000;
 const FINALIZE_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jittered_limit_lies_between_both_ends() {
+        let limit = Jittered { least: 10, jitter: 2 };
+        assert_eq!([0, 1, 2, 3, u64::MAX].map(|random| limit.limit(random)), [10, 11, 12, 10, 10]);
+        assert_eq!(Jittered { least: 10, jitter: 0 }.limit(u64::MAX), 10);
+        assert_eq!(Jittered { least: 10, jitter: u64::MAX }.limit(u64::MAX), u64::MAX);
+    }
+}

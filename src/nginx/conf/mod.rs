@@ -20,7 +20,9 @@ pub(super) use self::error::{ConfError, Place};
 pub(super) use self::handlers::Handlers;
 pub(super) use self::levels::{LocConf, location_of};
 pub(super) use self::location::{Location, NO_LIMIT, limit};
-pub(super) use self::main::{Check, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, MainConf};
+pub(super) use self::main::{
+    Check, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, Jittered, MainConf, MemoryLimit,
+};
 pub(super) use self::reading::{Reading, nginx_core_conf};
 pub(super) use self::stages::{
     create_loc_conf, create_main_conf, init_main_conf, merge_loc_conf, postconfiguration,

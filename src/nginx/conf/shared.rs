@@ -1,4 +1,5 @@
-//! Memory that a worker shares with the workers that replace it (`bridge/marks.rs`).
+//! Memory that a worker shares with the workers that replace it (`bridge/marks.rs`), and with all others
+//! (`bridge/baton.rs`).
 //!
 //! The master maps it while it reads the configuration, before it forks workers. It belongs to that configuration: a
 //! reload begins with empty memory.
@@ -6,8 +7,9 @@
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::bridge::baton::Word;
 use crate::bridge::marks::{Memory, WORDS};
 
 /// The most workers that nginx can have (`ngx_worker` is below).
@@ -15,8 +17,11 @@ const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
 
 const PROCESSES: usize = WORKERS + 1;
 
-/// Words for each application, for each worker, and behind them for the process that checks the applications
-/// (`nginx/check`). Pages that nobody writes to take no memory.
+/// Words before those of the workers: a cache line. The first two are the baton.
+const HEAD: usize = 16;
+
+/// Words for all, and words for each application, for each worker, and behind them for the process that checks the
+/// applications (`nginx/check`). Pages that nobody writes to take no memory.
 #[derive(Debug)]
 pub(in crate::nginx) struct Shared {
     start: NonNull<AtomicU32>,
@@ -35,6 +40,10 @@ struct Part {
     shared: Arc<Shared>,
     process: usize,
 }
+
+/// The word of all workers.
+#[derive(Debug)]
+struct Head(Arc<Shared>);
 
 impl Shared {
     pub(in crate::nginx) fn new(apps: usize) -> io::Result<Arc<Self>> {
@@ -70,14 +79,38 @@ impl Shared {
     fn part(self: &Arc<Self>, process: usize) -> Box<dyn Memory> {
         Box::new(Part { shared: Arc::clone(self), process })
     }
+
+    /// The baton's word.
+    pub(in crate::nginx) fn baton(self: &Arc<Self>) -> Box<dyn Word> {
+        Box::new(Head(Arc::clone(self)))
+    }
 }
 
 impl Memory for Part {
     fn words(&self) -> &[AtomicU32] {
         let Shared { start, stride } = *self.shared;
+        let at = HEAD + self.process * stride;
         // SAFETY: the mapping has room for PROCESSES, of which this is one, and lives as long as `shared`. It begins
         // with zeros, which are valid words.
-        unsafe { std::slice::from_raw_parts(start.as_ptr().add(self.process * stride), stride) }
+        unsafe { std::slice::from_raw_parts(start.as_ptr().add(at), stride) }
+    }
+}
+
+impl Head {
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: the mapping begins on a page, is longer than this word, lives as long as the Arc, and begins with
+        // zeros. Nobody else uses these bytes as something else.
+        unsafe { &*self.0.start.as_ptr().cast::<AtomicU64>() }
+    }
+}
+
+impl Word for Head {
+    fn load(&self) -> u64 {
+        self.word().load(Ordering::SeqCst)
+    }
+
+    fn replace(&self, old: u64, new: u64) -> bool {
+        self.word().compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }
 
@@ -89,5 +122,5 @@ impl Drop for Shared {
 }
 
 fn size_of_words(stride: usize) -> usize {
-    PROCESSES * stride * size_of::<AtomicU32>()
+    (HEAD + PROCESSES * stride) * size_of::<AtomicU32>()
 }

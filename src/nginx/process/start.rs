@@ -9,9 +9,12 @@ use nginx_sys::{
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_msec_t, ngx_process, ngx_worker,
 };
 
+use super::aging::{self, LifetimeOver, LookAtMemory};
 use super::bell;
 use super::calls::Calls;
 use super::drain::{Hold, Over};
+use super::limits::Limits;
+use super::replace::NextStep;
 use super::state::{self, Handler, Process, on_process};
 use super::turn::{End, Look};
 use crate::bridge::exchange::Worker;
@@ -22,6 +25,7 @@ use crate::nginx::log::{self, alert, notice};
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::{EventLoop, Handlers};
 use crate::nginx::signals;
+use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
 
 /// Default of `python_drain_timeout` if `worker_shutdown_timeout` is not set either.
@@ -137,7 +141,8 @@ unsafe fn make(
     let (number, bell_number, shutdown_timeout) = unsafe {
         (ngx_worker, beyond_nginxs(cycle, bells), conf::nginx_core_conf(cycle).shutdown_timeout)
     };
-    let worker = Arc::new(Worker::new(config, main.marks(number), bell_number)?);
+    let worker =
+        Arc::new(Worker::new(config, main.marks(number), main.baton(number), bell_number)?);
     // SAFETY: the cycle is the worker's.
     let connection = unsafe { bell::listen(cycle, worker.events.fd()) }
         .ok_or_else(|| io::Error::other("nginx has no connection for its eventfd"))?;
@@ -148,8 +153,9 @@ unsafe fn make(
         called: on_process::<Calls>,
         hold: on_process::<Hold>,
     };
+    let max_requests = main.max_requests.map(|limit| limit.limit(sys::random()));
     let process = Box::leak(Box::new(Process {
-        event_loop: EventLoop::start(token, worker, main.configuration, &handlers),
+        event_loop: EventLoop::start(token, worker, main.configuration, &handlers, max_requests),
         batch: Cell::default(),
         connection: Cell::new(connection),
         look: OwnEvent::new(on_process::<Look>),
@@ -158,8 +164,12 @@ unsafe fn make(
         drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
         start: OwnEvent::new(on_process::<Again>).cancelable(),
         start_delay: Cell::new(START_AGAIN),
+        step: Cell::default(),
+        next_step: OwnEvent::new(on_process::<NextStep>).cancelable(),
+        limits: Limits::new(main, on_process::<LifetimeOver>, on_process::<LookAtMemory>),
     }));
     state::set_current(token, process);
+    aging::start(token, process);
     Ok(process)
 }
 

@@ -5,6 +5,7 @@ use std::ptr;
 
 use nginx_sys::{ngx_connection_t, ngx_cycle, ngx_event_t, ngx_log_t, ngx_msec_t};
 
+use super::limits::Limits;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::nginx::log::HasLog;
@@ -28,6 +29,23 @@ pub(in crate::nginx) struct Process {
     /// delay before the attempt after that.
     pub(super) start: OwnEvent,
     pub(super) start_delay: Cell<ngx_msec_t>,
+    /// How far its replacement has come; `next_step` fires when the next step is due.
+    pub(super) step: Cell<Step>,
+    pub(super) next_step: OwnEvent,
+    pub(super) limits: Limits,
+}
+
+/// How far the replacement of this worker has come (`replace.rs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nobody has asked for it.
+    #[default]
+    None,
+    /// It cannot be replaced, which has been said.
+    Stays,
+    WaitsForBaton,
+    Parts,
+    Leaves,
 }
 
 static CURRENT: OfEventThread<Option<&'static Process>> = OfEventThread::new(None);

@@ -4,13 +4,14 @@ use std::cell::Cell;
 
 use nginx_sys::ngx_msec_t;
 
+use super::replace;
 use super::state::{Handler, Process};
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
 use crate::bridge::panics;
 use crate::nginx::request::call::{end_after_panic, from_outside};
-use crate::nginx::request::event_loop::{self, EventLoop};
+use crate::nginx::request::event_loop;
 use crate::nginx::request::{body, inline, lines, output, upgrade};
 use crate::nginx::trampoline::EventThread;
 
@@ -72,7 +73,7 @@ pub(super) fn deal(token: EventThread, process: &Process) {
         batch.drain(..),
         |event| {
             request.set(None);
-            deal_with(token, event_loop, event, &request);
+            deal_with(token, process, event, &request);
         },
         |panicked| end_after_panic(token, request.take(), &panicked),
     );
@@ -82,10 +83,11 @@ pub(super) fn deal(token: EventThread, process: &Process) {
 /// Handles one message; sets `request` to the request that the message belongs to.
 fn deal_with(
     token: EventThread,
-    event_loop: &EventLoop,
+    process: &Process,
     event: Event<Exchange>,
     request: &Cell<Option<RequestId>>,
 ) {
+    let event_loop = process.event_loop;
     let is_stopping = event_loop.worker().is_stopping();
     match event {
         Event::Output(id) => {
@@ -110,6 +112,7 @@ fn deal_with(
                 });
             }
         }
+        Event::Replace(reason) => replace::begin(token, process, &reason),
         // The worker exits: there is no time left to run it.
         Event::Run(_) if is_stopping => {}
         Event::Run(exchange) => event_loop.call_later(token, exchange),

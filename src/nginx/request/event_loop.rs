@@ -18,6 +18,7 @@ use crate::bridge::exchange::Worker;
 use crate::bridge::executor::inline::{CALLS, Calls, Suspended};
 use crate::bridge::id::{RequestId, Table};
 use crate::bridge::pipe::output::parts::Batch;
+use crate::bridge::replacement::Reason;
 use crate::bridge::tasks::Task;
 use crate::nginx::log::HasLog;
 use crate::nginx::own_event::{EventHandler, OwnEvent};
@@ -33,6 +34,10 @@ pub(in crate::nginx) struct EventLoop {
     buffer: Cell<Vec<u8>>,
     /// Posted in a turn of the event loop as soon as something must be done at the end of the turn.
     turn_end: OwnEvent,
+    /// `python_max_requests`, as this worker has drawn it; [`NO_LIMIT`] if there is none.
+    max_requests: u64,
+    /// How many are left of that.
+    requests_left: Cell<u64>,
     /// Requests for the executor `inline`, whose applications are called at the turn's end.
     calls: RefCell<VecDeque<Arc<Exchange>>>,
     called: OwnEvent,
@@ -56,6 +61,8 @@ const BUFFER: usize = 64 * 1024;
 
 /// How often `hold` fires, in milliseconds.
 const HOLD: ngx_msec_t = 20;
+
+const NO_LIMIT: u64 = u64::MAX;
 
 static CURRENT: OfEventThread<Option<&'static EventLoop>> = OfEventThread::new(None);
 
@@ -110,6 +117,7 @@ impl EventLoop {
         worker: Arc<Worker>,
         configuration: usize,
         handlers: &Handlers,
+        max_requests: Option<u64>,
     ) -> &'static EventLoop {
         let event_loop = Box::leak(Box::new(EventLoop {
             worker,
@@ -118,6 +126,8 @@ impl EventLoop {
             output: Cell::default(),
             buffer: Cell::default(),
             turn_end: OwnEvent::new(handlers.turn_end),
+            max_requests: max_requests.unwrap_or(NO_LIMIT),
+            requests_left: Cell::new(max_requests.unwrap_or(NO_LIMIT)),
             calls: RefCell::default(),
             called: OwnEvent::new(handlers.called),
             continuing: Cell::new(0),
@@ -136,6 +146,12 @@ impl EventLoop {
     pub(in crate::nginx) fn insert(&self, request: &Request<'_>) -> RequestId {
         let id = self.table.borrow_mut().insert(NonNull::from(&**request));
         request.id.set(Some(id));
+        // A worker does not live to see the end of `NO_LIMIT`.
+        let left = self.requests_left.get().wrapping_sub(1);
+        self.requests_left.set(left);
+        if left == 0 {
+            self.worker.events.push(Event::Replace(Reason::Requests(self.max_requests)));
+        }
         // The request's upload ended only after the worker began to exit. Nothing may have held the worker until now.
         if self.draining.get() {
             self.hold(request.token());

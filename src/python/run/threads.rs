@@ -85,6 +85,9 @@ impl Drop for Membership<'_> {
         }
         if let Some(exchange) = self.exchange.take() {
             dispatch::fail(&exchange);
+            if exchange.is_written_off() {
+                return return_late(&exchange);
+            }
         }
         if self.pool.shrink(&self.turn) {
             self.tasks.grow_later(Arc::clone(self.pool));
@@ -120,6 +123,12 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                     if std::mem::replace(&mut checked, exchange.started()) != exchange.started() {
                         worker.check_bells();
                     }
+                    if exchange.is_written_off() {
+                        // The pool has another thread in the place of this one.
+                        membership.ended = true;
+                        return_late(exchange);
+                        break;
+                    }
                     // Frees the exchange before the thread rests.
                     membership.exchange = None;
                 }
@@ -136,6 +145,19 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
         // Before the interpreter ends.
         drop((runtime, kit));
     });
+}
+
+/// A thread that was written off has left the application after all.
+fn return_late(exchange: &Arc<Exchange>) {
+    let worker = &exchange.worker;
+    worker.end_stuck();
+    let text = format!(
+        "a thread that was written off has left application \"{}\" and ends",
+        worker.target(exchange.location.app)
+    );
+    let about = About::Request(Arc::clone(exchange));
+    // Without waiting: it is attached.
+    let _full = worker.events.try_log(LogLine { level: Level::Notice, about, text });
 }
 
 /// The calling thread's `threading.get_ident()`.

@@ -257,3 +257,30 @@ fn a_thread_that_unwinds_takes_no_job_along() {
         observed.ended(given_back, &[1, 2]);
     });
 }
+
+/// A thread that never comes back is written off while others are at the queue: what waits is run all the same.
+#[test]
+fn jobs_behind_a_stuck_one_all_run() {
+    for threads in 1..=2 {
+        check(2, move || {
+            let observed = Observed::new(threads);
+            assert!(observed.pool.grow());
+            let mut stuck = Turn::default();
+            observed.submit(1);
+            let Next::Run { job: 1, grow } = observed.take(&mut stuck) else { panic!("no job") };
+            let second = grow.then(|| observed.spawn());
+            let attendant = {
+                let own = Arc::clone(&observed);
+                thread::spawn(move || own.pool.write_off().then(|| own.spawn()))
+            };
+            observed.submit(2);
+            observed.wait_ran(1);
+            let replacement = attendant.join().unwrap();
+            let given_back = observed.close();
+            for thread in [second, replacement].into_iter().flatten() {
+                thread.join().unwrap();
+            }
+            observed.ended(given_back, &[2]);
+        });
+    }
+}

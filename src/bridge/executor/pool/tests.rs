@@ -414,3 +414,43 @@ fn a_job_that_was_not_quick_has_somebody_stand_by_again() {
     }
     assert_eq!(lock(&pool.state).streak, Streak::of(1));
 }
+
+#[test]
+fn a_thread_that_is_written_off_is_replaced_and_counts_no_longer() {
+    let pool = pool::<u32>(1, 1);
+    assert!(pool.grow());
+    let mut stuck = Turn::default();
+    for job in 1..=2 {
+        pool.submit_now(job).unwrap();
+        if job == 1 {
+            assert!(matches!(pool.take(&mut stuck), Next::Run { job: 1, grow: false }));
+        }
+    }
+    assert_eq!(pool.submit_now(3).unwrap_err(), 3, "the queue is full");
+    assert!(!pool.grow(), "the pool is complete");
+    // Nobody else is there to look at the queue.
+    assert!(pool.write_off());
+    assert_eq!(threads(&pool), 1);
+    pool.submit_now(3).unwrap();
+    let mut other = Turn::default();
+    for expected in 2..=3 {
+        assert!(matches!(pool.take(&mut other), Next::Run { job, .. } if job == expected));
+    }
+    // Again, while the pool is closed: nobody takes its place.
+    drop(pool.close());
+    assert!(!pool.write_off());
+    assert!(pool.wait_ended(Duration::ZERO), "the stuck ones are not waited for");
+}
+
+#[test]
+fn while_a_thread_is_idle_a_stuck_one_needs_no_other_at_once() {
+    let pool: TestPool = pool(2, 9);
+    resting(&pool, 1);
+    assert!(pool.grow());
+    // The other one is the stuck one.
+    lock(&pool.state).busy += 1;
+    assert!(!pool.write_off());
+    assert_eq!((threads(&pool), lock(&pool.state).busy), (1, 0));
+    drop(pool.close());
+    assert!(pool.wait_ended(Duration::from_secs(20)));
+}

@@ -1,0 +1,71 @@
+//! Why a worker leaves to be replaced by another one.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What the log says, as a sentence about the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// `python_max_stuck_threads`
+    StuckThreads { stuck: usize, limit: usize },
+    /// `python_max_requests`
+    Requests(u64),
+    /// `python_max_lifetime`
+    Lifetime(Duration),
+    /// `python_memory_limit soft=`, in bytes.
+    Memory { used: u64, limit: u64 },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::StuckThreads { stuck, limit } => write!(
+                f,
+                "{stuck} of its threads are stuck in applications (python_max_stuck_threads {limit})"
+            ),
+            Self::Requests(requests) => {
+                write!(f, "it has had {requests} requests (python_max_requests)")
+            }
+            Self::Lifetime(lifetime) => {
+                write!(f, "it has lived for {} s (python_max_lifetime)", lifetime.as_secs_f64())
+            }
+            Self::Memory { used, limit } => write!(
+                f,
+                "it takes {} MB (python_memory_limit soft={})",
+                megabytes(used),
+                megabytes(limit)
+            ),
+        }
+    }
+}
+
+/// As `python_memory_limit` writes it, rounded up.
+pub(crate) fn megabytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_log_says() {
+        let said = [
+            Reason::StuckThreads { stuck: 3, limit: 2 },
+            Reason::Requests(1000),
+            Reason::Lifetime(Duration::from_millis(1500)),
+            Reason::Memory { used: (1 << 20) + 1, limit: 1 << 20 },
+        ]
+        .map(|reason| reason.to_string());
+        assert_eq!(
+            said,
+            [
+                "3 of its threads are stuck in applications (python_max_stuck_threads 2)",
+                "it has had 1000 requests (python_max_requests)",
+                "it has lived for 1.5 s (python_max_lifetime)",
+                "it takes 2 MB (python_memory_limit soft=1)",
+            ]
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! A worker that is about to leave: its clients are told with each response to come back on another connection.
+//!
+//! nginx closes the idle connections of a worker that exits, and a request that crosses that on its way is lost. A client
+//! that has been told does not send one.
+
+use nginx_sys::ngx_http_request_t;
+
+use super::trampoline::{EventThread, OfEventThread};
+
+static PARTING: OfEventThread<bool> = OfEventThread::new(false);
+
+/// From now on each response is the last one of its connection.
+pub(super) fn begin(token: EventThread) {
+    PARTING.set(token, true);
+}
+
+/// A request begins, whichever module serves it: HTTP/1's connection ends with its response if the worker is about to
+/// leave. (Those of HTTP/2 and HTTP/3 get a GOAWAY when it does.)
+///
+/// # Safety
+///
+/// `r` is a live request, in nginx's first phase.
+pub(super) unsafe fn on_request(token: EventThread, r: *mut ngx_http_request_t) {
+    if PARTING.get(token) {
+        // SAFETY: the request is live.
+        unsafe { (*r).set_keepalive(0) };
+    }
+}

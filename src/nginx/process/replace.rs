@@ -1,0 +1,115 @@
+//! A worker that is replaced: it leaves by itself, and nginx's master starts another one in its place.
+//!
+//! 1. It waits until no other worker of this nginx is being replaced ([`Baton`](crate::bridge::baton::Baton)).
+//! 2. For a second it tells its clients to come back on another connection ([`parting`]), and serves them as before.
+//! 3. It exits as on `nginx -s quit`: it accepts nothing more, and finishes the requests that it has ([`drain`]).
+//! 4. The master starts another worker (`ngx_reap_children`), which gives the baton back when it has imported the
+//!    applications.
+//!
+//! [`drain`]: super::drain
+
+use std::time::Duration;
+
+use nginx_sys::{
+    NGX_PROCESS_SINGLE, ngx_exiting, ngx_msec_t, ngx_process, ngx_quit, ngx_terminate,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::state::{Handler, Process, Step};
+use crate::bridge::replacement::Reason;
+use crate::nginx::log::{notice, warning};
+use crate::nginx::parting;
+use crate::nginx::trampoline::EventThread;
+
+/// How often a worker looks whether it may leave, how long it then tells its clients, and how often it says while it
+/// exits that it still has the baton; in milliseconds.
+const LOOK: ngx_msec_t = 100;
+const PARTING: ngx_msec_t = 1000;
+const RENEWAL: ngx_msec_t = 10_000;
+
+/// How long the successor's import may take before another worker may leave.
+const IMPORT: Duration = Duration::from_secs(60);
+
+/// The worker has to be replaced, for that reason. The first one counts.
+pub(super) fn begin(token: EventThread, process: &Process, reason: &Reason) {
+    if process.step.get() != Step::None || is_leaving() {
+        return;
+    }
+    // SAFETY: nginx sets it before it makes processes.
+    if unsafe { ngx_process } == NGX_PROCESS_SINGLE as usize {
+        process.step.set(Step::Stays);
+        warning!(
+            process,
+            "pywsgi: this process should be replaced: {reason}; but no master would start another one \
+             (master_process off), and it stays"
+        );
+        return;
+    }
+    notice!(
+        process,
+        "pywsgi: this worker is replaced: {reason}; it finishes its requests, and nginx starts another one"
+    );
+    process.step.set(Step::WaitsForBaton);
+    go_on(token, process);
+}
+
+/// The next step is due.
+pub(super) struct NextStep;
+
+impl Handler for NextStep {
+    fn call(token: EventThread, process: &'static Process) {
+        go_on(token, process);
+    }
+}
+
+fn go_on(token: EventThread, process: &Process) {
+    let next = match process.step.get() {
+        // It leaves anyway, because nginx was told to: another configuration's workers take its place.
+        Step::WaitsForBaton | Step::Parts if is_leaving() => return,
+        Step::WaitsForBaton if !take_baton(process) => LOOK,
+        Step::WaitsForBaton => {
+            process.step.set(Step::Parts);
+            parting::begin(token);
+            PARTING
+        }
+        Step::Parts => {
+            process.step.set(Step::Leaves);
+            // SAFETY: as nginx's signal handler does it; the worker's loop looks at it after each turn.
+            unsafe { ngx_quit = 1 };
+            RENEWAL
+        }
+        Step::Leaves => {
+            // Others of its connections may take longer than the applications' requests.
+            take_baton(process);
+            RENEWAL
+        }
+        Step::None | Step::Stays => return,
+    };
+    process.next_step.start(token, process, next);
+}
+
+/// Takes the baton, or keeps it; false if another worker has it.
+fn take_baton(process: &Process) -> bool {
+    process.event_loop.worker().baton.take(monotonic(), longest(process))
+}
+
+/// nginx has told the worker to exit.
+fn is_leaving() -> bool {
+    // SAFETY: this thread and its signal handlers set them, and this only reads them.
+    unsafe { ngx_exiting != 0 || ngx_quit != 0 || ngx_terminate != 0 }
+}
+
+/// How long it may take until the successor has imported the applications, if nothing is heard of this worker.
+fn longest(process: &Process) -> Duration {
+    let worker = process.event_loop.worker();
+    Duration::from_millis((PARTING + process.drain_timeout) as u64)
+        + worker.config.python.finalize_timeout
+        + worker.longest_shutdown()
+        + IMPORT
+}
+
+/// The clock that all processes of the system have.
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
