@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from _thread import get_ident
+from faulthandler import register as _register
 from types import FrameType
 
 
@@ -36,6 +37,12 @@ def format_stack(ident: int) -> str:
         return "".join(stack.format()).rstrip("\n")
     except BaseException as fault:
         return f"(the stack cannot be shown: {type(fault).__name__})"
+
+
+def dump_at(signum: int) -> None:
+    """At that signal faulthandler writes the stacks of all threads to the standard error, which is
+    nginx's error log. It needs no GIL for that."""
+    _register(signum, file=2, all_threads=True, chain=False)
 
 
 def _strip(report: traceback.TracebackException, error: BaseException, seen: set[int]) -> None:

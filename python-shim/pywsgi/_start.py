@@ -119,7 +119,7 @@ def _guard_signals(worker: int) -> None:
         return signalnum in _NGINX_SIGNALS and getpid() == worker
 
     def ignored(call: str, signalnum: int) -> None:
-        name = signal.Signals(signalnum).name
+        name = _name_of(signalnum)
         log(WARN, printable(f"{call} is ignored: {name} is used by nginx in a worker"))
 
     @functools.wraps(set_handler)
@@ -127,7 +127,7 @@ def _guard_signals(worker: int) -> None:
         # On other threads Python itself raises.
         if not is_nginxs(signalnum) or get_ident() != main:
             return set_handler(signalnum, handler)
-        name = signal.Signals(signalnum).name
+        name = _name_of(signalnum)
         ignored(f"signal.signal({name}, {handler!r})", signalnum)
         return signal.getsignal(signalnum)
 
@@ -158,7 +158,7 @@ def _guard_signals(worker: int) -> None:
     @functools.wraps(register)
     def guarded_register(signum: int, *args: Any, **kwargs: Any) -> None:
         if is_nginxs(signum):
-            ignored(f"faulthandler.register({signal.Signals(signum).name})", signum)
+            ignored(f"faulthandler.register({_name_of(signum)})", signum)
         else:
             register(signum, *args, **kwargs)
 
@@ -178,6 +178,10 @@ def _guard_signals(worker: int) -> None:
     main_thread = threading.main_thread
     # In the child, nginx's handlers would only set a flag that nobody reads.
     os.register_at_fork(after_in_child=in_forked_child)
+
+
+def _name_of(signalnum: int) -> str:
+    return "SIGRTMAX-1" if signalnum == _DUMP_SIGNAL else signal.Signals(signalnum).name
 
 
 def _free_children_of_the_signal_mask() -> None:
@@ -218,6 +222,9 @@ _NEVER_AGAIN = 2
 
 # The signals that nginx handles or ignores in a worker, except SIGCHLD, which the module restores;
 # and the one that wakes Python's main thread.
+# The watchdog's (`pywsgi._stacks.dump_at`).
+_DUMP_SIGNAL = signal.SIGRTMAX - 1
+
 _NGINX_SIGNALS = frozenset(
     {
         signal.SIGHUP,
@@ -231,6 +238,7 @@ _NGINX_SIGNALS = frozenset(
         signal.SIGIO,
         signal.SIGPIPE,
         signal.SIGRTMAX,
+        _DUMP_SIGNAL,
     }
 )
 

@@ -18,6 +18,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) loops: Vec<LoopConfig>,
     /// `asgi_stall_warning`; `None`: no warning.
     pub(crate) stall_warning: Option<Duration>,
+    /// `python_deadlock_timeout`; `None`: nobody looks.
+    pub(crate) deadlock_timeout: Option<Duration>,
     /// `python_max_stuck_threads`
     pub(crate) max_stuck_threads: usize,
 }

@@ -76,6 +76,7 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
         pools,
         loops: Vec::new(),
         stall_warning: None,
+        deadlock_timeout: None,
         max_stuck_threads: 2,
     }
 }

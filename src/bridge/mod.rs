@@ -15,6 +15,7 @@
 //! | [`Callers`](callers::Callers) | | all |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
 //! | [`Starts`](starts::Starts) | `wait`, `all` | `end`, `give_up` |
+//! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
 //! | [`Baton`](baton::Baton) | `take` | `give_back` |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
@@ -42,6 +43,7 @@ pub(crate) mod executor;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod gate;
+pub(crate) mod gil;
 pub(crate) mod id;
 mod lines;
 pub(crate) mod log;

@@ -12,8 +12,18 @@ pub(crate) enum Reason {
     Requests(u64),
     /// `python_max_lifetime`
     Lifetime(Duration),
+    /// `python_deadlock_timeout`
+    Deadlock(Duration),
     /// `python_memory_limit soft=`, in bytes.
     Memory { used: u64, limit: u64 },
+}
+
+impl Reason {
+    /// Whether the worker cannot serve its applications any more: it leaves without waiting for others, and accepts
+    /// nothing until then.
+    pub(crate) fn is_urgent(&self) -> bool {
+        matches!(self, Self::Deadlock(_))
+    }
 }
 
 impl fmt::Display for Reason {
@@ -29,6 +39,11 @@ impl fmt::Display for Reason {
             Self::Lifetime(lifetime) => {
                 write!(f, "it has lived for {} s (python_max_lifetime)", lifetime.as_secs_f64())
             }
+            Self::Deadlock(limit) => write!(
+                f,
+                "its applications do not run (python_deadlock_timeout {} s)",
+                limit.as_secs_f64()
+            ),
             Self::Memory { used, limit } => write!(
                 f,
                 "it takes {} MB (python_memory_limit soft={})",
@@ -55,15 +70,18 @@ mod tests {
             Reason::StuckThreads { stuck: 3, limit: 2 },
             Reason::Requests(1000),
             Reason::Lifetime(Duration::from_millis(1500)),
+            Reason::Deadlock(Duration::from_secs(300)),
             Reason::Memory { used: (1 << 20) + 1, limit: 1 << 20 },
-        ]
-        .map(|reason| reason.to_string());
+        ];
+        assert_eq!(said.map(|reason| reason.is_urgent()), [false, false, false, true, false]);
+        let said = said.map(|reason| reason.to_string());
         assert_eq!(
             said,
             [
                 "3 of its threads are stuck in applications (python_max_stuck_threads 2)",
                 "it has had 1000 requests (python_max_requests)",
                 "it has lived for 1.5 s (python_max_lifetime)",
+                "its applications do not run (python_deadlock_timeout 300 s)",
                 "it takes 2 MB (python_memory_limit soft=1)",
             ]
         );

@@ -27,6 +27,8 @@ pub(crate) enum Task<X> {
     Resume(Box<dyn Suspended>),
     /// Attach once, so that references dropped by the event loop are given back.
     Collect,
+    /// The same, and say so to the watchdog.
+    TakeGil,
     /// Try again to start the first thread of this pool.
     Grow(Arc<Pool<Arc<X>>>),
     /// Look whether the loops turn (`asgi_stall_warning`).
@@ -49,6 +51,7 @@ impl<X> Task<X> {
             | Task::WriteOff(_)
             | Task::Resume(_)
             | Task::Collect
+            | Task::TakeGil
             | Task::Grow(_)
             | Task::LookAtLoops
             | Task::LogThreads(_)
@@ -67,6 +70,7 @@ impl<X> Task<X> {
             | Task::Gone(_)
             | Task::Resume(_)
             | Task::Collect
+            | Task::TakeGil
             | Task::Grow(_)
             | Task::LookAtLoops
             | Task::LogThreads(_)
@@ -128,6 +132,7 @@ impl<X> Tasks<X> {
                 | Task::Gone(_)
                 | Task::Resume(_)
                 | Task::Collect
+                | Task::TakeGil
                 | Task::Grow(_)
                 | Task::LookAtLoops
                 | Task::LogThreads(_)
@@ -202,6 +207,7 @@ impl<X> Tasks<X> {
                     | Task::WriteOff(_)
                     | Task::Gone(_)
                     | Task::Resume(_)
+                    | Task::TakeGil
                     | Task::Grow(_)
                     | Task::LookAtLoops
                     | Task::LogThreads(_)
@@ -231,6 +237,7 @@ mod tests {
             Task::LogStack(_) => Some('L'),
             Task::LogSlow(_) => Some('S'),
             Task::Collect => Some('C'),
+            Task::TakeGil => Some('K'),
             Task::Gone(_) => Some('G'),
             Task::Watch(_) => Some('W'),
             Task::Interrupt(_) => Some('I'),
@@ -352,6 +359,7 @@ mod model {
                             | Task::WriteOff(_)
                             | Task::Gone(_)
                             | Task::Resume(_)
+                            | Task::TakeGil
                             | Task::Grow(_)
                             | Task::LookAtLoops => {
                                 panic!("nobody asked for it")

@@ -17,6 +17,7 @@ use super::executor::inline::Inline;
 use super::executor::pool::Pool;
 use super::executor::{Executor, Refusal, Submitted};
 use super::gate::{Gate, Passage};
+use super::gil::Gil;
 use super::marks::Marks;
 use super::pipe::buffers::Buffers;
 use super::pipe::loan::Loans;
@@ -37,6 +38,7 @@ pub(crate) struct Worker<X> {
     pub(crate) marks: Marks,
     pub(crate) starts: Starts,
     pub(crate) baton: Baton,
+    pub(crate) gil: Gil,
     pub(crate) tasks: Tasks<X>,
     pub(crate) callers: Callers<X>,
     pub(super) loans: Arc<Loans>,
@@ -93,6 +95,7 @@ impl<X: Carried> Worker<X> {
             marks,
             starts,
             baton,
+            gil: Gil::new(),
             tasks: Tasks::new(),
             callers: Callers::new(),
             loans: Loans::new(),

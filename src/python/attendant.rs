@@ -85,6 +85,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
         Task::Resume(response) => finish(response),
         // As a thread attaches PyO3 frees the objects that were dropped by threads that were not attached.
         Task::Collect => Python::attach(|_| ()),
+        Task::TakeGil => Python::attach(|_| runtime.worker.gil.answer()),
         Task::Stop => {}
     }
 }

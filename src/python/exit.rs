@@ -61,6 +61,16 @@ pub(super) fn descriptor_lost() {
     sys::exit_now(INSTEAD)
 }
 
+/// The event loop waits for the GIL, which nobody gives back (`python_deadlock_timeout`, inline). The process cannot
+/// recover from that.
+pub(super) fn event_loop_lost() -> ! {
+    logging::write_last(
+        "nginx's event loop itself waits for the GIL (wsgi_thread_pool inline): the worker exits, and nginx starts \
+         another",
+    );
+    sys::exit_now(INSTEAD)
+}
+
 /// Does an application end this process? It may also be nginx itself (its workers exit with 0, or with 2 if
 /// another module's start has failed), or a child.
 fn is_an_application() -> bool {

@@ -145,6 +145,19 @@ pub(super) fn write_line(py: Python<'_>, level: Level, text: String) {
     send(py, LogLine { level, about: about_in(py), text });
 }
 
+/// Logs a line of the worker, from a thread that cannot attach.
+pub(super) fn write_without_gil(level: Level, text: &str) {
+    let line = LogLine { level, about: About::Worker, text: text.to_owned() };
+    let written = match WORKER.get() {
+        // The event loop is in an application, and may not come back.
+        Some(worker) if worker.events.is_busy() => Err(line),
+        _ => try_send(line),
+    };
+    if let Err(line) = written {
+        write_past_queue(&line);
+    }
+}
+
 /// Logs a panic as what the calling thread does. Any thread may call this, attached or not: it does not wait for
 /// room in the event loop's queue.
 pub(super) fn write_panic(panicked: &Panicked) {

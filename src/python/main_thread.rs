@@ -20,9 +20,10 @@ use super::run::asyncio::LoopThread;
 use super::run::inline::{self, EventLoop};
 use super::run::{dispatch, loops, threads};
 use super::runtime::Runtime;
+use super::shim;
 use super::signals::{self, Ending, Until};
 use super::spawn::{STACK, spawn};
-use super::{sys, thread_state};
+use super::{sys, thread_state, watchdog};
 use crate::bridge::config::Purpose;
 use crate::bridge::exchange::Worker;
 use crate::bridge::log::{About, Level, LogLine};
@@ -49,6 +50,9 @@ fn run(worker: &Arc<Worker>) {
     let served = panics::catch(|| {
         let until = Arc::new(Until::default());
         attendant = attendant::start(&runtime, Ending(Arc::clone(&until)));
+        if let Some(limit) = worker.config.deadlock_timeout.filter(|_| attendant.is_some()) {
+            watch(&runtime, limit);
+        }
         imports::run(&runtime);
         if let Some(main_loop) = main_loop {
             signals::while_unblocked(&worker.config.python.signals, || {
@@ -80,6 +84,20 @@ fn run(worker: &Arc<Worker>) {
     if guard::run(|| end(worker, interpreter, runtime)).is_err() {
         worker.set_stopped(Stopped::ThreadsLeft);
     }
+}
+
+/// Starts the watchdog, and prepares what it needs of Python.
+fn watch(runtime: &Runtime, limit: Duration) {
+    Python::attach(|py| {
+        let prepared = shim::function(py, "pywsgi._stacks", "dump_at")
+            .and_then(|dump_at| dump_at.call1((watchdog::dump_signal(),)));
+        if let Err(error) = prepared {
+            let what = "python_deadlock_timeout: faulthandler cannot be prepared";
+            logging::exception(py, &runtime.shim, what, &error);
+            return;
+        }
+        watchdog::start(&runtime.worker, limit);
+    });
 }
 
 /// The interpreter, what all threads share, and the loop that the main thread runs, if it has one.

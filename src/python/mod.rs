@@ -36,6 +36,7 @@ mod sys;
 mod thread_state;
 mod type_name;
 mod validated;
+mod watchdog;
 mod wsgi;
 
 pub(crate) use main_thread::start;

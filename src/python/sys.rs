@@ -106,3 +106,18 @@ pub(super) fn local_time() -> String {
         unsafe { libc::strftime(time.as_mut_ptr().cast(), time.len(), format, &raw const parts) };
     String::from_utf8_lossy(time.get(..len).unwrap_or_default()).into_owned()
 }
+
+/// Sends the calling thread a signal, and has it delivered now.
+pub(super) fn signal_own_thread(signal: c_int) {
+    // SAFETY: all fields of a sigset_t are numbers.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is this function's own, and the signal is one for threads that may be handled.
+    unsafe {
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::pthread_kill(libc::pthread_self(), signal);
+        // It is delivered before this returns.
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}

@@ -100,6 +100,8 @@ unsafe fn check(work: &Work<'_>, pipe: File) -> io::Result<()> {
 fn config(work: &Work<'_>) -> WorkerConfig {
     let mut config = work.main.worker_config();
     config.purpose = Purpose::Check;
+    // It has a time limit of its own.
+    config.deadlock_timeout = None;
     if !work.lifespan {
         config.apps.iter_mut().for_each(|app| app.skip_lifespan());
     }

@@ -39,6 +39,8 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) finalize: Option<(bool, Duration)>,
     pub(in crate::nginx) drain_timeout: Option<ngx_msec_t>,
     pub(in crate::nginx) check: Option<Check>,
+    /// 0: off.
+    pub(in crate::nginx) deadlock_timeout: Option<ngx_msec_t>,
     pub(in crate::nginx) max_stuck_threads: Option<usize>,
     pub(in crate::nginx) max_requests: Option<Jittered>,
     /// In milliseconds.
@@ -142,6 +144,7 @@ impl MainConf {
             finalize: None,
             drain_timeout: None,
             check: None,
+            deadlock_timeout: None,
             max_stuck_threads: None,
             max_requests: None,
             max_lifetime: None,
@@ -230,6 +233,7 @@ impl MainConf {
             let of_home = self.home.as_ref().map(|home| home.join("bin/python3"));
             of_home.or_else(|| option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from))
         });
+        let deadlock_timeout = self.deadlock_timeout.unwrap_or(DEADLOCK_TIMEOUT);
         let stall_warning = self.stall_warning.unwrap_or(STALL_WARNING);
         let looping = self.apps.iter().any(|app| app.event_loop().is_some());
         WorkerConfig {
@@ -249,6 +253,8 @@ impl MainConf {
             pools: self.pools.clone(),
             loops: if looping { self.loops.clone() } else { Vec::new() },
             stall_warning: (stall_warning > 0).then(|| Duration::from_millis(stall_warning as u64)),
+            deadlock_timeout: (deadlock_timeout > 0)
+                .then(|| Duration::from_millis(deadlock_timeout as u64)),
             max_stuck_threads: self.max_stuck_threads.unwrap_or(MAX_STUCK_THREADS),
         }
     }
@@ -405,6 +411,7 @@ pub(in crate::nginx) const DEFAULT_MAX_QUEUE: usize = 1024;
 const MAX_STUCK_THREADS: usize = 2;
 /// Milliseconds.
 const STALL_WARNING: ngx_msec_t = 1000;
+const DEADLOCK_TIMEOUT: ngx_msec_t = 300_000;
 const FINALIZE_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

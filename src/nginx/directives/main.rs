@@ -22,7 +22,7 @@ use crate::nginx::conf::{
 };
 
 /// How many there are.
-pub(super) const MAIN: usize = 15;
+pub(super) const MAIN: usize = 16;
 
 pub(super) const fn main() -> [ngx_command_t; MAIN] {
     [
@@ -36,6 +36,7 @@ pub(super) const fn main() -> [ngx_command_t; MAIN] {
         command::main("python_finalize\0", NGX_CONF_TAKE12, finalize),
         command::main("python_drain_timeout\0", NGX_CONF_TAKE1, drain_timeout),
         command::main("python_max_stuck_threads\0", NGX_CONF_TAKE1, max_stuck_threads),
+        command::main("python_deadlock_timeout\0", NGX_CONF_TAKE1, deadlock_timeout),
         command::main("python_max_requests\0", NGX_CONF_TAKE12, max_requests),
         command::main("python_max_lifetime\0", NGX_CONF_TAKE12, max_lifetime),
         command::main("python_memory_limit\0", NGX_CONF_TAKE123, memory_limit),
@@ -254,6 +255,12 @@ setter!(drain_timeout, MainConf, |directive| {
 setter!(max_stuck_threads, MainConf, |directive| {
     directive.once(&directive.conf.max_stuck_threads)?;
     directive.conf.max_stuck_threads = Some(count(&directive, 0)?);
+    Ok(())
+});
+
+setter!(deadlock_timeout, MainConf, |directive| {
+    directive.once(&directive.conf.deadlock_timeout)?;
+    directive.conf.deadlock_timeout = Some(directive.time_or_off()?);
     Ok(())
 });
 

@@ -49,7 +49,13 @@ pub(super) fn begin(token: EventThread, process: &Process, reason: &Reason) {
         process,
         "pywsgi: this worker is replaced: {reason}; it finishes its requests, and nginx starts another one"
     );
-    process.step.set(Step::WaitsForBaton);
+    process.step.set(if reason.is_urgent() {
+        // Nobody is served here meanwhile. If the baton is another's, that one is waited for by the next.
+        take_baton(process);
+        Step::Parts
+    } else {
+        Step::WaitsForBaton
+    });
     go_on(token, process);
 }
 
