@@ -184,7 +184,6 @@ TIMES = [
     "wsgi_interrupt_timeout",
     "python_drain_timeout",
     "python_deadlock_timeout",
-    "python_max_lifetime",
     "asgi_stall_warning",
     "asgi_websocket_ping_interval",
     "asgi_websocket_ping_timeout",
