@@ -119,7 +119,7 @@ setter!(env, MainConf, |directive| {
 
 setter!(check, MainConf, |directive| {
     directive.once(&directive.conf.check)?;
-    let mut check = Check { enabled: on_or_off(&directive, directive.bytes(1))?, ..DEFAULT_CHECK };
+    let mut check = Check { enabled: directive.on_or_off(directive.bytes(1))?, ..DEFAULT_CHECK };
     for at in 2..directive.words.len() {
         let word = directive.bytes(at);
         if let Some(value) = Directive::<MainConf>::option(word, "timeout") {
@@ -128,7 +128,7 @@ setter!(check, MainConf, |directive| {
                 time => Duration::from_millis(time as u64),
             };
         } else if let Some(value) = Directive::<MainConf>::option(word, "lifespan") {
-            check.lifespan = on_or_off(&directive, value)?;
+            check.lifespan = directive.on_or_off(value)?;
         } else {
             let word = directive.lossy(at);
             return Err(directive.error(format!(
@@ -139,17 +139,6 @@ setter!(check, MainConf, |directive| {
     directive.conf.check = Some(check);
     Ok(())
 });
-
-fn on_or_off<C>(directive: &Directive<'_, C>, word: &[u8]) -> Result<bool, ConfError> {
-    match word {
-        b"on" => Ok(true),
-        b"off" => Ok(false),
-        _ => {
-            let word = String::from_utf8_lossy(word);
-            Err(directive.error(format!("has \"{word}\"; it must be on or off")))
-        }
-    }
-}
 
 setter!(thread_pool, MainConf, |directive| {
     let name = directive.text(1)?.to_owned();
@@ -231,7 +220,7 @@ setter!(event_loop, MainConf, |directive| {
 
 setter!(finalize, MainConf, |directive| {
     directive.once(&directive.conf.finalize)?;
-    let on = on_or_off(&directive, directive.bytes(1))?;
+    let on = directive.on_or_off(directive.bytes(1))?;
     let mut timeout = 2000;
     if directive.words.len() > 2 {
         let word = directive.bytes(2).to_vec();

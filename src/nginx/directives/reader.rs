@@ -62,6 +62,18 @@ impl<C> Directive<'_, C> {
         Ok(())
     }
 
+    /// `on` or `off`
+    pub(super) fn on_or_off(&self, word: &[u8]) -> Result<bool, ConfError> {
+        match word {
+            b"on" => Ok(true),
+            b"off" => Ok(false),
+            _ => {
+                let word = String::from_utf8_lossy(word);
+                Err(self.error(format!("has \"{word}\"; it must be on or off")))
+            }
+        }
+    }
+
     /// `ngx_parse_time` in milliseconds.
     pub(super) fn time(&self, value: &[u8]) -> Result<usize, ConfError> {
         // SAFETY: the value is readable for its length.
