@@ -37,7 +37,9 @@ LAYERS = {
     ),
     "nginx": Layer(
         frozenset({"http", "bridge", "nginx"}),
-        frozenset({"bytes", "httpdate", "libc", "nginx_sys", "ngx", "rustix", "thiserror"}),
+        frozenset(
+            {"adotenv", "bytes", "httpdate", "libc", "nginx_sys", "ngx", "rustix", "thiserror"}
+        ),
         unsafe=True,
     ),
     "python": Layer(

@@ -205,6 +205,8 @@ def install(nginx, text: str) -> None:
     for home in re.findall(r"^\s*python_home /srv/(\S+);", text, re.MULTILINE):
         (srv / home).parent.mkdir(parents=True, exist_ok=True)
         (srv / home).symlink_to(VENV)
+    for file in re.findall(r"^\s*python_env_file /srv/(\S+);", text, re.MULTILINE):
+        nginx._write(srv / file, "DATABASE_URL=postgresql:///shop\n")
     for folder in re.findall(r"\b(?:alias|root) /srv/(\S+);", text):
         nginx._write(srv / folder / "a.css", "a {}")
     paths = re.findall(r"^\s*python_path (.+);", text, re.MULTILINE)

@@ -91,7 +91,8 @@ def _of_environment(error: BaseException) -> str:
         return ""
     return (
         f"os.environ has no {name!r}: nginx clears its environment at startup. `python_env {name};`"
-        f" keeps the value that nginx was started with, `python_env {name}=VALUE;` sets one"
+        f" keeps the value that nginx was started with, `python_env {name}=VALUE;` sets one, and"
+        " python_env_file reads them from a file"
     )
 
 

@@ -22,6 +22,7 @@ HTTP = {
     "python_path": "{folder}",
     "python_executable": "{python}",
     "python_env": "NAME=value",
+    "python_env_file": "{env_file}",
     "python_finalize": "on timeout=1s",
     "python_thread_pool": "extra threads=2 max_queue=3 stack=8m",
     "python_event_loop": "extra asyncio",
@@ -96,6 +97,7 @@ TOO_FEW = {**dict.fromkeys(ALL, 0), **both({"param": 1})}
 ONCE = ALL.keys() - {
     "python_path",
     "python_env",
+    "python_env_file",
     *both(dict.fromkeys(["param", "callable", "hide_header", "pass_header", "ignore_headers"])),
 }
 
@@ -106,6 +108,7 @@ def line(nginx, say):
     values = {
         "file": say("app"),
         "folder": nginx.apps,
+        "env_file": nginx._write(nginx.root / "conf" / "app.env", "A=1\n"),
         "venv": VENV,
         "python": VENV / "bin" / "python3",
     }

@@ -1,4 +1,4 @@
-//! What the worker's process has in `os.environ`: `python_env`, and what is kept from nginx's start.
+//! What the worker's process has in `os.environ`: `python_env`, `python_env_file`, and what is kept from nginx's start.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use super::error::Place;
 /// The variables that `os.environ` keeps from nginx's start (`HOME`: if the workers' user is who starts it).
 const KEPT: [&str; 3] = ["PATH", "LANG", "HOME"];
 
-/// A variable of `python_env`.
+/// A variable of `python_env` or `python_env_file`.
 #[derive(Debug)]
 pub(in crate::nginx) struct Variable {
     pub(in crate::nginx) name: OsString,
@@ -22,6 +22,8 @@ pub(in crate::nginx) struct Variable {
 #[derive(Debug)]
 pub(in crate::nginx) struct Environment {
     named: Vec<Variable>,
+    /// Those of `python_env_file`, which `named` overrides.
+    of_files: Vec<Variable>,
     /// The environment with which nginx was started; its workers no longer have it.
     started_with: HashMap<OsString, OsString>,
     /// `HOME` by default, if the workers run as another user than who starts nginx.
@@ -31,20 +33,18 @@ pub(in crate::nginx) struct Environment {
 impl Environment {
     pub(super) fn new() -> Self {
         let started_with = std::env::vars_os().collect();
-        Self { named: Vec::new(), started_with, home_of_user: None }
+        Self { named: Vec::new(), of_files: Vec::new(), started_with, home_of_user: None }
     }
 
     /// One environment serves all applications: a variable with a second value is an error, which names the
     /// place of the first.
     pub(in crate::nginx) fn add(&mut self, variable: Variable) -> Result<(), Place> {
-        match self.named.iter().find(|known| known.name == variable.name) {
-            Some(known) if known.value != variable.value => Err(known.place.clone()),
-            Some(_) => Ok(()),
-            None => {
-                self.named.push(variable);
-                Ok(())
-            }
-        }
+        add(&mut self.named, variable)
+    }
+
+    /// The same for a variable of a file.
+    pub(in crate::nginx) fn add_of_file(&mut self, variable: Variable) -> Result<(), Place> {
+        add(&mut self.of_files, variable)
     }
 
     /// The user that the workers will run as; `None`: who starts nginx.
@@ -62,9 +62,10 @@ impl Environment {
             _ => started_with(name),
         };
         let kept = KEPT.map(OsString::from).map(|name| (by_default(&name), name));
-        let named = self.named.iter().map(|Variable { name, value, .. }| {
-            (value.clone().or_else(|| started_with(name)), name.clone())
-        });
+        let named =
+            self.of_files.iter().chain(&self.named).map(|Variable { name, value, .. }| {
+                (value.clone().or_else(|| started_with(name)), name.clone())
+            });
         let mut environment: Vec<(OsString, OsString)> = Vec::new();
         for (value, name) in kept.into_iter().chain(named) {
             if let Some(value) = value {
@@ -94,5 +95,16 @@ impl Environment {
         let kept = KEPT.iter().map(|name| name.as_bytes().to_vec());
         let named = self.named.iter().filter(|variable| variable.value.is_none());
         kept.chain(named.map(|variable| variable.name.as_bytes().to_vec())).collect()
+    }
+}
+
+fn add(all: &mut Vec<Variable>, variable: Variable) -> Result<(), Place> {
+    match all.iter().find(|known| known.name == variable.name) {
+        Some(known) if known.value != variable.value => Err(known.place.clone()),
+        Some(_) => Ok(()),
+        None => {
+            all.push(variable);
+            Ok(())
+        }
     }
 }

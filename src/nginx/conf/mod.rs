@@ -3,6 +3,7 @@
 pub(super) mod asgi;
 pub(super) mod checks;
 mod common;
+pub(super) mod env_file;
 mod environment;
 mod error;
 mod handlers;

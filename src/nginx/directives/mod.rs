@@ -5,6 +5,7 @@ mod command;
 mod common;
 mod main;
 mod reader;
+mod startup;
 mod wsgi;
 
 use std::mem::offset_of;

@@ -1,0 +1,50 @@
+//! The `python_*` directives about how a worker's Python starts: what it imports first, and where from.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::reader::{Directive, setter};
+use crate::nginx::conf::env_file::{self, FileVariable};
+use crate::nginx::conf::{ConfError, MainConf, Place, Variable};
+
+setter!(env_file, MainConf, |directive| {
+    let path = directive.path(1)?;
+    for FileVariable { name, value, line } in read_env_file(&directive, &path)? {
+        let variable = Variable {
+            name: OsString::from(&name),
+            value: Some(OsString::from(value)),
+            place: Place { file: path.display().to_string(), line },
+        };
+        if let Err(Place { file, line: first }) = directive.conf.environment.add_of_file(variable) {
+            // The values are left out: the message is logged, and one may be a secret.
+            return Err(directive.error(format!(
+                "\"{}\", line {line}, has another value for \"{name}\" than in {file}:{first}; all applications of \
+                 an nginx share one environment: give it one value",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+});
+
+fn read_env_file<C>(
+    directive: &Directive<'_, C>,
+    path: &Path,
+) -> Result<Vec<FileVariable>, ConfError> {
+    if path.exists() && !path.is_file() {
+        return Err(directive.error(format!(
+            "\"{}\" is not a file; write the path of one with lines such as NAME=VALUE",
+            path.display()
+        )));
+    }
+    let file = std::fs::read(path).map_err(|error| {
+        directive.error(format!(
+            "\"{}\" cannot be read: {error}; write the path of a file that is there, and that who starts nginx can \
+             read",
+            path.display()
+        ))
+    })?;
+    env_file::parse(&file).map_err(|fault| {
+        directive.error(format!("\"{}\", line {}, {}", path.display(), fault.line, fault.what))
+    })
+}
