@@ -56,8 +56,11 @@ class Application:
         callables: Sequence[str] = ("application", "app"),
         has_home: bool = False,
         protocol: str = "wsgi",
+        resolved: str = "",
     ) -> None:
+        """`resolved`: the target with the path to import it from, if that is another one."""
         self._target = target
+        self._resolved = resolved or target
         self._protocol = protocol
         self._has_home = has_home
         self._callables = tuple(callables)
@@ -110,7 +113,7 @@ class Application:
     def put_off(self) -> None:
         """The import has killed the last worker. Another attempt may succeed after a change of the
         target's file, or after a pause."""
-        target = Target.split(self._target)
+        target = Target.split(self._resolved)
         files = [target.place] if target.is_file else candidates(target.place)
         self._watched = {file: signature(file) for file in files}
 
@@ -154,7 +157,7 @@ class Application:
 
     def _folders(self) -> list[str]:
         """The folders of its own modules."""
-        target = Target.split(self._target)
+        target = Target.split(self._resolved)
         try:
             target.check()
         except LoadError:
@@ -162,7 +165,7 @@ class Application:
         return folders_of(target, finder.folders)
 
     def _load(self, imported: Sequence[str]) -> Callable[..., Any]:
-        target = Target.split(self._target)
+        target = Target.split(self._resolved)
         target.check()
         self._directory = directory_of(target)
         if target.is_file:
@@ -223,7 +226,7 @@ class Application:
     def _remember(self, error: BaseException, imported: Sequence[str], started: int) -> None:
         self.may_pass = not is_of_the_files_alone(error)
         files = {file for each in chain(error) for file in files_of(each)}
-        target = Target.split(self._target)
+        target = Target.split(self._resolved)
         files.update([target.place] if target.is_file else candidates(target.place))
         self._left_behind = {}
         for name in imported:

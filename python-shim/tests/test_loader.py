@@ -360,3 +360,17 @@ def test_a_file_of_a_package_is_told_how_to_be_named(tmp_path: Path, source: str
         f"{file} belongs to the package 'project': add `python_path {tmp_path};` and give the"
         " target as a module, project.wsgi"
     )
+
+
+def test_what_is_imported_may_have_another_path_than_the_target(tmp_path: Path) -> None:
+    """A worker resolves links; log lines have the path of the configuration."""
+    write(tmp_path / "releases" / "one" / "here_app.py")
+    (tmp_path / "current").symlink_to("releases/one")
+    target = f"{tmp_path}/current/here_app.py:other"
+    resolved = f"{tmp_path}/releases/one/here_app.py:other"
+    application = Application(target, resolved=resolved)
+    found: Any = application.load()
+    assert found({}, None) == [b"other"]
+    assert found.__globals__["__file__"] == f"{tmp_path}/releases/one/here_app.py"
+    assert application.name == target
+    assert f"{tmp_path}/current" not in sys.path

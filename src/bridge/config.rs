@@ -83,6 +83,8 @@ impl fmt::Display for Protocol {
 pub(crate) struct AppConfig {
     pub(crate) protocol: Protocol,
     pub(crate) target: String,
+    /// The same with the path that a worker imports it from (`python_resolve_symlinks`).
+    pub(crate) resolved: String,
     pub(crate) callables: Vec<String>,
     /// What an application of ASGI has once in a worker.
     pub(crate) asgi: Option<AsgiConfig>,

@@ -70,6 +70,7 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
         apps: vec![AppConfig {
             protocol: Protocol::Wsgi,
             target: "app.py".into(),
+            resolved: "app.py".into(),
             callables: vec!["application".into()],
             asgi: None,
         }],

@@ -27,6 +27,8 @@ use crate::http::response_head::Dropped;
 
 pub(super) struct App {
     pub(super) target: String,
+    /// What is imported, if links have led from the target to it.
+    resolved: Option<String>,
     /// Its place among the applications.
     pub(super) at: usize,
     /// `pywsgi._loader.Application`
@@ -90,9 +92,11 @@ impl App {
             &config.callables,
             has_home,
             config.protocol.to_string(),
+            &config.resolved,
         ))?;
         Ok(Self {
             target: config.target.clone(),
+            resolved: (config.resolved != config.target).then(|| config.resolved.clone()),
             at,
             loader: loader.unbind(),
             purpose,
@@ -184,14 +188,15 @@ impl App {
             let failure = self.failure();
             (failure.attempts.failed(), failure.attempts.refused())
         };
-        let text = match failed {
-            0 => format!("application \"{}\" imported in {seconds} s", self.target),
-            _ => format!(
-                "application \"{}\" imported in {seconds} s, after {failed} failed attempts and {refused} \
-                 requests that were answered 500",
-                self.target
-            ),
-        };
+        let mut text = format!("application \"{}\" imported in {seconds} s", self.target);
+        if failed > 0 {
+            text.push_str(&format!(
+                ", after {failed} failed attempts and {refused} requests that were answered 500"
+            ));
+        }
+        if let Some(resolved) = &self.resolved {
+            text.push_str(&format!(", from \"{resolved}\""));
+        }
         logging::write(py, Level::Notice, &text);
     }
 

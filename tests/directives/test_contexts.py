@@ -23,6 +23,7 @@ HTTP = {
     "python_executable": "{python}",
     "python_env": "NAME=value",
     "python_env_file": "{env_file}",
+    "python_resolve_symlinks": "off",
     "python_finalize": "on timeout=1s",
     "python_thread_pool": "extra threads=2 max_queue=3 stack=8m",
     "python_event_loop": "extra asyncio",

@@ -84,6 +84,7 @@ impl AsgiConf {
         let app = AppConfig {
             protocol: Protocol::Asgi,
             target: target.clone(),
+            resolved: target.clone(),
             callables: self.common.callables(),
             asgi: Some(AsgiConfig {
                 event_loop,

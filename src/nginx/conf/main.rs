@@ -12,6 +12,7 @@ use super::checks::target::Target;
 use super::environment::Environment;
 use super::error::{ConfError, Place};
 use super::handlers::Handlers;
+use super::links::Links;
 use super::reading::{self, Reading};
 use super::shared::Shared;
 use crate::bridge::baton::Baton;
@@ -29,6 +30,7 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) home: Option<PathBuf>,
     pub(in crate::nginx) path: Vec<PathBuf>,
     pub(in crate::nginx) executable: Option<PathBuf>,
+    pub(in crate::nginx) resolve_symlinks: Option<bool>,
     pub(in crate::nginx) environment: Environment,
     pub(in crate::nginx) pools: Vec<PoolConfig>,
     pub(in crate::nginx) loops: Vec<LoopConfig>,
@@ -135,6 +137,7 @@ impl MainConf {
             home: None,
             path: Vec::new(),
             executable: None,
+            resolve_symlinks: None,
             environment: Environment::new(),
             pools: Vec::new(),
             loops: Vec::new(),
@@ -227,20 +230,28 @@ impl MainConf {
         Baton::new(word, u32::try_from(worker).unwrap_or_default())
     }
 
+    /// That of a worker that starts now: links lead where they do at this moment (`python_resolve_symlinks`).
     pub(in crate::nginx) fn worker_config(&self) -> WorkerConfig {
         let (finalize, finalize_timeout) = self.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
-        let executable = self.executable.clone().or_else(|| {
-            let of_home = self.home.as_ref().map(|home| home.join("bin/python3"));
+        let links = match self.resolve_symlinks {
+            Some(false) => Links::Kept,
+            Some(true) | None => Links::Resolved,
+        };
+        let home = self.home.as_ref().map(|home| links.folder(home));
+        let executable = self.executable.as_ref().map(|file| links.file(file)).or_else(|| {
+            let of_home = home.as_ref().map(|home| home.join("bin/python3"));
             of_home.or_else(|| option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from))
         });
         let deadlock_timeout = self.deadlock_timeout.unwrap_or(DEADLOCK_TIMEOUT);
+        let resolved =
+            |app: &AppConfig| AppConfig { resolved: links.target(&app.target), ..app.clone() };
         let stall_warning = self.stall_warning.unwrap_or(STALL_WARNING);
         let looping = self.apps.iter().any(|app| app.event_loop().is_some());
         WorkerConfig {
             purpose: Purpose::Serve,
             python: PythonConfig {
-                home: self.home.clone(),
-                path: self.path.clone(),
+                home,
+                path: self.path.iter().map(|folder| links.folder(folder)).collect(),
                 executable,
                 umask: self.umask,
                 signals: signals::of_applications(),
@@ -249,7 +260,7 @@ impl MainConf {
                 finalize,
                 finalize_timeout,
             },
-            apps: self.apps.clone(),
+            apps: self.apps.iter().map(resolved).collect(),
             pools: self.pools.clone(),
             loops: if looping { self.loops.clone() } else { Vec::new() },
             stall_warning: (stall_warning > 0).then(|| Duration::from_millis(stall_warning as u64)),

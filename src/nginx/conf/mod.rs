@@ -8,6 +8,7 @@ mod environment;
 mod error;
 mod handlers;
 mod levels;
+mod links;
 mod location;
 mod main;
 mod reading;

@@ -59,6 +59,7 @@ impl WsgiConf {
         let app = AppConfig {
             protocol: Protocol::Wsgi,
             target: target.clone(),
+            resolved: target.clone(),
             callables: self.common.callables(),
             asgi: None,
         };

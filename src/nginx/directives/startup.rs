@@ -7,6 +7,14 @@ use super::reader::{Directive, setter};
 use crate::nginx::conf::env_file::{self, FileVariable};
 use crate::nginx::conf::{ConfError, MainConf, Place, Variable};
 
+setter!(resolve_symlinks, MainConf, |directive| {
+    directive.once(&directive.conf.resolve_symlinks)?;
+    directive.conf.resolve_symlinks = Some(directive.on_or_off(directive.bytes(1))?);
+    Ok(())
+});
+
+// The file is read now, as the user who reads the configuration: it may hold what nobody else should read, not even the
+// workers' user.
 setter!(env_file, MainConf, |directive| {
     let path = directive.path(1)?;
     for FileVariable { name, value, line } in read_env_file(&directive, &path)? {
