@@ -39,6 +39,10 @@ pub(crate) struct PythonConfig {
     pub(crate) home: Option<PathBuf>,
     pub(crate) path: Vec<PathBuf>,
     pub(crate) executable: Option<PathBuf>,
+    /// `python_working_directory`; `None`: nginx's.
+    pub(crate) directory: Option<PathBuf>,
+    /// `python_import`, in its order, each once.
+    pub(crate) imports: Vec<String>,
     /// The file mode creation mask (umask(2)) of Python's threads.
     pub(crate) umask: u32,
     /// The signals that nginx leaves to applications.

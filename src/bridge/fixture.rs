@@ -60,6 +60,8 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
             home: None,
             path: Vec::new(),
             executable: None,
+            directory: None,
+            imports: Vec::new(),
             umask: 0o022,
             signals: Vec::new(),
             stdout_level: Level::Info,

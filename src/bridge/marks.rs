@@ -6,7 +6,7 @@
 //! that ends, in memory that it shares with its successors. A successor that finds a mark knows how the other
 //! ended, counts, and puts that import off; for longer each time.
 //!
-//! For each application there are two words: a count of such deaths with [`IMPORTING`], and the process that marked
+//! For each application, and each module of `python_import`, there are two words: a count of such deaths with [`IMPORTING`], and the process that marked
 //! it. One process writes them at a time, each application's by the one thread that imports it.
 
 use std::fmt::Debug;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Memory that outlives the worker.
 pub(crate) trait Memory: Debug + Send + Sync {
-    /// [`WORDS`] for each application. All are zero when the first worker begins.
+    /// [`WORDS`] for each import. All are zero when the first worker begins.
     fn words(&self) -> &[AtomicU32];
 }
 

@@ -1,5 +1,5 @@
 //! How far the starts of a worker's applications are. A start is the import, and with ASGI the startup
-//! (`asgi_lifespan`).
+//! (`asgi_lifespan`). Behind the applications are the modules of `python_import`.
 
 use std::time::{Duration, Instant};
 
@@ -23,11 +23,11 @@ pub(crate) enum Start {
 }
 
 impl Starts {
-    pub(crate) fn new(apps: usize) -> Self {
-        Self { apps: Mutex::new(vec![Start::Starting; apps]), ended: Condvar::new() }
+    pub(crate) fn new(count: usize) -> Self {
+        Self { apps: Mutex::new(vec![Start::Starting; count]), ended: Condvar::new() }
     }
 
-    /// Who imports application `app`, or runs its startup: that has ended. A later attempt may have another end.
+    /// Who imports application or module `app`, or runs its startup: that has ended. A later attempt may have another end.
     pub(crate) fn end(&self, app: usize, result: Result<(), String>) {
         let start = match result {
             Ok(()) => Start::Started,
@@ -45,6 +45,12 @@ impl Starts {
             *place = Start::Failed(why.to_owned());
         }
         self.ended.notify_all();
+    }
+
+    /// Nobody is left who could start any of them.
+    pub(crate) fn give_up_all(&self, why: &str) {
+        let count = lock(&self.apps).len();
+        (0..count).for_each(|app| self.give_up(app, why));
     }
 
     /// Waits at most `limit` until all starts have ended; says whether they have.
@@ -102,6 +108,11 @@ mod tests {
         assert_eq!(starts.all(), [Start::Failed("first".to_owned())]);
         starts.end(0, Ok(()));
         assert_eq!(starts.all(), [Start::Started], "a later attempt has succeeded");
+        starts.give_up_all("third");
+        assert_eq!(starts.all(), [Start::Started]);
+        let starts = Starts::new(2);
+        starts.give_up_all("Python has ended");
+        assert_eq!(starts.all(), [(); 2].map(|()| Start::Failed("Python has ended".to_owned())));
     }
 
     #[test]

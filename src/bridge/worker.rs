@@ -84,7 +84,7 @@ impl<X: Carried> Worker<X> {
             config.loops.iter().map(|config| Loop::new(config.clone(), least).map(Arc::new));
         let loops = loops.collect::<io::Result<_>>()?;
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
-        let starts = Starts::new(config.apps.len());
+        let starts = Starts::new(config.apps.len() + config.python.imports.len());
         Ok(Self {
             config,
             events: Events::new(least)?,

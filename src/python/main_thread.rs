@@ -16,6 +16,7 @@ use super::imports;
 use super::interp::Interpreter;
 use super::libraries;
 use super::logging;
+use super::modules;
 use super::run::asyncio::LoopThread;
 use super::run::inline::{self, EventLoop};
 use super::run::{dispatch, loops, threads};
@@ -24,7 +25,7 @@ use super::shim;
 use super::signals::{self, Ending, Until};
 use super::spawn::{STACK, spawn};
 use super::{sys, thread_state, watchdog};
-use crate::bridge::config::Purpose;
+use crate::bridge::config::{Purpose, PythonConfig};
 use crate::bridge::exchange::Worker;
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::panics;
@@ -53,6 +54,7 @@ fn run(worker: &Arc<Worker>) {
         if let Some(limit) = worker.config.deadlock_timeout.filter(|_| attendant.is_some()) {
             watch(&runtime, limit);
         }
+        modules::import(&runtime);
         imports::run(&runtime);
         if let Some(main_loop) = main_loop {
             signals::while_unblocked(&worker.config.python.signals, || {
@@ -115,6 +117,9 @@ fn begin(worker: &Arc<Worker>) -> Result<Begun, String> {
         );
         worker.events.log(LogLine { level: Level::Warn, about: About::Worker, text });
     }
+    if let Err(what) = enter_directory(&worker.config.python) {
+        worker.events.log(LogLine { level: Level::Error, about: About::Worker, text: what });
+    }
     // A `worker_priority` above the usual one (nice below 0) is for the event loop, which needs a processor for
     // short whiles and at once; applications compute as they would in a server of their own. The threads that this
     // one starts inherit it.
@@ -169,6 +174,18 @@ fn set_umask(umask: u32) -> io::Result<()> {
     unshared
 }
 
+/// `python_working_directory`, for the calling thread and those that it starts. An error is a sentence for the log.
+fn enter_directory(python: &PythonConfig) -> Result<(), String> {
+    let Some(directory) = &python.directory else { return Ok(()) };
+    std::env::set_current_dir(directory).map_err(|error| {
+        format!(
+            "python_working_directory \"{}\" cannot be entered: {error}; the applications run in nginx's current \
+             directory",
+            directory.display()
+        )
+    })
+}
+
 /// Python did not start. nginx continues without it, and requests are answered 500.
 fn fail(worker: &Worker, what: &str) {
     set_broken(worker, what);
@@ -177,7 +194,7 @@ fn fail(worker: &Worker, what: &str) {
 }
 
 fn set_broken(worker: &Worker, what: &str) {
-    (0..worker.config.apps.len()).for_each(|app| worker.starts.give_up(app, what));
+    worker.starts.give_up_all(what);
     if worker.config.purpose == Purpose::Serve {
         let text = format!("{what}; the applications of this worker answer 500");
         worker.events.log(LogLine { level: Level::Crit, about: About::Worker, text });

@@ -24,6 +24,7 @@ mod libraries;
 mod logging;
 mod main_thread;
 mod memo;
+mod modules;
 mod once;
 mod protocol;
 mod response;

@@ -23,7 +23,9 @@ HTTP = {
     "python_executable": "{python}",
     "python_env": "NAME=value",
     "python_env_file": "{env_file}",
+    "python_working_directory": "{folder}",
     "python_resolve_symlinks": "off",
+    "python_import": "json",
     "python_finalize": "on timeout=1s",
     "python_thread_pool": "extra threads=2 max_queue=3 stack=8m",
     "python_event_loop": "extra asyncio",
@@ -85,6 +87,7 @@ ALL = {**HTTP, **ANYWHERE, **both({"app": "{file}"})}
 TOO_MANY = {
     **dict.fromkeys(ALL, 2),
     **dict.fromkeys(["python_path", "python_env", "python_thread_pool"], 0),
+    **dict.fromkeys(["python_import", "python_warnings", "python_xoption"], 0),
     "python_event_loop": 3,
     "python_finalize": 3,
     "python_max_requests": 3,
@@ -99,6 +102,7 @@ ONCE = ALL.keys() - {
     "python_path",
     "python_env",
     "python_env_file",
+    "python_import",
     *both(dict.fromkeys(["param", "callable", "hide_header", "pass_header", "ignore_headers"])),
 }
 

@@ -223,18 +223,19 @@ impl Outcome {
     /// What is wrong, each with the directive and its place.
     fn failures(&self, main: &MainConf, timeout: Duration) -> Vec<String> {
         let failed = self.failed.iter().map(|(app, report)| {
-            let first = main.error_of_app(
-                *app,
-                "cannot be started, as the workers' user; its traceback follows",
-            );
-            format!("{first}\n{report}")
+            let done = if main.is_app(*app) { "started" } else { "imported" };
+            let what = format!("cannot be {done}, as the workers' user; its traceback follows");
+            format!("{}\n{report}", main.error_of(*app, &what))
         });
-        let late = self.late.iter().map(|app| {
+        // All that comes after a module of python_import waits for it.
+        let module = self.late.iter().find(|number| !main.is_app(**number));
+        let late = module.map_or(&self.late[..], std::slice::from_ref);
+        let late = late.iter().map(|app| {
             let what = format!(
                 "has not started within {} s (python_check timeout); where its threads are is said above",
                 timeout.as_secs_f64()
             );
-            main.error_of_app(*app, &what)
+            main.error_of(*app, &what)
         });
         failed.chain(late).chain(self.lost(main)).collect()
     }
@@ -260,7 +261,7 @@ impl Outcome {
             _ => "ends all processes that check it".to_owned(),
         };
         Some(match *main.imported_by_check() {
-            [app] => main.error_of_app(app, &how),
+            [app] => main.error_of(app, &how),
             [] => format!("Python, as it starts, {how}"),
             _ => format!("one of the applications {how}"),
         })

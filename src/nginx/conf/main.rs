@@ -30,6 +30,8 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) home: Option<PathBuf>,
     pub(in crate::nginx) path: Vec<PathBuf>,
     pub(in crate::nginx) executable: Option<PathBuf>,
+    /// `python_working_directory`
+    pub(in crate::nginx) directory: Option<PathBuf>,
     pub(in crate::nginx) resolve_symlinks: Option<bool>,
     pub(in crate::nginx) environment: Environment,
     pub(in crate::nginx) pools: Vec<PoolConfig>,
@@ -48,12 +50,14 @@ pub(in crate::nginx) struct MainConf {
     /// In milliseconds.
     pub(in crate::nginx) max_lifetime: Option<Jittered>,
     pub(in crate::nginx) memory_limit: Option<MemoryLimit>,
+    /// `python_import`, and where each module is named first.
+    imports: Vec<(String, Place)>,
     apps: Vec<AppConfig>,
     /// Where each of them is named first.
     app_places: Vec<Place>,
     /// What the workers' user must be able to use, as the directives name it.
     needed: Vec<Needed>,
-    /// The applications that are modules.
+    /// The modules that directives name.
     modules: Vec<Module>,
     /// What a worker leaves for its successor.
     shared: Option<Arc<Shared>>,
@@ -80,7 +84,7 @@ pub(in crate::nginx) struct Check {
 pub(in crate::nginx) const DEFAULT_CHECK: Check =
     Check { enabled: true, timeout: Duration::from_secs(60), lifespan: false };
 
-/// An application that is a module, and the directive that names it.
+/// A module, and the directive that names it.
 #[derive(Debug)]
 struct Module {
     name: String,
@@ -137,6 +141,7 @@ impl MainConf {
             home: None,
             path: Vec::new(),
             executable: None,
+            directory: None,
             resolve_symlinks: None,
             environment: Environment::new(),
             pools: Vec::new(),
@@ -152,6 +157,7 @@ impl MainConf {
             max_requests: None,
             max_lifetime: None,
             memory_limit: None,
+            imports: Vec::new(),
             apps: Vec::new(),
             app_places: Vec::new(),
             needed: Vec::new(),
@@ -188,7 +194,7 @@ impl MainConf {
 
     /// Maps the memory in which a worker leaves marks for its successor. All applications must be known.
     pub(in crate::nginx) fn share(&mut self) -> Result<(), ConfError> {
-        let shared = Shared::new(self.apps.len()).map_err(|error| {
+        let shared = Shared::new(self.apps.len() + self.imports.len()).map_err(|error| {
             ConfError(format!("memory to share with the workers cannot be mapped (mmap): {error}"))
         })?;
         self.shared = Some(shared);
@@ -215,13 +221,24 @@ impl MainConf {
         self.shared.as_ref().map(|shared| shared.of_check())
     }
 
-    /// What is wrong with an application, with the directive that names it, and its place.
-    pub(in crate::nginx) fn error_of_app(&self, app: usize, what: &str) -> String {
-        let (Some(config), Some(place)) = (self.apps.get(app), self.app_places.get(app)) else {
-            return what.to_owned();
-        };
-        let text = format_args!("{}_app \"{}\" {what}", config.protocol, config.target);
-        ConfError::at(text, place).0
+    /// Whether that is the number of an application, and not of a module of `python_import`: these come behind.
+    pub(in crate::nginx) fn is_app(&self, number: usize) -> bool {
+        number < self.apps.len()
+    }
+
+    /// What is wrong with an application or a module, with the directive that names it, and its place.
+    pub(in crate::nginx) fn error_of(&self, number: usize, what: &str) -> String {
+        if let (Some(app), Some(place)) = (self.apps.get(number), self.app_places.get(number)) {
+            let text = format_args!("{}_app \"{}\" {what}", app.protocol, app.target);
+            return ConfError::at(text, place).0;
+        }
+        let module = number.checked_sub(self.apps.len()).and_then(|at| self.imports.get(at));
+        match module {
+            Some((name, place)) => {
+                ConfError::at(format_args!("python_import \"{name}\" {what}"), place).0
+            }
+            None => what.to_owned(),
+        }
     }
 
     /// The baton of the workers of this configuration, for the worker of that number.
@@ -253,6 +270,8 @@ impl MainConf {
                 home,
                 path: self.path.iter().map(|folder| links.folder(folder)).collect(),
                 executable,
+                directory: self.directory.clone(),
+                imports: self.imports.iter().map(|(name, _)| name.clone()).collect(),
                 umask: self.umask,
                 signals: signals::of_applications(),
                 stdout_level: self.stdout_level.unwrap_or(Level::Info),
@@ -351,6 +370,18 @@ impl MainConf {
     /// The `error_log` of each location of an application, each once.
     pub(in crate::nginx) fn logs_of_app(&self, app: usize) -> &[*mut ngx_log_t] {
         self.app_logs.get(app).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds a module of `python_import`. All applications have the same ones, so that it may be named more than once.
+    pub(in crate::nginx) fn add_import(&mut self, name: String, directive: &str, place: &Place) {
+        if !self.imports.iter().any(|(known, _)| *known == name) {
+            self.imports.push((name.clone(), place.clone()));
+            self.modules.push(Module {
+                name,
+                directive: directive.to_owned(),
+                place: place.clone(),
+            });
+        }
     }
 
     /// The application's index. Locations that name the same application share it, and must agree on what a worker

@@ -20,8 +20,9 @@ const PROCESSES: usize = WORKERS + 1;
 /// Words before those of the workers: a cache line. The first two are the baton.
 const HEAD: usize = 16;
 
-/// Words for all, and words for each application, for each worker, and behind them for the process that checks the
-/// applications (`nginx/check`). Pages that nobody writes to take no memory.
+/// Words for all; then for each worker, and behind them for the process that checks the applications (`nginx/check`),
+/// words for each application, and behind those for each module of `python_import`. Pages that nobody writes to take no
+/// memory.
 #[derive(Debug)]
 pub(in crate::nginx) struct Shared {
     start: NonNull<AtomicU32>,
@@ -46,8 +47,8 @@ struct Part {
 struct Head(Arc<Shared>);
 
 impl Shared {
-    pub(in crate::nginx) fn new(apps: usize) -> io::Result<Arc<Self>> {
-        let stride = apps * WORDS;
+    pub(in crate::nginx) fn new(imports: usize) -> io::Result<Arc<Self>> {
+        let stride = imports * WORDS;
         // SAFETY: a new mapping, at an address that the system chooses.
         let start = unsafe {
             libc::mmap(

@@ -22,7 +22,7 @@ use crate::nginx::conf::{
 };
 
 /// How many there are.
-pub(super) const MAIN: usize = 18;
+pub(super) const MAIN: usize = 20;
 
 pub(super) const fn main() -> [ngx_command_t; MAIN] {
     [
@@ -31,7 +31,9 @@ pub(super) const fn main() -> [ngx_command_t; MAIN] {
         command::main("python_executable\0", NGX_CONF_TAKE1, executable),
         command::main("python_env\0", NGX_CONF_1MORE, env),
         command::main("python_env_file\0", NGX_CONF_TAKE1, startup::env_file),
+        command::main("python_working_directory\0", NGX_CONF_TAKE1, startup::working_directory),
         command::main("python_resolve_symlinks\0", NGX_CONF_TAKE1, startup::resolve_symlinks),
+        command::main("python_import\0", NGX_CONF_1MORE, startup::import),
         command::main("python_check\0", NGX_CONF_TAKE123, check),
         command::main("python_thread_pool\0", NGX_CONF_2MORE, thread_pool),
         command::main("python_event_loop\0", NGX_CONF_TAKE12, event_loop),

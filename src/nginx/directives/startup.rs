@@ -4,8 +4,47 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::reader::{Directive, setter};
+use crate::nginx::conf::checks::access::Need;
+use crate::nginx::conf::checks::target::is_dotted_name;
 use crate::nginx::conf::env_file::{self, FileVariable};
 use crate::nginx::conf::{ConfError, MainConf, Place, Variable};
+
+setter!(import, MainConf, |directive| {
+    for at in 1..directive.words.len() {
+        let name = directive.text(at)?.to_owned();
+        let fault = if name.contains('/') || name.ends_with(".py") {
+            Some(
+                "is a file; write the module's name, such as package.module, and its folder in python_path",
+            )
+        } else if !is_dotted_name(&name) {
+            Some("is not the name of a module; write one such as package.module")
+        } else {
+            None
+        };
+        if let Some(what) = fault {
+            return Err(directive.error(format!("\"{name}\" {what}")));
+        }
+        let place = directive.reading.place();
+        let own_name = directive.lossy(0);
+        directive.conf.add_import(name, &own_name, &place);
+    }
+    Ok(())
+});
+
+setter!(working_directory, MainConf, |directive| {
+    directive.once(&directive.conf.directory)?;
+    let path = directive.path(1)?;
+    if !path.is_dir() {
+        return Err(directive.error(format!(
+            "\"{}\" is not a directory; write one that the workers' user can search",
+            path.display()
+        )));
+    }
+    let (name, place) = (directive.lossy(0), directive.reading.place());
+    directive.conf.need(name, path.clone(), Need::Search, &place);
+    directive.conf.directory = Some(path);
+    Ok(())
+});
 
 setter!(resolve_symlinks, MainConf, |directive| {
     directive.once(&directive.conf.resolve_symlinks)?;

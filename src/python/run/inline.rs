@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::dispatch;
 use super::threads::ident;
+use crate::bridge::config::PythonConfig;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::{self, Ran, Returned, Runner};
 use crate::bridge::streak::Streak;
@@ -91,7 +92,7 @@ impl Runner<Arc<Exchange>> for EventLoop {
             }));
             return;
         };
-        keep_thread_state(runtime.worker.config.python.umask);
+        keep_thread_state(&runtime.worker.config.python);
         Python::attach(|py| {
             // There is one event loop, so that nobody else holds the lock.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,10 +161,15 @@ pub(in crate::python) fn has_thread_state() -> bool {
 /// Event loop, once the interpreter has started: gives the thread a Python thread state that it keeps, and with it
 /// what applications bind to their thread. And Python's umask, because nginx's own as a daemon is 0 (`ngx_daemon`):
 /// what an application makes is not for everybody to write. To change the umask for each call alone would be two
-/// system calls, and leave out the threads that an application starts.
-fn keep_thread_state(umask: u32) {
+/// system calls, and leave out the threads that an application starts. The same goes for `python_working_directory`;
+/// nginx itself uses no relative path.
+fn keep_thread_state(python: &PythonConfig) {
     if !KEPT.swap(true, Ordering::Relaxed) {
-        sys::set_umask(umask);
+        sys::set_umask(python.umask);
+        if let Some(directory) = &python.directory {
+            // If it cannot be entered, Python's main thread has logged that.
+            let _logged = std::env::set_current_dir(directory);
+        }
         thread_state::keep();
     }
 }
