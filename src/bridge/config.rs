@@ -43,6 +43,7 @@ pub(crate) struct PythonConfig {
     pub(crate) directory: Option<PathBuf>,
     /// `python_import`, in its order, each once.
     pub(crate) imports: Vec<String>,
+    pub(crate) interpreter: InterpreterConfig,
     /// The file mode creation mask (umask(2)) of Python's threads.
     pub(crate) umask: u32,
     /// The signals that nginx leaves to applications.
@@ -51,6 +52,37 @@ pub(crate) struct PythonConfig {
     pub(crate) stderr_level: Level,
     pub(crate) finalize: bool,
     pub(crate) finalize_timeout: Duration,
+}
+
+/// What CPython itself is configured with. Where nothing is set its default applies, or that of its environment
+/// variable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InterpreterConfig {
+    /// `python_optimize`
+    pub(crate) optimize: Option<u8>,
+    pub(crate) dont_write_bytecode: Option<bool>,
+    pub(crate) hash_seed: Option<HashSeed>,
+    /// `python_warnings`, the most important one last.
+    pub(crate) warnings: Vec<String>,
+    /// `python_xoption`: `NAME` or `NAME=VALUE`.
+    pub(crate) xoptions: Vec<String>,
+    pub(crate) switch_interval: Option<Duration>,
+    /// `python_gc_freeze`
+    pub(crate) gc_freeze: Option<bool>,
+}
+
+impl InterpreterConfig {
+    /// Whether `python_xoption` sets an option of that name, whatever its value.
+    pub(crate) fn has_xoption(&self, name: &str) -> bool {
+        self.xoptions.iter().any(|option| option.split('=').next() == Some(name))
+    }
+}
+
+/// `python_hash_seed`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HashSeed {
+    Random,
+    Fixed(u32),
 }
 
 /// What is said to an application. Its directives are called after it, and its name is what [`fmt::Display`]

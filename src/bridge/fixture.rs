@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::baton::Baton;
 use super::config::{
-    AppConfig, Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, LoopConfig, LoopKind,
-    PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,
+    AppConfig, Buffering, ClientAbort, Debug, ExecutorId, InterpreterConfig, LocationConfig,
+    LoopConfig, LoopKind, PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,
 };
 use super::exchange::{Exchange, Worker};
 use super::id::{RequestId, Table};
@@ -62,6 +62,7 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
             executable: None,
             directory: None,
             imports: Vec::new(),
+            interpreter: InterpreterConfig::default(),
             umask: 0o022,
             signals: Vec::new(),
             stdout_level: Level::Info,

@@ -23,12 +23,26 @@ pub(super) fn run(runtime: &Arc<Runtime>) {
     for at in 0..runtime.apps.len() {
         put_off(runtime, at);
     }
-    let next = Arc::new(AtomicUsize::new(0));
+    let round = Arc::new(Round::of(runtime.apps.len()));
     if runtime.apps.len() > 1 {
-        let (own_runtime, own_next) = (Arc::clone(runtime), Arc::clone(&next));
-        beside(runtime, move || help(&own_runtime, &own_next));
+        let (own_runtime, own_round) = (Arc::clone(runtime), Arc::clone(&round));
+        beside(runtime, move || help(&own_runtime, &own_round));
     }
-    import_rest(runtime, &next);
+    import_rest(runtime, &round);
+}
+
+/// The first imports of all applications, which several threads share.
+struct Round {
+    /// The application that the next thread takes.
+    next: AtomicUsize,
+    /// How many have not ended.
+    left: AtomicUsize,
+}
+
+impl Round {
+    fn of(apps: usize) -> Self {
+        Self { next: AtomicUsize::new(0), left: AtomicUsize::new(apps) }
+    }
 }
 
 /// Main thread: imports the applications in the queue.
@@ -54,15 +68,41 @@ pub(super) fn import_again(runtime: &Arc<Runtime>, at: usize) {
     }
 }
 
-fn import_rest(runtime: &Runtime, next: &AtomicUsize) {
+fn import_rest(runtime: &Runtime, round: &Round) {
     loop {
-        let at = next.fetch_add(1, Ordering::Relaxed);
+        let at = round.next.fetch_add(1, Ordering::Relaxed);
         if at >= runtime.apps.len() {
             return;
         }
-        if runtime.worker.marks.died(at).is_none() {
-            import(runtime, at);
+        let is_put_off = runtime.worker.marks.died(at).is_some();
+        if !is_put_off {
+            load(runtime, at);
         }
+        // Before requests make objects that are not there to stay.
+        if round.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            freeze(runtime);
+        }
+        if !is_put_off {
+            open_gate(runtime, at);
+        }
+    }
+}
+
+/// All applications have been imported, or have failed: with `python_gc_freeze` the collector leaves alone what there
+/// is now. What is garbage by now is freed before.
+fn freeze(runtime: &Runtime) {
+    if runtime.worker.config.python.interpreter.gc_freeze != Some(true) {
+        return;
+    }
+    let frozen = guard::run(|| {
+        Python::attach(|py| {
+            let collector = py.import("gc")?;
+            collector.call_method0("collect")?;
+            collector.call_method0("freeze").map(drop)
+        })
+    });
+    if let Ok(Err(error)) = frozen {
+        Python::attach(|py| logging::exception(py, &runtime.shim, "python_gc_freeze", &error));
     }
 }
 
@@ -82,6 +122,12 @@ fn put_off(runtime: &Runtime, at: usize) {
 
 /// Imports one application, and opens its gate whatever happens.
 fn import(runtime: &Runtime, at: usize) {
+    load(runtime, at);
+    open_gate(runtime, at);
+}
+
+/// Imports one application. The caller opens its gate.
+fn load(runtime: &Runtime, at: usize) {
     let Some(app) = runtime.apps.get(at) else { return };
     let load = || {
         Python::attach(|py| {
@@ -103,7 +149,6 @@ fn import(runtime: &Runtime, at: usize) {
     if let Some(result) = started {
         runtime.worker.starts.end(at, result);
     }
-    open_gate(runtime, at);
 }
 
 /// Has the application's loop begin its startup; it says how that ends. Gives the traceback if it cannot.
@@ -121,14 +166,14 @@ fn open_gate(runtime: &Runtime, at: usize) {
 }
 
 /// Starts a further importing thread each time that no import has begun for [`PATIENCE`].
-fn help(runtime: &Arc<Runtime>, next: &Arc<AtomicUsize>) {
-    let mut before = next.load(Ordering::Relaxed);
+fn help(runtime: &Arc<Runtime>, round: &Arc<Round>) {
+    let mut before = round.next.load(Ordering::Relaxed);
     while before < runtime.apps.len() {
         std::thread::sleep(PATIENCE);
-        let now = next.load(Ordering::Relaxed);
+        let now = round.next.load(Ordering::Relaxed);
         if now == before && now < runtime.apps.len() {
-            let (own_runtime, own_next) = (Arc::clone(runtime), Arc::clone(next));
-            beside(runtime, move || import_rest(&own_runtime, &own_next));
+            let (own_runtime, own_round) = (Arc::clone(runtime), Arc::clone(round));
+            beside(runtime, move || import_rest(&own_runtime, &own_round));
         }
         before = now;
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pyo3::ffi;
 
 use super::builtin::_pywsgi;
-use crate::bridge::config::PythonConfig;
+use crate::bridge::config::{HashSeed, InterpreterConfig, PythonConfig};
 
 /// An initialised interpreter, from which this thread is detached. The thread is Python's main thread.
 pub(super) struct Interpreter {
@@ -18,7 +18,7 @@ impl Interpreter {
     /// Initialises the interpreter of this process, once. An error is a sentence for the log.
     pub(super) fn start(config: &PythonConfig) -> Result<Self, String> {
         pyo3::append_to_inittab!(_pywsgi);
-        pre_initialize()?;
+        pre_initialize(&config.interpreter)?;
         let config = Config::of(config)?;
         // SAFETY: Python is pre-initialised, and the structure is initialised.
         check(unsafe { ffi::Py_InitializeFromConfig(&raw const config.0) })?;
@@ -37,7 +37,7 @@ impl Interpreter {
     }
 }
 
-fn pre_initialize() -> Result<(), String> {
+fn pre_initialize(settings: &InterpreterConfig) -> Result<(), String> {
     // SAFETY: all fields are numbers.
     let mut config: ffi::PyPreConfig = unsafe { std::mem::zeroed() };
     // SAFETY: the structure is this function's own.
@@ -45,6 +45,10 @@ fn pre_initialize() -> Result<(), String> {
     config.utf8_mode = 1;
     // nginx has cleared LANG and LC_*, or the user has set them by python_env.
     config.coerce_c_locale = 0;
+    // Of the options it is the one that CPython looks at so early: it chooses the allocators.
+    if settings.has_xoption(DEVELOPMENT) {
+        config.dev_mode = 1;
+    }
     // SAFETY: the structure is initialised; nothing of Python has run in this process.
     check(unsafe { ffi::Py_PreInitialize(&raw const config) })
 }
@@ -76,7 +80,38 @@ impl Config {
             }
             _ => {}
         }
+        python.apply(&config.interpreter)?;
         Ok(python)
+    }
+
+    /// Sets what directives say. CPython then reads its environment variables (`PyConfig_Read`), of which some can
+    /// add to that.
+    fn apply(&mut self, settings: &InterpreterConfig) -> Result<(), String> {
+        let python = &mut self.0;
+        if let Some(level) = settings.optimize {
+            python.optimization_level = level.into();
+        }
+        if let Some(is_off) = settings.dont_write_bytecode {
+            python.write_bytecode = (!is_off).into();
+        }
+        match settings.hash_seed {
+            Some(HashSeed::Random) => (python.use_hash_seed, python.hash_seed) = (0, 0),
+            Some(HashSeed::Fixed(seed)) => {
+                (python.use_hash_seed, python.hash_seed) = (1, seed.into());
+            }
+            None => {}
+        }
+        // CPython reads this option from its command line alone (`_PyPreCmdline_Read`).
+        if settings.has_xoption(DEVELOPMENT) {
+            python.dev_mode = 1;
+        }
+        for filter in &settings.warnings {
+            append(&mut python.warnoptions, filter)?;
+        }
+        for option in &settings.xoptions {
+            append(&mut python.xoptions, option)?;
+        }
+        Ok(())
     }
 
     fn new() -> Self {
@@ -99,6 +134,26 @@ impl Config {
         check(unsafe { ffi::PyConfig_SetBytesString(&raw mut self.0, field, text.as_ptr()) })
     }
 }
+
+/// Adds to a list of an initialised PyConfig. Python is pre-initialised.
+fn append(list: &mut ffi::PyWideStringList, text: &str) -> Result<(), String> {
+    let bytes = CString::new(text).map_err(|_| format!("\"{text}\" holds a NUL"))?;
+    // SAFETY: a text that ends in NUL; of its length nothing is asked.
+    let wide = unsafe { ffi::Py_DecodeLocale(bytes.as_ptr(), std::ptr::null_mut()) };
+    if wide.is_null() {
+        return Err(format!("\"{text}\" cannot be decoded"));
+    }
+    // SAFETY: the list is initialised, and copies the text, which Py_DecodeLocale has allocated for its caller.
+    let appended = unsafe {
+        let appended = ffi::PyWideStringList_Append(list, wide);
+        ffi::PyMem_RawFree(wide.cast());
+        appended
+    };
+    check(appended)
+}
+
+/// Python's development mode.
+const DEVELOPMENT: &str = "dev";
 
 impl Drop for Config {
     fn drop(&mut self) {

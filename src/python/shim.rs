@@ -83,6 +83,9 @@ impl Shim {
         if let Some(executable) = &python.executable {
             py.import("sys")?.setattr("executable", executable.as_os_str())?;
         }
+        if let Some(interval) = python.interpreter.switch_interval {
+            py.import("sys")?.call_method1("setswitchinterval", (interval.as_secs_f64(),))?;
+        }
         let path = PyList::new(py, python.path.iter().map(|path| path.as_os_str()))?;
         let argv = PyList::new(py, ["nginx"])?;
         function(py, "pywsgi._start", "start")?.call1((

@@ -26,6 +26,13 @@ HTTP = {
     "python_working_directory": "{folder}",
     "python_resolve_symlinks": "off",
     "python_import": "json",
+    "python_optimize": "1",
+    "python_dont_write_bytecode": "on",
+    "python_hash_seed": "1234",
+    "python_warnings": "error::DeprecationWarning",
+    "python_xoption": "faulthandler",
+    "python_switch_interval": "2ms",
+    "python_gc_freeze": "on",
     "python_finalize": "on timeout=1s",
     "python_thread_pool": "extra threads=2 max_queue=3 stack=8m",
     "python_event_loop": "extra asyncio",
@@ -103,6 +110,8 @@ ONCE = ALL.keys() - {
     "python_env",
     "python_env_file",
     "python_import",
+    "python_warnings",
+    "python_xoption",
     *both(dict.fromkeys(["param", "callable", "hide_header", "pass_header", "ignore_headers"])),
 }
 
@@ -187,11 +196,21 @@ def test_flags(line, refused, name):
     refused(name, "invalid value", "maybe", 'must be "on" or "off"', location=line(name, "maybe"))
 
 
+@pytest.mark.parametrize(
+    "name", ["python_resolve_symlinks", "python_dont_write_bytecode", "python_gc_freeze"]
+)
+@pytest.mark.parametrize("value", ["maybe", "ON", "1", "''"])
+def test_on_or_off(line, refused, name, value):
+    value_shown = value.strip("'")
+    refused(name, f'has "{value_shown}"; it must be on or off', http=line(name, value))
+
+
 TIMES = [
     *both({"queue_timeout": "", "timeout": "", "slow_request": ""}),
     "wsgi_interrupt_timeout",
     "python_drain_timeout",
     "python_deadlock_timeout",
+    "python_switch_interval",
     "asgi_stall_warning",
     "asgi_websocket_ping_interval",
     "asgi_websocket_ping_timeout",

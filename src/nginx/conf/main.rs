@@ -17,7 +17,8 @@ use super::reading::{self, Reading};
 use super::shared::Shared;
 use crate::bridge::baton::Baton;
 use crate::bridge::config::{
-    AppConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig, WorkerConfig,
+    AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig,
+    WorkerConfig,
 };
 use crate::bridge::log::Level;
 use crate::bridge::marks::{Marks, Memory};
@@ -33,6 +34,7 @@ pub(in crate::nginx) struct MainConf {
     /// `python_working_directory`
     pub(in crate::nginx) directory: Option<PathBuf>,
     pub(in crate::nginx) resolve_symlinks: Option<bool>,
+    pub(in crate::nginx) interpreter: InterpreterConfig,
     pub(in crate::nginx) environment: Environment,
     pub(in crate::nginx) pools: Vec<PoolConfig>,
     pub(in crate::nginx) loops: Vec<LoopConfig>,
@@ -143,6 +145,7 @@ impl MainConf {
             executable: None,
             directory: None,
             resolve_symlinks: None,
+            interpreter: InterpreterConfig::default(),
             environment: Environment::new(),
             pools: Vec::new(),
             loops: Vec::new(),
@@ -272,6 +275,7 @@ impl MainConf {
                 executable,
                 directory: self.directory.clone(),
                 imports: self.imports.iter().map(|(name, _)| name.clone()).collect(),
+                interpreter: self.interpreter.clone(),
                 umask: self.umask,
                 signals: signals::of_applications(),
                 stdout_level: self.stdout_level.unwrap_or(Level::Info),

@@ -11,7 +11,7 @@ use nginx_sys::{
 };
 
 use super::reader::{Directive, decimal, setter};
-use super::{command, startup};
+use super::{command, interpreter, startup};
 use crate::bridge::config::{LoopConfig, LoopKind, PoolConfig};
 use crate::bridge::log::Level;
 use crate::nginx::conf::checks::access::Need;
@@ -22,7 +22,7 @@ use crate::nginx::conf::{
 };
 
 /// How many there are.
-pub(super) const MAIN: usize = 20;
+pub(super) const MAIN: usize = 27;
 
 pub(super) const fn main() -> [ngx_command_t; MAIN] {
     [
@@ -34,6 +34,17 @@ pub(super) const fn main() -> [ngx_command_t; MAIN] {
         command::main("python_working_directory\0", NGX_CONF_TAKE1, startup::working_directory),
         command::main("python_resolve_symlinks\0", NGX_CONF_TAKE1, startup::resolve_symlinks),
         command::main("python_import\0", NGX_CONF_1MORE, startup::import),
+        command::main("python_optimize\0", NGX_CONF_TAKE1, interpreter::optimize),
+        command::main(
+            "python_dont_write_bytecode\0",
+            NGX_CONF_TAKE1,
+            interpreter::dont_write_bytecode,
+        ),
+        command::main("python_hash_seed\0", NGX_CONF_TAKE1, interpreter::hash_seed),
+        command::main("python_warnings\0", NGX_CONF_1MORE, interpreter::warnings),
+        command::main("python_xoption\0", NGX_CONF_1MORE, interpreter::xoption),
+        command::main("python_switch_interval\0", NGX_CONF_TAKE1, interpreter::switch_interval),
+        command::main("python_gc_freeze\0", NGX_CONF_TAKE1, interpreter::gc_freeze),
         command::main("python_check\0", NGX_CONF_TAKE123, check),
         command::main("python_thread_pool\0", NGX_CONF_2MORE, thread_pool),
         command::main("python_event_loop\0", NGX_CONF_TAKE12, event_loop),

@@ -3,6 +3,7 @@
 mod asgi;
 mod command;
 mod common;
+mod interpreter;
 mod main;
 mod reader;
 mod startup;

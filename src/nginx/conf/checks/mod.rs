@@ -4,3 +4,5 @@ pub(in crate::nginx) mod access;
 pub(in crate::nginx) mod needed;
 pub(in crate::nginx) mod python_home;
 pub(in crate::nginx) mod target;
+pub(in crate::nginx) mod warning_filter;
+pub(in crate::nginx) mod xoption;
