@@ -6,8 +6,9 @@
 //! that ends, in memory that it shares with its successors. A successor that finds a mark knows how the other
 //! ended, counts, and puts that import off; for longer each time.
 //!
-//! For each application, and each module of `python_import`, there are two words: a count of such deaths with [`IMPORTING`], and the process that marked
-//! it. One process writes them at a time, each application's by the one thread that imports it.
+//! For each application, and each module of `python_import`, there are two words: a count of such deaths with
+//! [`IMPORTING`], and the process that marked it. One process writes them at a time, each application's by the one
+//! thread that imports it.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};

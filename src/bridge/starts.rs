@@ -27,7 +27,8 @@ impl Starts {
         Self { apps: Mutex::new(vec![Start::Starting; count]), ended: Condvar::new() }
     }
 
-    /// Who imports application or module `app`, or runs its startup: that has ended. A later attempt may have another end.
+    /// Who imports application or module `app`, or runs its startup: that has ended. A later attempt may have another
+    /// end.
     pub(crate) fn end(&self, app: usize, result: Result<(), String>) {
         let start = match result {
             Ok(()) => Start::Started,

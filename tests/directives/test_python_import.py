@@ -234,7 +234,7 @@ def test_a_configuration_with_one_that_fails_is_refused(nginx, modules, source, 
     timeout = "timeout=1s" if "sleep" in source else ""
     result = nginx.check(
         f"wsgi_app {nginx.app('app', APP)};",
-        http=f"python_check on {timeout}; {modules}\npython_import first broken;",
+        http=f"python_check on {timeout}; {modules}\npython_import broken;",
     )
     assert result.returncode != 0
     line = nginx.config.read_text().split("python_import")[0].count("\n") + 1
@@ -267,3 +267,16 @@ def test_a_reload_with_one_that_fails_is_refused(nginx, modules):
     assert "[emerg]" in nginx.wait_log('python_import "first" cannot be imported')
     assert nginx.client().get("/").text == "first"
     assert nginx.workers() == before
+
+
+def test_a_module_that_fails_is_named_before_the_applications_that_need_it(nginx, modules):
+    nginx.app("broken", "raise ValueError('token')")
+    app = nginx.app("app", "import broken\n")
+    http = f"python_check on; {modules}\npython_import broken;"
+    emergencies = [
+        line
+        for line in nginx.check(f"wsgi_app {app};", http=http).stderr.splitlines()
+        if "[emerg]" in line and "cannot be" in line
+    ]
+    assert 'python_import "broken" cannot be imported' in emergencies[0]
+    assert f'wsgi_app "{app}" cannot be started' in emergencies[1]

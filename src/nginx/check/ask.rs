@@ -222,7 +222,10 @@ impl Outcome {
 
     /// What is wrong, each with the directive and its place.
     fn failures(&self, main: &MainConf, timeout: Duration) -> Vec<String> {
-        let failed = self.failed.iter().map(|(app, report)| {
+        // The modules of python_import first: the applications may fail because of one.
+        let mut failed: Vec<_> = self.failed.iter().collect();
+        failed.sort_by_key(|(number, _)| main.is_app(*number));
+        let failed = failed.into_iter().map(|(app, report)| {
             let done = if main.is_app(*app) { "started" } else { "imported" };
             let what = format!("cannot be {done}, as the workers' user; its traceback follows");
             format!("{}\n{report}", main.error_of(*app, &what))
