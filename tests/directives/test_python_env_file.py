@@ -181,6 +181,8 @@ def test_another_value_in_another_file(refused, file):
 def test_a_file_that_cannot_be_read(nginx, refused, refuses_a_missing_path):
     refuses_a_missing_path("python_env_file")
     refused("python_env_file", "is not a file", http=f"python_env_file {nginx.apps};")
+    large = nginx._write(nginx.root / "conf" / "large.env", f"A={'x' * 1024 * 1024}\n")
+    refused("python_env_file", "larger than 1 MB", http=f"python_env_file {large};")
     refused("python_env_file", "absolute", '"app.env"', http="python_env_file app.env;")
 
 

@@ -84,6 +84,12 @@ fn read_env_file<C>(
             path.display()
         )));
     }
+    if path.metadata().is_ok_and(|file| file.len() > LARGEST_ENV_FILE) {
+        return Err(directive.error(format!(
+            "\"{}\" is larger than 1 MB; write the path of a file with lines such as NAME=VALUE",
+            path.display()
+        )));
+    }
     let file = std::fs::read(path).map_err(|error| {
         directive.error(format!(
             "\"{}\" cannot be read: {error}; write the path of a file that is there, and that who starts nginx can \
@@ -95,3 +101,6 @@ fn read_env_file<C>(
         directive.error(format!("\"{}\", line {}, {}", path.display(), fault.line, fault.what))
     })
 }
+
+/// The environment of a program is limited by much less (execve(2)).
+const LARGEST_ENV_FILE: u64 = 1024 * 1024;
