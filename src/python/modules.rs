@@ -1,4 +1,5 @@
-//! The modules of `python_import`. They are imported on Python's main thread, one after another, before any application.
+//! The modules of `python_import`. They are imported on Python's main thread, one after another, before the
+//! applications.
 
 use std::time::Instant;
 
