@@ -85,6 +85,12 @@ def test_a_later_import_is_of_the_same_release(releases, on):
     assert not any(str(releases.current) in entry for entry in seen["path"])
 
 
+def test_the_folder_of_python_executable(releases):
+    """Not the file itself, which leads out of the virtual environment."""
+    releases.start(f"python_executable {releases.current}/venv/bin/python;")
+    assert releases.get()["executable"] == f"{releases.folder}/one/venv/bin/python"
+
+
 @ON
 def test_a_module_of_python_path(releases, on):
     releases.start(f"{on} python_path {releases.current};", target="wsgi:application")

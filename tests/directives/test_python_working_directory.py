@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 
 import pytest
 from rawhttp import wait_for
@@ -31,8 +32,9 @@ def places(nginx):
     """`places(http, location)`: the current directory at the import, in a request, in a thread of
     the application's own, and in a child."""
 
-    def start(http: str, location: str = ""):
-        nginx.start(f"wsgi_app {nginx.app('wsgi', SOURCE)}; {location}", http=http)
+    def start(http: str, location: str = "", **configuration):
+        app = nginx.app("wsgi", SOURCE)
+        nginx.start(f"wsgi_app {app}; {location}", http=http, **configuration)
         return nginx.client().get("/").text.split("|")
 
     return start
@@ -56,6 +58,24 @@ def test_by_default_it_is_nginxs(nginx, places):
 def test_inline(nginx, places):
     http = f"python_working_directory {nginx.data};"
     assert places(http, "wsgi_thread_pool inline;") == [str(nginx.data)] * 4
+
+
+@pytest.mark.unsanitized("it must come first")
+def test_a_container_may_refuse_a_directory_of_its_own(nginx, places, monkeypatch):
+    """Then it is nginx's, too, which uses no relative path."""
+    library = nginx.root / "refuse.so"
+    source = "#include <errno.h>\nint unshare(int flags) { errno = EPERM; return -1; }\n"
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
+    subprocess.run(command, input=source, text=True, check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    nginx.page("a.txt", "static")
+    seen = places(
+        f"python_working_directory {nginx.data};", server="location /a.txt { root html; }"
+    )
+    assert seen == [str(nginx.data)] * 4
+    assert current_directory(nginx.workers()[0]) == str(nginx.data)
+    assert nginx.client().get("/a.txt").text == "static"
+    nginx.wait_log("unshare(CLONE_FS) failed")
 
 
 def test_it_is_not_on_sys_path(nginx, ask):
