@@ -162,7 +162,7 @@ fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
 fn slow(runtime: &Runtime, exchange: &Arc<Exchange>) {
     let text = exchange.slow_text();
     let about = About::Request(Arc::clone(exchange));
-    runtime.worker.events.log(LogLine { level: Level::Warn, about, text });
+    logging::write_at_once(Level::Warn, &about, &text);
     Python::attach(|py| log_stack(py, runtime, exchange, Late::Slow));
 }
 
@@ -251,7 +251,11 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>, late: 
         None => format!("the thread of {request} has ended meanwhile"),
     };
     let about = About::Request(Arc::clone(exchange));
-    logging::write_about(py, late.level(), &about, &text);
+    if exchange.is_inline() {
+        logging::write_at_once(late.level(), &about, &text);
+    } else {
+        logging::write_about(py, late.level(), &about, &text);
+    }
 }
 
 /// Nobody waits for the response any more. Has the `on_disconnect` callbacks called, and interrupts the application if

@@ -110,12 +110,12 @@ fn about_in(py: Python<'_>) -> About<Exchange> {
     }
 }
 
-/// What the calling thread does, to be added to a line that the event loop does not write.
-fn whereabouts() -> String {
-    let target = |app| WORKER.get().map_or("", |worker| worker.target(app));
-    match about() {
+/// What a line is about, to be added to it if the event loop does not write it.
+fn whereabouts(about: &About<Exchange>) -> String {
+    let target = |app: usize| WORKER.get().map_or("", |worker| worker.target(app));
+    match about {
         About::App(app) => {
-            format!(", while application \"{}\" was imported", target(app))
+            format!(", while application \"{}\" was imported", target(*app))
         }
         About::Request(exchange) => {
             format!(
@@ -145,16 +145,16 @@ pub(super) fn write_line(py: Python<'_>, level: Level, text: String) {
     send(py, LogLine { level, about: about_in(py), text });
 }
 
-/// Logs a line of the worker, from a thread that cannot attach.
-pub(super) fn write_without_gil(level: Level, text: &str) {
-    let line = LogLine { level, about: About::Worker, text: text.to_owned() };
-    let written = match WORKER.get() {
-        // The event loop is in an application, and may not come back.
-        Some(worker) if worker.events.is_busy() => Err(line),
-        _ => try_send(line),
-    };
-    if let Err(line) = written {
-        write_past_queue(&line);
+/// Logs `text`, line by line, about something else, from any thread, attached or not. If the event loop is in an
+/// application the lines are written at once: it may not come back.
+pub(super) fn write_at_once(level: Level, about: &About<Exchange>, text: &str) {
+    let is_busy = WORKER.get().is_some_and(|worker| worker.events.is_busy());
+    for text in log::bounded(text).lines() {
+        let line = LogLine { level, about: about.clone(), text: text.to_owned() };
+        let unsent = if is_busy { Err(line) } else { try_send(line) };
+        if let Err(line) = unsent {
+            write_as_nginx(&line);
+        }
     }
 }
 
@@ -175,12 +175,8 @@ pub(super) fn write_panic(panicked: &Panicked) {
 
 /// The last line of a worker, written at once: the event loop will not get to it.
 pub(super) fn write_last(what: &str) {
-    write_directly(&format!(
-        "{time} [error] {pid}#{pid}: {what}{}",
-        whereabouts(),
-        time = sys::local_time(),
-        pid = std::process::id()
-    ));
+    let line = LogLine { level: Level::Error, about: about(), text: what.to_owned() };
+    write_as_nginx(&line);
 }
 
 /// Logs an exception with its traceback, and returns that.
@@ -244,6 +240,18 @@ fn try_send(line: LogLine<Exchange>) -> Result<(), LogLine<Exchange>> {
         Some(worker) => worker.events.try_log(line),
         None => Ok(()),
     }
+}
+
+/// Writes a line as the event loop does.
+fn write_as_nginx(line: &LogLine<Exchange>) {
+    let level = format!("{:?}", line.level).to_lowercase();
+    write_directly(&format!(
+        "{time} [{level}] {pid}#{pid}: {}{}",
+        line.text,
+        whereabouts(&line.about),
+        time = sys::local_time(),
+        pid = std::process::id()
+    ));
 }
 
 fn write_past_queue(line: &LogLine<Exchange>) {

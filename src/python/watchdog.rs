@@ -39,7 +39,7 @@ fn watch(worker: &Arc<Worker>, limit: Duration) {
             Found::Answered => worker.tasks.push(Task::TakeGil),
             Found::AnsweredLate => {
                 worker.tasks.push(Task::TakeGil);
-                logging::write_without_gil(Level::Warn, "the GIL can be taken again");
+                logging::write_at_once(Level::Warn, &About::Worker, "the GIL can be taken again");
             }
             Found::Waits => {}
             Found::Deadlock => {
@@ -49,7 +49,7 @@ fn watch(worker: &Arc<Worker>, limit: Duration) {
                      follows",
                     limit.as_secs_f64(),
                 );
-                logging::write_without_gil(Level::Crit, &text);
+                logging::write_at_once(Level::Crit, &About::Worker, &text);
                 sys::signal_own_thread(dump_signal());
                 worker.events.push(Event::Replace(Reason::Deadlock(limit)));
             }

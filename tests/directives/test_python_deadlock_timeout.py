@@ -9,6 +9,8 @@ import time
 import pytest
 from rawhttp import wait_for
 
+in_a_call = pytest.mark.threads("inline the event loop serves nobody while it is in a call")
+
 APP = """
     import ctypes
     import os
@@ -35,6 +37,7 @@ def app(protocol):
     return protocol.app("app", APP)
 
 
+@in_a_call
 def test_the_worker_is_replaced(nginx, protocol, app):
     nginx.allow_log(CRIT)
     nginx.page("files/a.txt", "static")
