@@ -46,7 +46,7 @@ impl fmt::Display for Reason {
             ),
             Self::Memory { used, limit } => write!(
                 f,
-                "it takes {} MB (python_memory_limit soft={})",
+                "it takes {} MB (python_memory_limit soft={}m)",
                 megabytes(used),
                 megabytes(limit)
             ),
@@ -82,7 +82,7 @@ mod tests {
                 "it has had 1000 requests (python_max_requests)",
                 "it has lived for 1.5 s (python_max_lifetime)",
                 "its applications do not run (python_deadlock_timeout 300 s)",
-                "it takes 2 MB (python_memory_limit soft=1)",
+                "it takes 2 MB (python_memory_limit soft=1m)",
             ]
         );
     }

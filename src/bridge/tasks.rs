@@ -361,7 +361,8 @@ mod model {
                             | Task::Resume(_)
                             | Task::TakeGil
                             | Task::Grow(_)
-                            | Task::LookAtLoops => {
+                            | Task::LookAtLoops
+                            | Task::LogThreads(_) => {
                                 panic!("nobody asked for it")
                             }
                             Task::Stop => return collected,

@@ -13,6 +13,8 @@ import pytest
 from load import Load, fresh, stream, upload
 from rawhttp import wait_for
 
+in_a_call = pytest.mark.threads("inline the event loop serves nobody while it is in a call")
+
 APP = """
     import os
     import time
@@ -74,6 +76,7 @@ def test_after_so_many_requests(nginx, protocol, app):
     nginx.wait_log(f"worker process {first} exited with code 0")
 
 
+@in_a_call
 def test_what_runs_is_finished_and_the_others_serve(nginx, protocol, gate, background):
     held = gate(protocol=protocol)
     nginx.start(
@@ -150,6 +153,7 @@ def test_the_next_one_waits_for_the_import(nginx, protocol):
     assert nginx.client().get("/pid").status_code == 200
 
 
+@in_a_call
 def test_a_worker_that_dies_as_it_leaves_blocks_nobody(nginx, protocol, gate, background):
     nginx.allow_log(r"\[alert\].* worker process \d+ exited on signal 9")
     held = gate(protocol=protocol)
@@ -177,6 +181,7 @@ def test_a_worker_that_dies_as_it_leaves_blocks_nobody(nginx, protocol, gate, ba
     assert nginx.client().get("/").status_code == 200
 
 
+@in_a_call
 def test_a_client_is_told_to_use_another_connection(nginx, protocol, app, gate, background):
     nginx.page("files/a.txt", "static")
     held = gate(protocol=protocol)

@@ -12,6 +12,9 @@ use crate::bridge::sync::{Arc, Ordering};
 pub(super) const FOR_BODY: u8 = 1;
 pub(super) const FOR_ROOM: u8 = 2;
 
+/// The attendant looks at a request no more often: its clock may stand still.
+const LEAST: Duration = Duration::from_millis(20);
+
 /// A start that is always ahead.
 const NO_DEADLINE: u64 = u64::MAX;
 
@@ -90,7 +93,7 @@ impl Exchange {
     pub(crate) fn watch(self: &Arc<Self>) {
         let deadline = if self.is_inline() { None } else { self.time_left() };
         if let Some(left) = [self.slow_in(), deadline].into_iter().flatten().min() {
-            self.worker.tasks.watch(self, left);
+            self.worker.tasks.watch(self, left.max(LEAST));
         }
     }
 

@@ -30,9 +30,14 @@ const RENEWAL: ngx_msec_t = 10_000;
 /// How long the successor's import may take before another worker may leave.
 const IMPORT: Duration = Duration::from_secs(60);
 
-/// The worker has to be replaced, for that reason. The first one counts.
+/// The worker has to be replaced, for that reason. The first one counts, unless another one is more urgent.
 pub(super) fn begin(token: EventThread, process: &Process, reason: &Reason) {
-    if process.step.get() != Step::None || is_leaving() {
+    let has_begun = match process.step.get() {
+        Step::None => false,
+        Step::WaitsForBaton | Step::Parts => !reason.is_urgent(),
+        Step::Stays | Step::Leaves => true,
+    };
+    if has_begun || is_leaving() {
         return;
     }
     // SAFETY: nginx sets it before it makes processes.
