@@ -1,9 +1,9 @@
 //! Whose turn it is to leave: of the workers of one nginx one at a time is replaced by a rule of its own.
 //!
 //! A worker that wants to leave takes the baton first, and takes it along. nginx's master starts another worker of the
-//! same number in its place, which gives the baton back when its applications are imported. So a worker that dies while
+//! same number in its place, which gives the baton back when its applications have started. So a worker that dies while
 //! it has the baton leaves it to its successor as well. If none comes (the system refuses the master a process), or its
-//! import does not end, the baton is free again after a time that its holder has set.
+//! applications do not start, the baton is free again after a time that its holder has set.
 //!
 //! The baton is one word, in memory that outlives the workers: 0, or the holder's number plus one, and the second on the
 //! system's clock (monotonic, so that all workers have the same) until which it holds it. Every change is a
@@ -48,7 +48,12 @@ impl Baton {
         is_free && word.replace(found, pack(self.worker, now + limit))
     }
 
-    /// This worker's applications are imported: gives back what the one before it had taken.
+    /// Whether the worker before this one had it, so that this one has to give it back.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.inherited != 0
+    }
+
+    /// This worker's applications have started: gives back what the one before it had taken.
     pub(crate) fn give_back(&self) {
         if let Some(word) = self.word.as_ref().filter(|_| self.inherited != 0) {
             // If that changes nothing, its time was over and another worker has taken it, or this one has for itself.
@@ -107,7 +112,9 @@ mod tests {
         start(1).give_back();
         assert!(!second.take(seconds(2), LIMIT));
         // The successor has the number of the one that has left.
-        start(0).give_back();
+        let successor = start(0);
+        assert!(successor.is_inherited() && !start(1).is_inherited());
+        successor.give_back();
         assert!(second.take(seconds(3), LIMIT));
         assert!(!first.take(seconds(3), LIMIT));
     }

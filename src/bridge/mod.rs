@@ -14,9 +14,9 @@
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
-//! | [`Starts`](starts::Starts) | `wait`, `all` | `end`, `give_up` |
+//! | [`Starts`](starts::Starts) | `wait`, `have_ended`, `all` | `end`, `give_up` |
 //! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
-//! | [`Baton`](baton::Baton) | `take` | `give_back` |
+//! | [`Baton`](baton::Baton) | all | |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
 //!

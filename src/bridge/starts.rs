@@ -70,6 +70,11 @@ impl Starts {
         }
     }
 
+    /// Whether all starts have ended.
+    pub(crate) fn have_ended(&self) -> bool {
+        !lock(&self.apps).contains(&Start::Starting)
+    }
+
     pub(crate) fn all(&self) -> Vec<Start> {
         lock(&self.apps).clone()
     }
@@ -91,11 +96,11 @@ mod tests {
         let starts = Starts::new(3);
         starts.end(1, Ok(()));
         starts.end(0, Err("Traceback".to_owned()));
-        assert!(!starts.wait(NOT_LONG));
+        assert!(!starts.wait(NOT_LONG) && !starts.have_ended());
         starts.end(7, Ok(()));
         assert!(!starts.wait(Duration::ZERO), "there is no such application");
         starts.give_up(2, "its loop has ended");
-        assert!(starts.wait(Duration::ZERO));
+        assert!(starts.wait(Duration::ZERO) && starts.have_ended());
         let failed = |what: &str| Start::Failed(what.to_owned());
         let expected = [failed("Traceback"), Start::Started, failed("its loop has ended")];
         assert_eq!(starts.all(), expected);

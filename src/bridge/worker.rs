@@ -47,8 +47,6 @@ pub(crate) struct Worker<X> {
     broken: AtomicBool,
     /// Python's main thread could not be started yet.
     missing: AtomicBool,
-    /// All applications have been imported, or have failed.
-    ready: AtomicBool,
     stopping: AtomicBool,
     /// The worker ends at once (nginx's fast shutdown): nothing is waited for.
     fast: AtomicBool,
@@ -102,7 +100,6 @@ impl<X: Carried> Worker<X> {
             buffers: Buffers::new(),
             broken: AtomicBool::new(false),
             missing: AtomicBool::new(false),
-            ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             fast: AtomicBool::new(false),
             in_turn: AtomicBool::new(false),
@@ -251,21 +248,7 @@ impl<X: Carried> Worker<X> {
                 Err(exchange) => refused.push(exchange),
             }
         }
-        if self.gates.iter().all(Gate::is_open) {
-            self.set_ready();
-        }
         refused
-    }
-
-    /// The applications have been imported, or have failed: another worker may be replaced.
-    fn set_ready(&self) {
-        self.ready.store(true, Ordering::Release);
-        self.baton.give_back();
-    }
-
-    /// Whether the applications have been imported, or have failed.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
     }
 
     /// Tells the event loop what it has to run.
@@ -292,7 +275,6 @@ impl<X: Carried> Worker<X> {
     #[must_use]
     pub(crate) fn set_broken(&self) -> Vec<Arc<X>> {
         self.broken.store(true, Ordering::Release);
-        self.set_ready();
         let mut waiting: Vec<Arc<X>> = self.gates.iter().flat_map(Gate::open).collect();
         waiting.extend(self.executors().flat_map(Executor::close));
         waiting

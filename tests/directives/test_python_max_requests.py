@@ -153,6 +153,39 @@ def test_the_next_one_waits_for_the_import(nginx, protocol):
     assert nginx.client().get("/pid").status_code == 200
 
 
+def test_the_next_one_waits_for_the_startup(nginx):
+    app = nginx.app(
+        "app",
+        """
+        import os
+        from testkit import DATA, opened, record, respond
+
+        async def application(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await receive()
+                record("startups")
+                if len((DATA / "startups").read_text().split()) > 2:
+                    await opened("startup")
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                return await send({"type": "lifespan.shutdown.complete"})
+            await respond(send, str(os.getpid()).encode())
+        """,
+    )
+    nginx.start(f"asgi_app {app};", http="python_max_requests 3;", workers=2)
+    nginx.wait_recorded("startups", 2)
+    before = set(nginx.workers())
+    while len(replaced(nginx)) < 2:
+        assert nginx.client().get("/").status_code == 200
+    nginx.wait_recorded("startups", 3)
+    time.sleep(1.5)
+    left = set(nginx.workers()) & before
+    assert len(left) == 1, "the second one is still there"
+    nginx.open_gate("startup")
+    wait_for(lambda: not left & set(nginx.workers(leaving=True)), what="the end of the second one")
+    assert nginx.client().get("/").status_code == 200
+
+
 @in_a_call
 def test_a_worker_that_dies_as_it_leaves_blocks_nobody(nginx, protocol, gate, background):
     nginx.allow_log(r"\[alert\].* worker process \d+ exited on signal 9")

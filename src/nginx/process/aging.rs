@@ -54,7 +54,7 @@ impl Handler for LookAtMemory {
 
 fn look(token: EventThread, process: &Process, memory: &Memory, used: u64) {
     let soft = memory.limit.soft;
-    match memory.judge(used, process.event_loop.worker().is_ready()) {
+    match memory.judge(used, process.event_loop.worker().starts.have_ended()) {
         Verdict::Nothing => {}
         Verdict::NotApplied => warning!(
             process,

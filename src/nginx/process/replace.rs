@@ -3,8 +3,8 @@
 //! 1. It waits until no other worker of this nginx is being replaced ([`Baton`](crate::bridge::baton::Baton)).
 //! 2. For a second it tells its clients to come back on another connection ([`parting`]), and serves them as before.
 //! 3. It exits as on `nginx -s quit`: it accepts nothing more, and finishes the requests that it has ([`drain`]).
-//! 4. The master starts another worker (`ngx_reap_children`), which gives the baton back when it has imported the
-//!    applications.
+//! 4. The master starts another worker (`ngx_reap_children`), which gives the baton back when its applications have
+//!    started.
 //!
 //! [`drain`]: super::drain
 
@@ -21,14 +21,21 @@ use crate::nginx::log::{notice, warning};
 use crate::nginx::parting;
 use crate::nginx::trampoline::EventThread;
 
-/// How often a worker looks whether it may leave, how long it then tells its clients, and how often it says while it
+/// How often a worker looks whether it may leave, or gives the baton back, how long it then tells its clients, and how often it says while it
 /// exits that it still has the baton; in milliseconds.
 const LOOK: ngx_msec_t = 100;
 const PARTING: ngx_msec_t = 1000;
 const RENEWAL: ngx_msec_t = 10_000;
 
-/// How long the successor's import may take before another worker may leave.
-const IMPORT: Duration = Duration::from_secs(60);
+/// How long the successor's applications may take to start before another worker may leave.
+const START: Duration = Duration::from_secs(60);
+
+/// The worker starts: it may be the one that takes another's place.
+pub(super) fn start(token: EventThread, process: &Process) {
+    if process.event_loop.worker().baton.is_inherited() {
+        process.next_step.start(token, process, LOOK);
+    }
+}
 
 /// The worker has to be replaced, for that reason. The first one counts, unless another one is more urgent.
 pub(super) fn begin(token: EventThread, process: &Process, reason: &Reason) {
@@ -94,7 +101,15 @@ fn go_on(token: EventThread, process: &Process) {
             take_baton(process);
             RENEWAL
         }
-        Step::None | Step::Stays => return,
+        Step::None => {
+            let worker = process.event_loop.worker();
+            if worker.starts.have_ended() {
+                worker.baton.give_back();
+                return;
+            }
+            LOOK
+        }
+        Step::Stays => return,
     };
     process.next_step.start(token, process, next);
 }
@@ -110,13 +125,13 @@ fn is_leaving() -> bool {
     unsafe { ngx_exiting != 0 || ngx_quit != 0 || ngx_terminate != 0 }
 }
 
-/// How long it may take until the successor has imported the applications, if nothing is heard of this worker.
+/// How long it may take until the successor's applications have started, if nothing is heard of this worker.
 fn longest(process: &Process) -> Duration {
     let worker = process.event_loop.worker();
     Duration::from_millis((PARTING + process.drain_timeout) as u64)
         + worker.config.python.finalize_timeout
         + worker.longest_shutdown()
-        + IMPORT
+        + START
 }
 
 /// The clock that all processes of the system have.

@@ -14,7 +14,7 @@ use super::bell;
 use super::calls::Calls;
 use super::drain::{Hold, Over};
 use super::limits::Limits;
-use super::replace::NextStep;
+use super::replace::{self, NextStep};
 use super::state::{self, Handler, Process, on_process};
 use super::turn::{End, Look};
 use crate::bridge::exchange::Worker;
@@ -169,6 +169,7 @@ unsafe fn make(
         limits: Limits::new(main, on_process::<LifetimeOver>, on_process::<LookAtMemory>),
     }));
     state::set_current(token, process);
+    replace::start(token, process);
     aging::start(token, process);
     Ok(process)
 }
