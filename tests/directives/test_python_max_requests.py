@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -97,12 +98,14 @@ def test_what_runs_is_finished_and_the_others_serve(nginx, protocol, gate, backg
     wait_for(lambda: old not in nginx.workers(leaving=True), what="the end of the worker")
 
 
-def test_under_load_nothing_is_dropped_and_one_at_a_time_leaves(nginx, protocol):
+@pytest.mark.parametrize("listen", ["", "reuseport"])
+def test_under_load_nothing_is_dropped_and_one_at_a_time_leaves(nginx, protocol, listen):
     path = protocol.wrap("app", APP.format(wait="0.3"))
     nginx.start(
         f"{protocol}_app {path};",
         http="python_max_requests 150 jitter=50;",
         workers=3,
+        listen=listen,
     )
     assert nginx.client().get("/").status_code == 200
     load = Load(nginx)
@@ -234,6 +237,31 @@ def test_a_client_is_told_to_use_another_connection(nginx, protocol, app, gate, 
         assert (response.body, response.get("Connection")) == (b"static", "close")
     held.open()
     assert answer.result().status_code == 200
+
+
+@in_a_call
+def test_a_stream_of_http_2_is_finished(nginx, protocol, gate):
+    held = gate(protocol=protocol)
+    nginx.start(
+        f"{protocol}_app {held.app};",
+        http="python_max_requests 1; python_drain_timeout 60s;",
+        http2=True,
+        workers=2,
+    )
+    # The library of the other tests takes nothing more after a GOAWAY.
+    command = ["curl", "--silent", "--show-error", "--insecure", "--http2"]
+    url = nginx.url("/?hold", scheme="https")
+    with subprocess.Popen(
+        [*command, "--write-out", " %{http_code} %{http_version}", url], stdout=subprocess.PIPE
+    ) as client:
+        held.wait_entered(1)
+        nginx.wait_log("this worker is replaced")
+        (old,) = replaced(nginx)
+        wait_for(lambda: old not in nginx.workers(), what="a worker that leaves")
+        held.open()
+        body, *_, status, version = client.communicate(timeout=60)[0].decode().split()
+    assert (body, status, version) == (str(old), "200", "2")
+    wait_for(lambda: old not in nginx.workers(leaving=True), what="the end of the worker")
 
 
 def test_a_reload_in_between(nginx, protocol, app):
