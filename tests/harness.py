@@ -63,7 +63,7 @@ daemon off;
 pid logs/nginx.pid;
 error_log logs/error.log {log_level};
 {main}
-events {{ worker_connections 1024; }}
+events {{ worker_connections 1024; {events} }}
 http {{
     types {{ text/html html; text/plain txt; text/css css; image/png png; }}
     default_type application/octet-stream;
@@ -165,6 +165,7 @@ class Nginx:
         server: str = "",
         http: str = "",
         main: str = "",
+        events: str = "",
         workers: int = 1,
         python_home: Path | None = VENV,
         listen: str = "",
@@ -175,7 +176,7 @@ class Nginx:
         """Composes nginx.conf.
 
         location: the body of `location / { }` (no such location when it is empty).
-        server, http, main: further text in these contexts.
+        server, http, main, events: further text in these contexts.
         listen: further parameters of the one `listen` directive, such as `ssl http2`.
         http2: the server speaks HTTP/2 over TLS.
         module: False leaves this module out, for what plain nginx does.
@@ -188,6 +189,7 @@ class Nginx:
             user=f"user {self.user};" if self.user else "",
             workers=workers,
             main=_block(main, 0),
+            events=events,
             log_level=log_level,
             python_home=f"python_home {python_home};" if module and python_home else "",
             check=_check(http) if module else "",

@@ -63,11 +63,16 @@ const RECORDS: &[Record] = &[
         "data handler log timer queue",
         "active ready delayed timer_set posted timedout error cancelable channel",
     ),
-    record("ngx_cycle_t", "conf_ctx log listening connections connection_n", ""),
-    record("ngx_listening_t", "fd", ""),
+    record(
+        "ngx_cycle_t",
+        "conf_ctx log listening connections connection_n reusable_connections_n",
+        "",
+    ),
+    record("ngx_listening_t", "fd type previous connection", "inherited reuseport"),
+    record("ngx_event_actions_t", "add del", ""),
     record(
         "ngx_core_conf_t",
-        "user group env shutdown_timeout rlimit_nofile working_directory",
+        "user group env shutdown_timeout rlimit_nofile working_directory worker_processes",
         "",
     ),
     record(
@@ -149,9 +154,10 @@ const FUNCTIONS: &[Names] = &[
 const VARIABLES: &[Names] = &[
     Names {
         since: 0,
-        names: "ngx_core_module ngx_current_msec ngx_cycle ngx_event_timer_rbtree ngx_exiting ngx_http_core_get_method \
-                ngx_http_core_module ngx_http_module ngx_posted_events ngx_posted_next_events ngx_process ngx_quit \
-                ngx_terminate ngx_worker",
+        names: "ngx_accept_disabled ngx_channel ngx_core_module ngx_current_msec ngx_cycle ngx_event_actions \
+                ngx_event_timer_rbtree ngx_exiting ngx_http_core_get_method ngx_http_core_module ngx_http_module \
+                ngx_parent ngx_posted_events ngx_posted_next_events ngx_process ngx_process_slot ngx_quit ngx_terminate \
+                ngx_use_accept_mutex ngx_use_exclusive_accept ngx_worker",
     },
     Names { since: 1_029_000, names: "ngx_http_top_early_hints_filter" },
 ];

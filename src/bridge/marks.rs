@@ -10,16 +10,12 @@
 //! [`IMPORTING`], and the process that marked it. One process writes them at a time, each application's by the one
 //! thread that imports it.
 
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Memory that outlives the worker.
-pub(crate) trait Memory: Debug + Send + Sync {
-    /// [`WORDS`] for each import. All are zero when the first worker begins.
-    fn words(&self) -> &[AtomicU32];
-}
+use super::memory::Memory;
 
+/// How many words each import has.
 pub(crate) const WORDS: usize = 2;
 
 /// An import runs.
@@ -112,12 +108,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-
-    impl Memory for Arc<Vec<AtomicU32>> {
-        fn words(&self) -> &[AtomicU32] {
-            self
-        }
-    }
 
     fn memory(apps: usize) -> Arc<Vec<AtomicU32>> {
         Arc::new((0..apps * WORDS).map(|_| AtomicU32::new(0)).collect())

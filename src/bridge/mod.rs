@@ -13,6 +13,7 @@
 //! | [`Loop`](executor::asyncio::Loop) | `submit`, `look`, `resume`, `forget`, `close` | `submit_now`; its own: all else |
 //! | [`Events`](events::Events) | `take` | `push`, `log` |
 //! | [`Callers`](callers::Callers) | | all |
+//! | [`Generations`](generations::Generations) | all | |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
 //! | [`Starts`](starts::Starts) | `wait`, `have_ended`, `all` | `end`, `give_up` |
 //! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
@@ -43,11 +44,13 @@ pub(crate) mod executor;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod gate;
+pub(crate) mod generations;
 pub(crate) mod gil;
 pub(crate) mod id;
 mod lines;
 pub(crate) mod log;
 pub(crate) mod marks;
+pub(crate) mod memory;
 pub(crate) mod panics;
 pub(crate) mod pipe;
 pub(crate) mod replacement;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::executor::inline::Suspended;
 use super::executor::pool::Pool;
-use super::sync::{Arc, Condvar, Mutex, lock, wait, wait_for};
+use super::sync::{Arc, AtomicBool, Condvar, Mutex, lock, wait, wait_for};
 
 #[derive(Debug)]
 pub(crate) enum Task<X> {
@@ -33,8 +33,8 @@ pub(crate) enum Task<X> {
     Grow(Arc<Pool<Arc<X>>>),
     /// Look whether the loops turn (`asgi_stall_warning`).
     LookAtLoops,
-    /// Write this, and where Python's threads are, to the log.
-    LogThreads(String),
+    /// Write this, and where Python's threads are, to the log; and then say that it has been done.
+    LogThreads(String, Arc<AtomicBool>),
     /// End; Python's main thread then lets the others end, runs `atexit`, finalises.
     Stop,
 }
@@ -54,7 +54,7 @@ impl<X> Task<X> {
             | Task::TakeGil
             | Task::Grow(_)
             | Task::LookAtLoops
-            | Task::LogThreads(_)
+            | Task::LogThreads(..)
             | Task::Stop => None,
         }
     }
@@ -73,7 +73,7 @@ impl<X> Task<X> {
             | Task::TakeGil
             | Task::Grow(_)
             | Task::LookAtLoops
-            | Task::LogThreads(_)
+            | Task::LogThreads(..)
             | Task::Stop => false,
         }
     }
@@ -135,7 +135,7 @@ impl<X> Tasks<X> {
                 | Task::TakeGil
                 | Task::Grow(_)
                 | Task::LookAtLoops
-                | Task::LogThreads(_)
+                | Task::LogThreads(..)
                 | Task::Stop => {}
             }
             queue.tasks.push_back(task);
@@ -210,7 +210,7 @@ impl<X> Tasks<X> {
                     | Task::TakeGil
                     | Task::Grow(_)
                     | Task::LookAtLoops
-                    | Task::LogThreads(_)
+                    | Task::LogThreads(..)
                     | Task::Stop => {}
                 }
                 return task;
@@ -245,7 +245,7 @@ mod tests {
             Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
             Task::LookAtLoops => Some('T'),
-            Task::LogThreads(_) => Some('S'),
+            Task::LogThreads(..) => Some('S'),
             Task::Stop => None,
         })
         .collect()

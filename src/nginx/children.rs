@@ -77,7 +77,7 @@ pub(super) unsafe extern "C" fn on_request(r: *mut ngx_http_request_t) -> ngx_in
             (*connection).log,
             || sys::DECLINED,
             |token| {
-                parting::on_request(token, r);
+                parting::end_connection(token, r);
                 keep_connection_from(&*connection);
                 sys::DECLINED
             },
@@ -86,7 +86,7 @@ pub(super) unsafe extern "C" fn on_request(r: *mut ngx_http_request_t) -> ngx_in
 }
 
 /// Marks the connection close-on-exec at its first request. (HTTP/2 streams share their connection's descriptor.)
-fn keep_connection_from(connection: &ngx_connection_t) {
+pub(super) fn keep_connection_from(connection: &ngx_connection_t) {
     if connection.requests <= 1 || connection.shared() != 0 {
         close_on_exec(connection.fd);
     }

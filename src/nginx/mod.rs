@@ -11,6 +11,7 @@ mod own_event;
 mod parting;
 mod process;
 mod request;
+mod shared_words;
 mod signals;
 mod sys;
 mod trampoline;

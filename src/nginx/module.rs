@@ -12,7 +12,7 @@ use super::check::check_applications;
 use super::children;
 use super::conf::{self, Handlers};
 use super::directives::COMMANDS;
-use super::process::{exit, start};
+use super::process::{exit, handover, start};
 use super::request::handler::on_content;
 use super::sys;
 use super::trampoline::guard;
@@ -47,10 +47,26 @@ pub(super) static mut ngx_http_pywsgi_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(CONTEXT).cast_mut().cast::<c_void>(),
     commands: ptr::addr_of_mut!(COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
 };
+
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx calls this function in the master, when it has taken over a configuration, with the valid cycle of
+    // that.
+    unsafe {
+        guard(
+            (*cycle).log,
+            || sys::OK,
+            |_token| {
+                handover::publish(cycle);
+                sys::OK
+            },
+        )
+    }
+}
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx calls this function when it starts a process, with the valid cycle of that process.

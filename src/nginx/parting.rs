@@ -14,15 +14,15 @@ pub(super) fn begin(token: EventThread) {
     PARTING.set(token, true);
 }
 
-/// A request begins, whichever module serves it: HTTP/1's connection ends with its response if the worker is about to
-/// leave. (Those of HTTP/2 and HTTP/3 get a GOAWAY when it does.)
+/// A request begins, whichever module serves it, or its header is about to be sent: HTTP/1's connection ends with its
+/// response if the worker is about to leave. (Those of HTTP/2 and HTTP/3 get a GOAWAY when it does.)
 ///
 /// # Safety
 ///
-/// `r` is a live request, in nginx's first phase.
-pub(super) unsafe fn on_request(token: EventThread, r: *mut ngx_http_request_t) {
+/// `r` is a live request whose header has not been sent.
+pub(super) unsafe fn end_connection(token: EventThread, r: *mut ngx_http_request_t) {
     if PARTING.get(token) {
-        // SAFETY: the request is live.
-        unsafe { (*r).set_keepalive(0) };
+        // SAFETY: the request is live, and its main request lives longer.
+        unsafe { (*(*r).main).set_keepalive(0) };
     }
 }

@@ -1,6 +1,7 @@
 //! The attendant: a Python thread that runs no requests, so that it does at once what the event loop asks for.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -80,7 +81,10 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
         }
         Task::Gone(exchange) => gone(runtime, &exchange),
         Task::LookAtLoops => look_at_loops(runtime),
-        Task::LogThreads(what) => logging::write_threads(&runtime.shim, &what),
+        Task::LogThreads(what, done) => {
+            logging::write_threads(&runtime.shim, &what);
+            done.store(true, Ordering::Release);
+        }
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         Task::Resume(response) => finish(response),
         // As a thread attaches PyO3 frees the objects that were dropped by threads that were not attached.

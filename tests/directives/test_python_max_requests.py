@@ -229,8 +229,9 @@ def test_a_client_is_told_to_use_another_connection(nginx, protocol, app, gate, 
     answer = background("/?hold")
     held.wait_entered(1)
     with nginx.connect() as connection:
-        connection.get("/")
+        connection.get("/files/a.txt")
         assert connection.response().get("Connection") == "keep-alive"
+        assert nginx.client().get("/").status_code == 200
         nginx.wait_log("this worker is replaced")
         connection.get("/files/a.txt")
         response = connection.response()

@@ -217,6 +217,8 @@ def test_a_stuck_request_is_reported_though_its_client_has_left(nginx, gate):
         f"wsgi_app {held.app}; wsgi_timeout 500ms; wsgi_queue_timeout 1s;",
         http="python_thread_pool default threads=2;",
     )
+    # A request does not wait longer for it than for a thread.
+    nginx.wait_log("imported in")
     assert nginx.client().get("/").status_code == 200
     for number in (1, 2):
         with nginx.connect() as connection:

@@ -187,6 +187,45 @@ def test_the_binary_is_upgraded_while_requests_run(nginx, daemon, gate, backgrou
     assert nginx.client().get("/").status_code == 200
 
 
+@pytest.mark.parametrize("end", ["old", "new"])
+@pytest.mark.unsanitized("a new binary has lost its options")
+def test_an_upgrade_while_the_new_applications_are_imported(nginx, daemon, end):
+    """The old workers answer until the new ones can; and on the way back, go on."""
+    source = """
+        import os
+        import testkit
+
+        testkit.record("imports", str(os.getppid()))
+        testkit.gate("new" if os.path.exists({first!r}) else "old", 600)
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [str(os.getppid()).encode()]
+        """
+    nginx.open_gate("old")
+    source = source.replace("{first!r}", repr(str(nginx.data / "first")))
+    first = daemon(f"wsgi_app {nginx.app('slow', source)};")
+    assert nginx.client().get("/").text == str(first)
+    (nginx.data / "first").touch()
+    os.kill(first, signal.SIGUSR2)
+    second = wait_for(lambda: master(nginx) not in (0, first) and master(nginx), what="USR2")
+    daemon.masters.add(second)
+    nginx.wait_recorded("imports", 2)
+    assert {nginx.client().get("/").text for _ in range(20)} == {str(first)}
+    if end == "new":
+        os.kill(second, signal.SIGQUIT)
+        nginx.open_gate("new")
+        wait_for(lambda: not is_alive(second), what="the end of the second master")
+        assert {nginx.client().get("/").text for _ in range(20)} == {str(first)}
+        return
+    nginx.open_gate("new")
+    client = nginx.client(headers={"Connection": "close"})
+    wait_for(lambda: client.get("/").text == str(second), what="the new worker")
+    os.kill(first, signal.SIGQUIT)
+    wait_for(lambda: not is_alive(first), what="the end of the first master")
+    assert {nginx.client().get("/").text for _ in range(20)} == {str(second)}
+
+
 def test_a_worker_says_what_it_runs(nginx):
     nginx.start(f"wsgi_app {nginx.app('app', SOURCE.format(folder=str(nginx.root / 'tmp')))};")
     assert nginx.client().get("/").status_code == 200

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nginx_sys::{ngx_cycle_t, ngx_set_environment};
@@ -114,12 +115,14 @@ fn wait(worker: &Worker, pipe: &mut File, limit: Duration) -> io::Result<bool> {
         return Ok(true);
     }
     let what = format!("after {} s", limit.as_secs_f64());
-    worker.tasks.push(Task::LogThreads(what));
-    let logged = |slice| {
+    let logged = Arc::new(AtomicBool::new(false));
+    worker.tasks.push(Task::LogThreads(what, Arc::clone(&logged)));
+    let is_logged = |slice| {
+        let before = logged.load(Ordering::Acquire);
         std::thread::sleep(slice);
-        worker.events.has_lines()
+        before
     };
-    pass_lines_until(worker, pipe, LOOK, logged)?;
+    pass_lines_until(worker, pipe, LOOK, is_logged)?;
     Ok(false)
 }
 

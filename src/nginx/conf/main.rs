@@ -21,7 +21,8 @@ use crate::bridge::config::{
     WorkerConfig,
 };
 use crate::bridge::log::Level;
-use crate::bridge::marks::{Marks, Memory};
+use crate::bridge::marks::Marks;
+use crate::bridge::memory::Memory;
 use crate::nginx::log;
 use crate::nginx::signals;
 

@@ -1,16 +1,17 @@
-//! Memory that a worker shares with the workers that replace it (`bridge/marks.rs`), and with all others
-//! (`bridge/baton.rs`).
+//! Memory that a worker shares with the workers beside it and with those that replace it (`bridge/marks.rs`,
+//! `bridge/baton.rs`).
 //!
 //! The master maps it while it reads the configuration, before it forks workers. It belongs to that configuration: a
 //! reload begins with empty memory.
 
 use std::io;
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bridge::baton::Word;
-use crate::bridge::marks::{Memory, WORDS};
+use crate::bridge::marks::WORDS;
+use crate::bridge::memory::Memory;
+use crate::nginx::shared_words::SharedWords;
 
 /// The most workers that nginx can have (`ngx_worker` is below).
 const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
@@ -21,19 +22,13 @@ const PROCESSES: usize = WORKERS + 1;
 const HEAD: usize = 16;
 
 /// Words for all; then for each worker, and behind them for the process that checks the applications (`nginx/check`),
-/// words for each application, and behind those for each module of `python_import`. Pages that nobody writes to take no
-/// memory.
+/// words for each application, and behind those for each module of `python_import`.
 #[derive(Debug)]
 pub(in crate::nginx) struct Shared {
-    start: NonNull<AtomicU32>,
-    /// Words for a worker.
+    all: SharedWords,
+    /// Words for a process.
     stride: usize,
 }
-
-// SAFETY: the words are atomic, and the mapping lives until this is dropped.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
 
 /// The part of one process.
 #[derive(Debug)]
@@ -49,22 +44,8 @@ struct Head(Arc<Shared>);
 impl Shared {
     pub(in crate::nginx) fn new(imports: usize) -> io::Result<Arc<Self>> {
         let stride = imports * WORDS;
-        // SAFETY: a new mapping, at an address that the system chooses.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size_of_words(stride),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Arc::new(Self { start, stride }))
+        let all = SharedWords::new(HEAD + PROCESSES * stride)?;
+        Ok(Arc::new(Self { all, stride }))
     }
 
     /// The words of the worker of that number (`ngx_worker`).
@@ -89,39 +70,19 @@ impl Shared {
 
 impl Memory for Part {
     fn words(&self) -> &[AtomicU32] {
-        let Shared { start, stride } = *self.shared;
+        let Shared { all, stride } = &*self.shared;
         let at = HEAD + self.process * stride;
-        // SAFETY: the mapping has room for PROCESSES, of which this is one, and lives as long as `shared`. It begins
-        // with zeros, which are valid words.
-        unsafe { std::slice::from_raw_parts(start.as_ptr().add(at), stride) }
-    }
-}
-
-impl Head {
-    fn word(&self) -> &AtomicU64 {
-        // SAFETY: the mapping begins on a page, is longer than this word, lives as long as the Arc, and begins with
-        // zeros. Nobody else uses these bytes as something else.
-        unsafe { &*self.0.start.as_ptr().cast::<AtomicU64>() }
+        all.words().get(at..at + stride).unwrap_or_default()
     }
 }
 
 impl Word for Head {
     fn load(&self) -> u64 {
-        self.word().load(Ordering::SeqCst)
+        self.0.all.first_long().load(Ordering::SeqCst)
     }
 
     fn replace(&self, old: u64, new: u64) -> bool {
-        self.word().compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        let word = self.0.all.first_long();
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // SAFETY: `new` has mapped it, and each part of it holds an Arc of this.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), size_of_words(self.stride)) };
-    }
-}
-
-fn size_of_words(stride: usize) -> usize {
-    (HEAD + PROCESSES * stride) * size_of::<AtomicU32>()
 }

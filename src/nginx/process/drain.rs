@@ -10,6 +10,10 @@ use crate::nginx::trampoline::EventThread;
 
 /// Starts the timer of `python_drain_timeout`.
 pub(super) fn begin(token: EventThread, process: &Process) {
+    if let Some(standing) = &process.standing {
+        // nginx has closed its listening sockets.
+        standing.member.set_accepting(false);
+    }
     process.event_loop.set_draining(true);
     process.drain.start(token, process, process.drain_timeout);
     process.event_loop.hold(token);

@@ -15,6 +15,7 @@ use nginx_sys::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
+use super::stage::Standing;
 use super::state::{Handler, Process, Step};
 use crate::bridge::replacement::Reason;
 use crate::nginx::log::{notice, warning};
@@ -44,7 +45,9 @@ pub(super) fn begin(token: EventThread, process: &Process, reason: &Reason) {
         Step::WaitsForBaton | Step::Parts => !reason.is_urgent(),
         Step::Stays | Step::Leaves => true,
     };
-    if has_begun || is_leaving() {
+    // Whoever waits for its successors does not wait in vain, but for what is urgent.
+    let leaves = if reason.is_urgent() { is_ending() } else { is_leaving(process) };
+    if has_begun || leaves {
         return;
     }
     // SAFETY: nginx sets it before it makes processes.
@@ -83,7 +86,8 @@ impl Handler for NextStep {
 fn go_on(token: EventThread, process: &Process) {
     let next = match process.step.get() {
         // It leaves anyway, because nginx was told to: another configuration's workers take its place.
-        Step::WaitsForBaton | Step::Parts if is_leaving() => return,
+        Step::WaitsForBaton if is_leaving(process) => return,
+        Step::Parts if is_ending() => return,
         Step::WaitsForBaton if !take_baton(process) => LOOK,
         Step::WaitsForBaton => {
             process.step.set(Step::Parts);
@@ -119,8 +123,13 @@ fn take_baton(process: &Process) -> bool {
     process.event_loop.worker().baton.take(monotonic(), longest(process))
 }
 
-/// nginx has told the worker to exit.
-fn is_leaving() -> bool {
+/// nginx has told the worker to exit, and it may have put that off until its successors are ready.
+fn is_leaving(process: &Process) -> bool {
+    is_ending() || process.standing.as_ref().is_some_and(Standing::is_told_to_end)
+}
+
+/// The worker is about to exit.
+fn is_ending() -> bool {
     // SAFETY: this thread and its signal handlers set them, and this only reads them.
     unsafe { ngx_exiting != 0 || ngx_quit != 0 || ngx_terminate != 0 }
 }

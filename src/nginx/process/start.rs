@@ -13,6 +13,7 @@ use super::aging::{self, LifetimeOver, LookAtMemory};
 use super::bell;
 use super::calls::Calls;
 use super::drain::{Hold, Over};
+use super::handover;
 use super::limits::Limits;
 use super::replace::{self, NextStep};
 use super::state::{self, Handler, Process, on_process};
@@ -65,10 +66,15 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
         make(token, cycle, main)
     };
     match made {
-        Ok(process) => start_python(token, process),
+        Ok(process) => {
+            // SAFETY: nginx calls `init_process`, with the worker's cycle.
+            unsafe { handover::begin(token, process, cycle) };
+            start_python(token, process);
+        }
         // init_process must not fail here: nginx never restarts a worker that exits with 2, and static files can
         // still be served.
         Err(error) => {
+            handover::give_up(main);
             let text = format!("pywsgi: Python cannot be started: {error}");
             // SAFETY: the worker's cycle has a log.
             unsafe { log::write((*cycle).log, log::ALERT, &text) };
@@ -167,6 +173,7 @@ unsafe fn make(
         step: Cell::default(),
         next_step: OwnEvent::new(on_process::<NextStep>).cancelable(),
         limits: Limits::new(main, on_process::<LifetimeOver>, on_process::<LookAtMemory>),
+        standing: handover::standing(main),
     }));
     state::set_current(token, process);
     replace::start(token, process);

@@ -6,6 +6,7 @@ use std::ptr;
 use nginx_sys::{ngx_connection_t, ngx_cycle, ngx_event_t, ngx_log_t, ngx_msec_t};
 
 use super::limits::Limits;
+use super::stage::Standing;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::nginx::log::HasLog;
@@ -33,6 +34,8 @@ pub(in crate::nginx) struct Process {
     pub(super) step: Cell<Step>,
     pub(super) next_step: OwnEvent,
     pub(super) limits: Limits,
+    /// Between its predecessors and its successors; `None` without a master.
+    pub(super) standing: Option<Standing>,
 }
 
 /// How far the replacement of this worker has come (`replace.rs`).

@@ -22,6 +22,7 @@ use super::response;
 use super::upgrade;
 use crate::bridge::pipe::output::parts::{Batch, Block, End};
 use crate::http::response_head::ResponseHead;
+use crate::nginx::parting;
 use crate::nginx::sys;
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
@@ -170,6 +171,7 @@ fn send_head(
     // SAFETY: the request lives as long as `request`, and its header has not been sent.
     let (rc, header_only) = unsafe {
         let r = request.raw();
+        parting::end_connection(request.token(), r);
         (ngx_http_send_header(r), (*r).header_only() != 0)
     };
     if rc == sys::ERROR || rc > sys::OK || header_only { Err(Sent::Refused(rc)) } else { Ok(()) }
