@@ -236,9 +236,11 @@ def test_a_new_worker_that_is_killed_at_its_start(nginx, site, old, load):
     reload(nginx, "new")
     (new,) = (pid for pid in nginx.workers() if pid not in gone)
     os.kill(new, signal.SIGKILL)
+    clients.goes_on()
+    assert clients.words == {"old", "page"}
     # The next one puts off what was imported as this one died, and is ready without it.
-    settled(nginx, gone, 1)
     nginx.open_gate("new")
+    settled(nginx, gone, 1)
     clients.goes_on()
     clients.stop()
     assert [fault for fault in clients.faults if not fault.endswith(": 500")] == []

@@ -200,7 +200,7 @@ fn told_to_end(token: EventThread, process: &Process) {
         }
         Successor::Ready => {
             put_off();
-            part(token, process, standing);
+            give_way(token, process, standing);
         }
     }
 }
@@ -256,9 +256,9 @@ impl Handler for Look {
                          timeout): this worker ends without them",
                         standing.limit.as_secs_f64()
                     );
-                    end(standing);
+                    part(token, process, standing);
                 }
-                Successor::Ready => part(token, process, standing),
+                Successor::Ready => give_way(token, process, standing),
                 Successor::Nobody => end(standing),
             },
             Stage::Parting => end(standing),
@@ -273,9 +273,14 @@ fn accept(standing: &Standing) {
     standing.member.set_accepting(true);
 }
 
+/// The successors are ready.
+fn give_way(token: EventThread, process: &Process, standing: &Standing) {
+    info!(process, "pywsgi: the workers of the new configuration are ready, and this worker ends");
+    part(token, process, standing);
+}
+
 /// Accepts no connections any more. Those who have one are answered with `Connection: close` for a while.
 fn part(token: EventThread, process: &Process, standing: &Standing) {
-    info!(process, "pywsgi: the workers of the new configuration are ready, and this worker ends");
     // SAFETY: nginx's thread; its cycle is the worker's.
     let idle = unsafe {
         listening::stop(ngx_cycle, listening::is_stream);

@@ -45,7 +45,7 @@ pub(super) fn begin(token: EventThread, process: &Process, reason: &Reason) {
         Step::WaitsForBaton | Step::Parts => !reason.is_urgent(),
         Step::Stays | Step::Leaves => true,
     };
-    // Whoever waits for its successors does not wait in vain, but for what is urgent.
+    // A worker that waits for its successors ends anyway; what is urgent does not wait for that.
     let leaves = if reason.is_urgent() { is_ending() } else { is_leaving(process) };
     if has_begun || leaves {
         return;
