@@ -362,7 +362,7 @@ mod model {
                             | Task::TakeGil
                             | Task::Grow(_)
                             | Task::LookAtLoops
-                            | Task::LogThreads(_) => {
+                            | Task::LogThreads(..) => {
                                 panic!("nobody asked for it")
                             }
                             Task::Stop => return collected,
