@@ -104,7 +104,7 @@ def test_all_threads_of_a_pool_are_stuck(nginx, app, background):
     waiting = [background("/") for _ in range(6)]
     assert [answer.result().status_code for answer in stuck] == [504, 504]
     assert len({pid(answer.result()) for answer in waiting}) == 1
-    assert len(nginx.log_lines("is written off")) >= 1
+    nginx.wait_log("is written off")
 
 
 def test_a_thread_that_comes_back_is_not_used_again(nginx, app):

@@ -104,6 +104,8 @@ fn start_python(token: EventThread, process: &Process) {
         ask_for_short_slices();
         return;
     };
+    // Old workers do not wait for this one: their threads may be what the limit is reached by.
+    worker.starts.give_up_all("Python's main thread cannot be started");
     if !worker.set_missing(true) {
         alert!(
             process,
