@@ -287,6 +287,7 @@ def test_a_temporary_folder_is_removed(nginx, check):
 def test_what_does_no_harm(nginx, check, source):
     result = check(source, http=f"{ON} python_finalize on timeout=500ms;")
     assert result.returncode == 0, result.stderr
+    assert "does not end" not in result.stderr
     assert Path.cwd().exists()
 
 

@@ -92,7 +92,7 @@ unsafe fn check(work: &Work<'_>, pipe: File) -> io::Result<()> {
     }
     Record::Checked.write(&mut pipe)?;
     if in_time {
-        end_python(&worker, &mut pipe)?;
+        end_python(&worker);
     }
     Ok(())
 }
@@ -126,14 +126,17 @@ fn wait(worker: &Worker, pipe: &mut File, limit: Duration) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Ends Python, so that nothing is left that its end removes (temporary files).
-fn end_python(worker: &Worker, pipe: &mut File) -> io::Result<()> {
+/// Ends Python, so that nothing is left that its end removes (temporary files). What is said meanwhile is about a worker's
+/// exit, and of no use here: a thread that runs on is no fault of an import.
+fn end_python(worker: &Worker) {
     worker.set_stopping();
     worker.stop();
-    let limit = worker.config.python.finalize_timeout + worker.longest_shutdown();
-    let stopped = |slice| worker.wait_stopped(slice).is_some();
+    let deadline =
+        Instant::now() + worker.config.python.finalize_timeout + worker.longest_shutdown();
     // If it has not ended by then, the supervisor ends it.
-    pass_lines_until(worker, pipe, limit, stopped).map(drop)
+    while worker.wait_stopped(SLICE).is_none() && Instant::now() < deadline {
+        drop(worker.events.take_lines());
+    }
 }
 
 /// Passes on what is logged, until `done(slice)`, which waits for at most so long, or `limit` is over; says whether it
