@@ -156,7 +156,7 @@ testkit.record("facts", json.dumps({
     "user": os.getuid(),
     "groups": sorted(os.getgroups()),
     "home": os.environ.get("HOME"),
-    # nginx 1.27 tells its workers of the maps of QUIC (NGINX_BPF_MAPS).
+    # An nginx with QUIC tells its workers of its maps (NGINX_BPF_MAPS).
     "environment": sorted(name for name in os.environ if not name.startswith("NGINX")),
     "directory": os.getcwd(),
     "prefix": sys.prefix,
