@@ -245,7 +245,7 @@ mod tests {
             Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
             Task::LookAtLoops => Some('T'),
-            Task::LogThreads(..) => Some('S'),
+            Task::LogThreads(..) => Some('D'),
             Task::Stop => None,
         })
         .collect()

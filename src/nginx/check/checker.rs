@@ -215,7 +215,7 @@ unsafe fn become_worker(work: &Work<'_>) -> io::Result<()> {
         libc::setsid();
         if let Ok(files) = libc::rlim_t::try_from(core.rlimit_nofile) {
             let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
-            // As in a worker, which goes on with the limit that it has.
+            // As in a worker, which keeps the limit that it has.
             let _refused = libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
         if work.user.is_some_and(|user| !access::become_user(user)) {

@@ -50,7 +50,7 @@ pub(super) unsafe fn run(
         wait_for(checker, Instant::now() + limit + GRACE, nginx, &signals)
     };
     end_all();
-    // If nginx has ended there is nobody to be told.
+    // If nginx has ended, nobody reads it.
     let _nobody = Record::Ended(status).write(&mut pipe);
     leave();
 }

@@ -5,7 +5,7 @@
 //! looks at that after each turn. [`on_channel`] stands in front of that handler, and puts the end off.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nginx_sys::{
     NGX_PROCESS_WORKER, ngx_channel, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_msec_t, ngx_parent,
@@ -216,7 +216,7 @@ struct Look;
 impl Handler for Look {
     fn call(token: EventThread, process: &'static Process) {
         let Some(standing) = &process.standing else { return };
-        let started = || process.event_loop.worker().starts.wait(Duration::ZERO);
+        let started = || process.event_loop.worker().starts.have_ended();
         match standing.stage.get() {
             Stage::Holding { until } => {
                 if started()
