@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pywsgi._loader import Application
-from pywsgi._stacks import format_exception, format_stack
+from pywsgi._stacks import dump_at, format_exception, format_stack
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 
@@ -140,3 +142,19 @@ def test_the_stack_of_this_thread_ends_with_the_caller() -> None:
     lines = format_stack(threading.get_ident()).splitlines()
     assert "test_the_stack_of_this_thread_ends_with_the_caller" in lines[-2]
     assert format_stack(-1) == ""
+
+
+def test_a_signal_writes_the_stacks_of_all_threads(capfd: pytest.CaptureFixture[str]) -> None:
+    waiting = threading.Event()
+    thread = threading.Thread(target=waiting.wait)
+    thread.start()
+    dump_at(signal.SIGUSR2)
+    try:
+        signal.raise_signal(signal.SIGUSR2)
+    finally:
+        faulthandler.unregister(signal.SIGUSR2)
+        waiting.set()
+        thread.join()
+    text = capfd.readouterr().err
+    assert "in test_a_signal_writes_the_stacks_of_all_threads" in text
+    assert text.count("hread 0x") >= 2

@@ -192,6 +192,7 @@ OLD = [str(signal.signal(getattr(signal, name), print))
 OLD.append(signal.alarm(1))
 OLD.append(signal.setitimer(signal.ITIMER_REAL, 1))
 faulthandler.register(signal.SIGUSR2)
+OLD.append(signal.signal(signal.SIGRTMAX - 1, print))
 """,
     )
     nginx.start(f"wsgi_app {path};")
@@ -204,6 +205,7 @@ faulthandler.register(signal.SIGUSR2)
         "signal.alarm(1)",
         "signal.setitimer(ITIMER_REAL, 1)",
         "faulthandler.register(SIGUSR2)",
+        "signal.signal(SIGRTMAX-1, <built-in function print>)",
     ):
         assert "[warn]" in nginx.wait_log(f"{call} is ignored"), call
     # They still have nginx's handlers.
