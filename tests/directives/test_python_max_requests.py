@@ -241,6 +241,41 @@ def test_a_client_is_told_to_use_another_connection(nginx, protocol, app, gate, 
 
 
 @in_a_call
+def test_the_only_worker_serves_until_it_has_no_request(nginx, protocol, gate, background):
+    held = gate(protocol=protocol)
+    nginx.start(
+        f"{protocol}_app {held.app};", http="python_max_requests 1; python_drain_timeout 60s;"
+    )
+    answer = background("/?hold")
+    held.wait_entered(1)
+    nginx.wait_log("this worker is replaced")
+    (old,) = replaced(nginx)
+    # Longer than it tells its clients.
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        assert nginx.client().get("/").text.split()[0] == str(old)
+        time.sleep(0.05)
+    held.open()
+    assert answer.result().text.split()[0] == str(old)
+    wait_for(lambda: old not in nginx.workers(leaving=True), what="the end of the worker")
+    assert nginx.client().get("/").text.split()[0] != str(old)
+
+
+@in_a_call
+def test_the_only_worker_does_not_wait_for_ever(nginx, protocol, gate, background):
+    held = gate(protocol=protocol)
+    nginx.start(
+        f"{protocol}_app {held.app};", http="python_max_requests 1; python_drain_timeout 2s;"
+    )
+    answer = background("/?hold")
+    held.wait_entered(1)
+    (old,) = nginx.workers()
+    wait_for(lambda: old not in nginx.workers(leaving=True), what="the end of the worker")
+    assert answer.result().status_code == 503
+    assert nginx.client().get("/").text.split()[0] != str(old)
+
+
+@in_a_call
 def test_a_stream_of_http_2_is_finished(nginx, protocol, gate):
     held = gate(protocol=protocol)
     nginx.start(

@@ -136,7 +136,7 @@ def test_too_many_and_the_worker_is_replaced(nginx, app, background, limit):
         f"wsgi_app {app}; {DEADLINE}",
         server=f"location /long {{ wsgi_app {app}; wsgi_timeout 1h; }}",
         http=f"""
-        python_drain_timeout 30s; python_finalize on timeout=1s;
+        python_drain_timeout 10s; python_finalize on timeout=1s;
         python_max_stuck_threads {limit};
         """,
     )
@@ -150,9 +150,10 @@ def test_too_many_and_the_worker_is_replaced(nginx, app, background, limit):
     line = nginx.wait_log("this worker is replaced")
     assert f"{limit + 1} of its threads are stuck" in line
     # It finishes what it has.
-    wait_for(lambda: int(before) not in nginx.workers(), what="a worker that leaves")
+    assert pid(nginx.client().get("/")) == before
     nginx.open_gate("gate-go")
     assert pid(sibling.result()) == before
+    wait_for(lambda: int(before) not in nginx.workers(leaving=True), what="the end of the worker")
     assert pid(nginx.client().get("/")) != before
     assert not nginx.log_lines(f"{before} exited with code 1")
     assert not nginx.log_lines("exited on signal")

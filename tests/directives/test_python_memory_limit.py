@@ -48,9 +48,9 @@ def test_beyond_the_soft_limit_it_is_replaced(nginx, protocol, app, background):
     line = nginx.wait_log("this worker is replaced")
     assert "[notice]" in line and "(python_memory_limit soft=300m)" in line
     assert int(line.partition("it takes ")[2].split()[0]) >= 300
-    wait_for(lambda: int(before) not in nginx.workers(), what="a worker that leaves")
     nginx.open_gate("go")
     assert running.result().text == before
+    wait_for(lambda: int(before) not in nginx.workers(leaving=True), what="the end of the worker")
     assert nginx.client().get("/").text != before
     assert len(nginx.log_lines("this worker is replaced")) == 1
 

@@ -2,6 +2,8 @@
 //!
 //! 1. It waits until no other worker of this nginx is being replaced ([`Baton`](crate::bridge::baton::Baton)).
 //! 2. For a second it tells its clients to come back on another connection ([`parting`]), and serves them as before.
+//!    If it is the only worker, it goes on with that until it has no request for a moment, because nobody else accepts
+//!    connections while it waits for one.
 //! 3. It exits as on `nginx -s quit`: it accepts nothing more, and finishes the requests that it has ([`drain`]).
 //! 4. The master starts another worker (`ngx_reap_children`), which gives the baton back when its applications have
 //!    started.
@@ -27,6 +29,9 @@ use crate::nginx::trampoline::EventThread;
 const LOOK: ngx_msec_t = 100;
 const PARTING: ngx_msec_t = 1000;
 const RENEWAL: ngx_msec_t = 10_000;
+
+/// How often a worker that is the only one looks whether it has no request, in milliseconds.
+const IDLE_LOOK: ngx_msec_t = 10;
 
 /// How long the successor's applications may take to start before another worker may leave.
 const START: Duration = Duration::from_secs(60);
@@ -64,14 +69,14 @@ pub(super) fn begin(token: EventThread, process: &Process, reason: &Reason) {
         process,
         "pywsgi: this worker is replaced: {reason}; it finishes its requests, and nginx starts another one"
     );
-    process.step.set(if reason.is_urgent() {
+    if reason.is_urgent() {
         // Nobody is served here meanwhile. If the baton is another's, that one is waited for by the next.
         take_baton(process);
-        Step::Parts
+        leave(token, process);
     } else {
-        Step::WaitsForBaton
-    });
-    go_on(token, process);
+        process.step.set(Step::WaitsForBaton);
+        go_on(token, process);
+    }
 }
 
 /// The next step is due.
@@ -91,15 +96,12 @@ fn go_on(token: EventThread, process: &Process) {
         Step::WaitsForBaton if !take_baton(process) => LOOK,
         Step::WaitsForBaton => {
             process.step.set(Step::Parts);
+            process.parts_since.set(process.event_loop.worker().now());
             parting::begin(token);
             PARTING
         }
-        Step::Parts => {
-            process.step.set(Step::Leaves);
-            // SAFETY: as nginx's signal handler does it; the worker's loop looks at it after each turn.
-            unsafe { ngx_quit = 1 };
-            RENEWAL
-        }
+        Step::Parts if is_needed(process) => IDLE_LOOK,
+        Step::Parts => return leave(token, process),
         Step::Leaves => {
             // Others of its connections may take longer than the applications' requests.
             take_baton(process);
@@ -116,6 +118,22 @@ fn go_on(token: EventThread, process: &Process) {
         Step::Stays => return,
     };
     process.next_step.start(token, process, next);
+}
+
+/// Makes nginx exit this worker gracefully.
+fn leave(token: EventThread, process: &Process) {
+    process.step.set(Step::Leaves);
+    // SAFETY: as nginx's signal handler does it; the worker's loop looks at it after each turn.
+    unsafe { ngx_quit = 1 };
+    process.next_step.start(token, process, RENEWAL);
+}
+
+/// Whether the worker should still accept connections: nobody else does, and it has a request that its exit would wait
+/// for. After `python_drain_timeout` that does not count.
+fn is_needed(process: &Process) -> bool {
+    let now = process.event_loop.worker().now();
+    let waited = now.saturating_sub(process.parts_since.get()) as ngx_msec_t;
+    process.is_alone && process.event_loop.is_busy() && waited < process.drain_timeout
 }
 
 /// Takes the baton, or keeps it; false if another worker has it.

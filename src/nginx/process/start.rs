@@ -146,9 +146,9 @@ unsafe fn make(
     // Its own, and one for each of asyncio's event loops.
     let bells = 1 + config.loops.len();
     // SAFETY: the cycle is the worker's, and nginx has set the worker's number.
-    let (number, bell_number, shutdown_timeout) = unsafe {
-        (ngx_worker, beyond_nginxs(cycle, bells), conf::nginx_core_conf(cycle).shutdown_timeout)
-    };
+    let (number, bell_number, core) =
+        unsafe { (ngx_worker, beyond_nginxs(cycle, bells), conf::nginx_core_conf(cycle)) };
+    let shutdown_timeout = core.shutdown_timeout;
     let worker =
         Arc::new(Worker::new(config, main.marks(number), main.baton(number), bell_number)?);
     // SAFETY: the cycle is the worker's.
@@ -174,6 +174,8 @@ unsafe fn make(
         start_delay: Cell::new(START_AGAIN),
         step: Cell::default(),
         next_step: OwnEvent::new(on_process::<NextStep>).cancelable(),
+        is_alone: core.worker_processes == 1,
+        parts_since: Cell::new(0),
         limits: Limits::new(main, on_process::<LifetimeOver>, on_process::<LookAtMemory>),
         standing: handover::standing(main),
     }));

@@ -33,6 +33,10 @@ pub(in crate::nginx) struct Process {
     /// How far its replacement has come; `next_step` fires when the next step is due.
     pub(super) step: Cell<Step>,
     pub(super) next_step: OwnEvent,
+    /// The worker is the only one (`worker_processes 1`).
+    pub(super) is_alone: bool,
+    /// When it began to tell its clients that it leaves, in milliseconds of the worker's clock.
+    pub(super) parts_since: Cell<u64>,
     pub(super) limits: Limits,
     /// Between its predecessors and its successors; `None` without a master.
     pub(super) standing: Option<Standing>,

@@ -163,6 +163,11 @@ impl EventLoop {
         self.table.borrow_mut().remove(id);
     }
 
+    /// Whether any request is in flight.
+    pub(in crate::nginx) fn is_busy(&self) -> bool {
+        !self.table.borrow().is_empty()
+    }
+
     /// The ids of all requests in flight.
     pub(in crate::nginx) fn ids(&self) -> Vec<RequestId> {
         self.table.borrow().ids()
@@ -234,7 +239,7 @@ impl EventLoop {
     /// that run on. Each request in flight has its own timer, but the work that it leaves behind has none.
     pub(in crate::nginx) fn hold(&self, token: EventThread) {
         let worker = &self.worker;
-        if !self.table.borrow().is_empty() || worker.follow_ups() > 0 || worker.running() > 0 {
+        if self.is_busy() || worker.follow_ups() > 0 || worker.running() > 0 {
             self.hold.start(token, self, HOLD);
         }
     }
