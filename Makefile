@@ -47,6 +47,9 @@ TEST_JOBS ?= $(shell echo $$((3 * $$(nproc))))
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?=
 FUZZ_CASE ?=
+## STRESS_SECONDS, STRESS_SEED: for `make stress`: duration (600), the run to repeat
+STRESS_SECONDS ?= 600
+STRESS_SEED ?=
 ## BENCH_ARGS: for `make bench`, `make bench-asgi`, their `-quick` and `make profile`: arguments of bench.py or profile.py
 BENCH_ARGS ?=
 ## ROOTS: for `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
@@ -163,7 +166,7 @@ $(RUN_DIR)/venv-%/.installed: examples/%/requirements.txt
 
 
 .PHONY: test
-test: test-deps test-rust test-shim test-nginx test-inline test-uvloop fuzz ## Run all tests: Rust units, the shim's, through a real nginx, and a minute of the fuzzer
+test: test-deps test-rust test-shim test-nginx test-inline test-uvloop fuzz stress-quick ## Run all tests: Rust units, the shim's, through a real nginx, and a minute each of the fuzzer and of trouble
 
 .PHONY: test-trixie test-forky
 test-trixie: ## Run all tests on Debian 13, in a debootstrap root (as root)
@@ -216,6 +219,15 @@ fuzz: module $(TEST_VENV)/.installed ## Send valid and broken random requests, a
 	  $(TEST_VENV)/bin/python -B fuzz/run.py
 	$(IN_TESTS) PYTHONPATH=. FUZZ_SECONDS="$(FUZZ_SECONDS)" FUZZ_SEED="$(FUZZ_SEED)" FUZZ_CASE="$(FUZZ_CASE)" \
 	  $(TEST_VENV)/bin/python -B fuzz/frames.py
+
+.PHONY: stress
+stress: module $(TEST_VENV)/.installed ## Kill, reload, recycle and starve nginx under load, for ten minutes (STRESS_SECONDS=600, STRESS_SEED=…)
+	$(IN_TESTS) PYTHONPATH=. STRESS_SECONDS="$(STRESS_SECONDS)" STRESS_SEED="$(STRESS_SEED)" \
+	  $(TEST_VENV)/bin/python -B trouble/run.py
+
+.PHONY: stress-quick
+stress-quick: ## The same for a minute
+	@$(MAKE) --no-print-directory stress STRESS_SECONDS=60
 
 # The WSGI tests; those of frameworks, peers and nginx also pass (PYTEST_ARGS=…).
 INLINE_TESTS := wsgi
