@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from gate import background
+from protocols import protocol
+
+__all__ = ["background", "probe", "protocol", "serve"]
 
 PROBES = Path(__file__).resolve().parent.parent / "apps" / "probes.py"
 
