@@ -91,6 +91,30 @@ return "alive"
     nginx.wait_log("in application")
 
 
+def test_a_file_beyond_its_limit_is_an_error_of_its_writer(nginx, protocol):
+    """Its signal is ignored, as in every Python program, on the loop's thread as well."""
+    path = protocol.app(
+        "app",
+        """
+        import signal
+        from testkit import DATA
+
+        async def answer(request):
+            said = [signal.getsignal(signal.SIGXFSZ).name]
+            try:
+                with open(DATA / "file", "wb", buffering=0) as file:
+                    while True:
+                        file.write(bytes(1_000_000))
+            except OSError as error:
+                said.append(error.strerror)
+            await request.respond(repr(said).encode())
+        """,
+    )
+    nginx.launcher = ("prlimit", "--fsize=4000000")
+    nginx.start(f"{protocol}_app {path};", http="python_check on timeout=120s;")
+    assert nginx.client().get("/").text == "['SIG_IGN', 'File too large']"
+
+
 @pytest.mark.parametrize("number", ["SIGRTMIN", "SIGVTALRM", "SIGPROF", "SIGCHLD", "SIGURG"])
 def test_a_handler_runs_when_its_signal_comes(nginx, number):
     path = application(

@@ -59,6 +59,9 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
         // nginx's handler calls waitpid(-1) in workers too, and would take the exit codes that subprocess waits for
         // (ngx_process_get_status).
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        // As in every Python program (`signal_install_handlers`): a file beyond RLIMIT_FSIZE is an OSError. By default
+        // it ends the process, if the thread that writes does not block the signal.
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         children::keep_sockets_from(cycle);
         children::give_output();
         // Python has no thread yet, and nginx's threads, if it has any (`aio threads`), only make system calls.
