@@ -48,9 +48,14 @@ impl Baton {
         is_free && word.replace(found, pack(self.worker, now + limit))
     }
 
-    /// Whether the worker before this one had it, so that this one has to give it back.
-    pub(crate) fn is_inherited(&self) -> bool {
-        self.inherited != 0
+    /// If this worker has it, it keeps it for at most `limit` from now on.
+    pub(crate) fn renew(&self, now: Duration, limit: Duration) {
+        let Some(word) = &self.word else { return };
+        let found = word.load();
+        if unpack(found).0 == self.worker {
+            // If that changes nothing, another worker has taken it since, because its time was over.
+            let _taken_since = word.replace(found, pack(self.worker, now + limit));
+        }
     }
 
     /// This worker's applications have started: gives back what the one before it had taken.
@@ -113,7 +118,6 @@ mod tests {
         assert!(!second.take(seconds(2), LIMIT));
         // The successor has the number of the one that has left.
         let successor = start(0);
-        assert!(successor.is_inherited() && !start(1).is_inherited());
         successor.give_back();
         assert!(second.take(seconds(3), LIMIT));
         assert!(!first.take(seconds(3), LIMIT));
@@ -138,7 +142,11 @@ mod tests {
         let [first, second] = [0, 1].map(start());
         assert!(first.take(seconds(1), LIMIT));
         assert!(first.take(seconds(9), LIMIT));
+        second.renew(seconds(10), LIMIT);
         assert!(!second.take(seconds(15), LIMIT));
+        first.renew(seconds(16), LIMIT);
+        assert!(!second.take(seconds(26), LIMIT));
+        assert!(second.take(seconds(27), LIMIT));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) enum Event<X> {
     Run(Arc<X>),
     /// A response that was run inline, and that nobody waits for, has to be brought to its end.
     Resume(Box<dyn Suspended>),
+    /// The starts of all applications have ended.
+    Started,
     /// The worker has to be replaced.
     Replace(Reason),
 }

@@ -28,30 +28,43 @@ impl Starts {
     }
 
     /// Who imports application or module `app`, or runs its startup: that has ended. A later attempt may have another
-    /// end.
-    pub(crate) fn end(&self, app: usize, result: Result<(), String>) {
-        let start = match result {
-            Ok(()) => Start::Started,
-            Err(report) => Start::Failed(report),
-        };
-        if let Some(place) = lock(&self.apps).get_mut(app) {
-            *place = start;
-        }
-        self.ended.notify_all();
+    /// end. True if it was the last one.
+    pub(super) fn end(&self, app: usize, result: Result<(), String>) -> bool {
+        self.change(|apps| {
+            if let Some(place) = apps.get_mut(app) {
+                *place = match result {
+                    Ok(()) => Start::Started,
+                    Err(report) => Start::Failed(report),
+                };
+            }
+        })
     }
 
-    /// Nobody is left who could start application `app`.
-    pub(crate) fn give_up(&self, app: usize, why: &str) {
-        if let Some(place @ Start::Starting) = lock(&self.apps).get_mut(app) {
-            *place = Start::Failed(why.to_owned());
-        }
-        self.ended.notify_all();
+    /// Nobody is left who could start application `app`. True if it was the last one.
+    pub(super) fn give_up(&self, app: usize, why: &str) -> bool {
+        self.change(|apps| {
+            if let Some(place @ Start::Starting) = apps.get_mut(app) {
+                *place = Start::Failed(why.to_owned());
+            }
+        })
     }
 
-    /// Nobody is left who could start any of them.
-    pub(crate) fn give_up_all(&self, why: &str) {
-        let count = lock(&self.apps).len();
-        (0..count).for_each(|app| self.give_up(app, why));
+    /// Nobody is left who could start any of them. True if one was still to be started.
+    pub(super) fn give_up_all(&self, why: &str) -> bool {
+        self.change(|apps| {
+            for place in apps.iter_mut().filter(|place| **place == Start::Starting) {
+                *place = Start::Failed(why.to_owned());
+            }
+        })
+    }
+
+    /// Says whether all have ended by this change.
+    fn change(&self, change: impl FnOnce(&mut [Start])) -> bool {
+        let mut apps = lock(&self.apps);
+        let had_ended = !apps.contains(&Start::Starting);
+        change(&mut apps);
+        self.ended.notify_all();
+        !had_ended && !apps.contains(&Start::Starting)
     }
 
     /// Waits at most `limit` until all starts have ended; says whether they have.
@@ -94,12 +107,13 @@ mod tests {
     #[test]
     fn they_have_ended_when_the_last_one_has() {
         let starts = Starts::new(3);
-        starts.end(1, Ok(()));
-        starts.end(0, Err("Traceback".to_owned()));
+        assert!(!starts.end(1, Ok(())));
+        assert!(!starts.end(0, Err("Traceback".to_owned())));
         assert!(!starts.wait(NOT_LONG) && !starts.have_ended());
-        starts.end(7, Ok(()));
+        assert!(!starts.end(7, Ok(())));
         assert!(!starts.wait(Duration::ZERO), "there is no such application");
-        starts.give_up(2, "its loop has ended");
+        assert!(starts.give_up(2, "its loop has ended"));
+        assert!(!starts.end(0, Err("Traceback".to_owned())), "they had ended before");
         assert!(starts.wait(Duration::ZERO) && starts.have_ended());
         let failed = |what: &str| Start::Failed(what.to_owned());
         let expected = [failed("Traceback"), Start::Started, failed("its loop has ended")];
@@ -109,15 +123,15 @@ mod tests {
     #[test]
     fn what_has_ended_is_not_given_up() {
         let starts = Starts::new(1);
-        starts.end(0, Err("first".to_owned()));
-        starts.give_up(0, "second");
+        assert!(starts.end(0, Err("first".to_owned())));
+        assert!(!starts.give_up(0, "second"));
         assert_eq!(starts.all(), [Start::Failed("first".to_owned())]);
-        starts.end(0, Ok(()));
+        assert!(!starts.end(0, Ok(())));
         assert_eq!(starts.all(), [Start::Started], "a later attempt has succeeded");
-        starts.give_up_all("third");
+        assert!(!starts.give_up_all("third"));
         assert_eq!(starts.all(), [Start::Started]);
         let starts = Starts::new(2);
-        starts.give_up_all("Python has ended");
+        assert!(starts.give_up_all("Python has ended"));
         assert_eq!(starts.all(), [(); 2].map(|()| Start::Failed("Python has ended".to_owned())));
     }
 
@@ -128,8 +142,8 @@ mod tests {
             let starts = Arc::clone(&starts);
             thread::spawn(move || starts.wait(LONG))
         };
-        starts.end(0, Ok(()));
-        starts.end(1, Ok(()));
+        assert!(!starts.end(0, Ok(())));
+        assert!(starts.end(1, Ok(())));
         assert!(waiting.join().unwrap());
         assert!(Starts::new(0).wait(Duration::ZERO), "without applications nothing is waited for");
     }

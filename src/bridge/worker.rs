@@ -183,6 +183,28 @@ impl<X: Carried> Worker<X> {
         self.executors().fold(false, |again, executor| again | executor.look())
     }
 
+    /// Who imports application or module `app`, or runs its startup: that has ended. Tells the event loop of the last
+    /// one.
+    pub(crate) fn end_start(&self, app: usize, result: Result<(), String>) {
+        if self.starts.end(app, result) {
+            self.events.push(Event::Started);
+        }
+    }
+
+    /// Nobody is left who could start application `app`.
+    pub(crate) fn give_up_start(&self, app: usize, why: &str) {
+        if self.starts.give_up(app, why) {
+            self.events.push(Event::Started);
+        }
+    }
+
+    /// Nobody is left who could start any of them.
+    pub(crate) fn give_up_starts(&self, why: &str) {
+        if self.starts.give_up_all(why) {
+            self.events.push(Event::Started);
+        }
+    }
+
     /// How many requests have a task that has not ended, whether nginx still has them or not.
     pub(crate) fn running(&self) -> usize {
         self.executors().map(Executor::running).sum()

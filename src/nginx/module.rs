@@ -12,7 +12,7 @@ use super::check::check_applications;
 use super::children;
 use super::conf::{self, Handlers};
 use super::directives::COMMANDS;
-use super::process::{exit, handover, start};
+use super::process::{exit, generation, start};
 use super::request::handler::on_content;
 use super::sys;
 use super::trampoline::guard;
@@ -61,7 +61,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             (*cycle).log,
             || sys::OK,
             |_token| {
-                handover::publish(cycle);
+                generation::publish(cycle);
                 sys::OK
             },
         )

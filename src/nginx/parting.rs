@@ -9,9 +9,9 @@ use super::trampoline::{EventThread, OfEventThread};
 
 static PARTING: OfEventThread<bool> = OfEventThread::new(false);
 
-/// From now on each response is the last one of its connection.
-pub(super) fn begin(token: EventThread) {
-    PARTING.set(token, true);
+/// Whether each response is the last one of its connection from now on.
+pub(super) fn set(token: EventThread, parting: bool) {
+    PARTING.set(token, parting);
 }
 
 /// A request begins, whichever module serves it, or its header is about to be sent: HTTP/1's connection ends with its

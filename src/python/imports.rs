@@ -62,7 +62,7 @@ pub(super) fn import_again(runtime: &Arc<Runtime>, at: usize) {
     if !beside(runtime, move || import(&own_runtime, at)) {
         if let Some(app) = runtime.apps.get(at) {
             app.lose("there was no thread for another attempt to import the application");
-            runtime.worker.starts.end(at, Err(app.report()));
+            runtime.worker.end_start(at, Err(app.report()));
         }
         open_gate(runtime, at);
     }
@@ -116,7 +116,7 @@ fn put_off(runtime: &Runtime, at: usize) {
     if let Err(panicked) = guard::run(put_off) {
         app.lose(&panicked.to_string());
     }
-    runtime.worker.starts.end(at, Err(app.report()));
+    runtime.worker.end_start(at, Err(app.report()));
     open_gate(runtime, at);
 }
 
@@ -147,7 +147,7 @@ fn load(runtime: &Runtime, at: usize) {
         (Some(_), Some(owner)) => begin_startup(py, runtime, &**owner, at).map(Err),
     });
     if let Some(result) = started {
-        runtime.worker.starts.end(at, result);
+        runtime.worker.end_start(at, result);
     }
 }
 

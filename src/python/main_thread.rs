@@ -194,7 +194,7 @@ fn fail(worker: &Worker, what: &str) {
 }
 
 fn set_broken(worker: &Worker, what: &str) {
-    worker.starts.give_up_all(what);
+    worker.give_up_starts(what);
     if worker.config.purpose == Purpose::Serve {
         let text = format!("{what}; the applications of this worker answer 500");
         worker.events.log(LogLine { level: Level::Crit, about: About::Worker, text });

@@ -23,7 +23,7 @@ pub(super) fn import(runtime: &Runtime) {
             Some(died) if died.times >= MOST_DEATHS => Err(leave_out(name, died.times)),
             _ => import_one(runtime, number, name),
         };
-        runtime.worker.starts.end(number, imported);
+        runtime.worker.end_start(number, imported);
     }
 }
 

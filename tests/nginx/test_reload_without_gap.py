@@ -139,8 +139,8 @@ def old(nginx, site):
     """`old(workers=2)` starts nginx with applications that can be imported, and says which workers
     it has, when all can answer."""
 
-    def start(workers: int = 1, **options) -> list[int]:
-        nginx.start(server=site("old"), workers=workers, **options)
+    def start(workers: int = 1, more: str = "", **options) -> list[int]:
+        nginx.start(server=site("old") + more, workers=workers, **options)
         wait_imported(nginx, workers)
         return nginx.workers()
 
@@ -262,6 +262,35 @@ def test_a_worker_that_dies_is_replaced_without_a_gap(nginx, site, old, load):
     clients.stop()
     assert clients.faults == []
     assert other in nginx.workers()
+
+
+def test_a_worker_that_is_being_replaced_stays_until_the_new_ones_are_ready(
+    nginx, site, old, gate, background
+):
+    """The only one, which has a request, so that it is still there when the reload begins."""
+    held = gate()
+    gone = old(
+        http="python_max_requests 2; python_drain_timeout 60s;",
+        more=f"location /held {{ wsgi_app {held.app}; }}",
+    )
+    answer = background("/held?hold")
+    held.wait_entered(1)
+    assert nginx.client().get("/wsgi").text.split()[0] == "old"
+    nginx.wait_log("this worker is replaced")
+    site("new")
+    reload(nginx, "new")
+    held.open()
+    assert answer.result().status_code == 200
+    # It would part for a second, and leave.
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        assert nginx.client().get("/wsgi").text == f"old {gone[0]}"
+    with nginx.connect() as connection:
+        connection.get("/wsgi")
+        assert connection.response().get("Connection") == "keep-alive"
+    nginx.open_gate("new")
+    settled(nginx, gone, 1)
+    assert nginx.client().get("/wsgi").text.split()[0] == "new"
 
 
 def test_after_the_limit_the_old_workers_leave(nginx, site, old):

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nginx_sys::{NGX_PROCESS_SINGLE, ngx_process, ngx_terminate};
 
+use super::departure;
 use super::limits::{self, Memory, Verdict};
-use super::replace;
 use super::state::{Handler, Process};
 use crate::bridge::replacement::{Reason, megabytes};
 use crate::nginx::log::{error, warning};
@@ -29,7 +29,7 @@ impl Handler for LifetimeOver {
     fn call(token: EventThread, process: &'static Process) {
         let lifetime = process.limits.max_lifetime.unwrap_or_default();
         let reason = Reason::Lifetime(Duration::from_millis(lifetime as u64));
-        replace::begin(token, process, &reason);
+        departure::replace(token, process, &reason);
     }
 }
 
@@ -64,7 +64,7 @@ fn look(token: EventThread, process: &Process, memory: &Memory, used: u64) {
             megabytes(used),
         ),
         Verdict::Replace => {
-            replace::begin(token, process, &Reason::Memory { used, limit: soft });
+            departure::replace(token, process, &Reason::Memory { used, limit: soft });
         }
         Verdict::LeaveAtOnce(hard) => leave_at_once(process, used, hard),
     }

@@ -1,5 +1,6 @@
 //! A worker that was told to exit: its requests have `python_drain_timeout` to finish.
 
+use super::departure;
 use super::state::{Handler, Process};
 use crate::nginx::log::error;
 use crate::nginx::request::call::from_outside;
@@ -10,10 +11,7 @@ use crate::nginx::trampoline::EventThread;
 
 /// Starts the timer of `python_drain_timeout`.
 pub(super) fn begin(token: EventThread, process: &Process) {
-    if let Some(standing) = &process.standing {
-        // nginx has closed its listening sockets.
-        standing.member.set_accepting(false);
-    }
+    departure::ends(token, process);
     process.event_loop.set_draining(true);
     process.drain.start(token, process, process.drain_timeout);
     process.event_loop.hold(token);

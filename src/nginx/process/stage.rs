@@ -3,45 +3,101 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::bridge::generations::Member;
-use crate::nginx::own_event::OwnEvent;
-use crate::nginx::shared_words::SharedWords;
+use nginx_sys::ngx_msec_t;
 
-/// What a worker knows of the others; see [`handover`](super::handover).
+use crate::bridge::generations::Member;
+use crate::nginx::log::HasLog;
+use crate::nginx::own_event::{EventHandler, OwnEvent};
+use crate::nginx::shared_words::SharedWords;
+use crate::nginx::trampoline::EventThread;
+
 pub(in crate::nginx) struct Standing {
-    pub(super) member: Member<&'static SharedWords>,
-    pub(super) stage: Cell<Stage>,
-    /// Fires in the worker's first turn.
-    pub(super) first_turn: OwnEvent,
-    /// Fires every few milliseconds while it waits for something.
-    pub(super) look: OwnEvent,
+    /// Its place among the others; `None` if there are none, and nobody would take its place.
+    pub(super) member: Option<Member<&'static SharedWords>>,
     /// How long it waits for the applications' starts, its own and its successors'.
     pub(super) limit: Duration,
+    /// It is the only worker (`worker_processes 1`).
+    pub(super) is_alone: bool,
+    /// Somebody has asked for it to be replaced, which has been logged.
+    pub(super) asked: Cell<bool>,
+    stage: Cell<Stage>,
+    /// Fires when there may be something to do in this stage.
+    due: OwnEvent,
+    /// Fires in the worker's first turn.
+    pub(super) first_turn: OwnEvent,
 }
 
+/// A worker begins in one of the first three, and goes on to a later one. Only a worker that is told to end while it
+/// is parting goes back, to wait for its successors. [`arrival`](super::arrival) has what happens in the first three,
+/// [`departure`](super::departure) the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Others accept connections, and this one does not before its applications have started, or `until` then.
     Holding {
         until: Instant,
     },
-    /// It accepts connections, and its applications are still starting, or do until then at most.
-    Starting {
-        until: Instant,
-    },
+    /// It accepts connections, and its applications are still starting.
+    Starting,
     Serving,
-    /// It was told to end, and goes on until its successors are ready, or until then.
-    Waiting {
+    /// It has to be replaced, and waits until no other one is.
+    WaitingForBaton,
+    /// nginx has told it to end. It serves as before until its successors are ready, or until then.
+    WaitingForSuccessors {
         until: Instant,
     },
-    /// It accepts no connections any more, and closes those that it has behind their next response.
-    Parting,
+    /// It closes connections behind their next response. One that is replaced still accepts others, one that has
+    /// successors does not.
+    Parting {
+        since: Instant,
+        accepts: bool,
+    },
+    /// nginx has begun the graceful exit.
     Ending,
 }
 
 impl Standing {
-    /// nginx has told the worker to end, and it may have put that off.
-    pub(super) fn is_told_to_end(&self) -> bool {
-        matches!(self.stage.get(), Stage::Waiting { .. } | Stage::Parting | Stage::Ending)
+    pub(super) fn new(
+        member: Option<Member<&'static SharedWords>>,
+        limit: Duration,
+        is_alone: bool,
+        [due, first_turn]: [EventHandler; 2],
+    ) -> Self {
+        Self {
+            member,
+            limit,
+            is_alone,
+            asked: Cell::new(false),
+            stage: Cell::new(Stage::Serving),
+            // A worker that exits does not wait for it.
+            due: OwnEvent::new(due).cancelable(),
+            first_turn: OwnEvent::new(first_turn),
+        }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Begins a stage in which nothing is due.
+    pub(super) fn enter(&self, token: EventThread, stage: Stage) {
+        self.stage.set(stage);
+        self.due.stop(token);
+    }
+
+    /// Begins a stage in which something may be due in so many milliseconds.
+    pub(super) fn enter_for(
+        &self,
+        token: EventThread,
+        owner: &impl HasLog,
+        stage: Stage,
+        delay: ngx_msec_t,
+    ) {
+        self.stage.set(stage);
+        self.due.start(token, owner, delay);
+    }
+
+    /// Something may be due again in so many milliseconds.
+    pub(super) fn look_again(&self, token: EventThread, owner: &impl HasLog, delay: ngx_msec_t) {
+        self.due.start(token, owner, delay);
     }
 }

@@ -10,18 +10,20 @@ use nginx_sys::{
 };
 
 use super::aging::{self, LifetimeOver, LookAtMemory};
+use super::arrival::{self, Due};
 use super::bell;
 use super::calls::Calls;
+use super::channel::FirstTurn;
 use super::drain::{Hold, Over};
-use super::handover;
+use super::generation;
 use super::limits::Limits;
-use super::replace::{self, NextStep};
+use super::stage::Standing;
 use super::state::{self, Handler, Process, on_process};
 use super::turn::{End, Look};
 use crate::bridge::exchange::Worker;
 use crate::bridge::panics;
 use crate::nginx::children;
-use crate::nginx::conf::{self, MainConf};
+use crate::nginx::conf::{self, DEFAULT_CHECK, MainConf};
 use crate::nginx::log::{self, alert, notice};
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::{EventLoop, Handlers};
@@ -71,13 +73,13 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
     match made {
         Ok(process) => {
             // SAFETY: nginx calls `init_process`, with the worker's cycle.
-            unsafe { handover::begin(token, process, cycle) };
+            unsafe { arrival::begin(token, process, cycle) };
             start_python(token, process);
         }
         // init_process must not fail here: nginx never restarts a worker that exits with 2, and static files can
         // still be served.
         Err(error) => {
-            handover::give_up(main);
+            generation::give_up(main);
             let text = format!("pywsgi: Python cannot be started: {error}");
             // SAFETY: the worker's cycle has a log.
             unsafe { log::write((*cycle).log, log::ALERT, &text) };
@@ -108,7 +110,7 @@ fn start_python(token: EventThread, process: &Process) {
         return;
     };
     // Old workers do not wait for this one: their threads may be what the limit is reached by.
-    worker.starts.give_up_all("Python's main thread cannot be started");
+    worker.give_up_starts("Python's main thread cannot be started");
     if !worker.set_missing(true) {
         alert!(
             process,
@@ -175,15 +177,15 @@ unsafe fn make(
         drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
         start: OwnEvent::new(on_process::<Again>).cancelable(),
         start_delay: Cell::new(START_AGAIN),
-        step: Cell::default(),
-        next_step: OwnEvent::new(on_process::<NextStep>).cancelable(),
-        is_alone: core.worker_processes == 1,
-        parts_since: Cell::new(0),
         limits: Limits::new(main, on_process::<LifetimeOver>, on_process::<LookAtMemory>),
-        standing: handover::standing(main),
+        standing: Standing::new(
+            generation::member(main),
+            main.check.unwrap_or(DEFAULT_CHECK).timeout,
+            core.worker_processes == 1,
+            [on_process::<Due>, on_process::<FirstTurn>],
+        ),
     }));
     state::set_current(token, process);
-    replace::start(token, process);
     aging::start(token, process);
     Ok(process)
 }

@@ -30,29 +30,8 @@ pub(in crate::nginx) struct Process {
     /// delay before the attempt after that.
     pub(super) start: OwnEvent,
     pub(super) start_delay: Cell<ngx_msec_t>,
-    /// How far its replacement has come; `next_step` fires when the next step is due.
-    pub(super) step: Cell<Step>,
-    pub(super) next_step: OwnEvent,
-    /// The worker is the only one (`worker_processes 1`).
-    pub(super) is_alone: bool,
-    /// When it began to tell its clients that it leaves, in milliseconds of the worker's clock.
-    pub(super) parts_since: Cell<u64>,
     pub(super) limits: Limits,
-    /// Between its predecessors and its successors; `None` without a master.
-    pub(super) standing: Option<Standing>,
-}
-
-/// How far the replacement of this worker has come (`replace.rs`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Nobody has asked for it.
-    #[default]
-    None,
-    /// It cannot be replaced, which has been said.
-    Stays,
-    WaitsForBaton,
-    Parts,
-    Leaves,
+    pub(super) standing: Standing,
 }
 
 static CURRENT: OfEventThread<Option<&'static Process>> = OfEventThread::new(None);

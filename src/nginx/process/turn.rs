@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use nginx_sys::ngx_msec_t;
 
-use super::replace;
 use super::state::{Handler, Process};
+use super::{arrival, departure};
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
@@ -112,7 +112,10 @@ fn deal_with(
                 });
             }
         }
-        Event::Replace(reason) => replace::begin(token, process, &reason),
+        Event::Replace(reason) => departure::replace(token, process, &reason),
+        // It may end before they have.
+        Event::Started if is_stopping => {}
+        Event::Started => arrival::started(token, process),
         // The worker exits: there is no time left to run it.
         Event::Run(_) if is_stopping => {}
         Event::Run(exchange) => event_loop.call_later(token, exchange),

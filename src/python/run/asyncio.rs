@@ -159,7 +159,7 @@ impl LoopThread {
             |number| worker.loops.get(number).is_some_and(|it| Arc::ptr_eq(it, &self.bridge));
         for (at, app) in worker.config.apps.iter().enumerate() {
             if app.event_loop().is_some_and(is_own) {
-                worker.starts.give_up(at, "its python_event_loop does not run");
+                worker.give_up_start(at, "its python_event_loop does not run");
             }
         }
     }

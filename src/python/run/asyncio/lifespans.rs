@@ -87,7 +87,7 @@ impl LoopThread {
             Err(error) => {
                 let what = "a lifespan cannot be made";
                 let report = logging::exception(py, &runtime.shim, what, &error);
-                runtime.worker.starts.end(app.at, Err(report));
+                runtime.worker.end_start(app.at, Err(report));
                 return;
             }
         };
@@ -95,7 +95,7 @@ impl LoopThread {
         let begins = matches!(lifespan.stage, Stage::Starting);
         self.state(py).startups.begin(app.at, lifespan);
         if !begins {
-            runtime.worker.starts.end(app.at, Ok(()));
+            runtime.worker.end_start(app.at, Ok(()));
             return;
         }
         let _about = logging::begin(About::App(app.at));
@@ -117,7 +117,7 @@ impl LoopThread {
         failure: Option<String>,
     ) {
         let worker = &runtime.worker;
-        worker.starts.end(at, failure.clone().map_or(Ok(()), Err));
+        worker.end_start(at, failure.clone().map_or(Ok(()), Err));
         if let Some(report) = &failure {
             if worker.config.purpose == Purpose::Serve {
                 let text = format!(

@@ -1,0 +1,48 @@
+//! nginx's master tells a worker to end by a message on its channel, whose handler sets `ngx_quit`; the worker's loop
+//! looks at that after each turn. [`on_channel`] stands in front of that handler, so that the end can be put off.
+
+use nginx_sys::{ngx_channel, ngx_cycle, ngx_event_t, ngx_quit};
+
+use super::departure;
+use super::state::{self, Handler, Process};
+use crate::nginx::own_event::EventHandler;
+use crate::nginx::trampoline::{EventThread, OfEventThread, guard};
+
+/// nginx's own handler of the channel.
+static HANDLER: OfEventThread<Option<EventHandler>> = OfEventThread::new(None);
+
+/// The worker's first turn: from now on the channel's event exists.
+pub(super) struct FirstTurn;
+
+impl Handler for FirstTurn {
+    fn call(token: EventThread, _: &'static Process) {
+        // SAFETY: nginx's thread; the cycle's connections are there as long as the worker. The descriptor of one that is
+        // not in use is -1.
+        unsafe {
+            let cycle = ngx_cycle;
+            let connections =
+                std::slice::from_raw_parts((*cycle).connections, (*cycle).connection_n);
+            let channel = connections.iter().find(|connection| connection.fd == ngx_channel);
+            if let Some(event) = channel.and_then(|connection| connection.read.as_mut()) {
+                HANDLER.set(token, event.handler.replace(on_channel));
+            }
+        }
+    }
+}
+
+/// The master has sent something.
+unsafe extern "C" fn on_channel(event: *mut ngx_event_t) {
+    let handle = |token: EventThread| {
+        if let Some(handler) = HANDLER.get(token) {
+            // SAFETY: it is nginx's own handler, with its event. The event may be gone after it.
+            unsafe { handler(event) };
+        }
+        // SAFETY: nginx's thread.
+        let is_told = unsafe { ngx_quit } != 0;
+        if let Some(process) = state::current(token).filter(|_| is_told) {
+            departure::told_to_end(token, process);
+        }
+    };
+    // SAFETY: nginx called this function, on its own thread; the null log stands for the cycle's log.
+    unsafe { guard(std::ptr::null_mut(), || (), handle) };
+}

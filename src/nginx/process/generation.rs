@@ -1,0 +1,91 @@
+//! The workers of one configuration, and what they know of those before and after them (`bridge/generations.rs`), in
+//! memory that the master has mapped once.
+
+use std::sync::OnceLock;
+
+use nginx_sys::{
+    NGX_PROCESS_WORKER, ngx_cycle_t, ngx_parent, ngx_process, ngx_process_slot, ngx_worker,
+};
+
+use super::listening;
+use crate::bridge::generations::{self, Generations, Member};
+use crate::nginx::conf::{self, MainConf};
+use crate::nginx::log;
+use crate::nginx::shared_words::SharedWords;
+
+/// Shared by the master and its workers, of all configurations.
+static GENERATIONS: OnceLock<Generations<&'static SharedWords>> = OnceLock::new();
+
+/// The master has taken over a configuration, and starts its workers next.
+///
+/// # Safety
+///
+/// Called in nginx's `init_module`, with the new cycle.
+pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
+    // SAFETY: the cycle is the new one.
+    let Some(main) = (unsafe { MainConf::of_cycle(cycle) }) else { return };
+    let Some(generations) = mapped(cycle) else { return };
+    // SAFETY: the cycle is the new one; nginx sets its parent's number as it starts.
+    let (processes, upgraded, parent) = unsafe {
+        (conf::nginx_core_conf(cycle).worker_processes, listening::note_old(cycle), ngx_parent)
+    };
+    // Without applications there is nothing to wait for.
+    let workers = if main.has_apps() { usize::try_from(processes).unwrap_or(0) } else { 0 };
+    let old_master = u32::try_from(parent).ok().filter(|_| upgraded);
+    generations.publish(number(main), workers, old_master);
+}
+
+fn number(main: &MainConf) -> u32 {
+    u32::try_from(main.configuration).unwrap_or(u32::MAX)
+}
+
+/// The memory, which is mapped once. `None` if it cannot be, which is logged.
+fn mapped(cycle: *mut ngx_cycle_t) -> Option<&'static Generations<&'static SharedWords>> {
+    if let Some(known) = GENERATIONS.get() {
+        return Some(known);
+    }
+    let workers = nginx_sys::NGX_MAX_PROCESSES as usize;
+    match SharedWords::new(generations::words(workers)) {
+        // It is kept until the process ends.
+        Ok(words) => Some(GENERATIONS.get_or_init(|| Generations::new(Box::leak(Box::new(words))))),
+        Err(error) => {
+            let text = format!(
+                "pywsgi: memory to share with the workers cannot be mapped (mmap): {error}; reloads have a gap"
+            );
+            // SAFETY: the cycle has a log.
+            unsafe { log::write((*cycle).log, log::ALERT, &text) };
+            None
+        }
+    }
+}
+
+/// This worker's place in its generation; `None` if there are no others (`master_process off`).
+pub(super) fn member(main: &MainConf) -> Option<Member<&'static SharedWords>> {
+    // SAFETY: nginx has set them for this process.
+    let (kind, worker, place) = unsafe { (ngx_process, ngx_worker, ngx_process_slot) };
+    let all = *GENERATIONS.get().filter(|_| kind == NGX_PROCESS_WORKER as usize)?;
+    Some(Member {
+        all,
+        generation: number(main),
+        number: worker,
+        place: usize::try_from(place).ok()?,
+        process: std::process::id(),
+    })
+}
+
+/// This worker cannot run Python, and answers 500: nobody waits for it.
+pub(super) fn give_up(main: &MainConf) {
+    if let Some(member) = member(main) {
+        member.set_accepting(true);
+        member.set_ready();
+    }
+}
+
+/// Whether there is a process of that number.
+pub(super) fn lives(process: u32) -> bool {
+    let Ok(process) = libc::pid_t::try_from(process) else { return false };
+    // SAFETY: a plain system call, which sends nothing.
+    let found = unsafe { libc::kill(process, 0) } == 0;
+    // Another user's (a master is root's).
+    found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
