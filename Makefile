@@ -50,7 +50,7 @@ FUZZ_CASE ?=
 ## STRESS_SECONDS, STRESS_SEED: for `make stress`: duration (600), the run to repeat
 STRESS_SECONDS ?= 600
 STRESS_SEED ?=
-## BENCH_ARGS: for `make bench`, `make bench-asgi`, their `-quick` and `make profile`: arguments of bench.py or profile.py
+## BENCH_ARGS: for `make bench`, `make bench-asgi`, their `-quick`, `make bench-reload` and `make profile`: arguments of their program
 BENCH_ARGS ?=
 ## ROOTS: for `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
 ROOTS ?= $(TARGET_DIR)/roots
@@ -287,6 +287,10 @@ bench-asgi: module bench-deps ## Compare it with other servers of ASGI, in 40 mi
 .PHONY: bench-asgi-quick
 bench-asgi-quick: module bench-deps ## The same in under three minutes, with hello and a WebSocket's echo
 	$(COMPARE) --interface asgi --quick $(BENCH_ARGS)
+
+.PHONY: bench-reload
+bench-reload: module bench-deps ## Measure the worst latency of a reload, beside gunicorn's and uvicorn's (BENCH_ARGS=…)
+	$(IN_BENCH) reloads.py $(BENCH_OPTIONS) $(BENCH_ARGS)
 
 .PHONY: profile
 profile: module bench-deps ## Print where a request's instructions and time go (callgrind, perf; BENCH_ARGS=…)

@@ -24,7 +24,7 @@ NGINX = """\
 {load}
 {main}
 user {user};
-worker_processes 1;
+worker_processes {count};
 daemon off;
 master_process {master};
 pid {folder}/nginx.pid;
@@ -91,6 +91,8 @@ class Place:
     app: str = "work"
     # worker_connections; each takes some memory from the start.
     connections: int = 1024
+    # nginx's worker processes.
+    count: int = 1
     # A command that runs nginx, in one process.
     under: tuple[str, ...] = ()
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -141,7 +143,7 @@ class Place:
         """Starts an nginx with that location /."""
         paths = "".join(f"{name}_temp_path {self.folder}/{name};\n" for name in TEMPORARY)
         if module:
-            paths += f"wsgi_temp_path {self.folder}/wsgi;\n"
+            paths += f"wsgi_temp_path {self.folder}/wsgi; asgi_temp_path {self.folder}/asgi;\n"
         configuration = self.folder / "nginx.conf"
         configuration.write_text(
             NGINX.format(
@@ -151,6 +153,7 @@ class Place:
                 folder=self.folder,
                 static=self.run.static,
                 port=self.port,
+                count=self.count,
                 master="off" if self.under else "on",
                 connections=self.connections,
                 http=http,
