@@ -202,8 +202,8 @@ test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real ng
 	$(IN_TESTS) $(PYTEST) $(patsubst tests/%,%,$(PYTEST_ARGS))
 
 .PHONY: test-long
-test-long: module $(TEST_VENV)/.installed ## Send 100,000 requests, and 20,000 of each kind of failure, to an application of ASGI
-	$(IN_TESTS) PYWSGI_LONG=1 $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),stress/test_asgi_leaks.py)
+test-long: module $(TEST_VENV)/.installed ## Send 100,000 requests, 20,000 of each kind of failure, and a million through fifty reloads
+	$(IN_TESTS) PYWSGI_LONG=1 $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),stress/test_asgi_leaks.py stress/test_master.py)
 
 .PHONY: test-inline
 test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with wsgi_thread_pool inline
