@@ -41,8 +41,8 @@ const RECORDS: &[Record] = &[
     record("ngx_rbtree_node_t", "key left right parent", ""),
     record("ngx_table_elt_t", "hash key value lowcase_key", ""),
     record("ngx_table_elt_t", "next", "").since(1_023_000),
-    record("ngx_pool_t", "chain", ""),
-    record("ngx_pool_cleanup_t", "handler data", ""),
+    record("ngx_pool_t", "chain cleanup", ""),
+    record("ngx_pool_cleanup_t", "handler data next", ""),
     record("ngx_chain_t", "buf next", ""),
     record(
         "ngx_buf_t",
@@ -65,7 +65,7 @@ const RECORDS: &[Record] = &[
     ),
     record(
         "ngx_cycle_t",
-        "conf_ctx log listening connections connection_n reusable_connections_n",
+        "conf_ctx log listening connections connection_n reusable_connections_n modules",
         "",
     ),
     record("ngx_listening_t", "fd type previous connection", "inherited reuseport"),
@@ -93,8 +93,10 @@ const RECORDS: &[Record] = &[
         "",
     ),
     record("ngx_http_conf_ctx_t", "main_conf srv_conf loc_conf", ""),
-    record("ngx_http_core_main_conf_t", "phases", ""),
+    record("ngx_http_core_main_conf_t", "phases variables", ""),
     record("ngx_http_phase_t", "handlers", ""),
+    record("ngx_http_variable_t", "name get_handler flags", ""),
+    record("ngx_variable_value_t", "data", "len valid no_cacheable not_found"),
     record("ngx_http_core_srv_conf_t", "server_name", ""),
     record(
         "ngx_http_core_loc_conf_t",
@@ -120,7 +122,7 @@ const RECORDS: &[Record] = &[
         "ngx_http_request_t",
         "connection ctx srv_conf loc_conf read_event_handler write_event_handler pool headers_in headers_out \
          request_body out postponed method http_version request_line uri args unparsed_uri method_name http_protocol main \
-         limit_rate cleanup host_start host_end header_in",
+         limit_rate cleanup host_start host_end header_in start_sec start_msec",
         "count aio blocked buffered expect_tested request_body_no_buffering header_only expect_trailers keepalive \
          lingering_close reading_body discard_body disable_not_modified chunked allow_ranges single_range limit_rate_set \
          post_action request_output",
@@ -137,7 +139,7 @@ const FUNCTIONS: &[Names] = &[
                 ngx_close_connection ngx_conf_log_error ngx_conf_merge_path_value ngx_conf_set_flag_slot \
                 ngx_conf_set_msec_slot ngx_conf_set_path_slot ngx_conf_set_size_slot \
                 ngx_connection_local_sockaddr ngx_directio_on ngx_get_connection ngx_handle_read_event \
-                ngx_handle_write_event ngx_http_block_reading ngx_http_cleanup_add \
+                ngx_handle_write_event ngx_http_add_variable ngx_http_block_reading ngx_http_cleanup_add \
                 ngx_http_compile_complex_value ngx_http_complex_value ngx_http_discard_request_body \
                 ngx_http_finalize_request ngx_http_internal_redirect ngx_http_named_location ngx_http_output_filter ngx_http_parse_unsafe_uri \
                 ngx_http_read_client_request_body ngx_http_read_unbuffered_request_body \
@@ -165,19 +167,19 @@ const VARIABLES: &[Names] = &[
 /// Macros whose values are numbers.
 const NUMBERS: &[Names] = &[Names {
     since: 0,
-    names: "NGX_AGAIN NGX_CONF_1MORE NGX_CONF_2MORE NGX_CONF_FLAG NGX_CONF_TAKE1 NGX_CONF_TAKE12 NGX_CONF_TAKE123 NGX_CONF_TAKE1234 \
+    names: "NGX_AGAIN NGX_CONF_1MORE NGX_CONF_2MORE NGX_CONF_FLAG NGX_CONF_NOARGS NGX_CONF_TAKE1 NGX_CONF_TAKE12 NGX_CONF_TAKE123 NGX_CONF_TAKE1234 \
             NGX_CONF_TAKE23 NGX_DECLINED NGX_DONE NGX_ERROR NGX_HTTP_BAD_REQUEST NGX_HTTP_CLIENT_CLOSED_REQUEST NGX_HTTP_FLUSH \
             NGX_HTTP_GATEWAY_TIME_OUT NGX_HTTP_GET NGX_HTTP_HEAD NGX_HTTP_INTERNAL_SERVER_ERROR \
             NGX_HTTP_LIF_CONF NGX_HTTP_LOC_CONF NGX_HTTP_LOG_UNSAFE NGX_HTTP_MAIN_CONF NGX_HTTP_MODULE \
-            NGX_HTTP_NOT_FOUND NGX_HTTP_REQUEST_TIME_OUT NGX_HTTP_SERVICE_UNAVAILABLE \
+            NGX_HTTP_FORBIDDEN NGX_HTTP_NOT_ALLOWED NGX_HTTP_NOT_FOUND NGX_HTTP_REQUEST_TIME_OUT NGX_HTTP_SERVICE_UNAVAILABLE \
             NGX_HTTP_SPECIAL_RESPONSE NGX_HTTP_SRV_CONF NGX_HTTP_VERSION_11 \
-            NGX_HTTP_VERSION_20 NGX_HTTP_WRITE_BUFFERED NGX_LOG_ALERT NGX_LOG_EMERG NGX_LOG_ERR NGX_LOG_INFO NGX_LOG_NOTICE NGX_LOG_WARN NGX_MAX_PROCESSES NGX_OK \
+            NGX_HTTP_VAR_NOCACHEABLE NGX_HTTP_VERSION_20 NGX_HTTP_WRITE_BUFFERED NGX_LOG_ALERT NGX_LOG_EMERG NGX_LOG_ERR NGX_LOG_INFO NGX_LOG_NOTICE NGX_LOG_WARN NGX_MAX_PROCESSES NGX_OK \
             NGX_OPEN_FILE_DIRECTIO_OFF NGX_PROCESS_MASTER NGX_PROCESS_SIGNALLER NGX_PROCESS_SINGLE NGX_PROCESS_WORKER NGX_TIMER_LAZY_DELAY \
             nginx_version",
 }];
 
 /// Macros whose values are strings.
-const STRINGS: &str = "NGX_HTTP_UWSGI_TEMP_PATH NGX_USER";
+const STRINGS: &str = "NGINX_VERSION NGX_HTTP_UWSGI_TEMP_PATH NGX_USER";
 
 /// The list for one version of nginx.
 pub(crate) struct Surface {

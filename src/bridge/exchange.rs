@@ -16,7 +16,11 @@ mod deadline;
 mod gone;
 mod input;
 mod output;
+mod timings;
 
+use std::sync::OnceLock;
+
+use self::timings::Timings;
 use super::callbacks::{Callbacks, Due, Gone};
 use super::carried::Carried;
 use super::client_wait::ClientWait;
@@ -31,6 +35,7 @@ use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use super::worker;
 use crate::http::request_head::RequestHead;
 use crate::http::websocket::close::Close;
+use crate::status::meters::{AppMeter, Count};
 
 /// A worker, as all but its own parts know it.
 pub(crate) type Worker = worker::Worker<Exchange>;
@@ -59,6 +64,7 @@ pub(crate) struct Exchange {
     pub(crate) output: Output,
     /// If the request asks for a WebSocket.
     pub(crate) socket: Option<Box<Socket>>,
+    pub(crate) timings: Timings,
     phase: AtomicU8,
     /// Milliseconds of the worker's clock at which the thread started.
     started: AtomicU64,
@@ -80,6 +86,8 @@ pub(crate) struct Exchange {
     interrupted: AtomicBool,
     /// Its thread was written off before it left the application.
     written_off: AtomicBool,
+    /// The name of the type of what the application has raised.
+    exception: OnceLock<Box<str>>,
     /// It has waited for an import of its application.
     waited: AtomicBool,
 }
@@ -111,6 +119,7 @@ impl Exchange {
             input,
             output,
             socket: None,
+            timings: Timings::begin(),
             phase: AtomicU8::new(WAITING),
             started: AtomicU64::new(0),
             thread: AtomicU64::new(0),
@@ -123,6 +132,7 @@ impl Exchange {
             entered: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             written_off: AtomicBool::new(false),
+            exception: OnceLock::new(),
             waited: AtomicBool::new(false),
         })
     }
@@ -141,6 +151,7 @@ impl Exchange {
     /// Thread: takes the request on; false if it has expired.
     pub(crate) fn start(&self, thread: u64) -> bool {
         self.thread.store(thread, Ordering::Relaxed);
+        self.timings.take();
         self.started.store(self.worker.now(), Ordering::Relaxed);
         self.phase.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -164,6 +175,7 @@ impl Exchange {
     /// that comes after the response, [`followed_up`](Self::followed_up) must follow.
     #[must_use]
     pub(crate) fn done(&self) -> Due {
+        self.timings.leave();
         if self.phase.swap(DONE, Ordering::SeqCst) == WRITTEN_OFF {
             self.written_off.store(true, Ordering::Relaxed);
         }
@@ -207,7 +219,21 @@ impl Exchange {
 
     /// Python, attached: the thread has been interrupted (`wsgi_client_abort cancel`, `wsgi_interrupt_timeout`).
     pub(crate) fn set_interrupted(&self) {
-        self.interrupted.store(true, Ordering::Relaxed);
+        if !self.interrupted.swap(true, Ordering::Relaxed) {
+            self.meter().count(Count::Interrupted);
+        }
+    }
+
+    /// Python: the application has raised something of a type of that name.
+    pub(crate) fn set_exception(&self, name: String) {
+        if self.exception.set(name.into_boxed_str()).is_ok() {
+            self.meter().count(Count::Exceptions);
+        }
+    }
+
+    /// The name of that type, if it has.
+    pub(crate) fn exception(&self) -> Option<&str> {
+        self.exception.get().map(|name| &**name)
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {
@@ -220,6 +246,11 @@ impl Exchange {
         if let Some(executor) = self.executor() {
             executor.resume(Arc::clone(self), !self.worker.is_in_turn());
         }
+    }
+
+    /// What is counted of its application.
+    pub(crate) fn meter(&self) -> AppMeter {
+        self.worker.meters.app(self.location.app)
     }
 
     /// Who runs the application.

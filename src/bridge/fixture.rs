@@ -13,6 +13,7 @@ use super::id::{RequestId, Table};
 use super::log::Level;
 use super::marks::Marks;
 use super::pipe::input::Input;
+use crate::status::board::Meters;
 
 pub(super) fn pool_config(threads: usize, max_queue: usize) -> PoolConfig {
     PoolConfig { name: "default".into(), threads, max_queue, stack: None }
@@ -35,8 +36,14 @@ pub(super) fn worker(threads: usize, max_queue: usize) -> Arc<Worker> {
 /// One application, these pools.
 pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
     Arc::new(
-        Worker::new(worker_config(pools), Marks::take_over(None, 0), Baton::new(None, 0), 0)
-            .unwrap(),
+        Worker::new(
+            worker_config(pools),
+            Marks::take_over(None, 0),
+            Baton::new(None, 0),
+            Meters::default(),
+            0,
+        )
+        .unwrap(),
     )
 }
 
@@ -50,7 +57,10 @@ pub(super) fn loop_worker() -> Arc<Worker> {
     let other = AppConfig { target: "other.py".into(), ..config.apps[0].clone() };
     config.apps.push(other);
     config.loops.push(loop_config());
-    Arc::new(Worker::new(config, Marks::take_over(None, 0), Baton::new(None, 0), 0).unwrap())
+    Arc::new(
+        Worker::new(config, Marks::take_over(None, 0), Baton::new(None, 0), Meters::default(), 0)
+            .unwrap(),
+    )
 }
 
 fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {

@@ -36,6 +36,7 @@ pub(crate) mod callbacks;
 pub(crate) mod callers;
 mod carried;
 mod client_wait;
+pub(crate) mod clock;
 pub(crate) mod config;
 mod doorbell;
 pub(crate) mod events;

@@ -18,7 +18,31 @@ pub(crate) enum Reason {
     Memory { used: u64, limit: u64 },
 }
 
+/// What the reasons are called, by their numbers.
+pub(crate) const REASONS: [&str; 6] = [
+    "max_stuck_threads",
+    "max_requests",
+    "max_lifetime",
+    "deadlock_timeout",
+    "memory_limit_soft",
+    "memory_limit_hard",
+];
+
+/// The number of `python_memory_limit hard=`, by which a worker leaves without a successor's being waited for.
+pub(crate) const HARD_MEMORY_LIMIT: usize = 5;
+
 impl Reason {
+    /// Its number in [`REASONS`].
+    pub(crate) fn number(&self) -> usize {
+        match self {
+            Self::StuckThreads { .. } => 0,
+            Self::Requests(_) => 1,
+            Self::Lifetime(_) => 2,
+            Self::Deadlock(_) => 3,
+            Self::Memory { .. } => 4,
+        }
+    }
+
     /// Whether the worker cannot serve its applications any more: it leaves without waiting for others, and accepts
     /// nothing until then.
     pub(crate) fn is_urgent(&self) -> bool {

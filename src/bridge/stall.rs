@@ -27,6 +27,15 @@ pub(super) enum Found {
     Stalled(Duration),
 }
 
+/// The loop turns again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// How long after the question.
+    pub(super) after: Duration,
+    /// That it did not answer has been said.
+    pub(super) said: bool,
+}
+
 impl Stall {
     pub(super) fn new() -> Self {
         Self { asked: AtomicU64::new(0), said: AtomicBool::new(false) }
@@ -46,15 +55,15 @@ impl Stall {
         Found::Stalled(waited)
     }
 
-    /// The loop turns. Gives back how long it had not, if that was said.
-    pub(super) fn answer(&self, now: u64) -> Option<Duration> {
+    /// The loop turns; `None` if it was not asked.
+    pub(super) fn answer(&self, now: u64) -> Option<Answer> {
         // Most turns have nothing to answer.
         if self.asked.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let asked = self.asked.swap(0, Ordering::Relaxed);
         let said = self.said.swap(false, Ordering::Relaxed);
-        said.then(|| Duration::from_millis(now.saturating_sub(asked)))
+        Some(Answer { after: Duration::from_millis(now.saturating_sub(asked)), said })
     }
 }
 
@@ -70,7 +79,8 @@ mod tests {
         let stall = Stall::new();
         for now in [5, 505, 1005] {
             assert_eq!(stall.ask(now, LIMIT), Found::Asked);
-            assert_eq!(stall.answer(now + 1), None);
+            let after = Duration::from_millis(1);
+            assert_eq!(stall.answer(now + 1), Some(Answer { after, said: false }));
         }
         assert_eq!(stall.answer(1007), None);
     }
@@ -83,7 +93,8 @@ mod tests {
             assert_eq!(stall.ask(first + 999, LIMIT), Found::Waits);
             assert_eq!(stall.ask(first + 1200, LIMIT), Found::Stalled(Duration::from_millis(1200)));
             assert_eq!(stall.ask(first + 1700, LIMIT), Found::Waits);
-            assert_eq!(stall.answer(first + 3000), Some(Duration::from_millis(3000)));
+            let after = Duration::from_millis(3000);
+            assert_eq!(stall.answer(first + 3000), Some(Answer { after, said: true }));
             assert_eq!(stall.answer(first + 3001), None);
         }
     }

@@ -5,11 +5,10 @@ use std::os::fd::RawFd;
 use std::sync::{Condvar as StdCondvar, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
-
 use super::baton::Baton;
 use super::callers::Callers;
 use super::carried::Carried;
+use super::clock;
 use super::config::{AppConfig, ExecutorId, WorkerConfig};
 use super::events::{Event, Events};
 use super::executor::asyncio::Loop;
@@ -24,6 +23,7 @@ use super::pipe::loan::Loans;
 use super::starts::Starts;
 use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::tasks::{Task, Tasks};
+use crate::status::board::Meters;
 
 #[derive(Debug)]
 pub(crate) struct Worker<X> {
@@ -39,6 +39,8 @@ pub(crate) struct Worker<X> {
     pub(crate) starts: Starts,
     pub(crate) baton: Baton,
     pub(crate) gil: Gil,
+    /// What it counts, for all to see.
+    pub(crate) meters: Meters,
     pub(crate) tasks: Tasks<X>,
     pub(crate) callers: Callers<X>,
     pub(super) loans: Arc<Loans>,
@@ -75,11 +77,15 @@ impl<X: Carried> Worker<X> {
         config: WorkerConfig,
         marks: Marks,
         baton: Baton,
+        meters: Meters,
         least: RawFd,
     ) -> io::Result<Self> {
-        let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
-        let loops =
-            config.loops.iter().map(|config| Loop::new(config.clone(), least).map(Arc::new));
+        let pools = config.pools.iter().zip(0..);
+        let pools = pools.map(|(pool, at)| Arc::new(Pool::new(pool.clone(), meters.pool(at))));
+        let pools = pools.collect();
+        let loops = config.loops.iter().zip(0..).map(|(config, at)| {
+            Loop::new(config.clone(), meters.event_loop(at), least).map(Arc::new)
+        });
         let loops = loops.collect::<io::Result<_>>()?;
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         let starts = Starts::new(config.apps.len() + config.python.imports.len());
@@ -94,6 +100,7 @@ impl<X: Carried> Worker<X> {
             starts,
             baton,
             gil: Gil::new(),
+            meters,
             tasks: Tasks::new(),
             callers: Callers::new(),
             loans: Loans::new(),
@@ -115,11 +122,9 @@ impl<X: Carried> Worker<X> {
         self.config.apps.get(app).map_or("", |app| &app.target)
     }
 
-    /// Milliseconds on the worker's clock: the one that nginx has for its timers (`ngx_monotonic_time`), which
-    /// is exact to some milliseconds, and cheap.
+    /// Milliseconds on the worker's clock.
     pub(crate) fn now(&self) -> u64 {
-        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::MonotonicCoarse);
-        tv_sec as u64 * 1000 + tv_nsec as u64 / 1_000_000
+        clock::milliseconds()
     }
 
     /// Who runs the applications of such a location.

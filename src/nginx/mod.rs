@@ -13,5 +13,6 @@ mod process;
 mod request;
 mod shared_words;
 mod signals;
+mod status;
 mod sys;
 mod trampoline;

@@ -14,6 +14,8 @@ use super::conf::{self, Handlers};
 use super::directives::COMMANDS;
 use super::process::{exit, generation, start};
 use super::request::handler::on_content;
+use super::status::board;
+use super::status::handler::on_status;
 use super::sys;
 use super::trampoline::guard;
 
@@ -28,7 +30,8 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(conf::merge_loc_conf),
 };
 
-const HANDLERS: Handlers = Handlers { content: on_content, post_read: children::on_request };
+const HANDLERS: Handlers =
+    Handlers { content: on_content, status: on_status, post_read: children::on_request };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls this function with a valid `cf` while it reads its configuration.
@@ -62,6 +65,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             || sys::OK,
             |_token| {
                 generation::publish(cycle);
+                board::publish(cycle);
                 sys::OK
             },
         )

@@ -45,6 +45,14 @@ impl SharedWords {
     }
 }
 
+impl SharedWords {
+    /// The words in pairs. Whoever uses these does not use the words.
+    pub(super) fn longs(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping begins on a page and has room for so many, lives as long as this, and begins with zeros.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.count / 2) }
+    }
+}
+
 impl Memory for SharedWords {
     fn words(&self) -> &[AtomicU32] {
         // SAFETY: the mapping has room for so many, and lives as long as this. It begins with zeros, which are valid

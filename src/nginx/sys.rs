@@ -208,6 +208,15 @@ pub(super) fn random() -> u64 {
     u64::from_ne_bytes(number)
 }
 
+/// Whether there is a process of that number.
+pub(super) fn lives(process: u32) -> bool {
+    let Ok(process) = libc::pid_t::try_from(process) else { return false };
+    // SAFETY: a plain system call, which sends nothing.
+    let found = unsafe { libc::kill(process, 0) } == 0;
+    // Another user's (a master is root's).
+    found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
 /// The bytes of a page of memory.
 pub(super) fn page_size() -> u64 {
     // SAFETY: a system call without pointers.

@@ -22,6 +22,7 @@ use crate::bridge::executor::inline::Suspended;
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::replacement::Reason;
 use crate::bridge::tasks::Task;
+use crate::status::meters::Count;
 
 /// Starts the attendant, which drops `ending` as it ends. `None` if that fails, which is logged.
 pub(super) fn start(runtime: &Arc<Runtime>, ending: Ending) -> Option<JoinHandle<()>> {
@@ -105,7 +106,7 @@ fn finish(response: Box<dyn Suspended>) {
 /// Looks whether the loops turn, and does so again in a while.
 fn look_at_loops(runtime: &Runtime) {
     let worker = &runtime.worker;
-    let Some(limit) = worker.config.stall_warning else { return };
+    let limit = worker.config.stall_warning.unwrap_or(Duration::MAX);
     for (number, bridge) in worker.loops.iter().enumerate() {
         if let Some(waited) = bridge.stalled(worker.now(), limit) {
             let text = format!(
@@ -119,12 +120,14 @@ fn look_at_loops(runtime: &Runtime) {
             Python::attach(|py| log_loop_stack(py, runtime, number));
         }
     }
-    worker.tasks.look_at_loops(stall_period(limit));
+    worker.tasks.look_at_loops(look_period(worker.config.stall_warning));
 }
 
-/// How often the loops are looked at: a stall is said at one and a half of its limit at the latest.
-pub(super) fn stall_period(limit: Duration) -> Duration {
-    (limit / 2).max(Duration::from_millis(10))
+/// How often the loops are looked at: a stall is said at one and a half of its limit (`asgi_stall_warning`) at the
+/// latest, and everybody sees the lag of a loop (`python_status`).
+pub(super) fn look_period(limit: Option<Duration>) -> Duration {
+    let longest = Duration::from_secs(1);
+    limit.map_or(longest, |limit| (limit / 2).clamp(Duration::from_millis(10), longest))
 }
 
 fn log_loop_stack(py: Python<'_>, runtime: &Runtime, number: usize) {
@@ -217,6 +220,7 @@ fn write_off(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
         return;
     }
     exchange.end_overdue();
+    exchange.meter().count(Count::WrittenOff);
     if pool.write_off() {
         threads::spawn(runtime, pool);
     }

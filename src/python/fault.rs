@@ -6,11 +6,19 @@ use super::app::App;
 use super::client_gone::ClientGone;
 use super::logging;
 use super::shim::Shim;
+use super::type_name::type_name;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::log::Level;
 
 /// Logs what the application has raised: at `info` if it comes of its client that is gone, otherwise with its
 /// traceback, at `error`. Returns what a page can show of it.
-pub(super) fn log_raised(py: Python<'_>, shim: &Shim, app: &App, error: &PyErr) -> Option<String> {
+pub(super) fn log_raised(
+    py: Python<'_>,
+    shim: &Shim,
+    app: &App,
+    exchange: &Exchange,
+    error: &PyErr,
+) -> Option<String> {
     if error.is_instance_of::<ClientGone>(py) {
         let text = format!("application \"{}\": {}", app.target, error.value(py));
         logging::write(py, Level::Info, &text);
@@ -22,6 +30,7 @@ pub(super) fn log_raised(py: Python<'_>, shim: &Shim, app: &App, error: &PyErr) 
         logging::exception_at(py, shim, Level::Info, &what, error);
         return None;
     }
+    exchange.set_exception(type_name(error.value(py)));
     let what = format!("application \"{}\" raised", app.target);
     Some(logging::exception(py, shim, &what, error))
 }
@@ -32,6 +41,7 @@ pub(super) fn log_raised_in_task(
     py: Python<'_>,
     shim: &Shim,
     app: &App,
+    exchange: &Exchange,
     error: &PyErr,
 ) -> Option<String> {
     let context = error.value(py).getattr("__context__");
@@ -40,7 +50,7 @@ pub(super) fn log_raised_in_task(
         logging::exception_at(py, shim, Level::Info, &what, error);
         return None;
     }
-    log_raised(py, shim, app, error)
+    log_raised(py, shim, app, exchange, error)
 }
 
 /// Is a `ClientGone` among the causes of the exception (`raise … from`)?

@@ -141,8 +141,8 @@ fn begin(worker: &Arc<Worker>) -> Result<Begun, String> {
         }
     }
     let main_loop = loops::start(&runtime);
-    if let Some(limit) = worker.config.stall_warning.filter(|_| !worker.loops.is_empty()) {
-        worker.tasks.look_at_loops(attendant::stall_period(limit));
+    if !worker.loops.is_empty() {
+        worker.tasks.look_at_loops(attendant::look_period(worker.config.stall_warning));
     }
     Ok((interpreter, runtime, main_loop))
 }

@@ -11,6 +11,7 @@ mod child;
 mod client_gone;
 mod context;
 mod debug;
+mod detached;
 mod exit;
 mod fault;
 mod file_part;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 
 use super::attached::Attached;
+use super::detached::detached;
 use super::{fork, logging};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::config::ClientAbort;
@@ -210,7 +211,7 @@ impl Response {
                 None => return Ok(self.nothing_more(py, block.len())),
             };
         let block = if size < block.len() { block.slice(..size) } else { block };
-        let sent = self.exchange.push(head, block, end, |wait| py.detach(wait));
+        let sent = self.exchange.push(head, block, end, |wait| detached(py, &self.exchange, wait));
         let mut state = self.state(py);
         state.sending = false;
         let Polled { rest, failure } = match sent {
@@ -232,7 +233,7 @@ impl Response {
     /// Sends what the pipe had no room for. False if it still has none.
     pub(super) fn send_rest(&self, py: Python<'_>) -> Result<bool, Unsent> {
         let Some(rest) = self.state(py).rest.take() else { return Ok(true) };
-        match self.exchange.push_rest(rest, |wait| py.detach(wait)) {
+        match self.exchange.push_rest(rest, |wait| detached(py, &self.exchange, wait)) {
             Ok(Polled { rest, failure }) => {
                 let sent = rest.is_none();
                 self.state(py).rest = rest;

@@ -29,10 +29,12 @@ use std::time::{Duration, Instant};
 
 use super::{Executor, Refusal, Submitted, Waiter};
 use crate::bridge::carried::Carried;
+use crate::bridge::clock;
 use crate::bridge::config::{LoopConfig, PoolConfig};
 use crate::bridge::doorbell::Doorbell;
 use crate::bridge::stall::{Found, Stall};
 use crate::bridge::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, lock, wait_for};
+use crate::status::meters::{LoopMeter, LoopNow};
 
 /// What the event loop tells the loop's thread.
 #[derive(Debug)]
@@ -57,6 +59,7 @@ pub(crate) struct Loop<J> {
     /// The thread has left the loop.
     left: Condvar,
     stall: Stall,
+    meter: LoopMeter,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,9 @@ struct State<J> {
     messages: Vec<Message<J>>,
     /// How many of them are `Start`.
     starts: usize,
+    /// When the first of these was added, in milliseconds of the worker's clock.
+    starts_since: u64,
+    meter: LoopMeter,
     /// By the number of the location, for those that have a limit.
     limited: HashMap<usize, Limited<J>>,
     /// Tasks that have not ended, by application.
@@ -91,10 +97,12 @@ pub(crate) const MAX_QUEUE: usize = 1024;
 
 impl<X: Carried> Loop<Arc<X>> {
     /// `least`: its descriptor's number is no lower.
-    pub(crate) fn new(config: LoopConfig, least: RawFd) -> io::Result<Self> {
+    pub(crate) fn new(config: LoopConfig, meter: LoopMeter, least: RawFd) -> io::Result<Self> {
         let state = State {
             messages: Vec::new(),
             starts: 0,
+            starts_since: 0,
+            meter,
             limited: HashMap::new(),
             running: Vec::new(),
             closed: false,
@@ -107,6 +115,7 @@ impl<X: Carried> Loop<Arc<X>> {
             added: AtomicBool::new(false),
             left: Condvar::new(),
             stall: Stall::new(),
+            meter,
         })
     }
 
@@ -117,7 +126,9 @@ impl<X: Carried> Loop<Arc<X>> {
 
     /// Loop's thread: is about to enter the loop. [`ended`](Self::ended) must follow.
     pub(crate) fn started(&self) {
-        lock(&self.state).thread = Thread::InLoop;
+        let mut state = lock(&self.state);
+        state.thread = Thread::InLoop;
+        state.show();
     }
 
     /// Loop's thread: the bell has been heard.
@@ -132,6 +143,7 @@ impl<X: Carried> Loop<Arc<X>> {
         }
         match self.stall.ask(now, limit) {
             Found::Asked => {
+                self.meter.asked(now);
                 // Also if it is awake: it may be about to rest.
                 self.doorbell.ring_again();
                 None
@@ -143,7 +155,10 @@ impl<X: Carried> Loop<Arc<X>> {
 
     /// Loop's thread: turns. Gives back for how long it has not, if that was said.
     pub(crate) fn turned(&self, now: u64) -> Option<Duration> {
-        self.stall.answer(now)
+        let answer = self.stall.answer(now)?;
+        let lag = u64::try_from(answer.after.as_millis()).unwrap_or(u64::MAX);
+        self.meter.answered(lag);
+        answer.said.then_some(answer.after)
     }
 
     /// Loop's thread: moves all messages into `batch`.
@@ -157,6 +172,7 @@ impl<X: Carried> Loop<Arc<X>> {
                 }
             }
             state.starts = 0;
+            state.show();
         }
         batch.append(&mut state.messages);
     }
@@ -180,7 +196,9 @@ impl<X: Carried> Loop<Arc<X>> {
             if let Some(running) = state.running.get_mut(job.location().app) {
                 *running = running.saturating_sub(1);
             }
-            state.make_room(job)
+            let next = state.make_room(job);
+            state.show();
+            next
         };
         if next {
             self.doorbell.ring();
@@ -196,6 +214,7 @@ impl<X: Carried> Loop<Arc<X>> {
             state.closed = true;
             state.thread = Thread::HasLeft;
             let jobs = state.give_back();
+            state.show();
             (jobs, std::mem::take(&mut state.messages))
         };
         // Outside the lock: these may be the last references.
@@ -234,6 +253,7 @@ impl<X: Carried> Loop<Arc<X>> {
                     return Err(job);
                 }
                 limited.waiting.push_back(job);
+                state.show();
                 return Ok(false);
             }
         }
@@ -244,6 +264,7 @@ impl<X: Carried> Loop<Arc<X>> {
             state.limited.entry(id).or_default().in_flight += 1;
         }
         state.start(job);
+        state.show();
         Ok(true)
     }
 }
@@ -255,7 +276,20 @@ impl<J> Default for Limited<J> {
 }
 
 impl<X: Carried> State<Arc<X>> {
+    /// After a change: tells everybody how it is.
+    fn show(&self) {
+        let waiting: usize = self.limited.values().map(|limited| limited.waiting.len()).sum();
+        self.meter.show(LoopNow {
+            tasks: self.running.iter().sum(),
+            queue: self.starts + waiting,
+            head_since: if self.starts == 0 { 0 } else { self.starts_since },
+        });
+    }
+
     fn start(&mut self, job: Arc<X>) {
+        if self.starts == 0 {
+            self.starts_since = clock::milliseconds();
+        }
         self.starts += 1;
         self.messages.push(Message::Start(job));
     }
@@ -359,6 +393,7 @@ impl<X: Carried> Executor<Arc<X>> for Loop<Arc<X>> {
                 let message = state.messages.remove(at);
                 state.starts -= 1;
                 let next = state.make_room(job);
+                state.show();
                 (Some(message), next)
             } else {
                 let waiting = state.limited.get_mut(&job.location().id).map(|it| &mut it.waiting);
@@ -366,6 +401,7 @@ impl<X: Carried> Executor<Arc<X>> for Loop<Arc<X>> {
                     let at = waiting.iter().position(|other| other == job)?;
                     waiting.remove(at)
                 });
+                state.show();
                 (found.map(Message::Start), false)
             }
         };
@@ -436,7 +472,9 @@ impl<X: Carried> Executor<Arc<X>> for Loop<Arc<X>> {
             if !std::mem::replace(&mut state.closed, true) {
                 state.messages.push(Message::Close);
             }
-            state.give_back()
+            let jobs = state.give_back();
+            state.show();
+            jobs
         };
         self.doorbell.ring();
         jobs

@@ -26,9 +26,11 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::{Executor, Refusal, Submitted, Waiter};
+use crate::bridge::clock;
 use crate::bridge::config::PoolConfig;
 use crate::bridge::streak::Streak;
 use crate::bridge::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::status::meters::{PoolMeter, PoolNow};
 
 /// A pool, and its executor.
 #[derive(Debug)]
@@ -41,7 +43,9 @@ pub(crate) struct Pool<J> {
 
 #[derive(Debug)]
 struct State<J> {
-    queue: VecDeque<J>,
+    /// Each with the time at which it was put there, in milliseconds of the worker's clock.
+    queue: VecDeque<(u64, J)>,
+    meter: PoolMeter,
     idle: Vec<Arc<Seat>>,
     stands_by: bool,
     threads: usize,
@@ -104,9 +108,11 @@ pub(crate) struct NotStarted {
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl<J> Pool<J> {
-    pub(crate) fn new(config: PoolConfig) -> Self {
+    pub(crate) fn new(config: PoolConfig, meter: PoolMeter) -> Self {
+        meter.limits(config.threads, config.max_queue);
         let state = State {
             queue: VecDeque::new(),
+            meter,
             idle: Vec::new(),
             stands_by: false,
             threads: 0,
@@ -130,7 +136,7 @@ impl<J> Pool<J> {
         if state.closed || state.queue.len() >= self.config.max_queue + free {
             return Err(job);
         }
-        state.queue.push_back(job);
+        state.push(job);
         Ok(())
     }
 
@@ -139,6 +145,7 @@ impl<J> Pool<J> {
         let mut state = lock(&self.state);
         let may = !state.closed && state.threads < self.config.threads;
         state.threads += usize::from(may);
+        state.show();
         may
     }
 
@@ -154,6 +161,7 @@ impl<J> Pool<J> {
     pub(crate) fn cannot_start(&self) -> NotStarted {
         let mut state = lock(&self.state);
         state.threads -= 1;
+        state.show();
         state.not_before = now().map(|now| now + AGAIN);
         let none_left = state.threads == 0 && !state.closed;
         let first = !std::mem::replace(&mut state.short, true);
@@ -170,6 +178,7 @@ impl<J> Pool<J> {
             state.threads -= 1;
             state.busy -= usize::from(turn.runs);
             state.stands_by &= !turn.stands_by;
+            state.show();
             (state.next_to_stand_by(), state.threads == 0 && !state.closed)
         };
         Seat::wake(seat);
@@ -186,6 +195,8 @@ impl<J> Pool<J> {
         state.busy -= 1;
         let grow = !state.closed && state.idle.is_empty() && !state.stands_by;
         state.threads += usize::from(grow);
+        state.meter.stuck(true);
+        state.show();
         drop(state);
         self.ended.notify_all();
         grow
@@ -205,10 +216,12 @@ impl<J> Pool<J> {
             state.busy -= usize::from(std::mem::take(&mut turn.runs));
             if state.closed {
                 state.threads -= 1;
+                state.show();
                 self.ended.notify_all();
                 return Next::End;
             }
-            let Some(job) = state.queue.pop_front() else {
+            let Some((_, job)) = state.queue.pop_front() else {
+                state.show();
                 return Next::Sleep;
             };
             state.taken += 1;
@@ -221,6 +234,7 @@ impl<J> Pool<J> {
             state.busy += 1;
             turn.runs = true;
             turn.since = now;
+            state.show();
             (Next::Run { job, grow }, seat)
         };
         Seat::wake(seat);
@@ -271,7 +285,7 @@ impl<J: PartialEq + fmt::Debug + Send> Executor<J> for Pool<J> {
             if state.closed {
                 return Submitted::Queued;
             }
-            state.queue.push_back(job);
+            state.push(job);
             state.next_to_stand_by()
         };
         Seat::wake(seat);
@@ -298,8 +312,10 @@ impl<J: PartialEq + fmt::Debug + Send> Executor<J> for Pool<J> {
     fn forget(&self, job: &J) {
         let job = {
             let mut state = lock(&self.state);
-            let at = state.queue.iter().position(|other| other == job);
-            at.and_then(|at| state.queue.remove(at))
+            let at = state.queue.iter().position(|(_, other)| other == job);
+            let job = at.and_then(|at| state.queue.remove(at));
+            state.show();
+            job
         };
         // Outside the lock: it may be the last reference.
         drop(job);
@@ -350,12 +366,14 @@ impl<J: PartialEq + fmt::Debug + Send> Executor<J> for Pool<J> {
         let (idle, queue) = {
             let mut state = lock(&self.state);
             state.closed = true;
-            (std::mem::take(&mut state.idle), std::mem::take(&mut state.queue))
+            let left = (std::mem::take(&mut state.idle), std::mem::take(&mut state.queue));
+            state.show();
+            left
         };
         for seat in idle {
             Seat::wake(Some(seat));
         }
-        queue
+        queue.into_iter().map(|(_, job)| job).collect()
     }
 
     fn wait_ended(&self, limit: Duration) -> bool {
@@ -378,6 +396,21 @@ fn now() -> Option<Instant> {
 }
 
 impl<J> State<J> {
+    fn push(&mut self, job: J) {
+        self.queue.push_back((clock::milliseconds(), job));
+        self.show();
+    }
+
+    /// After a change: tells everybody how it is.
+    fn show(&self) {
+        self.meter.show(PoolNow {
+            threads: self.threads,
+            busy: self.busy,
+            queue: self.queue.len(),
+            head_since: self.queue.front().map_or(0, |(since, _)| *since),
+        });
+    }
+
     /// Restores what always holds after the queue or `stands_by` changed; the seat has to be
     /// woken outside the lock.
     fn next_to_stand_by(&mut self) -> Option<Arc<Seat>> {

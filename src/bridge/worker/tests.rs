@@ -10,6 +10,7 @@ use crate::bridge::fixture::{
     exchanges, inline_exchanges, loop_exchanges, loop_worker, pool_config, worker, worker_of,
 };
 use crate::bridge::id::RequestId;
+use crate::status::board::Meters;
 
 fn refusal(worker: &Worker, exchange: Arc<Exchange>) -> Option<Refusal> {
     worker.submit(exchange).err()
@@ -261,8 +262,14 @@ fn pythons_end_may_take_as_long_as_the_longest_shutdown() {
         shutdown_timeout: Duration::from_secs(seconds),
     };
     let longest = |config: &WorkerConfig| {
-        let worker =
-            Worker::new(config.clone(), Marks::take_over(None, 0), Baton::new(None, 0), 0).unwrap();
+        let worker = Worker::new(
+            config.clone(),
+            Marks::take_over(None, 0),
+            Baton::new(None, 0),
+            Meters::default(),
+            0,
+        )
+        .unwrap();
         worker.longest_shutdown()
     };
     assert_eq!(longest(&config), Duration::ZERO);

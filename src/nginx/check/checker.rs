@@ -20,6 +20,7 @@ use crate::bridge::tasks::Task;
 use crate::nginx::conf::checks::access::{self, User};
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::signals;
+use crate::status::board::Meters;
 
 /// How often the lines of the log are passed on.
 const SLICE: Duration = Duration::from_millis(5);
@@ -79,6 +80,7 @@ unsafe fn check(work: &Work<'_>, pipe: File) -> io::Result<()> {
         config(work),
         work.main.marks_of_check(),
         Baton::new(None, 0),
+        Meters::default(),
         OWN_DESCRIPTORS,
     )?);
     signals::with_those_of_threads_blocked(|| crate::start_python(Arc::clone(&worker)))?;

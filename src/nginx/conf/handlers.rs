@@ -10,6 +10,8 @@ pub(in crate::nginx) type RequestHandler =
 pub(in crate::nginx) struct Handlers {
     /// The content handler of a location with an application.
     pub(in crate::nginx) content: RequestHandler,
+    /// That of a location with `python_status`.
+    pub(in crate::nginx) status: RequestHandler,
     /// Called first for each request, whoever serves it.
     pub(in crate::nginx) post_read: RequestHandler,
 }

@@ -53,6 +53,10 @@ pub(in crate::nginx) struct MainConf {
     /// In milliseconds.
     pub(in crate::nginx) max_lifetime: Option<Jittered>,
     pub(in crate::nginx) memory_limit: Option<MemoryLimit>,
+    /// `python_status_zone`, in bytes.
+    pub(in crate::nginx) status_zone: Option<usize>,
+    /// A location shows the status.
+    pub(in crate::nginx) has_status: bool,
     /// `python_import`, and where each module is named first.
     imports: Vec<(String, Place)>,
     apps: Vec<AppConfig>,
@@ -161,6 +165,8 @@ impl MainConf {
             max_requests: None,
             max_lifetime: None,
             memory_limit: None,
+            status_zone: None,
+            has_status: false,
             imports: Vec::new(),
             apps: Vec::new(),
             app_places: Vec::new(),

@@ -14,13 +14,14 @@ mod main;
 mod reading;
 mod shared;
 mod stages;
+mod status;
 pub(super) mod wsgi;
 
 pub(super) use self::common::{App, CommonConf, Param, ParamValue};
 pub(super) use self::environment::Variable;
 pub(super) use self::error::{ConfError, Place};
 pub(super) use self::handlers::Handlers;
-pub(super) use self::levels::{LocConf, location_of};
+pub(super) use self::levels::{LocConf, location_of, status_of};
 pub(super) use self::location::{Location, NO_LIMIT, limit};
 pub(super) use self::main::{
     Check, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, Jittered, MainConf, MemoryLimit,
@@ -29,3 +30,4 @@ pub(super) use self::reading::{Reading, nginx_core_conf};
 pub(super) use self::stages::{
     create_loc_conf, create_main_conf, init_main_conf, merge_loc_conf, postconfiguration,
 };
+pub(super) use self::status::{Shown, StatusFormat};

@@ -7,6 +7,7 @@ mod interpreter;
 mod main;
 mod reader;
 mod startup;
+mod status;
 mod wsgi;
 
 use std::mem::offset_of;
@@ -16,6 +17,7 @@ use nginx_sys::ngx_command_t;
 use self::asgi::{ASGI, asgi};
 use self::common::{COMMON, common, named};
 use self::main::{MAIN, main};
+use self::status::{STATUS, status};
 use self::wsgi::{WSGI, wsgi};
 use super::conf::LocConf;
 
@@ -27,6 +29,7 @@ pub(super) struct Table {
     asgi_common: [ngx_command_t; COMMON],
     asgi: [ngx_command_t; ASGI],
     main: [ngx_command_t; MAIN],
+    status: [ngx_command_t; STATUS],
     end: ngx_command_t,
 }
 
@@ -37,5 +40,6 @@ pub(super) static mut COMMANDS: Table = Table {
     asgi_common: common(&named!("asgi"), offset_of!(LocConf, asgi.common)),
     asgi: asgi(),
     main: main(),
+    status: status(),
     end: ngx_command_t::empty(),
 };

@@ -7,7 +7,7 @@ use nginx_sys::{NGX_PROCESS_SINGLE, ngx_process, ngx_terminate};
 use super::departure;
 use super::limits::{self, Memory, Verdict};
 use super::state::{Handler, Process};
-use crate::bridge::replacement::{Reason, megabytes};
+use crate::bridge::replacement::{HARD_MEMORY_LIMIT, Reason, megabytes};
 use crate::nginx::log::{error, warning};
 use crate::nginx::trampoline::EventThread;
 
@@ -86,6 +86,7 @@ fn leave_at_once(process: &Process, used: u64, hard: u64) {
         megabytes(used),
         megabytes(hard),
     );
+    process.event_loop.worker().meters.leave(HARD_MEMORY_LIMIT);
     // SAFETY: as nginx's signal handler does it; the worker's loop looks at it after each turn.
     unsafe { ngx_terminate = 1 };
 }

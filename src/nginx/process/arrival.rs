@@ -6,10 +6,12 @@ use nginx_sys::{ngx_cycle, ngx_cycle_t, ngx_msec_t};
 
 use super::stage::Stage;
 use super::state::{Handler, Process};
-use super::{departure, generation, listening};
+use super::{departure, listening};
 use crate::bridge::generations::Others;
 use crate::nginx::log::warning;
+use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
+use crate::status::zone::State;
 
 /// How often a worker that leaves the connections to others looks whether they live, in milliseconds.
 const LOOK: ngx_msec_t = 50;
@@ -23,7 +25,7 @@ pub(super) unsafe fn begin(token: EventThread, process: &Process, cycle: *mut ng
     let standing = &process.standing;
     let Some(member) = &standing.member else { return };
     standing.first_turn.post_next(token, process);
-    let others = member.others(generation::lives);
+    let others = member.others(sys::lives);
     if others == Others::Nobody {
         member.set_accepting(true);
         return standing.enter_for(token, process, Stage::Starting, milliseconds(standing.limit));
@@ -63,7 +65,7 @@ fn hold(token: EventThread, process: &Process, until: Instant) {
     let standing = &process.standing;
     let left = until.saturating_duration_since(Instant::now());
     let is_over = left.is_zero();
-    let others = standing.member.as_ref().map(|member| member.others(generation::lives));
+    let others = standing.member.as_ref().map(|member| member.others(sys::lives));
     if is_over || others == Some(Others::Nobody) {
         accept(process);
         standing.enter_for(token, process, Stage::Starting, milliseconds(left));
@@ -94,6 +96,7 @@ fn accept(process: &Process) {
 /// Nobody waits for this worker any more.
 fn ready(token: EventThread, process: &Process) {
     let standing = &process.standing;
+    process.event_loop.worker().meters.set_state(State::Serving);
     if let Some(member) = &standing.member {
         member.set_ready();
     }

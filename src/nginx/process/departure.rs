@@ -67,6 +67,7 @@ pub(super) fn replace(token: EventThread, process: &Process, reason: &Reason) {
         process,
         "pywsgi: this worker is replaced: {reason}; it finishes its requests, and nginx starts another one"
     );
+    process.event_loop.worker().meters.leave(reason.number());
     if is_urgent {
         // Nobody is served here meanwhile. If the baton is another's, that one is waited for by the next.
         take_baton(process);

@@ -8,11 +8,13 @@ use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::request::upgrade;
 use crate::nginx::trampoline::EventThread;
+use crate::status::zone::State;
 
 /// Starts the timer of `python_drain_timeout`.
 pub(super) fn begin(token: EventThread, process: &Process) {
     departure::ends(token, process);
     process.event_loop.set_draining(true);
+    process.event_loop.worker().meters.set_state(State::Draining);
     process.drain.start(token, process, process.drain_timeout);
     process.event_loop.hold(token);
     for id in process.event_loop.ids() {

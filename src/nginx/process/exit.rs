@@ -12,6 +12,7 @@ use crate::nginx::log::warning;
 use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::trampoline::EventThread;
+use crate::status::zone::State;
 
 /// Ends Python in a worker, within the timeout of `python_finalize`.
 ///
@@ -63,6 +64,7 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
             limit.as_millis()
         );
     }
+    worker.meters.set_state(State::Ended);
     if stopped != Some(Stopped::Finalized) {
         leave_python();
     }

@@ -80,12 +80,3 @@ pub(super) fn give_up(main: &MainConf) {
         member.set_ready();
     }
 }
-
-/// Whether there is a process of that number.
-pub(super) fn lives(process: u32) -> bool {
-    let Ok(process) = libc::pid_t::try_from(process) else { return false };
-    // SAFETY: a plain system call, which sends nothing.
-    let found = unsafe { libc::kill(process, 0) } == 0;
-    // Another user's (a master is root's).
-    found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
-}

@@ -28,6 +28,7 @@ use crate::nginx::log::{self, alert, notice};
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::{EventLoop, Handlers};
 use crate::nginx::signals;
+use crate::nginx::status::board;
 use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
 
@@ -154,8 +155,9 @@ unsafe fn make(
     let (number, bell_number, core) =
         unsafe { (ngx_worker, beyond_nginxs(cycle, bells), conf::nginx_core_conf(cycle)) };
     let shutdown_timeout = core.shutdown_timeout;
+    let meters = board::meters(&config).unwrap_or_default();
     let worker =
-        Arc::new(Worker::new(config, main.marks(number), main.baton(number), bell_number)?);
+        Arc::new(Worker::new(config, main.marks(number), main.baton(number), meters, bell_number)?);
     // SAFETY: the cycle is the worker's.
     let connection = unsafe { bell::listen(cycle, worker.events.fd()) }
         .ok_or_else(|| io::Error::other("nginx has no connection for its eventfd"))?;

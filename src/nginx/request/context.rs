@@ -48,6 +48,8 @@ pub(in crate::nginx) struct Context {
     pub(super) body: Cell<Body>,
     /// Memory that another module's filter still reads the request's body from.
     pub(super) lent: RefCell<Vec<Vec<u8>>>,
+    /// That of the application's response, once it has sent its head.
+    pub(super) status: Cell<Option<u16>>,
     pub(super) head_sent: Cell<bool>,
     /// Executor `inline`: the application, suspended in the middle of its response.
     pub(in crate::nginx) suspended: RefCell<Option<Box<dyn Suspended>>>,
@@ -107,6 +109,7 @@ impl Context {
             timer: OwnEvent::new(timer),
             body: Cell::new(Body::Buffered),
             lent: RefCell::default(),
+            status: Cell::new(None),
             head_sent: Cell::new(false),
             suspended: RefCell::default(),
             next_turn: OwnEvent::new(next_turn),

@@ -146,6 +146,7 @@ impl EventLoop {
     pub(in crate::nginx) fn insert(&self, request: &Request<'_>) -> RequestId {
         let id = self.table.borrow_mut().insert(NonNull::from(&**request));
         request.id.set(Some(id));
+        self.worker.meters.app(request.location.app).begin();
         // A worker does not live to see the end of `NO_LIMIT`.
         let left = self.requests_left.get().wrapping_sub(1);
         self.requests_left.set(left);

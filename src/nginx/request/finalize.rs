@@ -13,6 +13,7 @@ use rustix::fd::BorrowedFd;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::Request;
+use super::account;
 use super::context::{Body, Context};
 use super::event_loop;
 use super::response;
@@ -69,7 +70,7 @@ const RETRY_AFTER: &CStr = c"1";
 
 impl Ending {
     /// nginx's code, if nginx gets the request back with one.
-    fn code(self, head_sent: bool) -> Option<isize> {
+    pub(super) fn code(self, head_sent: bool) -> Option<isize> {
         Some(match self {
             Ending::Failed | Ending::TimedOut | Ending::Draining if head_sent => sys::ERROR,
             Ending::Failed => INTERNAL_SERVER_ERROR,
@@ -158,7 +159,8 @@ fn detach(request: &Request<'_>, ending: Ending) {
         request.next_turn.take_back(token);
         event_loop.inspect(|event_loop| event_loop.remove_continuing());
     }
-    if let Some(id) = request.id.take() {
+    let id = request.id.take();
+    if let Some(id) = id {
         event_loop.inspect(|event_loop| event_loop.remove(id));
     }
     if let Some(exchange) = exchange {
@@ -168,6 +170,9 @@ fn detach(request: &Request<'_>, ending: Ending) {
         } else {
             InputError::Answered
         };
+        if id.is_some() {
+            account::ended(request, exchange, ending);
+        }
         exchange.close(why);
     }
     let suspended = request.suspended.take();
@@ -249,6 +254,7 @@ unsafe extern "C" fn on_pool_cleanup(data: *mut c_void) {
 /// Frees a context. nginx is freeing the request, and no longer reads what the context holds.
 fn free(token: EventThread, context: Box<Context>) {
     if let Some(exchange) = context.exchange_or_ended() {
+        account::over(exchange);
         exchange.over();
     }
     let shared = context.held.borrow().iter().any(Block::is_shared);

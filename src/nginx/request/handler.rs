@@ -23,6 +23,7 @@ use crate::nginx::conf::location_of;
 use crate::nginx::log::{alert, error};
 use crate::nginx::sys;
 use crate::nginx::trampoline::{EventThread, guard};
+use crate::status::meters::Count;
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 
@@ -193,6 +194,7 @@ fn socket(request: &Request<'_>) -> Option<Box<Socket>> {
 }
 
 fn refuse(request: Request<'_>, refusal: &Refusal) {
+    request.exchange().inspect(|exchange| exchange.meter().count(Count::Refused));
     error!(&request, "pywsgi: {refusal}");
     let ending = match refusal {
         Refusal::QueueFull | Refusal::GateFull | Refusal::LoopFull | Refusal::TooManyInFlight => {

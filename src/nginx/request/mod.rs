@@ -1,6 +1,7 @@
 //! One request on the event loop's side: from the content handler to the end.
 
 pub(super) mod accel;
+mod account;
 pub(super) mod body;
 pub(super) mod call;
 pub(super) mod context;

@@ -112,6 +112,7 @@ fn send<'ev>(request: Request<'ev>, batch: &mut Batch) -> (Option<Request<'ev>>,
     let hinted = false;
     let mut news = hinted;
     if let Some(head) = batch.head.take() {
+        request.status.set(Some(head.code()));
         if matches!(
             request.body.get(),
             Body::Expected | Body::Streaming | Body::Paused | Body::Taken

@@ -53,6 +53,7 @@ pub(super) fn begin<'ev>(request: Request<'ev>, head: &ResponseHead) -> Option<R
     let decoder = Decoder::new(handshake.deflate.is_some(), config.max_message_size);
     let upgraded = Upgraded::new(decoder, take_read(&request), exchange.worker.now());
     let set = request.upgraded.set(Box::new(upgraded));
+    exchange.meter().socket(true);
     debug_assert!(set.is_ok(), "a connection is taken over once");
     // SAFETY: the request lives as long as `request`, and its connection as well.
     unsafe {

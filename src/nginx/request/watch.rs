@@ -20,6 +20,7 @@ use crate::bridge::tasks::Task;
 use crate::nginx::conf::{NO_LIMIT, limit};
 use crate::nginx::log::{error, info, warning};
 use crate::nginx::sys;
+use crate::status::meters::Count;
 
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
@@ -185,6 +186,7 @@ fn queue_timed_out(request: Request<'_>) {
         None => "its import has not ended",
     };
     worker.forget(exchange);
+    exchange.meter().count(Count::QueueTimedOut);
     error!(
         &request,
         "pywsgi: application \"{}\": {} within {} ms ({}_queue_timeout)",

@@ -95,7 +95,7 @@ pub(super) fn end(
             say_cancelled(py, app, exchange);
             None
         }
-        Some(error) => log_raised_in_task(py, shim, app, error),
+        Some(error) => log_raised_in_task(py, shim, app, exchange, error),
         None => match call.unfinished(py) {
             Some(unfinished) => log_unfinished(py, app, call, unfinished),
             // What had no room when the application returned is sent later, and the end after it.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::dispatch;
+use crate::bridge::clock;
+use crate::bridge::config::ExecutorId;
 use crate::bridge::exchange::{Exchange, Pool};
 use crate::bridge::executor::pool::{Next, Seat, Turn};
 use crate::bridge::log::{About, Level, LogLine};
@@ -107,6 +109,8 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
         let ident = ident(py, &runtime);
         let mut kit = Kit::new();
         let mut checked = 0;
+        // When the thread was woken and had the GIL, if it has taken no job since.
+        let mut woken = None;
         let mut hooks = Hooks::of(format!("py-{}", pool.config.name));
         loop {
             match pool.take(&mut membership.turn) {
@@ -115,6 +119,9 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                         spawn(&runtime, pool);
                     }
                     let exchange = membership.exchange.insert(exchange);
+                    if let Some((since, until)) = woken.take() {
+                        exchange.timings.add_gil_wait(since, until);
+                    }
                     hooks.take_on(py, &runtime.shim);
                     let suspended = dispatch::run(py, &runtime, exchange, ident, &mut kit);
                     debug_assert!(suspended.is_none(), "only inline a response is suspended");
@@ -134,7 +141,11 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
                 }
                 Next::Sleep => {
                     let turn = &mut membership.turn;
-                    py.detach(|| pool.sleep(&seat, turn));
+                    let since = py.detach(|| {
+                        pool.sleep(&seat, turn);
+                        clock::nanoseconds()
+                    });
+                    woken = Some((since, clock::nanoseconds()));
                 }
                 Next::End => {
                     membership.ended = true;
@@ -151,6 +162,9 @@ fn run(runtime: Arc<Runtime>, pool: &Arc<Pool>) {
 fn return_late(exchange: &Arc<Exchange>) {
     let worker = &exchange.worker;
     worker.end_stuck();
+    if let ExecutorId::Pool(at) = exchange.location.executor {
+        worker.meters.pool(at).stuck(false);
+    }
     let text = format!(
         "a thread that was written off has left application \"{}\" and ends",
         worker.target(exchange.location.app)

@@ -328,7 +328,7 @@ fn say(
         // nginx logs that, at its own level.
         Fault::Gone => None,
         Fault::Raised(error) if is_interruption(py, shim, app, exchange, &error) => None,
-        Fault::Raised(error) => log_raised(py, shim, app, &error),
+        Fault::Raised(error) => log_raised(py, shim, app, exchange, &error),
         Fault::Broken(what) => {
             let text = format!("application \"{}\" {what}", app.target);
             logging::write(py, Level::Error, &text);

@@ -13,6 +13,7 @@ use crate::bridge::pipe::buffers::BLOCK;
 use crate::bridge::pipe::input::{InputError, Read};
 use crate::python::block::joined;
 use crate::python::client_gone::os_error;
+use crate::python::detached::detached;
 use crate::python::fork;
 
 /// The least number of bytes that is read of a file at once after a `seek`; it doubles with each read, up to [`BLOCK`].
@@ -64,7 +65,7 @@ impl RequestBody {
         let Some(exchange) = &self.exchange else { return Ok(false) };
         let size = wanted.clamp(self.ahead, BLOCK);
         self.ahead = BLOCK.min(self.ahead * 2);
-        let detached = |wait: &mut (dyn FnMut() + Send)| py.detach(wait);
+        let detached = |wait: &mut (dyn FnMut() + Send)| detached(py, exchange, wait);
         let read = if waits {
             exchange.read_waiting(size, detached)
         } else {

@@ -7,6 +7,7 @@ use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::fixture::{exchange_at, ids, location, loop_exchanges, loop_worker};
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::input::Input;
+use crate::status::board::Meters;
 
 type Loop = super::Loop<Arc<Exchange>>;
 
@@ -303,7 +304,7 @@ fn each_loop_has_a_bell_of_its_own_beside_the_event_loops() {
     config.loops.push(config.loops[0].clone());
     config.apps = Vec::<AppConfig>::new();
     let marks = crate::bridge::marks::Marks::take_over(None, 0);
-    let worker = Worker::new(config, marks, Baton::new(None, 0), 500).unwrap();
+    let worker = Worker::new(config, marks, Baton::new(None, 0), Meters::default(), 500).unwrap();
     let mut numbers = vec![worker.events.fd(), worker.loops[0].fd(), worker.loops[1].fd()];
     numbers.sort_unstable();
     numbers.dedup();

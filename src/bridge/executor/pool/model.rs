@@ -20,7 +20,7 @@ struct Observed {
 impl Observed {
     fn new(threads: usize) -> Arc<Self> {
         Arc::new(Self {
-            pool: Pool::new(pool_config(threads, 9)),
+            pool: Pool::new(pool_config(threads, 9), PoolMeter::default()),
             ran: Mutex::new(Vec::new()),
             ran_more: Condvar::new(),
             standing: AtomicUsize::new(0),

@@ -22,7 +22,7 @@ impl PartialEq for Held {
 type TestPool = Arc<Pool<Held>>;
 
 fn pool<J>(threads: usize, max_queue: usize) -> Arc<Pool<J>> {
-    Arc::new(Pool::new(pool_config(threads, max_queue)))
+    Arc::new(Pool::new(pool_config(threads, max_queue), PoolMeter::default()))
 }
 
 /// Submits a job; gives what to hear its start from, and what holds it.
@@ -352,7 +352,7 @@ fn who_waits_for_the_end_is_told() {
 
 #[test]
 fn a_request_is_taken_out_of_the_queue() {
-    let pool = Pool::new(pool_config(1, 9));
+    let pool = Pool::new(pool_config(1, 9), PoolMeter::default());
     let [first, second, third] = exchanges(&worker(1, 0));
     for job in [&first, &second] {
         pool.submit_now(Arc::clone(job)).unwrap();

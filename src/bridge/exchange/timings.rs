@@ -1,0 +1,105 @@
+//! When what happened to a request, for the numbers and the log.
+
+use std::time::Duration;
+
+use crate::bridge::clock::{between, nanoseconds};
+use crate::bridge::sync::{AtomicU64, Ordering};
+
+/// Nanoseconds of the monotonic clock; 0: it has not happened.
+#[derive(Debug)]
+pub(crate) struct Timings {
+    submitted: u64,
+    taken: AtomicU64,
+    left: AtomicU64,
+    /// Nanoseconds for which its thread has waited for the GIL.
+    gil_wait: AtomicU64,
+}
+
+impl Timings {
+    /// Event loop: the request is about to be submitted.
+    pub(super) fn begin() -> Self {
+        Self {
+            submitted: nanoseconds(),
+            taken: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            gil_wait: AtomicU64::new(0),
+        }
+    }
+
+    /// Its executor has taken it.
+    pub(super) fn take(&self) {
+        self.taken.store(nanoseconds(), Ordering::Relaxed);
+    }
+
+    /// The application has been left.
+    pub(super) fn leave(&self) {
+        self.left.store(nanoseconds(), Ordering::Relaxed);
+    }
+
+    /// Python: its thread has waited for the GIL from `since` to `until`. What it waited before the request came does
+    /// not count.
+    pub(crate) fn add_gil_wait(&self, since: u64, until: u64) {
+        let waited = until.saturating_sub(since.max(self.submitted));
+        self.gil_wait.fetch_add(waited, Ordering::Relaxed);
+    }
+
+    /// Since the submit.
+    pub(crate) fn elapsed(&self) -> Duration {
+        between(self.submitted, nanoseconds())
+    }
+
+    /// How long it has waited for its executor, or waited until it was taken.
+    pub(crate) fn queue(&self) -> Duration {
+        between(self.submitted, at(&self.taken).unwrap_or_else(nanoseconds))
+    }
+
+    /// How long its application has had it, or had it; `None` if it was not taken.
+    pub(crate) fn application(&self) -> Option<Duration> {
+        let left = at(&self.left).unwrap_or_else(nanoseconds);
+        at(&self.taken).map(|taken| between(taken, left))
+    }
+
+    pub(crate) fn gil_wait(&self) -> Duration {
+        Duration::from_nanos(self.gil_wait.load(Ordering::Relaxed))
+    }
+}
+
+fn at(moment: &AtomicU64) -> Option<u64> {
+    Some(moment.load(Ordering::Relaxed)).filter(|moment| *moment != 0)
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use std::thread::sleep;
+
+    use super::*;
+
+    const SOME: Duration = Duration::from_millis(2);
+
+    #[test]
+    fn a_request_waits_then_runs() {
+        let timings = Timings::begin();
+        assert_eq!(timings.application(), None);
+        sleep(SOME);
+        timings.take();
+        let queue = timings.queue();
+        sleep(SOME);
+        timings.leave();
+        let ran = timings.application().unwrap();
+        assert!(queue >= SOME && ran >= SOME);
+        assert_eq!((timings.queue(), timings.application()), (queue, Some(ran)));
+        assert!(timings.elapsed() >= queue + ran);
+    }
+
+    #[test]
+    fn waits_for_the_gil_add_up() {
+        let timings = Timings::begin();
+        let begin = timings.submitted;
+        // The thread was woken for an earlier request.
+        timings.add_gil_wait(begin - 1_000, begin + 10);
+        timings.add_gil_wait(begin + 50, begin + 70);
+        timings.add_gil_wait(begin - 1_000, begin - 500);
+        assert_eq!(timings.gil_wait(), Duration::from_nanos(30));
+    }
+}

@@ -1,0 +1,149 @@
+//! The board of this nginx: mapped once by the master, inherited by its workers.
+
+use std::fs;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use nginx_sys::{NGINX_VERSION, ngx_cycle_t, ngx_worker};
+
+use crate::bridge::clock;
+use crate::bridge::config::WorkerConfig;
+use crate::bridge::replacement::REASONS;
+use crate::nginx::conf::{MainConf, nginx_core_conf};
+use crate::nginx::log;
+use crate::nginx::shared_words::SharedWords;
+use crate::nginx::sys;
+use crate::status::board::{Board, Configured, Meters, System};
+use crate::status::names::AppName;
+use crate::status::snapshot::Versions;
+use crate::status::words::Words;
+use crate::status::zone::{Layout, Zone};
+
+/// Written by the master alone.
+static BOARD: RwLock<Option<Arc<Board>>> = RwLock::new(None);
+
+/// What there is room for beyond twice what the first configuration has: the next ones may have others.
+const MORE: usize = 4;
+
+/// That of this process, if it has one.
+pub(in crate::nginx) fn current() -> Option<Arc<Board>> {
+    BOARD.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The master has taken over a configuration, and starts its workers next.
+///
+/// # Safety
+///
+/// Called in nginx's `init_module`, with the new cycle.
+pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
+    // SAFETY: the cycle is the new one.
+    let Some(main) = (unsafe { MainConf::of_cycle(cycle) }) else { return };
+    let say = |level, text: &str| {
+        // SAFETY: the cycle has a log.
+        unsafe { log::write((*cycle).log, level, text) }
+    };
+    let names = configured(&main.worker_config());
+    // SAFETY: the cycle is the new one.
+    let workers = unsafe { nginx_core_conf(cycle).worker_processes };
+    let mut current = BOARD.write().unwrap_or_else(PoisonError::into_inner);
+    if current.is_none() {
+        if !main.has_apps() && !main.has_status {
+            return;
+        }
+        match make(main, &names) {
+            Ok(board) => *current = Some(Arc::new(board)),
+            Err(error) => {
+                say(
+                    log::ALERT,
+                    &format!(
+                        "pywsgi: memory to share with the workers cannot be mapped (mmap): {error}; there \
+                         are no numbers of them (python_status)"
+                    ),
+                );
+                return;
+            }
+        }
+    }
+    let Some(board) = current.as_mut().map(Arc::make_mut) else { return };
+    let homeless = board.configure(&names);
+    let layout = board.zone().layout();
+    if !homeless.is_empty() {
+        let list = homeless.join("\", \"");
+        say(
+            log::WARN,
+            &format!(
+                "pywsgi: python_status has no numbers of \"{list}\" until nginx is restarted: it was started \
+                 with much fewer of them"
+            ),
+        );
+    }
+    // While nginx is reloaded, those of both configurations live.
+    let wanted = 2 * usize::try_from(workers).unwrap_or(1).max(1);
+    if layout.areas < wanted {
+        let size = layout.bytes(wanted).div_ceil(1024);
+        say(
+            log::WARN,
+            &format!(
+                "pywsgi: python_status_zone has room for {} processes; {wanted} may live at once while nginx \
+                 is reloaded: write at least {size}k, and restart nginx",
+                layout.areas
+            ),
+        );
+    }
+}
+
+fn make(main: &MainConf, names: &Configured) -> std::io::Result<Board> {
+    let Configured { apps, pools, loops } = names;
+    let room = |names: usize| 2 * names + MORE;
+    let size = main.status_zone.unwrap_or(DEFAULT_ZONE);
+    let layout = Layout::of(size, room(apps.len()), room(pools.len()), room(loops.len()));
+    let map = |longs: usize| {
+        // It is kept until the process ends.
+        let words: &'static SharedWords = Box::leak(Box::new(SharedWords::new(2 * longs.max(1))?));
+        Ok::<_, std::io::Error>(Words::new(words.longs()))
+    };
+    let zone = Zone::new(layout, map(layout.words())?, map(layout.answer_words())?);
+    let nginx = NGINX_VERSION.to_string_lossy().into_owned();
+    let versions = Versions {
+        module: env!("CARGO_PKG_VERSION"),
+        nginx,
+        python: env!("PYWSGI_PYTHON_VERSION"),
+    };
+    let system = System {
+        versions,
+        reasons: &REASONS,
+        lives: sys::lives,
+        memory,
+        clock: clock::milliseconds,
+    };
+    Ok(Board::new(zone, system))
+}
+
+/// Default of `python_status_zone`.
+const DEFAULT_ZONE: usize = 1 << 20;
+
+/// What this process, which starts to run applications, counts in.
+pub(in crate::nginx) fn meters(config: &WorkerConfig) -> Option<Meters> {
+    // SAFETY: nginx has set it for this process.
+    let number = unsafe { ngx_worker };
+    current()?.meters(&configured(config), std::process::id(), number)
+}
+
+fn configured(config: &WorkerConfig) -> Configured {
+    let app = |protocol: String, target: &str| AppName { protocol, target: target.to_owned() };
+    Configured {
+        apps: config
+            .apps
+            .iter()
+            .map(|known| app(known.protocol.to_string(), &known.target))
+            .collect(),
+        pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
+        loops: config.loops.iter().map(|own| own.name.clone()).collect(),
+    }
+}
+
+/// Bytes of a process's memory that are in RAM (proc(5), statm).
+fn memory(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * sys::page_size())
+}

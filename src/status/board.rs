@@ -1,0 +1,221 @@
+//! The shared memory with the names of what is counted in it, as a process has both.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::meters::{AppMeter, LoopMeter, PoolMeter};
+use super::names::{AppName, Names};
+#[cfg(not(feature = "loom"))]
+use super::snapshot::{Snapshot, Surroundings, Versions};
+use super::zone::{Area, Event, Happened, State, Zone};
+
+/// What a board is told by whoever makes it.
+#[derive(Clone, Debug)]
+pub(crate) struct System {
+    #[cfg(not(feature = "loom"))]
+    pub(crate) versions: Versions,
+    /// What the reasons to replace a worker are called, by their numbers.
+    pub(crate) reasons: &'static [&'static str],
+    /// Whether there is a process of that number.
+    pub(crate) lives: fn(u32) -> bool,
+    /// Bytes of its memory that are in RAM, if the system says so.
+    pub(crate) memory: fn(u32) -> Option<u64>,
+    /// Milliseconds of the monotonic clock.
+    pub(crate) clock: fn() -> u64,
+}
+
+/// nginx's master makes it, and its workers inherit it.
+#[derive(Clone, Debug)]
+pub(crate) struct Board {
+    zone: Zone,
+    apps: Names<AppName>,
+    pools: Names<String>,
+    loops: Names<String>,
+    system: System,
+}
+
+/// The names of a configuration, by its own numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Configured {
+    pub(crate) apps: Vec<AppName>,
+    pub(crate) pools: Vec<String>,
+    pub(crate) loops: Vec<String>,
+}
+
+impl Board {
+    pub(crate) fn new(zone: Zone, system: System) -> Self {
+        let layout = zone.layout();
+        Self {
+            zone,
+            apps: Names::new(layout.apps),
+            pools: Names::new(layout.pools),
+            loops: Names::new(layout.loops),
+            system,
+        }
+    }
+
+    pub(crate) fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Master: takes over a configuration. Gives back the names for which there is no room.
+    pub(crate) fn configure(&mut self, names: &Configured) -> Vec<String> {
+        self.zone.reload(now());
+        let mut homeless = Vec::new();
+        for app in &names.apps {
+            if self.apps.add(app).is_none() {
+                homeless.push(app.target.clone());
+            }
+        }
+        let pools = names.pools.iter().filter(|pool| self.pools.add(pool).is_none());
+        homeless.extend(pools.cloned());
+        let loops = names.loops.iter().filter(|own| self.loops.add(own).is_none());
+        homeless.extend(loops.cloned());
+        homeless
+    }
+
+    /// A process that starts: what it counts in. `None` if all areas are taken.
+    pub(crate) fn meters(
+        self: &Arc<Self>,
+        names: &Configured,
+        process: u32,
+        number: usize,
+    ) -> Option<Meters> {
+        let area = self.zone.take(process, number, now(), self.system.lives)?;
+        let app = |name| self.apps.number(name).map(|at| area.app(at)).unwrap_or_default();
+        let pool = |name| self.pools.number(name).map(|at| area.pool(at)).unwrap_or_default();
+        let own = |name| self.loops.number(name).map(|at| area.event_loop(at)).unwrap_or_default();
+        Some(Meters {
+            apps: names.apps.iter().map(app).collect(),
+            pools: names.pools.iter().map(pool).collect(),
+            loops: names.loops.iter().map(own).collect(),
+            own: Some(Own { area, board: Arc::clone(self) }),
+        })
+    }
+
+    #[cfg(not(feature = "loom"))]
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let System { versions, reasons, lives, memory, clock } = &self.system;
+        Snapshot::take(
+            &self.zone,
+            &Surroundings {
+                apps: self.apps.all(),
+                pools: self.pools.all(),
+                loops: self.loops.all(),
+                versions: versions.clone(),
+                reasons,
+                now: now(),
+                clock: clock(),
+                lives,
+                memory,
+            },
+        )
+    }
+}
+
+/// All that one process counts, by the numbers that its configuration has for applications, pools and loops.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meters {
+    apps: Vec<AppMeter>,
+    pools: Vec<PoolMeter>,
+    loops: Vec<LoopMeter>,
+    /// `None`: nobody sees what it counts.
+    own: Option<Own>,
+}
+
+/// A process's place on its board.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) area: Area,
+    pub(crate) board: Arc<Board>,
+}
+
+impl Meters {
+    /// That of an application; one that counts nothing if there is no room for it.
+    pub(crate) fn app(&self, app: usize) -> AppMeter {
+        self.apps.get(app).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn pool(&self, pool: usize) -> PoolMeter {
+        self.pools.get(pool).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn event_loop(&self, number: usize) -> LoopMeter {
+        self.loops.get(number).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn own(&self) -> Option<&Own> {
+        self.own.as_ref()
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        if let Some(own) = &self.own {
+            own.area.set_state(state);
+        }
+    }
+
+    /// This process leaves for the reason of that number.
+    pub(crate) fn leave(&self, reason: usize) {
+        if let Some(Own { area, board }) = &self.own {
+            area.replaced(reason);
+            let what = Happened::Replaced(reason);
+            board.zone.remember(Event { at: now(), process: area.owner(), what });
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use super::super::words::{Words, leaked};
+    use super::super::zone::Layout;
+    use super::*;
+
+    fn board() -> Board {
+        let layout = Layout { apps: 2, pools: 1, loops: 1, areas: 1 };
+        let words = Words::new(leaked(layout.words()));
+        let zone = Zone::new(layout, words, Words::new(leaked(layout.answer_words())));
+        let versions = Versions { module: "0", nginx: "1".to_owned(), python: "3" };
+        let system = System {
+            versions,
+            reasons: &["first"],
+            lives: |_| true,
+            memory: |_| None,
+            clock: || 5,
+        };
+        Board::new(zone, system)
+    }
+
+    fn configured(targets: &[&str]) -> Configured {
+        let app = |target: &&str| AppName { protocol: "wsgi".into(), target: (*target).to_owned() };
+        Configured {
+            apps: targets.iter().map(app).collect(),
+            pools: vec!["default".to_owned()],
+            loops: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_configuration_has_its_own_numbers() {
+        let mut board = board();
+        assert!(board.configure(&configured(&["a"])).is_empty());
+        assert!(board.configure(&configured(&["b", "a"])).is_empty());
+        assert_eq!(board.configure(&configured(&["c", "a"])), ["c"]);
+        let board = Arc::new(board);
+        let meters = board.meters(&configured(&["c", "b", "a"]), 10, 0).unwrap();
+        meters.app(0).begin();
+        meters.app(2).begin();
+        meters.leave(0);
+        let all = board.snapshot();
+        let in_flight: Vec<_> = all.total.apps.iter().map(|app| app.in_flight).collect();
+        assert_eq!((in_flight, all.reloads), (vec![1, 0], 2), "c has no room, a is the first");
+        assert_eq!(all.replaced, [("first", 1)]);
+        assert!(board.meters(&configured(&[]), 11, 1).is_none(), "all areas are taken");
+    }
+}

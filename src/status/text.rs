@@ -1,0 +1,180 @@
+//! A snapshot as lines for a terminal.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::meters::Count;
+use super::snapshot::{CLASSES, EVENTS, Numbers, Snapshot, TIME_NAMES};
+use super::zone::{Event, Happened};
+
+pub(crate) fn text(all: &Snapshot) -> String {
+    let mut lines = Lines(String::new());
+    let age = |since: u64| age(Duration::from_millis(all.now.saturating_sub(since)));
+    lines.add(format_args!(
+        "pywsgi {} in nginx {}, Python {}; up {}, {} reloads, {} crashes",
+        all.versions.module,
+        all.versions.nginx,
+        all.versions.python,
+        age(all.started),
+        all.reloads,
+        all.crashes,
+    ));
+    lines.add(format_args!(""));
+    for worker in &all.workers {
+        let memory = worker.memory.map_or_else(String::new, |bytes| format!(", {}", size(bytes)));
+        let in_flight: u64 = worker.numbers.apps.iter().map(|app| app.in_flight).sum();
+        lines.add(format_args!(
+            "worker {} (pid {}): {}, up {}, {} requests, {in_flight} in flight{memory}",
+            worker.number,
+            worker.process,
+            worker.state.name(),
+            age(worker.since),
+            worker.requests,
+        ));
+    }
+    lines.numbers(&all.total);
+    let replaced = all.replaced.iter().filter(|(_, count)| *count > 0);
+    let replaced: Vec<_> = replaced.map(|(reason, count)| format!("{count} by {reason}")).collect();
+    if !replaced.is_empty() {
+        lines.add(format_args!("\nreplaced workers: {}", replaced.join(", ")));
+    }
+    for event in &all.history {
+        let what = all.said(event);
+        lines.add(format_args!("{} ago: {what}", age(event.at)));
+    }
+    lines.0
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, line: std::fmt::Arguments<'_>) {
+        let _infallible = writeln!(self.0, "{line}");
+    }
+
+    fn numbers(&mut self, numbers: &Numbers) {
+        for app in &numbers.apps {
+            self.add(format_args!(
+                "\n{} application {}: {} requests, {} in flight",
+                app.name.protocol,
+                app.name.target,
+                app.ended(),
+                app.in_flight,
+            ));
+            let some = |all: &[(Count, &str)]| {
+                let some = all.iter().filter(|(count, _)| app.count(*count) > 0);
+                some.map(|(count, name)| format!("{name} {}", app.count(*count)))
+                    .collect::<Vec<_>>()
+            };
+            let mut counts = some(&CLASSES);
+            counts.extend(some(&EVENTS));
+            if !counts.is_empty() {
+                self.add(format_args!("  {}", counts.join(", ")));
+            }
+            if app.count(Count::SocketsOpened) > 0 {
+                self.add(format_args!(
+                    "  WebSockets: {} open, {} accepted",
+                    app.sockets,
+                    app.count(Count::SocketsOpened)
+                ));
+            }
+            for (time, name) in TIME_NAMES {
+                let histogram = app.time(time);
+                let quantiles = [0.5, 0.9, 0.99].map(|part| histogram.quantile(part));
+                if let [Some(half), Some(most), Some(nearly_all)] = quantiles {
+                    self.add(format_args!(
+                        "  {name:<11} p50 {half:>8.1?}  p90 {most:>8.1?}  p99 {nearly_all:>8.1?}"
+                    ));
+                }
+            }
+        }
+        for pool in &numbers.pools {
+            self.add(format_args!(
+                "\npool {}: {} of {} threads busy, {} idle, {} written off; queue {} of {}, the first for {:.1?}",
+                pool.name,
+                pool.busy,
+                pool.limit,
+                pool.idle(),
+                pool.written_off,
+                pool.queue,
+                pool.max_queue,
+                pool.queue_age,
+            ));
+        }
+        for own in &numbers.loops {
+            self.add(format_args!(
+                "\nloop {}: {} tasks, queue {}, the first for {:.1?}; lag {:.1?}",
+                own.name, own.tasks, own.queue, own.queue_age, own.lag,
+            ));
+        }
+    }
+}
+
+impl Snapshot {
+    /// The name of the reason of a replacement.
+    pub(crate) fn reason(&self, event: &Event) -> Option<&'static str> {
+        match event.what {
+            Happened::Replaced(reason) => self.reasons.get(reason).copied(),
+            Happened::Reloaded | Happened::Crashed => None,
+        }
+    }
+
+    fn said(&self, event: &Event) -> String {
+        match event.what {
+            Happened::Reloaded => "nginx was reloaded".to_owned(),
+            Happened::Crashed => format!("worker {} died", event.process),
+            Happened::Replaced(_) => format!(
+                "worker {} left to be replaced ({})",
+                event.process,
+                self.reason(event).unwrap_or_default()
+            ),
+        }
+    }
+}
+
+/// Bytes, as a person reads them.
+fn size(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// A duration, as a person reads it: its two largest units.
+fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{:.1} s", duration.as_secs_f64()),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::example;
+    use super::*;
+
+    #[test]
+    fn everything_is_said() {
+        let text = text(&example());
+        for line in [
+            "pywsgi 0.1.0 in nginx 1.22.1, Python 3.11; up 1 min 0 s, 0 reloads, 1 crashes",
+            "worker 0 (pid 10): serving, up 59.5 s, 3 requests, 2 in flight, 50.0 MB",
+            "wsgi application /srv/shop/wsgi.py: 3 requests, 2 in flight",
+            "  2xx 3, lost 1",
+            "  WebSockets: 1 open, 1 accepted",
+            "pool default: 2 of 8 threads busy, 1 idle, 0 written off; queue 1 of 1024, the first for 500.0ms",
+            "loop main: 5 tasks, queue 0, the first for 0.0ns; lag 100.0ms",
+            "58.0 s ago: worker 9 left to be replaced (max_requests)",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn ages_have_two_units() {
+        let said =
+            [0.25, 61.0, 3_720.0, 90_000.0].map(|seconds| age(Duration::from_secs_f64(seconds)));
+        assert_eq!(said, ["0.2 s", "1 min 1 s", "1 h 2 min", "1 d 1 h"]);
+    }
+}

@@ -1,0 +1,586 @@
+//! The shared memory: an area for each process, what has happened to them, and the stacks that they answer with.
+//!
+//! An area belongs to the process whose number is its owner's. A process that starts takes the first area that nobody
+//! has, or whose owner has died, and counts on what it finds there ([`meters`](super::meters)).
+
+use super::meters::{APP_WORDS, AppMeter, LOOP_WORDS, LoopMeter, POOL_WORDS, PoolMeter};
+#[cfg(not(feature = "loom"))]
+use std::sync::atomic::fence;
+
+#[cfg(feature = "loom")]
+use loom::sync::atomic::fence;
+
+use super::words::{Ordering, Words};
+
+/// How much room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) apps: usize,
+    pub(crate) pools: usize,
+    pub(crate) loops: usize,
+    pub(crate) areas: usize,
+}
+
+const STARTED: usize = 0;
+const RELOADS: usize = 1;
+const TICKET: usize = 2;
+const HISTORY_NEXT: usize = 3;
+const HISTORY: usize = 4;
+const HISTORY_WORDS: usize = 4;
+/// How many events are remembered.
+pub(crate) const EVENTS: usize = 32;
+const HEAD: usize = HISTORY + EVENTS * HISTORY_WORDS;
+
+const OWNER: usize = 0;
+const SINCE: usize = 1;
+const NUMBER: usize = 2;
+const STATE: usize = 3;
+/// How many requests had begun in the area before its process.
+const BEFORE: usize = 4;
+const CRASHES: usize = 5;
+const ANSWERED: usize = 6;
+const LENGTH: usize = 7;
+const REPLACED: usize = 8;
+const AREA_HEAD: usize = REPLACED + REASONS;
+
+/// How many reasons there are to replace a worker.
+pub(crate) const REASONS: usize = 8;
+
+/// Bytes of the stacks that one process answers with.
+pub(crate) const ANSWER: usize = 64 * 1024;
+const ANSWER_WORDS: usize = ANSWER / size_of::<u64>();
+
+impl Layout {
+    /// As many areas as fit into so many bytes.
+    pub(crate) fn of(bytes: usize, apps: usize, pools: usize, loops: usize) -> Self {
+        let layout = Self { apps, pools, loops, areas: 0 };
+        let areas = (bytes / size_of::<u64>()).saturating_sub(HEAD) / layout.area();
+        Self { areas, ..layout }
+    }
+
+    /// How many bytes so many areas take.
+    pub(crate) fn bytes(self, areas: usize) -> usize {
+        (HEAD + areas * self.area()) * size_of::<u64>()
+    }
+
+    fn area(self) -> usize {
+        AREA_HEAD + self.apps * APP_WORDS + self.pools * POOL_WORDS + self.loops * LOOP_WORDS
+    }
+
+    /// How many words all of it takes.
+    pub(crate) fn words(self) -> usize {
+        HEAD + self.areas * self.area()
+    }
+
+    /// How many words the answers take, which are not touched unless somebody asks.
+    pub(crate) fn answer_words(self) -> usize {
+        self.areas * ANSWER_WORDS
+    }
+}
+
+/// The memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Zone {
+    layout: Layout,
+    words: Words,
+    answers: Words,
+}
+
+/// How far the process of an area has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum State {
+    /// It imports its applications.
+    Starting = 1,
+    Serving = 2,
+    /// It ends, and has requests left.
+    Draining = 3,
+    /// It has ended in order.
+    Ended = 4,
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened {
+    /// nginx has taken over a configuration.
+    Reloaded,
+    /// A process has died.
+    Crashed,
+    /// A process leaves, to be replaced: the number of the reason.
+    Replaced(usize),
+}
+
+/// An event of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// Milliseconds since 1970.
+    pub(crate) at: u64,
+    pub(crate) process: u32,
+    pub(crate) what: Happened,
+}
+
+impl Zone {
+    /// Of memory that began as zeros.
+    pub(crate) fn new(layout: Layout, words: Words, answers: Words) -> Self {
+        debug_assert!(words.len() >= layout.words() && answers.len() >= layout.answer_words());
+        Self { layout, words, answers }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Master: takes over a configuration, at that time in milliseconds since 1970.
+    pub(crate) fn reload(&self, now: u64) {
+        if self.words.get(STARTED) == 0 {
+            self.words.set(STARTED, now);
+            return;
+        }
+        self.words.add(RELOADS, 1);
+        self.remember(Event { at: now, process: std::process::id(), what: Happened::Reloaded });
+    }
+
+    /// When the master took over its first configuration.
+    pub(crate) fn started(&self) -> u64 {
+        self.words.get(STARTED)
+    }
+
+    pub(crate) fn reloads(&self) -> u64 {
+        self.words.get(RELOADS)
+    }
+
+    /// Takes an area for `process`; `None` if all are taken. `lives` says whether a process lives.
+    pub(crate) fn take(
+        &self,
+        process: u32,
+        number: usize,
+        now: u64,
+        lives: impl Fn(u32) -> bool,
+    ) -> Option<Area> {
+        self.areas().find(|area| {
+            let owner = area.owner();
+            // If it has this process's number, it has died as well.
+            let is_free = owner == 0 || owner == process || !lives(owner);
+            let takes = is_free && area.words.replace(OWNER, owner.into(), process.into());
+            if takes {
+                self.begin(area, owner, number, now);
+            }
+            takes
+        })
+    }
+
+    fn begin(&self, area: &Area, before: u32, number: usize, now: u64) {
+        if before != 0 && area.state() != Some(State::Ended) {
+            area.words.add(CRASHES, 1);
+            self.remember(Event { at: now, process: before, what: Happened::Crashed });
+        }
+        (0..self.layout.apps).for_each(|app| area.app(app).lose_all());
+        (0..self.layout.pools).for_each(|pool| area.pool(pool).clear());
+        (0..self.layout.loops).for_each(|own| area.event_loop(own).clear());
+        area.words.set(BEFORE, area.begun());
+        area.words.set(SINCE, now);
+        area.words.set(NUMBER, number as u64);
+        area.words.set(ANSWERED, self.words.get(TICKET));
+        area.set_state(State::Starting);
+    }
+
+    /// All areas, whether a process has them or not.
+    pub(crate) fn areas(&self) -> impl Iterator<Item = Area> + use<> {
+        let Self { layout, words, answers } = *self;
+        (0..layout.areas).map(move |at| Area {
+            layout,
+            words: words.part(HEAD + at * layout.area(), layout.area()),
+            answers: answers.part(at * ANSWER_WORDS, ANSWER_WORDS),
+        })
+    }
+
+    /// Notes what has happened.
+    pub(crate) fn remember(&self, event: Event) {
+        let number = self.words.add(HISTORY_NEXT, 1);
+        let entry = self.event_words(number);
+        // Whoever reads it meanwhile finds that it is not the event of its number.
+        entry.set(0, 0);
+        fence(Ordering::Release);
+        entry.set(1, event.at);
+        entry.set(2, event.process.into());
+        entry.set(3, event.what.code());
+        entry.publish(0, number + 1);
+    }
+
+    /// The last events, the newest first.
+    pub(crate) fn history(&self) -> Vec<Event> {
+        let next = self.words.acquire(HISTORY_NEXT);
+        let numbers = (next.saturating_sub(EVENTS as u64)..next).rev();
+        let read = |number| {
+            let entry = self.event_words(number);
+            let before = entry.acquire(0);
+            let (at, process, code) = (entry.get(1), entry.get(2), entry.get(3));
+            fence(Ordering::Acquire);
+            let is_whole = before == number + 1 && entry.get(0) == before;
+            let what = Happened::of(code).filter(|_| is_whole)?;
+            Some(Event { at, process: u32::try_from(process).unwrap_or(0), what })
+        };
+        numbers.filter_map(read).collect()
+    }
+
+    fn event_words(&self, number: u64) -> Words {
+        let place = number as usize % EVENTS;
+        self.words.part(HISTORY + place * HISTORY_WORDS, HISTORY_WORDS)
+    }
+
+    /// Asks all processes for their stacks. Gives the ticket that their answers have, or a later one.
+    pub(crate) fn ask(&self) -> u64 {
+        self.words.add(TICKET, 1) + 1
+    }
+
+    /// The ticket that `area` has not answered, if there is one.
+    pub(crate) fn asked(&self, area: &Area) -> Option<u64> {
+        let ticket = self.words.acquire(TICKET);
+        (ticket > area.words.get(ANSWERED)).then_some(ticket)
+    }
+}
+
+/// What belongs to one process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Area {
+    layout: Layout,
+    words: Words,
+    answers: Words,
+}
+
+impl Area {
+    /// The process; 0 if there was none yet.
+    pub(crate) fn owner(&self) -> u32 {
+        u32::try_from(self.words.acquire(OWNER)).unwrap_or(0)
+    }
+
+    /// When it took the area, in milliseconds since 1970.
+    pub(crate) fn since(&self) -> u64 {
+        self.words.get(SINCE)
+    }
+
+    /// Its number among the workers.
+    pub(crate) fn number(&self) -> u64 {
+        self.words.get(NUMBER)
+    }
+
+    pub(crate) fn state(&self) -> Option<State> {
+        let all = [State::Starting, State::Serving, State::Draining, State::Ended];
+        all.into_iter().find(|state| *state as u64 == self.words.get(STATE))
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.words.set(STATE, state as u64);
+    }
+
+    /// How many processes of this area have died.
+    pub(crate) fn crashes(&self) -> u64 {
+        self.words.get(CRASHES)
+    }
+
+    /// The process leaves for the reason of that number, and is replaced.
+    pub(crate) fn replaced(&self, reason: usize) {
+        if reason < REASONS {
+            self.words.add(REPLACED + reason, 1);
+        }
+    }
+
+    /// How many processes of this area have.
+    pub(crate) fn replacements(&self, reason: usize) -> u64 {
+        if reason < REASONS { self.words.get(REPLACED + reason) } else { 0 }
+    }
+
+    /// How many requests its process has had.
+    pub(crate) fn requests(&self) -> u64 {
+        self.begun().saturating_sub(self.words.get(BEFORE))
+    }
+
+    fn begun(&self) -> u64 {
+        let begun = |app| self.app(app).get(super::meters::Count::Begun);
+        (0..self.layout.apps).map(begun).sum()
+    }
+
+    pub(crate) fn app(&self, number: usize) -> AppMeter {
+        let Layout { apps, .. } = self.layout;
+        let start = AREA_HEAD + number * APP_WORDS;
+        let words = self.words.part(start, APP_WORDS);
+        if number < apps { AppMeter::new(words) } else { AppMeter::default() }
+    }
+
+    pub(crate) fn pool(&self, number: usize) -> PoolMeter {
+        let Layout { apps, pools, .. } = self.layout;
+        let start = AREA_HEAD + apps * APP_WORDS + number * POOL_WORDS;
+        let words = self.words.part(start, POOL_WORDS);
+        if number < pools { PoolMeter::new(words) } else { PoolMeter::default() }
+    }
+
+    pub(crate) fn event_loop(&self, number: usize) -> LoopMeter {
+        let Layout { apps, pools, loops, .. } = self.layout;
+        let start = AREA_HEAD + apps * APP_WORDS + pools * POOL_WORDS + number * LOOP_WORDS;
+        let words = self.words.part(start, LOOP_WORDS);
+        if number < loops { LoopMeter::new(words) } else { LoopMeter::default() }
+    }
+
+    /// The process answers with its stacks. What is longer than [`ANSWER`] is cut, at a character.
+    pub(crate) fn answer(&self, ticket: u64, stacks: &str) {
+        let mut length = stacks.len().min(self.answers.len() * size_of::<u64>());
+        while !stacks.is_char_boundary(length) {
+            length -= 1;
+        }
+        let bytes = stacks.as_bytes().get(..length).unwrap_or_default();
+        // Whoever reads an answer meanwhile finds that it has another ticket.
+        self.words.set(ANSWERED, 0);
+        fence(Ordering::Release);
+        for (at, chunk) in bytes.chunks(size_of::<u64>()).enumerate() {
+            let mut word = [0; size_of::<u64>()];
+            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+            self.answers.set(at, u64::from_le_bytes(word));
+        }
+        self.words.set(LENGTH, length as u64);
+        self.words.publish(ANSWERED, ticket);
+    }
+
+    /// The answer to that ticket, or to a later one; `None` if there is none yet.
+    pub(crate) fn answered(&self, ticket: u64) -> Option<String> {
+        let answered = self.words.acquire(ANSWERED);
+        if answered < ticket {
+            return None;
+        }
+        let length = (self.words.get(LENGTH) as usize).min(self.answers.len() * size_of::<u64>());
+        let words = length.div_ceil(size_of::<u64>());
+        let mut bytes: Vec<u8> =
+            (0..words).flat_map(|at| self.answers.get(at).to_le_bytes()).collect();
+        bytes.truncate(length);
+        fence(Ordering::Acquire);
+        let is_whole = self.words.get(ANSWERED) == answered;
+        is_whole.then(|| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Happened {
+    fn code(self) -> u64 {
+        match self {
+            Self::Reloaded => 1,
+            Self::Crashed => 2,
+            Self::Replaced(reason) => 3 + reason as u64,
+        }
+    }
+
+    fn of(code: u64) -> Option<Self> {
+        match code {
+            0 => None,
+            1 => Some(Self::Reloaded),
+            2 => Some(Self::Crashed),
+            code => Some(Self::Replaced(usize::try_from(code - 3).ok()?)),
+        }
+    }
+}
+
+#[cfg(test)]
+fn zone(areas: usize) -> Zone {
+    use super::words::leaked;
+
+    let layout = Layout { apps: 2, pools: 1, loops: 1, areas };
+    let (words, answers) = (leaked(layout.words()), leaked(layout.answer_words()));
+    Zone::new(layout, Words::new(words), Words::new(answers))
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use super::super::meters::{Count, PoolNow};
+    use super::*;
+
+    fn lives(_: u32) -> bool {
+        true
+    }
+
+    #[test]
+    fn as_many_areas_as_fit() {
+        let layout = Layout::of(1 << 20, 4, 2, 1);
+        assert!(layout.areas > 100 && layout.bytes(layout.areas) <= 1 << 20);
+        assert!(layout.bytes(layout.areas + 1) > 1 << 20);
+        assert_eq!(Layout::of(100, 4, 2, 1).areas, 0);
+    }
+
+    #[test]
+    fn each_process_has_an_area_of_its_own() {
+        let zone = zone(2);
+        let first = zone.take(10, 0, 5, lives).unwrap();
+        let second = zone.take(11, 1, 6, lives).unwrap();
+        first.app(1).begin();
+        second.pool(0).show(PoolNow { threads: 3, ..PoolNow::default() });
+        assert_eq!((first.app(1).in_flight(), second.app(1).in_flight()), (1, 0));
+        assert_eq!((first.pool(0).now().threads, second.pool(0).now().threads), (0, 3));
+        assert_eq!((second.number(), second.since(), second.owner()), (1, 6, 11));
+        assert!(zone.take(12, 2, 7, lives).is_none(), "all are taken");
+        assert_eq!(first.app(2).in_flight(), 0, "there is no such application");
+    }
+
+    #[test]
+    fn the_next_process_counts_on_what_the_one_before_has_left() {
+        let zone = zone(1);
+        let area = zone.take(10, 0, 5, lives).unwrap();
+        area.set_state(State::Serving);
+        area.app(0).begin();
+        area.app(0).begin();
+        area.app(0).end(Some(200));
+        area.pool(0).show(PoolNow { busy: 1, ..PoolNow::default() });
+        assert_eq!(area.requests(), 2);
+        let next = zone.take(11, 0, 9, |process| process != 10).unwrap();
+        assert_eq!((next.crashes(), next.requests()), (1, 0));
+        assert_eq!((next.app(0).get(Count::Successful), next.app(0).get(Count::Lost)), (1, 1));
+        assert_eq!(next.app(0).in_flight(), 0);
+        assert_eq!(next.pool(0).now(), PoolNow::default());
+        let crash = Event { at: 9, process: 10, what: Happened::Crashed };
+        assert_eq!(zone.history(), [crash]);
+        next.set_state(State::Ended);
+        let last = zone.take(12, 0, 9, |process| process != 11).unwrap();
+        assert_eq!(last.crashes(), 1, "it has ended in order");
+    }
+
+    #[test]
+    fn a_process_with_the_number_of_a_dead_one_takes_its_area() {
+        let zone = zone(2);
+        zone.take(10, 0, 5, lives).unwrap().set_state(State::Serving);
+        assert_eq!(zone.take(10, 0, 6, lives).unwrap().crashes(), 1);
+    }
+
+    #[test]
+    fn the_history_remembers_the_last_events() {
+        let zone = zone(1);
+        zone.reload(1);
+        assert_eq!((zone.started(), zone.reloads(), zone.history().len()), (1, 0, 0));
+        for at in 0..2 * EVENTS as u64 {
+            let what = Happened::Replaced(at as usize % REASONS);
+            zone.remember(Event { at: 100 + at, process: 7, what });
+        }
+        zone.reload(999);
+        let history = zone.history();
+        assert_eq!((history.len(), zone.reloads()), (EVENTS, 1));
+        assert_eq!((history[0].at, history[0].what), (999, Happened::Reloaded));
+        assert_eq!(history[1].at, 100 + 2 * EVENTS as u64 - 1);
+        assert_eq!(history[1].what, Happened::Replaced(REASONS - 1));
+    }
+
+    #[test]
+    fn replacements_are_counted_by_reason() {
+        let area = zone(1).take(10, 0, 5, lives).unwrap();
+        area.replaced(REASONS - 1);
+        area.replaced(REASONS);
+        let counts: Vec<_> = (0..=REASONS).map(|reason| area.replacements(reason)).collect();
+        assert_eq!(counts, [0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn an_answer_has_its_ticket() {
+        let zone = zone(1);
+        let area = zone.take(10, 0, 5, lives).unwrap();
+        assert_eq!(zone.asked(&area), None);
+        let ticket = zone.ask();
+        assert_eq!((zone.asked(&area), area.answered(ticket)), (Some(ticket), None));
+        area.answer(ticket, "File \"app.py\", line 1");
+        assert_eq!(area.answered(ticket).unwrap(), "File \"app.py\", line 1");
+        assert_eq!(zone.asked(&area), None);
+        let next = zone.ask();
+        assert_eq!(area.answered(next), None);
+        // It is cut where its room ends, and not within a character.
+        area.answer(next, &"ä".repeat(ANSWER));
+        assert_eq!(area.answered(next).unwrap(), "ä".repeat(ANSWER / 2));
+        area.answer(next, &format!("x{}", "ä".repeat(ANSWER)));
+        assert_eq!(area.answered(next).unwrap().len(), ANSWER - 1);
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod model {
+    use loom::thread;
+
+    use super::*;
+
+    fn check(model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(model);
+    }
+
+    /// No room for applications, and for answers of two words.
+    fn small(areas: usize) -> Zone {
+        use super::super::words::leaked;
+
+        let layout = Layout { apps: 0, pools: 0, loops: 0, areas };
+        let words = leaked(layout.words());
+        Zone { layout, words: Words::new(words), answers: Words::new(leaked(areas * 2)) }
+    }
+
+    fn area(zone: &Zone) -> Area {
+        Area {
+            layout: zone.layout,
+            words: zone.words.part(HEAD, zone.layout.area()),
+            answers: zone.answers.part(0, 2),
+        }
+    }
+
+    #[test]
+    fn two_processes_do_not_take_the_same_area() {
+        check(|| {
+            let zone = small(2);
+            let other =
+                thread::spawn(move || zone.take(10, 0, 1, |_| true).map(|area| area.owner()));
+            let own = zone.take(11, 1, 1, |_| true).map(|area| area.owner());
+            assert_eq!((own, other.join().unwrap()), (Some(11), Some(10)));
+        });
+    }
+
+    #[test]
+    fn two_processes_do_not_both_succeed_a_dead_one() {
+        check(|| {
+            let zone = small(1);
+            let _dead = zone.take(9, 0, 1, |_| true);
+            let take = move |process| zone.take(process, 0, 1, |other| other != 9).is_some();
+            let other = thread::spawn(move || take(10));
+            let own = take(11);
+            assert!(own ^ other.join().unwrap(), "one of them has it");
+            assert_eq!(area(&zone).crashes(), 1);
+        });
+    }
+
+    #[test]
+    fn an_event_is_read_whole_or_not_at_all() {
+        check(|| {
+            let zone = small(0);
+            let writer = thread::spawn(move || {
+                for number in [1, 2] {
+                    let what = Happened::Replaced(number);
+                    zone.remember(Event { at: 100 + number as u64, process: number as u32, what });
+                }
+            });
+            // They are events that come next, in the place of the first.
+            zone.words.add(HISTORY_NEXT, 0);
+            for event in zone.history() {
+                let Happened::Replaced(number) = event.what else { panic!("{event:?}") };
+                assert_eq!((event.at, event.process), (100 + number as u64, number as u32));
+            }
+            writer.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn an_answer_is_read_whole_or_not_at_all() {
+        check(|| {
+            let zone = small(1);
+            let area = area(&zone);
+            let ticket = zone.ask();
+            let writer = thread::spawn(move || {
+                area.answer(ticket, "first one");
+                area.answer(ticket + 1, "second");
+            });
+            if let Some(answer) = area.answered(ticket) {
+                assert!(["first one", "second"].contains(&answer.as_str()), "{answer}");
+            }
+            writer.join().unwrap();
+            assert_eq!(area.answered(ticket).as_deref(), Some("second"));
+        });
+    }
+}
