@@ -186,7 +186,7 @@ CARGO_TEST = $(if $(shell $(CARGO) nextest --version 2>/dev/null),$(CARGO) nexte
 .PHONY: test-rust
 test-rust: headers ## Run the Rust unit tests, and those of the bridge under loom
 	$(CARGO_TEST) --locked $(CRATES)
-	$(CARGO_TEST) --locked --features loom -- bridge status
+	$(CARGO_TEST) --locked --features loom -- bridge metrics
 
 .PHONY: test-shim
 test-shim: $(TEST_VENV)/.installed ## Run the unit tests of python-shim

@@ -1,9 +1,10 @@
 """Checks that the files of src/ name only what they may.
 
-http and status know std and small crates; bridge knows both and what threads need; nginx and
-python know these and never each other. Only lib.rs names all five. In http, status and bridge
-nothing is unsafe. Inside each folder there is an order, and a protocol is named in its own places alone:
-layer_order.py checks these by layers.toml. Prints what breaks that, as file:line, and ends with 1.
+http and metrics know std and small crates; bridge knows both and what threads need; nginx and
+python know these and never each other. Only lib.rs names all five. In http, metrics and bridge
+nothing is unsafe. Inside each folder there is an order, and a protocol is named in its own places
+alone: layer_order.py checks these by layers.toml. Prints what breaks that, as file:line, and ends
+with 1.
 """
 
 import re
@@ -30,25 +31,25 @@ LAYERS = {
         frozenset({"flate2", "sha1_smol", "smallvec", "thiserror"}),
         unsafe=False,
     ),
-    "status": Layer(
-        frozenset({"status"}),
+    "metrics": Layer(
+        frozenset({"metrics"}),
         frozenset({"loom", "serde_json"}),
         unsafe=False,
     ),
     "bridge": Layer(
-        frozenset({"http", "status", "bridge"}),
+        frozenset({"http", "metrics", "bridge"}),
         frozenset({"bytes", "loom", "rustix", "smallvec", "thiserror"}),
         unsafe=False,
     ),
     "nginx": Layer(
-        frozenset({"http", "status", "bridge", "nginx"}),
+        frozenset({"http", "metrics", "bridge", "nginx"}),
         frozenset(
             {"adotenv", "bytes", "httpdate", "libc", "nginx_sys", "ngx", "rustix", "thiserror"}
         ),
         unsafe=True,
     ),
     "python": Layer(
-        frozenset({"http", "status", "bridge", "python"}),
+        frozenset({"http", "metrics", "bridge", "python"}),
         frozenset({"bytes", "libc", "pyo3", "rustix", "thiserror"}),
         unsafe=True,
     ),

@@ -8,10 +8,10 @@
 //! | folder | may name | runs on | unsafe |
 //! |---|---|---|---|
 //! | `http` | std, `thiserror`, `smallvec`, `flate2`, `sha1_smol` | anywhere | forbidden |
-//! | `status` | std, `serde_json` | anywhere | forbidden |
-//! | `bridge` | std, `http`, `status` | anywhere | forbidden |
-//! | `nginx` | `nginx_sys`, `http`, `status`, `bridge` | the event loop's thread | with its `SAFETY` |
-//! | `python` | `pyo3`, `http`, `status`, `bridge` | Python's threads; inline, the event loop's | where CPython's C API is called |
+//! | `metrics` | std, `serde_json` | anywhere | forbidden |
+//! | `bridge` | std, `http`, `metrics` | anywhere | forbidden |
+//! | `nginx` | `nginx_sys`, `http`, `metrics`, `bridge` | the event loop's thread | with its `SAFETY` |
+//! | `python` | `pyo3`, `http`, `metrics`, `bridge` | Python's threads; inline, the event loop's | where CPython's C API is called |
 //!
 //! `nginx` and `python` do not name each other. The only call that joins them is [`start_python`].
 
@@ -19,13 +19,13 @@
 mod bridge;
 #[cfg_attr(feature = "loom", allow(dead_code))]
 mod http;
-#[cfg(not(feature = "loom"))] // loom checks only the bridge and the status
+#[cfg_attr(feature = "loom", allow(dead_code))]
+mod metrics;
+#[cfg(not(feature = "loom"))] // loom checks only the bridge and the metrics
 #[cfg_attr(test, allow(dead_code))] // a test binary has no nginx: nothing calls its entry points
 mod nginx;
 #[cfg(not(feature = "loom"))]
 mod python;
-#[cfg_attr(feature = "loom", allow(dead_code))]
-mod status;
 
 #[cfg(not(feature = "loom"))]
 use std::{io, sync::Arc};

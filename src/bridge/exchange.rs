@@ -16,11 +16,9 @@ mod deadline;
 mod gone;
 mod input;
 mod output;
-mod timings;
 
 use std::sync::OnceLock;
 
-use self::timings::Timings;
 use super::callbacks::{Callbacks, Due, Gone};
 use super::carried::Carried;
 use super::client_wait::ClientWait;
@@ -32,10 +30,11 @@ use super::pipe::input::{Input, InputError};
 use super::pipe::messages::Socket;
 use super::pipe::output::Output;
 use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use super::timings::Timings;
 use super::worker;
 use crate::http::request_head::RequestHead;
 use crate::http::websocket::close::Close;
-use crate::status::meters::{AppMeter, Count};
+use crate::metrics::meters::{AppMeter, Count};
 
 /// A worker, as all but its own parts know it.
 pub(crate) type Worker = worker::Worker<Exchange>;

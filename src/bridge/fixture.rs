@@ -13,7 +13,7 @@ use super::id::{RequestId, Table};
 use super::log::Level;
 use super::marks::Marks;
 use super::pipe::input::Input;
-use crate::status::board::Meters;
+use crate::metrics::board::Meters;
 
 pub(super) fn pool_config(threads: usize, max_queue: usize) -> PoolConfig {
     PoolConfig { name: "default".into(), threads, max_queue, stack: None }

@@ -60,4 +60,5 @@ pub(crate) mod starts;
 pub(crate) mod streak;
 mod sync;
 pub(crate) mod tasks;
+mod timings;
 pub(crate) mod worker;

@@ -23,7 +23,7 @@ use super::pipe::loan::Loans;
 use super::starts::Starts;
 use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::tasks::{Task, Tasks};
-use crate::status::board::Meters;
+use crate::metrics::board::Meters;
 
 #[derive(Debug)]
 pub(crate) struct Worker<X> {

@@ -22,7 +22,7 @@ use crate::bridge::executor::inline::Suspended;
 use crate::bridge::log::{About, Level, LogLine};
 use crate::bridge::replacement::Reason;
 use crate::bridge::tasks::Task;
-use crate::status::meters::Count;
+use crate::metrics::meters::Count;
 
 /// Starts the attendant, which drops `ending` as it ends. `None` if that fails, which is logged.
 pub(super) fn start(runtime: &Arc<Runtime>, ending: Ending) -> Option<JoinHandle<()>> {

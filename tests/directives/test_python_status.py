@@ -45,6 +45,12 @@ def application(nginx) -> dict:
     return found
 
 
+def serving(nginx, count: int) -> list[dict]:
+    """The workers, if there are so many that serve."""
+    workers = numbers(nginx)["workers"]
+    return workers if [each["state"] for each in workers] == ["serving"] * count else []
+
+
 def settled(nginx, count: int) -> dict:
     """The numbers of the only application, once `count` of its requests are over."""
 
@@ -69,10 +75,9 @@ def test_requests_are_counted_by_class_over_all_workers(nginx, protocol, app):
         times = known["times"][name]
         assert times["count"] == len(statuses) == times["buckets"][-1][1]
         assert 0 < times["p50"] <= times["p99"]
-    workers = numbers(nginx)["workers"]
+    workers = wait_for(lambda: serving(nginx, 2), 60, "two workers that serve")
     assert sum(worker["requests"] for worker in workers) == len(statuses)
     assert {worker["pid"] for worker in workers} == set(nginx.workers())
-    assert {worker["state"] for worker in workers} == {"serving"}
     assert all(worker["memory"] > 1 << 20 for worker in workers)
 
 
@@ -166,6 +171,7 @@ def test_prometheus_reads_it(nginx, protocol, accept):
     for status in (200, 200, 404):
         nginx.client().get(f"/?{status}")
     settled(nginx, 3)
+    wait_for(lambda: serving(nginx, 1), 60, "a worker that serves")
     answer = nginx.client().get("/status", headers={"Accept": accept})
     is_open = accept == OPENMETRICS
     kind = "application/openmetrics-text" if is_open else "text/plain"

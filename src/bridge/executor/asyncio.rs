@@ -34,7 +34,7 @@ use crate::bridge::config::{LoopConfig, PoolConfig};
 use crate::bridge::doorbell::Doorbell;
 use crate::bridge::stall::{Found, Stall};
 use crate::bridge::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, lock, wait_for};
-use crate::status::meters::{LoopMeter, LoopNow};
+use crate::metrics::meters::{LoopMeter, LoopNow};
 
 /// What the event loop tells the loop's thread.
 #[derive(Debug)]

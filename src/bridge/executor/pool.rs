@@ -30,7 +30,7 @@ use crate::bridge::clock;
 use crate::bridge::config::PoolConfig;
 use crate::bridge::streak::Streak;
 use crate::bridge::sync::{Arc, Condvar, Mutex, lock, wait};
-use crate::status::meters::{PoolMeter, PoolNow};
+use crate::metrics::meters::{PoolMeter, PoolNow};
 
 /// A pool, and its executor.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::bridge::fixture::{
     exchanges, inline_exchanges, loop_exchanges, loop_worker, pool_config, worker, worker_of,
 };
 use crate::bridge::id::RequestId;
-use crate::status::board::Meters;
+use crate::metrics::board::Meters;
 
 fn refusal(worker: &Worker, exchange: Arc<Exchange>) -> Option<Refusal> {
     worker.submit(exchange).err()

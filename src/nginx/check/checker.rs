@@ -17,10 +17,10 @@ use crate::bridge::log::Level;
 use crate::bridge::panics;
 use crate::bridge::starts::Start;
 use crate::bridge::tasks::Task;
+use crate::metrics::board::Meters;
 use crate::nginx::conf::checks::access::{self, User};
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::signals;
-use crate::status::board::Meters;
 
 /// How often the lines of the log are passed on.
 const SLICE: Duration = Duration::from_millis(5);

@@ -8,10 +8,10 @@ use super::stage::Stage;
 use super::state::{Handler, Process};
 use super::{departure, listening};
 use crate::bridge::generations::Others;
+use crate::metrics::zone::State;
 use crate::nginx::log::warning;
 use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
-use crate::status::zone::State;
 
 /// How often a worker that leaves the connections to others looks whether they live, in milliseconds.
 const LOOK: ngx_msec_t = 50;

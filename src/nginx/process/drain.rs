@@ -2,13 +2,13 @@
 
 use super::departure;
 use super::state::{Handler, Process};
+use crate::metrics::zone::State;
 use crate::nginx::log::error;
 use crate::nginx::request::call::from_outside;
 use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::request::upgrade;
 use crate::nginx::trampoline::EventThread;
-use crate::status::zone::State;
 
 /// Starts the timer of `python_drain_timeout`.
 pub(super) fn begin(token: EventThread, process: &Process) {

@@ -8,11 +8,11 @@ use super::state::{self, Process};
 use super::turn;
 use crate::bridge::exchange::Progress;
 use crate::bridge::worker::Stopped;
+use crate::metrics::zone::State;
 use crate::nginx::log::warning;
 use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::trampoline::EventThread;
-use crate::status::zone::State;
 
 /// Ends Python in a worker, within the timeout of `python_finalize`.
 ///

@@ -70,7 +70,7 @@ const RETRY_AFTER: &CStr = c"1";
 
 impl Ending {
     /// nginx's code, if nginx gets the request back with one.
-    pub(super) fn code(self, head_sent: bool) -> Option<isize> {
+    fn code(self, head_sent: bool) -> Option<isize> {
         Some(match self {
             Ending::Failed | Ending::TimedOut | Ending::Draining if head_sent => sys::ERROR,
             Ending::Failed => INTERNAL_SERVER_ERROR,
@@ -171,7 +171,7 @@ fn detach(request: &Request<'_>, ending: Ending) {
             InputError::Answered
         };
         if id.is_some() {
-            account::ended(request, exchange, ending);
+            account::ended(request, exchange, status(request, ending));
         }
         exchange.close(why);
     }
@@ -179,6 +179,16 @@ fn detach(request: &Request<'_>, ending: Ending) {
     if let Some((event_loop, suspended)) = event_loop.zip(suspended) {
         event_loop.end(suspended);
     }
+}
+
+/// The status of the response: the application's, or nginx's if there is none; `None` if the client gets none.
+fn status(request: &Request<'_>, ending: Ending) -> Option<u16> {
+    if let Some(status) = request.status.get() {
+        return Some(status);
+    }
+    let code = ending.code(request.head_sent.get())?;
+    let is_answer = code >= sys::SPECIAL_RESPONSE && !matches!(ending, Ending::ClientGone(_));
+    u16::try_from(code).ok().filter(|_| is_answer)
 }
 
 /// Ties a context to its request: both end when nginx frees the request. `None` if nginx is out of memory.

@@ -19,11 +19,11 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::{Refusal, Submitted};
 use crate::bridge::pipe::input::{Input, InputError};
 use crate::bridge::pipe::messages::Socket;
+use crate::metrics::meters::Count;
 use crate::nginx::conf::location_of;
 use crate::nginx::log::{alert, error};
 use crate::nginx::sys;
 use crate::nginx::trampoline::{EventThread, guard};
-use crate::status::meters::Count;
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 

@@ -17,10 +17,10 @@ use super::upgrade;
 use crate::bridge::exchange::{Exchange, Progress};
 use crate::bridge::gate::Gate;
 use crate::bridge::tasks::Task;
+use crate::metrics::meters::Count;
 use crate::nginx::conf::{NO_LIMIT, limit};
 use crate::nginx::log::{error, info, warning};
 use crate::nginx::sys;
-use crate::status::meters::Count;
 
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;

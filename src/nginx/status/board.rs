@@ -8,15 +8,15 @@ use nginx_sys::{NGINX_VERSION, ngx_cycle_t, ngx_worker};
 use crate::bridge::clock;
 use crate::bridge::config::WorkerConfig;
 use crate::bridge::replacement::REASONS;
+use crate::metrics::board::{Board, Configured, Meters, System};
+use crate::metrics::names::AppName;
+use crate::metrics::snapshot::Versions;
+use crate::metrics::words::Words;
+use crate::metrics::zone::{Layout, Zone};
 use crate::nginx::conf::{MainConf, nginx_core_conf};
 use crate::nginx::log;
 use crate::nginx::shared_words::SharedWords;
 use crate::nginx::sys;
-use crate::status::board::{Board, Configured, Meters, System};
-use crate::status::names::AppName;
-use crate::status::snapshot::Versions;
-use crate::status::words::Words;
-use crate::status::zone::{Layout, Zone};
 
 /// Written by the master alone.
 static BOARD: RwLock<Option<Arc<Board>>> = RwLock::new(None);

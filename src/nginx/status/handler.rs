@@ -9,15 +9,15 @@ use nginx_sys::{
 use super::access;
 use super::board;
 use super::reply::{fields, reply};
+use crate::metrics::exposition::{Format, exposition};
+use crate::metrics::json::json;
+use crate::metrics::page::page;
+use crate::metrics::snapshot::Snapshot;
+use crate::metrics::text::text;
 use crate::nginx::conf::{Shown, StatusFormat, status_of};
 use crate::nginx::log;
 use crate::nginx::sys;
 use crate::nginx::trampoline::guard;
-use crate::status::exposition::{Format, exposition};
-use crate::status::json::json;
-use crate::status::page::page;
-use crate::status::snapshot::Snapshot;
-use crate::status::text::text;
 
 const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 

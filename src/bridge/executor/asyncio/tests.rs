@@ -7,7 +7,7 @@ use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::fixture::{exchange_at, ids, location, loop_exchanges, loop_worker};
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::input::Input;
-use crate::status::board::Meters;
+use crate::metrics::board::Meters;
 
 type Loop = super::Loop<Arc<Exchange>>;
 

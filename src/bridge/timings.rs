@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::bridge::clock::{between, nanoseconds};
-use crate::bridge::sync::{AtomicU64, Ordering};
+use super::clock::{between, nanoseconds};
+use super::sync::{AtomicU64, Ordering};
 
 /// Nanoseconds of the monotonic clock; 0: it has not happened.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Timings {
 
 impl Timings {
     /// Event loop: the request is about to be submitted.
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self {
             submitted: nanoseconds(),
             taken: AtomicU64::new(0),
