@@ -34,9 +34,10 @@ VENV = Path(sys.prefix)
 # sockets that an older nginx hands over). pytest-xdist's processes inherit the other name.
 NGINX = os.environ.pop("NGINX", None) or os.environ.get("PYWSGI_NGINX", "/usr/sbin/nginx")
 os.environ["PYWSGI_NGINX"] = NGINX
-_ABOUT = subprocess.run([NGINX, "-V"], check=True, capture_output=True, text=True).stderr
-NGINX_VERSION = tuple(map(int, re.findall(r"nginx/(\d+)\.(\d+)\.(\d+)", _ABOUT)[0]))
-HAS_HTTP3 = "--with-http_v3_module" in _ABOUT
+# Its version, and how it was configured.
+NGINX_ABOUT = subprocess.run([NGINX, "-V"], check=True, capture_output=True, text=True).stderr
+NGINX_VERSION = tuple(map(int, re.findall(r"nginx/(\d+)\.(\d+)\.(\d+)", NGINX_ABOUT)[0]))
+HAS_HTTP3 = "--with-http_v3_module" in NGINX_ABOUT
 MODULE = Path(os.environ.get("PYWSGI_MODULE", PROJECT / "target/release/ngx_http_pywsgi_module.so"))
 # What every application can import.
 BESIDE = [PROJECT / "tests" / "apps" / name for name in ("testkit.py", "bothkit.py")]
