@@ -4,6 +4,22 @@ def log(level: int, line: str) -> None:
     """Writes one line to nginx's error log at nginx's `level` (emerg 1 ... error 4 ... debug 8),
     with the request that the calling thread runs, if any."""
 
+def say(
+    level: int,
+    logger: str,
+    lines: str,
+    text: str | None = None,
+    message: str | None = None,
+    traceback: str | None = None,
+) -> None:
+    """What an application says, at nginx's `level`: `lines` for the error log, `text` (or else
+    `lines`) for another log, `message` and `traceback` for JSON. Without `message` each line is a
+    record."""
+
+def forms(level: int) -> int:
+    """In which forms what an application says at nginx's `level` is wanted: lines 1, text 2,
+    JSON 4."""
+
 def unfinished() -> None:
     """The calling thread has an unfinished line: LogStream.release() is called at request end."""
 

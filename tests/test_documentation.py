@@ -42,7 +42,7 @@ PAGES = sorted(
 
 def directives() -> dict[str, str]:
     """Each directive of the table, with its context."""
-    parts = ("common", "wsgi", "asgi", "main", "mod")
+    parts = ("common", "wsgi", "asgi", "main", "output", "mod")
     common, *own, table = ((TABLE / f"{part}.rs").read_text() for part in parts)
     found = {}
     for call, name, context in re.findall(

@@ -83,8 +83,10 @@ const RECORDS: &[Record] = &[
         "",
     ),
     record("ngx_command_t", "name type set conf offset post", ""),
-    record("ngx_conf_t", "args cycle pool log ctx conf_file", ""),
+    record("ngx_conf_t", "args cycle pool log ctx cmd_type conf_file", ""),
     record("ngx_conf_file_t", "file line", ""),
+    record("ngx_open_file_t", "fd name", ""),
+    record("ngx_syslog_peer_t", "severity", ""),
     // src/http
     record(
         "ngx_http_module_t",
@@ -136,7 +138,7 @@ const FUNCTIONS: &[Names] = &[
     Names {
         since: 0,
         names: "ngx_array_create ngx_array_push ngx_chain_get_free_buf ngx_chain_update_chains \
-                ngx_close_connection ngx_conf_log_error ngx_conf_merge_path_value ngx_conf_set_flag_slot \
+                ngx_close_connection ngx_conf_log_error ngx_conf_merge_path_value ngx_conf_open_file ngx_conf_set_flag_slot \
                 ngx_conf_set_msec_slot ngx_conf_set_path_slot ngx_conf_set_size_slot \
                 ngx_connection_local_sockaddr ngx_directio_on ngx_get_connection ngx_handle_read_event \
                 ngx_handle_write_event ngx_http_add_variable ngx_http_block_reading ngx_http_cleanup_add \
@@ -147,7 +149,8 @@ const FUNCTIONS: &[Names] = &[
                 ngx_http_send_special ngx_tcp_nodelay \
                 ngx_http_test_reading ngx_inet_get_port ngx_list_push ngx_log_error_core ngx_palloc \
                 ngx_parse_http_time ngx_parse_offset ngx_parse_size ngx_parse_time ngx_pcalloc ngx_pnalloc \
-                ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_set_environment ngx_time_update",
+                ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_set_environment \
+                ngx_syslog_add_header ngx_syslog_process_conf ngx_syslog_send ngx_time_update",
     },
     Names { since: 1_029_000, names: "ngx_http_send_early_hints ngx_http_write_filter" },
 ];

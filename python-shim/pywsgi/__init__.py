@@ -5,7 +5,7 @@ nginx (a development server, a test run, a type checker) install it with pip; `L
 writes to standard error.
 """
 
-from pywsgi._log import LogHandler
+from pywsgi._records import LogHandler
 from pywsgi._request import ClientDisconnected, Request, RequestTimeout
 from pywsgi._target import LoadError
 from pywsgi._violation import ValidationError

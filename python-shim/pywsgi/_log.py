@@ -1,9 +1,8 @@
-"""Writes lines to nginx's error log; the `logging` handler that keeps Python's levels."""
+"""Writes messages to nginx's error log, and what applications say where `python_log` says."""
 
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import re
 import sys
@@ -22,23 +21,40 @@ DEBUG = 8
 LONGEST = 64 * 1024
 
 
-def log(level: int, line: str, more: int = 0) -> None:
-    """Writes one line to nginx's error log, with the request that this thread runs.
+# In which forms what an application says is wanted (_pywsgi.forms).
+LINES = 1
+TEXT = 2
+JSON = 4
 
-    `more` is the number of characters that the caller has already cut from the line.
-    """
-    _sink(level, _bounded(line, more))
+
+def log(level: int, line: str) -> None:
+    """Writes one line to nginx's error log, with the request that this thread runs: a message of
+    the module."""
+    _sink(level, bounded(line))
 
 
 def log_text(level: int, text: str) -> None:
     """Writes each line of a message as a log line. Text beyond LONGEST is cut."""
+    for line in printable_text(text).split("\n"):
+        _sink(level, line)
+
+
+def printable_text(text: str) -> str:
+    """Each line made printable. Text beyond LONGEST is cut."""
     *lines, last = text[:LONGEST].split("\n")
-    for line in lines:
-        log(level, printable(line))
-    log(level, printable(last), len(text[LONGEST:]))
+    printables = [bounded(printable(line)) for line in lines]
+    printables.append(bounded(printable(last), len(text[LONGEST:])))
+    return "\n".join(printables)
 
 
-def _bounded(line: str, more: int) -> str:
+def encodable(text: str) -> str:
+    """`text` with lone surrogates, which UTF-8 cannot encode, as Python escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def bounded(line: str, more: int = 0) -> str:
+    """The line, cut if it is too long. `more` is the number of characters that the caller has
+    already cut from it."""
     if not more:
         if len(line) <= LONGEST // 4:
             return line
@@ -46,36 +62,6 @@ def _bounded(line: str, more: int) -> str:
             return line
     kept = line.encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
     return f"{kept} [{more + len(line) - len(kept)} more characters are cut]"
-
-
-class LogHandler(logging.Handler):
-    """Writes records to nginx's error log at their own level.
-
-    CRITICAL becomes `crit`, ERROR `error`, WARNING `warn`, INFO `info`, DEBUG `debug`. Each line of
-    a record becomes a log line. nginx adds the time, and the request if the thread runs one, so the
-    default format is only `%(name)s: %(message)s`.
-    """
-
-    def __init__(self, level: int | str = logging.NOTSET) -> None:
-        super().__init__(level)
-        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            level = nginx_level(record.levelno)
-            log_text(level, self.format(record))
-        except RecursionError:  # As logging.StreamHandler does: bpo-36272.
-            raise
-        except Exception:
-            self.handleError(record)
-
-
-def nginx_level(levelno: int) -> int:
-    """nginx's level for a level number of `logging`."""
-    for least, level in _LEVELS:
-        if levelno >= least:
-            return level
-    return DEBUG
 
 
 def printable(line: str) -> str:
@@ -124,13 +110,6 @@ _NAMES = {
     DEBUG: "debug",
 }
 
-_LEVELS = (
-    (logging.CRITICAL, CRIT),
-    (logging.ERROR, ERROR),
-    (logging.WARNING, WARN),
-    (logging.INFO, INFO),
-)
-
 _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -138,7 +117,21 @@ def _nobody() -> None:
     """Outside nginx there are no requests and no pool threads."""
 
 
+def _say_by_lines(level: int, _logger: str, lines: str, *_other_forms: str | None) -> None:
+    for line in lines.split("\n"):
+        _sink(level, line)
+
+
+def _lines_alone(_level: int) -> int:
+    return LINES
+
+
 _sink: Callable[[int, str], None]
+# What an application says: level, logger, lines, text, message, traceback. Without a message each
+# line is a record.
+say: Callable[..., None]
+# In which forms what an application says at a level is wanted; 0 if it is not.
+forms: Callable[[int], int]
 # The calling thread has an unfinished line: call LogStream.release() at the end of its request.
 unfinished: Callable[[], None]
 # Writes the last line of an exiting worker to standard error, with what the thread runs.
@@ -148,9 +141,10 @@ wake_main: Callable[[], None]
 # Tells the pools' threads that the hooks of `threading` have changed.
 hooks_changed: Callable[[], None]
 try:
-    from _pywsgi import hooks_changed, log_last, unfinished, wake_main
+    from _pywsgi import forms, hooks_changed, log_last, say, unfinished, wake_main
     from _pywsgi import log as _sink
 except ImportError:  # Outside nginx: in development or in tests.
     _sink = _to_standard_error
+    say, forms = _say_by_lines, _lines_alone
     log_last = functools.partial(_to_standard_error, ERROR)
     unfinished = wake_main = hooks_changed = _nobody

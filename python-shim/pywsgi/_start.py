@@ -26,6 +26,7 @@ from typing import Any
 
 from pywsgi._django_project import watch_environment
 from pywsgi._log import ERROR, WARN, log, log_by_descriptor, log_last, printable, wake_main
+from pywsgi._records import watch_logging
 from pywsgi._streams import LogStream
 from pywsgi._threads import refuse_greenlets, watch_hooks
 
@@ -33,6 +34,7 @@ from pywsgi._threads import refuse_greenlets, watch_hooks
 def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Sequence[str]) -> None:
     """Called once per worker, on Python's main thread, before any application code runs."""
     _redirect(stdout_level, stderr_level)
+    watch_logging()
     _extend_path(path)
     sys.argv = list(argv)
     _make_main()

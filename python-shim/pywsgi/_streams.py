@@ -1,4 +1,4 @@
-"""`LogStream`: a text stream whose lines go to nginx's error log.
+"""`LogStream`: a text stream whose lines go to nginx's error log, or where `python_log` says.
 
 It replaces sys.stdout, sys.stderr and wsgi.errors. Several threads write to one stream, so an
 unfinished line is kept per thread until its newline; on a loop, per call of an application.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from _thread import _local
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pywsgi._log import LONGEST, log, printable, unfinished
+from pywsgi._log import LONGEST, WARN, bounded, printable, say, unfinished
+from pywsgi._records import current, fields_of_written, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +29,9 @@ _ERROR_LOG_FD = 2
 
 class LogStream(io.TextIOBase):
     """A stream that logs each complete line at `level`, with the calling thread's request.
+
+    What a handler of `logging`, or loguru, writes keeps its own level, and `warnings` are `warn`.
+    A traceback that is printed line by line stays together.
 
     `flush()` logs an unfinished line: `print("a", end="", flush=True)` and then `print("b")` make
     two log lines. After a flush nothing is held back or lost.
@@ -43,13 +48,17 @@ class LogStream(io.TextIOBase):
         super().__init__()
         self.level = level
         self.name = name
+        self.logger = name.strip("<>")
         self.buffer = LogBuffer(self)
 
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        # A subclass may override split() and join(), as markupsafe.Markup does.
-        self._line().write(str.__str__(text))
+        if type(text) is str:
+            self._line().write(text)
+        else:
+            # A subclass may override split() and join(), as markupsafe.Markup does.
+            self._line().write(str.__str__(text), source_of(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
@@ -134,7 +143,7 @@ class LogBuffer(io.BufferedIOBase):
 class _Line:
     """The text that one thread, or one call, has written to one stream since the last newline."""
 
-    __slots__ = ("_decoder", "_more", "_parts", "_size", "_stream")
+    __slots__ = ("_decoder", "_held", "_more", "_parts", "_size", "_stream")
 
     def __init__(self, stream: LogStream) -> None:
         self._stream = stream
@@ -143,11 +152,13 @@ class _Line:
         # The number of characters beyond LONGEST.
         self._more = 0
         self._decoder: codecs.IncrementalDecoder | None = None
+        # The lines of a traceback that has not ended.
+        self._held: list[str] = []
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, source: tuple[int, str] | None = None) -> None:
         if self._decoder is not None:
             text = self._decoder.decode(b"", final=True) + text
-        self._add(text)
+        self._add(text, source)
 
     def write_bytes(self, octets: bytes) -> None:
         # Incremental: a character may be split between two writes.
@@ -160,15 +171,18 @@ class _Line:
         self.write("")
         line, more = self._take()
         if line.strip("\r"):  # A lone carriage return comes from a progress bar.
-            self._log(line, more)
+            self._say([_fit(line, more)], None)
+        if self._held:
+            held, self._held = self._held, []
+            self._say_traceback(held)
 
     def __del__(self) -> None:
         # The thread has ended (its threading.local is freed): log the unfinished line. If the
         # interpreter is exiting, the globals needed for that may be None.
-        if self._parts and callable(log):
+        if (self._parts or self._held) and callable(say):
             self.finish()
 
-    def _add(self, text: str) -> None:
+    def _add(self, text: str, source: tuple[int, str] | None = None) -> None:
         first, *others = text.split("\n")
         self._keep(first)
         if not others:
@@ -177,9 +191,7 @@ class _Line:
         # thread.
         line, more = self._take()
         rest = others.pop()
-        self._log(line, more)
-        for line in others:
-            self._log(line, 0)
+        self._say([_fit(line, more), *[_fit(each, 0) for each in others]], source)
         self._keep(rest)
 
     def _keep(self, text: str) -> None:
@@ -199,8 +211,51 @@ class _Line:
         more, self._more = self._more, 0
         return "".join(parts), more
 
-    def _log(self, line: str, more: int) -> None:
-        log(self._stream.level, printable(line[:LONGEST]), more + len(line[LONGEST:]))
+    def _say(self, lines: list[str], source: tuple[int, str] | None) -> None:
+        """Says lines that were written together."""
+        stream = self._stream
+        if current.record is not None:
+            current.said = True
+            text = "\n".join(lines)
+            say(*fields_of_written(current.record, text, text))
+        elif source is not None:
+            text = "\n".join(lines)
+            say(*source, text, None, text)
+        elif self._held or _TRACEBACK in lines:
+            self._hold(lines)
+        elif stream.level < WARN and _WARNING.match(lines[0]):
+            text = "\n".join(lines)
+            say(WARN, stream.logger, text, None, text)
+        else:
+            say(stream.level, stream.logger, "\n".join(lines))
+
+    def _hold(self, lines: list[str]) -> None:
+        """Keeps the lines of a traceback until its last one, which is not indented."""
+        for line in lines:
+            if self._held:
+                self._held.append(line)
+                # A longer one goes on in another record.
+                if not line.startswith(" ") or sum(map(len, self._held)) > LONGEST:
+                    held, self._held = self._held, []
+                    self._say_traceback(held)
+            elif line == _TRACEBACK:
+                self._held.append(line)
+                unfinished()
+            else:
+                say(self._stream.level, self._stream.logger, line)
+
+    def _say_traceback(self, lines: list[str]) -> None:
+        text = "\n".join(lines)
+        say(self._stream.level, self._stream.logger, text, None, lines[-1], text)
+
+
+def _fit(line: str, more: int) -> str:
+    return bounded(printable(line[:LONGEST]), more + len(line[LONGEST:]))
+
+
+_TRACEBACK = "Traceback (most recent call last):"
+# As warnings.showwarning() writes it.
+_WARNING = re.compile(r".+:\d+: \w*Warning: ")
 
 
 class _Unfinished(_local):

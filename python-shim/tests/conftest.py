@@ -17,8 +17,15 @@ sys.path.insert(0, str(HERE.parent))
 
 LINES: list[tuple[int, str]] = []
 
+
+def say(level: int, _logger: str, lines: str, *_other_forms: object) -> None:
+    LINES.extend((level, line) for line in lines.split("\n"))
+
+
 _pywsgi = types.ModuleType("_pywsgi")
 vars(_pywsgi)["log"] = lambda level, line: LINES.append((level, line))
+vars(_pywsgi)["say"] = say
+vars(_pywsgi)["forms"] = lambda _level: 1
 vars(_pywsgi)["log_last"] = lambda line: LINES.append((4, line))
 vars(_pywsgi)["unfinished"] = lambda: None
 vars(_pywsgi)["wake_main"] = lambda: None

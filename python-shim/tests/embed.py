@@ -15,6 +15,7 @@ from pathlib import Path
 # The order of the Rust side.
 MODULES = (
     "_log",
+    "_records",
     "_streams",
     "_target",
     "_failure",
@@ -53,8 +54,14 @@ def give_log(file: str) -> None:
     def log(level: int, line: str) -> None:
         os.write(descriptor, f"{level} {line}\n".encode())
 
+    def say(level: int, _logger: str, lines: str, *_other_forms: object) -> None:
+        for line in lines.split("\n"):
+            log(level, line)
+
     module = types.ModuleType("_pywsgi")
     vars(module)["log"] = log
+    vars(module)["say"] = say
+    vars(module)["forms"] = lambda _level: 1
     vars(module)["log_last"] = lambda line: log(4, line)
     vars(module)["unfinished"] = lambda: None
     vars(module)["wake_main"] = lambda: None

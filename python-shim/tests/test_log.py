@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,33 @@ def test_a_record_that_cannot_be_formatted_does_not_break_the_request(
     logger.info("%d", "no number")
     assert lines == []
     assert "Logging error" in capsys.readouterr().err
+
+
+def test_another_log_gets_the_time_and_the_level_and_json_gets_fields(
+    logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[object, ...]] = []
+    monkeypatch.setattr("pywsgi._records.say", lambda *what: said.append(what))
+    monkeypatch.setattr("pywsgi._records.forms", lambda level: 7 if level < 7 else 0)
+    handler = pywsgi.LogHandler()
+    logger.addHandler(handler)
+    logger.info("not wanted")
+    try:
+        raise ValueError("broken \udc80")
+    except ValueError:
+        logger.error("failed in %s\x1b", "tea", exc_info=True)
+    handler.setFormatter(logging.Formatter("<%(message)s>"))
+    logger.warning("low", stack_info=True)
+    (level, name, lines, text, message, traceback), custom = said
+    assert (level, name, message) == (4, "shop.orders", "failed in tea\x1b")
+    assert str(lines).startswith("shop.orders: failed in tea\\x1b\nTraceback (most ")
+    assert re.match(r"\d{4}-.* ERROR shop.orders: failed in tea\\x1b\nTraceback (.*)", str(text))
+    assert str(traceback).startswith("Traceback (most recent call last):\n")
+    assert str(traceback).endswith("ValueError: broken \\udc80")
+    level, name, lines, text, message, traceback = custom
+    assert (level, text, message) == (5, None, "<low>")
+    assert str(lines).startswith("<low>\nStack (most recent call last):\n")
+    assert str(traceback).startswith("Stack (most recent call last):\n")
 
 
 def test_outside_nginx_it_writes_to_standard_error(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def test_what_python_prints_goes_to_the_log(embedded: Embedded) -> None:
         "7 to the first stdout",
         "4 to the first stderr",
         "4 to wsgi.errors",
-        "4 to the last resort",
-        "4 shop.py:1: UserWarning: a warning",
+        "5 shop: to the last resort",
+        "5 shop.py:1: UserWarning: a warning",
         "4 Exception in thread background:",
         "4 ValueError: in a thread",
         "4 ValueError: in a finaliser",
@@ -304,7 +304,8 @@ def test_a_forked_child_logs_without_nginx(embedded: Embedded) -> None:
         pid = os.fork()
         if pid == 0:
             os.dup2(send, 2)  # The error log's.
-            print("from the child")
+            from pywsgi._log import log
+            log(7, "from the child")
             os._exit(0)
         os.close(send)
         assert os.waitpid(pid, 0)[1] == 0

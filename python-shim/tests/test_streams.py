@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 import threading
+import traceback
 from typing import Any
 
 import pytest
@@ -156,12 +157,12 @@ def test_a_finaliser_that_prints_in_the_middle_of_a_write_loses_nothing(
 ) -> None:
     stream = LogStream(4)
 
-    def log(level: int, line: str, more: int) -> None:
-        lines.append((level, line))
-        if line == "first":
+    def say(level: int, _logger: str, text: str) -> None:
+        lines.extend((level, line) for line in text.split("\n"))
+        if text == "first\nsecond":
             stream.write("from a finaliser\n")
 
-    monkeypatch.setattr("pywsgi._streams.log", log)
+    monkeypatch.setattr("pywsgi._streams.say", say)
     stream.write("fir")
     stream.write("st\nsecond\nthi")
     stream.write("rd\n")
@@ -179,6 +180,47 @@ def test_the_binary_side_joins_characters_and_shows_other_bytes(lines: Lines) ->
     assert texts(lines) == ["€", "\\xff", "\\xe2text"]
     with pytest.raises(TypeError, match="not 'str'"):
         stream.buffer.write("a")  # type: ignore[arg-type]
+
+
+def test_a_traceback_that_is_printed_line_by_line_stays_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("pywsgi._streams.say", lambda *what: said.append(what))
+    stream = LogStream(4, "<stderr>")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        traceback.print_exc(file=stream)
+        assert [(what[0], what[1], what[4]) for what in said] == [
+            (4, "stderr", "ValueError: broken")
+        ]
+        assert said[0][2] == said[0][5] == traceback.format_exc().rstrip("\n")
+        stream.write(f"before\n{traceback.format_exc()}after\n")
+    assert [what[2].partition("\n")[0] for what in said[1:]] == [
+        "before",
+        "Traceback (most recent call last):",
+        "after",
+    ]
+    stream.write("Traceback (most recent call last):\n  one\n")
+    stream.write("  two")
+    assert len(said) == 4
+    stream.flush()
+    assert said[4:] == [
+        (
+            4,
+            "stderr",
+            "Traceback (most recent call last):\n  one\n  two",
+            None,
+            "  two",
+            "Traceback (most recent call last):\n  one\n  two",
+        )
+    ]
+    stream.write("Traceback (most recent call last):\n")
+    for _ in range(200):
+        stream.write(f"  {'x' * 1000}\n")
+    assert [len(what[2]) for what in said[5:7]] == [66_232, 1002]
+    assert len(said) == 5 + 1 + 200 - 66
 
 
 def test_it_is_what_libraries_expect_of_a_standard_stream(lines: Lines) -> None:

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::log::Level;
+use super::output_log::OutputLog;
 
 /// What each worker process has once.
 #[derive(Clone, Debug)]
@@ -22,6 +23,25 @@ pub(crate) struct WorkerConfig {
     pub(crate) deadlock_timeout: Option<Duration>,
     /// `python_max_stuck_threads`
     pub(crate) max_stuck_threads: usize,
+    pub(crate) output: OutputConfig,
+}
+
+/// Where the output of applications goes that belongs to no request (`python_log`).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OutputConfig {
+    /// That of threads that an application has started.
+    pub(crate) worker: Arc<OutputLog>,
+    /// That of the import of each application: the logs of its locations, each once.
+    pub(crate) apps: Vec<Vec<Arc<OutputLog>>>,
+}
+
+impl OutputConfig {
+    pub(crate) fn of_app(&self, app: usize) -> &[Arc<OutputLog>] {
+        match self.apps.get(app) {
+            Some(logs) if !logs.is_empty() => logs,
+            _ => std::slice::from_ref(&self.worker),
+        }
+    }
 }
 
 /// What a process runs the applications for.
@@ -229,6 +249,8 @@ pub(crate) struct LocationConfig {
     pub(crate) app: usize,
     pub(crate) protocol: Protocol,
     pub(crate) executor: ExecutorId,
+    /// `python_log`
+    pub(crate) output: Arc<OutputLog>,
     /// `…_script_name`
     pub(crate) script_name: Option<Vec<u8>>,
     /// `…_timeout`; `None`: no limit.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::baton::Baton;
 use super::config::{
     AppConfig, Buffering, ClientAbort, Debug, ExecutorId, InterpreterConfig, LocationConfig,
-    LoopConfig, LoopKind, PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,
+    LoopConfig, LoopKind, OutputConfig, PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,
 };
 use super::exchange::{Exchange, Worker};
 use super::id::{RequestId, Table};
@@ -92,6 +92,7 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
         stall_warning: None,
         deadlock_timeout: None,
         max_stuck_threads: 2,
+        output: OutputConfig::default(),
     }
 }
 
@@ -118,6 +119,7 @@ pub(super) fn location(executor: ExecutorId) -> LocationConfig {
     LocationConfig {
         id: 0,
         app: 0,
+        output: Arc::default(),
         protocol: Protocol::Wsgi,
         executor,
         script_name: None,

@@ -1,4 +1,4 @@
-//! Lines for nginx's error log, on their way to the event loop, which alone writes there.
+//! Lines for nginx's error log and for syslogs, on their way to the event loop, which alone writes there.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,31 @@ use super::sync::Arc;
 /// cut, and said.
 pub(crate) const LONGEST: usize = 64 * 1024;
 
-/// A line for nginx's error log.
+/// A line for nginx's error log, or several that stay together.
 #[derive(Debug)]
 pub(crate) struct LogLine<X> {
     pub(crate) level: Level,
     pub(crate) about: About<X>,
+    pub(crate) kind: Kind,
     pub(crate) text: String,
+}
+
+impl<X> LogLine<X> {
+    /// A message of the module.
+    pub(crate) fn new(level: Level, about: About<X>, text: String) -> Self {
+        Self { level, about, kind: Kind::Message, text }
+    }
+}
+
+/// Whose line it is, and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The module's own: to the error log, if its level is high enough for it.
+    Message,
+    /// An application's: to the error log, whatever its level (`python_log`).
+    Output,
+    /// An application's: a record for the syslog of that number.
+    Syslog(usize),
 }
 
 /// What a line is about: that decides which log gets it, and with which context.
@@ -52,6 +71,20 @@ pub(crate) enum Level {
 }
 
 impl Level {
+    /// As nginx writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Emerg => "emerg",
+            Self::Alert => "alert",
+            Self::Crit => "crit",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Notice => "notice",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+
     /// The level of nginx's number; what lies outside is `info`.
     pub(crate) fn from_number(number: u8) -> Self {
         const LEVELS: [Level; 8] = [

@@ -18,6 +18,7 @@
 //! | [`Starts`](starts::Starts) | `wait`, `have_ended`, `all` | `end`, `give_up` |
 //! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
 //! | [`Baton`](baton::Baton) | all | |
+//! | [`RecordFile`](output_log::RecordFile) | `open`, `descriptor` | `write`; inline, the event loop as well |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
 //!
@@ -26,7 +27,8 @@
 //!
 //! The event loop never waits here: every lock is held for a few instructions, never while a file is
 //! written, a log line is formatted or the other side is called. Only the calls named `*_waiting`,
-//! `sleep`, `next` and `log` wait; a Python thread makes them detached from the interpreter.
+//! `sleep`, `next` and `log` wait, and [`RecordFile::write`](output_log::RecordFile::write) for its file; a Python
+//! thread makes them detached from the interpreter.
 
 #![forbid(unsafe_code)]
 
@@ -52,8 +54,10 @@ mod lines;
 pub(crate) mod log;
 pub(crate) mod marks;
 pub(crate) mod memory;
+pub(crate) mod output_log;
 pub(crate) mod panics;
 pub(crate) mod pipe;
+pub(crate) mod record;
 pub(crate) mod replacement;
 mod stall;
 pub(crate) mod starts;

@@ -154,6 +154,17 @@ impl RequestHead {
         context
     }
 
+    /// What identifies a request of that worker process among all: nginx's `$pid-$connection-$connection_requests`.
+    pub(crate) fn id(&self, process: u32) -> String {
+        format!("{process}-{}-{}", self.connection, self.connection_requests)
+    }
+
+    /// The method and the target, as the request's line has them.
+    pub(crate) fn line(&self) -> String {
+        let text = |span| self.get(span).escape_ascii();
+        format!("{} {}", text(self.method), text(self.target))
+    }
+
     pub(crate) fn fields(&self) -> &[FieldSpans] {
         &self.fields
     }

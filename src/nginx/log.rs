@@ -101,27 +101,58 @@ pub(super) unsafe fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
     }
 }
 
-/// Writes one line about a connection that may already be closed, to a log that belongs to no connection.
+/// Writes the lines of an application's output, which the level of the error log does not leave out.
 ///
 /// # Safety
 ///
 /// As for [`write`].
-pub(super) unsafe fn write_of_connection(
-    log: *const ngx_log_t,
-    connection: u64,
-    level: ngx_uint_t,
-    text: &str,
-) {
+pub(super) unsafe fn write_output(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
     // SAFETY: a log that is not null is valid. The copy is local to this function, and points to what the original
-    // points to.
+    // points to. The first log of a chain has the highest level (ngx_log_insert): if that is too low, so are the others.
     unsafe {
         if log.is_null() {
             return;
         }
+        if (*log).log_level >= level {
+            return write_lines(log, level, text);
+        }
         let mut log = log.read();
-        log.connection = connection as nginx_sys::ngx_atomic_uint_t;
-        write(&raw mut log, level, text);
+        log.log_level = level;
+        log.next = std::ptr::null_mut();
+        write_lines(&raw mut log, level, text);
     }
+}
+
+/// Writes each line of a text.
+///
+/// # Safety
+///
+/// As for [`write`].
+pub(super) unsafe fn write_lines(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
+    for line in text.split('\n') {
+        // SAFETY: the caller's.
+        unsafe { write(log, level, line) };
+    }
+}
+
+/// Calls `act` with the log of a connection that may already be closed, made of one that belongs to no connection.
+///
+/// # Safety
+///
+/// `log` is null or a valid log, and this is nginx's thread.
+pub(super) unsafe fn of_connection(
+    log: *const ngx_log_t,
+    connection: u64,
+    act: impl FnOnce(*mut ngx_log_t),
+) {
+    if log.is_null() {
+        return;
+    }
+    // SAFETY: a log that is not null is valid. The copy is local to this function, and points to what the original
+    // points to.
+    let mut log = unsafe { log.read() };
+    log.connection = connection as nginx_sys::ngx_atomic_uint_t;
+    act(&raw mut log);
 }
 
 /// Whether both logs write to the same place, with the same level.

@@ -229,8 +229,7 @@ impl App {
                  one of the files concerned has changed{pause} tries again",
                 self.target
             );
-            logging::write(py, Level::Error, &what);
-            logging::write(py, Level::Error, &report);
+            logging::report(py, Level::Error, &About::App(self.at), &what, &report);
         }
     }
 
@@ -321,9 +320,10 @@ impl App {
             report.lines().last().unwrap_or_default(),
         );
         let about = About::App(self.at);
-        logging::write_about(py, Level::Error, &about, &text);
-        if !said_before {
-            logging::write_about(py, Level::Error, &about, &report);
+        if said_before {
+            logging::write_about(py, Level::Error, &about, &text);
+        } else {
+            logging::report(py, Level::Error, &about, &text, &report);
         }
         Admission::Refused
     }

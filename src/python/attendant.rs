@@ -38,7 +38,7 @@ pub(super) fn start(runtime: &Arc<Runtime>, ending: Ending) -> Option<JoinHandle
                 "a thread for the event loop's requests cannot be started: {error}; they wait for the \
                  applications' imports"
             );
-            runtime.worker.events.log(LogLine { level: Level::Alert, about: About::Worker, text });
+            runtime.worker.events.log(LogLine::new(Level::Alert, About::Worker, text));
             None
         }
     }
@@ -115,7 +115,7 @@ fn look_at_loops(runtime: &Runtime) {
                 bridge.config.name,
                 waited.as_millis(),
             );
-            worker.events.log(LogLine { level: Level::Warn, about: About::Worker, text });
+            worker.events.log(LogLine::new(Level::Warn, About::Worker, text));
             // Last: if what blocks the loop does not release the GIL, this does not come back before it does.
             Python::attach(|py| log_loop_stack(py, runtime, number));
         }
@@ -160,7 +160,7 @@ fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
         executor.after_deadline(),
     );
     let about = About::Request(Arc::clone(exchange));
-    runtime.worker.events.log(LogLine { level: Level::Error, about, text });
+    runtime.worker.events.log(LogLine::new(Level::Error, about, text));
     exchange.interrupt_later();
     overdue(runtime, exchange);
 }
@@ -182,7 +182,7 @@ fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
              answered 503 (wsgi_queue_timeout)"
         );
         let about = About::App(exchange.location.app);
-        runtime.worker.events.log(LogLine { level: Level::Error, about, text });
+        runtime.worker.events.log(LogLine::new(Level::Error, about, text));
     }
     // Last: if the application does not release the GIL, this does not come back.
     Python::attach(|py| log_stack(py, runtime, exchange, Late::Overdue));
@@ -233,7 +233,7 @@ fn write_off(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
         pool.config.name,
     );
     let about = About::Request(Arc::clone(exchange));
-    worker.events.log(LogLine { level: Level::Error, about, text });
+    worker.events.log(LogLine::new(Level::Error, about, text));
     if stuck > limit {
         worker.events.push(Event::Replace(Reason::StuckThreads { stuck, limit }));
     }
@@ -302,7 +302,7 @@ fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
         }
     };
     let about = About::Request(Arc::clone(exchange));
-    runtime.worker.events.log(LogLine { level, about, text });
+    runtime.worker.events.log(LogLine::new(level, about, text));
 }
 
 /// Calls the `on_disconnect` callbacks of requests whose client has left, until there are none.

@@ -3,19 +3,57 @@
 use pyo3::prelude::*;
 
 use super::hooks;
-use super::logging;
+use super::logging::{self, Saying};
 use super::signals;
 use crate::bridge::log::Level;
+use crate::bridge::output_log::Form;
+use crate::bridge::record::{Record, Said};
 
 #[pymodule]
 pub(super) mod _pywsgi {
-    use super::{Level, PyResult, Python, hooks, logging, pyfunction, signals};
+    use super::{
+        Form, Level, PyResult, Python, Record, Said, Saying, hooks, logging, pyfunction, signals,
+    };
 
-    /// One line to nginx's error log, at nginx's level.
+    /// One line to nginx's error log, at nginx's level: a message of the module.
     #[pyfunction]
     fn log(py: Python<'_>, level: u8, line: String) -> PyResult<()> {
         logging::write_line(py, Level::from_number(level), line);
         Ok(())
+    }
+
+    /// In which forms what an application says at nginx's level is wanted: lines 1, text 2, JSON 4.
+    #[pyfunction]
+    fn forms(py: Python<'_>, level: u8) -> u8 {
+        let forms = logging::forms(py, Level::from_number(level));
+        forms.into_iter().fold(0, |forms, form| {
+            forms
+                | match form {
+                    Form::Lines => 1,
+                    Form::Text => 2,
+                    Form::Json => 4,
+                }
+        })
+    }
+
+    /// What an application says, at nginx's level. Without `message` each of its lines is a record.
+    #[pyfunction]
+    #[pyo3(signature = (level, logger, lines, text=None, message=None, traceback=None))]
+    fn say(
+        py: Python<'_>,
+        level: u8,
+        logger: &str,
+        lines: &str,
+        text: Option<&str>,
+        message: Option<&str>,
+        traceback: Option<&str>,
+    ) {
+        let said = match message {
+            Some(message) => Said::Message { message, traceback },
+            None => Said::Lines(lines),
+        };
+        let record = Record { level: Level::from_number(level), logger, said };
+        logging::say(py, &Saying { record, lines, text: text.unwrap_or(lines) });
     }
 
     /// One line to the process's standard error, with what the calling thread does: the worker ends now.

@@ -184,7 +184,6 @@ fn beside(runtime: &Runtime, work: impl FnOnce() + Send + 'static) -> bool {
     let Err(error) = spawn("pywsgi-import", STACK, work) else { return true };
     let text = format!("a thread for the applications' imports cannot be started: {error}");
     // Without waiting: the event loop may be the caller.
-    let _full =
-        runtime.worker.events.try_log(LogLine { level: Level::Alert, about: About::Worker, text });
+    let _full = runtime.worker.events.try_log(LogLine::new(Level::Alert, About::Worker, text));
     false
 }

@@ -1,8 +1,10 @@
-//! Python's lines for nginx's error log, with what the calling thread does.
+//! What the module and its applications say on Python's threads, with what the calling thread does: messages for nginx's
+//! error log, and the output of applications for their `python_log`.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use pyo3::prelude::*;
 
@@ -10,17 +12,23 @@ use super::fork;
 use super::shim::Shim;
 use super::sys;
 use crate::bridge::exchange::{Exchange, Worker};
-use crate::bridge::log::{self, About, Level, LogLine};
+use crate::bridge::log::{self, About, Kind, Level, LogLine};
+use crate::bridge::output_log::{Destination, Form, OutputLog, RecordFile, Written};
 use crate::bridge::panics::Panicked;
+use crate::bridge::record::{self, Circumstances, Record, Said};
 
 thread_local! {
     /// What this thread does: it runs a request, or imports an application.
     static ABOUT: RefCell<About<Exchange>> = const { RefCell::new(About::Worker) };
     /// This thread has written a line that is not finished.
     static UNFINISHED: Cell<bool> = const { Cell::new(false) };
+    /// This thread is nginx's own.
+    static ON_EVENT_LOOP: bool = sys::is_first_thread();
 }
 
 static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
+/// The worker's process, which a forked child is not.
+static PROCESS: OnceLock<u32> = OnceLock::new();
 
 /// The request for which the calling thread runs Python now, by the context that it runs in (PEP 567).
 type OfContext = Box<dyn Fn(Python<'_>) -> Option<Arc<Exchange>> + Send + Sync>;
@@ -37,6 +45,7 @@ pub(super) fn look_in_context(of_context: OfContext) {
 pub(super) fn connect(worker: &Arc<Worker>) {
     // A process has one worker: a second call brings the same.
     let _first = WORKER.set(Arc::clone(worker));
+    let _first = PROCESS.set(std::process::id());
 }
 
 /// From here on the thread's lines are about that exchange's request.
@@ -52,6 +61,11 @@ pub(super) fn leave(py: Python<'_>, shim: &Shim) {
         }
     }
     ABOUT.set(About::Worker);
+}
+
+/// What identifies a request, for its application and in the log: the worker's process, its connection, its number there.
+pub(super) fn request_id(exchange: &Exchange) -> String {
+    exchange.head.id(PROCESS.get().copied().unwrap_or_default())
 }
 
 /// The thread's lines are about no request any more. Those of a loop's requests that are not finished stay.
@@ -135,26 +149,218 @@ pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
 
 /// Logs `text`, line by line, about something else.
 pub(super) fn write_about(py: Python<'_>, level: Level, about: &About<Exchange>, text: &str) {
-    for text in log::bounded(text).lines() {
-        send(py, LogLine { level, about: about.clone(), text: text.to_owned() });
+    let text = log::bounded(text.trim_end_matches('\n')).into_owned();
+    send(py, LogLine::new(level, about.clone(), text));
+}
+
+/// What an application has said, in all the forms in which its logs may want it.
+#[derive(Clone, Copy)]
+pub(super) struct Saying<'a> {
+    pub(super) record: Record<'a>,
+    /// For the error log.
+    pub(super) lines: &'a str,
+    /// For another log that is no JSON.
+    pub(super) text: &'a str,
+}
+
+/// The forms in which the logs of the calling thread want what is said at that level.
+pub(super) fn forms(py: Python<'_>, level: Level) -> Vec<Form> {
+    outputs(&about_in(py)).iter().filter_map(|log| log.form(level)).collect()
+}
+
+/// Writes what an application says, as what the calling thread does.
+pub(super) fn say(py: Python<'_>, saying: &Saying<'_>) {
+    let about = about_in(py);
+    for log in outputs(&about) {
+        match log.form(saying.record.level) {
+            None => {}
+            Some(Form::Lines) => {
+                for lines in pieces(saying.lines) {
+                    let level = saying.record.level;
+                    let text = lines.to_owned();
+                    send(py, LogLine { level, about: about.clone(), kind: Kind::Output, text });
+                }
+            }
+            Some(Form::Text) => put(py, log, &about, saying.record.level, saying.text),
+            Some(Form::Json) => put_json(py, log, &about, &saying.record),
+        }
     }
 }
 
-/// Logs one line as what the calling thread does.
+/// Logs `what`, and the report of what an application has raised: in the error log, or if there is another for what its
+/// application says, there.
+pub(super) fn report(
+    py: Python<'_>,
+    level: Level,
+    about: &About<Exchange>,
+    what: &str,
+    report: &str,
+) {
+    let outputs = outputs(about);
+    let report = log::bounded(report.trim_end_matches('\n'));
+    if outputs.iter().any(|log| log.form(level) == Some(Form::Lines)) {
+        send(py, LogLine::new(level, about.clone(), format!("{what}\n{report}")));
+    } else {
+        let file = outputs.iter().find_map(|log| match &log.to {
+            Destination::File(file) if log.form(level).is_some() => Some(file.name()),
+            _ => None,
+        });
+        let place = file.map(|file| format!(" (the traceback is in {file})")).unwrap_or_default();
+        write_about(py, level, about, &format!("{what}{place}"));
+    }
+    for log in outputs {
+        match log.form(level) {
+            None | Some(Form::Lines) => {}
+            Some(Form::Text) => {
+                let (time, level_name) = (sys::local_time(), level.name().to_uppercase());
+                let request = match about {
+                    About::Request(exchange) => format!(", {}", exchange.head.context()),
+                    About::App(_) | About::Worker => String::new(),
+                };
+                let text = format!("{time} {level_name} pywsgi: {what}{request}\n{report}");
+                put(py, log, about, level, &text);
+            }
+            Some(Form::Json) => {
+                let said = Said::Message { message: what, traceback: Some(&report) };
+                put_json(py, log, about, &Record { level, logger: "pywsgi", said });
+            }
+        }
+    }
+}
+
+/// The logs of what is said about that.
+fn outputs(about: &About<Exchange>) -> &[Arc<OutputLog>] {
+    let Some(worker) = WORKER.get() else { return &[] };
+    let config = &worker.config.output;
+    match about {
+        About::Request(exchange) => std::slice::from_ref(&exchange.location.output),
+        About::App(app) => config.of_app(*app),
+        About::Worker => std::slice::from_ref(&config.worker),
+    }
+}
+
+/// Adds a text to a log that is not the error log.
+fn put(py: Python<'_>, log: &OutputLog, about: &About<Exchange>, level: Level, text: &str) {
+    match &log.to {
+        Destination::File(file) => put_in_file(py, file, &format!("{text}\n")),
+        Destination::Syslog(number) => {
+            for line in text.split('\n') {
+                put_in_syslog(py, *number, about, level, line);
+            }
+        }
+        Destination::ErrorLog | Destination::Nowhere => {}
+    }
+}
+
+fn put_json(py: Python<'_>, log: &OutputLog, about: &About<Exchange>, record: &Record<'_>) {
+    let target = |app: usize| WORKER.get().map(|worker| worker.target(app));
+    let circumstances = Circumstances {
+        time: SystemTime::now(),
+        process: std::process::id(),
+        application: match about {
+            About::Request(exchange) => target(exchange.location.app),
+            About::App(app) => target(*app),
+            About::Worker => None,
+        },
+        request: match about {
+            About::Request(exchange) => Some((request_id(exchange), exchange.head.line())),
+            About::App(_) | About::Worker => None,
+        },
+    };
+    match &log.to {
+        Destination::File(file) => {
+            put_in_file(py, file, &record::json(record, &circumstances, LONGEST));
+        }
+        Destination::Syslog(number) => {
+            for line in record::json(record, &circumstances, LONGEST_IN_SYSLOG).lines() {
+                put_in_syslog(py, *number, about, record.level, line);
+            }
+        }
+        Destination::ErrorLog | Destination::Nowhere => {}
+    }
+}
+
+/// What has been cut to the longest message already says that, too.
+const LONGEST: usize = log::LONGEST + 64;
+
+/// A record of JSON has two texts of any length, and is one datagram.
+const LONGEST_IN_SYSLOG: usize = 24 * 1024;
+
+fn put_in_file(py: Python<'_>, file: &RecordFile, records: &str) {
+    if fork::is_child() {
+        if file.write_in_child(records.as_bytes()).is_err() {
+            write_directly(records.trim_end_matches('\n'));
+        }
+        return;
+    }
+    // The event loop, which runs an application itself, does not wait for the GIL.
+    let written = match ON_EVENT_LOOP.with(|it| *it) {
+        true => file.write(records.as_bytes()),
+        false => py.detach(|| file.write(records.as_bytes())),
+    };
+    let name = file.name();
+    let text = match written {
+        Written::Yes | Written::No => return,
+        Written::NoMore(error) => format!(
+            "python_log {name} cannot be written: {error}; what applications say is lost until it can"
+        ),
+        Written::After(lost) => format!(
+            "python_log {name} can be written again; {} records, of {} bytes, have been lost",
+            lost.records, lost.bytes
+        ),
+    };
+    write_about(py, Level::Error, &About::Worker, &text);
+}
+
+fn put_in_syslog(
+    py: Python<'_>,
+    number: usize,
+    about: &About<Exchange>,
+    level: Level,
+    record: &str,
+) {
+    let text = record.to_owned();
+    send(py, LogLine { level, about: about.clone(), kind: Kind::Syslog(number), text });
+}
+
+/// The lines of a text, in pieces that are not too long for the queue.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (piece, more) = match text.len() <= log::LONGEST {
+            true => (text, None),
+            false => {
+                let bytes = text.as_bytes();
+                let last = bytes.iter().take(log::LONGEST).rposition(|byte| *byte == b'\n');
+                match last.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?))) {
+                    Some((piece, more)) => (piece, Some(more)),
+                    // A line that is longer by what is said of its length.
+                    None => text
+                        .split_once('\n')
+                        .map_or((text, None), |(piece, more)| (piece, Some(more))),
+                }
+            }
+        };
+        rest = more;
+        Some(piece)
+    })
+}
+
+/// Logs one line, or several, as what the calling thread does.
 pub(super) fn write_line(py: Python<'_>, level: Level, text: String) {
-    send(py, LogLine { level, about: about_in(py), text });
+    send(py, LogLine::new(level, about_in(py), text));
 }
 
 /// Logs `text`, line by line, about something else, from any thread, attached or not. If the event loop is in an
 /// application the lines are written at once: it may not come back.
 pub(super) fn write_at_once(level: Level, about: &About<Exchange>, text: &str) {
     let is_busy = WORKER.get().is_some_and(|worker| worker.events.is_busy());
-    for text in log::bounded(text).lines() {
-        let line = LogLine { level, about: about.clone(), text: text.to_owned() };
-        let unsent = if is_busy { Err(line) } else { try_send(line) };
-        if let Err(line) = unsent {
-            write_as_nginx(&line);
-        }
+    let text = log::bounded(text.trim_end_matches('\n')).into_owned();
+    let lines = LogLine::new(level, about.clone(), text);
+    let unsent = if is_busy { Err(lines) } else { try_send(lines) };
+    if let Err(lines) = unsent {
+        write_as_nginx(&lines);
     }
 }
 
@@ -168,14 +374,14 @@ pub(super) fn write_panic(panicked: &Panicked) {
         }
         About::App(_) | About::Request(_) => panicked.to_string(),
     };
-    if let Err(line) = try_send(LogLine { level: Level::Alert, about, text }) {
+    if let Err(line) = try_send(LogLine::new(Level::Alert, about, text)) {
         write_past_queue(&line);
     }
 }
 
 /// The last line of a worker, written at once: the event loop will not get to it.
 pub(super) fn write_last(what: &str) {
-    let line = LogLine { level: Level::Error, about: about(), text: what.to_owned() };
+    let line = LogLine::new(Level::Error, about(), what.to_owned());
     write_as_nginx(&line);
 }
 
@@ -192,10 +398,9 @@ pub(super) fn exception_at(
     what: &str,
     error: &PyErr,
 ) -> String {
-    let report = traceback(py, shim, error);
-    write(py, level, what);
-    write(py, level, &report);
-    report
+    let traceback = traceback(py, shim, error);
+    report(py, level, &about_in(py), what, &traceback);
+    traceback
 }
 
 /// Logs `what`, and where Python's threads are.
@@ -232,8 +437,7 @@ fn send(py: Python<'_>, line: LogLine<Exchange>) {
 /// Gives the line to the event loop, or returns it if the queue has no room. A child has no event loop, and writes it.
 fn try_send(line: LogLine<Exchange>) -> Result<(), LogLine<Exchange>> {
     if fork::is_child() {
-        let (level, text, child) = (line.level, line.text, std::process::id());
-        write_directly(&format!("[{level:?}] forked child {child}: {text}"));
+        write_as_nginx(&line);
         return Ok(());
     }
     match WORKER.get() {
@@ -242,20 +446,19 @@ fn try_send(line: LogLine<Exchange>) -> Result<(), LogLine<Exchange>> {
     }
 }
 
-/// Writes a line as the event loop does.
+/// Writes lines as the event loop does.
 fn write_as_nginx(line: &LogLine<Exchange>) {
-    let level = format!("{:?}", line.level).to_lowercase();
-    write_directly(&format!(
-        "{time} [{level}] {pid}#{pid}: {}{}",
-        line.text,
-        whereabouts(&line.about),
-        time = sys::local_time(),
-        pid = std::process::id()
-    ));
+    let (level, time, pid) = (line.level.name(), sys::local_time(), std::process::id());
+    let about = whereabouts(&line.about);
+    let lines =
+        line.text.split('\n').map(|line| format!("{time} [{level}] {pid}#{pid}: {line}{about}"));
+    write_directly(&lines.collect::<Vec<_>>().join("\n"));
 }
 
 fn write_past_queue(line: &LogLine<Exchange>) {
-    write_directly(&format!("[{:?}] {}: {}", line.level, std::process::id(), line.text));
+    let (level, pid) = (line.level, std::process::id());
+    let lines = line.text.split('\n').map(|line| format!("[{level:?}] {pid}: {line}"));
+    write_directly(&lines.collect::<Vec<_>>().join("\n"));
 }
 
 /// Writes to the standard error, which in nginx's processes is its error log.

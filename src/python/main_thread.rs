@@ -115,10 +115,10 @@ fn begin(worker: &Arc<Worker>) -> Result<Begun, String> {
             "the umask and the current directory of Python's threads are the whole worker's, nginx's as well: \
              unshare(CLONE_FS) failed: {error}"
         );
-        worker.events.log(LogLine { level: Level::Warn, about: About::Worker, text });
+        worker.events.log(LogLine::new(Level::Warn, About::Worker, text));
     }
     if let Err(what) = enter_directory(&worker.config.python) {
-        worker.events.log(LogLine { level: Level::Error, about: About::Worker, text: what });
+        worker.events.log(LogLine::new(Level::Error, About::Worker, what));
     }
     // A `worker_priority` above the usual one (nice below 0) is for the event loop, which needs a processor for
     // short whiles and at once; applications compute as they would in a server of their own. The threads that this
@@ -197,7 +197,7 @@ fn set_broken(worker: &Worker, what: &str) {
     worker.give_up_starts(what);
     if worker.config.purpose == Purpose::Serve {
         let text = format!("{what}; the applications of this worker answer 500");
-        worker.events.log(LogLine { level: Level::Crit, about: About::Worker, text });
+        worker.events.log(LogLine::new(Level::Crit, About::Worker, text));
     }
     for exchange in worker.set_broken() {
         dispatch::fail(&exchange);
@@ -241,7 +241,7 @@ fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
     if ended && alone {
         if !interpreter.finalize() {
             let text = "Python could not write all of its output as it ended".to_owned();
-            worker.events.log(LogLine { level: Level::Warn, about: About::Worker, text });
+            worker.events.log(LogLine::new(Level::Warn, About::Worker, text));
         }
         worker.set_stopped(Stopped::Finalized);
     } else {

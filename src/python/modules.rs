@@ -11,7 +11,7 @@ use super::logging;
 use super::runtime::Runtime;
 use super::shim;
 use crate::bridge::config::Purpose;
-use crate::bridge::log::Level;
+use crate::bridge::log::{About, Level};
 
 /// Imports all of them. One that fails is logged.
 pub(super) fn import(runtime: &Runtime) {
@@ -57,8 +57,7 @@ fn try_import(py: Python<'_>, runtime: &Runtime, name: &str) -> Result<(), Strin
                     "python_import \"{name}\" cannot be imported{advice}; the applications do without it until nginx \
                      is reloaded"
                 );
-                logging::write(py, Level::Error, &what);
-                logging::write(py, Level::Error, &report);
+                logging::report(py, Level::Error, &About::Worker, &what, &report);
             } else if let Some(advice) = advice {
                 report.push('\n');
                 report.push_str(&advice);

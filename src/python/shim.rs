@@ -17,6 +17,7 @@ macro_rules! source {
 /// In the order in which they import each other.
 const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._log", c"pywsgi/_log.py", source!("_log.py")),
+    (c"pywsgi._records", c"pywsgi/_records.py", source!("_records.py")),
     (c"pywsgi._streams", c"pywsgi/_streams.py", source!("_streams.py")),
     (c"pywsgi._target", c"pywsgi/_target.py", source!("_target.py")),
     (c"pywsgi._failure", c"pywsgi/_failure.py", source!("_failure.py")),

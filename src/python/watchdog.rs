@@ -23,7 +23,7 @@ pub(super) fn start(worker: &Arc<Worker>, limit: Duration) {
         let text = format!(
             "python_deadlock_timeout is not applied: its thread cannot be started: {error}"
         );
-        worker.events.log(LogLine { level: Level::Alert, about: About::Worker, text });
+        worker.events.log(LogLine::new(Level::Alert, About::Worker, text));
     }
 }
 

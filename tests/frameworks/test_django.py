@@ -182,3 +182,30 @@ def test_what_a_person_sees_is_committed_for_the_next(library, field):
         )
         assert answer.status_code == 302
         assert f"part {number} (2000)" in clients[number - 1].get("/").text
+
+
+def test_an_error_that_django_logs_nowhere_is_in_the_error_log(nginx):
+    """With DEBUG=False and without LOGGING, its handlers write nothing."""
+    source = """
+        from django.conf import settings
+        from django.core.wsgi import get_wsgi_application
+        from django.urls import path
+
+        def broken(request):
+            raise LookupError("in a view")
+
+        settings.configure(
+            DEBUG=False, ALLOWED_HOSTS=["*"], SECRET_KEY="x", ROOT_URLCONF=__name__
+        )
+        urlpatterns = [path("broken", broken)]
+        application = get_wsgi_application()
+    """
+    nginx.start(f"wsgi_app {nginx.app('site', source)};", log_level="error")
+    client = nginx.client()
+    assert client.get("/broken").status_code == 500
+    assert client.get("/none").status_code == 404
+    assert "[error]" in nginx.wait_log("LookupError: in a view")
+    line = nginx.wait_log("django.request: Internal Server Error: /broken")
+    assert 'request: "GET /broken ' in line
+    assert "[warn]" in nginx.wait_log("django.request: Not Found: /none")
+    assert len(nginx.log_lines("Internal Server Error: /broken")) == 1

@@ -46,7 +46,7 @@ def has_context(line: str) -> bool:
         ('print("token-1", end=""); sys.stdout.flush()', "info"),
         ('environ["wsgi.errors"].write("token-1"); environ["wsgi.errors"].flush()', "error"),
         ('logging.getLogger("app").error("token-1")', "error"),
-        ('warnings.warn("token" + "-1")', "error"),
+        ('warnings.warn("token" + "-1")', "warn"),
     ],
 )
 def test_each_stream_has_its_level_and_the_request_s_context(nginx, say, statement, level):

@@ -85,7 +85,7 @@ fn full() -> Events {
 }
 
 fn long_line() -> LogLine {
-    LogLine { level: Level::Info, about: About::Worker, text: "x".repeat(log::LONGEST) }
+    LogLine::new(Level::Info, About::Worker, "x".repeat(log::LONGEST))
 }
 
 #[test]

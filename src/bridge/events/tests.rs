@@ -10,7 +10,7 @@ type Event = super::Event<()>;
 type LogLine = super::LogLine<()>;
 
 fn line(text: &str) -> LogLine {
-    LogLine { level: Level::Info, about: About::Worker, text: text.into() }
+    LogLine::new(Level::Info, About::Worker, text.into())
 }
 
 /// The lines that the event loop has to write.

@@ -11,7 +11,7 @@ use nginx_sys::{ngx_cycle_t, ngx_set_environment};
 
 use super::record::Record;
 use crate::bridge::baton::Baton;
-use crate::bridge::config::{Purpose, WorkerConfig};
+use crate::bridge::config::{OutputConfig, Purpose, WorkerConfig};
 use crate::bridge::exchange::Worker;
 use crate::bridge::log::Level;
 use crate::bridge::panics;
@@ -105,6 +105,8 @@ fn config(work: &Work<'_>) -> WorkerConfig {
     config.purpose = Purpose::Check;
     // It has a time limit of its own.
     config.deadlock_timeout = None;
+    // Whoever has asked is told all of it.
+    config.output = OutputConfig::default();
     if !work.lifespan {
         config.apps.iter_mut().for_each(|app| app.skip_lifespan());
     }
@@ -156,7 +158,9 @@ fn pass_lines_until(
         for line in worker.events.take_lines() {
             // What is said of a start that succeeds would be said again by each worker.
             let level = if line.level == Level::Notice { Level::Info } else { line.level };
-            Record::Line(level, line.text).write(pipe)?;
+            for text in line.text.split('\n') {
+                Record::Line(level, text.to_owned()).write(pipe)?;
+            }
         }
         if is_done || left.is_zero() {
             return Ok(is_done);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use nginx_sys::{ngx_flag_t, ngx_log_t, ngx_msec_t};
+use nginx_sys::{ngx_flag_t, ngx_msec_t};
 
 use super::common::{App, CommonConf, Prefix, inherit, merge_flag, merge_size};
 use super::error::{ConfError, Place};
 use super::location::{Location, Own};
-use super::main::{DEFAULT_LOOP, MainConf};
+use super::main::{DEFAULT_LOOP, Logs, MainConf};
 use super::reading::Reading;
 use crate::bridge::config::{
     AppConfig, AsgiConfig, ExecutorId, Lifespan, LifespanConfig, Protocol, WebSocketConfig,
@@ -77,7 +77,7 @@ impl AsgiConf {
     pub(super) fn location(
         &self,
         main: &mut MainConf,
-        log: *mut ngx_log_t,
+        logs: &Logs,
     ) -> Result<Option<Location>, ConfError> {
         let Some(App::Target(target, place)) = &self.common.app else { return Ok(None) };
         let event_loop = self.event_loop(main, place)?;
@@ -99,7 +99,7 @@ impl AsgiConf {
             max_in_flight: self.max_in_flight.flatten(),
             websocket: (self.websocket != 0).then(|| self.websocket()),
         };
-        Ok(Some(Location::new(&self.common, main, log, own)))
+        Ok(Some(Location::new(&self.common, main, logs, own)))
     }
 
     fn event_loop(&self, main: &MainConf, app: &Place) -> Result<usize, ConfError> {

@@ -6,10 +6,12 @@ use std::ptr;
 use nginx_sys::ngx_http_request_t;
 
 use super::asgi::AsgiConf;
+use super::common::inherit;
 use super::error::{ConfError, Place};
 use super::handlers::Handlers;
 use super::location::Location;
-use super::main::MainConf;
+use super::main::{Logs, MainConf};
+use super::output::Output;
 use super::reading::Reading;
 use super::status::StatusFormat;
 use super::wsgi::WsgiConf;
@@ -23,13 +25,21 @@ pub(in crate::nginx) struct LocConf {
     pub(in crate::nginx) asgi: AsgiConf,
     /// `python_status`, which is not inherited.
     pub(in crate::nginx) status: Option<(StatusFormat, Place)>,
+    /// `python_log`
+    pub(in crate::nginx) output: Option<Output>,
     /// Made by the merge, if this location has an application.
     location: Option<Location>,
 }
 
 impl LocConf {
     pub(super) fn new() -> Self {
-        Self { wsgi: WsgiConf::new(), asgi: AsgiConf::new(), status: None, location: None }
+        Self {
+            wsgi: WsgiConf::new(),
+            asgi: AsgiConf::new(),
+            status: None,
+            output: None,
+            location: None,
+        }
     }
 
     /// Inherits from `previous` what this level does not set, and settles what its requests need.
@@ -52,12 +62,14 @@ impl LocConf {
                 return Err(ConfError::at(text, place));
             }
         }
-        let log = reading.core_loc_conf().error_log;
+        inherit(&mut self.output, &previous.output);
+        let output = self.output.clone().unwrap_or_else(|| Output::by_default(reading.place()));
+        let logs = Logs { error: reading.core_loc_conf().error_log, output };
         // SAFETY: as above.
         let main = unsafe { MainConf::of(reading) };
-        self.location = match self.wsgi.location(main, log)? {
+        self.location = match self.wsgi.location(main, &logs)? {
             Some(location) => Some(location),
-            None => self.asgi.location(main, log)?,
+            None => self.asgi.location(main, &logs)?,
         };
         Ok(())
     }

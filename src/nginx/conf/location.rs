@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nginx_sys::{ngx_log_t, ngx_msec_t};
+use nginx_sys::ngx_msec_t;
 
 use super::common::{CommonConf, Param, ParamValue};
-use super::main::MainConf;
+use super::main::{Logs, MainConf};
 use crate::bridge::config::{
     Buffering, ClientAbort, Debug, ExecutorId, LocationConfig, WebSocketConfig,
 };
@@ -63,12 +63,7 @@ pub(super) struct Own {
 
 impl Location {
     /// `conf` has been merged.
-    pub(super) fn new(
-        conf: &CommonConf,
-        main: &mut MainConf,
-        log: *mut ngx_log_t,
-        own: Own,
-    ) -> Self {
+    pub(super) fn new(conf: &CommonConf, main: &mut MainConf, logs: &Logs, own: Own) -> Self {
         let Own { app, executor, interrupt, max_in_flight, websocket } = own;
         let params = conf.params.iter().flatten();
         let (request_params, constant) = params.cloned().partition(Param::depends_on_request);
@@ -79,10 +74,11 @@ impl Location {
         let slow_request = conf.slow_request.unwrap_or(0);
         Self {
             config: Arc::new(LocationConfig {
-                id: main.add_location(app, log),
+                id: main.add_location(app, logs),
                 app,
                 protocol: conf.prefix.protocol,
                 executor,
+                output: Arc::clone(&logs.output.log),
                 script_name: conf.script_name.clone().flatten(),
                 timeout: (conf.timeout > 0).then(|| Duration::from_millis(conf.timeout as u64)),
                 interrupt,

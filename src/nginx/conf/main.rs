@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::error::{ConfError, Place};
 use super::handlers::Handlers;
 use super::links::Links;
+use super::output::{Output, Outputs};
 use super::reading::{self, Reading};
 use super::shared::Shared;
 use crate::bridge::baton::Baton;
@@ -68,6 +69,7 @@ pub(in crate::nginx) struct MainConf {
     modules: Vec<Module>,
     /// What a worker leaves for its successor.
     shared: Option<Arc<Shared>>,
+    pub(in crate::nginx) outputs: Outputs,
     /// The `error_log` of each location.
     location_logs: Vec<*mut ngx_log_t>,
     /// Those of each application's locations.
@@ -90,6 +92,13 @@ pub(in crate::nginx) struct Check {
 
 pub(in crate::nginx) const DEFAULT_CHECK: Check =
     Check { enabled: true, timeout: Duration::from_secs(60), lifespan: false };
+
+/// The logs of a location.
+#[derive(Debug)]
+pub(super) struct Logs {
+    pub(super) error: *mut ngx_log_t,
+    pub(super) output: Output,
+}
 
 /// A module, and the directive that names it.
 #[derive(Debug)]
@@ -173,6 +182,7 @@ impl MainConf {
             needed: Vec::new(),
             modules: Vec::new(),
             shared: None,
+            outputs: Outputs::default(),
             location_logs: Vec::new(),
             app_logs: Vec::new(),
             configuration,
@@ -285,8 +295,8 @@ impl MainConf {
                 interpreter: self.interpreter.clone(),
                 umask: self.umask,
                 signals: signals::of_applications(),
-                stdout_level: self.stdout_level.unwrap_or(Level::Info),
-                stderr_level: self.stderr_level.unwrap_or(Level::Error),
+                stdout_level: self.stdout_level(),
+                stderr_level: self.stderr_level(),
                 finalize,
                 finalize_timeout,
             },
@@ -297,7 +307,21 @@ impl MainConf {
             deadlock_timeout: (deadlock_timeout > 0)
                 .then(|| Duration::from_millis(deadlock_timeout as u64)),
             max_stuck_threads: self.max_stuck_threads.unwrap_or(MAX_STUCK_THREADS),
+            output: self.outputs.config(),
         }
+    }
+
+    fn stdout_level(&self) -> Level {
+        self.stdout_level.unwrap_or(Level::Info)
+    }
+
+    fn stderr_level(&self) -> Level {
+        self.stderr_level.unwrap_or(Level::Error)
+    }
+
+    /// Where what applications print is left out, and what to do about it.
+    pub(super) fn hidden_output(&self) -> impl Iterator<Item = String> {
+        self.outputs.hidden(self.stdout_level(), self.stderr_level())
     }
 
     /// Notes that the workers' user must be able to use that file or folder.
@@ -358,8 +382,10 @@ impl MainConf {
         all
     }
 
-    /// The number of one more location of that application, which logs to `log`.
-    pub(super) fn add_location(&mut self, app: usize, log: *mut ngx_log_t) -> usize {
+    /// The number of one more location of that application, which has these logs.
+    pub(super) fn add_location(&mut self, app: usize, logs: &Logs) -> usize {
+        let log = logs.error;
+        self.outputs.add_location(app, &logs.output);
         self.location_logs.push(log);
         if self.app_logs.len() <= app {
             self.app_logs.resize_with(app + 1, Vec::new);

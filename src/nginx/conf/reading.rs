@@ -8,7 +8,7 @@ use nginx_sys::{
     ngx_core_module, ngx_cycle_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
     ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
     ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_module_t,
-    ngx_pcalloc, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
+    ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_uint_t,
 };
 
 use super::checks::access::User;
@@ -125,6 +125,16 @@ impl Reading {
     pub(super) unsafe fn main_conf<T>(&mut self) -> &mut T {
         // SAFETY: nginx is in its `http` block: each module has its main configuration there.
         unsafe { &mut *(*(*self.http()).main_conf.add(own_module().ctx_index)).cast() }
+    }
+
+    /// Whether nginx is in `http` itself, and not in a `server` or a location.
+    pub(in crate::nginx) fn is_http(&self) -> bool {
+        self.cf().cmd_type == nginx_sys::NGX_HTTP_MAIN_CONF as ngx_uint_t
+    }
+
+    /// The configuration's pool.
+    pub(in crate::nginx) fn pool(&self) -> *mut ngx_pool_t {
+        self.cf().pool
     }
 
     fn http(&self) -> *mut ngx_http_conf_ctx_t {

@@ -11,6 +11,7 @@ use super::handlers::Handlers;
 use super::levels::LocConf;
 use super::main::MainConf;
 use super::reading::Reading;
+use crate::bridge::log::Level;
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
 
 /// Tries what the configuration asks for, last.
@@ -113,5 +114,10 @@ fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
         reading.add_env(&name)?;
     }
     reading.add_post_read_handler(post_read)?;
+    // SAFETY: as above.
+    let hidden: Vec<_> = unsafe { MainConf::of(reading) }.hidden_output().collect();
+    for text in hidden {
+        reading.log(Level::Notice, &text);
+    }
     check(reading)
 }

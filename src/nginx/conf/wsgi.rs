@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use nginx_sys::{ngx_log_t, ngx_msec_t};
+use nginx_sys::ngx_msec_t;
 
 use super::common::{App, CommonConf, Prefix, inherit};
 use super::error::{ConfError, Place};
 use super::location::{Location, Own};
-use super::main::{DEFAULT_POOL, MainConf};
+use super::main::{DEFAULT_POOL, Logs, MainConf};
 use super::reading::Reading;
 use crate::bridge::config::{AppConfig, ExecutorId, Protocol};
 
@@ -52,7 +52,7 @@ impl WsgiConf {
     pub(super) fn location(
         &self,
         main: &mut MainConf,
-        log: *mut ngx_log_t,
+        logs: &Logs,
     ) -> Result<Option<Location>, ConfError> {
         let Some(App::Target(target, place)) = &self.common.app else { return Ok(None) };
         let executor = self.executor(main, place)?;
@@ -74,7 +74,7 @@ impl WsgiConf {
             max_in_flight: None,
             websocket: None,
         };
-        Ok(Some(Location::new(&self.common, main, log, own)))
+        Ok(Some(Location::new(&self.common, main, logs, own)))
     }
 
     fn executor(&self, main: &MainConf, app: &Place) -> Result<ExecutorId, ConfError> {

@@ -13,7 +13,6 @@ use nginx_sys::{
 use super::reader::{Directive, decimal, setter};
 use super::{command, interpreter, startup};
 use crate::bridge::config::{LoopConfig, LoopKind, PoolConfig};
-use crate::bridge::log::Level;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
 use crate::nginx::conf::{
@@ -359,32 +358,12 @@ fn count(directive: &Directive<'_, MainConf>, least: usize) -> Result<usize, Con
 
 setter!(stdout_log_level, MainConf, |directive| {
     directive.once(&directive.conf.stdout_level)?;
-    directive.conf.stdout_level = Some(level(&directive)?);
+    directive.conf.stdout_level = Some(directive.level(directive.bytes(1))?);
     Ok(())
 });
 
 setter!(stderr_log_level, MainConf, |directive| {
     directive.once(&directive.conf.stderr_level)?;
-    directive.conf.stderr_level = Some(level(&directive)?);
+    directive.conf.stderr_level = Some(directive.level(directive.bytes(1))?);
     Ok(())
 });
-
-fn level<C>(directive: &Directive<'_, C>) -> Result<Level, ConfError> {
-    Ok(match directive.bytes(1) {
-        b"emerg" => Level::Emerg,
-        b"alert" => Level::Alert,
-        b"crit" => Level::Crit,
-        b"error" => Level::Error,
-        b"warn" => Level::Warn,
-        b"notice" => Level::Notice,
-        b"info" => Level::Info,
-        b"debug" => Level::Debug,
-        _ => {
-            let word = directive.lossy(1);
-            return Err(directive.error(format!(
-                "has the unknown level \"{word}\"; write emerg, alert, crit, error, warn, notice, info \
-                 or debug"
-            )));
-        }
-    })
-}

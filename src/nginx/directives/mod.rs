@@ -5,6 +5,7 @@ mod command;
 mod common;
 mod interpreter;
 mod main;
+mod output;
 mod reader;
 mod startup;
 mod status;
@@ -17,6 +18,7 @@ use nginx_sys::ngx_command_t;
 use self::asgi::{ASGI, asgi};
 use self::common::{COMMON, common, named};
 use self::main::{MAIN, main};
+use self::output::{OUTPUT, output};
 use self::status::{STATUS, status};
 use self::wsgi::{WSGI, wsgi};
 use super::conf::LocConf;
@@ -29,6 +31,7 @@ pub(super) struct Table {
     asgi_common: [ngx_command_t; COMMON],
     asgi: [ngx_command_t; ASGI],
     main: [ngx_command_t; MAIN],
+    output: [ngx_command_t; OUTPUT],
     status: [ngx_command_t; STATUS],
     end: ngx_command_t,
 }
@@ -40,6 +43,7 @@ pub(super) static mut COMMANDS: Table = Table {
     asgi_common: common(&named!("asgi"), offset_of!(LocConf, asgi.common)),
     asgi: asgi(),
     main: main(),
+    output: output(),
     status: status(),
     end: ngx_command_t::empty(),
 };

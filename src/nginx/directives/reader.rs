@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_time, ngx_str_t};
 
+use crate::bridge::log::Level;
 use crate::nginx::conf::{ConfError, Reading};
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
 
@@ -92,6 +93,27 @@ impl<C> Directive<'_, C> {
             b"off" => Ok(0),
             value => self.time(value),
         }
+    }
+
+    /// A level of nginx's logs.
+    pub(super) fn level(&self, name: &[u8]) -> Result<Level, ConfError> {
+        Ok(match name {
+            b"emerg" => Level::Emerg,
+            b"alert" => Level::Alert,
+            b"crit" => Level::Crit,
+            b"error" => Level::Error,
+            b"warn" => Level::Warn,
+            b"notice" => Level::Notice,
+            b"info" => Level::Info,
+            b"debug" => Level::Debug,
+            _ => {
+                let name = String::from_utf8_lossy(name);
+                return Err(self.error(format!(
+                    "has the unknown level \"{name}\"; write emerg, alert, crit, error, warn, notice, info \
+                     or debug"
+                )));
+            }
+        })
     }
 
     pub(super) fn number(&self, key: &str, value: &[u8], least: usize) -> Result<usize, ConfError> {

@@ -37,9 +37,11 @@ unsafe extern "C" fn on_channel(event: *mut ngx_event_t) {
             // SAFETY: it is nginx's own handler, with its event. The event may be gone after it.
             unsafe { handler(event) };
         }
+        let Some(process) = state::current(token) else { return };
+        // It may have been told to reopen its logs.
+        process.outputs.look_later(token, process);
         // SAFETY: nginx's thread.
-        let is_told = unsafe { ngx_quit } != 0;
-        if let Some(process) = state::current(token).filter(|_| is_told) {
+        if unsafe { ngx_quit } != 0 {
             departure::told_to_end(token, process);
         }
     };

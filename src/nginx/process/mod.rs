@@ -11,6 +11,7 @@ pub(super) mod exit;
 pub(super) mod generation;
 pub(super) mod limits;
 mod listening;
+mod outputs;
 mod stage;
 pub(super) mod start;
 pub(super) mod state;

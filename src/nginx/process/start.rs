@@ -17,9 +17,10 @@ use super::channel::FirstTurn;
 use super::drain::{Hold, Over};
 use super::generation;
 use super::limits::Limits;
+use super::outputs::Outputs;
 use super::stage::Standing;
 use super::state::{self, Handler, Process, on_process};
-use super::turn::{End, Look};
+use super::turn::{End, Look, Reopened};
 use crate::bridge::exchange::Worker;
 use crate::bridge::panics;
 use crate::nginx::children;
@@ -128,14 +129,14 @@ fn start_python(token: EventThread, process: &Process) {
 
 /// The lowest of so many descriptor numbers that nginx does not reach: nginx takes the lowest free ones, at most two for each of its
 /// connections, and some for files.
-unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t, bells: usize) -> RawFd {
+unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t, own: usize) -> RawFd {
     const FILES: usize = 1024;
     // SAFETY: the cycle is the worker's; the structure is local to this function.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         let room = usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX);
-        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(1 + bells));
+        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(1 + own));
         RawFd::try_from(number).unwrap_or_default()
     }
 }
@@ -149,15 +150,15 @@ unsafe fn make(
     main: &MainConf,
 ) -> io::Result<&'static Process> {
     let config = main.worker_config();
-    // Its own, and one for each of asyncio's event loops.
-    let bells = 1 + config.loops.len();
+    // Its own bell, one for each of asyncio's event loops, and the files of `python_log`.
+    let own = 1 + config.loops.len() + main.outputs.files().len();
     // SAFETY: the cycle is the worker's, and nginx has set the worker's number.
-    let (number, bell_number, core) =
-        unsafe { (ngx_worker, beyond_nginxs(cycle, bells), conf::nginx_core_conf(cycle)) };
+    let (number, least, core) =
+        unsafe { (ngx_worker, beyond_nginxs(cycle, own), conf::nginx_core_conf(cycle)) };
     let shutdown_timeout = core.shutdown_timeout;
     let meters = board::meters(&config).unwrap_or_default();
     let worker =
-        Arc::new(Worker::new(config, main.marks(number), main.baton(number), meters, bell_number)?);
+        Arc::new(Worker::new(config, main.marks(number), main.baton(number), meters, least)?);
     // SAFETY: the cycle is the worker's.
     let connection = unsafe { bell::listen(cycle, worker.events.fd()) }
         .ok_or_else(|| io::Error::other("nginx has no connection for its eventfd"))?;
@@ -179,6 +180,8 @@ unsafe fn make(
         drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
         start: OwnEvent::new(on_process::<Again>).cancelable(),
         start_delay: Cell::new(START_AGAIN),
+        // SAFETY: the cycle is the worker's, and `main` its configuration.
+        outputs: unsafe { Outputs::open(main, cycle, least, on_process::<Reopened>) },
         limits: Limits::new(main, on_process::<LifetimeOver>, on_process::<LookAtMemory>),
         standing: Standing::new(
             generation::member(main),

@@ -6,6 +6,7 @@ use std::ptr;
 use nginx_sys::{ngx_connection_t, ngx_cycle, ngx_event_t, ngx_log_t, ngx_msec_t};
 
 use super::limits::Limits;
+use super::outputs::Outputs;
 use super::stage::Standing;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
@@ -31,6 +32,7 @@ pub(in crate::nginx) struct Process {
     pub(super) start: OwnEvent,
     pub(super) start_delay: Cell<ngx_msec_t>,
     pub(super) limits: Limits,
+    pub(super) outputs: Outputs,
     pub(super) standing: Standing,
 }
 

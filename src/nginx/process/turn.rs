@@ -39,9 +39,19 @@ impl Handler for Look {
     }
 }
 
+/// nginx may have reopened its logs in the turn before.
+pub(super) struct Reopened;
+
+impl Handler for Reopened {
+    fn call(token: EventThread, process: &'static Process) {
+        process.outputs.follow(token, process);
+    }
+}
+
 /// Ends a turn.
 pub(super) fn end(token: EventThread, process: &Process) {
     wake(token, process);
+    process.outputs.follow(token, process);
     let worker = process.event_loop.worker();
     let events = &worker.events;
     for _ in 0..ROUNDS {

@@ -20,7 +20,7 @@ use crate::bridge::id::{RequestId, Table};
 use crate::bridge::pipe::output::parts::Batch;
 use crate::bridge::replacement::Reason;
 use crate::bridge::tasks::Task;
-use crate::nginx::log::HasLog;
+use crate::nginx::log::{HasLog, error};
 use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::trampoline::{EventThread, OfEventThread};
 
@@ -43,6 +43,8 @@ pub(in crate::nginx) struct EventLoop {
     called: OwnEvent,
     /// How many responses of the executor `inline` continue in the next turn.
     continuing: Cell<usize>,
+    /// How many records no syslog has taken since the last one that it has.
+    unsent: Cell<u64>,
     /// The worker is exiting, and its requests still have time to finish.
     draining: Cell<bool>,
     /// Fires every [`HOLD`] milliseconds while the worker is exiting and work is left to do after a response.
@@ -131,6 +133,7 @@ impl EventLoop {
             calls: RefCell::default(),
             called: OwnEvent::new(handlers.called),
             continuing: Cell::new(0),
+            unsent: Cell::new(0),
             draining: Cell::new(false),
             hold: OwnEvent::new(handlers.hold),
         }));
@@ -223,6 +226,23 @@ impl EventLoop {
         } else {
             // Not at once: nginx may be in the middle of freeing the request.
             self.worker.events.push(Event::Resume(suspended));
+        }
+    }
+
+    /// Counts a record that has been sent to a syslog, or that it has not taken; says so at the first one, and at the
+    /// first one that it takes again.
+    pub(in crate::nginx) fn count_syslog(&self, is_sent: bool) {
+        let unsent = self.unsent.replace(if is_sent { 0 } else { self.unsent.get() + 1 });
+        match (is_sent, unsent) {
+            (false, 0) => error!(
+                self,
+                "pywsgi: python_log cannot send to its syslog: what applications say is lost until it can"
+            ),
+            (true, 1..) => error!(
+                self,
+                "pywsgi: python_log can send to its syslog again; {unsent} records have been lost"
+            ),
+            _ => {}
         }
     }
 

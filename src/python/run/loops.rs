@@ -50,7 +50,7 @@ fn spawn(runtime: &Runtime, thread: &Arc<LoopThread>) {
                  (is there a limit of processes or threads?)",
                 thread.name()
             );
-            runtime.worker.events.log(LogLine { level: Level::Alert, about: About::Worker, text });
+            runtime.worker.events.log(LogLine::new(Level::Alert, About::Worker, text));
             thread.refuse_all();
         }
     }

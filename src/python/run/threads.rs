@@ -54,7 +54,7 @@ pub(in crate::python) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
         }
     };
     // Without waiting: the caller may be attached.
-    let _full = runtime.worker.events.try_log(LogLine { level, about: About::Worker, text });
+    let _full = runtime.worker.events.try_log(LogLine::new(level, About::Worker, text));
 }
 
 /// Attendant: tries again to start the first thread of a pool.
@@ -171,7 +171,7 @@ fn return_late(exchange: &Arc<Exchange>) {
     );
     let about = About::Request(Arc::clone(exchange));
     // Without waiting: it is attached.
-    let _full = worker.events.try_log(LogLine { level: Level::Notice, about, text });
+    let _full = worker.events.try_log(LogLine::new(Level::Notice, about, text));
 }
 
 /// The calling thread's `threading.get_ident()`.

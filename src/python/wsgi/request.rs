@@ -11,7 +11,7 @@ use crate::bridge::callbacks::Callback;
 use crate::bridge::exchange::Exchange;
 use crate::http::trailer;
 use crate::python::attached::Attached;
-use crate::python::{fork, shim};
+use crate::python::{fork, logging, shim};
 
 #[pyclass(frozen, module = "pywsgi")]
 pub(super) struct Request {
@@ -55,8 +55,8 @@ impl Request {
 impl Request {
     #[getter]
     fn id(&self, py: Python<'_>) -> PyResult<String> {
-        let head = &self.any_exchange(py)?.head;
-        Ok(format!("{}-{}-{}", std::process::id(), head.connection, head.connection_requests))
+        let exchange = self.any_exchange(py)?;
+        Ok(logging::request_id(&exchange))
     }
 
     #[getter]
