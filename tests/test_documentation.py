@@ -30,6 +30,7 @@ SERVERS = [
 CONTEXTS = {
     "main": "http",
     "LOCATION": "location, if in location",
+    "NGX_HTTP_LOC_CONF": "location",
     "ANY": "http, server, location",
 }
 
@@ -42,7 +43,7 @@ PAGES = sorted(
 
 def directives() -> dict[str, str]:
     """Each directive of the table, with its context."""
-    parts = ("common", "wsgi", "asgi", "main", "output", "mod")
+    parts = ("common", "wsgi", "asgi", "main", "output", "status", "mod")
     common, *own, table = ((TABLE / f"{part}.rs").read_text() for part in parts)
     found = {}
     for call, name, context in re.findall(

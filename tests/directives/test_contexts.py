@@ -44,6 +44,7 @@ HTTP = {
     "python_memory_limit": "soft=100m hard=1g check=1s",
     "python_stdout_log_level": "notice",
     "python_stderr_log_level": "warn",
+    "python_status_zone": "2m",
     "asgi_stall_warning": "500ms",
 }
 FLAGS = {
@@ -174,6 +175,17 @@ def test_an_application_in_location_and_if_in_location(nginx, line, refused, nam
     refused(name, where, location=f"limit_except GET {{ {app} }}")
 
 
+def test_the_status_in_location_alone(nginx, line, refused):
+    status = "python_status json;"
+    accepted(nginx, status)
+    where = '"python_status" directive is not allowed here'
+    for context in ("main", "http", "server"):
+        refused("python_status", where, **{context: status})
+    refused("python_status", where, location=f"if ($arg_x) {{ {status} }}")
+    message = 'invalid number of arguments in "python_status" directive'
+    refused("python_status", message, location="python_status json html;")
+
+
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_number_of_arguments(line, refused, name):
     context = "http" if name in HTTP else "location"
@@ -226,6 +238,7 @@ def test_times(line, refused, name, value):
 
 
 SIZES = [
+    "python_status_zone",
     *both({"buffer_size": "", "max_temp_file_size": ""}),
     "asgi_websocket_max_message_size",
     "asgi_websocket_queue",
@@ -235,7 +248,9 @@ SIZES = [
 @pytest.mark.parametrize("value", ["much", "-1", "1t", "1.5m", "''"])
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes(line, refused, name, value):
-    refused(name, f"invalid.*{name}|{name}.*invalid", location=line(name, value))
+    context = "http" if name in HTTP else "location"
+    message = f"invalid.*{name}|{name}.*(invalid|must be a size)"
+    refused(name, message, **{context: line(name, value)})
 
 
 @pytest.mark.parametrize("name", ["python_stdout_log_level", "python_stderr_log_level"])
