@@ -5,6 +5,7 @@ nginx (a development server, a test run, a type checker) install it with pip; `L
 writes to standard error.
 """
 
+from pywsgi._hooks import on_worker_exit, on_worker_start
 from pywsgi._records import LogHandler
 from pywsgi._request import ClientDisconnected, Request, RequestTimeout
 from pywsgi._target import LoadError
@@ -18,6 +19,8 @@ __all__ = [
     "RequestTimeout",
     "ValidationError",
     "__version__",
+    "on_worker_exit",
+    "on_worker_start",
 ]
 
 __version__ = "0.1.0"

@@ -8,18 +8,21 @@ import threading
 from _thread import get_ident
 from collections.abc import Callable
 
+from pywsgi import _hooks
 from pywsgi._log import ERROR, log_text
 from pywsgi._stacks import format_exception, format_stack
 from pywsgi._start import errors_stream
 
 
 def run() -> None:
-    """Joins the non-daemon threads, calls the atexit functions, and logs unfinished lines.
+    """Calls what `on_worker_exit` has registered, joins the non-daemon threads, calls the atexit
+    functions, and logs unfinished lines.
 
     Must run once, on Python's main thread (threading._shutdown() releases that thread's lock) and
     before Py_FinalizeEx(), which does the same and then finds nothing left to do. Here exceptions
     reach the error log. It takes as long as the application needs; the caller sets the limit.
     """
+    _hooks.run_exits()
     _attempt(threading._shutdown)  # type: ignore[attr-defined]
     _attempt(atexit._run_exitfuncs)
     # An application may have replaced these, even with None.

@@ -33,6 +33,7 @@ MODULES = (
     "_start",
     "_request",
     "_callbacks",
+    "_hooks",
     "_files",
     "_violation",
     "_validate",

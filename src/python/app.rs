@@ -18,6 +18,7 @@ use super::attached::Attached;
 use super::attempts::{Attempts, Happened};
 use super::logging;
 use super::once::Once;
+use super::registration::Registration;
 use super::shim::{self, Shim};
 use crate::bridge::config::{AppConfig, Purpose};
 use crate::bridge::exchange::Exchange;
@@ -112,8 +113,11 @@ impl App {
     pub(super) fn load(&self, py: Python<'_>, shim: &Shim) {
         let began = Instant::now();
         let _importing = logging::begin(About::App(self.at));
+        let registration = Registration::begin(py, shim, self.purpose);
         match self.loader.call_method0(py, "load") {
             Ok(callable) => {
+                // Before its first request.
+                registration.take_effect();
                 *self.callable.borrow(py) = Some(callable);
                 self.say_imported(py, began);
             }

@@ -28,6 +28,7 @@ mod memo;
 mod modules;
 mod once;
 mod protocol;
+mod registration;
 mod response;
 mod run;
 mod runtime;

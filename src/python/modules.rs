@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::child;
 use super::guard;
 use super::logging;
+use super::registration::Registration;
 use super::runtime::Runtime;
 use super::shim;
 use crate::bridge::config::Purpose;
@@ -37,7 +38,11 @@ fn import_one(runtime: &Runtime, number: usize, name: &str) -> Result<(), String
 
 fn try_import(py: Python<'_>, runtime: &Runtime, name: &str) -> Result<(), String> {
     let began = Instant::now();
+    let registration = Registration::begin(py, &runtime.shim, runtime.worker.config.purpose);
     let imported = py.import(name);
+    if imported.is_ok() {
+        registration.take_effect();
+    }
     child::end_here(py, &runtime.shim, imported.as_ref().err());
     match imported {
         Ok(_) => {

@@ -34,6 +34,7 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._start", c"pywsgi/_start.py", source!("_start.py")),
     (c"pywsgi._request", c"pywsgi/_request.py", source!("_request.py")),
     (c"pywsgi._callbacks", c"pywsgi/_callbacks.py", source!("_callbacks.py")),
+    (c"pywsgi._hooks", c"pywsgi/_hooks.py", source!("_hooks.py")),
     (c"pywsgi._files", c"pywsgi/_files.py", source!("_files.py")),
     (c"pywsgi._violation", c"pywsgi/_violation.py", source!("_violation.py")),
     (c"pywsgi._validate", c"pywsgi/_validate.py", source!("_validate.py")),
@@ -61,6 +62,10 @@ pub(super) struct Shim {
     pub(super) format_exception: Py<PyAny>,
     /// `pywsgi._stacks.format_stack`
     pub(super) format_stack: Py<PyAny>,
+    /// `pywsgi._hooks.begin_import`
+    pub(super) begin_import: Py<PyAny>,
+    /// `pywsgi._hooks.end_import`
+    pub(super) end_import: Py<PyAny>,
     /// `pywsgi._exit.run`
     pub(super) exit: Py<PyAny>,
     /// `pywsgi._exit.threads_left`
@@ -100,6 +105,8 @@ impl Shim {
             errors: function("pywsgi._start", "errors_stream")?.call0(py)?,
             format_exception: function("pywsgi._stacks", "format_exception")?,
             format_stack: function("pywsgi._stacks", "format_stack")?,
+            begin_import: function("pywsgi._hooks", "begin_import")?,
+            end_import: function("pywsgi._hooks", "end_import")?,
             exit: function("pywsgi._exit", "run")?,
             threads_left: function("pywsgi._exit", "threads_left")?,
             thread_ident: function("pywsgi._threads", "get_ident")?,
