@@ -8,6 +8,9 @@ import signal
 import pytest
 from rawhttp import wait_for
 
+# What a busy machine needs to run atexit.
+END = "python_finalize on timeout=60s;"
+
 APP = """
     import os
     import threading
@@ -41,7 +44,7 @@ def app(protocol):
 
 
 def test_each_worker_starts_and_exits_once(nginx, protocol, app):
-    nginx.start(f"{protocol}_app {app()};", workers=2)
+    nginx.start(f"{protocol}_app {app()};", workers=2, http=END)
     nginx.wait_recorded("started", 2)
     workers = nginx.workers()
     assert sorted(nginx.recorded("started")) == sorted(f"{pid} True" for pid in workers)
@@ -65,7 +68,7 @@ def slow():
     record("starting")
     gate("go")
 """
-    nginx.start(f"{protocol}_app {app(more)};")
+    nginx.start(f"{protocol}_app {app(more)};", http=END)
     answer = background("/")
     nginx.wait_recorded("starting")
     assert not nginx.log_lines("imported in")
@@ -115,7 +118,7 @@ class Shop:
 
 pywsgi.on_worker_exit(Shop().close)
 """
-    nginx.start(f"{protocol}_app {app(more)};")
+    nginx.start(f"{protocol}_app {app(more)};", http=END)
     assert nginx.client().get("/").status_code == 200
     assert len(nginx.recorded("started")) == 1
     assert "[error]" in nginx.wait_log("ValueError: token-at-start")
@@ -152,7 +155,7 @@ def second():
     record("order", "second")
     over.set()
 """
-    nginx.start(f"{protocol}_app {app(more)};")
+    nginx.start(f"{protocol}_app {app(more)};", http=END)
     assert nginx.client().get("/").status_code == 200
     nginx.quit()
     assert nginx.recorded("order") == ["second", "first", "thread", "atexit"]
@@ -175,7 +178,7 @@ def test_the_exit_waits_for_requests(nginx, protocol, background):
             await request.respond(b"done")
         """,
     )
-    nginx.start(f"{protocol}_app {app};")
+    nginx.start(f"{protocol}_app {app};", http=END)
     answer = background("/")
     nginx.wait_recorded("entered")
     os.kill(nginx.master, signal.SIGQUIT)
@@ -207,7 +210,7 @@ def test_with_a_lifespan(nginx, asgi):
             await respond(send, b"ok")
         """,
     )
-    nginx.start(f"asgi_app {app};")
+    nginx.start(f"asgi_app {app};", http=END)
     assert nginx.client().get("/").text == "ok"
     nginx.quit()
     assert nginx.recorded("order") == ["start", "startup", "shutdown", "exit"]
@@ -222,7 +225,7 @@ def test_a_failed_import_registers_nothing(nginx, protocol, app):
     head, _, rest = text.partition("if __import__")
     line, _, rest = rest.partition("\n")
     path.write_text(f"{head}{rest}\nif __import__{line}\n")
-    nginx.start(f"{protocol}_app {path};")
+    nginx.start(f"{protocol}_app {path};", http=END)
     assert nginx.client().get("/").status_code == 500
     assert nginx.recorded("started") == []
     marker.unlink()
@@ -246,7 +249,7 @@ def test_python_import_registers_as_well(nginx, protocol, app):
     nginx.app("early", APP.format(more="").split("async def")[0])
     nginx.start(
         f"{protocol}_app {protocol.say('hello')};",
-        http=f"python_path {nginx.apps}; python_import early;",
+        http=f"python_path {nginx.apps}; python_import early; {END}",
     )
     assert nginx.client().get("/").text == "hello"
     assert len(nginx.recorded("started")) == 1

@@ -13,6 +13,7 @@ error log has its explanation.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -66,6 +67,7 @@ LOCATIONS = """
     location /stream/asgi/ {{ asgi_app {asgi}; asgi_buffering off; }}
     location /late/wsgi/ {{ wsgi_app {wsgi}; wsgi_timeout 1s; }}
     location /late/asgi/ {{ asgi_app {asgi}; asgi_timeout 1s; }}
+    location = /status {{ python_status json; }}
     location / {{ }}
 """
 
@@ -82,6 +84,8 @@ EXPLAINED = [
     # The master writes to a worker that it does not know to be dead yet.
     ("death", re.compile(r"sendmsg\(\) failed \((?:9|32|104|111)|kill\(\d+, \d+\) failed \(3:")),
 ]
+# How a request ends for its client.
+ENDS = ("200", "500", "504", "failed", "closed", "left", "crossed", "own")
 EXITED = re.compile(r"worker process (\d+) exited on signal (\d+)")
 
 
@@ -93,7 +97,7 @@ class Stress:
         self.disk = Disk(nginx)
         if not self.disk.mounted:
             print("stress: no tmpfs can be mounted: a limit of the files' size takes its place")
-        self.troubles = Troubles(nginx, seed, self.excuses, self.deploy, self.disk)
+        self.troubles = Troubles(nginx, seed, self.excuses, self.counts, self.deploy, self.disk)
         self.clients: list[Client] = []
 
     def deploy(self, version: int | None) -> None:
@@ -136,6 +140,7 @@ class Stress:
 
             def all_seen(name: str = name, seen: set[int] = seen) -> bool:
                 with self.nginx.connect(timeout=PATIENCE) as connection:
+                    self.counts.add(name, "own")
                     connection.get(f"/{name}/text?size=1", close=True)
                     answer = connection.response()
                 assert answer.status == 200, f"{name}: {answer.status}"
@@ -189,6 +194,48 @@ class Stress:
         after = self.state()
         if after != self.before:
             self.findings.append(f"the master had {self.before}, and has {after}")
+        self.compare_status()
+
+    def compare_status(self) -> None:
+        """The numbers of python_status against those of the clients.
+
+        A client that has left, or whose connection was closed, does not know what became of its
+        request; a worker that is killed may have sent an answer that it has not counted yet.
+        """
+
+        def numbers() -> dict[str, dict]:
+            with self.nginx.connect(timeout=PATIENCE) as connection:
+                connection.get("/status", close=True)
+                status = json.loads(connection.response().body)
+            return {known["protocol"]: known for known in status["applications"]}
+
+        wait_for(
+            lambda: all(known["in_flight"] == 0 for known in numbers().values()),
+            PATIENCE,
+            "the end of all requests in python_status",
+        )
+        for name, known in numbers().items():
+            ends = {end: self.counts[name, end] for end in ENDS}
+            unknown = sum(ends[end] for end in ("left", "closed", "crossed", "own"))
+            two, five = ends["200"], ends["500"] + ends["504"]
+            sockets = 0
+            if name == "asgi":
+                sockets = self.counts["websocket", "whole"]
+                unknown += self.counts["websocket", "closed"]
+            seen, lost = known["responses"], known["lost"]
+            for what, count, least, most in (
+                ("2xx", seen["2xx"], two - lost, two + unknown),
+                ("5xx", seen["5xx"], five - lost, five + ends["failed"] + unknown),
+                ("1xx", seen["1xx"], sockets, sockets + unknown + self.going_away()),
+                ("3xx and 4xx", seen["3xx"] + seen["4xx"], 0, ends["left"]),
+                ("open WebSockets", known["websockets"]["open"], 0, 0),
+            ):
+                if not least <= count <= most:
+                    said = f"python_status has {count} {what} for {name}"
+                    self.findings.append(f"{said}, the clients {least} to {most}")
+
+    def going_away(self) -> int:
+        return self.counts["websocket", "going away"]
 
     def check_log(self) -> None:
         """Each fatal line has its explanation."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from harness import Nginx
 from process_memory import descriptors
 from rawhttp import wait_for
-from trouble.clients import PROTOCOLS, Finding
+from trouble.clients import PROTOCOLS, Counts, Finding
 from trouble.excuses import CLOSED, FAILED, Excuses
 
 WORKERS = 3
@@ -33,8 +33,17 @@ PATIENCE = 120.0
 class Troubles:
     """Makes trouble until it is stopped."""
 
-    def __init__(self, nginx: Nginx, seed: int, excuses: Excuses, deploy, disk: Disk) -> None:
-        self.nginx, self.excuses, self.deploy, self.disk = nginx, excuses, deploy, disk
+    def __init__(
+        self,
+        nginx: Nginx,
+        seed: int,
+        excuses: Excuses,
+        counts: Counts,
+        deploy: Callable[[int | None], None],
+        disk: Disk,
+    ) -> None:
+        self.nginx, self.excuses, self.counts = nginx, excuses, counts
+        self.deploy, self.disk = deploy, disk
         self.source = random.Random(f"{seed}/troubles")
         self.over = threading.Event()
         # The signal that each worker has been killed by.
@@ -93,6 +102,7 @@ class Troubles:
 
     def busy(self) -> int:
         """The worker that has answered last: what it lacks is noticed."""
+        self.counts.add("wsgi", "own")
         with self.nginx.connect(timeout=PATIENCE) as connection:
             connection.get("/wsgi/text", close=True)
             return int(connection.response().get("X-Worker"))
@@ -131,6 +141,7 @@ class Troubles:
         """From within, by a request."""
         protocol = self.source.choice(PROTOCOLS)
         before = len(self.nginx.recorded("crashed"))
+        self.counts.add(protocol, "own")
         with self.deaths(), contextlib.suppress(OSError):
             with self.nginx.connect(timeout=PATIENCE) as connection:
                 connection.get(f"/{protocol}/crash")
