@@ -9,7 +9,17 @@ use super::meters::Count;
 use super::snapshot::{App, CLASSES, EVENTS, Loop, Numbers, Pool, Snapshot, TIME_NAMES, Worker};
 use super::zone::{Event, Happened};
 
+/// All of it.
 pub(crate) fn json(all: &Snapshot) -> Value {
+    show(all, true)
+}
+
+/// Without the applications of each worker, which are most of it.
+pub(crate) fn brief(all: &Snapshot) -> Value {
+    show(all, false)
+}
+
+fn show(all: &Snapshot, is_whole: bool) -> Value {
     let Numbers { apps, pools, loops } = &all.total;
     json!({
         "versions": {
@@ -27,14 +37,14 @@ pub(crate) fn json(all: &Snapshot) -> Value {
         "applications": apps.iter().map(app).collect::<Vec<_>>(),
         "pools": pools.iter().map(pool).collect::<Vec<_>>(),
         "loops": loops.iter().map(event_loop).collect::<Vec<_>>(),
-        "workers": all.workers.iter().map(|worker| worker_of(worker, all.now)).collect::<Vec<_>>(),
+        "workers": all.workers.iter().map(|worker| worker_of(worker, all.now, is_whole)).collect::<Vec<_>>(),
         "history": all.history.iter().map(|event| history(all, event)).collect::<Vec<_>>(),
     })
 }
 
-fn worker_of(worker: &Worker, now: u64) -> Value {
+fn worker_of(worker: &Worker, now: u64, is_whole: bool) -> Value {
     let Numbers { apps, pools, loops } = &worker.numbers;
-    json!({
+    let mut shown = json!({
         "pid": worker.process,
         "number": worker.number,
         "state": worker.state.name(),
@@ -43,10 +53,14 @@ fn worker_of(worker: &Worker, now: u64) -> Value {
         "requests": worker.requests,
         "in_flight": apps.iter().map(|app| app.in_flight).sum::<u64>(),
         "memory": worker.memory,
-        "applications": apps.iter().map(app).collect::<Vec<_>>(),
         "pools": pools.iter().map(pool).collect::<Vec<_>>(),
         "loops": loops.iter().map(event_loop).collect::<Vec<_>>(),
-    })
+    });
+    if is_whole && let Some(shown) = shown.as_object_mut() {
+        let apps = apps.iter().map(app).collect::<Vec<_>>();
+        shown.insert("applications".into(), apps.into());
+    }
+    shown
 }
 
 fn app(app: &App) -> Value {
@@ -157,5 +171,15 @@ mod tests {
         let replaced =
             json!({"time": 1002.0, "pid": 9, "what": "replaced", "reason": "max_requests"});
         assert_eq!(all["history"][0], replaced);
+    }
+
+    #[test]
+    fn the_brief_form_lacks_only_the_workers_applications() {
+        let (mut all, brief) = (json(&example()), brief(&example()));
+        assert_eq!(all["workers"][0]["applications"].as_array().map(Vec::len), Some(2));
+        for worker in all["workers"].as_array_mut().unwrap() {
+            worker.as_object_mut().unwrap().remove("applications");
+        }
+        assert_eq!(all, brief);
     }
 }

@@ -1,6 +1,6 @@
 //! A snapshot as a page that keeps itself current: everything that it needs is in it.
 
-use super::json::json;
+use super::json::brief;
 use super::snapshot::Snapshot;
 use super::text::text;
 
@@ -12,7 +12,7 @@ const TEXT: &str = "<!--text-->";
 
 pub(crate) fn page(all: &Snapshot) -> String {
     // Within a script nothing but its end must look like an end.
-    let data = json(all).to_string().replace('<', "\\u003c");
+    let data = brief(all).to_string().replace('<', "\\u003c");
     PAGE.replace(DATA, &data).replace(TEXT, &escaped(&text(all)))
 }
 
