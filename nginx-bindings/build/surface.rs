@@ -97,7 +97,7 @@ const RECORDS: &[Record] = &[
     record("ngx_http_conf_ctx_t", "main_conf srv_conf loc_conf", ""),
     record("ngx_http_core_main_conf_t", "phases variables", ""),
     record("ngx_http_phase_t", "handlers", ""),
-    record("ngx_http_variable_t", "name get_handler flags", ""),
+    record("ngx_http_variable_t", "name get_handler data flags", ""),
     record("ngx_variable_value_t", "data", "len valid no_cacheable not_found"),
     record("ngx_http_core_srv_conf_t", "server_name", ""),
     record(

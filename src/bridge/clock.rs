@@ -16,6 +16,12 @@ pub(crate) fn nanoseconds() -> u64 {
     tv_sec as u64 * 1_000_000_000 + tv_nsec as u64
 }
 
+/// Nanoseconds for which this thread has had a processor. Asking is a system call.
+pub(crate) fn thread_nanoseconds() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    tv_sec as u64 * 1_000_000_000 + tv_nsec as u64
+}
+
 /// From the first to the second of [`nanoseconds`].
 pub(crate) fn between(since: u64, until: u64) -> Duration {
     Duration::from_nanos(until.saturating_sub(since))

@@ -23,6 +23,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) deadlock_timeout: Option<Duration>,
     /// `python_max_stuck_threads`
     pub(crate) max_stuck_threads: usize,
+    /// The processor's time of requests is measured, because somebody wants to know it (`$python_cpu_time`).
+    pub(crate) measures_cpu: bool,
     pub(crate) output: OutputConfig,
 }
 
@@ -302,6 +304,11 @@ pub(crate) enum ExecutorId {
 }
 
 impl ExecutorId {
+    /// Whether a thread runs one request at a time.
+    pub(crate) fn has_threads(self) -> bool {
+        !matches!(self, Self::Loop(_))
+    }
+
     /// Whether the event loop runs the application itself.
     pub(crate) fn is_inline(self) -> bool {
         self == Self::Inline

@@ -257,6 +257,11 @@ impl Exchange {
         self.worker.executor(self.location.executor)
     }
 
+    /// Python's ident of the thread that runs the request or has run it; `None` if none has, or it has not said it.
+    pub(crate) fn last_thread(&self) -> Option<u64> {
+        Some(self.thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
+    }
+
     /// Event loop: takes the request back from the queue; false if a thread has it.
     pub(crate) fn expire(&self) -> bool {
         self.phase.compare_exchange(WAITING, EXPIRED, Ordering::AcqRel, Ordering::Acquire).is_ok()

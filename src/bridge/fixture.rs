@@ -93,6 +93,7 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
         deadlock_timeout: None,
         max_stuck_threads: 2,
         output: OutputConfig::default(),
+        measures_cpu: false,
     }
 }
 

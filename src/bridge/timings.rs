@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::clock::{between, nanoseconds};
+use super::clock::{between, nanoseconds, thread_nanoseconds};
 use super::sync::{AtomicU64, Ordering};
 
 /// Nanoseconds of the monotonic clock; 0: it has not happened.
@@ -13,6 +13,10 @@ pub(crate) struct Timings {
     left: AtomicU64,
     /// Nanoseconds for which its thread has waited for the GIL.
     gil_wait: AtomicU64,
+    /// Nanoseconds for which its client was waited for: while nginx read the body, or while the application did.
+    input: AtomicU64,
+    /// Nanoseconds of the processor's time that its thread took, plus 1; 0: it was not measured.
+    cpu: AtomicU64,
 }
 
 impl Timings {
@@ -23,6 +27,8 @@ impl Timings {
             taken: AtomicU64::new(0),
             left: AtomicU64::new(0),
             gil_wait: AtomicU64::new(0),
+            input: AtomicU64::new(0),
+            cpu: AtomicU64::new(0),
         }
     }
 
@@ -59,6 +65,27 @@ impl Timings {
         at(&self.taken).map(|taken| between(taken, left))
     }
 
+    /// Its body was waited for from `since` until now.
+    pub(crate) fn add_input(&self, since: u64) {
+        self.input.fetch_add(nanoseconds().saturating_sub(since), Ordering::Relaxed);
+    }
+
+    pub(crate) fn input(&self) -> Duration {
+        Duration::from_nanos(self.input.load(Ordering::Relaxed))
+    }
+
+    /// Its thread took the processor's time from `since` until now ([`thread_nanoseconds`]).
+    pub(crate) fn add_cpu(&self, since: u64) {
+        let took = thread_nanoseconds().saturating_sub(since);
+        let known = at(&self.cpu).unwrap_or(1);
+        self.cpu.store(known + took, Ordering::Relaxed);
+    }
+
+    /// How much of the processor's time its thread took, if that was measured.
+    pub(crate) fn cpu(&self) -> Option<Duration> {
+        at(&self.cpu).map(|cpu| Duration::from_nanos(cpu - 1))
+    }
+
     pub(crate) fn gil_wait(&self) -> Duration {
         Duration::from_nanos(self.gil_wait.load(Ordering::Relaxed))
     }
@@ -90,6 +117,20 @@ mod tests {
         assert!(queue >= SOME && ran >= SOME);
         assert_eq!((timings.queue(), timings.application()), (queue, Some(ran)));
         assert!(timings.elapsed() >= queue + ran);
+    }
+
+    #[test]
+    fn the_time_of_the_processor_is_known_if_it_was_measured() {
+        let timings = Timings::begin();
+        assert_eq!(timings.cpu(), None);
+        let since = thread_nanoseconds();
+        timings.add_cpu(since);
+        let first = timings.cpu().unwrap();
+        while thread_nanoseconds() == since {}
+        timings.add_cpu(since);
+        assert!(timings.cpu().unwrap() > first);
+        sleep(SOME);
+        assert!(timings.cpu().unwrap() < SOME, "it does not count while it sleeps");
     }
 
     #[test]

@@ -16,3 +16,4 @@ mod signals;
 mod status;
 mod sys;
 mod trampoline;
+mod variables;

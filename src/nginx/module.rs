@@ -18,9 +18,10 @@ use super::status::board;
 use super::status::handler::on_status;
 use super::sys;
 use super::trampoline::guard;
+use super::variables;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
+    preconfiguration: Some(preconfiguration),
     postconfiguration: Some(postconfiguration),
     create_main_conf: Some(create_main_conf),
     init_main_conf: Some(conf::init_main_conf),
@@ -36,6 +37,20 @@ const HANDLERS: Handlers =
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls this function with a valid `cf` while it reads its configuration.
     unsafe { conf::create_main_conf(cf, HANDLERS) }
+}
+
+unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx calls this function with a valid `cf` while it reads its configuration.
+    unsafe {
+        guard(
+            (*cf).log,
+            || sys::ERROR,
+            |_token| match variables::add(cf) {
+                Some(()) => sys::OK,
+                None => sys::ERROR,
+            },
+        )
+    }
 }
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {

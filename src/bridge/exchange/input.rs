@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::Exchange;
 use super::deadline::FOR_BODY;
+use crate::bridge::clock::nanoseconds;
 use crate::bridge::events::Event;
 use crate::bridge::pipe::input::{InputError, Read};
 use crate::bridge::sync::Arc;
@@ -43,7 +44,12 @@ impl Exchange {
         }
         let mut result = Ok(Read::End);
         detached(&mut || {
-            result = self.waiting(|| self.input.read_waiting(max, ask, &self.worker.buffers))
+            let since = nanoseconds();
+            result = self.waiting(|| self.input.read_waiting(max, ask, &self.worker.buffers));
+            // A buffered body comes from a file.
+            if self.input.length().is_none() {
+                self.timings.add_input(since);
+            }
         });
         result
     }

@@ -56,6 +56,8 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) memory_limit: Option<MemoryLimit>,
     /// `python_status_zone`, in bytes.
     pub(in crate::nginx) status_zone: Option<usize>,
+    /// The configuration has `$python_cpu_time`.
+    pub(in crate::nginx) measures_cpu: bool,
     /// A location shows the status.
     pub(in crate::nginx) has_status: bool,
     /// `python_import`, and where each module is named first.
@@ -175,6 +177,7 @@ impl MainConf {
             max_lifetime: None,
             memory_limit: None,
             status_zone: None,
+            measures_cpu: false,
             has_status: false,
             imports: Vec::new(),
             apps: Vec::new(),
@@ -308,6 +311,7 @@ impl MainConf {
                 .then(|| Duration::from_millis(deadlock_timeout as u64)),
             max_stuck_threads: self.max_stuck_threads.unwrap_or(MAX_STUCK_THREADS),
             output: self.outputs.config(),
+            measures_cpu: self.measures_cpu,
         }
     }
 

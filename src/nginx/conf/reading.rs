@@ -7,8 +7,8 @@ use nginx_sys::{
     NGX_LOG_EMERG, ngx_array_push, ngx_conf_log_error, ngx_conf_t, ngx_core_conf_t,
     ngx_core_module, ngx_cycle_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
     ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_module_t,
-    ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_uint_t,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_variable_t,
+    ngx_module_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_uint_t,
 };
 
 use super::checks::access::User;
@@ -169,6 +169,21 @@ impl Reading {
             let main = *(*self.http()).main_conf.add(core_module().ctx_index);
             let phase = &mut (*main.cast::<ngx_http_core_main_conf_t>()).phases[PHASE];
             push::<ngx_http_handler_pt>(&mut phase.handlers, Some(handler))
+        }
+    }
+
+    /// Whether a directive has that variable. Only in `postconfiguration`.
+    pub(in crate::nginx) fn uses_variable(&self, name: &[u8]) -> bool {
+        // SAFETY: the core module has made its array of the variables that directives have, which nobody changes meanwhile.
+        unsafe {
+            let main = *(*self.http()).main_conf.add(core_module().ctx_index);
+            let variables = &(*main.cast::<ngx_http_core_main_conf_t>()).variables;
+            if variables.elts.is_null() {
+                return false;
+            }
+            let used: &[ngx_http_variable_t] =
+                std::slice::from_raw_parts(variables.elts.cast(), variables.nelts);
+            used.iter().any(|variable| sys::bytes(variable.name) == name)
         }
     }
 

@@ -101,11 +101,13 @@ pub(in crate::nginx) unsafe fn postconfiguration(cf: *mut ngx_conf_t, check: Che
 /// All directives have been read: checks and sets up what depends on several of them.
 fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
     let user = reading.workers_user();
+    let measures_cpu = reading.uses_variable(b"python_cpu_time");
     // SAFETY: no setter runs, and nobody else refers to it.
     let main = unsafe { MainConf::of(reading) };
     if !main.has_apps() {
         return Ok(());
     }
+    main.measures_cpu = measures_cpu;
     main.environment.set_user(user);
     main.check_files(user)?;
     main.share()?;

@@ -46,6 +46,8 @@ pub(in crate::nginx) struct Context {
     /// Runs from the submit to the end. A draining worker waits for it.
     pub(super) timer: OwnEvent,
     pub(super) body: Cell<Body>,
+    /// When nginx began to read the body, in nanoseconds of the monotonic clock; 0: there is none.
+    pub(super) body_since: Cell<u64>,
     /// Memory that another module's filter still reads the request's body from.
     pub(super) lent: RefCell<Vec<Vec<u8>>>,
     /// That of the application's response, once it has sent its head.
@@ -108,6 +110,7 @@ impl Context {
             submitted: Cell::new(0),
             timer: OwnEvent::new(timer),
             body: Cell::new(Body::Buffered),
+            body_since: Cell::new(0),
             lent: RefCell::default(),
             status: Cell::new(None),
             head_sent: Cell::new(false),

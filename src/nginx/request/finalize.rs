@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nginx_sys::{
@@ -18,6 +19,7 @@ use super::context::{Body, Context};
 use super::event_loop;
 use super::response;
 use crate::bridge::callbacks::Gone;
+use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::parts::Block;
 use crate::nginx::sys::{self, HTTP_2};
@@ -271,6 +273,32 @@ fn free(token: EventThread, context: Box<Context>) {
     drop(context);
     if let Some(event_loop) = event_loop::current(token).filter(|_| shared) {
         event_loop.worker().collect();
+    }
+}
+
+/// The exchange of the application that has `r`, or has had it last.
+///
+/// # Safety
+///
+/// `r` is a live request; its pool has not been destroyed.
+pub(in crate::nginx) unsafe fn last_exchange(r: *mut ngx_http_request_t) -> Option<Arc<Exchange>> {
+    // SAFETY: the cleanups with this handler are those of `attach`, and their contexts live as long as the pool. The last
+    // one that was added is the first.
+    unsafe {
+        let mut next = (*(*r).pool).cleanup;
+        while let Some(cleanup) = next.as_ref() {
+            let ours = cleanup.handler.is_some_and(|handler| {
+                ptr::fn_addr_eq(handler, on_pool_cleanup as unsafe extern "C" fn(*mut c_void))
+            });
+            let context = NonNull::new(cleanup.data.cast::<Context>()).filter(|_| ours);
+            if let Some(context) = context.map(|context| context.as_ref()) {
+                if context.raw() == r {
+                    return context.exchange_or_ended().cloned();
+                }
+            }
+            next = cleanup.next;
+        }
+        None
     }
 }
 

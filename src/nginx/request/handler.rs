@@ -15,6 +15,7 @@ use super::handshake;
 use super::inline::NextTurn;
 use super::snapshot;
 use super::watch::{self, Expired};
+use crate::bridge::clock;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::{Refusal, Submitted};
 use crate::bridge::pipe::input::{Input, InputError};
@@ -82,6 +83,8 @@ unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
             return sys::DONE;
         }
         request.body.set(Body::Streaming);
+    } else if has_body(&request) {
+        request.body_since.set(clock::nanoseconds());
     }
     // SAFETY: the request lives as long as `request`; nothing of it is used afterwards.
     let rc = unsafe { ngx_http_read_client_request_body(r, Some(on_request::<BodyRead>)) };
@@ -91,14 +94,18 @@ unsafe fn content(token: EventThread, r: *mut ngx_http_request_t) -> isize {
 /// Whether the body is read as the application asks for it (`wsgi_request_buffering off`).
 fn streams(request: &Request<'_>) -> bool {
     // SAFETY: the request lives as long as `request`.
-    let (has_body, is_read) = unsafe {
+    let is_read = unsafe {
         let r = request.raw();
-        let fields = &(*r).headers_in;
-        let has_body = fields.content_length_n > 0 || fields.chunked() != 0;
         // nginx discards what is too large before it looks for an error_page; there is no body to read then.
-        (has_body, !(*r).request_body.is_null() || (*r).discard_body() != 0)
+        !(*r).request_body.is_null() || (*r).discard_body() != 0
     };
-    !request.conf().request_buffering && has_body && request.is_main() && !is_read
+    !request.conf().request_buffering && has_body(request) && request.is_main() && !is_read
+}
+
+fn has_body(request: &Request<'_>) -> bool {
+    // SAFETY: the request lives as long as `request`.
+    let fields = unsafe { &(*request.raw()).headers_in };
+    fields.content_length_n > 0 || fields.chunked() != 0
 }
 
 /// nginx has read the whole body, or, if the body is streamed, has begun to read it.
@@ -146,6 +153,9 @@ fn submit(request: Request<'_>) -> Option<Request<'_>> {
     if !head.is_some_and(|head| snapshot::snapshot(&request, content_length, head)) {
         finalize::end(request, Ending::Failed);
         return None;
+    }
+    if request.body_since.get() != 0 {
+        exchange.timings.add_input(request.body_since.get());
     }
     request.set_exchange(Arc::clone(&exchange), worker.now());
     match worker.submit(exchange) {
