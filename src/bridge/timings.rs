@@ -17,6 +17,9 @@ pub(crate) struct Timings {
     input: AtomicU64,
     /// Nanoseconds of the processor's time that its thread took, plus 1; 0: it was not measured.
     cpu: AtomicU64,
+    /// What its thread had when it began to run the application, and what `cpu` was then.
+    cpu_since: AtomicU64,
+    cpu_before: AtomicU64,
 }
 
 impl Timings {
@@ -29,6 +32,8 @@ impl Timings {
             gil_wait: AtomicU64::new(0),
             input: AtomicU64::new(0),
             cpu: AtomicU64::new(0),
+            cpu_since: AtomicU64::new(0),
+            cpu_before: AtomicU64::new(0),
         }
     }
 
@@ -74,11 +79,18 @@ impl Timings {
         Duration::from_nanos(self.input.load(Ordering::Relaxed))
     }
 
-    /// Its thread took the processor's time from `since` until now ([`thread_nanoseconds`]).
-    pub(crate) fn add_cpu(&self, since: u64) {
-        let took = thread_nanoseconds().saturating_sub(since);
-        let known = at(&self.cpu).unwrap_or(1);
-        self.cpu.store(known + took, Ordering::Relaxed);
+    /// Its thread begins to run the application, or a part of it, and is asked for the processor's time it takes.
+    pub(crate) fn begin_cpu(&self) {
+        self.cpu_since.store(thread_nanoseconds(), Ordering::Relaxed);
+        self.cpu_before.store(at(&self.cpu).unwrap_or(1), Ordering::Relaxed);
+    }
+
+    /// Its thread has taken so much by now: what follows the response's end comes too late for its log.
+    pub(crate) fn note_cpu(&self) {
+        if let Some(since) = at(&self.cpu_since) {
+            let took = thread_nanoseconds().saturating_sub(since);
+            self.cpu.store(self.cpu_before.load(Ordering::Relaxed) + took, Ordering::Relaxed);
+        }
     }
 
     /// How much of the processor's time its thread took, if that was measured.
@@ -122,14 +134,19 @@ mod tests {
     #[test]
     fn the_time_of_the_processor_is_known_if_it_was_measured() {
         let timings = Timings::begin();
+        timings.note_cpu();
         assert_eq!(timings.cpu(), None);
-        let since = thread_nanoseconds();
-        timings.add_cpu(since);
-        let first = timings.cpu().unwrap();
-        while thread_nanoseconds() == since {}
-        timings.add_cpu(since);
-        assert!(timings.cpu().unwrap() > first);
+        let mut last = Duration::ZERO;
+        for _ in 0..2 {
+            timings.begin_cpu();
+            let since = thread_nanoseconds();
+            while thread_nanoseconds() == since {}
+            timings.note_cpu();
+            assert!(timings.cpu().unwrap() > last);
+            last = timings.cpu().unwrap();
+        }
         sleep(SOME);
+        timings.note_cpu();
         assert!(timings.cpu().unwrap() < SOME, "it does not count while it sleeps");
     }
 

@@ -25,6 +25,7 @@ impl Exchange {
         end: Option<End>,
         detached: impl FnOnce(&mut (dyn FnMut() + Send)),
     ) -> Result<Polled, Closed> {
+        self.note_end(end);
         match self.waiter()? {
             Waiter::Thread => self.push_waiting(head, block, end, detached),
             Waiter::EventLoop => self.try_push(head, block, end),
@@ -56,6 +57,7 @@ impl Exchange {
         part: FilePart,
         end: Option<End>,
     ) -> Result<(), Closed> {
+        self.note_end(end);
         self.output.push_file(head, part, end, || self.announce())
     }
 
@@ -66,6 +68,7 @@ impl Exchange {
 
     /// Thread: the response has ended. Never waits.
     pub(crate) fn end(&self, head: Option<ResponseHead>, end: End) -> Result<(), Closed> {
+        self.note_end(Some(end));
         self.output.try_push(head, Bytes::new(), Some(end), || self.announce()).map(drop)
     }
 
@@ -99,6 +102,13 @@ impl Exchange {
     /// Event loop: has closed so many temporary files.
     pub(crate) fn files_closed(self: &Arc<Self>, count: usize) {
         self.output.files_closed(count, || self.resume());
+    }
+
+    /// If the response ends with this: its request may be in nginx's log in a moment.
+    fn note_end(&self, end: Option<End>) {
+        if end.is_some() {
+            self.timings.note_cpu();
+        }
     }
 
     /// Who waits for room. An exchange whose executor does not exist is never run.

@@ -6,7 +6,6 @@ use pyo3::prelude::*;
 
 use super::interrupt;
 use crate::bridge::callbacks::Callback;
-use crate::bridge::clock;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::output::parts::End;
 use crate::python::app::Admission;
@@ -86,11 +85,11 @@ fn on_behalf(
     act: impl FnOnce() -> Option<Suspended>,
 ) -> Option<Suspended> {
     logging::enter(exchange);
-    let cpu = exchange.worker.config.measures_cpu.then(clock::thread_nanoseconds);
-    let ran = guard::run(act);
-    if let Some(since) = cpu {
-        exchange.timings.add_cpu(since);
+    if exchange.worker.config.measures_cpu {
+        exchange.timings.begin_cpu();
     }
+    let ran = guard::run(act);
+    exchange.timings.note_cpu();
     child::end_here(py, shim, None);
     let suspended = ran.unwrap_or_else(|_| {
         fail(exchange);
