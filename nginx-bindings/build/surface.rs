@@ -68,6 +68,8 @@ const RECORDS: &[Record] = &[
         "conf_ctx log listening connections connection_n reusable_connections_n modules",
         "",
     ),
+    record("ngx_process_t", "pid channel", ""),
+    record("ngx_channel_t", "command pid slot fd", ""),
     record("ngx_listening_t", "fd type previous connection", "inherited reuseport"),
     record("ngx_event_actions_t", "add del", ""),
     record(
@@ -150,7 +152,7 @@ const FUNCTIONS: &[Names] = &[
                 ngx_http_test_reading ngx_inet_get_port ngx_list_push ngx_log_error_core ngx_palloc \
                 ngx_parse_http_time ngx_parse_offset ngx_parse_size ngx_parse_time ngx_pcalloc ngx_pnalloc \
                 ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_set_environment \
-                ngx_syslog_add_header ngx_syslog_process_conf ngx_syslog_send ngx_time_update",
+                ngx_syslog_add_header ngx_syslog_process_conf ngx_syslog_send ngx_time_update ngx_write_channel",
     },
     Names { since: 1_029_000, names: "ngx_http_send_early_hints ngx_http_write_filter" },
 ];
@@ -161,7 +163,7 @@ const VARIABLES: &[Names] = &[
         since: 0,
         names: "ngx_accept_disabled ngx_channel ngx_core_module ngx_current_msec ngx_cycle ngx_event_actions \
                 ngx_event_timer_rbtree ngx_exiting ngx_http_core_get_method ngx_http_core_module ngx_http_module \
-                ngx_parent ngx_posted_events ngx_posted_next_events ngx_process ngx_process_slot ngx_quit ngx_terminate \
+                ngx_parent ngx_posted_events ngx_posted_next_events ngx_process ngx_process_slot ngx_processes ngx_quit ngx_terminate \
                 ngx_use_accept_mutex ngx_use_exclusive_accept ngx_worker",
     },
     Names { since: 1_029_000, names: "ngx_http_top_early_hints_filter" },

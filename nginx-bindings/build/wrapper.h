@@ -5,6 +5,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include <ngx_channel.h>
 #include <ngx_http.h>
 
 /* A variable, for bindgen does not join the string literals of a macro. */

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import traceback
 from _thread import get_ident
+from collections.abc import Container
 from faulthandler import register as _register
 from types import FrameType
 
@@ -39,6 +41,23 @@ def format_stack(ident: int) -> str:
         return f"(the stack cannot be shown: {type(fault).__name__})"
 
 
+def format_others(known: Container[int]) -> str:
+    """The stacks of the threads whose identities are not among these, except the calling one.
+
+    At most `_SHOWN_OTHERS` of them; the others are counted.
+    """
+    names = {ident: str(thread.name) for ident, thread in list(threading._active.items())}  # type: ignore[attr-defined]
+    own = get_ident()
+    others = [each for each in sorted(sys._current_frames()) if each != own and each not in known]
+    parts = [
+        f'thread "{names.get(ident, "of C")}" ({ident}) is at:\n{format_stack(ident)}'
+        for ident in others[:_SHOWN_OTHERS]
+    ]
+    if len(others) > _SHOWN_OTHERS:
+        parts.append(f"and {len(others) - _SHOWN_OTHERS} more threads")
+    return "\n".join(parts)
+
+
 def dump_at(signum: int) -> None:
     """At that signal faulthandler writes the stacks of all threads to the standard error, which is
     nginx's error log. It needs no GIL for that."""
@@ -65,6 +84,8 @@ def _strip(report: traceback.TracebackException, error: BaseException, seen: set
         if inner_report is not None and inner_error is not None:
             _strip(inner_report, inner_error, seen)
 
+
+_SHOWN_OTHERS = 50
 
 # The shim's own modules, and importlib with its frozen parts.
 _LEADS_TO_THE_APPLICATION = re.compile(r"(pywsgi|importlib)(\._\w+)?$|_frozen_importlib")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pywsgi._loader import Application
-from pywsgi._stacks import dump_at, format_exception, format_stack
+from pywsgi._stacks import dump_at, format_exception, format_others, format_stack
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 
@@ -136,6 +136,24 @@ def test_the_stack_of_another_thread() -> None:
     assert "in stuck_in_the_view\n    done.wait(10)\n" in text
     assert text.index("_bootstrap") < text.index("stuck_in_the_view") < text.index("in wait")
     assert format_stack(thread.ident) == ""
+
+
+def test_the_stacks_of_other_threads() -> None:
+    done = threading.Event()
+    threads = [threading.Thread(target=done.wait, args=[10], name=f"t{n}") for n in range(60)]
+    for thread in threads:
+        thread.start()
+    known = [thread.ident for thread in threads[1:]]
+    text = format_others([ident for ident in known if ident is not None])
+    everything = format_others([])
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert f'thread "t0" ({threads[0].ident}) is at:\n' in text
+    assert "in wait" in text
+    assert '"t1"' not in text
+    assert "test_the_stacks_of_other_threads" not in text
+    assert everything.splitlines()[-1].startswith("and ")
 
 
 def test_the_stack_of_this_thread_ends_with_the_caller() -> None:

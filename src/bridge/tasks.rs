@@ -35,8 +35,19 @@ pub(crate) enum Task<X> {
     LookAtLoops,
     /// Write this, and where Python's threads are, to the log; and then say that it has been done.
     LogThreads(String, Arc<AtomicBool>),
+    /// Say where the applications of these requests are, and the other threads (`python_status threads`).
+    Answer(Asked<X>),
     /// End; Python's main thread then lets the others end, runs `atexit`, finalises.
     Stop,
+}
+
+/// Somebody wants to know where the applications are.
+#[derive(Debug)]
+pub(crate) struct Asked<X> {
+    /// What the answer has to name ([`Zone::ask`](crate::metrics::zone::Zone::ask)).
+    pub(crate) ticket: u64,
+    /// The requests in flight.
+    pub(crate) requests: Vec<Arc<X>>,
 }
 
 impl<X> Task<X> {
@@ -55,6 +66,7 @@ impl<X> Task<X> {
             | Task::Grow(_)
             | Task::LookAtLoops
             | Task::LogThreads(..)
+            | Task::Answer(_)
             | Task::Stop => None,
         }
     }
@@ -74,6 +86,7 @@ impl<X> Task<X> {
             | Task::Grow(_)
             | Task::LookAtLoops
             | Task::LogThreads(..)
+            | Task::Answer(_)
             | Task::Stop => false,
         }
     }
@@ -95,6 +108,8 @@ struct Queue<X> {
     tidy_at: usize,
     /// A `Collect` waits already.
     collect: bool,
+    /// So does an `Answer`.
+    answer: bool,
     stacks: usize,
 }
 
@@ -114,6 +129,7 @@ impl<X> Tasks<X> {
             later: VecDeque::new(),
             tidy_at: 0,
             collect: false,
+            answer: false,
             stacks: 0,
         };
         Self { queue: Mutex::new(queue), added: Condvar::new() }
@@ -124,6 +140,8 @@ impl<X> Tasks<X> {
             let mut queue = lock(&self.queue);
             match task {
                 Task::Collect if std::mem::replace(&mut queue.collect, true) => return,
+                // Who asks while the interpreter does not answer gets the answer that comes.
+                Task::Answer(_) if std::mem::replace(&mut queue.answer, true) => return,
                 Task::LogStack(_) | Task::LogSlow(_) if queue.stacks == STACKS => return,
                 Task::LogStack(_) | Task::LogSlow(_) => queue.stacks += 1,
                 Task::Watch(_)
@@ -136,6 +154,7 @@ impl<X> Tasks<X> {
                 | Task::Grow(_)
                 | Task::LookAtLoops
                 | Task::LogThreads(..)
+                | Task::Answer(_)
                 | Task::Stop => {}
             }
             queue.tasks.push_back(task);
@@ -201,6 +220,7 @@ impl<X> Tasks<X> {
             if let Some(task) = queue.tasks.pop_front() {
                 match task {
                     Task::Collect => queue.collect = false,
+                    Task::Answer(_) => queue.answer = false,
                     Task::LogStack(_) | Task::LogSlow(_) => queue.stacks -= 1,
                     Task::Watch(_)
                     | Task::Interrupt(_)
@@ -246,6 +266,7 @@ mod tests {
             Task::Grow(_) => Some('P'),
             Task::LookAtLoops => Some('T'),
             Task::LogThreads(..) => Some('D'),
+            Task::Answer(_) => Some('A'),
             Task::Stop => None,
         })
         .collect()
@@ -262,6 +283,18 @@ mod tests {
             tasks.push(Task::Collect);
             tasks.push(Task::Stop);
             assert_eq!(drain(&tasks), "CL");
+        }
+    }
+
+    #[test]
+    fn one_answer_is_enough() {
+        let tasks = Tasks::new();
+        for _ in 0..2 {
+            for ticket in 1..3 {
+                tasks.push(Task::Answer(Asked { ticket, requests: Vec::new() }));
+            }
+            tasks.push(Task::Stop);
+            assert_eq!(drain(&tasks), "A");
         }
     }
 
@@ -362,7 +395,8 @@ mod model {
                             | Task::TakeGil
                             | Task::Grow(_)
                             | Task::LookAtLoops
-                            | Task::LogThreads(..) => {
+                            | Task::LogThreads(..)
+                            | Task::Answer(_) => {
                                 panic!("nobody asked for it")
                             }
                             Task::Stop => return collected,

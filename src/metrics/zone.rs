@@ -295,6 +295,11 @@ impl Area {
         self.begun().saturating_sub(self.words.get(BEFORE))
     }
 
+    /// How many requests are in flight, if its process lives.
+    pub(crate) fn in_flight(&self) -> u64 {
+        (0..self.layout.apps).map(|app| self.app(app).in_flight()).sum()
+    }
+
     fn begun(&self) -> u64 {
         let begun = |app| self.app(app).get(super::meters::Count::Begun);
         (0..self.layout.apps).map(begun).sum()

@@ -13,6 +13,7 @@ use super::run::{dispatch, interrupt, threads};
 use super::runtime::{Late, Runtime};
 use super::signals::Ending;
 use super::spawn::{STACK, spawn};
+use super::stacks;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
 use crate::bridge::config::{ClientAbort, ExecutorId, PoolConfig};
@@ -86,6 +87,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
             logging::write_threads(&runtime.shim, &what);
             done.store(true, Ordering::Release);
         }
+        Task::Answer(asked) => stacks::answer(runtime, &asked),
         Task::Grow(pool) => threads::spawn_again(runtime, &pool),
         Task::Resume(response) => finish(response),
         // As a thread attaches PyO3 frees the objects that were dropped by threads that were not attached.

@@ -35,6 +35,7 @@ mod runtime;
 mod shim;
 mod signals;
 mod spawn;
+mod stacks;
 mod sys;
 mod thread_state;
 mod type_name;

@@ -62,6 +62,8 @@ pub(super) struct Shim {
     pub(super) format_exception: Py<PyAny>,
     /// `pywsgi._stacks.format_stack`
     pub(super) format_stack: Py<PyAny>,
+    /// `pywsgi._stacks.format_others`
+    pub(super) format_others: Py<PyAny>,
     /// `pywsgi._hooks.begin_import`
     pub(super) begin_import: Py<PyAny>,
     /// `pywsgi._hooks.end_import`
@@ -105,6 +107,7 @@ impl Shim {
             errors: function("pywsgi._start", "errors_stream")?.call0(py)?,
             format_exception: function("pywsgi._stacks", "format_exception")?,
             format_stack: function("pywsgi._stacks", "format_stack")?,
+            format_others: function("pywsgi._stacks", "format_others")?,
             begin_import: function("pywsgi._hooks", "begin_import")?,
             end_import: function("pywsgi._hooks", "end_import")?,
             exit: function("pywsgi._exit", "run")?,

@@ -290,3 +290,92 @@ def test_a_zone_that_is_too_small_is_said(nginx, environ):
     [line] = nginx.log_lines("python_status_zone has room for")
     assert "restart nginx" in line
     assert nginx.client().get("/").status_code == 200
+
+
+THREADS = """
+    import os
+    import threading
+    import time
+
+    def idle_but_there():
+        while True:
+            time.sleep(60)
+
+    threading.Thread(target=idle_but_there, name="my-own-thread", daemon=True).start()
+
+    async def waits_at_the_gate(request):
+        await request.wait(lambda: os.path.exists({opened!r}))
+
+    async def answer(request):
+        if request.path == "/wait":
+            await waits_at_the_gate(request)
+        await request.respond(str(os.getpid()).encode())
+"""
+
+
+def test_threads_shows_where_each_request_of_each_worker_is(nginx, protocol, background):
+    app = protocol.app("app", THREADS.format(opened=str(nginx.data / "open")))
+    server = f"{STATUS} location = /threads {{ python_status threads; }}"
+    nginx.start(f"{protocol}_app {app};", server=server, workers=2)
+    wait_for(lambda: serving(nginx, 2), 60, "two workers that serve")
+    answers = [background("/wait", params={"n": number}) for number in range(8)]
+    wait_for(lambda: application(nginx)["in_flight"] == 8, 60, "eight requests in flight")
+    text = nginx.client().get("/threads").text
+    for worker in nginx.workers():
+        assert f"(pid {worker}, serving), " in text
+    for number in range(8):
+        assert f'"GET /wait?n={number}" of application "{app}" runs for ' in text
+    assert text.count("in waits_at_the_gate") == 8
+    assert text.count('thread "my-own-thread"') == 2
+    assert "in idle_but_there" in text
+    assert "has not answered" not in text
+    nginx.open_gate("open")
+    assert {answer.result().status_code for answer in answers} == {200}
+    assert "waits_at_the_gate" not in nginx.client().get("/status?format=threads").text
+
+
+def test_threads_after_a_reload(nginx, protocol, app):
+    """The new workers know each other's channels, and the old ones are gone."""
+    nginx.start(f"{protocol}_app {app};", server=STATUS, workers=2)
+    nginx.reload()
+    wait_for(lambda: serving(nginx, 2), 60, "two workers that serve")
+    text = nginx.client().get("/status?format=threads").text
+    assert {f"(pid {worker}, serving)" in text for worker in nginx.workers()} == {True}
+    assert "has not answered" not in text
+
+
+def test_a_worker_whose_gil_is_held_does_not_hold_up_the_answer(nginx, protocol, background):
+    source = """
+        import ctypes
+
+        async def answer(request):
+            if request.path == "/hold":
+                # PyDLL keeps the GIL.
+                ctypes.PyDLL(None).usleep(ctypes.c_uint(3_000_000))
+            await request.respond(b"text")
+    """
+    path = protocol.app("app", source)
+    nginx.start(f"{protocol}_app {path};", server=STATUS, workers=1)
+    assert nginx.client().get("/").status_code == 200
+    held = background("/hold")
+    wait_for(lambda: application(nginx)["in_flight"] == 1, 60, "the one that holds the GIL")
+    text = nginx.client().get("/status?format=threads").text
+    assert "1 requests in flight" in text
+    assert "has not answered within 1 s" in text or "usleep" in text
+    assert held.result().status_code == 200
+
+
+def test_threads_for_a_client_that_leaves(nginx, protocol, app):
+    nginx.start(f"{protocol}_app {app};", server=STATUS)
+    for _ in range(20):
+        with nginx.connect() as connection:
+            connection.send("GET /status?format=threads HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert nginx.client().get("/status?format=threads").status_code == 200
+
+
+def test_threads_without_a_master(nginx, protocol, app):
+    nginx.start(f"{protocol}_app {app};", server=STATUS, main="master_process off;")
+    assert nginx.client().get("/").status_code == 200
+    text = nginx.client().get("/status?format=threads").text
+    assert text.startswith("worker 0 (pid ")
+    assert "has not answered" not in text

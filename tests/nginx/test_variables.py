@@ -10,7 +10,17 @@ from rawhttp import wait_for
 
 __all__ = ["protocol"]
 
-NAMES = "app queue_time app_time gil_wait_time cpu_time input_time thread exception aborted".split()
+NAMES = [
+    "app",
+    "queue_time",
+    "app_time",
+    "gil_wait_time",
+    "cpu_time",
+    "input_time",
+    "thread",
+    "exception",
+    "aborted",
+]
 LOG = "log_format numbers '" + "|".join(f"$python_{name}" for name in NAMES) + "|$status';"
 
 APP = """

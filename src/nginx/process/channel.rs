@@ -1,11 +1,13 @@
 //! nginx's master tells a worker to end by a message on its channel, whose handler sets `ngx_quit`; the worker's loop
-//! looks at that after each turn. [`on_channel`] stands in front of that handler, so that the end can be put off.
+//! looks at that after each turn. [`on_channel`] stands in front of that handler, so that the end can be put off. Another
+//! worker may send one to ask where the applications are ([`stacks`]).
 
 use nginx_sys::{ngx_channel, ngx_cycle, ngx_event_t, ngx_quit};
 
 use super::departure;
 use super::state::{self, Handler, Process};
 use crate::nginx::own_event::EventHandler;
+use crate::nginx::status::stacks;
 use crate::nginx::trampoline::{EventThread, OfEventThread, guard};
 
 /// nginx's own handler of the channel.
@@ -30,7 +32,7 @@ impl Handler for FirstTurn {
     }
 }
 
-/// The master has sent something.
+/// The master or another worker has sent something.
 unsafe extern "C" fn on_channel(event: *mut ngx_event_t) {
     let handle = |token: EventThread| {
         if let Some(handler) = HANDLER.get(token) {
@@ -44,6 +46,7 @@ unsafe extern "C" fn on_channel(event: *mut ngx_event_t) {
         if unsafe { ngx_quit } != 0 {
             departure::told_to_end(token, process);
         }
+        stacks::look(token, process.event_loop);
     };
     // SAFETY: nginx called this function, on its own thread; the null log stands for the cycle's log.
     unsafe { guard(std::ptr::null_mut(), || (), handle) };

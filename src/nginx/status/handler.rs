@@ -9,6 +9,7 @@ use nginx_sys::{
 use super::access;
 use super::board;
 use super::reply::{fields, reply};
+use super::threads;
 use crate::metrics::exposition::{Format, exposition};
 use crate::metrics::json::json;
 use crate::metrics::page::page;
@@ -17,7 +18,7 @@ use crate::metrics::text::text;
 use crate::nginx::conf::{Shown, StatusFormat, status_of};
 use crate::nginx::log;
 use crate::nginx::sys;
-use crate::nginx::trampoline::guard;
+use crate::nginx::trampoline::{EventThread, guard};
 
 const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 
@@ -32,7 +33,7 @@ pub(in crate::nginx) unsafe extern "C" fn on_status(r: *mut ngx_http_request_t) 
         guard(
             (*(*r).connection).log,
             || INTERNAL_SERVER_ERROR,
-            |_token| match answer(r) {
+            |token| match answer(token, r) {
                 Ok(code) | Err(code) => code,
             },
         )
@@ -42,7 +43,7 @@ pub(in crate::nginx) unsafe extern "C" fn on_status(r: *mut ngx_http_request_t) 
 /// # Safety
 ///
 /// `r` is a live request in its content phase.
-unsafe fn answer(r: *mut ngx_http_request_t) -> Result<isize, isize> {
+unsafe fn answer(token: EventThread, r: *mut ngx_http_request_t) -> Result<isize, isize> {
     // SAFETY: the request is live.
     unsafe {
         if (*r).method & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize == 0 {
@@ -63,6 +64,9 @@ unsafe fn answer(r: *mut ngx_http_request_t) -> Result<isize, isize> {
             Some(StatusFormat::Fixed(shown)) => shown,
             Some(StatusFormat::Chosen) | None => chosen(r).ok_or(NGX_HTTP_BAD_REQUEST as isize)?,
         };
+        if shown == Shown::Threads {
+            return Ok(threads::ask(token, r, &board));
+        }
         let (content_type, body) = show(&board.snapshot(), shown, takes_openmetrics(r));
         Ok(reply(r, content_type, body.as_bytes()))
     }

@@ -4,3 +4,5 @@ mod access;
 pub(super) mod board;
 pub(super) mod handler;
 mod reply;
+pub(super) mod stacks;
+mod threads;

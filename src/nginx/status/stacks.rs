@@ -1,0 +1,44 @@
+//! The stacks of all workers: how one worker asks the others, and how each has its Python threads answer.
+//!
+//! The answers go by the shared memory ([`zone`](crate::metrics::zone)). A worker learns that it is asked by a message on
+//! the channel that nginx has between its processes, with a command that nginx's own handler does not know and ignores.
+
+use nginx_sys::{ngx_channel_t, ngx_cycle, ngx_processes, ngx_uint_t, ngx_write_channel};
+
+use crate::bridge::exchange::Exchange;
+use crate::bridge::tasks::{Asked, Task};
+use crate::nginx::request::event_loop::{self, EventLoop};
+use crate::nginx::trampoline::EventThread;
+
+/// None of nginx's commands (ngx_process_cycle.h), and none that it may get soon.
+const COMMAND: ngx_uint_t = 0x7079;
+
+/// This worker may have been asked for its stacks: has the attendant answer.
+pub(in crate::nginx) fn look(token: EventThread, event_loop: &EventLoop) {
+    let worker = event_loop.worker();
+    let Some(own) = worker.meters.own() else { return };
+    let Some(ticket) = own.board.zone().asked(&own.area) else { return };
+    let requests: Vec<_> = event_loop
+        .ids()
+        .into_iter()
+        .filter_map(|id| event_loop::find(token, id)?.exchange().cloned())
+        .collect();
+    worker.tasks.push(Task::Answer(Asked::<Exchange> { ticket, requests }));
+}
+
+/// Tells another worker to look. If that fails it does not answer, which is said to whoever wants to know.
+pub(super) fn wake(_token: EventThread, process: u32) {
+    // SAFETY: nginx's thread. A channel that this process does not have is -1. All entries are looked at: a worker's
+    // `ngx_last_process` does not know of those that came after it (ngx_channel_handler).
+    unsafe {
+        let processes = &*(&raw const ngx_processes);
+        let found = processes.iter().find(|known| u32::try_from(known.pid) == Ok(process));
+        if let Some(channel) = found.map(|known| known.channel[0]).filter(|fd| *fd >= 0) {
+            let mut message: ngx_channel_t = std::mem::zeroed();
+            message.command = COMMAND;
+            message.fd = -1;
+            let size = size_of::<ngx_channel_t>();
+            let _not_told = ngx_write_channel(channel, &raw mut message, size, (*ngx_cycle).log);
+        }
+    }
+}
