@@ -20,6 +20,9 @@ def forms(level: int) -> int:
     """In which forms what an application says at nginx's `level` is wanted: lines 1, text 2,
     JSON 4."""
 
+def status() -> str | None:
+    """The numbers of all workers as JSON; None if they share no memory."""
+
 def unfinished() -> None:
     """The calling thread has an unfinished line: LogStream.release() is called at request end."""
 

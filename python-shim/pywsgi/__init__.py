@@ -8,6 +8,7 @@ writes to standard error.
 from pywsgi._hooks import on_worker_exit, on_worker_start
 from pywsgi._records import LogHandler
 from pywsgi._request import ClientDisconnected, Request, RequestTimeout
+from pywsgi._status import status
 from pywsgi._target import LoadError
 from pywsgi._violation import ValidationError
 
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "on_worker_exit",
     "on_worker_start",
+    "status",
 ]
 
 __version__ = "0.1.0"

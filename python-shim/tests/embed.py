@@ -34,6 +34,7 @@ MODULES = (
     "_request",
     "_callbacks",
     "_hooks",
+    "_status",
     "_files",
     "_violation",
     "_validate",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pywsgi import _hooks, on_worker_exit, on_worker_start
+from pywsgi import _hooks, on_worker_exit, on_worker_start, status
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 
@@ -51,3 +51,7 @@ def test_decorators_return_the_function() -> None:
 def test_only_functions() -> None:
     with pytest.raises(TypeError, match="a function is needed, not int"):
         on_worker_start(3)  # type: ignore[type-var]
+
+
+def test_outside_of_nginx_there_is_no_status() -> None:
+    assert status() is None

@@ -8,11 +8,13 @@ use super::signals;
 use crate::bridge::log::Level;
 use crate::bridge::output_log::Form;
 use crate::bridge::record::{Record, Said};
+use crate::metrics::json::json;
 
 #[pymodule]
 pub(super) mod _pywsgi {
     use super::{
-        Form, Level, PyResult, Python, Record, Said, Saying, hooks, logging, pyfunction, signals,
+        Form, Level, PyResult, Python, Record, Said, Saying, hooks, json, logging, pyfunction,
+        signals,
     };
 
     /// One line to nginx's error log, at nginx's level: a message of the module.
@@ -72,6 +74,13 @@ pub(super) mod _pywsgi {
     #[pyfunction]
     fn hooks_changed() {
         hooks::changed();
+    }
+
+    /// The numbers of all workers as JSON; None if they share no memory.
+    #[pyfunction]
+    fn status(py: Python<'_>) -> Option<String> {
+        let own = logging::worker()?.meters.own()?;
+        Some(py.detach(|| json(&own.board.snapshot()).to_string()))
     }
 
     /// The calling thread has begun a line.

@@ -27,6 +27,11 @@ thread_local! {
 }
 
 static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
+/// The worker of this process, once its Python has started.
+pub(super) fn worker() -> Option<&'static Arc<Worker>> {
+    WORKER.get()
+}
+
 /// The worker's process, which a forked child is not.
 static PROCESS: OnceLock<u32> = OnceLock::new();
 

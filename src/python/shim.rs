@@ -35,6 +35,7 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._request", c"pywsgi/_request.py", source!("_request.py")),
     (c"pywsgi._callbacks", c"pywsgi/_callbacks.py", source!("_callbacks.py")),
     (c"pywsgi._hooks", c"pywsgi/_hooks.py", source!("_hooks.py")),
+    (c"pywsgi._status", c"pywsgi/_status.py", source!("_status.py")),
     (c"pywsgi._files", c"pywsgi/_files.py", source!("_files.py")),
     (c"pywsgi._violation", c"pywsgi/_violation.py", source!("_violation.py")),
     (c"pywsgi._validate", c"pywsgi/_validate.py", source!("_validate.py")),

@@ -379,3 +379,25 @@ def test_threads_without_a_master(nginx, protocol, app):
     text = nginx.client().get("/status?format=threads").text
     assert text.startswith("worker 0 (pid ")
     assert "has not answered" not in text
+
+
+def test_an_application_can_ask(nginx, protocol):
+    source = """
+        import json
+
+        import pywsgi
+
+        async def answer(request):
+            if request.path == "/numbers":
+                await request.respond(json.dumps(pywsgi.status()).encode())
+            else:
+                await request.respond(b"text", status=404)
+    """
+    nginx.start(f"{protocol}_app {protocol.app('app', source)};", server=STATUS)
+    assert nginx.client().get("/").status_code == 404
+    settled(nginx, 1)
+    found = nginx.client().get("/numbers").json()
+    shown = numbers(nginx)
+    assert found.keys() == shown.keys()
+    [known] = found["applications"]
+    assert (known["responses"]["4xx"], known["in_flight"]) == (1, 1)
