@@ -30,6 +30,7 @@ import servers_asgi
 import starts
 import turns
 import unread
+import watched
 import websockets_idle
 from accounting import used_by_all, used_by_bench
 from chart import chart
@@ -101,6 +102,7 @@ HALVES = {
             ),
             "unread": lambda run, _, rounds, seconds: unread.measure(run, rounds, 4 * seconds),
             "idle": lambda run, _, rounds, seconds: idle.measure(run, rounds, seconds),
+            "watched": lambda run, _, rounds, seconds: watched.measure(run, rounds, seconds),
         },
         quick_works=["hello", "hello, 1 connection", "20 headers each way"],
         slow_servers={"mod_wsgi daemon", "gunicorn gthread", "waitress", "cheroot"},

@@ -142,6 +142,8 @@ FIRST = Server(
 INLINE = Server("pywsgi, inline", _pywsgi(8, pool="inline"))
 # For more clients than the other servers have threads; nothing fills the disk.
 _BOUNDED = "wsgi_max_temp_file_size 64m;"
+# As OURS, with the status at /status.
+WATCHED = Server(OURS.name, _pywsgi(8, more="location = /status { python_status; allow all; }"))
 UNREAD = [
     Server("pywsgi, 24 threads", _pywsgi(24, more=_BOUNDED)),
     Server("pywsgi, 24 threads, buffering off", _pywsgi(24, more="wsgi_buffering off;")),

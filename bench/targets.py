@@ -25,6 +25,8 @@ from servers import (
 )
 from unread import CLIENTS, NONE_UNREAD, SENT
 from unread import TITLE as UNREAD_ROWS
+from watched import TITLE as WATCHED_STATUS
+from watched import UNWATCHED, WATCHED
 
 # Instead of a server's name: the best of all other servers; and the best of those that send each
 # block before the application makes the next.
@@ -124,6 +126,13 @@ TARGETS = [
         NONE_IDLE.format(OURS.name),
         IDLE_CONNECTIONS,
         1.15,
+    ),
+    Target(
+        "hello while somebody watches python_status, against nobody",
+        WATCHED.format(OURS.name),
+        UNWATCHED.format(OURS.name),
+        WATCHED_STATUS,
+        1.01,
     ),
     Target("Django worker's PSS", OURS.name, GUNICORN.name, MEMORY, 1.0, "pss"),
     Target(

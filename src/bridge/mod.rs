@@ -19,6 +19,7 @@
 //! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
 //! | [`Baton`](baton::Baton) | all | |
 //! | [`RecordFile`](output_log::RecordFile) | `open`, `descriptor` | `write`; inline, the event loop as well |
+//! | [`Timings`](timings::Timings) | `begin`, `queue`, `application`, `elapsed` | all else |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
 //!

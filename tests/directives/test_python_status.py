@@ -94,6 +94,8 @@ def test_what_went_wrong_is_counted(nginx, protocol, app):
     nginx.open_gate("open")
     known = settled(nginx, 2)
     assert (known["exceptions"], known["timed_out"]) == (1, 1)
+    # A loop waits for the GIL for all of its tasks.
+    assert known["times"]["gil_wait"]["count"] == (2 if protocol.is_wsgi else 0)
     assert known["responses"]["5xx"] == 2
 
 

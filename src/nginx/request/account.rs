@@ -23,7 +23,9 @@ pub(super) fn ended(request: &Request<'_>, exchange: &Exchange, status: Option<u
     meter.took(Time::Queue, timings.queue());
     if let Some(took) = timings.application() {
         meter.took(Time::Application, took);
-        meter.took(Time::GilWait, timings.gil_wait());
+        if exchange.location.executor.has_threads() {
+            meter.took(Time::GilWait, timings.gil_wait());
+        }
     }
 }
 

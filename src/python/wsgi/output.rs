@@ -311,6 +311,7 @@ fn close(py: Python<'_>, shim: &Shim, app: &App, exchange: &Exchange, iterable: 
         if is_interruption(py, shim, app, exchange, &error) {
             return;
         }
+        exchange.set_exception(type_name(error.value(py)));
         let what = format!("application \"{}\": close() raised", app.target);
         logging::exception(py, shim, &what, &error);
     }
