@@ -93,18 +93,20 @@ def test_the_page_shows_the_numbers_and_keeps_itself_current(nginx, look, backgr
     tables.wait("pools", "default", busy="1 of 1", waiting="2 of 5")
     assert page.evaluate("document.querySelector('#pools .bar').ariaLabel") == "1 busy"
     page.wait("document.querySelector('#alarms').textContent.includes('1 of 1 threads are busy')")
+    # "Where are they now?"
+    page.wait("!document.querySelector('#where').hidden")
+    page.evaluate("document.querySelector('#ask').click()")
+    page.wait("!document.querySelector('#stacks').hidden")
+    stacks = page.text("#stacks")
+    assert "3 requests in flight" in stacks
+    assert '"GET /?wait"' in stacks and 'gate("open")' in stacks
+
     nginx.open_gate("open")
     client.get("/?raise")
     assert {answer.result().status_code for answer in waiting} == {200}
     tables.wait("apps", name, in_flight="0")
     tables.wait("trouble", name, exceptions="2 +1")
     assert tables.row("apps", name)["5xx/s"] != "0"
-
-    # "Where are they now?"
-    page.wait("!document.querySelector('#where').hidden")
-    page.evaluate("document.querySelector('#ask').click()")
-    page.wait("!document.querySelector('#stacks').hidden")
-    assert page.text("#stacks").strip()
 
     # A paused page says so, and goes on when it is asked to.
     page.evaluate("document.querySelector('#pause').click()")
