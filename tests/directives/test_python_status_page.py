@@ -31,17 +31,11 @@ APP = """
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def look():
-    """`look(url)` opens that page in a browser of its own."""
-    with contextlib.ExitStack() as stack:
-
-        def open_page(url: str):
-            browser = Browser()
-            stack.callback(browser.close)
-            return browser.open(url)
-
-        yield open_page
+    """`look(url)` opens that page in a browser."""
+    with contextlib.closing(Browser()) as browser:
+        yield browser.open
 
 
 class Tables:
@@ -114,6 +108,15 @@ def test_the_page_shows_the_numbers_and_keeps_itself_current(nginx, look, backgr
     page.evaluate("document.querySelector('#pause').click()")
     page.wait("document.querySelector('#age').textContent === 'live'")
 
+    # A hidden one asks nothing, until it is seen again.
+    page.wait("!isAsking")
+    page.evaluate(HIDE)
+    page.evaluate("void refresh()")
+    page.wait("!isAsking && samples.length > 1")
+    assert page.evaluate("started") == 0
+    page.evaluate("isHidden = false; void document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait("started > 0")
+
     nginx.stop()
     said = page.wait("!document.querySelector('#gone').hidden && document.title")
     assert said.startswith("(!) no answer")
@@ -125,6 +128,18 @@ def test_the_page_shows_the_numbers_and_keeps_itself_current(nginx, look, backgr
     page.wait("document.querySelector('#gone').hidden")
     tables.wait("workers", "0", requests="0")
     assert "Nothing" in page.text("#trouble")
+
+
+# Hides the page, and counts from then on how often it wants to ask later.
+HIDE = """
+    var isHidden = true, started = 0, later = window.setTimeout;
+    window.setTimeout = (call, delay) => {
+        started += call === refresh;
+        return later(call, delay);
+    };
+    Object.defineProperty(document, "hidden", { get: () => isHidden });
+    void document.dispatchEvent(new Event("visibilitychange"));
+"""
 
 
 def test_its_quantiles_are_those_of_the_module(nginx, look):
