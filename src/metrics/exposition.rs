@@ -50,6 +50,9 @@ enum Kind {
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
+/// The end of a gauge's name, its help, and its value.
+type Gauge<T> = (&'static str, &'static str, fn(&T) -> f64);
+
 impl Exposition {
     fn write(&mut self, all: &Snapshot) {
         self.nginx(all);
@@ -183,7 +186,7 @@ impl Exposition {
                 self.sample("", &[("pool", &pool.name), ("state", state)], count);
             }
         }
-        let gauges: [(&str, &str, fn(&Pool) -> f64); 4] = [
+        let gauges: [Gauge<Pool>; 4] = [
             ("threads_limit", "Threads that a pool may have, over all workers.", |pool| {
                 pool.limit as f64
             }),
@@ -204,7 +207,7 @@ impl Exposition {
     }
 
     fn loops(&mut self, loops: &[Loop]) {
-        let gauges: [(&str, &str, fn(&Loop) -> f64); 4] = [
+        let gauges: [Gauge<Loop>; 4] = [
             ("tasks", "Tasks of requests that have not ended.", |own| own.tasks as f64),
             ("queue_length", "Requests that a loop has not taken.", |own| own.queue as f64),
             ("queue_age_seconds", "How long the first of them has waited.", |own| {

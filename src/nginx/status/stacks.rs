@@ -31,7 +31,8 @@ pub(super) fn wake(_token: EventThread, process: u32) {
     // SAFETY: nginx's thread. A channel that this process does not have is -1. All entries are looked at: a worker's
     // `ngx_last_process` does not know of those that came after it (ngx_channel_handler).
     unsafe {
-        let processes = &*(&raw const ngx_processes);
+        let processes = &raw const ngx_processes;
+        let processes = &*processes;
         let found = processes.iter().find(|known| u32::try_from(known.pid) == Ok(process));
         if let Some(channel) = found.map(|known| known.channel[0]).filter(|fd| *fd >= 0) {
             let mut message: ngx_channel_t = std::mem::zeroed();
