@@ -1,5 +1,7 @@
 """The built-in module that the Rust side provides to the shim, only inside an nginx worker."""
 
+from typing import Any
+
 def log(level: int, line: str) -> None:
     """Writes one line to nginx's error log at nginx's `level` (emerg 1 ... error 4 ... debug 8),
     with the request that the calling thread runs, if any."""
@@ -35,3 +37,18 @@ def wake_main() -> None:
 
 def hooks_changed() -> None:
     """threading.settrace() or threading.setprofile() was called."""
+
+def want_finished() -> None:
+    """From now on requests that are over are kept for next_finished()."""
+
+def next_finished() -> dict[str, Any] | None:
+    """Waits for the next one: the arguments of FinishedRequest; None as the worker exits."""
+
+def dropped_finished() -> int:
+    """How many were dropped since the last call, because too many waited."""
+
+def end_finished() -> None:
+    """The worker exits."""
+
+def restart_worker() -> bool:
+    """Has this worker replaced; false if it is none."""

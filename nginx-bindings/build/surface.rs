@@ -126,7 +126,7 @@ const RECORDS: &[Record] = &[
         "ngx_http_request_t",
         "connection ctx srv_conf loc_conf read_event_handler write_event_handler pool headers_in headers_out \
          request_body out postponed method http_version request_line uri args unparsed_uri method_name http_protocol main \
-         limit_rate cleanup host_start host_end header_in start_sec start_msec",
+         limit_rate cleanup host_start host_end header_in header_size start_sec start_msec",
         "count aio blocked buffered expect_tested request_body_no_buffering header_only expect_trailers keepalive \
          lingering_close reading_body discard_body disable_not_modified chunked allow_ranges single_range limit_rate_set \
          post_action request_output",

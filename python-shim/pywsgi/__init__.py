@@ -5,7 +5,13 @@ nginx (a development server, a test run, a type checker) install it with pip; `L
 writes to standard error.
 """
 
-from pywsgi._hooks import on_worker_exit, on_worker_start
+from pywsgi._hooks import (
+    FinishedRequest,
+    on_request_finished,
+    on_worker_exit,
+    on_worker_start,
+    restart_worker,
+)
 from pywsgi._records import LogHandler
 from pywsgi._request import ClientDisconnected, Request, RequestTimeout
 from pywsgi._status import status
@@ -14,14 +20,17 @@ from pywsgi._violation import ValidationError
 
 __all__ = [
     "ClientDisconnected",
+    "FinishedRequest",
     "LoadError",
     "LogHandler",
     "Request",
     "RequestTimeout",
     "ValidationError",
     "__version__",
+    "on_request_finished",
     "on_worker_exit",
     "on_worker_start",
+    "restart_worker",
     "status",
 ]
 

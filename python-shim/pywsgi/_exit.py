@@ -22,6 +22,7 @@ def run() -> None:
     before Py_FinalizeEx(), which does the same and then finds nothing left to do. Here exceptions
     reach the error log. It takes as long as the application needs; the caller sets the limit.
     """
+    _attempt(_hooks.end_reports)
     _hooks.run_exits()
     _attempt(threading._shutdown)  # type: ignore[attr-defined]
     _attempt(atexit._run_exitfuncs)

@@ -29,6 +29,7 @@ use super::id::RequestId;
 use super::pipe::input::{Input, InputError};
 use super::pipe::messages::Socket;
 use super::pipe::output::Output;
+use super::reports::Report;
 use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use super::timings::Timings;
 use super::worker;
@@ -64,6 +65,7 @@ pub(crate) struct Exchange {
     /// If the request asks for a WebSocket.
     pub(crate) socket: Option<Box<Socket>>,
     pub(crate) timings: Timings,
+    pub(crate) report: Report,
     phase: AtomicU8,
     /// Milliseconds of the worker's clock at which the thread started.
     started: AtomicU64,
@@ -119,6 +121,7 @@ impl Exchange {
             output,
             socket: None,
             timings: Timings::begin(),
+            report: Report::new(),
             phase: AtomicU8::new(WAITING),
             started: AtomicU64::new(0),
             thread: AtomicU64::new(0),
@@ -183,6 +186,7 @@ impl Exchange {
         if self.ignores_client() {
             due.on_gone.clear();
         }
+        self.report_left();
         due
     }
 
@@ -194,9 +198,14 @@ impl Exchange {
     /// Attendant: the thread is stuck in the application. Its pool no longer counts it, unless it has left by now:
     /// then this is false.
     pub(crate) fn write_off(&self) -> bool {
-        self.phase
+        let written_off = self
+            .phase
             .compare_exchange(RUNNING, WRITTEN_OFF, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
+            .is_ok();
+        if written_off {
+            self.report_left();
+        }
+        written_off
     }
 
     /// Thread, after [`done`](Self::done): has it been written off? Then it must end.
@@ -265,6 +274,11 @@ impl Exchange {
     /// Event loop: takes the request back from the queue; false if a thread has it.
     pub(crate) fn expire(&self) -> bool {
         self.phase.compare_exchange(WAITING, EXPIRED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Will no thread ever run it?
+    fn has_expired(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == EXPIRED
     }
 
     /// Python's ident of the thread that runs the request now.

@@ -19,6 +19,7 @@
 //! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
 //! | [`Baton`](baton::Baton) | all | |
 //! | [`RecordFile`](output_log::RecordFile) | `open`, `descriptor` | `write`; inline, the event loop as well |
+//! | [`Reports`](reports::Reports) | all else | `want`, `next`, `take_dropped`, `end` |
 //! | [`Timings`](timings::Timings) | `begin`, `queue`, `application`, `elapsed` | all else |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
@@ -60,6 +61,7 @@ pub(crate) mod panics;
 pub(crate) mod pipe;
 pub(crate) mod record;
 pub(crate) mod replacement;
+pub(crate) mod reports;
 mod stall;
 pub(crate) mod starts;
 pub(crate) mod streak;

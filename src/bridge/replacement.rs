@@ -16,16 +16,19 @@ pub(crate) enum Reason {
     Deadlock(Duration),
     /// `python_memory_limit soft=`, in bytes.
     Memory { used: u64, limit: u64 },
+    /// `pywsgi.restart_worker`
+    Asked,
 }
 
 /// What the reasons are called, by their numbers.
-pub(crate) const REASONS: [&str; 6] = [
+pub(crate) const REASONS: [&str; 7] = [
     "max_stuck_threads",
     "max_requests",
     "max_lifetime",
     "deadlock_timeout",
     "memory_limit_soft",
     "memory_limit_hard",
+    "restart_worker",
 ];
 
 /// The number of `python_memory_limit hard=`, by which a worker leaves without a successor's being waited for.
@@ -40,6 +43,7 @@ impl Reason {
             Self::Lifetime(_) => 2,
             Self::Deadlock(_) => 3,
             Self::Memory { .. } => 4,
+            Self::Asked => 6,
         }
     }
 
@@ -74,6 +78,7 @@ impl fmt::Display for Reason {
                 megabytes(used),
                 megabytes(limit)
             ),
+            Self::Asked => f.write_str("an application has asked for that (pywsgi.restart_worker)"),
         }
     }
 }
@@ -96,8 +101,12 @@ mod tests {
             Reason::Lifetime(Duration::from_millis(1500)),
             Reason::Deadlock(Duration::from_secs(300)),
             Reason::Memory { used: (1 << 20) + 1, limit: 1 << 20 },
+            Reason::Asked,
         ];
-        assert_eq!(said.map(|reason| reason.is_urgent()), [false, false, false, true, false]);
+        assert_eq!(
+            said.map(|reason| reason.is_urgent()),
+            [false, false, false, true, false, false]
+        );
         let said = said.map(|reason| reason.to_string());
         assert_eq!(
             said,
@@ -107,6 +116,7 @@ mod tests {
                 "it has lived for 1.5 s (python_max_lifetime)",
                 "its applications do not run (python_deadlock_timeout 300 s)",
                 "it takes 2 MB (python_memory_limit soft=1m)",
+                "an application has asked for that (pywsgi.restart_worker)",
             ]
         );
     }

@@ -20,6 +20,7 @@ use super::gil::Gil;
 use super::marks::Marks;
 use super::pipe::buffers::Buffers;
 use super::pipe::loan::Loans;
+use super::reports::Reports;
 use super::starts::Starts;
 use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::tasks::{Task, Tasks};
@@ -43,6 +44,8 @@ pub(crate) struct Worker<X> {
     pub(crate) meters: Meters,
     pub(crate) tasks: Tasks<X>,
     pub(crate) callers: Callers<X>,
+    /// Requests that are over, if anybody wants to know of them.
+    pub(crate) reports: Reports,
     pub(super) loans: Arc<Loans>,
     pub(crate) buffers: Buffers,
     /// The interpreter did not start, or its main thread has not been started yet.
@@ -103,6 +106,7 @@ impl<X: Carried> Worker<X> {
             meters,
             tasks: Tasks::new(),
             callers: Callers::new(),
+            reports: Reports::new(),
             loans: Loans::new(),
             buffers: Buffers::new(),
             broken: AtomicBool::new(false),

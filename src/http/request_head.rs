@@ -42,7 +42,7 @@ const MANY_FIELDS: usize = 64;
 
 /// The head of a request. All text is in one buffer, so that the snapshot costs one allocation; the spans locate each
 /// part.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RequestHead {
     text: Vec<u8>,
     fields: SmallVec<[FieldSpans; COMMON_FIELDS]>,

@@ -1,10 +1,11 @@
 //! The built-in module `_pywsgi`: what the shim calls of Rust.
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::hooks;
 use super::logging::{self, Saying};
-use super::signals;
+use super::{signals, worker_hooks};
 use crate::bridge::log::Level;
 use crate::bridge::output_log::Form;
 use crate::bridge::record::{Record, Said};
@@ -13,8 +14,8 @@ use crate::metrics::json::json;
 #[pymodule]
 pub(super) mod _pywsgi {
     use super::{
-        Form, Level, PyResult, Python, Record, Said, Saying, hooks, json, logging, pyfunction,
-        signals,
+        Bound, Form, Level, PyDict, PyResult, Python, Record, Said, Saying, hooks, json, logging,
+        pyfunction, signals, worker_hooks,
     };
 
     /// One line to nginx's error log, at nginx's level: a message of the module.
@@ -81,6 +82,36 @@ pub(super) mod _pywsgi {
     fn status(py: Python<'_>) -> Option<String> {
         let own = logging::worker()?.meters.own()?;
         Some(py.detach(|| json(&own.board.snapshot()).to_string()))
+    }
+
+    /// From now on requests that are over are kept for `next_finished`.
+    #[pyfunction]
+    fn want_finished() {
+        worker_hooks::want_finished();
+    }
+
+    /// Waits for the next one: the arguments of `pywsgi.FinishedRequest`; `None` as the worker exits.
+    #[pyfunction]
+    fn next_finished(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
+        worker_hooks::next_finished(py)
+    }
+
+    /// How many were dropped since the last call, because too many waited.
+    #[pyfunction]
+    fn dropped_finished() -> u64 {
+        worker_hooks::dropped_finished()
+    }
+
+    /// The worker exits.
+    #[pyfunction]
+    fn end_finished() {
+        worker_hooks::end_finished();
+    }
+
+    /// Has this worker replaced; false if it is none.
+    #[pyfunction]
+    fn restart_worker() -> bool {
+        worker_hooks::restart()
     }
 
     /// The calling thread has begun a line.

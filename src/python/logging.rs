@@ -70,7 +70,12 @@ pub(super) fn leave(py: Python<'_>, shim: &Shim) {
 
 /// What identifies a request, for its application and in the log: the worker's process, its connection, its number there.
 pub(super) fn request_id(exchange: &Exchange) -> String {
-    exchange.head.id(PROCESS.get().copied().unwrap_or_default())
+    exchange.head.id(worker_process())
+}
+
+/// The worker's process, also in a forked child.
+pub(super) fn worker_process() -> u32 {
+    PROCESS.get().copied().unwrap_or_default()
 }
 
 /// The thread's lines are about no request any more. Those of a loop's requests that are not finished stay.

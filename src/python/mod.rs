@@ -41,6 +41,7 @@ mod thread_state;
 mod type_name;
 mod validated;
 mod watchdog;
+mod worker_hooks;
 mod wsgi;
 
 pub(crate) use main_thread::start;

@@ -149,11 +149,11 @@ threading.Thread(target=work).start()
 @pywsgi.on_worker_exit
 def first():
     record("order", "first")
+    over.set()
 
 @pywsgi.on_worker_exit
 def second():
     record("order", "second")
-    over.set()
 """
     nginx.start(f"{protocol}_app {app(more)};", http=END)
     assert nginx.client().get("/").status_code == 200

@@ -1,8 +1,11 @@
 //! The client's leaving and the response's end: who of the application is told, and when ([`Callbacks`](super::Callbacks)).
 
+use std::time::SystemTime;
+
 use super::{Exchange, Progress};
 use crate::bridge::callbacks::{Callback, Gone};
 use crate::bridge::config::ClientAbort;
+use crate::bridge::reports::Finished;
 use crate::bridge::sync::Arc;
 use crate::bridge::tasks::Task;
 
@@ -91,5 +94,38 @@ impl Exchange {
         if self.callbacks.set_over() {
             self.worker.submit_again(Arc::clone(self));
         }
+        if self.worker.reports.is_wanted() {
+            let left = self.has_expired() && self.report.leave();
+            if self.report.end(self.timings.elapsed()) || left {
+                self.report_now();
+            }
+        }
+    }
+
+    /// The thread has left the application, or is given up.
+    pub(super) fn report_left(&self) {
+        if self.worker.reports.is_wanted() && self.report.leave() {
+            self.report_now();
+        }
+    }
+
+    /// Leaves what is known of the request to the thread that reports it.
+    #[cold]
+    fn report_now(&self) {
+        let elapsed = self.timings.elapsed();
+        self.worker.reports.push(Finished {
+            head: self.head.clone(),
+            app: self.location.app,
+            status: self.report.status(),
+            sent: self.report.sent(),
+            queue: self.timings.queue(),
+            application: self.timings.application(),
+            gil_wait: self.location.executor.has_threads().then(|| self.timings.gil_wait()),
+            input: self.timings.input(),
+            response: self.report.response(),
+            exception: self.exception().map(Box::from),
+            gone: self.gone(),
+            begun: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
+        });
     }
 }

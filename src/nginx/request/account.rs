@@ -8,6 +8,9 @@ use crate::metrics::meters::{Count, Time};
 /// The request is in flight no more, whether its application has been called or not.
 /// `status` is that of the response, if there is one.
 pub(super) fn ended(request: &Request<'_>, exchange: &Exchange, status: Option<u16>) {
+    if exchange.worker.reports.is_wanted() {
+        exchange.report.set_status(status);
+    }
     let meter = exchange.meter();
     meter.end(status);
     if request.upgraded.get().is_some() {
@@ -26,6 +29,13 @@ pub(super) fn ended(request: &Request<'_>, exchange: &Exchange, status: Option<u
         if exchange.location.executor.has_threads() {
             meter.took(Time::GilWait, timings.gil_wait());
         }
+    }
+}
+
+/// nginx is about to log the request: its client has all that it gets.
+pub(super) fn sent(request: &Request<'_>, exchange: &Exchange) {
+    if exchange.worker.reports.is_wanted() {
+        exchange.report.set_sent(request.body_bytes_sent());
     }
 }
 

@@ -235,6 +235,13 @@ impl Context {
         unsafe { (*self.connection()).sent }
     }
 
+    /// How many bytes of the response's body the client has got (`$body_bytes_sent`).
+    pub(super) fn body_bytes_sent(&self) -> u64 {
+        // SAFETY: as for `is_main`.
+        let head = unsafe { (*self.request).header_size };
+        u64::try_from(self.bytes_sent()).unwrap_or_default().saturating_sub(head as u64)
+    }
+
     /// Closes the client's connection after this response. What the client sends until then is read.
     pub(super) fn close_after(&self) {
         // SAFETY: as for `is_main`.

@@ -228,6 +228,9 @@ unsafe extern "C" fn on_cleanup(data: *mut c_void) {
         let drop = |token| {
             let request = Request::new(token, context);
             tell_unsent(&request);
+            if let Some(exchange) = request.exchange_or_ended() {
+                account::sent(&request, exchange);
+            }
             end(request, Ending::Dropped);
         };
         guard(ptr::null_mut(), || (), drop);
