@@ -12,6 +12,9 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+#[cfg(test)]
+use super::sync::{AtomicU64, Ordering};
+
 /// The word.
 pub(crate) trait Word: Debug + Send + Sync {
     fn load(&self) -> u64;
@@ -78,22 +81,22 @@ fn unpack(word: u64) -> (u32, u32) {
 }
 
 #[cfg(test)]
+impl Word for std::sync::Arc<AtomicU64> {
+    fn load(&self) -> u64 {
+        AtomicU64::load(self, Ordering::SeqCst)
+    }
+
+    fn replace(&self, old: u64, new: u64) -> bool {
+        self.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+#[cfg(test)]
 #[cfg(not(feature = "loom"))]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-
-    impl Word for Arc<AtomicU64> {
-        fn load(&self) -> u64 {
-            AtomicU64::load(self, Ordering::SeqCst)
-        }
-
-        fn replace(&self, old: u64, new: u64) -> bool {
-            self.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-        }
-    }
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -174,21 +177,11 @@ mod tests {
 mod model {
     use std::sync::Arc;
 
-    use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use loom::sync::atomic::AtomicUsize;
     use loom::thread;
 
     use super::*;
     use crate::bridge::fixture::check;
-
-    impl Word for Arc<AtomicU64> {
-        fn load(&self) -> u64 {
-            AtomicU64::load(self, Ordering::SeqCst)
-        }
-
-        fn replace(&self, old: u64, new: u64) -> bool {
-            self.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-        }
-    }
 
     const LIMIT: Duration = Duration::from_secs(10);
 

@@ -50,45 +50,49 @@ pub(crate) struct Asked<X> {
     pub(crate) requests: Vec<Arc<X>>,
 }
 
+/// What the queue, and who logs, have to know of a task.
+enum Kind<'a, X> {
+    /// It takes a request along, until a stack has been logged.
+    Stack(&'a Arc<X>),
+    /// It takes a request along.
+    Request(&'a Arc<X>),
+    /// It is about a request that may have ended.
+    Perhaps(&'a Weak<X>),
+    Collect,
+    Answer,
+    Other,
+}
+
 impl<X> Task<X> {
-    /// The request that it is about.
-    pub(crate) fn request(&self) -> Option<&Arc<X>> {
+    fn kind(&self) -> Kind<'_, X> {
         match self {
-            Task::LogStack(exchange) | Task::LogSlow(exchange) | Task::Gone(exchange) => {
-                Some(exchange)
+            Task::LogStack(exchange) | Task::LogSlow(exchange) => Kind::Stack(exchange),
+            Task::Gone(exchange) => Kind::Request(exchange),
+            Task::Watch(exchange) | Task::Interrupt(exchange) | Task::WriteOff(exchange) => {
+                Kind::Perhaps(exchange)
             }
-            Task::Watch(_)
-            | Task::Interrupt(_)
-            | Task::WriteOff(_)
-            | Task::Resume(_)
-            | Task::Collect
+            Task::Collect => Kind::Collect,
+            Task::Answer(_) => Kind::Answer,
+            Task::Resume(_)
             | Task::TakeGil
             | Task::Grow(_)
             | Task::LookAtLoops
             | Task::LogThreads(..)
-            | Task::Answer(_)
-            | Task::Stop => None,
+            | Task::Stop => Kind::Other,
+        }
+    }
+
+    /// The request that it is about.
+    pub(crate) fn request(&self) -> Option<&Arc<X>> {
+        match self.kind() {
+            Kind::Stack(exchange) | Kind::Request(exchange) => Some(exchange),
+            Kind::Perhaps(_) | Kind::Collect | Kind::Answer | Kind::Other => None,
         }
     }
 
     /// Is it about a request that has ended?
     fn has_ended(&self) -> bool {
-        match self {
-            Task::Watch(exchange) | Task::Interrupt(exchange) | Task::WriteOff(exchange) => {
-                exchange.strong_count() == 0
-            }
-            Task::LogStack(_)
-            | Task::LogSlow(_)
-            | Task::Gone(_)
-            | Task::Resume(_)
-            | Task::Collect
-            | Task::TakeGil
-            | Task::Grow(_)
-            | Task::LookAtLoops
-            | Task::LogThreads(..)
-            | Task::Answer(_)
-            | Task::Stop => false,
-        }
+        matches!(self.kind(), Kind::Perhaps(exchange) if exchange.strong_count() == 0)
     }
 }
 
@@ -138,24 +142,17 @@ impl<X> Tasks<X> {
     pub(crate) fn push(&self, task: Task<X>) {
         {
             let mut queue = lock(&self.queue);
-            match task {
-                Task::Collect if std::mem::replace(&mut queue.collect, true) => return,
+            match task.kind() {
+                Kind::Collect if std::mem::replace(&mut queue.collect, true) => return,
                 // Who asks while the interpreter does not answer gets the answer that comes.
-                Task::Answer(_) if std::mem::replace(&mut queue.answer, true) => return,
-                Task::LogStack(_) | Task::LogSlow(_) if queue.stacks == STACKS => return,
-                Task::LogStack(_) | Task::LogSlow(_) => queue.stacks += 1,
-                Task::Watch(_)
-                | Task::Interrupt(_)
-                | Task::WriteOff(_)
-                | Task::Gone(_)
-                | Task::Resume(_)
-                | Task::Collect
-                | Task::TakeGil
-                | Task::Grow(_)
-                | Task::LookAtLoops
-                | Task::LogThreads(..)
-                | Task::Answer(_)
-                | Task::Stop => {}
+                Kind::Answer if std::mem::replace(&mut queue.answer, true) => return,
+                Kind::Stack(_) if queue.stacks == STACKS => return,
+                Kind::Stack(_) => queue.stacks += 1,
+                Kind::Request(_)
+                | Kind::Perhaps(_)
+                | Kind::Collect
+                | Kind::Answer
+                | Kind::Other => {}
             }
             queue.tasks.push_back(task);
         }
@@ -218,20 +215,11 @@ impl<X> Tasks<X> {
                 }
             }
             if let Some(task) = queue.tasks.pop_front() {
-                match task {
-                    Task::Collect => queue.collect = false,
-                    Task::Answer(_) => queue.answer = false,
-                    Task::LogStack(_) | Task::LogSlow(_) => queue.stacks -= 1,
-                    Task::Watch(_)
-                    | Task::Interrupt(_)
-                    | Task::WriteOff(_)
-                    | Task::Gone(_)
-                    | Task::Resume(_)
-                    | Task::TakeGil
-                    | Task::Grow(_)
-                    | Task::LookAtLoops
-                    | Task::LogThreads(..)
-                    | Task::Stop => {}
+                match task.kind() {
+                    Kind::Collect => queue.collect = false,
+                    Kind::Answer => queue.answer = false,
+                    Kind::Stack(_) => queue.stacks -= 1,
+                    Kind::Request(_) | Kind::Perhaps(_) | Kind::Other => {}
                 }
                 return task;
             }
@@ -385,21 +373,8 @@ mod model {
                     loop {
                         match tasks.next() {
                             Task::Collect => collected = dropped.load(Ordering::Relaxed),
-                            Task::LogStack(_)
-                            | Task::LogSlow(_)
-                            | Task::Watch(_)
-                            | Task::Interrupt(_)
-                            | Task::WriteOff(_)
-                            | Task::Gone(_)
-                            | Task::Resume(_)
-                            | Task::TakeGil
-                            | Task::Grow(_)
-                            | Task::LookAtLoops
-                            | Task::LogThreads(..)
-                            | Task::Answer(_) => {
-                                panic!("nobody asked for it")
-                            }
                             Task::Stop => return collected,
+                            other => panic!("nobody asked for {other:?}"),
                         }
                     }
                 })
