@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::changes::Reload;
 use super::log::Level;
 use super::output_log::OutputLog;
 
@@ -26,6 +27,7 @@ pub(crate) struct WorkerConfig {
     /// The processor's time of requests is measured, because somebody wants to know it (`$python_cpu_time`).
     pub(crate) measures_cpu: bool,
     pub(crate) output: OutputConfig,
+    pub(crate) reload: Reload,
 }
 
 /// Where the output of applications goes that belongs to no request (`python_log`).

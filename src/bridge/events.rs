@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use super::changes::Change;
 use super::doorbell::Doorbell;
 use super::executor::inline::Suspended;
 use super::id::RequestId;
@@ -26,6 +27,8 @@ pub(crate) enum Event<X> {
     Resume(Box<dyn Suspended>),
     /// The starts of all applications have ended.
     Started,
+    /// An application has changed (`python_reload`).
+    Changed(Box<Change>),
     /// The worker has to be replaced.
     Replace(Reason),
 }

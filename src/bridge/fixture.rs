@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::baton::Baton;
+use super::changes::Reload;
 use super::config::{
     AppConfig, Buffering, ClientAbort, Debug, ExecutorId, InterpreterConfig, LocationConfig,
     LoopConfig, LoopKind, OutputConfig, PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,
@@ -94,6 +95,7 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
         max_stuck_threads: 2,
         output: OutputConfig::default(),
         measures_cpu: false,
+        reload: Reload::Off,
     }
 }
 

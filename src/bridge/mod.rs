@@ -16,6 +16,7 @@
 //! | [`Generations`](generations::Generations) | all | |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
 //! | [`Starts`](starts::Starts) | `wait`, `have_ended`, `all` | `end`, `give_up` |
+//! | [`Imported`](changes::Imported) | | `answer`, on the attendant's thread; who waits for changes: all else |
 //! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
 //! | [`Baton`](baton::Baton) | all | |
 //! | [`RecordFile`](output_log::RecordFile) | `open`, `descriptor` | `write`; inline, the event loop as well |
@@ -39,6 +40,7 @@ mod bell;
 pub(crate) mod callbacks;
 pub(crate) mod callers;
 mod carried;
+pub(crate) mod changes;
 mod client_wait;
 pub(crate) mod clock;
 pub(crate) mod config;

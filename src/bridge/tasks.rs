@@ -33,6 +33,8 @@ pub(crate) enum Task<X> {
     Grow(Arc<Pool<Arc<X>>>),
     /// Look whether the loops turn (`asgi_stall_warning`).
     LookAtLoops,
+    /// Say which folders have been imported from since this was last asked ([`Imported`](super::changes::Imported)).
+    ListImported,
     /// Write this, and where Python's threads are, to the log; and then say that it has been done.
     LogThreads(String, Arc<AtomicBool>),
     /// Say where the applications of these requests are, and the other threads (`python_status threads`).
@@ -77,6 +79,7 @@ impl<X> Task<X> {
             | Task::TakeGil
             | Task::Grow(_)
             | Task::LookAtLoops
+            | Task::ListImported
             | Task::LogThreads(..)
             | Task::Stop => Kind::Other,
         }
@@ -253,6 +256,7 @@ mod tests {
             Task::Resume(_) => Some('R'),
             Task::Grow(_) => Some('P'),
             Task::LookAtLoops => Some('T'),
+            Task::ListImported => Some('F'),
             Task::LogThreads(..) => Some('D'),
             Task::Answer(_) => Some('A'),
             Task::Stop => None,

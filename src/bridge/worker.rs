@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::baton::Baton;
 use super::callers::Callers;
 use super::carried::Carried;
+use super::changes::Imported;
 use super::clock;
 use super::config::{AppConfig, ExecutorId, WorkerConfig};
 use super::events::{Event, Events};
@@ -42,6 +43,7 @@ pub(crate) struct Worker<X> {
     pub(crate) gil: Gil,
     /// What it counts, for all to see.
     pub(crate) meters: Meters,
+    pub(crate) imported: Imported,
     pub(crate) tasks: Tasks<X>,
     pub(crate) callers: Callers<X>,
     /// Requests that are over, if anybody wants to know of them.
@@ -104,6 +106,7 @@ impl<X: Carried> Worker<X> {
             baton,
             gil: Gil::new(),
             meters,
+            imported: Imported::new(),
             tasks: Tasks::new(),
             callers: Callers::new(),
             reports: Reports::new(),

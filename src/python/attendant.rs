@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::guard;
 use super::logging;
+use super::reload;
 use super::run::{dispatch, interrupt, threads};
 use super::runtime::{Late, Runtime};
 use super::signals::Ending;
@@ -83,6 +84,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
         }
         Task::Gone(exchange) => gone(runtime, &exchange),
         Task::LookAtLoops => look_at_loops(runtime),
+        Task::ListImported => reload::list_imported(runtime),
         Task::LogThreads(what, done) => {
             logging::write_threads(&runtime.shim, &what);
             done.store(true, Ordering::Release);

@@ -17,6 +17,7 @@ use super::interp::Interpreter;
 use super::libraries;
 use super::logging;
 use super::modules;
+use super::reload;
 use super::run::asyncio::LoopThread;
 use super::run::inline::{self, EventLoop};
 use super::run::{dispatch, loops, threads};
@@ -53,6 +54,9 @@ fn run(worker: &Arc<Worker>) {
         attendant = attendant::start(&runtime, Ending(Arc::clone(&until)));
         if let Some(limit) = worker.config.deadlock_timeout.filter(|_| attendant.is_some()) {
             watch(&runtime, limit);
+        }
+        if worker.config.purpose == Purpose::Serve && attendant.is_some() {
+            reload::start(worker);
         }
         modules::import(&runtime);
         imports::run(&runtime);

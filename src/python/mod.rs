@@ -29,6 +29,7 @@ mod modules;
 mod once;
 mod protocol;
 mod registration;
+mod reload;
 mod response;
 mod run;
 mod runtime;

@@ -21,6 +21,7 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._streams", c"pywsgi/_streams.py", source!("_streams.py")),
     (c"pywsgi._target", c"pywsgi/_target.py", source!("_target.py")),
     (c"pywsgi._failure", c"pywsgi/_failure.py", source!("_failure.py")),
+    (c"pywsgi._imported", c"pywsgi/_imported.py", source!("_imported.py")),
     (c"pywsgi._advice", c"pywsgi/_advice.py", source!("_advice.py")),
     (c"pywsgi._hidden", c"pywsgi/_hidden.py", source!("_hidden.py")),
     (c"pywsgi._importing", c"pywsgi/_importing.py", source!("_importing.py")),

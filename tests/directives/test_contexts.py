@@ -42,6 +42,7 @@ HTTP = {
     "python_max_requests": "1000 jitter=10",
     "python_max_lifetime": "1h jitter=5m",
     "python_memory_limit": "soft=100m hard=1g check=1s",
+    "python_reload": "watch {folder}",
     "python_stdout_log_level": "notice",
     "python_stderr_log_level": "warn",
     "python_status_zone": "2m",
@@ -95,7 +96,7 @@ ALL = {**HTTP, **ANYWHERE, **both({"app": "{file}"})}
 TOO_MANY = {
     **dict.fromkeys(ALL, 2),
     **dict.fromkeys(["python_path", "python_env", "python_thread_pool"], 0),
-    **dict.fromkeys(["python_import", "python_warnings", "python_xoption"], 0),
+    **dict.fromkeys(["python_import", "python_warnings", "python_xoption", "python_reload"], 0),
     "python_event_loop": 3,
     "python_finalize": 3,
     "python_max_requests": 3,

@@ -17,6 +17,7 @@ use super::output::{Output, Outputs};
 use super::reading::{self, Reading};
 use super::shared::Shared;
 use crate::bridge::baton::Baton;
+use crate::bridge::changes::Reload;
 use crate::bridge::config::{
     AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig,
     WorkerConfig,
@@ -60,6 +61,7 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) measures_cpu: bool,
     /// A location shows the status.
     pub(in crate::nginx) has_status: bool,
+    pub(in crate::nginx) reload: Option<Reload>,
     /// `python_import`, and where each module is named first.
     imports: Vec<(String, Place)>,
     apps: Vec<AppConfig>,
@@ -179,6 +181,7 @@ impl MainConf {
             status_zone: None,
             measures_cpu: false,
             has_status: false,
+            reload: None,
             imports: Vec::new(),
             apps: Vec::new(),
             app_places: Vec::new(),
@@ -312,6 +315,7 @@ impl MainConf {
             max_stuck_threads: self.max_stuck_threads.unwrap_or(MAX_STUCK_THREADS),
             output: self.outputs.config(),
             measures_cpu: self.measures_cpu,
+            reload: self.reload.clone().unwrap_or(Reload::Off),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::nginx::conf::{
 };
 
 /// How many there are.
-pub(super) const MAIN: usize = 27;
+pub(super) const MAIN: usize = 28;
 
 pub(super) const fn main() -> [ngx_command_t; MAIN] {
     [
@@ -54,6 +54,7 @@ pub(super) const fn main() -> [ngx_command_t; MAIN] {
         command::main("python_max_requests\0", NGX_CONF_TAKE12, max_requests),
         command::main("python_max_lifetime\0", NGX_CONF_TAKE12, max_lifetime),
         command::main("python_memory_limit\0", NGX_CONF_TAKE123, memory_limit),
+        command::main("python_reload\0", NGX_CONF_1MORE, startup::reload),
         command::main("python_stdout_log_level\0", NGX_CONF_TAKE1, stdout_log_level),
         command::main("python_stderr_log_level\0", NGX_CONF_TAKE1, stderr_log_level),
     ]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::reader::{Directive, setter};
+use crate::bridge::changes::{Reload, Touched};
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::target::is_dotted_name;
 use crate::nginx::conf::env_file::{self, FileVariable};
@@ -28,6 +29,50 @@ setter!(import, MainConf, |directive| {
         let own_name = directive.lossy(0);
         directive.conf.add_import(name, &own_name, &place);
     }
+    Ok(())
+});
+
+setter!(reload, MainConf, |directive| {
+    directive.once(&directive.conf.reload)?;
+    let (name, place) = (directive.lossy(0), directive.reading.place());
+    let reload = match (directive.bytes(1), directive.words.len()) {
+        (b"off", 2) => Reload::Off,
+        (b"touch", 3) => {
+            let file = directive.path(2)?;
+            let Some(folder) = file.parent().filter(|folder| folder.is_dir()) else {
+                return Err(directive.error(format!(
+                    "touch \"{}\" is in no directory that is there; the file itself may be made later",
+                    file.display()
+                )));
+            };
+            directive.conf.need(name, folder.to_path_buf(), Need::Search, &place);
+            Reload::Touch(Touched::new(file))
+        }
+        (b"touch", _) => return Err(directive.error("touch takes one file; write touch FILE")),
+        (b"watch", _) => {
+            let folders: Vec<_> = (2..directive.words.len())
+                .map(|at| directive.path(at))
+                .collect::<Result<_, _>>()?;
+            for folder in &folders {
+                if !folder.is_dir() {
+                    return Err(directive.error(format!(
+                        "watch \"{}\" is not a directory; write one whose files the applications use",
+                        folder.display()
+                    )));
+                }
+                directive.conf.need(name.clone(), folder.clone(), Need::List, &place);
+            }
+            Reload::Watch(folders)
+        }
+        _ => {
+            let words: Vec<_> = (1..directive.words.len()).map(|at| directive.lossy(at)).collect();
+            return Err(directive.error(format!(
+                "has \"{}\"; write off, touch FILE, or watch [DIRECTORY…]",
+                words.join(" ")
+            )));
+        }
+    };
+    directive.conf.reload = Some(reload);
     Ok(())
 });
 

@@ -12,6 +12,7 @@ pub(super) mod generation;
 pub(super) mod limits;
 mod listening;
 mod outputs;
+pub(super) mod reload;
 mod stage;
 pub(super) mod start;
 pub(super) mod state;

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use nginx_sys::{
@@ -18,9 +18,12 @@ use super::drain::{Hold, Over};
 use super::generation;
 use super::limits::Limits;
 use super::outputs::Outputs;
+use super::reload;
 use super::stage::Standing;
 use super::state::{self, Handler, Process, on_process};
 use super::turn::{End, Look, Reopened};
+use crate::bridge::changes::Reload;
+use crate::bridge::config::WorkerConfig;
 use crate::bridge::exchange::Worker;
 use crate::bridge::panics;
 use crate::nginx::children;
@@ -149,9 +152,11 @@ unsafe fn make(
     cycle: *mut ngx_cycle_t,
     main: &MainConf,
 ) -> io::Result<&'static Process> {
-    let config = main.worker_config();
-    // Its own bell, one for each of asyncio's event loops, and the files of `python_log`.
-    let own = 1 + config.loops.len() + main.outputs.files().len();
+    let mut config = main.worker_config();
+    // SAFETY: called in `init_process`, with the worker's cycle.
+    let masters_end = unsafe { masters_end(cycle, &mut config) };
+    // Its own bell, one for each of asyncio's event loops, the files of `python_log`, and what reports changes.
+    let own = 2 + config.loops.len() + main.outputs.files().len();
     // SAFETY: the cycle is the worker's, and nginx has set the worker's number.
     let (number, least, core) =
         unsafe { (ngx_worker, beyond_nginxs(cycle, own), conf::nginx_core_conf(cycle)) };
@@ -183,6 +188,7 @@ unsafe fn make(
         // SAFETY: the cycle is the worker's, and `main` its configuration.
         outputs: unsafe { Outputs::open(main, cycle, least, on_process::<Reopened>) },
         limits: Limits::new(main, on_process::<LifetimeOver>, on_process::<LookAtMemory>),
+        masters_end,
         standing: Standing::new(
             generation::member(main),
             main.check.unwrap_or(DEFAULT_CHECK).timeout,
@@ -193,6 +199,32 @@ unsafe fn make(
     state::set_current(token, process);
     aging::start(token, process);
     Ok(process)
+}
+
+/// What is needed to tell the master to reload, if `python_reload` is on. If it is not to be had, that is off.
+///
+/// # Safety
+///
+/// Called in `init_process`, with the worker's cycle.
+unsafe fn masters_end(cycle: *mut ngx_cycle_t, config: &mut WorkerConfig) -> Option<OwnedFd> {
+    if config.reload == Reload::Off {
+        return None;
+    }
+    // SAFETY: nginx sets it before it makes processes; as the caller says.
+    let found = unsafe {
+        if ngx_process == NGX_PROCESS_SINGLE as usize {
+            Err(io::Error::other("there is no master that would reload (master_process off)"))
+        } else {
+            reload::masters_end()
+        }
+    };
+    if let Err(what) = &found {
+        let text = format!("pywsgi: python_reload does nothing: {what}");
+        // SAFETY: the cycle has a log.
+        unsafe { log::write((*cycle).log, log::WARN, &text) };
+        config.reload = Reload::Off;
+    }
+    found.ok()
 }
 
 /// The event loop needs a processor immediately and for a short time, Python's threads for a long time. If they share

@@ -1,6 +1,7 @@
 //! The state of a worker's event loop apart from its requests, and how calls from nginx reach it.
 
 use std::cell::Cell;
+use std::os::fd::OwnedFd;
 use std::ptr;
 
 use nginx_sys::{ngx_connection_t, ngx_cycle, ngx_event_t, ngx_log_t, ngx_msec_t};
@@ -34,6 +35,8 @@ pub(in crate::nginx) struct Process {
     pub(super) limits: Limits,
     pub(super) outputs: Outputs,
     pub(super) standing: Standing,
+    /// The master's end of the channel, if the worker may have to tell the master to reload.
+    pub(super) masters_end: Option<OwnedFd>,
 }
 
 static CURRENT: OfEventThread<Option<&'static Process>> = OfEventThread::new(None);

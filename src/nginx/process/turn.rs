@@ -5,7 +5,7 @@ use std::cell::Cell;
 use nginx_sys::ngx_msec_t;
 
 use super::state::{Handler, Process};
-use super::{arrival, departure};
+use super::{arrival, departure, reload};
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
@@ -122,6 +122,7 @@ fn deal_with(
                 });
             }
         }
+        Event::Changed(change) => reload::changed(token, process, &change),
         Event::Replace(reason) => departure::replace(token, process, &reason),
         // It may end before they have.
         Event::Started if is_stopping => {}

@@ -1,0 +1,72 @@
+"""Which folders have been imported from."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pywsgi import _imported
+
+
+@pytest.fixture
+def new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], dict[str, bool]]:
+    """The folders of the test since the last call."""
+    monkeypatch.setattr(_imported, "_seen", set())
+    ours = os.fsencode(tmp_path)
+    return lambda: {
+        os.fsdecode(folder): installed
+        for folder, installed in _imported.new_folders()
+        if folder.startswith(ours)
+    }
+
+
+def test_each_folder_is_told_when_something_of_it_is_imported(
+    new: Callable[[], dict[str, bool]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("shop_here.py", "shop/__init__.py", "shop/views.py", "spaced/inner/one.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert new() == {}
+    importlib.import_module("shop_here")
+    assert new() == {str(tmp_path): False}
+    assert new() == {}
+    importlib.import_module("shop.views")
+    assert new() == {str(tmp_path / "shop"): False}
+    importlib.import_module("spaced.inner.one")
+    folders = {str(tmp_path / "spaced"), str(tmp_path / "spaced/inner")}
+    assert new().keys() == folders
+
+
+def test_installed_ones_are_told_apart(
+    new: Callable[[], dict[str, bool]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "lib/python3/site-packages"
+    site.mkdir(parents=True)
+    (site / "installed_here.py").write_text("")
+    monkeypatch.syspath_prepend(site)
+    importlib.import_module("installed_here")
+    assert new() == {str(site): True}
+
+
+def test_what_is_no_usual_module(
+    new: Callable[[], dict[str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lazy(types.ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(name)
+
+    number = types.ModuleType("number")
+    number.__file__ = 3  # type: ignore[assignment]
+    relative = types.ModuleType("relative")
+    relative.__file__ = "pywsgi/__init__.py"
+    others: list[object] = [None, object(), Lazy("lazy"), number, relative]
+    for at, module in enumerate(others):
+        monkeypatch.setitem(sys.modules, f"unusual{at}", module)
+    assert new() == {}
