@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gate import background
+from gate import background, gate
 from harness import NGINX, PROJECT, VENV
 from protocols import protocol
 
-__all__ = ["background", "protocol", "recipes"]
+__all__ = ["background", "gate", "protocol", "recipes"]
 
 DEPLOY = PROJECT / "deploy"
 PAGE = (PROJECT / "docs" / "operations.md").read_text()
