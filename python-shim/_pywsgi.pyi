@@ -2,9 +2,13 @@
 
 from typing import Any
 
-def log(level: int, line: str) -> None:
-    """Writes one line to nginx's error log at nginx's `level` (emerg 1 ... error 4 ... debug 8),
-    with the request that the calling thread runs, if any."""
+def log(code: str, text: str) -> None:
+    """Writes a message to nginx's error log, with the request that the calling thread runs, if any.
+    `code` is a name of src/bridge/code.rs."""
+
+def report(code: str, what: str, traceback: str) -> None:
+    """Writes a message about an exception; its traceback goes where the output of its application
+    goes."""
 
 def say(
     level: int,
@@ -28,7 +32,7 @@ def status() -> str | None:
 def unfinished() -> None:
     """The calling thread has an unfinished line: LogStream.release() is called at request end."""
 
-def log_last(line: str) -> None:
+def log_last(code: str, line: str) -> None:
     """Writes one line to standard error, with what the calling thread runs: the worker exits now,
     and its event loop cannot write it."""
 

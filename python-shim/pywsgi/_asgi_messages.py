@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
-from pywsgi._log import WARN, log_text
+from pywsgi._log import log
 from pywsgi._violation import caller, calling_module, refuse, shown
 
 Message = dict[str, Any]
@@ -155,7 +155,7 @@ def _say_unknown(message: Message, name: Any, kind: Kind) -> None:
         _said.add((message["type"], name))
         fields = ", ".join(map(repr, kind.fields)) or "none"
         text = f"{message['type']}: {name!r} is unknown ({kind.section}; its fields are {fields})"
-        log_text(WARN, f"{text}, in {caller()}")
+        log("FieldUnknown", f"{text}, in {caller()}")
 
 
 EVENTS = 'ASGI, "Events" and "Error Handling"'

@@ -13,4 +13,4 @@ def run(callback: Callable[[], Any], what: str) -> None:
     try:
         callback()
     except BaseException as error:
-        _log.log_text(_log.ERROR, f"{what} raised\n{_stacks.format_exception(error)}")
+        _log.report("CallbackRaised", f"{what} raised", _stacks.format_exception(error))

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from pywsgi._log import ERROR, WARN, log_text
+from pywsgi._log import log, report
 from pywsgi._stacks import format_exception
 from pywsgi._target import LoadError
 from pywsgi._tasks import format_task
@@ -101,7 +101,7 @@ def _find_uvloop(kind: str) -> Callable[[], asyncio.AbstractEventLoop]:
             ) from None
         if not isinstance(error, ModuleNotFoundError) or error.name != "uvloop":
             text = "uvloop is installed, but its import fails: asyncio's loop is used"
-            log_text(WARN, f"{text}\n{format_exception(error)}")
+            report("UvloopUnusable", text, format_exception(error))
         return asyncio.SelectorEventLoop
     return uvloop.new_event_loop  # type: ignore[no-any-return]
 
@@ -154,14 +154,14 @@ async def _wait(stopped: asyncio.Future[None]) -> None:
 
 def log_stopped(error: BaseException) -> None:
     if isinstance(error, RuntimeError) and "stopped before Future completed" in str(error):
-        log_text(
-            ERROR,
+        log(
+            "LoopStopIgnored",
             "an application has called loop.stop(), which is ignored: other applications may use"
             " the loop, too",
         )
     else:
         text = "an exception has left the loop, which runs on"
-        log_text(ERROR, f"{text}\n{format_exception(error)}")
+        report("LoopRaised", text, format_exception(error))
 
 
 def _log_context(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -201,8 +201,9 @@ def _log_directly(context: dict[str, Any]) -> None:
         if name not in ("message", "exception"):
             lines.append(f"{name}: {context[name]!r}")
     if isinstance(error, BaseException):
-        lines.append(format_exception(error))
-    log_text(ERROR, "\n".join(lines))
+        report("LoopUnhandled", "\n".join(lines), format_exception(error))
+    else:
+        log("LoopUnhandled", "\n".join(lines))
 
 
 # Its end.
@@ -242,7 +243,7 @@ def _log_left(tasks: Collection[asyncio.Task[Any]]) -> None:
     lines = [f"{what} at the end of {whose} loop, though {were} cancelled"]
     for task in list(tasks)[:_SHOWN_TASKS]:
         lines.append(f'task "{task.get_name()}" is at:\n{format_task(task)}')
-    log_text(WARN, "\n".join(lines))
+    log("TasksLeft", "\n".join(lines))
     for each in tasks:
         # Otherwise asyncio logs each of them once more, when it is freed.
         task_of_asyncio: Any = each
@@ -254,7 +255,7 @@ def _end_generators(loop: asyncio.AbstractEventLoop, deadline: float) -> None:
     left = max(deadline - time.monotonic(), 0.0)
     _run(loop, asyncio.wait({ending}, timeout=left))
     if not ending.done():
-        log_text(WARN, "asynchronous generators have not ended at the end of their loop")
+        log("TasksLeft", "asynchronous generators have not ended at the end of their loop")
         ending.cancel()
         _run(loop, asyncio.wait({ending}, timeout=0.0))
 
@@ -278,8 +279,9 @@ def _end_executor(
     left = max(deadline - time.monotonic(), 0.0)
     _run(loop, asyncio.wait({ended}, timeout=left))
     if not ended.done():
-        log_text(
-            WARN, "threads of run_in_executor() or to_thread() still run at the end of their loop"
+        log(
+            "TasksLeft",
+            "threads of run_in_executor() or to_thread() still run at the end of their loop",
         )
 
 

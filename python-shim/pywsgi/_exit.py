@@ -9,7 +9,7 @@ from _thread import get_ident
 from collections.abc import Callable
 
 from pywsgi import _hooks
-from pywsgi._log import ERROR, log_text
+from pywsgi._log import report
 from pywsgi._stacks import format_exception, format_stack
 from pywsgi._start import errors_stream
 
@@ -59,7 +59,7 @@ def _attempt(step: Callable[[], object]) -> None:
     try:
         step()
     except BaseException as error:
-        log_text(ERROR, format_exception(error))
+        report("ExitRaised", "the exit of this worker's Python", format_exception(error))
 
 
 # How many threads are shown, and how many characters of each one's stack.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pywsgi import _callbacks
-from pywsgi._log import WARN, log
+from pywsgi._log import log
 from pywsgi._threads import enter
 
 Function = TypeVar("Function", bound=Callable[[], Any])
@@ -188,7 +188,7 @@ def _report() -> None:
             if now - said > _SAY_AGAIN and (dropped := _dropped_finished()):
                 said = now
                 log(
-                    WARN,
+                    "FinishedDropped",
                     f"{dropped} requests were not passed to the functions of on_request_finished,"
                     " which take too long",
                 )

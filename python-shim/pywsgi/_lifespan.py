@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NoReturn
 
-from pywsgi._log import ERROR, INFO, WARN, log_text
+from pywsgi._log import log, report
 from pywsgi._stacks import format_exception
 from pywsgi._tasks import format_task
 
@@ -93,7 +93,7 @@ class Lifespan:
         self._shutdown_begun.set()
         if not await _within(self._shutdown_over, deadline):
             self._say(
-                ERROR,
+                "ShutdownLate",
                 f"its lifespan has not ended within {self._shutdown_timeout:g} s of"
                 f" lifespan.shutdown (asgi_lifespan shutdown_timeout){self._where()}",
             )
@@ -155,7 +155,7 @@ class Lifespan:
             if step == "startup":
                 self._fail(what)
             else:
-                self._say(ERROR, what)
+                self._say("ShutdownFailed", what)
 
     def _check_order(self, kind: str, step: str) -> None:
         if step in self._answers:
@@ -182,30 +182,31 @@ class Lifespan:
             self._phase = "ended"
             what = "its lifespan ended before lifespan.shutdown; it is served without from now on"
             if error is None:
-                self._say(INFO, what)
+                self._say("LifespanEnded", what)
             else:
-                self._say(ERROR, f"{what}\n{format_exception(error)}")
+                self._report("LifespanRaised", what, error)
         elif self._phase == "stopping" or self._unexplained:
             self._shutdown_over.set()
             # Starlette sends the traceback, and then raises the exception as well.
             explained = self._answers.get("shutdown") == "failed" and not self._unexplained
             if isinstance(error, asyncio.CancelledError):
-                self._say(INFO, "its lifespan was cut: the worker exits")
+                self._say("LifespanCut", "its lifespan was cut: the worker exits")
             elif error is not None and not explained:
-                self._say(ERROR, f"its lifespan raised\n{format_exception(error)}")
+                self._report("LifespanRaised", "its lifespan raised", error)
 
     def _do_without(self, error: BaseException | None) -> None:
         self._phase = "ended"
         if error is None:
-            self._say(INFO, "it does without a lifespan: it returned")
+            self._say("WithoutLifespan", "it does without a lifespan: it returned")
         elif "lifespan.startup" not in self._received:
             text = f"{type(error).__name__}: {error}"
-            self._say(INFO, f"it does without a lifespan: it raised {text}")
+            self._say("WithoutLifespan", f"it does without a lifespan: it raised {text}")
         else:
-            self._say(
-                WARN,
+            self._report(
+                "LifespanGivenUp",
                 "it is served without its lifespan, the startup of which raised (with asgi_lifespan"
-                f" on it would not be served)\n{format_exception(error)}",
+                " on it would not be served)",
+                error,
             )
         self._end_startup(None)
 
@@ -231,8 +232,11 @@ class Lifespan:
         stack = format_task(self._task)
         return f"; it is at:\n{stack}" if stack else ""
 
-    def _say(self, level: int, text: str) -> None:
-        log_text(level, f'application "{self._target}": {text}')
+    def _say(self, code: str, text: str) -> None:
+        log(code, f'application "{self._target}": {text}')
+
+    def _report(self, code: str, what: str, error: BaseException) -> None:
+        report(code, f'application "{self._target}": {what}', format_exception(error))
 
 
 def _type_of(message: Any) -> str:

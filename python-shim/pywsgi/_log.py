@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import re
 import sys
-import time
 from collections.abc import Callable
 
 # nginx's numbers, ngx_log.h.
@@ -27,16 +24,18 @@ TEXT = 2
 JSON = 4
 
 
-def log(level: int, line: str) -> None:
-    """Writes one line to nginx's error log, with the request that this thread runs: a message of
-    the module."""
-    _sink(level, bounded(line))
+def log(code: str, text: str) -> None:
+    """Writes a message of the module to nginx's error log, with the request that this thread runs.
+
+    `code` is a name of src/bridge/code.rs, which has the message's number and its level.
+    """
+    _sink(code, printable_text(text))
 
 
-def log_text(level: int, text: str) -> None:
-    """Writes each line of a message as a log line. Text beyond LONGEST is cut."""
-    for line in printable_text(text).split("\n"):
-        _sink(level, line)
+def report(code: str, what: str, traceback: str) -> None:
+    """Writes a message about an exception. Its traceback goes where the output of its application
+    goes."""
+    _report(code, printable_text(what), printable_text(traceback))
 
 
 def printable_text(text: str) -> str:
@@ -82,21 +81,12 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
 
 
-def log_by_descriptor() -> None:
-    """From now on lines are written directly to standard error, which is the error log. The event
-    loop usually writes them; a forked child has none, and that of an exiting worker has stopped."""
-    global _sink
-    _sink = _to_descriptor
+def _message_to_standard_error(code: str, text: str) -> None:
+    sys.stderr.write(f"[pywsgi {code}] {text}\n")
 
 
-def _to_descriptor(level: int, line: str) -> None:
-    now = time.strftime("%Y/%m/%d %H:%M:%S")
-    text = f"{now} [{_NAMES.get(level, level)}] {os.getpid()}#0: {line}\n"
-    os.write(2, text.encode("utf-8", "backslashreplace"))
-
-
-def _to_standard_error(level: int, line: str) -> None:
-    sys.stderr.write(f"[{_NAMES.get(level, level)}] {line}\n")
+def _report_to_standard_error(code: str, what: str, traceback: str) -> None:
+    _message_to_standard_error(code, f"{what}\n{traceback}")
 
 
 _NAMES = {
@@ -117,16 +107,17 @@ def _nobody() -> None:
     """Outside nginx there are no requests and no pool threads."""
 
 
-def _say_by_lines(level: int, _logger: str, lines: str, *_other_forms: str | None) -> None:
+def _say_to_standard_error(level: int, _logger: str, lines: str, *_other_forms: object) -> None:
     for line in lines.split("\n"):
-        _sink(level, line)
+        sys.stderr.write(f"[{_NAMES.get(level, level)}] {line}\n")
 
 
 def _lines_alone(_level: int) -> int:
     return LINES
 
 
-_sink: Callable[[int, str], None]
+_sink: Callable[[str, str], None]
+_report: Callable[[str, str, str], None]
 # What an application says: level, logger, lines, text, message, traceback. Without a message each
 # line is a record.
 say: Callable[..., None]
@@ -134,8 +125,8 @@ say: Callable[..., None]
 forms: Callable[[int], int]
 # The calling thread has an unfinished line: call LogStream.release() at the end of its request.
 unfinished: Callable[[], None]
-# Writes the last line of an exiting worker to standard error, with what the thread runs.
-log_last: Callable[[str], None]
+# Writes the last message of an exiting worker to standard error, with what the thread runs.
+log_last: Callable[[str, str], None]
 # Wakes Python's main thread to run pending signal handlers.
 wake_main: Callable[[], None]
 # Tells the pools' threads that the hooks of `threading` have changed.
@@ -143,8 +134,9 @@ hooks_changed: Callable[[], None]
 try:
     from _pywsgi import forms, hooks_changed, log_last, say, unfinished, wake_main
     from _pywsgi import log as _sink
+    from _pywsgi import report as _report
 except ImportError:  # Outside nginx: in development or in tests.
-    _sink = _to_standard_error
-    say, forms = _say_by_lines, _lines_alone
-    log_last = functools.partial(_to_standard_error, ERROR)
+    _sink = log_last = _message_to_standard_error
+    _report = _report_to_standard_error
+    say, forms = _say_to_standard_error, _lines_alone
     unfinished = wake_main = hooks_changed = _nobody

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pywsgi._django_project import watch_environment
-from pywsgi._log import ERROR, WARN, log, log_by_descriptor, log_last, printable, wake_main
+from pywsgi._log import ERROR, log, log_last, wake_main
 from pywsgi._records import watch_logging
 from pywsgi._streams import LogStream
 from pywsgi._threads import refuse_greenlets, watch_hooks
@@ -100,11 +100,12 @@ def _guard_exit(worker: int) -> None:
             if status & 0xFF == _NEVER_AGAIN:
                 status = 1
                 log_last(
+                    "ExitCalled",
                     f"{what}: exit code 2 would keep nginx from starting this worker again, so that"
-                    " it exits with 1 instead"
+                    " it exits with 1 instead",
                 )
             else:
-                log_last(f"{what}: it ends this worker")
+                log_last("ExitCalled", f"{what}: it ends this worker")
         leave(status)
 
     getpid = os.getpid
@@ -122,7 +123,7 @@ def _guard_signals(worker: int) -> None:
 
     def ignored(call: str, signalnum: int) -> None:
         name = _name_of(signalnum)
-        log(WARN, printable(f"{call} is ignored: {name} is used by nginx in a worker"))
+        log("SignalIgnored", f"{call} is ignored: {name} is used by nginx in a worker")
 
     @functools.wraps(set_handler)
     def guarded(signalnum: int, handler: Any, /) -> Any:
@@ -170,7 +171,6 @@ def _guard_signals(worker: int) -> None:
         for signalnum in _NGINX_SIGNALS - {signal.SIGPIPE}:
             set_handler(signalnum, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        log_by_descriptor()
         # Up to Python 3.12, threading._shutdown(), which multiprocessing calls when a child exits,
         # fails if the thread that forked was not started by threading.
         thread: Any = main_thread()

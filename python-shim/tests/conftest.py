@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -18,15 +19,35 @@ sys.path.insert(0, str(HERE.parent))
 LINES: list[tuple[int, str]] = []
 
 
+# The levels of src/bridge/code.rs, by name: a code that is not there is a KeyError.
+NGINX_LEVELS = ("Stderr", "Emerg", "Alert", "Crit", "Error", "Warn", "Notice", "Info", "Debug")
+CODES = {
+    name: NGINX_LEVELS.index(level)
+    for name, level in re.findall(
+        r"^    (\w+) = \d+ (\w+),$",
+        (HERE.parent.parent / "src" / "bridge" / "code.rs").read_text(),
+        re.MULTILINE,
+    )
+}
+
+
+def log(code: str, text: str) -> None:
+    LINES.extend((CODES[code], line) for line in text.split("\n"))
+
+
+def report(code: str, what: str, traceback: str) -> None:
+    log(code, f"{what}\n{traceback}")
+
+
 def say(level: int, _logger: str, lines: str, *_other_forms: object) -> None:
     LINES.extend((level, line) for line in lines.split("\n"))
 
 
 _pywsgi = types.ModuleType("_pywsgi")
-vars(_pywsgi)["log"] = lambda level, line: LINES.append((level, line))
+vars(_pywsgi)["log"] = vars(_pywsgi)["log_last"] = log
+vars(_pywsgi)["report"] = report
 vars(_pywsgi)["say"] = say
 vars(_pywsgi)["forms"] = lambda _level: 1
-vars(_pywsgi)["log_last"] = lambda line: LINES.append((4, line))
 vars(_pywsgi)["unfinished"] = lambda: None
 vars(_pywsgi)["wake_main"] = lambda: None
 vars(_pywsgi)["hooks_changed"] = lambda: None

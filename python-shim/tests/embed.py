@@ -7,6 +7,7 @@ writes `level line` to a descriptor, calls start(), and runs the script with all
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import types
@@ -47,24 +48,35 @@ MODULES = (
     "_asgi_validate",
 )
 SHIM = Path(__file__).resolve().parent.parent / "pywsgi"
+CODES = SHIM.parent.parent / "src" / "bridge" / "code.rs"
 
 
 def give_log(file: str) -> None:
     """The built-in module, over a file: children inherit nothing of it."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-    def log(level: int, line: str) -> None:
-        os.write(descriptor, f"{level} {line}\n".encode())
+    levels = ("Stderr", "Emerg", "Alert", "Crit", "Error", "Warn", "Notice", "Info", "Debug")
+    codes = {
+        name: levels.index(level)
+        for name, level in re.findall(r"^    (\w+) = \d+ (\w+),$", CODES.read_text(), re.MULTILINE)
+    }
+
+    def write(level: int, text: str) -> None:
+        for line in text.split("\n"):
+            os.write(descriptor, f"{level} {line}\n".encode())
+
+    def log(code: str, text: str) -> None:
+        write(codes[code], text)
 
     def say(level: int, _logger: str, lines: str, *_other_forms: object) -> None:
-        for line in lines.split("\n"):
-            log(level, line)
+        write(level, lines)
 
     module = types.ModuleType("_pywsgi")
     vars(module)["log"] = log
     vars(module)["say"] = say
     vars(module)["forms"] = lambda _level: 1
-    vars(module)["log_last"] = lambda line: log(4, line)
+    vars(module)["log_last"] = log
+    vars(module)["report"] = lambda code, what, traceback: log(code, f"{what}\n{traceback}")
     vars(module)["unfinished"] = lambda: None
     vars(module)["wake_main"] = lambda: None
     vars(module)["hooks_changed"] = lambda: None

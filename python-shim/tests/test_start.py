@@ -296,27 +296,6 @@ def test_run_without_standard_streams(embedded: Embedded) -> None:
     assert embedded(script) == []
 
 
-def test_a_forked_child_logs_without_nginx(embedded: Embedded) -> None:
-    logged = embedded(
-        """
-        import os
-        receive, send = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.dup2(send, 2)  # The error log's.
-            from pywsgi._log import log
-            log(7, "from the child")
-            os._exit(0)
-        os.close(send)
-        assert os.waitpid(pid, 0)[1] == 0
-        line = os.read(receive, 1000).decode()
-        assert line.endswith(f" [info] {pid}#0: from the child\\n"), line
-        print("from the parent")
-        """
-    )
-    assert logged == ["7 from the parent"]
-
-
 def test_what_fails_in_run_is_logged(embedded: Embedded) -> None:
     logged = embedded(
         """

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::code::Code;
+pub(crate) use super::level::Level;
 use super::sync::Arc;
 
 /// The longest message of an application, a traceback or a line of its own, in bytes. What is beyond is
@@ -18,9 +20,10 @@ pub(crate) struct LogLine<X> {
 }
 
 impl<X> LogLine<X> {
-    /// A message of the module.
-    pub(crate) fn new(level: Level, about: About<X>, text: String) -> Self {
-        Self { level, about, kind: Kind::Message, text }
+    /// A message of the module, or a text that its message begins.
+    pub(crate) fn new(code: Code, about: About<X>, text: &str) -> Self {
+        let text = format!("{code}: {text}");
+        Self { level: code.level(), about, kind: Kind::Message, text }
     }
 }
 
@@ -57,50 +60,6 @@ impl<X> Clone for About<X> {
     }
 }
 
-/// nginx's log levels (`ngx_log.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    Emerg = 1,
-    Alert,
-    Crit,
-    Error,
-    Warn,
-    Notice,
-    Info,
-    Debug,
-}
-
-impl Level {
-    /// As nginx writes it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Emerg => "emerg",
-            Self::Alert => "alert",
-            Self::Crit => "crit",
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Notice => "notice",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-
-    /// The level of nginx's number; what lies outside is `info`.
-    pub(crate) fn from_number(number: u8) -> Self {
-        const LEVELS: [Level; 8] = [
-            Level::Emerg,
-            Level::Alert,
-            Level::Crit,
-            Level::Error,
-            Level::Warn,
-            Level::Notice,
-            Level::Info,
-            Level::Debug,
-        ];
-        LEVELS.get(usize::from(number).wrapping_sub(1)).copied().unwrap_or(Level::Info)
-    }
-}
-
 /// `text`, or its first [`LONGEST`] bytes and how many characters more there were, as the shim's `_log.py` cuts.
 pub(crate) fn bounded(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST {
@@ -115,15 +74,6 @@ pub(crate) fn bounded(text: &str) -> Cow<'_, str> {
 #[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_number_names_a_level() {
-        for level in [Level::Emerg, Level::Error, Level::Info, Level::Debug] {
-            assert_eq!(Level::from_number(level as u8), level);
-        }
-        assert_eq!(Level::from_number(0), Level::Info);
-        assert_eq!(Level::from_number(9), Level::Info);
-    }
 
     #[test]
     fn a_long_message_is_cut_between_two_characters() {

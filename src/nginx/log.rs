@@ -1,19 +1,11 @@
-//! Lines for nginx's error log: `error!(of, "…")` for anything that has a log.
+//! Lines for nginx's error log: `say!(of, Code::…, "…")` for anything that has a log.
 
 use std::fmt;
 
-use nginx_sys::{
-    NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_log_error_core,
-    ngx_log_t, ngx_uint_t,
-};
+use nginx_sys::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
 
+use crate::bridge::code::{self, Code};
 use crate::bridge::log::Level;
-
-pub(super) const ALERT: ngx_uint_t = NGX_LOG_ALERT as ngx_uint_t;
-pub(super) const ERR: ngx_uint_t = NGX_LOG_ERR as ngx_uint_t;
-pub(super) const WARN: ngx_uint_t = NGX_LOG_WARN as ngx_uint_t;
-pub(super) const NOTICE: ngx_uint_t = NGX_LOG_NOTICE as ngx_uint_t;
-pub(super) const INFO: ngx_uint_t = NGX_LOG_INFO as ngx_uint_t;
 
 /// The longest text of one line. nginx cuts a line at `NGX_MAX_ERROR_STR` (2048), which must also hold nginx's own
 /// prefix and the request's context.
@@ -26,57 +18,37 @@ const LINE: usize = 1400;
 /// `log` returns null or a valid log, and is called on nginx's thread only.
 pub(in crate::nginx) unsafe trait HasLog {
     fn log(&self) -> *mut ngx_log_t;
-}
 
-/// `alert!(of, "format", …)`: something that must not happen, or a system call that failed.
-macro_rules! alert {
-    ($of:expr, $($text:tt)+) => {
-        $crate::nginx::log::say($of, $crate::nginx::log::ALERT, format_args!($($text)+))
-    };
-}
-
-/// `error!(of, "format", …)`: a request that is not answered as it should be.
-macro_rules! error {
-    ($of:expr, $($text:tt)+) => {
-        $crate::nginx::log::say($of, $crate::nginx::log::ERR, format_args!($($text)+))
-    };
-}
-
-/// `warning!(of, "format", …)`. It is not named `warn`, because Rust has a built-in attribute of that name.
-macro_rules! warning {
-    ($of:expr, $($text:tt)+) => {
-        $crate::nginx::log::say($of, $crate::nginx::log::WARN, format_args!($($text)+))
-    };
-}
-
-/// `notice!(of, "format", …)`: what an operator may want to know.
-macro_rules! notice {
-    ($of:expr, $($text:tt)+) => {
-        $crate::nginx::log::say($of, $crate::nginx::log::NOTICE, format_args!($($text)+))
-    };
-}
-
-/// `info!(of, "format", …)`: something that a client did.
-macro_rules! info {
-    ($of:expr, $($text:tt)+) => {
-        $crate::nginx::log::say($of, $crate::nginx::log::INFO, format_args!($($text)+))
-    };
-}
-
-pub(in crate::nginx) use {alert, error, info, notice, warning};
-
-/// Writes one line to the log of `of`; the macros call it.
-pub(in crate::nginx) fn say(of: &impl HasLog, level: ngx_uint_t, text: fmt::Arguments<'_>) {
-    match text.as_str() {
-        Some(text) => line(of, level, text),
-        None => line(of, level, &text.to_string()),
+    /// The application that its messages are about, as its directive names it.
+    fn application(&self) -> Option<&str> {
+        None
     }
 }
 
-/// Writes a text to the log of `of`.
-pub(in crate::nginx) fn line(of: &impl HasLog, level: ngx_uint_t, text: &str) {
+/// `say!(of, Code::…, "format", …)`: a message of the module, whose level is its code's.
+macro_rules! say {
+    ($of:expr, $code:expr, $($text:tt)+) => {
+        $crate::nginx::log::say_of($of, $code, format_args!($($text)+))
+    };
+}
+
+pub(in crate::nginx) use say;
+
+/// Writes a message to the log of `of`; the macro calls it.
+pub(in crate::nginx) fn say_of(of: &impl HasLog, code: Code, text: fmt::Arguments<'_>) {
+    let text = code::with_application(of.application(), &text.to_string()).into_owned();
     // SAFETY: `HasLog` returns a valid log or null, and is called on nginx's thread.
-    unsafe { write(of.log(), level, text) }
+    unsafe { message(of.log(), code, text) }
+}
+
+/// Writes a message.
+///
+/// # Safety
+///
+/// `log` is null or a valid log, and this is nginx's thread.
+pub(super) unsafe fn message(log: *mut ngx_log_t, code: Code, text: impl fmt::Display) {
+    // SAFETY: the caller's.
+    unsafe { write_lines(log, number(code.level()), &format!("{code}: {text}")) }
 }
 
 /// Writes one line. A text that is too long for one line of nginx's log is split into several.

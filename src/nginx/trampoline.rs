@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use nginx_sys::{ngx_cycle, ngx_log_t};
 
 use super::log;
+use crate::bridge::code::Code;
 use crate::bridge::panics::{self, Panicked};
 
 /// Proof that the code runs on nginx's own thread, while nginx calls the module. Everything that touches nginx takes
@@ -47,7 +48,7 @@ pub(in crate::nginx) unsafe fn say_panic(log: *mut ngx_log_t, panicked: &Panicke
     // SAFETY: `log` is valid if it is not null; a cycle always exists and has a log.
     unsafe {
         let log = if log.is_null() { (*ngx_cycle).log } else { log };
-        log::write(log, log::ALERT, &panicked.to_string());
+        log::message(log, Code::Panic, panicked);
     }
 }
 

@@ -20,9 +20,10 @@ use super::logging;
 use super::once::Once;
 use super::registration::Registration;
 use super::shim::{self, Shim};
+use crate::bridge::code::Code;
 use crate::bridge::config::{AppConfig, Purpose};
 use crate::bridge::exchange::Exchange;
-use crate::bridge::log::{About, Level};
+use crate::bridge::log::About;
 use crate::bridge::marks::Died;
 use crate::http::response_head::Dropped;
 
@@ -145,7 +146,7 @@ impl App {
         drop(callable);
         // A change of its files is then seen.
         if let Err(error) = self.loader.call_method0(py, "fail_startup") {
-            logging::exception(py, shim, "the application's files cannot be watched", &error);
+            self.say_not_watched(py, shim, &error);
         }
         let now = Instant::now();
         let mut failure = self.failure();
@@ -172,7 +173,7 @@ impl App {
         );
         // A change of its files is then seen.
         if let Err(error) = self.loader.call_method0(py, "put_off") {
-            logging::exception(py, shim, "the application's files cannot be watched", &error);
+            self.say_not_watched(py, shim, &error);
         }
         {
             let now = Instant::now();
@@ -183,7 +184,12 @@ impl App {
             failure.died_once = is_first;
             failure.attempts.say(now);
         }
-        logging::write_about(py, Level::Error, &About::App(self.at), &text);
+        logging::write_about(py, Code::ImportKilledWorker, &About::App(self.at), &text);
+    }
+
+    fn say_not_watched(&self, py: Python<'_>, shim: &Shim, error: &PyErr) {
+        let what = format!("application \"{}\": its files cannot be watched", self.target);
+        logging::exception(py, shim, Code::FilesNotWatched, &what, error);
     }
 
     fn say_imported(&self, py: Python<'_>, began: Instant) {
@@ -201,7 +207,7 @@ impl App {
         if let Some(resolved) = &self.resolved {
             text.push_str(&format!(", from \"{resolved}\""));
         }
-        logging::write(py, Level::Notice, &text);
+        logging::write(py, Code::Imported, &text);
     }
 
     fn fail(&self, py: Python<'_>, shim: &Shim, began: Instant, error: &PyErr) {
@@ -233,7 +239,7 @@ impl App {
                  one of the files concerned has changed{pause} tries again",
                 self.target
             );
-            logging::report(py, Level::Error, &About::App(self.at), &what, &report);
+            logging::report(py, Code::ImportFailed, &About::App(self.at), &what, &report);
         }
     }
 
@@ -325,9 +331,9 @@ impl App {
         );
         let about = About::App(self.at);
         if said_before {
-            logging::write_about(py, Level::Error, &about, &text);
+            logging::write_about(py, Code::ImportStillFails, &about, &text);
         } else {
-            logging::report(py, Level::Error, &about, &text, &report);
+            logging::report(py, Code::ImportStillFails, &about, &text, &report);
         }
         Admission::Refused
     }
@@ -344,7 +350,7 @@ impl App {
         };
         if said.first() {
             let text = format!("application \"{}\" {dropped}, and this is said once", self.target);
-            logging::write(py, Level::Warn, &text);
+            logging::write(py, Code::HeaderDropped, &text);
         }
     }
 }

@@ -17,11 +17,12 @@ use super::spawn::{STACK, spawn};
 use super::stacks;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::callers::{Enlisted, THREADS};
+use crate::bridge::code::Code;
 use crate::bridge::config::{ClientAbort, ExecutorId, PoolConfig};
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::inline::Suspended;
-use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::log::{About, LogLine};
 use crate::bridge::replacement::Reason;
 use crate::bridge::tasks::Task;
 use crate::metrics::meters::Count;
@@ -40,7 +41,7 @@ pub(super) fn start(runtime: &Arc<Runtime>, ending: Ending) -> Option<JoinHandle
                 "a thread for the event loop's requests cannot be started: {error}; they wait for the \
                  applications' imports"
             );
-            runtime.worker.events.log(LogLine::new(Level::Alert, About::Worker, text));
+            runtime.worker.events.log(LogLine::new(Code::HelperNotStarted, About::Worker, &text));
             None
         }
     }
@@ -86,7 +87,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
         Task::LookAtLoops => look_at_loops(runtime),
         Task::ListImported => reload::list_imported(runtime),
         Task::LogThreads(what, done) => {
-            logging::write_threads(&runtime.shim, &what);
+            logging::write_threads(&runtime.shim, Code::ApplicationsRunAtExit, &what);
             done.store(true, Ordering::Release);
         }
         Task::Answer(asked) => stacks::answer(runtime, &asked),
@@ -119,7 +120,7 @@ fn look_at_loops(runtime: &Runtime) {
                 bridge.config.name,
                 waited.as_millis(),
             );
-            worker.events.log(LogLine::new(Level::Warn, About::Worker, text));
+            worker.events.log(LogLine::new(Code::LoopStalled, About::Worker, &text));
             // Last: if what blocks the loop does not release the GIL, this does not come back before it does.
             Python::attach(|py| log_loop_stack(py, runtime, number));
         }
@@ -139,9 +140,16 @@ fn log_loop_stack(py: Python<'_>, runtime: &Runtime, number: usize) {
     match owner.place(py) {
         Ok((exchange, stack)) => {
             let about = exchange.map_or(About::Worker, About::Request);
-            logging::write_about(py, Level::Warn, &about, &format!("the loop is at:\n{stack}"));
+            let text = format!("the loop is at:\n{stack}");
+            logging::write_about(py, Code::LoopStalled, &about, &text);
         }
-        Err(error) => drop(logging::exception(py, &runtime.shim, "no stack of a loop", &error)),
+        Err(error) => drop(logging::exception(
+            py,
+            &runtime.shim,
+            Code::LoopFault,
+            "no stack of a loop",
+            &error,
+        )),
     }
 }
 
@@ -164,7 +172,7 @@ fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
         executor.after_deadline(),
     );
     let about = About::Request(Arc::clone(exchange));
-    runtime.worker.events.log(LogLine::new(Level::Error, about, text));
+    runtime.worker.events.log(LogLine::new(Code::RunsForNobody, about, &text));
     exchange.interrupt_later();
     overdue(runtime, exchange);
 }
@@ -173,7 +181,7 @@ fn watch(runtime: &Runtime, exchange: &Arc<Exchange>) {
 fn slow(runtime: &Runtime, exchange: &Arc<Exchange>) {
     let text = exchange.slow_text();
     let about = About::Request(Arc::clone(exchange));
-    logging::write_at_once(Level::Warn, &about, &text);
+    logging::write_at_once(Code::Slow, &about, &text);
     Python::attach(|py| log_stack(py, runtime, exchange, Late::Slow));
 }
 
@@ -186,7 +194,7 @@ fn overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
              answered 503 (wsgi_queue_timeout)"
         );
         let about = About::App(exchange.location.app);
-        runtime.worker.events.log(LogLine::new(Level::Error, about, text));
+        runtime.worker.events.log(LogLine::new(Code::PoolStuck, about, &text));
     }
     // Last: if the application does not release the GIL, this does not come back.
     Python::attach(|py| log_stack(py, runtime, exchange, Late::Overdue));
@@ -204,7 +212,7 @@ fn interrupt_overdue(runtime: &Runtime, exchange: &Arc<Exchange>) {
                 after.as_millis(),
             );
             let about = About::Request(Arc::clone(exchange));
-            logging::write_about(py, Level::Warn, &about, &text);
+            logging::write_about(py, Code::Interrupting, &about, &text);
         }
     });
     // Only now: this thread may have waited for the GIL, and the application has had no chance to be interrupted before.
@@ -237,7 +245,7 @@ fn write_off(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
         pool.config.name,
     );
     let about = About::Request(Arc::clone(exchange));
-    worker.events.log(LogLine::new(Level::Error, about, text));
+    worker.events.log(LogLine::new(Code::WrittenOff, about, &text));
     if stuck > limit {
         worker.events.push(Event::Replace(Reason::StuckThreads { stuck, limit }));
     }
@@ -264,9 +272,9 @@ fn log_stack(py: Python<'_>, runtime: &Runtime, exchange: &Arc<Exchange>, late: 
     };
     let about = About::Request(Arc::clone(exchange));
     if exchange.is_inline() {
-        logging::write_at_once(late.level(), &about, &text);
+        logging::write_at_once(late.stack_code(), &about, &text);
     } else {
-        logging::write_about(py, late.level(), &about, &text);
+        logging::write_about(py, late.stack_code(), &about, &text);
     }
 }
 
@@ -281,10 +289,10 @@ fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
     if !exchange.awaits_gone() {
         return;
     }
-    let (level, text) = match runtime.worker.callers.push(exchange) {
+    let (code, text) = match runtime.worker.callers.push(exchange) {
         Enlisted::Taken => return,
         Enlisted::Busy => (
-            Level::Error,
+            Code::CallersBusy,
             format!(
                 "{THREADS} threads are in on_disconnect's callbacks, and none has ended: further callbacks wait \
              for one of these threads, or for the end of their request's application"
@@ -300,13 +308,13 @@ fn gone(runtime: &Arc<Runtime>, exchange: &Arc<Exchange>) {
                         "a thread for on_disconnect's callbacks cannot be started: {error}; they are called \
                          when their request's application ends"
                     );
-                    (Level::Alert, text)
+                    (Code::CallerNotStarted, text)
                 }
             }
         }
     };
     let about = About::Request(Arc::clone(exchange));
-    runtime.worker.events.log(LogLine::new(level, about, text));
+    runtime.worker.events.log(LogLine::new(code, about, &text));
 }
 
 /// Calls the `on_disconnect` callbacks of requests whose client has left, until there are none.

@@ -1,27 +1,41 @@
 //! The built-in module `_pywsgi`: what the shim calls of Rust.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::hooks;
 use super::logging::{self, Saying};
 use super::{signals, worker_hooks};
+use crate::bridge::code::Code;
 use crate::bridge::log::Level;
 use crate::bridge::output_log::Form;
 use crate::bridge::record::{Record, Said};
 use crate::metrics::json::json;
 
+/// The code of that name.
+fn named(code: &str) -> PyResult<Code> {
+    Code::named(code).ok_or_else(|| PyValueError::new_err(format!("no code is named {code:?}")))
+}
+
 #[pymodule]
 pub(super) mod _pywsgi {
     use super::{
         Bound, Form, Level, PyDict, PyResult, Python, Record, Said, Saying, hooks, json, logging,
-        pyfunction, signals, worker_hooks,
+        named, pyfunction, signals, worker_hooks,
     };
 
-    /// One line to nginx's error log, at nginx's level: a message of the module.
+    /// A message of the module to nginx's error log, by the name of its code.
     #[pyfunction]
-    fn log(py: Python<'_>, level: u8, line: String) -> PyResult<()> {
-        logging::write_line(py, Level::from_number(level), line);
+    fn log(py: Python<'_>, code: &str, text: &str) -> PyResult<()> {
+        logging::write(py, named(code)?, text);
+        Ok(())
+    }
+
+    /// The same of an exception. Its traceback goes where its application's output goes.
+    #[pyfunction]
+    fn report(py: Python<'_>, code: &str, what: &str, traceback: &str) -> PyResult<()> {
+        logging::write_report(py, named(code)?, what, traceback);
         Ok(())
     }
 
@@ -61,8 +75,9 @@ pub(super) mod _pywsgi {
 
     /// One line to the process's standard error, with what the calling thread does: the worker ends now.
     #[pyfunction]
-    fn log_last(line: &str) {
-        logging::write_last(line);
+    fn log_last(code: &str, line: &str) -> PyResult<()> {
+        logging::write_last(named(code)?, line);
+        Ok(())
     }
 
     /// Has Python's main thread look whether a signal's handler is to run.

@@ -10,6 +10,7 @@ use super::fork;
 use super::logging;
 use super::shim::Shim;
 use super::sys;
+use crate::bridge::code::Code;
 
 /// Ends the process if it is a child, which has left the application, as `sys.exit` would. `error` is what the
 /// application has raised.
@@ -26,7 +27,8 @@ fn end(py: Python<'_>, shim: &Shim, error: Option<&PyErr>) -> ! {
         None => 0,
         Some(error) if error.is_instance_of::<PySystemExit>(py) => exit_code(py, error),
         Some(error) => {
-            logging::exception(py, shim, "a forked child of the application raised", error);
+            let what = "a forked child of the application raised";
+            logging::exception(py, shim, Code::ChildRaised, what, error);
             1
         }
     };

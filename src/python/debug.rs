@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use super::logging;
 use super::response::{Response, Start};
 use super::shim::{self, Shim};
+use crate::bridge::code::Code;
 use crate::bridge::config::Debug;
 use crate::bridge::exchange::Exchange;
 use crate::http::header::HeaderKind;
@@ -26,7 +27,13 @@ pub(super) fn show(
     let (media_type, body) = match page(py, exchange, report) {
         Ok(page) => page,
         Err(error) => {
-            logging::exception(py, shim, "the debug page cannot be made", &error);
+            logging::exception(
+                py,
+                shim,
+                Code::DebugPageFailed,
+                "the debug page cannot be made",
+                &error,
+            );
             return false;
         }
     };

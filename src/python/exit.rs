@@ -9,6 +9,7 @@ use std::ffi::{c_int, c_void};
 use super::fork;
 use super::logging;
 use super::sys;
+use crate::bridge::code::Code;
 
 /// The exit code after which nginx does not restart a worker.
 const NEVER_AGAIN: c_int = 2;
@@ -30,22 +31,31 @@ extern "C" fn at_exit(status: c_int, _: *mut c_void) {
     // As wait(2) gives it to the master.
     let code = status & 0xff;
     if code == NEVER_AGAIN {
-        logging::write_last(&format!(
-            "exit({status}) was called: exit code 2 would keep nginx from starting this worker again, so that \
+        logging::write_last(
+            Code::ExitCalled,
+            &format!(
+                "exit({status}) was called: exit code 2 would keep nginx from starting this worker again, so that \
              it exits with {INSTEAD} instead"
-        ));
+            ),
+        );
         sys::exit_now(INSTEAD)
     }
-    logging::write_last(&format!("exit({status}) was called: it ends this worker"));
+    logging::write_last(
+        Code::ExitCalled,
+        &format!("exit({status}) was called: it ends this worker"),
+    );
 }
 
 /// quick_exit(3) does not tell its handlers the code.
 extern "C" fn at_quick_exit() {
     if is_an_application() {
-        logging::write_last(&format!(
-            "quick_exit() was called: it ends this worker, with exit code {INSTEAD} lest nginx does not start it \
+        logging::write_last(
+            Code::ExitCalled,
+            &format!(
+                "quick_exit() was called: it ends this worker, with exit code {INSTEAD} lest nginx does not start it \
              again"
-        ));
+            ),
+        );
         sys::exit_now(INSTEAD)
     }
 }
@@ -54,6 +64,7 @@ extern "C" fn at_quick_exit() {
 /// cannot recover from that.
 pub(super) fn descriptor_lost() {
     logging::write_last(
+        Code::DescriptorsClosed,
         "descriptors of nginx's have been closed (os.closerange(), or os.close() of a number that is not the \
          application's own?): nginx does not hear of this worker's applications any more; the worker exits, and \
          nginx starts another",
@@ -65,6 +76,7 @@ pub(super) fn descriptor_lost() {
 /// recover from that.
 pub(super) fn event_loop_lost() -> ! {
     logging::write_last(
+        Code::EventLoopStuck,
         "nginx's event loop itself waits for the GIL (wsgi_thread_pool inline): the worker exits, and nginx starts \
          another",
     );

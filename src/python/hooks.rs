@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::logging;
 use super::shim::Shim;
+use crate::bridge::code::Code;
 
 /// How often `threading.settrace` or `threading.setprofile` has been called.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -48,7 +49,8 @@ impl Hooks {
         let hooked = shim.take_on_hooks.call0(py);
         for result in entered.into_iter().chain([hooked]) {
             if let Err(error) = result {
-                logging::exception(py, shim, "a thread cannot be made known to threading", &error);
+                let what = "a thread cannot be made known to threading";
+                logging::exception(py, shim, Code::ThreadUnknown, what, &error);
             }
         }
     }

@@ -12,7 +12,8 @@ use super::guard;
 use super::logging;
 use super::runtime::{Loop, Runtime};
 use super::spawn::{STACK, spawn};
-use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::code::Code;
+use crate::bridge::log::{About, LogLine};
 use crate::bridge::pipe::output::parts::End;
 
 /// How long an import may hold up those behind it.
@@ -102,7 +103,9 @@ fn freeze(runtime: &Runtime) {
         })
     });
     if let Ok(Err(error)) = frozen {
-        Python::attach(|py| logging::exception(py, &runtime.shim, "python_gc_freeze", &error));
+        Python::attach(|py| {
+            logging::exception(py, &runtime.shim, Code::GcNotFrozen, "python_gc_freeze", &error)
+        });
     }
 }
 
@@ -155,7 +158,7 @@ fn load(runtime: &Runtime, at: usize) {
 fn begin_startup(py: Python<'_>, runtime: &Runtime, owner: &dyn Loop, at: usize) -> Option<String> {
     let error = owner.imported(py, at).err()?;
     let what = "the loop cannot be told of an application";
-    Some(logging::exception(py, &runtime.shim, what, &error))
+    Some(logging::exception(py, &runtime.shim, Code::LoopFault, what, &error))
 }
 
 fn open_gate(runtime: &Runtime, at: usize) {
@@ -184,6 +187,7 @@ fn beside(runtime: &Runtime, work: impl FnOnce() + Send + 'static) -> bool {
     let Err(error) = spawn("pywsgi-import", STACK, work) else { return true };
     let text = format!("a thread for the applications' imports cannot be started: {error}");
     // Without waiting: the event loop may be the caller.
-    let _full = runtime.worker.events.try_log(LogLine::new(Level::Alert, About::Worker, text));
+    let _full =
+        runtime.worker.events.try_log(LogLine::new(Code::HelperNotStarted, About::Worker, &text));
     false
 }

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 
 use super::logging;
 use super::sys;
-use crate::bridge::log::Level;
+use crate::bridge::code::Code;
 
 /// Has extension modules loaded with RTLD_DEEPBIND from here on. Logs if that cannot be done.
 pub(super) fn find_own_first(py: Python<'_>) -> PyResult<()> {
@@ -28,7 +28,7 @@ pub(super) fn find_own_first(py: Python<'_>) -> PyResult<()> {
              {} than the C library's (LD_PRELOAD, or how nginx was built)",
             replaced.to_string_lossy(),
         );
-        logging::write(py, Level::Notice, &text);
+        logging::write(py, Code::LibrariesOfNginx, &text);
         return Ok(());
     }
     let flags = os.getattr("RTLD_NOW")?.bitor(deep)?;

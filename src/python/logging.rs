@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use super::fork;
 use super::shim::Shim;
 use super::sys;
+use crate::bridge::code::{self, Code};
 use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::log::{self, About, Kind, Level, LogLine};
 use crate::bridge::output_log::{Destination, Form, OutputLog, RecordFile, Written};
@@ -62,7 +63,7 @@ pub(super) fn enter(exchange: &Arc<Exchange>) {
 pub(super) fn leave(py: Python<'_>, shim: &Shim) {
     if UNFINISHED.replace(false) {
         if let Err(error) = shim.errors.call_method0(py, pyo3::intern!(py, "release")) {
-            write(py, Level::Error, &format!("an unfinished line is lost: {error}"));
+            write(py, Code::LineLost, &format!("an unfinished line is lost: {error}"));
         }
     }
     ABOUT.set(About::Worker);
@@ -88,7 +89,7 @@ pub(super) fn leave_task() {
 pub(super) fn end_task(py: Python<'_>, shim: &Shim) {
     if UNFINISHED.get() {
         if let Err(error) = shim.errors.call_method0(py, pyo3::intern!(py, "release")) {
-            write(py, Level::Error, &format!("an unfinished line is lost: {error}"));
+            write(py, Code::LineLost, &format!("an unfinished line is lost: {error}"));
         }
     }
 }
@@ -134,6 +135,16 @@ fn about_in(py: Python<'_>) -> About<Exchange> {
     }
 }
 
+/// The application that something is about.
+fn application(about: &About<Exchange>) -> Option<&'static str> {
+    let app = match about {
+        About::Request(exchange) => exchange.location.app,
+        About::App(app) => *app,
+        About::Worker => return None,
+    };
+    WORKER.get().map(|worker| worker.target(app))
+}
+
 /// What a line is about, to be added to it if the event loop does not write it.
 fn whereabouts(about: &About<Exchange>) -> String {
     let target = |app: usize| WORKER.get().map_or("", |worker| worker.target(app));
@@ -153,14 +164,14 @@ fn whereabouts(about: &About<Exchange>) -> String {
 }
 
 /// Logs `text`, line by line, as what the calling thread does.
-pub(super) fn write(py: Python<'_>, level: Level, text: &str) {
-    write_about(py, level, &about_in(py), text);
+pub(super) fn write(py: Python<'_>, code: Code, text: &str) {
+    write_about(py, code, &about_in(py), text);
 }
 
 /// Logs `text`, line by line, about something else.
-pub(super) fn write_about(py: Python<'_>, level: Level, about: &About<Exchange>, text: &str) {
-    let text = log::bounded(text.trim_end_matches('\n')).into_owned();
-    send(py, LogLine::new(level, about.clone(), text));
+pub(super) fn write_about(py: Python<'_>, code: Code, about: &About<Exchange>, text: &str) {
+    let text = code::with_application(application(about), text.trim_end_matches('\n'));
+    send(py, LogLine::new(code, about.clone(), &log::bounded(&text)));
 }
 
 /// What an application has said, in all the forms in which its logs may want it.
@@ -201,22 +212,24 @@ pub(super) fn say(py: Python<'_>, saying: &Saying<'_>) {
 /// application says, there.
 pub(super) fn report(
     py: Python<'_>,
-    level: Level,
+    code: Code,
     about: &About<Exchange>,
     what: &str,
     report: &str,
 ) {
+    let level = code.level();
+    let what = &*code::with_application(application(about), what);
     let outputs = outputs(about);
     let report = log::bounded(report.trim_end_matches('\n'));
     if outputs.iter().any(|log| log.form(level) == Some(Form::Lines)) {
-        send(py, LogLine::new(level, about.clone(), format!("{what}\n{report}")));
+        send(py, LogLine::new(code, about.clone(), &format!("{what}\n{report}")));
     } else {
         let file = outputs.iter().find_map(|log| match &log.to {
             Destination::File(file) if log.form(level).is_some() => Some(file.name()),
             _ => None,
         });
         let place = file.map(|file| format!(" (the traceback is in {file})")).unwrap_or_default();
-        write_about(py, level, about, &format!("{what}{place}"));
+        write_about(py, code, about, &format!("{what}{place}"));
     }
     for log in outputs {
         match log.form(level) {
@@ -227,7 +240,7 @@ pub(super) fn report(
                     About::Request(exchange) => format!(", {}", exchange.head.context()),
                     About::App(_) | About::Worker => String::new(),
                 };
-                let text = format!("{time} {level_name} pywsgi: {what}{request}\n{report}");
+                let text = format!("{time} {level_name} {code}: {what}{request}\n{report}");
                 put(py, log, about, level, &text);
             }
             Some(Form::Json) => {
@@ -263,15 +276,10 @@ fn put(py: Python<'_>, log: &OutputLog, about: &About<Exchange>, level: Level, t
 }
 
 fn put_json(py: Python<'_>, log: &OutputLog, about: &About<Exchange>, record: &Record<'_>) {
-    let target = |app: usize| WORKER.get().map(|worker| worker.target(app));
     let circumstances = Circumstances {
         time: SystemTime::now(),
         process: std::process::id(),
-        application: match about {
-            About::Request(exchange) => target(exchange.location.app),
-            About::App(app) => target(*app),
-            About::Worker => None,
-        },
+        application: application(about),
         request: match about {
             About::Request(exchange) => Some((request_id(exchange), exchange.head.line())),
             About::App(_) | About::Worker => None,
@@ -309,17 +317,23 @@ fn put_in_file(py: Python<'_>, file: &RecordFile, records: &str) {
         false => py.detach(|| file.write(records.as_bytes())),
     };
     let name = file.name();
-    let text = match written {
+    let (code, text) = match written {
         Written::Yes | Written::No => return,
-        Written::NoMore(error) => format!(
-            "python_log {name} cannot be written: {error}; what applications say is lost until it can"
+        Written::NoMore(error) => (
+            Code::LogUnwritable,
+            format!(
+                "python_log {name} cannot be written: {error}; what applications say is lost until it can"
+            ),
         ),
-        Written::After(lost) => format!(
-            "python_log {name} can be written again; {} records, of {} bytes, have been lost",
-            lost.records, lost.bytes
+        Written::After(lost) => (
+            Code::LogWritableAgain,
+            format!(
+                "python_log {name} can be written again; {} records, of {} bytes, have been lost",
+                lost.records, lost.bytes
+            ),
         ),
     };
-    write_about(py, Level::Error, &About::Worker, &text);
+    write_about(py, code, &About::Worker, &text);
 }
 
 fn put_in_syslog(
@@ -357,17 +371,17 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Logs one line, or several, as what the calling thread does.
-pub(super) fn write_line(py: Python<'_>, level: Level, text: String) {
-    send(py, LogLine::new(level, about_in(py), text));
+/// Logs an exception that Python has formatted, as what the calling thread does.
+pub(super) fn write_report(py: Python<'_>, code: Code, what: &str, traceback: &str) {
+    report(py, code, &about_in(py), what, traceback);
 }
 
 /// Logs `text`, line by line, about something else, from any thread, attached or not. If the event loop is in an
 /// application the lines are written at once: it may not come back.
-pub(super) fn write_at_once(level: Level, about: &About<Exchange>, text: &str) {
+pub(super) fn write_at_once(code: Code, about: &About<Exchange>, text: &str) {
     let is_busy = WORKER.get().is_some_and(|worker| worker.events.is_busy());
-    let text = log::bounded(text.trim_end_matches('\n')).into_owned();
-    let lines = LogLine::new(level, about.clone(), text);
+    let text = code::with_application(application(about), text.trim_end_matches('\n'));
+    let lines = LogLine::new(code, about.clone(), &log::bounded(&text));
     let unsent = if is_busy { Err(lines) } else { try_send(lines) };
     if let Err(lines) = unsent {
         write_as_nginx(&lines);
@@ -384,41 +398,36 @@ pub(super) fn write_panic(panicked: &Panicked) {
         }
         About::App(_) | About::Request(_) => panicked.to_string(),
     };
-    if let Err(line) = try_send(LogLine::new(Level::Alert, about, text)) {
+    if let Err(line) = try_send(LogLine::new(Code::Panic, about, &text)) {
         write_past_queue(&line);
     }
 }
 
 /// The last line of a worker, written at once: the event loop will not get to it.
-pub(super) fn write_last(what: &str) {
-    let line = LogLine::new(Level::Error, about(), what.to_owned());
+pub(super) fn write_last(code: Code, what: &str) {
+    let line = LogLine::new(code, about(), what);
     write_as_nginx(&line);
 }
 
 /// Logs an exception with its traceback, and returns that.
-pub(super) fn exception(py: Python<'_>, shim: &Shim, what: &str, error: &PyErr) -> String {
-    exception_at(py, shim, Level::Error, what, error)
-}
-
-/// The same at another level.
-pub(super) fn exception_at(
+pub(super) fn exception(
     py: Python<'_>,
     shim: &Shim,
-    level: Level,
+    code: Code,
     what: &str,
     error: &PyErr,
 ) -> String {
     let traceback = traceback(py, shim, error);
-    report(py, level, &about_in(py), what, &traceback);
+    report(py, code, &about_in(py), what, &traceback);
     traceback
 }
 
 /// Logs `what`, and where Python's threads are.
-pub(super) fn write_threads(shim: &Shim, what: &str) {
+pub(super) fn write_threads(shim: &Shim, code: Code, what: &str) {
     Python::attach(|py| {
         match shim.threads_left.call0(py).and_then(|text| text.extract::<String>(py)) {
-            Ok(threads) => write(py, Level::Warn, &format!("{what}\n{threads}")),
-            Err(error) => drop(exception(py, shim, what, &error)),
+            Ok(threads) => write(py, code, &format!("{what}\n{threads}")),
+            Err(error) => drop(exception(py, shim, code, what, &error)),
         }
     });
 }

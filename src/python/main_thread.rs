@@ -26,9 +26,10 @@ use super::shim;
 use super::signals::{self, Ending, Until};
 use super::spawn::{STACK, spawn};
 use super::{sys, thread_state, watchdog};
+use crate::bridge::code::Code;
 use crate::bridge::config::{Purpose, PythonConfig};
 use crate::bridge::exchange::Worker;
-use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::log::{About, LogLine};
 use crate::bridge::panics;
 use crate::bridge::tasks::Task;
 use crate::bridge::worker::Stopped;
@@ -99,7 +100,7 @@ fn watch(runtime: &Runtime, limit: Duration) {
             .and_then(|dump_at| dump_at.call1((watchdog::dump_signal(),)));
         if let Err(error) = prepared {
             let what = "python_deadlock_timeout: faulthandler cannot be prepared";
-            logging::exception(py, &runtime.shim, what, &error);
+            logging::exception(py, &runtime.shim, Code::WatchdogNotPrepared, what, &error);
             return;
         }
         watchdog::start(&runtime.worker, limit);
@@ -119,10 +120,10 @@ fn begin(worker: &Arc<Worker>) -> Result<Begun, String> {
             "the umask and the current directory of Python's threads are the whole worker's, nginx's as well: \
              unshare(CLONE_FS) failed: {error}"
         );
-        worker.events.log(LogLine::new(Level::Warn, About::Worker, text));
+        worker.events.log(LogLine::new(Code::DirectoryShared, About::Worker, &text));
     }
     if let Err(what) = enter_directory(&worker.config.python) {
-        worker.events.log(LogLine::new(Level::Error, About::Worker, what));
+        worker.events.log(LogLine::new(Code::DirectoryNotEntered, About::Worker, &what));
     }
     // A `worker_priority` above the usual one (nice below 0) is for the event loop, which needs a processor for
     // short whiles and at once; applications compute as they would in a server of their own. The threads that this
@@ -166,7 +167,7 @@ fn introduce(py: Python<'_>, worker: &Worker) {
         python.patch,
         python.suffix.unwrap_or_default(),
     );
-    logging::write(py, Level::Notice, &text);
+    logging::write(py, Code::Started, &text);
 }
 
 /// Gives Python's threads a umask and a current directory apart from the event loop's. nginx's umask is 0, because it
@@ -201,7 +202,7 @@ fn set_broken(worker: &Worker, what: &str) {
     worker.give_up_starts(what);
     if worker.config.purpose == Purpose::Serve {
         let text = format!("{what}; the applications of this worker answer 500");
-        worker.events.log(LogLine::new(Level::Crit, About::Worker, text));
+        worker.events.log(LogLine::new(Code::PythonBroken, About::Worker, &text));
     }
     for exchange in worker.set_broken() {
         dispatch::fail(&exchange);
@@ -229,12 +230,12 @@ fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
              called, and the worker exits without the rest",
             patience.as_millis(),
         );
-        logging::write_threads(&runtime.shim, &text);
+        logging::write_threads(&runtime.shim, Code::ApplicationsRunAtExit, &text);
     }
     let watch = Watch::start(&runtime, patience / 2);
     Python::attach(|py| {
         if let Err(error) = runtime.shim.exit.call0(py) {
-            logging::exception(py, &runtime.shim, "atexit", &error);
+            logging::exception(py, &runtime.shim, Code::ExitRaised, "atexit", &error);
         }
     });
     drop(watch);
@@ -244,8 +245,8 @@ fn end(worker: &Arc<Worker>, interpreter: Interpreter, runtime: Arc<Runtime>) {
     });
     if ended && alone {
         if !interpreter.finalize() {
-            let text = "Python could not write all of its output as it ended".to_owned();
-            worker.events.log(LogLine::new(Level::Warn, About::Worker, text));
+            let text = "Python could not write all of its output as it ended";
+            worker.events.log(LogLine::new(Code::OutputLostAtExit, About::Worker, text));
         }
         worker.set_stopped(Stopped::Finalized);
     } else {
@@ -268,7 +269,7 @@ impl Watch {
             if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
                 let text = "Python does not end (python_finalize): a thread that is no daemon, or a function of \
                             atexit's, is waited for";
-                logging::write_threads(&runtime.shim, text);
+                logging::write_threads(&runtime.shim, Code::ExitWaits, text);
             }
             Python::attach(|_| drop(runtime));
         };

@@ -11,8 +11,9 @@ use super::logging;
 use super::registration::Registration;
 use super::runtime::Runtime;
 use super::shim;
+use crate::bridge::code::Code;
 use crate::bridge::config::Purpose;
-use crate::bridge::log::{About, Level};
+use crate::bridge::log::About;
 
 /// Imports all of them. One that fails is logged.
 pub(super) fn import(runtime: &Runtime) {
@@ -50,7 +51,7 @@ fn try_import(py: Python<'_>, runtime: &Runtime, name: &str) -> Result<(), Strin
                 "python_import \"{name}\" imported in {:.2} s",
                 began.elapsed().as_secs_f64()
             );
-            logging::write(py, Level::Notice, &text);
+            logging::write(py, Code::ModuleImported, &text);
             Ok(())
         }
         Err(error) => {
@@ -62,7 +63,7 @@ fn try_import(py: Python<'_>, runtime: &Runtime, name: &str) -> Result<(), Strin
                     "python_import \"{name}\" cannot be imported{advice}; the applications do without it until nginx \
                      is reloaded"
                 );
-                logging::report(py, Level::Error, &About::Worker, &what, &report);
+                logging::report(py, Code::ModuleFailed, &About::Worker, &what, &report);
             } else if let Some(advice) = advice {
                 report.push('\n');
                 report.push_str(&advice);
@@ -87,7 +88,7 @@ fn leave_out(name: &str, times: u32) -> String {
         "python_import \"{name}\" is left out until nginx is reloaded: {times} workers in a row died while they \
          imported it"
     );
-    Python::attach(|py| logging::write(py, Level::Error, &text));
+    Python::attach(|py| logging::write(py, Code::ModuleLeftOut, &text));
     text
 }
 

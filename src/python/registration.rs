@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use super::logging;
 use super::shim::Shim;
+use crate::bridge::code::Code;
 use crate::bridge::config::Purpose;
 
 /// An import that runs on this thread. If it is dropped, the import has failed.
@@ -19,7 +20,8 @@ pub(super) struct Registration<'py> {
 impl<'py> Registration<'py> {
     pub(super) fn begin(py: Python<'py>, shim: &'py Shim, purpose: Purpose) -> Self {
         if let Err(error) = shim.begin_import.call0(py) {
-            logging::exception(py, shim, "what an import registers is called at once", &error);
+            let what = "what an import registers is called at once";
+            logging::exception(py, shim, Code::HooksFault, what, &error);
         }
         Self { py, shim, serves: purpose == Purpose::Serve, is_over: false }
     }
@@ -32,12 +34,8 @@ impl<'py> Registration<'py> {
     fn end(&mut self, succeeded: bool) {
         self.is_over = true;
         if let Err(error) = self.shim.end_import.call1(self.py, (succeeded,)) {
-            logging::exception(
-                self.py,
-                self.shim,
-                "what an import has registered is dropped",
-                &error,
-            );
+            let what = "what an import has registered is dropped";
+            logging::exception(self.py, self.shim, Code::HooksFault, what, &error);
         }
     }
 }

@@ -13,9 +13,10 @@ use super::runtime::Runtime;
 use super::shim;
 use super::spawn::{STACK, spawn};
 use crate::bridge::changes::{Changes, Kind};
+use crate::bridge::code::Code;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Worker;
-use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::log::{About, LogLine};
 use crate::bridge::tasks::Task;
 
 /// Starts the thread, if there is anything to wait for. There must be an attendant, which it asks.
@@ -52,7 +53,7 @@ fn watch(worker: &Worker, mut changes: Changes) {
 
 fn refused(worker: &Worker, what: &str) {
     let text = format!("python_reload does not see all changes: {what}");
-    worker.events.log(LogLine::new(Level::Error, About::Worker, text));
+    worker.events.log(LogLine::new(Code::ChangesUnseen, About::Worker, &text));
 }
 
 /// The attendant: says which folders have been imported from.
@@ -63,6 +64,7 @@ pub(super) fn list_imported(runtime: &Runtime) {
             logging::exception(
                 py,
                 &runtime.shim,
+                Code::ChangesUnseen,
                 "python_reload: no list of what is imported",
                 &error,
             );

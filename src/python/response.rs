@@ -14,9 +14,9 @@ use super::attached::Attached;
 use super::detached::detached;
 use super::{fork, logging};
 use crate::bridge::callbacks::Gone;
+use crate::bridge::code::Code;
 use crate::bridge::config::ClientAbort;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::log::Level;
 use crate::bridge::pipe::output::parts::{End, FilePart};
 use crate::bridge::pipe::output::{Closed, Overflow, Polled, Rest};
 use crate::http::field::{self, Field, HeaderError};
@@ -254,7 +254,7 @@ impl Response {
             self.exchange.location.buffering.directory.display(),
             self.exchange.location.protocol,
         );
-        logging::write(py, Level::Error, &text);
+        logging::write(py, Code::TempFileUnwritable, &text);
     }
 
     /// Inline: puts what the pipe had no room for into the temporary file. If that fails the response cannot be

@@ -9,8 +9,9 @@ use super::import_queue::ImportQueue;
 use super::logging;
 use super::protocol::Protocols;
 use super::shim::Shim;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::{Exchange, Worker};
-use crate::bridge::log::{About, Level};
+use crate::bridge::log::About;
 
 pub(super) struct Runtime {
     pub(super) worker: Arc<Worker>,
@@ -45,10 +46,11 @@ pub(super) enum Late {
 }
 
 impl Late {
-    pub(super) fn level(self) -> Level {
+    /// What the stack is logged as.
+    pub(super) fn stack_code(self) -> Code {
         match self {
-            Self::Slow => Level::Warn,
-            Self::Overdue => Level::Error,
+            Self::Slow => Code::StackOfSlow,
+            Self::Overdue => Code::StackOfTimedOut,
         }
     }
 }
@@ -98,7 +100,7 @@ impl Runtime {
             Err(error) => format!("its task's stack cannot be shown: {error}"),
         };
         let about = About::Request(Arc::clone(exchange));
-        logging::write_about(py, late.level(), &about, &text);
+        logging::write_about(py, late.stack_code(), &about, &text);
         true
     }
 }

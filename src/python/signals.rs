@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use super::logging;
 use super::shim::Shim;
+use crate::bridge::code::Code;
 
 /// The main thread's pthread_t, once it can be woken.
 static MAIN: AtomicU64 = AtomicU64::new(0);
@@ -41,7 +42,13 @@ impl Until {
         loop {
             Python::attach(|py| {
                 if let Err(error) = py.check_signals() {
-                    logging::exception(py, shim, "a signal's handler raised", &error);
+                    logging::exception(
+                        py,
+                        shim,
+                        Code::SignalHandlerRaised,
+                        "a signal's handler raised",
+                        &error,
+                    );
                 }
             });
             if self.over.load(Ordering::Acquire) {

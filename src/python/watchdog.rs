@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::spawn::{STACK, spawn};
 use super::{exit, logging, sys};
+use crate::bridge::code::Code;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Worker;
 use crate::bridge::gil::{Found, Patience};
-use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::log::{About, LogLine};
 use crate::bridge::replacement::Reason;
 use crate::bridge::tasks::Task;
 
@@ -23,7 +24,7 @@ pub(super) fn start(worker: &Arc<Worker>, limit: Duration) {
         let text = format!(
             "python_deadlock_timeout is not applied: its thread cannot be started: {error}"
         );
-        worker.events.log(LogLine::new(Level::Alert, About::Worker, text));
+        worker.events.log(LogLine::new(Code::HelperNotStarted, About::Worker, &text));
     }
 }
 
@@ -39,7 +40,8 @@ fn watch(worker: &Arc<Worker>, limit: Duration) {
             Found::Answered => worker.tasks.push(Task::TakeGil),
             Found::AnsweredLate => {
                 worker.tasks.push(Task::TakeGil);
-                logging::write_at_once(Level::Warn, &About::Worker, "the GIL can be taken again");
+                let text = "the GIL can be taken again";
+                logging::write_at_once(Code::DeadlockOver, &About::Worker, text);
             }
             Found::Waits => {}
             Found::Deadlock => {
@@ -49,7 +51,7 @@ fn watch(worker: &Arc<Worker>, limit: Duration) {
                      follows",
                     limit.as_secs_f64(),
                 );
-                logging::write_at_once(Level::Crit, &About::Worker, &text);
+                logging::write_at_once(Code::Deadlock, &About::Worker, &text);
                 sys::signal_own_thread(dump_signal());
                 worker.events.push(Event::Replace(Reason::Deadlock(limit)));
             }

@@ -94,7 +94,8 @@ def test_the_traceback_is_shown_with_the_directive(nginx, check, source, error):
     number = _line_of(nginx, "wsgi_app")
     target = nginx.apps / "site.py"
     assert re.search(
-        rf'\[emerg\] \d+#\d+: wsgi_app "{target}" cannot be started.* in {nginx.config}:{number}$',
+        rf'\[emerg\] \d+#\d+: pywsgi\[122\]: wsgi_app "{target}" cannot be started.*'
+        rf" in {nginx.config}:{number}$",
         emergencies[0],
     )
     assert any(error in line for line in emergencies), result.stderr

@@ -72,7 +72,8 @@ def test_a_file_has_what_applications_say_and_nothing_else(nginx, protocol):
     assert 'request: "GET /raise ' in line
     said = wait_text(nginx, "ValueError")[len(said) :]
     raised = (
-        r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ERROR pywsgi: application \"[^\"]+/app.py\" raised, "
+        r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ERROR pywsgi\[501\]: "
+        r"application \"[^\"]+/app.py\" raised, "
         r"client: 127.0.0.1, server: [^,]*, "
         r"request: \"GET /raise HTTP/1.1\", host: \"[^\"]+\"\n"
         r"Traceback \(most recent call last\):\n(  .*\n)+ValueError: broken\n"

@@ -4,7 +4,7 @@ use loom::thread;
 
 use crate::bridge::fixture::{check, ids};
 use crate::bridge::lines::LIMIT;
-use crate::bridge::log::{self, About, Level};
+use crate::bridge::log::{self, About, Kind, Level};
 
 type Events = super::Events<()>;
 type Event = super::Event<()>;
@@ -85,7 +85,12 @@ fn full() -> Events {
 }
 
 fn long_line() -> LogLine {
-    LogLine::new(Level::Info, About::Worker, "x".repeat(log::LONGEST))
+    LogLine {
+        level: Level::Info,
+        about: About::Worker,
+        kind: Kind::Message,
+        text: "x".repeat(log::LONGEST),
+    }
 }
 
 #[test]

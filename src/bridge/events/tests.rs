@@ -3,14 +3,14 @@ use std::thread;
 
 use crate::bridge::fixture::{ids, until};
 use crate::bridge::lines::{BUSY_LIMIT, LIMIT};
-use crate::bridge::log::{About, Level};
+use crate::bridge::log::{About, Kind, Level};
 
 type Events = super::Events<()>;
 type Event = super::Event<()>;
 type LogLine = super::LogLine<()>;
 
 fn line(text: &str) -> LogLine {
-    LogLine::new(Level::Info, About::Worker, text.into())
+    LogLine { level: Level::Info, about: About::Worker, kind: Kind::Message, text: text.into() }
 }
 
 /// The lines that the event loop has to write.

@@ -11,7 +11,7 @@ use nginx_sys::{NGX_PROCESS_MASTER, NGX_PROCESS_SIGNALLER, ngx_process};
 use super::checker::{self, Work};
 use super::record::{Record, Records};
 use super::supervisor;
-use crate::bridge::log::Level;
+use crate::bridge::code::Code;
 use crate::nginx::conf::{Check, ConfError, DEFAULT_CHECK, MainConf, Reading};
 
 /// How often nginx looks whether it has been told to end, or the supervisor has.
@@ -37,33 +37,51 @@ pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), Conf
     };
     let mut outcome = Outcome::default();
     let asked = ask(&work, |record| match record {
-        Record::Line(level, text) => reading.log(level, &format!("python_check: {text}")),
+        Record::Line(level, text) => reading.pass_on(level, &passed_on(&text)),
         record => outcome.note(record),
     });
     let asked = asked.map_err(|error| {
-        ConfError(format!(
-            "the applications cannot be checked: {error}; mend this, or write python_check off"
-        ))
+        ConfError::new(
+            Code::CheckImpossible,
+            format!(
+                "the applications cannot be checked: {error}; mend this, or write python_check off"
+            ),
+        )
     })?;
     if let Asked::Abandoned = asked {
-        return Err(ConfError("python_check was cut short, because nginx is told to end".into()));
+        return Err(ConfError::new(
+            Code::CheckCut,
+            "python_check was cut short, because nginx is told to end",
+        ));
     }
     let failures = outcome.failures(main, timeout);
     if failures.is_empty() {
         return Ok(());
     }
-    for line in failures.iter().flat_map(|failure| failure.lines()) {
-        reading.log(Level::Emerg, line);
+    for failure in &failures {
+        reading.log(Code::CheckFinding, failure);
     }
     let then = if process == NGX_PROCESS_MASTER as usize {
         "the configuration is refused, and the workers go on with the old one"
     } else {
         "the configuration is refused"
     };
-    Err(ConfError(format!(
-        "{then}: an application cannot be started (python_check); mend it, or write python_check off to \
-         start without it"
-    )))
+    Err(ConfError::new(
+        Code::CheckRefused,
+        format!(
+            "{then}: an application cannot be started (python_check); mend it, or write python_check off to \
+             start without it"
+        ),
+    ))
+}
+
+/// What the checker's module, or an application there, has said: each line says whose it is.
+fn passed_on(text: &str) -> String {
+    let (code, text) = match text.strip_prefix("pywsgi[").and_then(|text| text.split_once("]: ")) {
+        Some((number, text)) => (format!("pywsgi[{number}]"), text),
+        None => (Code::CheckOutput.to_string(), text),
+    };
+    format!("{code}: python_check: {}", text.replace('\n', "\npython_check: "))
 }
 
 /// How the check itself has ended.

@@ -158,9 +158,7 @@ fn pass_lines_until(
         for line in worker.events.take_lines() {
             // What is said of a start that succeeds would be said again by each worker.
             let level = if line.level == Level::Notice { Level::Info } else { line.level };
-            for text in line.text.split('\n') {
-                Record::Line(level, text.to_owned()).write(pipe)?;
-            }
+            Record::Line(level, line.text).write(pipe)?;
         }
         if is_done || left.is_zero() {
             return Ok(is_done);

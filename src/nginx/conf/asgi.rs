@@ -9,6 +9,7 @@ use super::error::{ConfError, Place};
 use super::location::{Location, Own};
 use super::main::{DEFAULT_LOOP, Logs, MainConf};
 use super::reading::Reading;
+use crate::bridge::code::Code;
 use crate::bridge::config::{
     AppConfig, AsgiConfig, ExecutorId, Lifespan, LifespanConfig, Protocol, WebSocketConfig,
 };
@@ -111,7 +112,7 @@ impl AsgiConf {
                  one of: {}",
                 known.join(", ")
             );
-            ConfError::at(text, place)
+            ConfError::at(Code::LoopUndefined, text, place)
         })
     }
 

@@ -13,6 +13,7 @@ use nginx_sys::{
 use super::error::{ConfError, Place};
 use super::handlers::RequestHandler;
 use super::reading::Reading;
+use crate::bridge::code::Code;
 use crate::bridge::config::{ClientAbort, Debug, Protocol};
 use crate::http::header::HeaderKind;
 use crate::http::names::Names;
@@ -196,7 +197,7 @@ impl CommonConf {
         if merged.is_null() {
             return Ok(());
         }
-        Err(ConfError(format!("{protocol}_temp_path cannot be set up")))
+        Err(ConfError::new(Code::TempPath, format!("{protocol}_temp_path cannot be set up")))
     }
 
     /// Inherits the application as nginx's own content handlers are: into `if` and `limit_except`, not into nested
@@ -216,7 +217,7 @@ impl CommonConf {
                      can serve a location",
                     self.prefix.protocol
                 );
-                Err(ConfError::at(text, place))
+                Err(ConfError::at(Code::ContentHandler, text, place))
             }
             Some(_) => Ok(()),
             None => {

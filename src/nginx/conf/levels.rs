@@ -15,6 +15,7 @@ use super::output::Output;
 use super::reading::Reading;
 use super::status::StatusFormat;
 use super::wsgi::WsgiConf;
+use crate::bridge::code::Code;
 use crate::nginx::sys;
 
 /// What nginx keeps for each level, as `create_loc_conf` makes it. A location uses the directives of the protocol
@@ -59,7 +60,7 @@ impl LocConf {
             if !handler.is_some_and(|handler| ptr::fn_addr_eq(handler, status)) {
                 let text = "python_status stands beside another content handler, which would win; only one of them can \
                             serve a location";
-                return Err(ConfError::at(text, place));
+                return Err(ConfError::at(Code::ContentHandler, text, place));
             }
         }
         inherit(&mut self.output, &previous.output);

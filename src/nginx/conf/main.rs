@@ -18,6 +18,7 @@ use super::reading::{self, Reading};
 use super::shared::Shared;
 use crate::bridge::baton::Baton;
 use crate::bridge::changes::Reload;
+use crate::bridge::code::Code;
 use crate::bridge::config::{
     AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig,
     WorkerConfig,
@@ -221,7 +222,10 @@ impl MainConf {
     /// Maps the memory in which a worker leaves marks for its successor. All applications must be known.
     pub(in crate::nginx) fn share(&mut self) -> Result<(), ConfError> {
         let shared = Shared::new(self.apps.len() + self.imports.len()).map_err(|error| {
-            ConfError(format!("memory to share with the workers cannot be mapped (mmap): {error}"))
+            ConfError::new(
+                Code::MemoryForConfiguration,
+                format!("memory to share with the workers cannot be mapped (mmap): {error}"),
+            )
         })?;
         self.shared = Some(shared);
         Ok(())
@@ -256,12 +260,17 @@ impl MainConf {
     pub(in crate::nginx) fn error_of(&self, number: usize, what: &str) -> String {
         if let (Some(app), Some(place)) = (self.apps.get(number), self.app_places.get(number)) {
             let text = format_args!("{}_app \"{}\" {what}", app.protocol, app.target);
-            return ConfError::at(text, place).0;
+            return ConfError::at(Code::CheckFinding, text, place).text;
         }
         let module = number.checked_sub(self.apps.len()).and_then(|at| self.imports.get(at));
         match module {
             Some((name, place)) => {
-                ConfError::at(format_args!("python_import \"{name}\" {what}"), place).0
+                ConfError::at(
+                    Code::CheckFinding,
+                    format_args!("python_import \"{name}\" {what}"),
+                    place,
+                )
+                .text
             }
             None => what.to_owned(),
         }
@@ -441,7 +450,7 @@ impl MainConf {
                  give both locations the same {contradiction}",
                 app.target, first.file, first.line
             );
-            return Err(ConfError::at(text, place));
+            return Err(ConfError::at(Code::ApplicationTwice, text, place));
         }
         let target = Target::split(&app.target);
         match target.file() {

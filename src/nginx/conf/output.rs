@@ -9,6 +9,7 @@ use nginx_sys::{
 
 use super::error::{ConfError, Place};
 use super::reading::Reading;
+use crate::bridge::code::Code;
 use crate::bridge::config::OutputConfig;
 use crate::bridge::log::Level;
 use crate::bridge::output_log::{Destination, OutputLog, RecordFile};
@@ -140,7 +141,7 @@ impl Outputs {
                 stdout.name(),
                 stderr.name()
             );
-            Some(ConfError::at(text, place).0)
+            Some(ConfError::at(Code::OutputHidden, text, place).text)
         })
     }
 

@@ -14,6 +14,7 @@ use nginx_sys::{
 use super::checks::access::User;
 use super::error::{ConfError, Place};
 use super::handlers::RequestHandler;
+use crate::bridge::code::Code;
 use crate::bridge::log::Level;
 use crate::nginx::log;
 use crate::nginx::sys::{self, CONF_ERROR, own_module};
@@ -62,7 +63,7 @@ impl Reading {
 
     /// Logs an error of the directive that nginx is reading: nginx adds the place.
     pub(in crate::nginx) fn refuse(&self, error: &ConfError) -> *mut c_char {
-        let text = &error.0;
+        let text = error.to_string();
         // SAFETY: "%*s" takes a size_t and a pointer to as many bytes.
         unsafe {
             ngx_conf_log_error(
@@ -80,11 +81,17 @@ impl Reading {
     /// Logs an error whose text names the place itself.
     pub(in crate::nginx) fn write(&self, error: &ConfError) {
         // SAFETY: nginx's `cf` has a log.
-        unsafe { log::write(self.cf().log, NGX_LOG_EMERG as ngx_uint_t, &error.0) }
+        unsafe { log::message(self.cf().log, error.code, &error.text) }
     }
 
     /// Logs a line of what has been found out about the configuration.
-    pub(in crate::nginx) fn log(&self, level: Level, line: &str) {
+    pub(in crate::nginx) fn log(&self, code: Code, line: &str) {
+        // SAFETY: nginx's `cf` has a log.
+        unsafe { log::message(self.cf().log, code, line) }
+    }
+
+    /// Logs a line of what a process has said that tries the configuration, at its own level.
+    pub(in crate::nginx) fn pass_on(&self, level: Level, line: &str) {
         // SAFETY: nginx's `cf` has a log.
         unsafe { log::write(self.cf().log, log::number(level), line) }
     }

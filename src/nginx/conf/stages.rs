@@ -11,7 +11,7 @@ use super::handlers::Handlers;
 use super::levels::LocConf;
 use super::main::MainConf;
 use super::reading::Reading;
-use crate::bridge::log::Level;
+use crate::bridge::code::Code;
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
 
 /// Tries what the configuration asks for, last.
@@ -119,7 +119,7 @@ fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
     // SAFETY: as above.
     let hidden: Vec<_> = unsafe { MainConf::of(reading) }.hidden_output().collect();
     for text in hidden {
-        reading.log(Level::Notice, &text);
+        reading.log(Code::OutputHidden, &text);
     }
     check(reading)
 }

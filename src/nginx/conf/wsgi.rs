@@ -9,6 +9,7 @@ use super::error::{ConfError, Place};
 use super::location::{Location, Own};
 use super::main::{DEFAULT_POOL, Logs, MainConf};
 use super::reading::Reading;
+use crate::bridge::code::Code;
 use crate::bridge::config::{AppConfig, ExecutorId, Protocol};
 
 static PREFIX: Prefix = Prefix {
@@ -87,13 +88,13 @@ impl WsgiConf {
                      threads=N; in http, or use one of: {}, {INLINE}",
                     known.join(", ")
                 );
-                ConfError::at(text, place)
+                ConfError::at(Code::PoolUndefined, text, place)
             });
         }
         if self.common.request_buffering == 0 {
             let text = "wsgi_thread_pool inline and wsgi_request_buffering off exclude each other: the \
                         event loop cannot wait for a request's body";
-            return Err(ConfError::at(text, place));
+            return Err(ConfError::at(Code::InlineUnbuffered, text, place));
         }
         Ok(ExecutorId::Inline)
     }

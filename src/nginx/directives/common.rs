@@ -10,6 +10,7 @@ use nginx_sys::{
 
 use super::command::{ANY, LOCATION, flag, location, milliseconds, size, size_of_at_least};
 use super::reader::{Directive, setter};
+use crate::bridge::code::Code;
 use crate::bridge::config::{ClientAbort, Debug};
 use crate::http::{field, header, path};
 use crate::nginx::conf::checks::target::{self, Target};
@@ -108,11 +109,15 @@ setter!(app, CommonConf, |directive| {
     if let Some(handler) = core.handler {
         return Err(if ptr::fn_addr_eq(handler, content) {
             let other = directive.conf.prefix.other;
-            directive.error(format!(
-                "stands beside {other}_app; a location has one application: remove one of them"
-            ))
+            directive.refuse(
+                Code::ContentHandler,
+                format!(
+                    "stands beside {other}_app; a location has one application: remove one of them"
+                ),
+            )
         } else {
-            directive.error(
+            directive.refuse(
+                Code::ContentHandler,
                 "stands beside another content handler; only one of them can serve a location: remove the other",
             )
         });

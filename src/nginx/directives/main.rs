@@ -12,6 +12,7 @@ use nginx_sys::{
 
 use super::reader::{Directive, decimal, setter};
 use super::{command, interpreter, startup};
+use crate::bridge::code::Code;
 use crate::bridge::config::{LoopConfig, LoopKind, PoolConfig};
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
@@ -123,7 +124,7 @@ setter!(env, MainConf, |directive| {
         let name = String::from_utf8_lossy(name).into_owned();
         // The values are left out: the message is logged, and one may be a secret.
         directive.conf.environment.add(variable).map_err(|Place { file, line }| {
-            ConfError(format!(
+            ConfError::new(Code::EnvironmentTwice, format!(
                 "python_env has another value for \"{name}\" than in {file}:{line}; all applications of an \
                  nginx share one environment: give it one value"
             ))

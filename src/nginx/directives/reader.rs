@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_time, ngx_str_t};
 
+use crate::bridge::code::Code;
 use crate::bridge::log::Level;
 use crate::nginx::conf::{ConfError, Reading};
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
@@ -53,12 +54,18 @@ impl<C> Directive<'_, C> {
     }
 
     pub(super) fn error(&self, what: impl AsRef<str>) -> ConfError {
-        ConfError(format!("{} {}", self.lossy(0), what.as_ref()))
+        self.refuse(Code::DirectiveInvalid, what)
+    }
+
+    /// The same with a code of its own.
+    pub(super) fn refuse(&self, code: Code, what: impl AsRef<str>) -> ConfError {
+        ConfError::new(code, format!("{} {}", self.lossy(0), what.as_ref()))
     }
 
     pub(super) fn once<T>(&self, slot: &Option<T>) -> Result<(), ConfError> {
         if slot.is_some() {
-            return Err(ConfError(format!("\"{}\" directive is duplicate", self.lossy(0))));
+            let text = format!("\"{}\" directive is duplicate", self.lossy(0));
+            return Err(ConfError::new(Code::DirectiveDuplicate, text));
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use nginx_sys::{NGX_PROCESS_SINGLE, ngx_process, ngx_terminate};
 use super::departure;
 use super::limits::{self, Memory, Verdict};
 use super::state::{Handler, Process};
+use crate::bridge::code::Code;
 use crate::bridge::replacement::{HARD_MEMORY_LIMIT, Reason, megabytes};
-use crate::nginx::log::{error, warning};
+use crate::nginx::log::say;
 use crate::nginx::trampoline::EventThread;
 
 /// The worker starts.
@@ -44,7 +45,11 @@ impl Handler for LookAtMemory {
             Ok(used) => look(token, process, memory, used),
             // It is not looked at again: this would fail each time.
             Err(error) => {
-                error!(process, "pywsgi: python_memory_limit cannot be applied: {error}");
+                say!(
+                    process,
+                    Code::MemoryUnknown,
+                    "python_memory_limit cannot be applied: {error}"
+                );
                 return;
             }
         }
@@ -56,9 +61,10 @@ fn look(token: EventThread, process: &Process, memory: &Memory, used: u64) {
     let soft = memory.limit.soft;
     match memory.judge(used, process.event_loop.worker().starts.have_ended()) {
         Verdict::Nothing => {}
-        Verdict::NotApplied => warning!(
+        Verdict::NotApplied => say!(
             process,
-            "pywsgi: python_memory_limit soft={}m is not applied: this worker takes {} MB as soon as its \
+            Code::MemoryLimitTooLow,
+            "python_memory_limit soft={}m is not applied: this worker takes {} MB as soon as its \
              applications are imported, and so would each one after it; write a higher limit",
             megabytes(soft),
             megabytes(used),
@@ -79,9 +85,10 @@ fn leave_at_once(process: &Process, used: u64, hard: u64) {
             return;
         }
     }
-    error!(
+    say!(
         process,
-        "pywsgi: this worker takes {} MB (python_memory_limit hard={}m): it exits at once, its requests are cut, and \
+        Code::MemoryHardLimit,
+        "this worker takes {} MB (python_memory_limit hard={}m): it exits at once, its requests are cut, and \
          nginx starts another one",
         megabytes(used),
         megabytes(hard),

@@ -7,9 +7,10 @@ use nginx_sys::{ngx_cycle, ngx_cycle_t, ngx_msec_t};
 use super::stage::Stage;
 use super::state::{Handler, Process};
 use super::{departure, listening};
+use crate::bridge::code::Code;
 use crate::bridge::generations::Others;
 use crate::metrics::zone::State;
-use crate::nginx::log::warning;
+use crate::nginx::log::say;
 use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
 
@@ -76,9 +77,10 @@ fn hold(token: EventThread, process: &Process, until: Instant) {
 
 /// The applications have not started within the limit.
 fn late(token: EventThread, process: &Process) {
-    warning!(
+    say!(
         process,
-        "pywsgi: the applications have not started within {} s (python_check timeout): old workers wait no longer for \
+        Code::StartLate,
+        "the applications have not started within {} s (python_check timeout): old workers wait no longer for \
          this one",
         process.standing.limit.as_secs_f64()
     );

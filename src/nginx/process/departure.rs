@@ -18,9 +18,10 @@ use rustix::time::{ClockId, clock_gettime};
 use super::listening;
 use super::stage::Stage;
 use super::state::Process;
+use crate::bridge::code::Code;
 use crate::bridge::generations::Successor;
 use crate::bridge::replacement::Reason;
-use crate::nginx::log::{info, notice, warning};
+use crate::nginx::log::say;
 use crate::nginx::parting;
 use crate::nginx::trampoline::EventThread;
 
@@ -55,17 +56,19 @@ pub(super) fn replace(token: EventThread, process: &Process, reason: &Reason) {
     // SAFETY: nginx sets it before it makes processes.
     if unsafe { ngx_process } == NGX_PROCESS_SINGLE as usize {
         if !had_been_asked {
-            warning!(
+            say!(
                 process,
-                "pywsgi: this process should be replaced: {reason}; but no master would start another one \
+                Code::WorkerStays,
+                "this process should be replaced: {reason}; but no master would start another one \
                  (master_process off), and it stays"
             );
         }
         return;
     }
-    notice!(
+    say!(
         process,
-        "pywsgi: this worker is replaced: {reason}; it finishes its requests, and nginx starts another one"
+        Code::WorkerReplaced,
+        "this worker is replaced: {reason}; it finishes its requests, and nginx starts another one"
     );
     process.event_loop.worker().meters.leave(reason.number());
     if is_urgent {
@@ -148,9 +151,10 @@ fn look_for_successors(token: EventThread, process: &Process, until: Instant) {
             standing.look_again(token, process, SUCCESSORS_LOOK);
         }
         Successor::Starting => {
-            warning!(
+            say!(
                 process,
-                "pywsgi: the workers of the new configuration have not started within {} s (python_check timeout): \
+                Code::SuccessorsLate,
+                "the workers of the new configuration have not started within {} s (python_check timeout): \
                  this worker ends without them",
                 standing.limit.as_secs_f64()
             );
@@ -163,7 +167,11 @@ fn look_for_successors(token: EventThread, process: &Process, until: Instant) {
 
 /// The successors are ready.
 fn give_way(token: EventThread, process: &Process) {
-    info!(process, "pywsgi: the workers of the new configuration are ready, and this worker ends");
+    say!(
+        process,
+        Code::SuccessorsReady,
+        "the workers of the new configuration are ready, and this worker ends"
+    );
     part_for_successors(token, process);
 }
 

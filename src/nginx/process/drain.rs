@@ -2,8 +2,9 @@
 
 use super::departure;
 use super::state::{Handler, Process};
+use crate::bridge::code::Code;
 use crate::metrics::zone::State;
-use crate::nginx::log::error;
+use crate::nginx::log::say;
 use crate::nginx::request::call::from_outside;
 use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
@@ -46,9 +47,10 @@ impl Handler for Over {
             if let Some(request) = event_loop::find(token, id) {
                 from_outside(request, |request| {
                     let Some(request) = upgrade::restart(request, true) else { return };
-                    error!(
+                    say!(
                         &request,
-                        "pywsgi: the worker exits and the request is not done (python_drain_timeout)"
+                        Code::RequestCutAtExit,
+                        "the worker exits and the request is not done (python_drain_timeout)"
                     );
                     finalize::end(request, Ending::Draining);
                 });

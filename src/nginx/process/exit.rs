@@ -6,10 +6,11 @@ use nginx_sys::{ngx_close_connection, ngx_terminate};
 
 use super::state::{self, Process};
 use super::turn;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Progress;
 use crate::bridge::worker::Stopped;
 use crate::metrics::zone::State;
-use crate::nginx::log::warning;
+use crate::nginx::log::say;
 use crate::nginx::request::event_loop;
 use crate::nginx::request::finalize::{self, Ending};
 use crate::nginx::trampoline::EventThread;
@@ -41,9 +42,10 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
             1 => "1 request has asked for after its response".to_owned(),
             _ => format!("{undone} requests have asked for after their responses"),
         };
-        warning!(
+        say!(
             process,
-            "pywsgi: the worker exits before what {who} (after_response) has been done"
+            Code::CallbacksCutAtExit,
+            "the worker exits before what {who} (after_response) has been done"
         );
     }
     worker.stop();
@@ -57,9 +59,10 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     };
     let stopped = wait(token, process, limit);
     if stopped.is_none() {
-        warning!(
+        say!(
             process,
-            "pywsgi: Python did not end within {} ms (python_finalize timeout); the worker exits \
+            Code::ExitTooLong,
+            "Python did not end within {} ms (python_finalize timeout); the worker exits \
              without it",
             limit.as_millis()
         );
@@ -96,9 +99,10 @@ fn say_cut_tasks(token: EventThread, process: &Process) {
             1 => "1 task".to_owned(),
             count => format!("{count} tasks"),
         };
-        warning!(
+        say!(
             process,
-            "pywsgi: the worker exits and cancels {tasks} of application \"{}\" still running after \
+            Code::TasksCutAtExit,
+            "the worker exits and cancels {tasks} of application \"{}\" still running after \
              the response (python_drain_timeout)",
             worker.target(app)
         );

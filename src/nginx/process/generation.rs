@@ -8,6 +8,7 @@ use nginx_sys::{
 };
 
 use super::listening;
+use crate::bridge::code::Code;
 use crate::bridge::generations::{self, Generations, Member};
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::log;
@@ -50,10 +51,10 @@ fn mapped(cycle: *mut ngx_cycle_t) -> Option<&'static Generations<&'static Share
         Ok(words) => Some(GENERATIONS.get_or_init(|| Generations::new(Box::leak(Box::new(words))))),
         Err(error) => {
             let text = format!(
-                "pywsgi: memory to share with the workers cannot be mapped (mmap): {error}; reloads have a gap"
+                "memory to share with the workers cannot be mapped (mmap): {error}; reloads have a gap"
             );
             // SAFETY: the cycle has a log.
-            unsafe { log::write((*cycle).log, log::ALERT, &text) };
+            unsafe { log::message((*cycle).log, Code::ReloadsWithGap, text) };
             None
         }
     }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use nginx_sys::{ngx_cycle, ngx_cycle_t, ngx_open_file_t};
 
+use crate::bridge::code::Code;
 use crate::bridge::output_log::RecordFile;
 use crate::nginx::conf::MainConf;
-use crate::nginx::log::{HasLog, alert};
+use crate::nginx::log::{HasLog, say};
 use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::trampoline::EventThread;
 
@@ -79,9 +80,10 @@ impl Outputs {
             // SAFETY: a system call about numbers; `own` is the module's, whose threads may write to it meanwhile.
             if unsafe { libc::dup3(fd, own, libc::O_CLOEXEC) } < 0 {
                 let error = std::io::Error::last_os_error();
-                alert!(
+                say!(
                     owner,
-                    "pywsgi: python_log {}: the new file cannot be used: {error}",
+                    Code::LogNotReopened,
+                    "python_log {}: the new file cannot be used: {error}",
                     file.name()
                 );
             }

@@ -17,8 +17,9 @@ use nginx_sys::{ngx_channel, ngx_cycle_t, ngx_parent, ngx_process_slot, ngx_proc
 use super::stage::Stage;
 use super::state::Process;
 use crate::bridge::changes::{Change, Reload};
+use crate::bridge::code::Code;
 use crate::nginx::conf::MainConf;
-use crate::nginx::log::{error, notice};
+use crate::nginx::log::say;
 use crate::nginx::shared_words::SharedWords;
 use crate::nginx::trampoline::EventThread;
 
@@ -69,9 +70,13 @@ pub(super) fn changed(_token: EventThread, process: &Process, change: &Change) {
     if has_successors || !is_news(change.when) {
         return;
     }
-    notice!(process, "pywsgi: {change} (python_reload): nginx is told to reload");
+    say!(process, Code::CodeChanged, "{change} (python_reload): nginx is told to reload");
     if let Err(error) = tell_master(end) {
-        error!(process, "pywsgi: nginx's master cannot be told to reload (python_reload): {error}");
+        say!(
+            process,
+            Code::MasterNotTold,
+            "nginx's master cannot be told to reload (python_reload): {error}"
+        );
     }
 }
 

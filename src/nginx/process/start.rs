@@ -23,12 +23,13 @@ use super::stage::Standing;
 use super::state::{self, Handler, Process, on_process};
 use super::turn::{End, Look, Reopened};
 use crate::bridge::changes::Reload;
+use crate::bridge::code::Code;
 use crate::bridge::config::WorkerConfig;
 use crate::bridge::exchange::Worker;
 use crate::bridge::panics;
 use crate::nginx::children;
 use crate::nginx::conf::{self, DEFAULT_CHECK, MainConf};
-use crate::nginx::log::{self, alert, notice};
+use crate::nginx::log::{self, say};
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::{EventLoop, Handlers};
 use crate::nginx::signals;
@@ -85,9 +86,9 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
         // still be served.
         Err(error) => {
             generation::give_up(main);
-            let text = format!("pywsgi: Python cannot be started: {error}");
+            let text = format!("Python cannot be started: {error}");
             // SAFETY: the worker's cycle has a log.
-            unsafe { log::write((*cycle).log, log::ALERT, &text) };
+            unsafe { log::message((*cycle).log, Code::PythonNotStarted, text) };
         }
     }
 }
@@ -108,7 +109,7 @@ fn start_python(token: EventThread, process: &Process) {
     let start = || crate::start_python(Arc::clone(worker));
     let Err(error) = signals::with_those_of_threads_blocked(start) else {
         if worker.set_missing(false) {
-            notice!(process, "pywsgi: Python's main thread has been started now");
+            say!(process, Code::MainThreadStarted, "Python's main thread has been started now");
         }
         signals::leave_to_python();
         ask_for_short_slices();
@@ -117,9 +118,10 @@ fn start_python(token: EventThread, process: &Process) {
     // Old workers do not wait for this one: their threads may be what the limit is reached by.
     worker.give_up_starts("Python's main thread cannot be started");
     if !worker.set_missing(true) {
-        alert!(
+        say!(
             process,
-            "pywsgi: Python's main thread cannot be started: {error}; the applications of this \
+            Code::MainThreadNotStarted,
+            "Python's main thread cannot be started: {error}; the applications of this \
              worker answer 500, and it is tried again every second at first, every {} s later (is \
              there a limit of processes or threads?)",
             START_AGAIN_AT_MOST / 1000,
@@ -219,9 +221,9 @@ unsafe fn masters_end(cycle: *mut ngx_cycle_t, config: &mut WorkerConfig) -> Opt
         }
     };
     if let Err(what) = &found {
-        let text = format!("pywsgi: python_reload does nothing: {what}");
+        let text = format!("python_reload does nothing: {what}");
         // SAFETY: the cycle has a log.
-        unsafe { log::write((*cycle).log, log::WARN, &text) };
+        unsafe { log::message((*cycle).log, Code::ReloadOff, text) };
         config.reload = Reload::Off;
     }
     found.ok()

@@ -19,10 +19,11 @@ use super::call::{Handler, on_request};
 use super::context::Body;
 use super::event_loop;
 use super::finalize::{self, Ending};
+use crate::bridge::code::Code;
 use crate::bridge::pipe::buffers::Buffers;
 use crate::bridge::pipe::input::{InputError, Segment};
 use crate::nginx::children;
-use crate::nginx::log::info;
+use crate::nginx::log::say;
 use crate::nginx::sys::{self, HTTP_2};
 
 /// The minimum number of bytes that are read at once. If `client_body_buffer_size` is larger, it is used instead.
@@ -170,7 +171,7 @@ impl Handler for Readable {
             forward(request, true);
             return;
         }
-        info!(&request, "client timed out (client_body_timeout)");
+        say!(&request, Code::ClientTooSlow, "client timed out (client_body_timeout)");
         // SAFETY: a live request has a connection.
         unsafe { (*request.connection()).set_timedout(1) };
         if let Some(exchange) = request.exchange() {

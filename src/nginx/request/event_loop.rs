@@ -12,6 +12,7 @@ use nginx_sys::{ngx_cycle, ngx_log_t, ngx_msec_t};
 
 use super::Request;
 use super::context::Context;
+use crate::bridge::code::Code;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::exchange::Worker;
@@ -20,7 +21,7 @@ use crate::bridge::id::{RequestId, Table};
 use crate::bridge::pipe::output::parts::Batch;
 use crate::bridge::replacement::Reason;
 use crate::bridge::tasks::Task;
-use crate::nginx::log::{HasLog, error};
+use crate::nginx::log::{HasLog, say};
 use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::trampoline::{EventThread, OfEventThread};
 
@@ -234,13 +235,15 @@ impl EventLoop {
     pub(in crate::nginx) fn count_syslog(&self, is_sent: bool) {
         let unsent = self.unsent.replace(if is_sent { 0 } else { self.unsent.get() + 1 });
         match (is_sent, unsent) {
-            (false, 0) => error!(
+            (false, 0) => say!(
                 self,
-                "pywsgi: python_log cannot send to its syslog: what applications say is lost until it can"
+                Code::LogUnwritable,
+                "python_log cannot send to its syslog: what applications say is lost until it can"
             ),
-            (true, 1..) => error!(
+            (true, 1..) => say!(
                 self,
-                "pywsgi: python_log can send to its syslog again; {unsent} records have been lost"
+                Code::LogWritableAgain,
+                "python_log can send to its syslog again; {unsent} records have been lost"
             ),
             _ => {}
         }

@@ -16,13 +16,14 @@ use super::inline::NextTurn;
 use super::snapshot;
 use super::watch::{self, Expired};
 use crate::bridge::clock;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::{Refusal, Submitted};
 use crate::bridge::pipe::input::{Input, InputError};
 use crate::bridge::pipe::messages::Socket;
 use crate::metrics::meters::Count;
 use crate::nginx::conf::location_of;
-use crate::nginx::log::{alert, error};
+use crate::nginx::log::say;
 use crate::nginx::sys;
 use crate::nginx::trampoline::{EventThread, guard};
 
@@ -125,9 +126,10 @@ impl Handler for BodyRead {
 fn submit(request: Request<'_>) -> Option<Request<'_>> {
     let Some(event_loop) = event_loop::running(request.token(), request.conf().configuration)
     else {
-        error!(
+        say!(
             &request,
-            "pywsgi: this process has no Python for this configuration; in single-process \
+            Code::NoPython,
+            "this process has no Python for this configuration; in single-process \
              mode nginx must be restarted, not reloaded"
         );
         finalize::end(request, Ending::Failed);
@@ -136,7 +138,7 @@ fn submit(request: Request<'_>) -> Option<Request<'_>> {
     let (input, content_length) = match input(&request) {
         Ok(input) => input,
         Err(error) => {
-            alert!(&request, "pywsgi: the request body cannot be shared: {error}");
+            say!(&request, Code::BodyNotShared, "the request body cannot be shared: {error}");
             finalize::end(request, Ending::Failed);
             return None;
         }
@@ -205,7 +207,7 @@ fn socket(request: &Request<'_>) -> Option<Box<Socket>> {
 
 fn refuse(request: Request<'_>, refusal: &Refusal) {
     request.exchange().inspect(|exchange| exchange.meter().count(Count::Refused));
-    error!(&request, "pywsgi: {refusal}");
+    say!(&request, Code::Refused, "{refusal}");
     let ending = match refusal {
         Refusal::QueueFull | Refusal::GateFull | Refusal::LoopFull | Refusal::TooManyInFlight => {
             Ending::Unavailable

@@ -9,9 +9,10 @@ use nginx_sys::{
 
 use super::response;
 use super::snapshot::Headers;
+use crate::bridge::code::Code;
 use crate::http::websocket::handshake::{Asked, Handshake, Refusal, VERSION};
 use crate::nginx::conf::Location;
-use crate::nginx::log::{self, INFO};
+use crate::nginx::log;
 use crate::nginx::sys;
 
 const BAD_REQUEST: isize = nginx_sys::NGX_HTTP_BAD_REQUEST as isize;
@@ -55,7 +56,7 @@ pub(super) unsafe fn read(
 pub(super) unsafe fn refuse(r: *mut ngx_http_request_t, refusal: Refusal) -> isize {
     // SAFETY: the request is live, and its header has not been sent. The texts are static.
     unsafe {
-        log::write((*(*r).connection).log, INFO, &format!("pywsgi: {refusal}"));
+        log::message((*(*r).connection).log, Code::WebSocketRefused, refusal);
         if refusal != Refusal::Version {
             return BAD_REQUEST;
         }

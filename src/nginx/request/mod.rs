@@ -74,4 +74,8 @@ unsafe impl HasLog for Request<'_> {
     fn log(&self) -> *mut ngx_log_t {
         (**self).log()
     }
+
+    fn application(&self) -> Option<&str> {
+        self.exchange().map(|exchange| exchange.worker.target(exchange.location.app))
+    }
 }

@@ -9,10 +9,11 @@ use super::Request;
 use super::finalize::{self, Ending};
 use super::socket::Stage;
 use crate::bridge::callbacks::Gone;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
 use crate::http::websocket::close::Close;
 use crate::http::websocket::frame::{self, Opcode};
-use crate::nginx::log::info;
+use crate::nginx::log::say;
 
 pub(super) const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
 
@@ -53,7 +54,7 @@ pub(super) fn closed(request: &Request<'_>, exchange: &Arc<Exchange>, payload: &
 /// The client has broken the rules: it is told, and nothing more is read.
 pub(super) fn refuse(request: &Request<'_>, exchange: &Arc<Exchange>, close: Close) {
     let Some(upgraded) = request.upgraded.get() else { return };
-    info!(request, "pywsgi: client broke the WebSocket protocol: {}", close.reason);
+    say!(request, Code::WebSocketBroken, "client broke the WebSocket protocol: {}", close.reason);
     if upgraded.is_open() {
         exchange.set_gone(Gone::Client);
         close_with(request, exchange, close);
@@ -65,7 +66,7 @@ pub(super) fn refuse(request: &Request<'_>, exchange: &Arc<Exchange>, close: Clo
 pub(super) fn lost(request: Request<'_>) {
     let answered = request.upgraded.get().is_some_and(|upgraded| !upgraded.is_open());
     if !answered {
-        info!(&request, "client closed its WebSocket without a close frame");
+        say!(&request, Code::WebSocketLost, "client closed its WebSocket without a close frame");
     }
     finalize::end(request, Ending::ClientGone(CLIENT_CLOSED_REQUEST));
 }

@@ -24,13 +24,14 @@ use super::socket_close::{
 use super::socket_read::{is_paused, read_on};
 use super::socket_write::send;
 use crate::bridge::callbacks::Gone;
+use crate::bridge::code::Code;
 use crate::bridge::config::WebSocketConfig;
 use crate::bridge::pipe::messages::Socket;
 use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
 use crate::http::websocket::close::{self, Close};
 use crate::http::websocket::frame::{self, Decoder, Opcode};
-use crate::nginx::log::info;
+use crate::nginx::log::say;
 use crate::nginx::sys;
 
 const REQUEST_TIME_OUT: isize = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as isize;
@@ -138,7 +139,11 @@ pub(super) fn expired(request: Request<'_>) {
             start_timer(&request, CLOSE_TIMEOUT);
         }
         Stage::Closing(since) if now.saturating_sub(since) >= CLOSE_TIMEOUT => {
-            info!(&request, "pywsgi: client has not answered the close frame of its WebSocket");
+            say!(
+                &request,
+                Code::CloseUnanswered,
+                "client has not answered the close frame of its WebSocket"
+            );
             finalize::end(request, Ending::ClientGone(CLIENT_CLOSED_REQUEST));
         }
         Stage::Closing(since) => start_timer(&request, CLOSE_TIMEOUT - now.saturating_sub(since)),
@@ -171,9 +176,10 @@ fn ping<'ev>(request: Request<'ev>, config: &WebSocketConfig, now: u64) -> Optio
             start_timer(&request, timeout - waited);
             return Some(request);
         }
-        info!(
+        say!(
             &request,
-            "pywsgi: client has answered no ping for {timeout} ms (asgi_websocket_ping_timeout)"
+            Code::PingUnanswered,
+            "client has answered no ping for {timeout} ms (asgi_websocket_ping_timeout)"
         );
         finalize::end(request, Ending::ClientGone(CLIENT_CLOSED_REQUEST));
         return None;
@@ -212,7 +218,7 @@ impl Handler for Writable {
         // SAFETY: the event and the connection belong to a live request.
         unsafe {
             if (*event).timedout() != 0 {
-                info!(&request, "client timed out (send_timeout)");
+                say!(&request, Code::ClientTooSlow, "client timed out (send_timeout)");
                 (*request.connection()).set_timedout(1);
                 finalize::end(request, Ending::ClientGone(REQUEST_TIME_OUT));
                 return;

@@ -14,12 +14,13 @@ use super::finalize::{self, Ending};
 use super::inline;
 use super::output;
 use super::upgrade;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::{Exchange, Progress};
 use crate::bridge::gate::Gate;
 use crate::bridge::tasks::Task;
 use crate::metrics::meters::Count;
 use crate::nginx::conf::{NO_LIMIT, limit};
-use crate::nginx::log::{error, info, warning};
+use crate::nginx::log::say;
 use crate::nginx::sys;
 
 const CLIENT_CLOSED_REQUEST: isize = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as isize;
@@ -73,7 +74,7 @@ fn send_timed_out(request: Request<'_>) {
             (*request.write_event()).set_timedout(0);
             return;
         }
-        info!(&request, "client timed out (send_timeout)");
+        say!(&request, Code::ClientTooSlow, "client timed out (send_timeout)");
         (*connection).set_timedout(1);
     }
     finalize::end(request, Ending::ClientGone(REQUEST_TIME_OUT));
@@ -171,7 +172,7 @@ fn say_if_slow(request: &Request<'_>, exchange: &Arc<Exchange>, elapsed: u64) ->
         return left;
     }
     if exchange.begin_slow() {
-        warning!(request, "pywsgi: {}", exchange.slow_text());
+        say!(request, Code::Slow, "{}", exchange.slow_text());
         exchange.worker.tasks.push(Task::LogSlow(Arc::clone(exchange)));
     }
     NO_LIMIT
@@ -187,9 +188,10 @@ fn queue_timed_out(request: Request<'_>) {
     };
     worker.forget(exchange);
     exchange.meter().count(Count::QueueTimedOut);
-    error!(
+    say!(
         &request,
-        "pywsgi: application \"{}\": {} within {} ms ({}_queue_timeout)",
+        Code::QueueTimedOut,
+        "application \"{}\": {} within {} ms ({}_queue_timeout)",
         worker.target(app),
         why,
         request.queue_timeout,
@@ -201,9 +203,10 @@ fn queue_timed_out(request: Request<'_>) {
 fn timed_out(request: Request<'_>) {
     let Some(exchange) = request.exchange() else { return };
     let Some(executor) = exchange.executor() else { return };
-    error!(
+    say!(
         &request,
-        "pywsgi: application \"{}\" timed out after {} ms ({}_timeout); {}",
+        Code::TimedOut,
+        "application \"{}\" timed out after {} ms ({}_timeout); {}",
         exchange.worker.target(exchange.location.app),
         request.timeout,
         request.location.protocol,

@@ -17,11 +17,11 @@ impl Refusal {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::NotLocal => {
-                "pywsgi: python_status answers the local host alone, unless its location says who else may \
+                "python_status answers the local host alone, unless its location says who else may \
                  see it (allow, deny)"
             }
             Self::Forwarded => {
-                "pywsgi: python_status does not answer what a proxy on the local host passes on, unless its \
+                "python_status does not answer what a proxy on the local host passes on, unless its \
                  location says who may see it (allow, deny)"
             }
         }

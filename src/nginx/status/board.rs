@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use nginx_sys::{NGINX_VERSION, ngx_cycle_t, ngx_worker};
 
 use crate::bridge::clock;
+use crate::bridge::code::Code;
 use crate::bridge::config::WorkerConfig;
 use crate::bridge::replacement::REASONS;
 use crate::metrics::board::{Board, Configured, Meters, System};
@@ -37,9 +38,9 @@ pub(in crate::nginx) fn current() -> Option<Arc<Board>> {
 pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
     // SAFETY: the cycle is the new one.
     let Some(main) = (unsafe { MainConf::of_cycle(cycle) }) else { return };
-    let say = |level, text: &str| {
+    let say = |code, text: &str| {
         // SAFETY: the cycle has a log.
-        unsafe { log::write((*cycle).log, level, text) }
+        unsafe { log::message((*cycle).log, code, text) }
     };
     let names = configured(&main.worker_config());
     // SAFETY: the cycle is the new one.
@@ -53,9 +54,9 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
             Ok(board) => *current = Some(Arc::new(board)),
             Err(error) => {
                 say(
-                    log::ALERT,
+                    Code::StatusWithoutMemory,
                     &format!(
-                        "pywsgi: memory to share with the workers cannot be mapped (mmap): {error}; there \
+                        "memory to share with the workers cannot be mapped (mmap): {error}; there \
                          are no numbers of them (python_status)"
                     ),
                 );
@@ -69,9 +70,9 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
     if !homeless.is_empty() {
         let list = homeless.join("\", \"");
         say(
-            log::WARN,
+            Code::StatusWithoutRoom,
             &format!(
-                "pywsgi: python_status has no numbers of \"{list}\" until nginx is restarted: it was started \
+                "python_status has no numbers of \"{list}\" until nginx is restarted: it was started \
                  with much fewer of them"
             ),
         );
@@ -81,9 +82,9 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
     if layout.areas < wanted {
         let size = layout.bytes(wanted).div_ceil(1024);
         say(
-            log::WARN,
+            Code::StatusWithoutRoom,
             &format!(
-                "pywsgi: python_status_zone has room for {} processes; {wanted} may live at once while nginx \
+                "python_status_zone has room for {} processes; {wanted} may live at once while nginx \
                  is reloaded: write at least {size}k, and restart nginx",
                 layout.areas
             ),

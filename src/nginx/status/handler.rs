@@ -10,6 +10,7 @@ use super::access;
 use super::board;
 use super::reply::{fields, reply};
 use super::threads;
+use crate::bridge::code::Code;
 use crate::metrics::exposition::{Format, exposition};
 use crate::metrics::json::json;
 use crate::metrics::page::page;
@@ -50,7 +51,7 @@ unsafe fn answer(token: EventThread, r: *mut ngx_http_request_t) -> Result<isize
             return Err(NGX_HTTP_NOT_ALLOWED as isize);
         }
         if let Some(refusal) = access::refusal(r) {
-            log::write((*(*r).connection).log, log::ERR, refusal.text());
+            log::message((*(*r).connection).log, Code::StatusRefused, refusal.text());
             return Err(NGX_HTTP_FORBIDDEN as isize);
         }
         match ngx_http_discard_request_body(r) {

@@ -26,8 +26,8 @@ use super::fault::log_raised_in_task;
 use super::logging;
 use super::shim::Shim;
 use crate::bridge::callbacks::Gone;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::log::Level;
 pub(super) use call::{Call, Host};
 pub(super) use lifespan::{Lifespan, Stage};
 pub(super) use prepared::{Prepared, prepare};
@@ -123,7 +123,7 @@ fn log_unfinished(py: Python<'_>, app: &App, call: &Call, unfinished: &str) -> O
     let websocket = call.websocket.as_ref();
     let unanswered = websocket.and_then(|websocket| websocket::unanswered(py, websocket));
     let text = format!("application \"{}\" {}", app.target, unanswered.unwrap_or(unfinished));
-    logging::write(py, Level::Error, &text);
+    logging::write(py, Code::RuleBroken, &text);
     Some(text)
 }
 
@@ -147,5 +147,5 @@ fn say_cancelled(py: Python<'_>, app: &App, exchange: &Exchange) {
         Some(Gone::Answered | Gone::TimedOut) | None => "the worker exits",
     };
     let text = format!("application \"{}\": its task was cancelled ({why})", app.target);
-    logging::write(py, Level::Info, &text);
+    logging::write(py, Code::TaskCancelled, &text);
 }

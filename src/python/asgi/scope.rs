@@ -10,8 +10,8 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use super::headers::Headers;
 use super::socket::{Compressors, WebSocket};
 use super::tls::Described;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::log::Level;
 use crate::http::asgi::scope::{http_version, offered_subprotocols, raw_path};
 use crate::http::{path, trailer};
 use crate::python::app::App;
@@ -255,7 +255,7 @@ fn target(
                     path.escape_ascii(),
                     name.escape_ascii(),
                 );
-                logging::write(py, Level::Warn, &text);
+                logging::write(py, Code::NotMounted, &text);
             }
             Ok(())
         }

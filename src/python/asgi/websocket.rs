@@ -17,7 +17,7 @@ use super::call::{self, Call, Next, Phase as HttpPhase};
 use super::http;
 use super::message::Message;
 use super::socket::{Phase, WebSocket};
-use crate::bridge::log::Level;
+use crate::bridge::code::Code;
 use crate::bridge::pipe::messages::{Closed, Part, Received, Socket};
 use crate::http::asgi::scope::offered_subprotocols;
 use crate::http::quoted::quoted;
@@ -162,7 +162,7 @@ fn refuse<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let close = Close::new(error.code(), &error.to_string());
     let text = format!("client broke the WebSocket protocol: {error}");
-    logging::write(py, Level::Info, &text);
+    logging::write(py, Code::WebSocketBroken, &text);
     // If the client is gone by now, it is told nothing.
     let _gone = socket.close(close.clone(), || call.exchange.announce_socket());
     disconnected(py, websocket, close)

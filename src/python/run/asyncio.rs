@@ -17,10 +17,11 @@ use super::calls::Calls;
 use super::dispatch;
 use super::startups::{Readiness, Startups};
 use super::steps::Steps;
+use crate::bridge::code::Code;
 use crate::bridge::config::LoopKind;
 use crate::bridge::exchange::{Exchange, Loop};
 use crate::bridge::executor::asyncio::Message;
-use crate::bridge::log::{About, Level};
+use crate::bridge::log::About;
 use crate::python::app::{Admission, App};
 use crate::python::attached::Attached;
 use crate::python::guard;
@@ -90,7 +91,7 @@ impl LoopThread {
                 "python_event_loop \"{}\" cannot be made; its applications answer 500",
                 self.bridge.config.name
             );
-            logging::exception_at(py, &runtime.shim, Level::Crit, &what, &error);
+            logging::exception(py, &runtime.shim, Code::LoopNotMade, &what, &error);
         }
         self.refuse_all();
         false
@@ -144,7 +145,7 @@ impl LoopThread {
             .and_then(|function| function.call1(arguments));
         if let (Err(error), Some(runtime)) = (called, self.runtime.upgrade()) {
             let what = format!("python_event_loop \"{}\" ({name})", self.bridge.config.name);
-            logging::exception(py, &runtime.shim, &what, &error);
+            logging::exception(py, &runtime.shim, Code::LoopFault, &what, &error);
         }
     }
 
@@ -188,7 +189,7 @@ impl LoopThread {
                 self.bridge.config.name,
                 stalled.as_millis()
             );
-            logging::write_about(py, Level::Warn, &About::Worker, &text);
+            logging::write_about(py, Code::LoopTurnsAgain, &About::Worker, &text);
         }
         for _ in 0..ROUNDS {
             let mut batch = {
@@ -282,7 +283,7 @@ impl LoopThread {
         let begun = self.begin(py, runtime, &callee, exchange, objects);
         if let Err(error) = begun {
             let what = format!("application \"{}\" cannot be called", app.target);
-            logging::exception(py, &runtime.shim, &what, &error);
+            logging::exception(py, &runtime.shim, Code::NotCallable, &what, &error);
             dispatch::fail(exchange);
             self.forget(py, exchange);
         }

@@ -5,7 +5,8 @@ use std::sync::{Arc, mpsc};
 use pyo3::prelude::*;
 
 use super::asyncio::LoopThread;
-use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::code::Code;
+use crate::bridge::log::{About, LogLine};
 use crate::python::runtime::{self, Runtime};
 use crate::python::spawn::{self, STACK};
 
@@ -50,7 +51,7 @@ fn spawn(runtime: &Runtime, thread: &Arc<LoopThread>) {
                  (is there a limit of processes or threads?)",
                 thread.name()
             );
-            runtime.worker.events.log(LogLine::new(Level::Alert, About::Worker, text));
+            runtime.worker.events.log(LogLine::new(Code::LoopNotStarted, About::Worker, &text));
             thread.refuse_all();
         }
     }

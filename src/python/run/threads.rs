@@ -7,10 +7,11 @@ use pyo3::prelude::*;
 
 use super::dispatch;
 use crate::bridge::clock;
+use crate::bridge::code::Code;
 use crate::bridge::config::ExecutorId;
 use crate::bridge::exchange::{Exchange, Pool};
 use crate::bridge::executor::pool::{Next, Seat, Turn};
-use crate::bridge::log::{About, Level, LogLine};
+use crate::bridge::log::{About, LogLine};
 use crate::bridge::tasks::Tasks;
 use crate::python::hooks::Hooks;
 use crate::python::logging;
@@ -21,7 +22,7 @@ use crate::python::spawn::{self, STACK};
 /// Starts a thread that [`Pool::grow`] or [`Pool::take`] has counted. The caller blocks all signals, so that the
 /// thread does.
 pub(in crate::python) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
-    let (level, text) = match start(runtime, pool) {
+    let (code, text) = match start(runtime, pool) {
         Ok(()) => {
             if !pool.started() {
                 return;
@@ -30,7 +31,7 @@ pub(in crate::python) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
                 "a thread of python_thread_pool \"{}\" has been started again",
                 pool.config.name
             );
-            (Level::Notice, text)
+            (Code::ThreadStarted, text)
         }
         Err(error) => {
             let failed = pool.cannot_start();
@@ -50,11 +51,11 @@ pub(in crate::python) fn spawn(runtime: &Arc<Runtime>, pool: &Arc<Pool>) {
                  again after a second (is there a limit of processes or threads?)",
                 pool.config.name,
             );
-            (Level::Alert, text)
+            (Code::ThreadNotStarted, text)
         }
     };
     // Without waiting: the caller may be attached.
-    let _full = runtime.worker.events.try_log(LogLine::new(level, About::Worker, text));
+    let _full = runtime.worker.events.try_log(LogLine::new(code, About::Worker, &text));
 }
 
 /// Attendant: tries again to start the first thread of a pool.
@@ -171,7 +172,7 @@ fn return_late(exchange: &Arc<Exchange>) {
     );
     let about = About::Request(Arc::clone(exchange));
     // Without waiting: it is attached.
-    let _full = worker.events.try_log(LogLine::new(Level::Notice, about, text));
+    let _full = worker.events.try_log(LogLine::new(Code::WrittenOffLeft, about, &text));
 }
 
 /// The calling thread's `threading.get_ident()`.
@@ -179,7 +180,8 @@ pub(super) fn ident(py: Python<'_>, runtime: &Runtime) -> u64 {
     match runtime.shim.thread_ident.call0(py).and_then(|ident| ident.extract(py)) {
         Ok(ident) => ident,
         Err(error) => {
-            logging::exception(py, &runtime.shim, "a thread has no identity", &error);
+            let what = "a thread has no identity";
+            logging::exception(py, &runtime.shim, Code::ThreadUnknown, what, &error);
             0
         }
     }

@@ -11,8 +11,8 @@ use super::kit::Kit;
 use super::native;
 use super::prepared::Prepared;
 use super::template::{Common, METHOD, PROTOCOL};
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::log::Level;
 use crate::http::path;
 use crate::http::request_head::RequestHead;
 use crate::http::wsgi::environ::{self, HeaderKey};
@@ -162,6 +162,6 @@ fn say_not_mounted(py: Python<'_>, app: &App, path: &[u8], script_name: &[u8]) {
             path.escape_ascii(),
             script_name.escape_ascii(),
         );
-        logging::write(py, Level::Warn, &text);
+        logging::write(py, Code::NotMounted, &text);
     }
 }

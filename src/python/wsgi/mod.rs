@@ -23,6 +23,7 @@ use super::debug;
 use super::logging;
 use super::response::Response;
 use super::shim::Shim;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
 pub(super) use kit::Kit;
 pub(super) use output::Suspended;
@@ -48,7 +49,7 @@ pub(super) fn call(
         Ok(prepared) => prepared,
         Err(error) => {
             let what = format!("application \"{}\" cannot be called", app.target);
-            logging::exception(py, shim, &what, &error);
+            logging::exception(py, shim, Code::NotCallable, &what, &error);
             response.fail(py);
             return None;
         }

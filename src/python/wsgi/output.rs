@@ -9,8 +9,8 @@ use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
 use super::file_wrapper::FileWrapper;
 use super::prepared::Prepared;
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
-use crate::bridge::log::Level;
 use crate::http::framing::ShortBody;
 use crate::python::app::App;
 use crate::python::block::share;
@@ -265,7 +265,7 @@ fn say_cut(py: Python<'_>, app: &App, sent: Sent) {
             "application \"{}\" sends more bytes than its Content-Length; the response was cut there",
             app.target
         );
-        logging::write(py, Level::Error, &text);
+        logging::write(py, Code::TooLong, &text);
     }
 }
 
@@ -313,7 +313,7 @@ fn close(py: Python<'_>, shim: &Shim, app: &App, exchange: &Exchange, iterable: 
         }
         exchange.set_exception(type_name(error.value(py)));
         let what = format!("application \"{}\": close() raised", app.target);
-        logging::exception(py, shim, &what, &error);
+        logging::exception(py, shim, Code::CloseRaised, &what, &error);
     }
 }
 
@@ -332,7 +332,7 @@ fn say(
         Fault::Raised(error) => log_raised(py, shim, app, exchange, &error),
         Fault::Broken(what) => {
             let text = format!("application \"{}\" {what}", app.target);
-            logging::write(py, Level::Error, &text);
+            logging::write(py, Code::RuleBroken, &text);
             Some(text)
         }
     }
@@ -352,7 +352,7 @@ fn is_interruption(
             "application \"{}\" was interrupted with ClientDisconnected (wsgi_client_abort cancel)",
             app.target
         );
-        logging::write(py, Level::Info, &text);
+        logging::write(py, Code::ClientDisconnected, &text);
         return true;
     }
     // One that the application raises itself is its own.
@@ -361,7 +361,7 @@ fn is_interruption(
             "application \"{}\" was interrupted with RequestTimeout (wsgi_interrupt_timeout)",
             app.target
         );
-        logging::exception_at(py, shim, Level::Info, &what, error);
+        logging::exception(py, shim, Code::RequestTimeout, &what, error);
         return true;
     }
     false

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::error::{ConfError, Place};
 use super::access::{self, Need, Unusable, User};
 use super::python_home::BUILT_FOR;
+use crate::bridge::code::Code;
 
 /// A file or folder, and the directive that wants it.
 #[derive(Clone, Debug)]
@@ -52,11 +53,14 @@ pub(in crate::nginx) fn check(user: Option<User>, all: &[Needed]) -> Result<(), 
         "{directive} \"{}\" cannot be {done} by {who}: {error}; {remedy}",
         path.display()
     );
-    Err(ConfError::at(text, place))
+    Err(ConfError::at(Code::FileUnusable, text, place))
 }
 
 fn unchecked(error: std::io::Error) -> ConfError {
-    ConfError(format!("the files that the workers use cannot be checked: {error}"))
+    ConfError::new(
+        Code::FilesUnchecked,
+        format!("the files that the workers use cannot be checked: {error}"),
+    )
 }
 
 /// The folder in which a virtual environment or prefix has its packages.

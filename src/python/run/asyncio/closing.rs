@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::LoopThread;
+use crate::bridge::code::Code;
 use crate::python::runtime::Runtime;
 use crate::python::{logging, shim};
 
@@ -27,7 +28,8 @@ impl LoopThread {
             calls.iter().filter_map(|call| call.get().task(py)).collect();
         for call in &calls {
             if let Err(error) = call.get().cancel(py) {
-                logging::exception(py, &runtime.shim, "a task cannot be cancelled", &error);
+                let what = "a task cannot be cancelled";
+                logging::exception(py, &runtime.shim, Code::LoopFault, what, &error);
             }
         }
         let ended = PyList::new(py, tasks).and_then(|tasks| {
@@ -44,7 +46,8 @@ impl LoopThread {
             task.call_method1("add_done_callback", (stop,))
         });
         if let Err(error) = ended {
-            logging::exception(py, &runtime.shim, "the loop cannot end its applications", &error);
+            let what = "the loop cannot end its applications";
+            logging::exception(py, &runtime.shim, Code::LoopFault, what, &error);
             self.stop(py);
         }
     }

@@ -7,10 +7,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::LoopThread;
+use crate::bridge::code::Code;
 use crate::bridge::config::{AppConfig, Purpose};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::asyncio::Message;
-use crate::bridge::log::{About, Level};
+use crate::bridge::log::About;
 use crate::bridge::pipe::output::parts::End;
 use crate::python::app::App;
 use crate::python::guard;
@@ -65,7 +66,13 @@ impl LoopThread {
         Some(Lifespan::state_of(py, &object).map_or_else(
             |error| {
                 let what = "a lifespan's state cannot be read";
-                Readiness::Failed(logging::exception(py, &runtime.shim, what, &error))
+                Readiness::Failed(logging::exception(
+                    py,
+                    &runtime.shim,
+                    Code::LoopFault,
+                    what,
+                    &error,
+                ))
             },
             Readiness::Ready,
         ))
@@ -86,7 +93,7 @@ impl LoopThread {
             Ok(lifespan) => lifespan,
             Err(error) => {
                 let what = "a lifespan cannot be made";
-                let report = logging::exception(py, &runtime.shim, what, &error);
+                let report = logging::exception(py, &runtime.shim, Code::LoopFault, what, &error);
                 runtime.worker.end_start(app.at, Err(report));
                 return;
             }
@@ -103,7 +110,8 @@ impl LoopThread {
             object.bind(py).call_method1(intern!(py, "start"), (&objects.event_loop, done))
         });
         if let Err(error) = begun {
-            let report = logging::exception(py, &runtime.shim, "asgi_lifespan", &error);
+            let report =
+                logging::exception(py, &runtime.shim, Code::LoopFault, "asgi_lifespan", &error);
             self.end_startup(py, runtime, app.at, Some(report));
         }
     }
@@ -125,7 +133,7 @@ impl LoopThread {
                      changed, or nginx is reloaded: {report}",
                     worker.target(at)
                 );
-                logging::write_about(py, Level::Error, &About::App(at), &text);
+                logging::write_about(py, Code::NotStarted, &About::App(at), &text);
             }
             if let Some(app) = runtime.apps.get(at) {
                 app.fail_startup(py, &runtime.shim, report);
