@@ -262,9 +262,9 @@ impl Outcome {
     }
 
     /// What has become of a checker that ended before its time.
-    fn lost(&self, main: &MainConf) -> Option<String> {
+    fn lost(&self, main: &MainConf) -> Vec<String> {
         if self.checked {
-            return None;
+            return Vec::new();
         }
         let how = match self.status {
             Some(status) if libc::WIFEXITED(status) => {
@@ -281,10 +281,13 @@ impl Outcome {
             }
             _ => "ends all processes that check it".to_owned(),
         };
-        Some(match *main.imported_by_check() {
-            [app] => main.error_of(app, &how),
-            [] => format!("Python, as it starts, {how}"),
-            _ => format!("one of the applications {how}"),
-        })
+        match &*main.imported_by_check() {
+            [] => vec![format!("Python, as it starts, {how}")],
+            [app] => vec![main.error_of(*app, &how)],
+            several => {
+                let how = format!("or another one that was imported at the same time, {how}");
+                several.iter().map(|app| main.error_of(*app, &how)).collect()
+            }
+        }
     }
 }
