@@ -10,13 +10,25 @@ import signal
 import time
 from urllib.parse import parse_qsl
 
+import pywsgi
 import testkit
 from planned import pattern
 
 VERSION = "{version}"
 KEPT = []
+SEEN = {{"started": False, "finished": 0}}
 # Long enough for a request to come meanwhile.
 time.sleep(0.3)
+
+
+@pywsgi.on_worker_start
+def start():
+    SEEN["started"] = True
+
+
+@pywsgi.on_request_finished
+def finished(request):
+    SEEN["finished"] += 1
 
 
 def die():
@@ -48,8 +60,10 @@ def application(environ, start_response):
     name = environ["PATH_INFO"].rpartition("/")[2]
     query = dict(parse_qsl(environ["QUERY_STRING"]))
     size = int(query.get("size", 0))
-    if name == "raise":
+    if name == "raise" or not SEEN["started"]:
         raise ValueError("on purpose")
+    if name == "restart":
+        pywsgi.restart_worker()
     if name == "crash":
         die()
     if name == "late":
@@ -97,8 +111,10 @@ async def application(scope, receive, send):
     name = scope["path"].rpartition("/")[2]
     query = dict(parse_qsl(scope["query_string"].decode()))
     size = int(query.get("size", 0))
-    if name == "raise":
+    if name == "raise" or not SEEN["started"]:
         raise ValueError("on purpose")
+    if name == "restart":
+        pywsgi.restart_worker()
     if name == "crash":
         die()
     if name == "late":

@@ -226,7 +226,7 @@ class Client(threading.Thread):
                     connection.close()
                     if connection.pending or getattr(error, "begun", False):
                         raise
-                    self.counts.add(request.protocol, "crossed")
+                    self.crossed(request, begun)
             connection = self.open()
             self.kept = self.ask(connection, request)
 
@@ -322,7 +322,7 @@ class Client(threading.Thread):
                 again.append(request)
             elif http2.silent:
                 # nginx has closed the connection, which was idle.
-                self.counts.add(request.protocol, "crossed")
+                self.crossed(request, begun)
                 again.append(request)
             else:
                 self.excuse(CLOSED, begun, request, f"stream {number} has ended early; {broken}")
@@ -439,6 +439,13 @@ class Client(threading.Thread):
                     f"different from {differs(body, request.expected)} on"
                 )
         self.counts.add(request.protocol, str(status))
+
+    def crossed(self, request: Request, begun: float) -> None:
+        """A connection that was kept has ended without an answer, and the request is sent again:
+        nginx has closed it meanwhile, unless a trouble explains it."""
+        what = f"{request.path}: its connection had been kept"
+        explained = self.excuses.allow(CLOSED, begun, what, large=request.large)
+        self.counts.add(request.protocol, CLOSED if explained else "crossed")
 
     def excuse(self, outcome: str, begun: float, request: Request, what: str) -> None:
         what = f"{request.path}: {what}"

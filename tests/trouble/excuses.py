@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 # The two outcomes beside the right answer: the connection was closed before its end; a 5xx.
 CLOSED, FAILED = "closed", "failed"
+# How many seconds the time of a line may be wrong.
+SLACK = 10
 
 
 @dataclass
@@ -57,9 +59,11 @@ class Excuses:
             return False
 
     def explain(self, trouble: str, moment: float) -> bool:
-        """Whether a line of the log, written in that second, was written during such a trouble."""
+        """Whether a line of the log with that time was written during such a trouble. nginx's clock
+        goes on only when its event loop does."""
         with self._lock:
             return any(
-                excuse.trouble == trouble and excuse.begun_at - 2 <= moment <= excuse.ended_at + 2
+                excuse.trouble == trouble
+                and excuse.begun_at - SLACK <= moment <= excuse.ended_at + SLACK
                 for excuse in self._all
             )

@@ -81,6 +81,7 @@ EXPLAINED = [
     ),
     # What the check says of the application, by the master.
     ("broken", re.compile(r"\[emerg\]")),
+    ("reopen", re.compile(r"open\(\) \"[^\"]*\.log\" failed \(13: Permission denied\)")),
     # The master writes to a worker that it does not know to be dead yet.
     ("death", re.compile(r"sendmsg\(\) failed \((?:9|32|104|111)|kill\(\d+, \d+\) failed \(3:")),
 ]

@@ -59,6 +59,7 @@ class Troubles:
             self.reload_and_kill,
             self.broken_deploy,
             self.quit_one,
+            self.restart_by_itself,
             self.stand_still,
             self.reopen,
             self.full_disk,
@@ -188,6 +189,8 @@ class Troubles:
     def broken_deploy(self) -> None:
         """The check refuses it, and the old code answers; a worker that is recycled meanwhile has
         only the broken code."""
+        # One that still imports would get the broken code.
+        self.some(WORKERS)
         before, workers = len(self.nginx.error_log()), self.nginx.workers()
         with self.excuses.during("broken", FAILED) as excuse:
             self.deploy(None)
@@ -208,6 +211,16 @@ class Troubles:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.one(), signal.SIGQUIT)
 
+    def restart_by_itself(self) -> None:
+        """An application asks for another worker."""
+        protocol = self.source.choice(PROTOCOLS)
+        self.counts.add(protocol, "own")
+        with self.nginx.connect(timeout=PATIENCE) as connection:
+            connection.get(f"/{protocol}/restart", close=True)
+            status = connection.response().status
+        if status != 200:
+            raise Finding(f"restart_worker() was answered {status}")
+
     def stand_still(self) -> None:
         """A worker that gets no processor for a while."""
         pid = self.one()
@@ -219,7 +232,11 @@ class Troubles:
                 os.kill(pid, signal.SIGCONT)
 
     def reopen(self) -> None:
-        os.kill(self.nginx.master, signal.SIGUSR1)
+        """A worker that is forked between the signal and what the master does about it reopens the
+        logs, too, which the master has not given to the workers' user yet."""
+        with self.excuses.during("reopen"):
+            os.kill(self.nginx.master, signal.SIGUSR1)
+            self.over.wait(0.5)
 
     # What runs short
 
