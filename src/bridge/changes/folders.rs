@@ -159,12 +159,13 @@ impl Folders {
         }
     }
 
-    /// The files that count and have changed, or whose folder has gone.
-    pub(super) fn changed(&mut self) -> Vec<PathBuf> {
+    /// The files that count and have changed, or whose folder has gone, and when that was.
+    pub(super) fn changed(&mut self) -> Vec<(PathBuf, SystemTime)> {
+        let now = SystemTime::now();
         let mut changed = Vec::new();
         for Report { watch, what, name } in self.reports() {
             if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-                changed.extend(self.known.keys().next().cloned());
+                changed.extend(self.known.keys().next().cloned().map(|path| (path, now)));
             }
             let Some(folder) = self.by_watch.get(&watch).cloned() else { continue };
             let Some((_, kind)) = self.known.get(&folder).copied() else { continue };
@@ -176,16 +177,23 @@ impl Folders {
             }
             let path = folder.join(OsStr::from_bytes(&name));
             if !what.contains(ReadFlags::ISDIR) {
-                changed.extend(names::file_counts(kind, &name).then_some(path));
+                if names::file_counts(kind, &name) {
+                    // All workers have the same time for it, however late they read of it. A file that has been moved
+                    // here keeps its own.
+                    let written =
+                        what.contains(ReadFlags::CLOSE_WRITE).then(|| path.metadata().ok());
+                    let when = written.flatten().map_or(now, |it| changed_at(&it));
+                    changed.push((path, when));
+                }
             } else if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
                 if names::folder_counts(kind, &name) {
                     let found = self.add_all(&path, kind, Below::All, SystemTime::UNIX_EPOCH);
-                    changed.extend(found);
+                    changed.extend(found.map(|path| (path, now)));
                 }
             } else if let Some((watch, _)) = self.known.get(&path) {
                 // It may have been moved, and its watch with it. The kernel says that this has been removed.
                 let _gone_already = inotify::remove_watch(&self.inotify, *watch);
-                changed.push(path);
+                changed.push((path, now));
             }
         }
         changed

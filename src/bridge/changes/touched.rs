@@ -16,6 +16,7 @@ use super::folders::changed_at;
 pub(crate) struct Touched {
     path: PathBuf,
     seen: Option<State>,
+    looked: SystemTime,
 }
 
 /// What tells a file from another one, or from itself before a write: of the link, and of what it leads to.
@@ -32,18 +33,21 @@ type Identity = (u64, u64, i64, i64);
 impl Touched {
     /// From now on.
     pub(crate) fn new(path: PathBuf) -> Self {
+        let looked = SystemTime::now();
         let seen = State::of(&path);
-        Self { path, seen }
+        Self { path, seen, looked }
     }
 
     /// Says whether it has changed since it was last looked at, or appeared. One that disappears has not.
     pub(super) fn look(&mut self) -> Option<Change> {
+        let before = std::mem::replace(&mut self.looked, SystemTime::now());
         let now = State::of(&self.path)?;
-        let before = self.seen.replace(now);
-        (before != Some(now)).then(|| Change {
+        let seen = self.seen.replace(now);
+        (seen != Some(now)).then(|| Change {
             path: self.path.clone(),
             more: 0,
-            when: changed_at_last(&self.path),
+            // By the clock of the file's system, which may be behind; but not before it was last looked at.
+            when: changed_at_last(&self.path).max(before),
         })
     }
 }

@@ -132,8 +132,8 @@ impl Watch {
     fn wait(&mut self) -> Option<Change> {
         let left = self.untold.as_ref().map(|untold| untold.left(Instant::now()));
         self.folders.wait(left.unwrap_or(self.look()));
-        for path in self.folders.changed() {
-            self.note(path, SystemTime::now());
+        for (path, when) in self.folders.changed() {
+            self.note(path, when);
         }
         let untold = self.untold.take_if(|untold| untold.left(Instant::now()).is_zero());
         untold.map(Untold::tell)

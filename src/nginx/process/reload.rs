@@ -87,7 +87,8 @@ fn is_news(when: SystemTime) -> bool {
 }
 
 fn is_newer(told: &AtomicU64, when: u64, now: u64) -> bool {
-    let tell = |before| (before < when).then_some(now);
+    // The clock may have been set back since.
+    let tell = |before| (before < when || before > now).then_some(now);
     told.fetch_update(Ordering::SeqCst, Ordering::SeqCst, tell).is_ok()
 }
 
@@ -147,5 +148,6 @@ mod tests {
         assert!(!is_newer(&told, 110, 320), "another worker has seen it a little later");
         assert!(is_newer(&told, 301, 500), "something has changed after it was told");
         assert!(!is_newer(&told, 301, 501));
+        assert!(is_newer(&told, 200, 400), "the clock has been set back");
     }
 }

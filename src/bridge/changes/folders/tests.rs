@@ -34,6 +34,10 @@ fn later() -> SystemTime {
     SystemTime::now() + Duration::from_secs(3600)
 }
 
+fn changed(folders: &mut Folders) -> Vec<PathBuf> {
+    folders.changed().into_iter().map(|(path, _)| path).collect()
+}
+
 /// Watches `root`, whose files are all old.
 fn watched(root: &Root, kind: Kind) -> Folders {
     let mut folders = Folders::new(0).unwrap();
@@ -46,20 +50,25 @@ fn a_file_however_it_is_saved() {
     let root = Root::new("saved");
     let app = root.write("app.py");
     let mut folders = watched(&root, Kind::Code);
-    assert!(folders.changed().is_empty());
+    assert!(changed(&mut folders).is_empty());
 
     fs::write(&app, "1").unwrap();
-    assert_eq!(folders.changed(), from_ref(&app), "written");
+    assert_eq!(changed(&mut folders), from_ref(&app), "written");
+
+    let at = changed_at(&app.metadata().unwrap());
+    fs::write(&app, "1").unwrap();
+    let [(_, when)] = *folders.changed() else { panic!("one") };
+    assert!(when >= at && when == changed_at(&app.metadata().unwrap()), "the file's own time");
 
     let temporary = root.write(".app.py.tmp");
-    assert!(folders.changed().is_empty());
+    assert!(changed(&mut folders).is_empty());
     fs::rename(&temporary, &app).unwrap();
-    assert_eq!(folders.changed(), from_ref(&app), "replaced");
+    assert_eq!(changed(&mut folders), from_ref(&app), "replaced");
     fs::write(&app, "2").unwrap();
-    assert_eq!(folders.changed(), from_ref(&app), "written again");
+    assert_eq!(changed(&mut folders), from_ref(&app), "written again");
 
     fs::remove_file(&app).unwrap();
-    assert_eq!(folders.changed(), [app], "deleted");
+    assert_eq!(changed(&mut folders), [app], "deleted");
 }
 
 #[test]
@@ -71,7 +80,7 @@ fn what_does_not_count() {
     root.write("__pycache__/app.cpython-313.pyc");
     root.write("notes.txt");
     root.write("media/new.py.jpg");
-    assert!(folders.changed().is_empty());
+    assert!(changed(&mut folders).is_empty());
     assert!(!folders.known.contains_key(&root.at("__pycache__")));
 }
 
@@ -82,20 +91,20 @@ fn packages_below_and_new_ones() {
     let old = root.write("shop/views.py");
     let mut folders = watched(&root, Kind::Code);
     fs::write(&old, "1").unwrap();
-    assert_eq!(folders.changed(), [old]);
+    assert_eq!(changed(&mut folders), [old]);
 
     fs::create_dir(root.at("blog")).unwrap();
-    assert!(folders.changed().is_empty());
+    assert!(changed(&mut folders).is_empty());
     let new = root.write("blog/views.py");
-    assert!(folders.changed().contains(&new));
+    assert!(changed(&mut folders).contains(&new));
 
     fs::rename(root.at("blog"), root.at("news")).unwrap();
-    let moved = folders.changed();
+    let moved = changed(&mut folders);
     assert!(moved.contains(&root.at("blog")) && moved.contains(&root.at("news/views.py")));
-    assert!(folders.changed().is_empty());
+    assert!(changed(&mut folders).is_empty());
     root.write("news/models.py");
     assert!(
-        folders.changed().contains(&root.at("news/models.py")),
+        changed(&mut folders).contains(&root.at("news/models.py")),
         "it is watched where it is now"
     );
 }
@@ -108,9 +117,9 @@ fn installed_code_without_what_is_below() {
     let mut folders = watched(&root, Kind::Installed);
     fs::write(package, "1").unwrap();
     root.write("flask/__init__.py");
-    assert!(folders.changed().is_empty());
+    assert!(changed(&mut folders).is_empty());
     fs::write(&module, "1").unwrap();
-    assert_eq!(folders.changed(), [module]);
+    assert_eq!(changed(&mut folders), [module]);
 }
 
 #[test]
@@ -120,11 +129,11 @@ fn all_files_of_a_named_folder() {
     root.write("shop/.git/index");
     let mut folders = watched(&root, Kind::Code);
     fs::write(&page, "1").unwrap();
-    assert!(folders.changed().is_empty(), "it is watched for its code");
+    assert!(changed(&mut folders).is_empty(), "it is watched for its code");
     assert_eq!(folders.add(&root.0, Kind::Named, later()), None);
     fs::write(&page, "2").unwrap();
     root.write("shop/.git/index");
-    assert_eq!(folders.changed(), [page]);
+    assert_eq!(changed(&mut folders), [page]);
 }
 
 #[test]
@@ -135,12 +144,12 @@ fn a_folder_that_comes_back() {
     let mut folders = Folders::new(0).unwrap();
     assert_eq!(folders.add(&shop, Kind::Code, later()), None);
     fs::remove_dir_all(&shop).unwrap();
-    assert!(folders.changed().contains(&shop.join("views.py")));
+    assert!(changed(&mut folders).contains(&shop.join("views.py")));
     assert_eq!(folders.returned(), None);
     let views = root.write("shop/views.py");
     assert_eq!(folders.returned(), Some(views.clone()));
     fs::write(&views, "1").unwrap();
-    assert_eq!(folders.changed(), [views]);
+    assert_eq!(changed(&mut folders), [views]);
 }
 
 #[test]
