@@ -271,11 +271,13 @@ def main() -> int:
             stress.finish()
     except AssertionError as error:
         stress.findings.append(str(error))
-    nginx.allow_log("")
-    stress.findings += nginx.close()
+    finally:
+        # Its lines are looked at below.
+        nginx.allow_log("")
+        stress.findings += nginx.close()
+        stress.disk.close()
+        release_ports()
     stress.check_log()
-    stress.disk.close()
-    release_ports()
     for finding in stress.findings[:30]:
         print(f"stress: {finding}", file=sys.stderr)
     troubles = ", ".join(stress.troubles.made)
