@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::changes::Reload;
+use super::changes::watch::Reload;
 use super::log::Level;
 use super::output_log::OutputLog;
 

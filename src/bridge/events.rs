@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use super::changes::Change;
+use super::changes::change::Change;
 use super::doorbell::Doorbell;
 use super::executor::inline::Suspended;
 use super::id::RequestId;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::baton::Baton;
-use super::changes::Reload;
+use super::changes::watch::Reload;
 use super::config::{
     AppConfig, Buffering, ClientAbort, Debug, ExecutorId, InterpreterConfig, LocationConfig,
     LoopConfig, LoopKind, OutputConfig, PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,

@@ -16,7 +16,7 @@
 //! | [`Generations`](generations::Generations) | all | |
 //! | [`Marks`](marks::Marks) | `take_over` | all else |
 //! | [`Starts`](starts::Starts) | `wait`, `have_ended`, `all` | `end`, `give_up` |
-//! | [`Imported`](changes::Imported) | | `answer`, on the attendant's thread; who waits for changes: all else |
+//! | [`Imported`](changes::imported::Imported) | | `answer`, on the attendant's thread; who waits for changes: all else |
 //! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
 //! | [`Baton`](baton::Baton) | all | |
 //! | [`RecordFile`](output_log::RecordFile) | `open`, `descriptor` | `write`; inline, the event loop as well |

@@ -33,7 +33,7 @@ pub(crate) enum Task<X> {
     Grow(Arc<Pool<Arc<X>>>),
     /// Look whether the loops turn (`asgi_stall_warning`).
     LookAtLoops,
-    /// Say which folders have been imported from since this was last asked ([`Imported`](super::changes::Imported)).
+    /// Say which folders have been imported from since this was last asked ([`Imported`](super::changes::imported::Imported)).
     ListImported,
     /// Write this, and where Python's threads are, to the log; and then say that it has been done.
     LogThreads(String, Arc<AtomicBool>),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::baton::Baton;
 use super::callers::Callers;
 use super::carried::Carried;
-use super::changes::Imported;
+use super::changes::imported::Imported;
 use super::clock;
 use super::config::{AppConfig, ExecutorId, WorkerConfig};
 use super::events::{Event, Events};

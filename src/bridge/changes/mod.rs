@@ -1,19 +1,14 @@
 //! `python_reload`: finds out that an application has changed.
 //!
-//! A thread of each worker waits for that ([`Changes::wait`]). It knows neither Python nor nginx: the attendant tells it
-//! which folders have modules that are imported ([`Imported`]), and it tells the event loop of a [`Change`].
+//! A thread of each worker waits for that ([`Changes`](watch::Changes)). It knows neither Python nor nginx: the attendant
+//! tells it which folders have modules that are imported ([`Imported`](imported::Imported)), and it tells the event loop
+//! of a [`Change`](change::Change).
 
 mod bytecode;
-mod change;
+pub(crate) mod change;
 mod folders;
-mod imported;
-mod names;
+pub(crate) mod imported;
+pub(crate) mod names;
 mod quiet;
-mod touched;
-mod watch;
-
-pub(crate) use self::change::Change;
-pub(crate) use self::imported::Imported;
-pub(crate) use self::names::Kind;
-pub(crate) use self::touched::Touched;
-pub(crate) use self::watch::{Changes, Reload};
+pub(crate) mod touched;
+pub(crate) mod watch;

@@ -17,7 +17,7 @@ use super::output::{Output, Outputs};
 use super::reading::{self, Reading};
 use super::shared::Shared;
 use crate::bridge::baton::Baton;
-use crate::bridge::changes::Reload;
+use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
 use crate::bridge::config::{
     AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig,

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::reader::{Directive, setter};
-use crate::bridge::changes::{Reload, Touched};
+use crate::bridge::changes::touched::Touched;
+use crate::bridge::changes::watch::Reload;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::target::is_dotted_name;
 use crate::nginx::conf::env_file::{self, FileVariable};

@@ -16,7 +16,8 @@ use nginx_sys::{ngx_channel, ngx_cycle_t, ngx_parent, ngx_process_slot, ngx_proc
 
 use super::stage::Stage;
 use super::state::Process;
-use crate::bridge::changes::{Change, Reload};
+use crate::bridge::changes::change::Change;
+use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
 use crate::nginx::conf::MainConf;
 use crate::nginx::log::say;

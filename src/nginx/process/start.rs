@@ -22,7 +22,7 @@ use super::reload;
 use super::stage::Standing;
 use super::state::{self, Handler, Process, on_process};
 use super::turn::{End, Look, Reopened};
-use crate::bridge::changes::Reload;
+use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
 use crate::bridge::config::WorkerConfig;
 use crate::bridge::exchange::Worker;
