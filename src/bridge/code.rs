@@ -107,7 +107,7 @@ codes! {
     MemoryUnknown = 305 Error,
     MemoryLimitTooLow = 306 Warn,
     MemoryHardLimit = 307 Error,
-    CodeChanged = 308 Notice,
+    FilesChanged = 308 Notice,
     MasterNotTold = 309 Error,
     ReloadOff = 310 Warn,
     RequestCutAtExit = 311 Error,

@@ -175,7 +175,7 @@ def test_python_warnings(nginx, settings):
     client = nginx.client()
     # The last one that matches applies.
     assert client.get("/?UserWarning").status_code == 200
-    assert "[error]" in nginx.wait_log("UserWarning: shown")
+    assert "[warn]" in nginx.wait_log("UserWarning: shown")
     assert client.get("/?RuntimeWarning").status_code == 200
     assert client.get("/?FutureWarning").status_code == 500
     assert nginx.log_lines("RuntimeWarning: shown") == []

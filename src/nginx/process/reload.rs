@@ -71,7 +71,7 @@ pub(super) fn changed(_token: EventThread, process: &Process, change: &Change) {
     if has_successors || !is_news(change.when) {
         return;
     }
-    say!(process, Code::CodeChanged, "{change} (python_reload): nginx is told to reload");
+    say!(process, Code::FilesChanged, "{change} (python_reload): nginx is told to reload");
     if let Err(error) = tell_master(end) {
         say!(
             process,
