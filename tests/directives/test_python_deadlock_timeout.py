@@ -54,7 +54,7 @@ def test_the_worker_is_replaced(nginx, protocol, app):
         line = nginx.wait_log("could take the GIL for 1 s (python_deadlock_timeout)")
         assert "[crit]" in line
         # faulthandler's stack.
-        nginx.wait_log("in holds_the_gil")
+        nginx.wait_log("holds_the_gil")
         nginx.wait_log("this worker is replaced: its applications do not run")
         assert connection.response().status == 503
     wait_for(lambda: int(before) not in nginx.workers(leaving=True), what="the end of the worker")
@@ -124,7 +124,7 @@ def test_the_event_loop_itself_waits(nginx):
     before = nginx.client().get("/").text
     assert nginx.raw(b"GET /?1000 HTTP/1.0\r\n\r\n") == b""
     nginx.wait_log("could take the GIL for 1 s")
-    nginx.wait_log("in holds_the_gil")
+    nginx.wait_log("holds_the_gil")
     nginx.wait_log("event loop itself waits for the GIL")
     wait_for(lambda: nginx.workers() and int(before) not in nginx.workers(), what="another worker")
     assert nginx.client().get("/").text != before
