@@ -13,6 +13,8 @@ import pytest
 
 from pywsgi import _imported
 
+pytestmark = pytest.mark.usefixtures("interpreter")
+
 
 @pytest.fixture
 def new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], dict[str, bool]]:
