@@ -217,8 +217,18 @@ pub(super) fn lives(process: u32) -> bool {
     found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
+/// The bytes of a process's memory that are in RAM (proc(5), statm).
+pub(super) fn resident_memory(process: u32) -> std::io::Result<u64> {
+    let path = format!("/proc/{process}/statm");
+    let text = std::fs::read_to_string(&path)?;
+    let pages = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages
+        .map(|pages| pages * page_size())
+        .ok_or_else(|| std::io::Error::other(format!("{path} has another form")))
+}
+
 /// The bytes of a page of memory.
-pub(super) fn page_size() -> u64 {
+fn page_size() -> u64 {
     // SAFETY: a system call without pointers.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(size).unwrap_or(4096)

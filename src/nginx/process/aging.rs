@@ -5,11 +5,12 @@ use std::time::Duration;
 use nginx_sys::{NGX_PROCESS_SINGLE, ngx_process, ngx_terminate};
 
 use super::departure;
-use super::limits::{self, Memory, Verdict};
+use super::limits::{Memory, Verdict};
 use super::state::{Handler, Process};
 use crate::bridge::code::Code;
 use crate::bridge::replacement::{HARD_MEMORY_LIMIT, Reason, megabytes};
 use crate::nginx::log::say;
+use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
 
 /// The worker starts.
@@ -41,7 +42,7 @@ impl Handler for LookAtMemory {
     fn call(token: EventThread, process: &'static Process) {
         let limits = &process.limits;
         let Some(memory) = &limits.memory else { return };
-        match limits::used_memory() {
+        match sys::resident_memory(std::process::id()) {
             Ok(used) => look(token, process, memory, used),
             // It is not looked at again: this would fail each time.
             Err(error) => {

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use nginx_sys::{
     NGX_PROCESS_SINGLE, ngx_cycle, ngx_exiting, ngx_msec_t, ngx_process, ngx_quit, ngx_terminate,
 };
-use rustix::time::{ClockId, clock_gettime};
 
 use super::listening;
 use super::stage::Stage;
 use super::state::Process;
+use crate::bridge::clock;
 use crate::bridge::code::Code;
 use crate::bridge::generations::Successor;
 use crate::bridge::replacement::Reason;
@@ -125,7 +125,11 @@ pub(super) fn go_on(token: EventThread, process: &Process) {
     let stage = standing.stage();
     if stage == Stage::Ending {
         // Others of its connections may take longer than the applications' requests.
-        process.event_loop.worker().baton.renew(monotonic(), longest(process));
+        process
+            .event_loop
+            .worker()
+            .baton
+            .renew(Duration::from_nanos(clock::nanoseconds()), longest(process));
         return standing.look_again(token, process, RENEWAL);
     }
     if is_told() {
@@ -222,7 +226,11 @@ fn is_needed(process: &Process, since: Instant) -> bool {
 
 /// Takes the baton, or keeps it; false if another worker has it.
 fn take_baton(process: &Process) -> bool {
-    process.event_loop.worker().baton.take(monotonic(), longest(process))
+    process
+        .event_loop
+        .worker()
+        .baton
+        .take(Duration::from_nanos(clock::nanoseconds()), longest(process))
 }
 
 /// nginx will begin to exit this worker after this turn, or has begun.
@@ -238,10 +246,4 @@ fn longest(process: &Process) -> Duration {
         + worker.config.python.finalize_timeout
         + worker.longest_shutdown()
         + START
-}
-
-/// The clock that all processes of the system have.
-fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }

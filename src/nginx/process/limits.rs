@@ -2,8 +2,6 @@
 //! loop counts the requests of `python_max_requests`.
 
 use std::cell::Cell;
-use std::fs;
-use std::io;
 
 use nginx_sys::ngx_msec_t;
 
@@ -99,15 +97,6 @@ impl Memory {
     }
 }
 
-/// The bytes of the process's memory that are in RAM (proc(5), statm).
-pub(super) fn used_memory() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/self/statm")?;
-    let pages = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages
-        .map(|pages| pages * sys::page_size())
-        .ok_or_else(|| io::Error::other("/proc/self/statm has another form"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +128,6 @@ mod tests {
 
     #[test]
     fn this_process_takes_some_memory() {
-        assert!(used_memory().unwrap() > 1 << 20);
+        assert!(sys::resident_memory(std::process::id()).unwrap() > 1 << 20);
     }
 }

@@ -203,7 +203,7 @@ unsafe fn make(
     Ok(process)
 }
 
-/// What is needed to tell the master to reload, if `python_reload` is on. If it is not to be had, that is off.
+/// What is needed to tell the master to reload, if `python_reload` is on. If there is none, nothing is told.
 ///
 /// # Safety
 ///

@@ -1,6 +1,5 @@
 //! The board of this nginx: mapped once by the master, inherited by its workers.
 
-use std::fs;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use nginx_sys::{NGINX_VERSION, ngx_cycle_t, ngx_worker};
@@ -142,9 +141,7 @@ fn configured(config: &WorkerConfig) -> Configured {
     }
 }
 
-/// Bytes of a process's memory that are in RAM (proc(5), statm).
+/// Bytes of a process's memory that are in RAM, if the system says so.
 fn memory(process: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * sys::page_size())
+    sys::resident_memory(process).ok()
 }
