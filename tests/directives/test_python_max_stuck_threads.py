@@ -22,9 +22,11 @@ SOURCE = """
 
     def stubborn():
         # An application that catches everything.
-        while not (DATA / "release").exists():
+        while True:
             try:
-                time.sleep(0.01)
+                while not (DATA / "release").exists():
+                    time.sleep(0.01)
+                return
             except BaseException as error:
                 record("caught", type(error).__name__)
 
