@@ -89,6 +89,21 @@ def test_a_soft_limit_below_the_import_is_not_applied(nginx, protocol):
     assert len(nginx.log_lines("is not applied")) == 1
 
 
+def test_a_hard_limit_below_the_import_is_not_applied(nginx, protocol):
+    """Each worker would exit at once, and nobody would be served."""
+    app = protocol.app("app", APP.format(at_import=200))
+    limit = "python_memory_limit soft=100m hard=150m"
+    nginx.start(f"{protocol}_app {app};", http=f"{limit} check=100ms;")
+    line = nginx.wait_log(f"{limit} is not applied")
+    assert "[warn]" in line
+    client = nginx.client()
+    before = client.get("/").text
+    for _ in range(20):
+        assert client.get("/?1").text == before
+    assert not nginx.log_lines("it exits at once")
+    assert len(nginx.log_lines("is not applied")) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -62,12 +62,13 @@ fn look(token: EventThread, process: &Process, memory: &Memory, used: u64) {
     let soft = memory.limit.soft;
     match memory.judge(used, process.event_loop.worker().starts.have_ended()) {
         Verdict::Nothing => {}
-        Verdict::NotApplied => say!(
+        Verdict::NotApplied { hard } => say!(
             process,
             Code::MemoryLimitTooLow,
-            "python_memory_limit soft={}m is not applied: this worker takes {} MB as soon as its \
+            "python_memory_limit soft={}m{} is not applied: this worker takes {} MB as soon as its \
              applications are imported, and so would each one after it; write a higher limit",
             megabytes(soft),
+            hard.map(|hard| format!(" hard={}m", megabytes(hard))).unwrap_or_default(),
             megabytes(used),
         ),
         Verdict::Replace => {

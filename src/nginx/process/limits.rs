@@ -34,14 +34,18 @@ enum Baseline {
     Below,
     /// It is not: the soft limit is not applied, because each successor would be replaced as well.
     Above,
+    /// It is not even below the hard limit: neither is applied.
+    BeyondAll,
 }
 
 /// What must be done about the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Nothing,
-    /// The soft limit cannot be applied, which must be said once.
-    NotApplied,
+    /// The soft limit, or the hard one as well, cannot be applied, which must be said once.
+    NotApplied {
+        hard: Option<u64>,
+    },
     Replace,
     /// The hard limit.
     LeaveAtOnce(u64),
@@ -71,28 +75,31 @@ impl Memory {
     pub(super) fn next_look(&self) -> ngx_msec_t {
         match self.baseline.get() {
             Baseline::Unknown => self.limit.check.min(UNTIL_READY),
-            Baseline::Below | Baseline::Above => self.limit.check,
+            Baseline::Below | Baseline::Above | Baseline::BeyondAll => self.limit.check,
         }
     }
 
     /// The worker takes so many bytes; `is_ready` if its applications are imported.
     pub(super) fn judge(&self, used: u64, is_ready: bool) -> Verdict {
-        if let Some(hard) = self.limit.hard.filter(|hard| used >= *hard) {
-            return Verdict::LeaveAtOnce(hard);
-        }
+        let beyond = self.limit.hard.filter(|hard| used >= *hard);
         let is_above = used >= self.limit.soft;
         match self.baseline.get() {
             Baseline::Unknown if !is_ready => Verdict::Nothing,
-            Baseline::Unknown if is_above => {
-                self.baseline.set(Baseline::Above);
-                Verdict::NotApplied
-            }
             Baseline::Unknown => {
-                self.baseline.set(Baseline::Below);
-                Verdict::Nothing
+                let (baseline, verdict) = match (is_above, beyond) {
+                    (true, Some(_)) => (Baseline::BeyondAll, Verdict::NotApplied { hard: beyond }),
+                    (true, None) => (Baseline::Above, Verdict::NotApplied { hard: None }),
+                    (false, _) => (Baseline::Below, Verdict::Nothing),
+                };
+                self.baseline.set(baseline);
+                verdict
             }
-            Baseline::Below if is_above => Verdict::Replace,
-            Baseline::Below | Baseline::Above => Verdict::Nothing,
+            Baseline::BeyondAll => Verdict::Nothing,
+            Baseline::Below | Baseline::Above => match beyond {
+                Some(hard) => Verdict::LeaveAtOnce(hard),
+                None if is_above && self.baseline.get() == Baseline::Below => Verdict::Replace,
+                None => Verdict::Nothing,
+            },
         }
     }
 }
@@ -121,9 +128,17 @@ mod tests {
     #[test]
     fn a_soft_limit_below_the_import_is_not_applied() {
         let memory = memory();
-        assert_eq!(memory.judge(100, true), Verdict::NotApplied);
+        assert_eq!(memory.judge(100, true), Verdict::NotApplied { hard: None });
         assert_eq!(memory.judge(199, true), Verdict::Nothing);
         assert_eq!(memory.judge(200, true), Verdict::LeaveAtOnce(200));
+    }
+
+    #[test]
+    fn a_hard_limit_below_the_import_is_not_applied() {
+        let memory = memory();
+        assert_eq!(memory.judge(300, false), Verdict::Nothing);
+        assert_eq!(memory.judge(300, true), Verdict::NotApplied { hard: Some(200) });
+        assert_eq!(memory.judge(900, true), Verdict::Nothing);
     }
 
     #[test]
