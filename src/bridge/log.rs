@@ -70,10 +70,31 @@ pub(crate) fn bounded(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{kept} [{} more characters are cut]", cut.chars().count()))
 }
 
+/// `text` in parts of at most `longest` bytes, which is room for a character at least. An empty text is one part.
+pub(crate) fn parts(text: &str, longest: usize) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = (0..=longest.min(text.len())).rev().find(|at| text.is_char_boundary(*at))?;
+        let (part, more) = text.split_at(end);
+        rest = Some(more).filter(|more| !more.is_empty() && end > 0);
+        Some(part)
+    })
+}
+
 #[cfg(test)]
 #[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_has_parts_of_whole_characters() {
+        let of = |text: &'static str| parts(text, 4).collect::<Vec<_>>();
+        assert_eq!(of(""), [""]);
+        assert_eq!(of("abcd"), ["abcd"]);
+        assert_eq!(of("abcde"), ["abcd", "e"]);
+        assert_eq!(of("abc\u{e9}fghi"), ["abc", "\u{e9}fg", "hi"]);
+    }
 
     #[test]
     fn a_long_message_is_cut_between_two_characters() {

@@ -90,7 +90,7 @@ impl Lines {
         }
         for pool in &numbers.pools {
             self.add(format_args!(
-                "\npool {}: {} of {} threads busy, {} idle, {} written off; queue {} of {}, the first for {:.1?}",
+                "\npool {}: {} of {} threads busy, {} idle, {} written off; queue {} of {}{}",
                 pool.name,
                 pool.busy,
                 pool.limit,
@@ -98,13 +98,17 @@ impl Lines {
                 pool.written_off,
                 pool.queue,
                 pool.max_queue,
-                pool.queue_age,
+                first(pool.queue, pool.queue_age),
             ));
         }
         for own in &numbers.loops {
             self.add(format_args!(
-                "\nloop {}: {} tasks, queue {}, the first for {:.1?}; lag {:.1?}",
-                own.name, own.tasks, own.queue, own.queue_age, own.lag,
+                "\nloop {}: {} tasks, queue {}{}; lag {:.1?}",
+                own.name,
+                own.tasks,
+                own.queue,
+                first(own.queue, own.queue_age),
+                own.lag,
             ));
         }
     }
@@ -149,6 +153,11 @@ fn age(duration: Duration) -> String {
     }
 }
 
+/// What follows the length of a queue that is not empty.
+fn first(queue: u64, age: Duration) -> String {
+    if queue == 0 { String::new() } else { format!(", the first for {age:.1?}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::snapshot::example;
@@ -164,7 +173,7 @@ mod tests {
             "  2xx 3, lost 1",
             "  WebSockets: 1 open, 1 accepted",
             "pool default: 2 of 8 threads busy, 1 idle, 0 written off; queue 1 of 1024, the first for 500.0ms",
-            "loop main: 5 tasks, queue 0, the first for 0.0ns; lag 100.0ms",
+            "loop main: 5 tasks, queue 0; lag 100.0ms",
             "58.0 s ago: worker 9 left to be replaced (max_requests)",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

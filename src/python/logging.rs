@@ -267,7 +267,7 @@ fn put(py: Python<'_>, log: &OutputLog, about: &About<Exchange>, level: Level, t
     match &log.to {
         Destination::File(file) => put_in_file(py, file, &format!("{text}\n")),
         Destination::Syslog(number) => {
-            for line in text.split('\n') {
+            for line in text.split('\n').flat_map(|line| log::parts(line, LONGEST_IN_SYSLOG)) {
                 put_in_syslog(py, *number, about, level, line);
             }
         }
@@ -301,7 +301,7 @@ fn put_json(py: Python<'_>, log: &OutputLog, about: &About<Exchange>, record: &R
 /// What has been cut to the longest message already says that, too.
 const LONGEST: usize = log::LONGEST + 64;
 
-/// A record of JSON has two texts of any length, and is one datagram.
+/// A message is one datagram, of 64 KB at most over UDP, and a record of JSON has two texts of any length.
 const LONGEST_IN_SYSLOG: usize = 24 * 1024;
 
 fn put_in_file(py: Python<'_>, file: &RecordFile, records: &str) {

@@ -378,6 +378,22 @@ def test_syslog_has_a_message_for_each_line(nginx, protocol, syslog):
     assert found[5] == ("11", "Traceback (most recent call last):")
 
 
+def test_a_line_that_is_too_long_for_a_syslog_is_several_messages(nginx, syslog):
+    sock, where = syslog
+    source = """
+        def application(environ, start_response):
+            print("x" * 100_000)
+            print("next")
+            start_response("200 OK", [])
+            return [b"ok"]
+    """
+    nginx.start(f"wsgi_app {nginx.app('app', source)}; python_log {where};")
+    assert nginx.client().get("/").text == "ok"
+    texts = [message.split("shop: ", 1)[1] for message in received(sock, 4)]
+    assert "".join(texts[:3]) == "x" * 65_536 + " [34464 more characters are cut]"
+    assert max(map(len, texts)) == 24_576 and texts[3] == "next"
+
+
 def test_syslog_has_a_message_for_each_record_of_json(nginx, syslog):
     sock, where = syslog
     source = """
