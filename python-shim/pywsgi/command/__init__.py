@@ -2,3 +2,55 @@
 
 Not part of nginx's module: pip installs it with the package, and nothing of it runs inside nginx.
 """
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from pywsgi import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point: `pywsgi COMMAND …`."""
+    from pywsgi.command.options import Options
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = parser(arguments[0] if arguments else "").parse_args(arguments, Options())
+        run = importlib.import_module(f"pywsgi.command.{options.command}")
+        return getattr(run, options.command)(options)  # type: ignore[no-any-return]
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever reads has seen enough.
+        sys.stderr.close()
+        return 0
+
+
+def parser(wanted: str = "") -> argparse.ArgumentParser:
+    """The command's parser; of the subcommands with many options, only the wanted one has them."""
+    from pywsgi.command.option_list import add_options
+    from pywsgi.command.options import Parser
+
+    top = Parser(prog="pywsgi", description="Python applications inside nginx.")
+    top.add_argument("--version", action="version", version=f"pywsgi {__version__}")
+    commands = top.add_subparsers(
+        dest="command", metavar="COMMAND", parser_class=Parser, required=True
+    )
+    for name, (text, add) in _COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if add == "serve":
+            if wanted in (name, ""):
+                add_options(command)
+        elif add:
+            importlib.import_module(f"pywsgi.command.{name}").add_options(command)
+    return top
+
+
+_COMMANDS = {
+    "serve": ("run an application in an nginx of its own, in the foreground", "serve"),
+}

@@ -1,0 +1,130 @@
+"""What is served: the application that the options name, and the Python that runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from pywsgi.command.options import Options, UsageError
+
+
+class Application(NamedTuple):
+    """As wsgi_app or asgi_app name it."""
+
+    protocol: str
+    target: str
+    # The folders to import it from.
+    path: list[str]
+    # The virtual environment, or the prefix of a Python without one.
+    home: Path
+
+
+def find(options: Options, environ: dict[str, str]) -> Application:
+    """Imports the application in a process of its own. If that fails, what it has printed
+    goes to the standard error, its traceback with it.
+
+    Raises UsageError if it cannot be imported.
+    """
+    home = python_home(options)
+    path = import_path(options)
+    request: dict[str, object] = {
+        "target": options.target,
+        "factory": options.factory,
+        "directory": directory(options),
+        "path": path,
+    }
+    answer = _look(python_of(home), request, environ)
+    if "error" in answer:
+        raise UsageError(answer["error"])
+    protocol = answer["protocol"]
+    if options.interface != "auto":
+        wanted = options.interface.rstrip("23")
+        if wanted != protocol:
+            raise UsageError(
+                f"{answer['target']} is an application of {protocol.upper()}, and not of"
+                f" {wanted.upper()}: leave out --interface and --worker-class"
+            )
+    folder = answer.get("folder")
+    return Application(protocol, answer["target"], [*path, *([folder] if folder else [])], home)
+
+
+def _look(python: Path, request: dict[str, object], environ: dict[str, str]) -> dict[str, str]:
+    """What the application prints is shown if it cannot be imported; else the worker shows it."""
+    reading, writing = os.pipe()
+    look = Path(__file__).with_name("look.py")
+    command = [str(python), str(look), json.dumps(request), str(writing)]
+    with tempfile.TemporaryFile() as printed:
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environ,
+                pass_fds=[writing],
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+            )
+        except OSError as error:
+            os.close(reading)
+            raise UsageError(f"{python} cannot be started: {error.strerror}") from None
+        finally:
+            os.close(writing)
+        with open(reading, "rb") as answer:
+            text = answer.read()
+        status = process.wait()
+        found: dict[str, str] = json.loads(text) if text else {"error": _ended(status)}
+        if "error" in found:
+            printed.seek(0)
+            sys.stderr.flush()
+            shutil.copyfileobj(printed, sys.stderr.buffer)
+            sys.stderr.flush()
+    return found
+
+
+def _ended(status: int) -> str:
+    how = f"by signal {-status}" if status < 0 else f"with exit code {status}"
+    return f"the import of the application has ended its process {how}"
+
+
+def directory(options: Options) -> str:
+    """The application's current directory."""
+    folder = os.path.abspath(options.chdir or os.curdir)
+    if not os.path.isdir(folder):
+        raise UsageError(f"--chdir {options.chdir}: there is no such directory")
+    return folder
+
+
+def import_path(options: Options) -> list[str]:
+    base = directory(options)
+    folders = [os.path.normpath(os.path.join(base, each)) for each in options.app_dir]
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise UsageError(f"--app-dir {folder}: there is no such directory")
+    return list(dict.fromkeys([*folders, *([] if folders else [base])]))
+
+
+def python_home(options: Options) -> Path:
+    if options.venv is None:
+        return Path(sys.prefix)
+    home = Path(options.venv).absolute()
+    if not (home / "bin" / "python3").exists():
+        raise UsageError(f"--venv {options.venv}: there is no {home}/bin/python3")
+    return home
+
+
+def python_of(home: Path) -> Path:
+    return Path(sys.executable) if home == Path(sys.prefix) else home / "bin" / "python3"
+
+
+def environment(options: Options) -> dict[str, str]:
+    """That of the import: what the command has, and what the options add."""
+    environ = dict(os.environ)
+    for each in options.env:
+        name, _, value = each.partition("=")
+        environ[name] = value
+    return environ

@@ -1,0 +1,197 @@
+"""`pywsgi serve`: an nginx of one's own in the foreground, until Ctrl-C.
+
+The command stays beside nginx: it has the terminal's signals, shows what nginx and the application
+say, and removes what was written. Its folder below the temporary directory has the configuration,
+the temporary files, and the socket of the status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pywsgi.command import addresses
+from pywsgi.command.application import Application, environment, find, import_path
+from pywsgi.command.finding import Nginx, find_module, find_nginx, mime_types, python_version
+from pywsgi.command.nginx_conf import ConfError
+from pywsgi.command.options import Options, UsageError
+from pywsgi.command.output import Printer, has_colors
+from pywsgi.command.runner import Runner, write
+from pywsgi.command.site import Private
+
+PREFIX = "pywsgi-serve-"
+
+
+def serve(options: Options) -> int:
+    """Returns the command's exit code."""
+    colors = has_colors(options.use_colors)
+    printer = Printer(options.log_level, colors)
+    for note in options.without_effect:
+        printer.say("warning", f"{note} (without effect)")
+    listening: list[addresses.Listener] = []
+    folder: Path | None = None
+    try:
+        nginx = find_nginx(options)
+        module = find_module(options, nginx)
+        wanted = addresses.addresses(options, os.environ)
+        listening = [] if options.reuse_port else addresses.listeners(wanted, options.backlog)
+        app = _application(options, printer)
+        check_python(module, app)
+        folder = private_folder()
+        private = _private(options, app, nginx, module, folder, listening, wanted, colors)
+        runner = Runner(options, app, nginx, private, listening, printer)
+        return runner.run()
+    except (UsageError, ConfError) as error:
+        printer.say("error", str(error))
+        return 1
+    finally:
+        addresses.close(listening)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def private_folder() -> Path:
+    base = tempfile.gettempdir()
+    # A Unix socket's path has at most 107 bytes.
+    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base if len(base) < 60 else "/tmp"))
+
+
+def check_python(module: Path, app: Application) -> None:
+    """Raises UsageError if the module has another Python than the application."""
+    built = python_version(module)
+    own = version_of(app.home)
+    if built is None or own is None or built == own:
+        return
+    wanted = ".".join(map(str, built))
+    raise UsageError(
+        f"{module.name} is built for Python {wanted}, and {app.home} has"
+        f" {own[0]}.{own[1]}: create the environment with python{wanted}, or install the module for"
+        f" Python {own[0]}.{own[1]}"
+    )
+
+
+def version_of(home: Path) -> tuple[int, int] | None:
+    if home == Path(sys.prefix):
+        return sys.version_info[:2]
+    for folder in sorted(home.glob("lib/python3.*")):
+        number = folder.name.partition(".")[2]
+        if number.isdigit() and (folder / "site-packages").exists():
+            return 3, int(number)
+    return None
+
+
+def _application(options: Options, printer: Printer) -> Application:
+    """With --reload, a broken application is waited for."""
+    while True:
+        before = _newest(import_path(options))
+        try:
+            return find(options, environment(options))
+        except UsageError as error:
+            if not options.reload:
+                raise
+            printer.say("error", f"{error}; waiting for a change (Press CTRL+C to quit)")
+        while _newest(import_path(options)) == before:
+            time.sleep(0.2)
+
+
+def _newest(folders: list[str]) -> tuple[float, int]:
+    """Changes when a Python file below these folders does."""
+    newest, count = 0.0, 0
+    for folder in folders:
+        for parent, inner, files in os.walk(folder):
+            inner[:] = [
+                each
+                for each in inner
+                if each[0] != "."
+                and each not in ("node_modules", "__pycache__")
+                and not os.path.exists(os.path.join(parent, each, "pyvenv.cfg"))
+            ]
+            for file in files:
+                if file.endswith(".py"):
+                    with contextlib.suppress(OSError):
+                        newest = max(newest, os.stat(os.path.join(parent, file)).st_mtime)
+                        count += 1
+    return newest, count
+
+
+def _private(
+    options: Options,
+    app: Application,
+    nginx: Nginx,
+    module: Path,
+    folder: Path,
+    listening: list[addresses.Listener],
+    wanted: list[addresses.Address],
+    colors: bool,
+) -> Private:
+    user = _user(options, app)
+    (folder / "tmp").mkdir()
+    if user:
+        uid, gid = pwd.getpwnam(user[0]).pw_uid, pwd.getpwnam(user[0]).pw_gid
+        for each in (folder, folder / "tmp"):
+            os.chown(each, uid, gid)
+    if options.tls_self_signed:
+        if options.certfile:
+            raise UsageError("--tls-self-signed and --certfile exclude each other")
+        options.certfile, options.keyfile = self_signed(folder, wanted)
+    if options.keyfile_password:
+        options.password_file = str(folder / "password")
+        write(folder / "password", f"{options.keyfile_password}\n")
+    return Private(
+        folder=folder,
+        module=module,
+        mime_types=mime_types(nginx),
+        listen=[each.listen for each in listening] or [(each.listen,) for each in wanted],
+        user=user,
+        colors=colors,
+        check=False,
+    )
+
+
+def _user(options: Options, app: Application) -> tuple[str, ...]:
+    """As root, of the workers: --user, or the owner of the application."""
+    if os.geteuid() != 0:
+        if options.user or options.group:
+            raise UsageError("--user and --group need root: leave them out")
+        return ()
+    with contextlib.suppress(KeyError):
+        name = options.user or pwd.getpwuid(os.stat(app.path[0]).st_uid).pw_name
+        entry = pwd.getpwnam(name)
+        group = options.group or grp.getgrgid(entry.pw_gid).gr_name
+        grp.getgrnam(group)
+        return name, group
+    raise UsageError(f"there is no user {options.user} or no group {options.group}")
+
+
+def self_signed(folder: Path, wanted: list[addresses.Address]) -> tuple[str, str]:
+    """A certificate for these addresses and localhost, and its key."""
+    hosts = {"localhost", "127.0.0.1", "::1", *(each.host for each in wanted if each.host)}
+    names = sorted(f"{'IP' if _is_address(each) else 'DNS'}:{each}" for each in hosts)
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+        *("-nodes", "-days", "30", "-subj", "/CN=localhost"),
+        *("-addext", f"subjectAltName={','.join(names)}"),
+        *("-keyout", str(key), "-out", str(certificate)),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except OSError:
+        raise UsageError(
+            "--tls-self-signed needs the program openssl: install it, or use --certfile"
+        ) from None
+    if done.returncode != 0:
+        raise UsageError(f"--tls-self-signed: openssl says {done.stderr.strip().splitlines()[-1:]}")
+    return str(certificate), str(key)
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
