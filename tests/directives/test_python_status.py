@@ -269,10 +269,43 @@ def test_without_an_application_it_shows_nothing(nginx):
     assert (known["applications"], known["workers"]) == ([], [])
 
 
+IMPORTED_LATER = """
+    from testkit import gate
+
+    gate("import")
+
+    async def answer(request):
+        await request.respond(b"text")
+"""
+
+
+def test_it_is_ready_once_a_worker_serves(nginx, protocol):
+    """What a load balancer asks: it needs the status of the response alone."""
+    app = protocol.app("late", IMPORTED_LATER)
+    ready = "location = /ready { python_status ready; }"
+    nginx.start(f"{protocol}_app {app};", server=STATUS + ready, http="python_check off;")
+    client = nginx.client()
+    for path in ("/ready", "/status?format=ready"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.text.partition(":")[0]) == (503, "not ready")
+        assert answer.headers["cache-control"] == "no-store"
+    assert client.get("/status").status_code == 200, "nginx itself lives"
+    nginx.open_gate("import")
+    wait_for(lambda: client.get("/ready").status_code == 200, 60, "a worker that serves")
+    assert client.get("/status?format=ready").text == "ready\n"
+    assert client.head("/ready").status_code == 200
+    assert client.get("/").text == "text"
+
+
+def test_without_an_application_it_is_ready(nginx):
+    nginx.start(server="location = /ready { python_status ready; }", http="python_check off;")
+    assert nginx.client().get("/ready").text == "ready\n"
+
+
 @pytest.mark.parametrize(
     ("location", "http", "message"),
     [
-        ("python_status xml;", "", 'python_status has "xml"; it must be html, json, prometheus'),
+        ("python_status xml;", "", 'has "xml"; it must be html, json, prometheus, ready, text'),
         ("python_status; python_status;", "", '"python_status" directive is duplicate'),
         ("python_status; wsgi_app {app};", "", "stands beside another content handler"),
         ("wsgi_app {app}; python_status;", "", "stands beside another content handler"),

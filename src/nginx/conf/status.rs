@@ -13,6 +13,8 @@ pub(in crate::nginx) enum StatusFormat {
 pub(in crate::nginx) enum Shown {
     Html,
     Json,
+    /// Whether a worker serves its applications, by the status of the response.
+    Ready,
     /// As Prometheus asks for it: OpenMetrics if it takes that.
     Prometheus,
     Text,
@@ -21,13 +23,15 @@ pub(in crate::nginx) enum Shown {
 }
 
 impl Shown {
-    pub(in crate::nginx) const NAMES: &'static str = "html, json, prometheus, text or threads";
+    pub(in crate::nginx) const NAMES: &'static str =
+        "html, json, prometheus, ready, text or threads";
 
     pub(in crate::nginx) fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"html" => Self::Html,
             b"json" => Self::Json,
             b"prometheus" => Self::Prometheus,
+            b"ready" => Self::Ready,
             b"text" => Self::Text,
             b"threads" => Self::Threads,
             _ => return None,

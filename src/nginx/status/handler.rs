@@ -8,7 +8,7 @@ use nginx_sys::{
 
 use super::access;
 use super::board;
-use super::reply::{fields, reply};
+use super::reply::{OK, fields, reply};
 use super::threads;
 use crate::bridge::code::Code;
 use crate::metrics::exposition::{Format, exposition};
@@ -22,6 +22,7 @@ use crate::nginx::sys;
 use crate::nginx::trampoline::{EventThread, guard};
 
 const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// The content handler that `python_status` sets for a location.
 ///
@@ -68,8 +69,13 @@ unsafe fn answer(token: EventThread, r: *mut ngx_http_request_t) -> Result<isize
         if shown == Shown::Threads {
             return Ok(threads::ask(token, r, &board));
         }
-        let (content_type, body) = show(&board.snapshot(), shown, takes_openmetrics(r));
-        Ok(reply(r, content_type, body.as_bytes()))
+        let all = board.snapshot();
+        let status = match shown == Shown::Ready && !all.is_ready() {
+            true => NGX_HTTP_SERVICE_UNAVAILABLE,
+            false => OK,
+        };
+        let (content_type, body) = show(&all, shown, takes_openmetrics(r));
+        Ok(reply(r, status, content_type, body.as_bytes()))
     }
 }
 
@@ -78,11 +84,19 @@ fn show(all: &Snapshot, shown: Shown, openmetrics: bool) -> (&'static str, Strin
     match shown {
         Shown::Html => ("text/html; charset=utf-8", page(all)),
         Shown::Json => ("application/json", format!("{}\n", json(all))),
-        Shown::Text | Shown::Threads => ("text/plain; charset=utf-8", text(all)),
+        Shown::Ready => (PLAIN, ready(all).to_owned()),
+        Shown::Text | Shown::Threads => (PLAIN, text(all)),
         Shown::Prometheus => {
             let format = if openmetrics { Format::OpenMetrics } else { Format::Prometheus };
             (format.content_type(), exposition(all, format))
         }
+    }
+}
+
+fn ready(all: &Snapshot) -> &'static str {
+    match all.is_ready() {
+        true => "ready\n",
+        false => "not ready: no worker serves its applications\n",
     }
 }
 

@@ -11,7 +11,7 @@ use nginx_sys::{
 use crate::nginx::sys;
 
 const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
-const OK: usize = 200;
+pub(super) const OK: u32 = 200;
 
 /// The names and values of the request's fields.
 ///
@@ -37,19 +37,20 @@ pub(super) unsafe fn fields<'a>(
     })
 }
 
-/// Answers 200 with `body`. Gives back what the content handler returns.
+/// Answers `status` with `body`. Gives back what the content handler returns.
 ///
 /// # Safety
 ///
 /// `r` is a live request whose header has not been sent.
 pub(super) unsafe fn reply(
     r: *mut ngx_http_request_t,
+    status: u32,
     content_type: &'static str,
     body: &[u8],
 ) -> isize {
     // SAFETY: the request is live.
     unsafe {
-        if prepare(r, content_type, body.len()).is_none() {
+        if prepare(r, status, content_type, body.len()).is_none() {
             return INTERNAL_SERVER_ERROR;
         }
         let sent = ngx_http_send_header(r);
@@ -68,13 +69,14 @@ pub(super) unsafe fn reply(
 /// As for [`reply`].
 unsafe fn prepare(
     r: *mut ngx_http_request_t,
+    status: u32,
     content_type: &'static str,
     length: usize,
 ) -> Option<()> {
     // SAFETY: the request is live, and the texts are static.
     unsafe {
         let out = &mut (*r).headers_out;
-        out.status = OK;
+        out.status = status as usize;
         out.content_length_n = length as nginx_sys::off_t;
         out.content_type = nginx_sys::ngx_str_t {
             len: content_type.len(),

@@ -12,7 +12,7 @@ use nginx_sys::{
     ngx_pool_cleanup_add,
 };
 
-use super::reply::reply;
+use super::reply::{OK, reply};
 use super::stacks;
 use crate::metrics::board::Board;
 use crate::metrics::zone::{Area, State};
@@ -133,7 +133,7 @@ fn go_on(token: EventThread, asking: &Asking) {
     unsafe {
         let connection = (*r).connection;
         sys::set_log_request(r);
-        let code = reply(r, "text/plain; charset=utf-8", text.as_bytes());
+        let code = reply(r, OK, "text/plain; charset=utf-8", text.as_bytes());
         ngx_http_finalize_request(r, code);
         ngx_http_run_posted_requests(connection);
     }
