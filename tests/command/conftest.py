@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -99,17 +100,21 @@ class Command:
         command = [sys.executable, "-m", "pywsgi", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
-    def serve(self, *arguments: str | Path, **options) -> Server:
-        """`pywsgi serve`, at a free port unless the arguments have an address."""
+    def serve(
+        self, *arguments: str | Path, program: Sequence[str] = ("-m", "pywsgi", "serve"), **options
+    ) -> Server:
+        """`pywsgi serve`, or another program that does it, at a free port unless the arguments have
+        an address."""
         number = len(self.servers)
         out, err = (self.folder / f"{name}{number}" for name in ("out", "err"))
         typed = [str(each) for each in arguments]
-        if not any(each.startswith(("-b", "--bind", "--port", "--uds")) for each in typed):
+        has_address = any(each.startswith(("-b", "--bind", "--port", "--uds")) for each in typed)
+        if not has_address and "pywsgi" in program:
             typed += ["--port", "0"]
         options = {"env": self.environ, "cwd": self.folder, **options}
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pywsgi", "serve", *typed],
+                [sys.executable, *program, *typed],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

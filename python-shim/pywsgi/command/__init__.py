@@ -46,11 +46,16 @@ def parser(wanted: str = "") -> argparse.ArgumentParser:
         if add == "serve":
             if wanted in (name, ""):
                 add_options(command)
-        elif add:
+        elif wanted in (name, ""):
             importlib.import_module(f"pywsgi.command.{name}").add_options(command)
     return top
 
 
 _COMMANDS = {
     "serve": ("run an application in an nginx of its own, in the foreground", "serve"),
+    "config": ("print the nginx.conf for production of the same options", "serve"),
+    "check": ("import an application and check its configuration, as serve would", "serve"),
+    "doctor": ("say what is wrong with an installation, and what to do", "own"),
+    "top": ("show what all workers are doing", "own"),
+    "completion": ("print a completion for bash, zsh or fish", "own"),
 }

@@ -35,6 +35,15 @@ class Nginx(NamedTuple):
     def version_text(self) -> str:
         return ".".join(map(str, self.version))
 
+    def command(self, folder: Path) -> list[str]:
+        """Runs it with the configuration of a folder, and nothing of the system's."""
+        conf = str(folder / "nginx.conf")
+        return [str(self.path), "-p", f"{folder}/", "-e", "stderr", "-c", conf]
+
+    def test(self, folder: Path) -> list[str]:
+        """Reads that configuration only."""
+        return [*self.command(folder), "-t", "-q"]
+
     def has(self, module: str) -> bool:
         """Whether it was configured `--with-http_…_module`."""
         return bool(re.search(rf"--with-{module}(?![\w=])", self.about))

@@ -28,15 +28,10 @@ from pywsgi.command.option_values import (
 from pywsgi.command.others_options import REFUSED, WITHOUT_EFFECT, Refused, WithoutEffect
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, target: bool = True) -> None:
     """The target and all options."""
-    parser.add_argument(
-        "target",
-        nargs="?",
-        metavar="TARGET",
-        help="app.py, app.py:name, package.module:name, 'module:create(\"args\")', or a folder;"
-        " without it, what flask and fastapi would find here",
-    )
+    if target:
+        _add_target(parser)
     parser.set_defaults(without_effect=[], password_file=None)
     _add_application(parser.add_argument_group("application"))
     _add_workers(parser.add_argument_group("workers"))
@@ -45,6 +40,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_tls(parser.add_argument_group("TLS"))
     _add_logs(parser.add_argument_group("logs"))
     _add_nginx(parser.add_argument_group("nginx"))
+    _add_others(parser)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help="app.py, app.py:name, package.module:name, 'module:create(\"args\")', or a folder;"
+        " without it, what flask and fastapi would find here",
+    )
+
+
+def _add_others(parser: argparse.ArgumentParser) -> None:
     without = parser.add_argument_group(
         "without effect",
         "Accepted, so that a command line of gunicorn or uvicorn can stay as it is.",

@@ -80,18 +80,9 @@ class Runner:
         environ.pop("NGINX", None)
         if descriptors:
             environ["NGINX"] = "".join(f"{each};" for each in descriptors)
-        command: list[str | Path] = [
-            self._nginx.path,
-            "-p",
-            f"{folder}/",
-            "-e",
-            "stderr",
-            "-c",
-            folder / "nginx.conf",
-        ]
         try:
             self._master = subprocess.Popen(
-                command,
+                self._nginx.command(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=nginx_out,
                 stderr=nginx_err,

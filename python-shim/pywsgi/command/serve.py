@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pywsgi.command import addresses
 from pywsgi.command.application import Application, environment, find, import_path
-from pywsgi.command.finding import Nginx, find_module, find_nginx, mime_types, python_version
+from pywsgi.command.finding import find_module, find_nginx, mime_types, python_version
 from pywsgi.command.nginx_conf import ConfError
 from pywsgi.command.options import Options, UsageError
 from pywsgi.command.output import Printer, has_colors
@@ -46,7 +47,16 @@ def serve(options: Options) -> int:
         app = _application(options, printer)
         check_python(module, app)
         folder = private_folder()
-        private = _private(options, app, nginx, module, folder, listening, wanted, colors)
+        private = prepare(
+            options,
+            app,
+            folder,
+            module=module,
+            mime_types=mime_types(nginx),
+            listen=[each.listen for each in listening] or [(each.listen,) for each in wanted],
+            hosts=[each.host for each in wanted if each.host],
+            colors=colors,
+        )
         runner = Runner(options, app, nginx, private, listening, printer)
         return runner.run()
     except (UsageError, ConfError) as error:
@@ -122,38 +132,33 @@ def _newest(folders: list[str]) -> tuple[float, int]:
     return newest, count
 
 
-def _private(
+def prepare(
     options: Options,
     app: Application,
-    nginx: Nginx,
-    module: Path,
     folder: Path,
-    listening: list[addresses.Listener],
-    wanted: list[addresses.Address],
-    colors: bool,
+    *,
+    module: Path,
+    mime_types: Path | None,
+    listen: Sequence[tuple[str, ...]],
+    hosts: Sequence[str] = (),
+    colors: bool = False,
+    check: bool = False,
 ) -> Private:
+    """Puts into the folder what the configuration will name."""
     user = _user(options, app)
     (folder / "tmp").mkdir()
     if user:
-        uid, gid = pwd.getpwnam(user[0]).pw_uid, pwd.getpwnam(user[0]).pw_gid
+        entry = pwd.getpwnam(user[0])
         for each in (folder, folder / "tmp"):
-            os.chown(each, uid, gid)
+            os.chown(each, entry.pw_uid, entry.pw_gid)
     if options.tls_self_signed:
         if options.certfile:
             raise UsageError("--tls-self-signed and --certfile exclude each other")
-        options.certfile, options.keyfile = self_signed(folder, wanted)
+        options.certfile, options.keyfile = self_signed(folder, hosts)
     if options.keyfile_password:
         options.password_file = str(folder / "password")
         write(folder / "password", f"{options.keyfile_password}\n")
-    return Private(
-        folder=folder,
-        module=module,
-        mime_types=mime_types(nginx),
-        listen=[each.listen for each in listening] or [(each.listen,) for each in wanted],
-        user=user,
-        colors=colors,
-        check=False,
-    )
+    return Private(folder, module, mime_types, listen, user, colors, check)
 
 
 def _user(options: Options, app: Application) -> tuple[str, ...]:
@@ -171,9 +176,9 @@ def _user(options: Options, app: Application) -> tuple[str, ...]:
     raise UsageError(f"there is no user {options.user} or no group {options.group}")
 
 
-def self_signed(folder: Path, wanted: list[addresses.Address]) -> tuple[str, str]:
+def self_signed(folder: Path, wanted: Sequence[str]) -> tuple[str, str]:
     """A certificate for these addresses and localhost, and its key."""
-    hosts = {"localhost", "127.0.0.1", "::1", *(each.host for each in wanted if each.host)}
+    hosts = {"localhost", "127.0.0.1", "::1", *wanted}
     names = sorted(f"{'IP' if _is_address(each) else 'DNS'}:{each}" for each in hosts)
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = [

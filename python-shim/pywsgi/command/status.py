@@ -51,7 +51,10 @@ def _ask(sock: socket.socket, host: str, path: str) -> dict[str, Any]:
     status = head.split(b"\r\n")[0].decode("latin-1").partition(" ")[2]
     if not status.startswith("200"):
         raise ValueError(f"{path} answers {status or 'nothing'}")
-    found = json.loads(body)
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
     if not isinstance(found, dict) or "workers" not in found:
         raise ValueError(f"{path} is no python_status")
     return found

@@ -1,0 +1,206 @@
+"""`pywsgi top`: what all workers of an nginx are doing, in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pywsgi.command.serve import PREFIX
+from pywsgi.command.site import STATUS_SOCKET
+from pywsgi.command.status import FAULTS, read_socket, read_url
+
+Status = dict[str, Any]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "url",
+        nargs="?",
+        metavar="URL",
+        help="of a location with python_status, as http://localhost:8080/-/status; without it, the"
+        " pywsgi serve that runs here",
+    )
+    parser.add_argument(
+        "-n", "--interval", type=float, default=2.0, metavar="SECONDS", help="between two looks (2)"
+    )
+    parser.add_argument("--once", action="store_true", help="look once; so does a pipe")
+
+
+def top(options: argparse.Namespace) -> int:
+    reader = _reader(options.url)
+    if reader is None:
+        return 1
+    name, read = reader
+    terminal = sys.stdout.isatty()
+    before: Status | None = None
+    while True:
+        try:
+            now = read()
+        except FAULTS as error:
+            reason = getattr(error, "strerror", None) or error
+            print(f"pywsgi top: {name}: {reason}", file=sys.stderr)
+            return 1
+        if terminal and not options.once:
+            # The cursor to the beginning, and the rest cleared.
+            print("\x1b[H\x1b[J", end="")
+        print("\n".join(lines(now, before)), flush=True)
+        if options.once or not terminal:
+            return 0
+        before = now
+        try:
+            time.sleep(max(options.interval, 0.1))
+        except KeyboardInterrupt:
+            return 0
+
+
+def _reader(url: str | None) -> tuple[str, Callable[[], Status]] | None:
+    if url is not None:
+        return url, lambda: read_url(url)
+    found = list(instances())
+    if not found:
+        print(
+            "pywsgi top: no pywsgi serve runs here: name a URL with python_status, as"
+            " http://localhost:8080/-/status",
+            file=sys.stderr,
+        )
+        return None
+    if len(found) > 1:
+        print("pywsgi top: several run here; name one by its URL:", file=sys.stderr)
+        for each in found:
+            print(f"  {each.application}: {', '.join(each.addresses)}", file=sys.stderr)
+        print("(with pywsgi serve --status it is ADDRESS/-/status)", file=sys.stderr)
+        return None
+    only = found[0]
+    return only.application, lambda: read_socket(only.socket)
+
+
+class Instance(NamedTuple):
+    """A `pywsgi serve` that runs."""
+
+    socket: Path
+    application: str
+    addresses: Sequence[str]
+
+
+def instances() -> Iterable[Instance]:
+    """Those of this user; of all users for root."""
+    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
+        for file in sorted(Path(base).glob(f"{PREFIX}*/instance.json")):
+            try:
+                known = json.loads(file.read_text())
+                os.kill(known["pid"], 0)
+            except (OSError, ValueError, KeyError):
+                continue
+            yield Instance(file.with_name(STATUS_SOCKET), known["application"], known["addresses"])
+
+
+def lines(now: Status, before: Status | None) -> list[str]:
+    """The whole screen. Rates are since `before`, or since nginx's start."""
+    versions = now["versions"]
+    states = [worker["state"] for worker in now["workers"]]
+    shown = [
+        f"nginx {versions['nginx']}, pywsgi {versions['pywsgi']}, Python {versions['python']}"
+        f" - up {_span(now['uptime'])}, {now['reloads']} reloads, {now['crashes']} crashes,"
+        f" {sum(now['replaced'].values())} replaced; workers: {_counted(states)}",
+        "",
+        *_applications(now, before),
+    ]
+    if now["pools"]:
+        rows = [
+            [
+                each["name"],
+                f"{each['busy']}/{each['limit']}",
+                f"{each['queue']}/{each['max_queue']}",
+                _time(each["queue_age"]),
+                str(each["written_off"]),
+            ]
+            for each in now["pools"]
+        ]
+        shown += ["", *_table(["POOL", "BUSY", "QUEUE", "WAITS", "WRITTEN OFF"], rows)]
+    if now["loops"]:
+        rows = [
+            [each["name"], str(each["tasks"]), str(each["queue"]), _time(each["lag"])]
+            for each in now["loops"]
+        ]
+        shown += ["", *_table(["LOOP", "TASKS", "QUEUE", "LAG"], rows)]
+    rows = [
+        [
+            str(each["pid"]),
+            each["state"],
+            str(each["requests"]),
+            str(each["in_flight"]),
+            f"{each['memory'] / 2**20:.0f}M",
+            _span(each["uptime"]),
+        ]
+        for each in now["workers"]
+    ]
+    shown += ["", *_table(["WORKER", "STATE", "REQUESTS", "NOW", "MEMORY", "UP"], rows)]
+    for each in now["history"][:3]:
+        when = time.strftime("%H:%M:%S", time.localtime(each["time"]))
+        shown.append(f"{when} {each['what']} of {each['pid']}: {each.get('reason') or '-'}")
+    return shown
+
+
+def _applications(now: Status, before: Status | None) -> list[str]:
+    earlier = {each["name"]: each for each in before["applications"]} if before else {}
+    seconds = now["time"] - before["time"] if before else now["uptime"]
+    rows = []
+    for each in now["applications"]:
+        times, old = each["times"], earlier.get(each["name"])
+        rate = (each["requests"] - (old["requests"] if old else 0)) / max(seconds, 0.001)
+        rows.append(
+            [
+                each["name"],
+                each["protocol"],
+                f"{rate:.1f}",
+                str(each["requests"]),
+                str(each["responses"]["5xx"]),
+                str(each["timed_out"] + each["queue_timed_out"] + each["refused"]),
+                str(each["in_flight"]),
+                str(each["websockets"]["open"]),
+                _time(times["queue"]["p99"]),
+                *(_time(times["application"][name]) for name in ("p50", "p90", "p99")),
+            ]
+        )
+    head = ["APPLICATION", "", "REQ/S", "TOTAL", "5XX", "LATE", "NOW", "WS", "QUEUE P99"]
+    return _table([*head, "P50", "P90", "P99"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    shown = []
+    for row in [head, *rows]:
+        first = row[0].ljust(widths[0])
+        rest = (text.rjust(width) for text, width in zip(row[1:], widths[1:]))
+        shown.append("  ".join([first, *rest]).rstrip())
+    return shown
+
+
+def _counted(states: list[str]) -> str:
+    names = dict.fromkeys(states)
+    return ", ".join(f"{states.count(name)} {name}" for name in names) or "none"
+
+
+def _time(seconds: float | None) -> str:
+    if not seconds:
+        return "0"
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f}us"
+    if seconds < 1:
+        return f"{seconds * 1e3:.1f}ms" if seconds < 0.1 else f"{seconds * 1e3:.0f}ms"
+    return f"{seconds:.1f}s"
+
+
+def _span(seconds: float) -> str:
+    whole = int(seconds)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if whole >= size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
