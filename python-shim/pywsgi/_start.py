@@ -24,6 +24,7 @@ from _thread import get_ident
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pywsgi._contrib import ContribFinder
 from pywsgi._django_project import watch_environment
 from pywsgi._log import ERROR, log, log_last, wake_main
 from pywsgi._records import watch_logging
@@ -36,6 +37,7 @@ def start(path: Sequence[str], stdout_level: int, stderr_level: int, argv: Seque
     _redirect(stdout_level, stderr_level)
     watch_logging()
     _extend_path(path)
+    sys.meta_path.append(ContribFinder)
     sys.argv = list(argv)
     _make_main()
     worker = os.getpid()

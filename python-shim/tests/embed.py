@@ -31,6 +31,7 @@ MODULES = (
     "_stacks",
     "_tasks",
     "_threads",
+    "_contrib",
     "_start",
     "_request",
     "_callbacks",

@@ -32,6 +32,7 @@ const MODULES: &[(&CStr, &CStr, &[u8])] = &[
     (c"pywsgi._loader", c"pywsgi/_loader.py", source!("_loader.py")),
     (c"pywsgi._stacks", c"pywsgi/_stacks.py", source!("_stacks.py")),
     (c"pywsgi._threads", c"pywsgi/_threads.py", source!("_threads.py")),
+    (c"pywsgi._contrib", c"pywsgi/_contrib.py", source!("_contrib.py")),
     (c"pywsgi._start", c"pywsgi/_start.py", source!("_start.py")),
     (c"pywsgi._request", c"pywsgi/_request.py", source!("_request.py")),
     (c"pywsgi._callbacks", c"pywsgi/_callbacks.py", source!("_callbacks.py")),

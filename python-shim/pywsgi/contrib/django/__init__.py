@@ -1,0 +1,1 @@
+"""For `INSTALLED_APPS`: `manage.py runnginx`."""
