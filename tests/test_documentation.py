@@ -10,7 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import NGINX, PROJECT, VENV
+from blocks import blocks as code_blocks
+from blocks import statements
+from harness import NGINX, NGINX_VERSION, PROJECT, VENV
 
 DIRECTIVES = PROJECT / "docs" / "directives"
 TESTS = PROJECT / "tests"
@@ -34,11 +36,9 @@ CONTEXTS = {
     "ANY": "http, server, location",
 }
 
-PAGES = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", "nginx-conf/*.md", "examples/**/*.md", "tests/*.md")
-    for path in PROJECT.glob(pattern)
-)
+PATTERNS = ["*.md", "docs/**/*.md", "nginx-conf/*.md", "deploy/**/*.md", "docker/**/*.md"]
+PATTERNS += ["bench/*.md", "examples/**/*.md", "tests/*.md"]
+PAGES = sorted(path for pattern in PATTERNS for path in PROJECT.glob(pattern))
 
 
 def directives() -> dict[str, str]:
@@ -159,6 +159,94 @@ def test_links_resolve(page):
         assert linked.is_relative_to(PROJECT), f"{target} is outside of the project"
         if anchor:
             assert anchor in anchors(linked.read_text()), f"{target} has no such heading"
+
+
+# The configurations of all pages
+
+
+def configurations() -> list:
+    """Each configuration that a page shows, but those of migration pages that are tested below."""
+    found = []
+    for page in PAGES:
+        shown = [block for block in code_blocks(page.read_text()) if block.language == "nginx"]
+        for number, block in enumerate(shown, 1):
+            name = page.relative_to(PROJECT).with_suffix("")
+            if block.words in ("complete", "before") and page.parent == MIGRATING:
+                continue
+            # Of nginx 1.29.
+            if "early_hints " in block.text.replace("_early_hints", "") and NGINX_VERSION < (1, 29):
+                continue
+            found.append(pytest.param(block.text, id=f"{name}-{number}"))
+    return found
+
+
+# Variables that an example takes from the reader's configuration.
+FOREIGN_VARIABLES = ["maintenance", "early_hints"]
+
+MAIN = {"daemon", "env", "error_log", "load_module", "pid", "user", "worker_processes"}
+MAIN |= {"worker_cpu_affinity", "worker_priority", "worker_rlimit_nofile"}
+MAIN |= {"worker_shutdown_timeout"}
+HTTP = {"geo", "limit_conn_zone", "limit_req_zone", "log_format", "map", "proxy_cache_path"}
+HTTP |= {"server", "split_clients", "upstream"}
+
+
+def whole(text: str) -> str:
+    """`text` as a whole nginx.conf: each statement in a context that it may be in."""
+    text = re.sub(r"^\s*(?:…|\.\.\.)$", "", text, flags=re.MULTILINE)
+    places = {"main": "", "http": "", "server": "", "location": ""}
+    known = directives()
+    for name, statement in statements(text):
+        if name in ("http", "events"):
+            body = statement[statement.index("{") + 1 : statement.rindex("}")]
+            place, statement = ("http", body) if name == "http" else ("main", "")
+        elif name in MAIN and name != "error_log":
+            place = "main"
+        elif name in HTTP or known.get(name) == "http":
+            place = "http"
+        elif "server" not in known.get(name, "server"):
+            place = "location"
+        else:
+            place = "server"
+        places[place] += f"{statement}\n"
+    if "python_home" not in places["http"]:
+        places["http"] += "python_home /srv/venv;\n"
+    if re.search(r"_app [a-z]", text) and "python_path" not in places["http"]:
+        places["http"] += "python_path /srv/modules;\n"
+    if "python_check" not in places["http"]:
+        # It would import modules that an example only names.
+        places["http"] += "python_check off;\n"
+    for name in FOREIGN_VARIABLES:
+        if f"${name}" in text:
+            places["http"] += f"map $host ${name} {{ default 0; }}\n"
+    location = f"location = /its-own {{ {places['location']} }}" if places["location"] else ""
+    return (
+        f"load_module modules/ngx_http_pywsgi_module.so;\n{places['main']}\nevents {{\n}}\n"
+        f"http {{\n{places['http']}\n"
+        f"server {{\nlisten 80;\n{places['server']}\n{location}\n}}\n}}\n"
+    )
+
+
+@pytest.mark.parametrize("text", configurations())
+def test_a_configuration_is_one_of_nginx(nginx, text):
+    """`nginx -t` accepts it, alone or in the context that it belongs to."""
+    text = whole(text)
+    for path in re.findall(r"(?<![\w/])/(?:etc|var)/[^\s;]+", text):
+        place = nginx.root / path[1:]
+        nginx._write(place, "") if re.search(r"\.\w+$|/staff$", path) else place.mkdir(
+            parents=True, exist_ok=True
+        )
+    if "ssl_certificate" in text:
+        nginx.tls()
+        text = re.sub(r"(ssl_certificate) [^\s;]+", rf"\1 {nginx.root}/conf/cert.pem", text)
+        text = re.sub(r"(ssl_certificate_key) [^\s;]+", rf"\1 {nginx.root}/conf/key.pem", text)
+    text = re.sub(r"(?<![\w/])/(etc|var)/", rf"{nginx.root}/\1/", text)
+    text = re.sub(r"/usr/bin/python3[.\d]*", f"{VENV}/bin/python", text)
+    for path in re.findall(r"\bpython_(?:working_directory|reload \w+) /(srv/[^\s;]+)", text):
+        folder = nginx.root / path
+        (folder.parent if folder.suffix else folder).mkdir(parents=True, exist_ok=True)
+    install(nginx, text)
+    result = nginx.check()
+    assert result.returncode == 0, f"{result.stderr}\n{nginx.config.read_text()}"
 
 
 # The pages for those who come from another server
