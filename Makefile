@@ -64,6 +64,8 @@ CRATES := --package ngx-http-pywsgi-module --package bench-client
 RUN_DIR := $(TARGET_DIR)/run
 TEST_VENV := $(TARGET_DIR)/venv
 LINT_VENV := $(TARGET_DIR)/lint-venv
+SITE_VENV := $(TARGET_DIR)/site-venv
+SITE := $(TARGET_DIR)/site
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 override NGINX_SOURCE_DIR := $(abspath $(NGINX_SOURCE_DIR))
@@ -312,6 +314,21 @@ $(BENCH_VENV)/.installed: bench/requirements.txt
 
 $(BENCH_VENV)/bin/libpython: bench/libpython.c $(BENCH_VENV)/.installed
 	$(CC) -O2 $$($(PYTHON)-config --includes) -o $@ $< $$($(PYTHON)-config --ldflags --embed)
+
+
+# zensical's wheel has all that a site needs; pip is the only one to use the network.
+.PHONY: site
+site: $(SITE_VENV)/.installed ## Make the site of the documentation: target/site/html/index.html
+	$(SITE_VENV)/bin/python -B .ci/site/build.py "$(SITE)"
+
+.PHONY: test-site
+test-site: test-deps site $(TEST_VENV)/.installed ## Check the site: links, and every page in a browser
+	$(IN_TESTS) PYWSGI_SITE="$(SITE)" $(TEST_VENV)/bin/python -m pytest packaging/test_site.py
+
+$(SITE_VENV)/.installed: .ci/site/requirements.txt
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 
 .PHONY: deny

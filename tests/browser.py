@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import json
@@ -18,9 +19,9 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 
 class Browser:
-    """A browser of its own, with a profile that is removed at its end."""
+    """A browser of its own, with further options, and with a profile that is removed at its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pywsgi-browser-"))
         self.process = subprocess.Popen(
             [
@@ -33,6 +34,7 @@ class Browser:
                 "--ignore-certificate-errors",
                 "--remote-debugging-port=0",
                 f"--user-data-dir={self.folder}",
+                *options,
                 "about:blank",
             ],
             stdin=subprocess.DEVNULL,
@@ -70,6 +72,7 @@ class Page:
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
         self._numbers = itertools.count(1)
+        self._events: list[dict] = []
 
     def go(self, url: str) -> None:
         self._call("Page.navigate", url=url)
@@ -89,6 +92,45 @@ class Page:
         """The text of the first such element."""
         return self.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")
 
+    def size(self, width: int, height: int) -> None:
+        """The size of the window, in CSS pixels. A narrow one is a phone's."""
+        mobile = width < 600
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        self._call("Emulation.setDeviceMetricsOverride", **metrics)
+
+    def prefer(self, scheme: str) -> None:
+        """Whether the user wants pages `light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
+    def type(self, text: str) -> None:
+        """Types into the element that has the focus."""
+        self._call("Input.insertText", text=text)
+
+    def screenshot(self, path: Path) -> None:
+        """Writes what the window shows, as a PNG."""
+        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
+
+    def watch(self) -> None:
+        """From now on `errors` has what goes wrong."""
+        self._call("Runtime.enable")
+        self._call("Log.enable")
+
+    def errors(self) -> list[str]:
+        """What has gone wrong since the last call: exceptions, errors of the console, requests."""
+        self.evaluate("0")
+        found = []
+        for event in self._events:
+            about = event["params"]
+            if event["method"] == "Runtime.exceptionThrown":
+                found.append(json.dumps(about["exceptionDetails"]))
+            elif event["method"] == "Runtime.consoleAPICalled" and about["type"] == "error":
+                found.append(json.dumps(about["args"]))
+            elif event["method"] == "Log.entryAdded" and about["entry"]["level"] == "error":
+                found.append(f"{about['entry']['text']} {about['entry'].get('url', '')}")
+        self._events.clear()
+        return found
+
     def _call(self, method: str, **parameters) -> dict:
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
@@ -98,3 +140,5 @@ class Page:
             if answer.get("id") == number:
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
+            if "method" in answer:
+                self._events.append(answer)
