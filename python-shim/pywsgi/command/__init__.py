@@ -55,6 +55,7 @@ _COMMANDS = {
     "serve": ("run an application in an nginx of its own, in the foreground", "serve"),
     "config": ("print the nginx.conf for production of the same options", "serve"),
     "check": ("import an application and check its configuration, as serve would", "serve"),
+    "convert": ("make the nginx.conf of another server's configuration", "own"),
     "doctor": ("say what is wrong with an installation, and what to do", "own"),
     "top": ("show what all workers are doing", "own"),
     "completion": ("print a completion for bash, zsh or fish", "own"),

@@ -1,0 +1,149 @@
+"""A command as a shell, a supervisor or a Procfile has it: which server, where, and its options."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .plan import ConversionError
+
+# The programs that are servers, and by which module `python -m` starts them.
+SERVERS = {
+    "gunicorn": "gunicorn",
+    "uvicorn": "uvicorn",
+    "hypercorn": "hypercorn",
+    "daphne": "daphne",
+    "granian": "granian",
+    "waitress-serve": "waitress",
+    "waitress": "waitress",
+    "cheroot": "cheroot",
+    "flask": "flask",
+    "uwsgi": "uwsgi",
+    "uwsgi-core": "uwsgi",
+    "pyuwsgi": "uwsgi",
+}
+# Programs that start another one, and their options that take a value.
+_WRAPPERS = {
+    "env": ("-u", "-C"),
+    "exec": (),
+    "command": (),
+    "nohup": (),
+    "sudo": ("-u", "-g"),
+    "nice": ("-n",),
+    "ionice": ("-c", "-n"),
+    "time": (),
+    "run": (),
+    "stdbuf": (),
+    "newrelic-admin": (),
+    "run-program": (),
+    "opentelemetry-instrument": (),
+    "ddtrace-run": (),
+}
+# Programs whose subcommand is one of the above: `poetry run gunicorn`.
+_RUNNERS = {"poetry", "pipenv", "uv", "pdm", "hatch", "rye", "pixi"}
+
+
+@dataclass
+class Command:
+    """A server's command line."""
+
+    # The name of its table.
+    server: str
+    arguments: list[str]
+    # Where it is from: "Procfile:1".
+    origin: str
+    # The folder that it is started in, and its environment as far as it is said.
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    # The virtual environment whose program it is.
+    home: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return "waitress-serve" if self.server == "waitress" else self.server
+
+
+def split(text: str, origin: str) -> list[str]:
+    """The words of a command, as a shell splits them; only the last one of several commands."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    try:
+        words = shlex.split(text, comments=True)
+    except ValueError as error:
+        raise ConversionError(f"{origin}: {text!r} cannot be split into words: {error}") from None
+    if words[:2] in (
+        ["sh", "-c"],
+        ["bash", "-c"],
+        ["bash", "-lc"],
+        ["/bin/sh", "-c"],
+        ["/bin/bash", "-c"],
+    ):
+        return split(words[2], origin) if len(words) > 2 else []
+    for separator in ("&&", ";"):
+        if separator in words:
+            words = words[len(words) - words[::-1].index(separator) :]
+    return words
+
+
+def recognise(
+    words: list[str], origin: str, folder: Path, environment: dict[str, str] | None = None
+) -> Command | None:
+    """The server that a command starts; None if it is something else."""
+    environment = dict(environment or {})
+    words = list(words)
+    while words:
+        program = words.pop(0)
+        name = os.path.basename(program)
+        assigned = re.fullmatch(r"([A-Za-z_]\w*)=(.*)", program, re.DOTALL)
+        if assigned:
+            environment[assigned[1]] = assigned[2]
+        elif name in _WRAPPERS:
+            while words and words[0].startswith("-"):
+                if words.pop(0) in _WRAPPERS[name] and words:
+                    words.pop(0)
+        elif name in _RUNNERS:
+            while words and words[0] != "run":
+                words.pop(0)
+        elif re.fullmatch(r"python[\d.]*", name):
+            while words and words[0].startswith("-") and words[0] != "-m":
+                words.pop(0)
+            if words[:1] == ["-m"] and len(words) > 1:
+                words = [os.path.join(os.path.dirname(program), words[1]), *words[2:]]
+            else:
+                return None
+        elif name in SERVERS:
+            arguments = [_expanded(word, environment, origin) for word in words]
+            home = _home(program, folder)
+            return Command(SERVERS[name], arguments, origin, folder, environment, home)
+        else:
+            return None
+    return None
+
+
+def _home(program: str, folder: Path) -> Path | None:
+    """The virtual environment that a program's path is in."""
+    if "/" not in program:
+        return None
+    # The path as it is written: bin/python3 of an environment is a link out of it.
+    path = Path(os.path.normpath(folder / os.path.expanduser(program)))
+    if path.parent.name == "bin" and path.parent.parent != Path("/usr"):
+        return path.parent.parent
+    return None
+
+
+def _expanded(word: str, environment: dict[str, str], origin: str) -> str:
+    """A word with its $NAME, ${NAME} and ${NAME:-default}."""
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match["name"] or match["plain"], match["default"]
+        found = environment.get(name, os.environ.get(name)) or default
+        if found is None:
+            raise ConversionError(
+                f"{origin}: {word} needs ${name}, which is not set: run `{name}=… pywsgi convert …`"
+            )
+        return found
+
+    pattern = r"\$(?:\{(?P<name>\w+)(?::?-(?P<default>[^}]*))?\}|(?P<plain>[A-Za-z_]\w*))"
+    return re.sub(pattern, value, word)

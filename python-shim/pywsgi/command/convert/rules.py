@@ -1,0 +1,479 @@
+"""What an option does to the plan: the rules that the tables of all servers share."""
+
+from __future__ import annotations
+
+import re
+from typing import Callable
+
+from ..nginx_conf import literal
+from .command_line import Command
+from .option import Rule, Table, is_off
+from .plan import Block, ConversionError, Listen, Plan, Setting
+
+# From a setting to a directive's argument; None if there is nothing to write.
+Value = Callable[[Plan, Setting], "str | None"]
+
+LEVELS = {
+    "critical": "crit",
+    "fatal": "crit",
+    "error": "error",
+    "warning": "warn",
+    "warn": "warn",
+    "info": "info",
+    "access": "info",
+    "debug": "debug",
+    "trace": "debug",
+    "notset": "debug",
+}
+
+
+# Values
+
+
+def text(plan: Plan, setting: Setting) -> str | None:
+    return None if is_off(setting.value) else str(setting.value)
+
+
+def path(plan: Plan, setting: Setting) -> str | None:
+    return None if is_off(setting.value) else plan.path(setting.value)
+
+
+def whole(plan: Plan, setting: Setting) -> str | None:
+    """A number of something; 0 is none."""
+    if setting.value is None:
+        return None
+    return str(_number(setting.value)) if _number(setting.value) else None
+
+
+def seconds(plan: Plan, setting: Setting) -> str | None:
+    return None if setting.value is None else duration(setting.value)
+
+
+def milliseconds(plan: Plan, setting: Setting) -> str | None:
+    return None if setting.value is None else f"{_number(setting.value)}ms"
+
+
+def size(plan: Plan, setting: Setting) -> str | None:
+    return None if setting.value is None else bytes_of(_number(setting.value))
+
+
+def switch(plan: Plan, setting: Setting) -> str | None:
+    return "on" if truth(setting.value) else "off"
+
+
+def truth(value: object) -> bool:
+    """A flag, however a file writes it."""
+    return str(value).strip().lower() not in ("", "0", "false", "no", "off", "none", "n", "f")
+
+
+def duration(value: object) -> str:
+    """Seconds, also with a unit ("1h"), as nginx writes them."""
+    if isinstance(value, str) and re.fullmatch(r"(?:\d+(?:ms|[smhdwMy]) ?)+", value.strip()):
+        return value.replace(" ", "")
+    try:
+        number = float(str(value))
+    except ValueError:
+        raise ConversionError(f"{value!r} is not a time in seconds") from None
+    if number == 0:
+        return "0"
+    return f"{int(number)}s" if number == int(number) else f"{round(number * 1000)}ms"
+
+
+def bytes_of(number: int) -> str:
+    """A size with the largest unit of nginx's that divides it."""
+    for unit, factor in (("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)):
+        if number and number % factor == 0:
+            return f"{number // factor}{unit}"
+    return str(number)
+
+
+def _number(value: object) -> int:
+    try:
+        return int(str(value).strip(), 0) if isinstance(value, str) else int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise ConversionError(f"{value!r} is not a number") from None
+
+
+def number(setting: Setting | None, default: int) -> int:
+    return default if setting is None or setting.value is None else _number(setting.value)
+
+
+def listed(value: object, separator: str = ",") -> list[str]:
+    """A list, or the words of a string."""
+    if isinstance(value, (list, tuple, set)):
+        return [str(each) for each in value]
+    return [word.strip() for word in str(value).split(separator) if word.strip()]
+
+
+# Rules: a directive of one context
+
+
+def main(name: str, value: Value = text) -> Rule:
+    return _set(lambda plan: plan.main, name, value)
+
+
+def events(name: str, value: Value = text) -> Rule:
+    return _set(lambda plan: plan.events, name, value)
+
+
+def http(name: str, value: Value = text) -> Rule:
+    return _set(lambda plan: plan.http, name, value)
+
+
+def server(name: str, value: Value = text) -> Rule:
+    return _set(lambda plan: plan.server, name, value)
+
+
+def application(name: str, value: Value = text) -> Rule:
+    return _set(lambda plan: plan.applications, name, value)
+
+
+def _set(block: Callable[[Plan], Block], name: str, value: Value) -> Rule:
+    def rule(plan: Plan, setting: Setting) -> None:
+        argument = value(plan, setting)
+        if argument is None:
+            plan.spare(setting, "is not set")
+        else:
+            block(plan).set(name, argument, source=setting.source)
+
+    return rule
+
+
+def when(value: bool, there: Rule, why: str) -> Rule:
+    """`there` if a flag has this value; otherwise the setting needs no line, because `why`."""
+
+    def rule(plan: Plan, setting: Setting) -> None:
+        if truth(setting.value) is value:
+            there(plan, setting)
+        else:
+            plan.spare(setting, why)
+
+    return rule
+
+
+def fixed(block: str, name: str, *arguments: str) -> Rule:
+    """Always the same directive, in the plan's block of this name."""
+
+    def rule(plan: Plan, setting: Setting) -> None:
+        getattr(plan, block).set(name, *arguments, source=setting.source)
+
+    return rule
+
+
+def leave(why: str) -> Rule:
+    return lambda plan, setting: plan.leave(setting, why)
+
+
+def threads(plan: Plan, setting: Setting) -> None:
+    """So many threads in the pool that all applications use."""
+    pool(plan, f"threads={number(setting, 1)}", setting.source)
+
+
+def pool(plan: Plan, parameter: str, source: str) -> None:
+    """A parameter of the pool `default`; `threads` comes first."""
+    line = plan.http.find("python_thread_pool", "default")
+    if line is None:
+        first = ["threads=8"] if not parameter.startswith("threads=") else []
+        plan.http.add("python_thread_pool", "default", *first, parameter, source=source)
+        return
+    key = parameter.partition("=")[0]
+    kept = [each for each in line.arguments if not each.startswith(f"{key}=")]
+    at = 1 if key == "threads" else len(kept)
+    line.arguments = (*kept[:at], parameter, *kept[at:])
+    line.sources = [each for each in line.sources if each != source] + [source]
+
+
+def environment(plan: Plan, setting: Setting) -> None:
+    """NAME=VALUE, or a list or a dict of such."""
+    value = setting.value
+    if isinstance(value, dict):
+        pairs = [f"{name}={each}" for name, each in value.items()]
+    else:
+        pairs = [str(value)] if isinstance(value, str) else listed(value)
+    for pair in pairs:
+        plan.http.add("python_env", pair, source=setting.source)
+
+
+def env_file(plan: Plan, setting: Setting) -> None:
+    """A file of variables; there can be one."""
+    if plan.http.find("python_env_file") is not None:
+        plan.leave(setting, "there can be one file of variables: put them together")
+    else:
+        plan.http.add("python_env_file", plan.path(setting.value), source=setting.source)
+
+
+def python_path(separator: str) -> Rule:
+    """Folders in front of sys.path."""
+
+    def rule(plan: Plan, setting: Setting) -> None:
+        folders = [plan.path(each) for each in listed(setting.value, separator)]
+        if folders:
+            plan.http.extend("python_path", *folders, source=setting.source)
+        else:
+            plan.spare(setting, "is not set")
+
+    return rule
+
+
+def access_log(plan: Plan, setting: Setting) -> None:
+    if setting.value in (None, "", False):
+        plan.server.set("access_log", "off", source=setting.source)
+    else:
+        to = output(plan, setting.value, "/dev/stdout", "/var/log/nginx/access.log")
+        plan.server.set("access_log", to, source=setting.source)
+
+
+def error_log(plan: Plan, file: Setting | None, level: Setting | None, source: str) -> None:
+    """The log of errors from two settings: where it is, and from which level on."""
+    if file is None and level is None:
+        if plan.supervised:
+            plan.main.default("error_log", "stderr", "info", source=source)
+        return
+    to = output(plan, file.value if file else "-", "stderr", "/var/log/nginx/error.log")
+    word = str(level.value).lower() if level and level.value is not None else "info"
+    if word not in LEVELS:
+        raise ConversionError(f"{word!r} is not a level: {', '.join(LEVELS)}")
+    sources = [setting.source for setting in (file, level) if setting]
+    plan.main.set("error_log", to, LEVELS[word], source="; ".join(sources))
+
+
+def output(plan: Plan, value: object, standard: str, file: str) -> str:
+    """A log's file. "-" is standard output, if a supervisor collects it."""
+    if value in ("-", None, ""):
+        return standard if plan.supervised else file
+    return standard if str(value) in ("/dev/stdout", "/dev/stderr") else plan.path(value)
+
+
+def user(plan: Plan) -> None:
+    """`user` from a user and a group."""
+    name, group = plan.facts.get("user"), plan.facts.get("group")
+    if name is None:
+        if group is not None:
+            plan.leave(group, "a group without a user: write `user NAME GROUP;`")
+        return
+    arguments = [str(setting.value) for setting in (name, group) if setting]
+    if any(each.isdigit() for each in arguments):
+        plan.leave(name, "nginx wants names and not numbers: write `user NAME GROUP;`")
+        return
+    sources = [setting.source for setting in (name, group) if setting]
+    plan.main.set("user", *arguments, source="; ".join(sources))
+
+
+def max_requests(plan: Plan, count: str = "max_requests", jitter: str = "jitter") -> None:
+    """`python_max_requests` from the count and its jitter."""
+    most, spread = plan.facts.get(count), plan.facts.get(jitter)
+    if most is None or not number(most, 0):
+        for setting in (most, spread):
+            if setting:
+                plan.spare(setting, "0 is no limit")
+        return
+    arguments = [str(number(most, 0))]
+    sources = [most.source]
+    if spread is not None:
+        if number(spread, 0):
+            arguments.append(f"jitter={number(spread, 0)}")
+            sources.append(spread.source)
+        else:
+            plan.spare(spread, "is 0")
+    plan.http.set("python_max_requests", *arguments, source="; ".join(sources))
+
+
+def trusted(plan: Plan, setting: Setting) -> None:
+    """The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+
+    The scheme is taken from them alone, as deploy/behind-a-proxy.conf does it.
+    """
+    addresses = listed(setting.value)
+    if not addresses:
+        plan.spare(setting, "no proxy is trusted")
+        return
+    networks: list[str] = []
+    for address in addresses:
+        if address == "*":
+            networks += ["0.0.0.0/0", "::/0", "unix:"]
+        elif address.startswith("/") or address == "unix:":
+            networks.append("unix:")
+        else:
+            networks.append(address)
+    source = setting.source
+    for network in networks:
+        plan.http.add("set_real_ip_from", network, source=source)
+    plan.http.set("real_ip_header", "X-Forwarded-For", source=source)
+    plan.http.set("real_ip_recursive", "on", source=source)
+    plan.applications.add("*_param", "HTTPS", "$forwarded_https", "if_not_empty", source=source)
+    plan.proxies, plan.proxies_source = networks, source
+
+
+# Addresses
+
+
+def listen(plan: Plan, bind: str, port: int, source: str) -> Listen:
+    """An address, as gunicorn, Hypercorn, Waitress and uWSGI write it."""
+    return Listen(address(plan, bind, port), source)
+
+
+def address(plan: Plan, bind: str, port: int) -> str:
+    bind = bind.strip()
+    if bind.startswith("unix:"):
+        return "unix:" + plan.path(re.sub("^unix:(//)?", "", bind))
+    if bind.startswith("/"):
+        return f"unix:{plan.path(bind)}"
+    bind = re.sub(r"^(?:tcp|http|https)://", "", bind).rstrip("/")
+    match = re.fullmatch(
+        r"(?P<host>\[[^]]*\]|[^:]*|[0-9a-fA-F:]*:[0-9a-fA-F:]+?)(?::(?P<port>\d+))?", bind
+    )
+    if match is None:
+        raise ConversionError(f"{bind!r} is not an address: HOST:PORT or unix:PATH")
+    host, at = match["host"], match["port"] or str(port)
+    if host.isdigit() and match["port"] is None:
+        host, at = "", host
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    if not 0 < int(at) < 65536:
+        raise ConversionError(f"nginx needs a port from 1 to 65535, not {at}")
+    return at if host in ("", "*") else f"{host}:{at}"
+
+
+def listen_parameters(plan: Plan) -> None:
+    """`backlog` and `reuseport` of all addresses."""
+    backlog = plan.facts.get("backlog")
+    for each in plan.server.listens:
+        if backlog is not None and number(backlog, 0):
+            each.parameters.append(f"backlog={number(backlog, 0)}")
+            each.source += f"; {backlog.source}"
+        reuse = plan.facts.get("reuse_port")
+        if reuse is not None and truth(reuse.value) and not each.is_unix:
+            each.parameters.append("reuseport")
+            each.source += f"; {reuse.source}"
+
+
+def certificate(plan: Plan, certificate_name: str, key_name: str) -> None:
+    """The certificate and its key, which may be in one file."""
+    file, key = plan.facts.get(certificate_name), plan.facts.get(key_name)
+    if file is None or is_off(file.value):
+        if key is not None and not is_off(key.value):
+            plan.leave(key, "a key without a certificate: write `ssl_certificate FILE;` as well")
+        return
+    plan.server.set("ssl_certificate", plan.path(file.value), source=file.source)
+    if key is None or is_off(key.value):
+        key = file
+    plan.server.set("ssl_certificate_key", plan.path(key.value), source=key.source)
+
+
+def verify(plan: Plan, setting: Setting) -> None:
+    """Python's `ssl.CERT_…`, by number or by name."""
+    word = str(setting.value).rpartition(".")[2].lower()
+    known = {"0": "off", "1": "optional", "2": "on"}
+    known.update(cert_none="off", cert_optional="optional", cert_required="on")
+    if word not in known:
+        raise ConversionError(
+            f"{setting.value!r} is none of CERT_NONE, CERT_OPTIONAL, CERT_REQUIRED"
+        )
+    if known[word] == "off":
+        plan.spare(setting, "no certificate is asked for")
+    else:
+        plan.server.set("ssl_verify_client", known[word], source=setting.source)
+
+
+def password(plan: Plan, setting: Setting) -> None:
+    plan.leave(setting, "nginx takes it from a file: write it there, and `ssl_password_file FILE;`")
+
+
+def body_limit(plan: Plan, limit: str, source: str) -> None:
+    """The server's own limit, for nginx's default is 1 MB."""
+    plan.server.default("client_max_body_size", limit, source=source)
+
+
+def http2(plan: Plan, setting: Setting) -> None:
+    """HTTP/2, over TLS, as every nginx since 1.22 takes it: a parameter of `listen`."""
+    for each in plan.server.listens:
+        if "http2" not in each.parameters:
+            each.parameters.append("http2")
+            each.source += f"; {setting.source}"
+
+
+def reload(plan: Plan, setting: Setting) -> None:
+    """Reload when a source has changed."""
+    if truth(setting.value):
+        plan.http.set("python_reload", "watch", source=setting.source)
+    else:
+        plan.spare(setting, "is off")
+
+
+def folders(plan: Plan, setting: Setting | None, system: str) -> None:
+    """The folder that the server starts in: modules are found there, and relative paths begin."""
+    source = plan.folder_source or f"the folder that {system} starts in"
+    if setting is not None:
+        source = setting.source
+    folder = plan.path(".")
+    plan.http.extend("python_path", folder, source=source)
+    plan.http.set("python_working_directory", folder, source=source)
+
+
+def loop(plan: Plan, setting: Setting) -> None:
+    """The kind of the asyncio loop."""
+    if str(setting.value) in ("auto", "asyncio", "uvloop"):
+        plan.http.set("python_event_loop", "main", str(setting.value), source=setting.source)
+    else:
+        plan.leave(setting, "the loop is asyncio's or uvloop's")
+
+
+def keep_list(key: str, here: str) -> Rule:
+    """An option that can be there several times."""
+
+    def rule(plan: Plan, setting: Setting) -> None:
+        plan.keep(setting, key)
+
+    return rule
+
+
+# Command lines
+
+
+def positional(
+    plan: Plan, rest: list[str], command: Command, what: str, variable: str = ""
+) -> Setting:
+    """The application, which is the first argument that belongs to no option."""
+    named = [word for word in rest if ":" in word] or rest
+    if not named:
+        from_environment = command.environment.get(variable) if variable else None
+        if from_environment:
+            origin = f"{command.origin}: {variable}"
+            return Setting(variable, from_environment, origin, from_environment)
+        raise ConversionError(f"{command.origin}: {command.name} without an application: {what}")
+    for word in rest:
+        if word is not named[0]:
+            plan.unknown.append(Setting(word, None, command.origin, word))
+    return Setting(what, named[0], command.origin, named[0])
+
+
+def from_environment(table: Table, command: Command, prefix: str) -> list[Setting]:
+    """The settings that a server of click takes from variables of the environment."""
+    found = []
+    for name, value in list(command.environment.items()):
+        option = "--" + name.removeprefix(prefix).lower().replace("_", "-")
+        if name.startswith(prefix) and option in table.by_name:
+            del command.environment[name]
+            flag = table.by_name[option].takes == "0"
+            shown = f"{name}={value}"
+            found.append(Setting(option, truth(value) if flag else value, command.origin, shown))
+    return found
+
+
+def host_and_port(plan: Plan, host: str, port: int, system: str) -> None:
+    """`listen` from an option for the host and one for the port."""
+    of = [plan.facts[key] for key in ("host", "port") if key in plan.facts]
+    if plan.server.listens and not of:
+        # The socket that a supervisor has opened for it.
+        return
+    at = number(plan.facts.get("port"), port)
+    bind = str(plan.facts["host"].value) if "host" in plan.facts else host
+    source = "; ".join(each.source for each in of) or f"{system}: unless told otherwise"
+    if ":" in bind and not bind.startswith("["):
+        bind = f"[{bind}]"
+    plan.server.listens.append(Listen(address(plan, f"{bind}:{at}", port), source))
+
+
+def add_header(plan: Plan, name: str, value: str, source: str) -> None:
+    """A header of every response. `always`: of errors as well."""
+    plan.server.add("add_header", name, literal(value), "always", source=source)

@@ -1,0 +1,104 @@
+"""systemd's unit of a server, with the .socket of its name beside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from . import command_line, rules, servers
+from .option import Table, kept, needless, nothing
+from .plan import ConversionError, Plan, Setting
+
+_UNIT = "keep it in nginx's unit (deploy/systemd/nginx.service)"
+
+# What changes the configuration; every other line of a unit stays one of a unit.
+TABLE = Table(
+    "systemd",
+    kept("wsgi_app asgi_app", "ExecStart"),
+    kept("python_working_directory python_path", "WorkingDirectory"),
+    kept("python_env", "Environment"),
+    kept("python_env_file", "EnvironmentFile"),
+    kept("user", "user User"),
+    kept("user", "group Group"),
+    kept("listen", "ListenStream"),
+    nothing("nginx opens its sockets: leave the .socket unit out", "ListenDatagram"),
+    nothing("nginx's unit is Type=forking, with a PIDFile=", "Type"),
+    needless("`nginx -s reload`, or HUP to its master, as in nginx's unit", "ExecReload"),
+    needless("QUIT finishes the requests, as in nginx's unit", "KillMode"),
+    needless("QUIT finishes the requests, as in nginx's unit", "KillSignal"),
+)
+
+
+def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
+    settings = _read(file)
+    socket = file.with_suffix(".socket")
+    if socket.is_file():
+        settings += [each for each in _read(socket) if each.name == "ListenStream"]
+    values = {setting.name: setting for setting in settings}
+    if "ExecStart" not in values:
+        raise ConversionError(f"{file.name} has no ExecStart=")
+    start = values["ExecStart"]
+    directory = values.get("WorkingDirectory")
+    where = folder or Path(str(directory.value).lstrip("-") if directory else file.parent)
+    environment: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    for setting in settings:
+        if setting.name == "Environment":
+            for word in command_line.split(str(setting.value), setting.origin):
+                name, _, value = word.partition("=")
+                environment[name], origins[name] = value, setting.origin
+    text = str(start.value).lstrip("@-:+!")
+    words = command_line.split(_specified(text, file), start.origin)
+    command = command_line.recognise(words, start.origin, where, environment)
+    if command is None:
+        raise ConversionError(f"{start.source}: starts no server that pywsgi convert knows")
+    plan = Plan(command.server, where)
+    for setting in settings:
+        if setting.name == "WorkingDirectory":
+            plan.folder_source = setting.source
+        elif setting.name in ("ExecStart", "Environment"):
+            if setting is start:
+                plan.spare(setting, "is what is converted here")
+        elif setting.name in TABLE.by_name:
+            TABLE.apply(plan, setting)
+        else:
+            plan.spare(setting, _UNIT)
+    for listen in plan.all_facts.pop("ListenStream", []):
+        plan.server.listens.append(rules.listen(plan, str(listen.value), 80, listen.source))
+    for env_file in plan.all_facts.pop("EnvironmentFile", []):
+        name = str(env_file.value).lstrip("-")
+        rules.env_file(plan, Setting(env_file.name, name, env_file.origin, env_file.text))
+    account: dict[str, Setting] = {
+        key: plan.facts[key] for key in ("user", "group") if key in plan.facts
+    }
+    plan.facts = {}
+    servers.convert(plan, command, run=run, sources=origins)
+    plan.facts.update(account)
+    rules.user(plan)
+    return plan
+
+
+def _read(file: Path) -> list[Setting]:
+    found = []
+    pending, first = "", 0
+    for at, raw in enumerate(file.read_text("utf-8").splitlines(), 1):
+        line = pending + raw.strip()
+        if line.startswith(("#", ";", "[")) or not line:
+            continue
+        first = first or at
+        if line.endswith("\\"):
+            pending = line[:-1] + " "
+            continue
+        name, equals, value = line.partition("=")
+        if equals:
+            name, value = name.strip(), value.strip()
+            found.append(Setting(name, value, f"{file.name}:{first}", f"{name}={value}"))
+        pending, first = "", 0
+    return found
+
+
+def _specified(text: str, file: Path) -> str:
+    """A value with the specifiers of a unit's own name."""
+    name, _, instance = file.stem.partition("@")
+    known = {"%": "%", "n": file.name, "N": file.stem, "p": name, "i": instance, "I": instance}
+    return re.sub(r"%(.)", lambda match: known.get(match[1], match[0]), text)

@@ -1,0 +1,763 @@
+"""NGINX Unit: the JSON of its control API."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ..nginx_conf import literal
+from . import rules
+from .option import Table, becomes, is_off, kept, needless, nothing
+from .plan import ConversionError, Listen, Location, Plan, Server, Setting
+from .target import protocol_of, target
+
+_ISOLATION = "is for all of nginx: systemd's RootDirectory=, PrivateUsers=, MemoryMax="
+_OTHERS = "the number of processes is fixed; threads start when needed"
+_MATCH = "write a `map` of $args, $http_… or $cookie_…, and `if`"
+_STATIC = "nginx's default, or `disable_symlinks`"
+
+
+def _gzip(plan: Plan, setting: Setting) -> None:
+    plan.http.set("gzip", "on", source=setting.source)
+
+
+def _large(plan: Plan, setting: Setting) -> None:
+    plan.keep(setting, "large")
+
+
+def _unsafe(plan: Plan, setting: Setting) -> None:
+    if rules.truth(setting.value):
+        plan.spare(setting, "nginx drops such fields")
+    else:
+        plan.http.set("ignore_invalid_headers", "off", source=setting.source)
+
+
+def _count(plan: Plan, setting: Setting) -> None:
+    plan.main.default("worker_processes", str(rules.number(setting, 1)), source=setting.source)
+
+
+# By the path of a setting, without the names that the user gives.
+TABLE = Table(
+    "NGINX Unit",
+    # applications
+    kept("", "applications.type"),
+    kept("wsgi_app asgi_app", "applications.module"),
+    kept("wsgi_app asgi_app", "applications.callable"),
+    kept("wsgi_app asgi_app", "applications.factory"),
+    kept("python_path", "applications.path"),
+    kept("python_home", "applications.home"),
+    kept("wsgi_script_name asgi_script_name", "applications.prefix"),
+    kept("wsgi_app asgi_app", "applications.targets"),
+    kept("wsgi_app asgi_app", "applications.protocol"),
+    kept("python_thread_pool", "applications.threads"),
+    kept("python_thread_pool", "applications.thread_stack_size"),
+    kept("python_env", "applications.environment"),
+    kept("python_working_directory", "applications.working_directory"),
+    kept("user", "applications.user"),
+    kept("user", "applications.group"),
+    nothing("write `python_log FILE;` and `python_stdout_log_level`", "applications.stdout"),
+    nothing("write `python_log FILE;`", "applications.stderr"),
+    kept("worker_processes", "applications.processes"),
+    nothing(_OTHERS, "applications.processes.spare"),
+    kept("worker_processes", "applications.processes.max"),
+    nothing(_OTHERS, "applications.processes.idle_timeout"),
+    kept("wsgi_timeout asgi_timeout", "applications.limits.timeout"),
+    kept("python_max_requests", "applications.limits.requests"),
+    nothing("`wsgi_buffer_size` limits memory", "applications.limits.shm"),
+    nothing(_ISOLATION, "applications.isolation"),
+    # listeners
+    kept("", "listeners.pass"),
+    kept("", "listeners.application"),
+    kept("ssl_certificate ssl_certificate_key", "listeners.tls.certificate"),
+    kept("ssl_conf_command", "listeners.tls.conf_commands"),
+    kept("ssl_session_cache", "listeners.tls.session.cache_size"),
+    kept("ssl_session_timeout", "listeners.tls.session.timeout"),
+    kept("ssl_session_tickets", "listeners.tls.session.tickets"),
+    kept("real_ip_header", "listeners.forwarded.client_ip"),
+    kept("real_ip_header", "listeners.client_ip.header"),
+    kept("set_real_ip_from", "listeners.forwarded.source"),
+    kept("set_real_ip_from", "listeners.client_ip.source"),
+    kept("real_ip_recursive", "listeners.forwarded.recursive"),
+    kept("real_ip_recursive", "listeners.client_ip.recursive"),
+    kept("", "listeners.forwarded.protocol"),
+    kept("listen", "listeners.backlog"),
+    # routes
+    kept("location", "match.uri"),
+    kept("server_name", "match.host"),
+    nothing("write a `server` with `listen … ssl`", "match.scheme"),
+    nothing("write `limit_except`", "match.method"),
+    kept("allow deny", "match.source"),
+    nothing("write a `server` that listens there", "match.destination"),
+    nothing(_MATCH, "match.query"),
+    nothing(_MATCH, "match.arguments"),
+    nothing(_MATCH, "match.headers"),
+    nothing(_MATCH, "match.cookies"),
+    nothing(_MATCH, "match.if"),
+    kept("wsgi_app asgi_app", "action.pass"),
+    kept("proxy_pass", "action.proxy"),
+    kept("return", "action.return"),
+    kept("return", "action.location"),
+    nothing("write a `rewrite`", "action.rewrite"),
+    kept("add_header", "action.response_headers"),
+    kept("alias root", "action.share"),
+    kept("index", "action.index"),
+    kept("try_files", "action.fallback"),
+    nothing("write `types`, or a `map` of $uri", "action.types"),
+    nothing(_STATIC, "action.follow_symlinks"),
+    nothing(_STATIC, "action.traverse_mounts"),
+    nothing(_STATIC, "action.chroot"),
+    kept("upstream", "upstreams"),
+    # settings
+    becomes(
+        "client_header_timeout",
+        rules.http("client_header_timeout", rules.seconds),
+        "settings.http.header_read_timeout",
+    ),
+    becomes(
+        "client_body_timeout",
+        rules.http("client_body_timeout", rules.seconds),
+        "settings.http.body_read_timeout",
+    ),
+    becomes(
+        "send_timeout", rules.http("send_timeout", rules.seconds), "settings.http.send_timeout"
+    ),
+    becomes(
+        "keepalive_timeout",
+        rules.http("keepalive_timeout", rules.seconds),
+        "settings.http.idle_timeout",
+    ),
+    becomes("large_client_header_buffers", _large, "settings.http.large_header_buffer_size"),
+    kept("large_client_header_buffers", "large_count settings.http.large_header_buffers"),
+    becomes(
+        "client_max_body_size",
+        rules.http("client_max_body_size", rules.size),
+        "settings.http.max_body_size",
+    ),
+    becomes(
+        "client_body_buffer_size",
+        rules.http("client_body_buffer_size", rules.size),
+        "settings.http.body_buffer_size",
+    ),
+    becomes(
+        "client_body_temp_path",
+        rules.http("client_body_temp_path", rules.path),
+        "settings.http.body_temp_path",
+    ),
+    becomes("ignore_invalid_headers", _unsafe, "settings.http.discard_unsafe_fields"),
+    needless("chunked bodies are read like any other", "settings.http.chunked_transform"),
+    becomes(
+        "server_tokens",
+        rules.http("server_tokens", rules.switch),
+        "settings.http.server_version",
+    ),
+    becomes("gzip", _gzip, "settings.http.compression"),
+    becomes(
+        "asgi_websocket_max_message_size",
+        lambda plan, setting: plan.http.set(
+            "asgi_websocket_max_message_size", str(setting.value), source=setting.source
+        ),
+        "settings.http.websocket.max_frame_size",
+    ),
+    becomes(
+        "asgi_websocket_ping_timeout",
+        rules.http("asgi_websocket_ping_timeout", rules.seconds),
+        "settings.http.websocket.read_timeout",
+    ),
+    becomes(
+        "asgi_websocket_ping_interval",
+        rules.http("asgi_websocket_ping_interval", rules.seconds),
+        "settings.http.websocket.keepalive_interval",
+    ),
+    becomes("rewrite_log", rules.http("rewrite_log", rules.switch), "settings.http.log_route"),
+    nothing("write `types { … }`", "settings.http.static.mime_types"),
+    becomes("worker_processes", _count, "settings.listen_threads"),
+    nothing("nginx has a module for OpenTelemetry", "settings.telemetry"),
+    nothing("njs is a module of nginx: `js_import`", "settings.js_module"),
+    kept("access_log", "access_log"),
+)
+# Whole objects that have one rule.
+_WHOLE = (
+    "applications.isolation",
+    "settings.telemetry",
+    "settings.http.compression",
+    "settings.http.static.mime_types",
+)
+
+
+class _Reader:
+    """The JSON, with the line of each key."""
+
+    def __init__(self, file: Path) -> None:
+        self.shown = file.name
+        try:
+            self.text = file.read_text("utf-8")
+            self.values: Any = json.loads(self.text)
+        except OSError as error:
+            raise ConversionError(f"{file.name} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ConversionError(f"{file.name} is no valid JSON: {error}") from None
+        # The control API shows all of it below "config".
+        self.lines = _lines(self.text)
+        if "config" in self.values and "listeners" not in self.values:
+            self.values = self.values["config"]
+            self.lines = {
+                path[1:]: at for path, at in self.lines.items() if path[:1] == ("config",)
+            }
+        if not isinstance(self.values, dict):
+            raise ConversionError(f"{file.name} is no configuration of Unit")
+
+    def setting(self, path: list[str], value: object) -> Setting:
+        """A setting by its path from the top."""
+        at = len(path)
+        # The path of what is not there is that of what it would be in.
+        while at and tuple(path[:at]) not in self.lines:
+            at -= 1
+        line = self.lines[tuple(path[:at])]
+        shown = value if isinstance(value, str) else json.dumps(value)
+        text = "/".join(path) + (f": {shown}" if shown else "")
+        if len(text) > 100:
+            text = f"{text[:97]}…"
+        return Setting("/".join(path), value, f"{self.shown}:{line}", text)
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line of each key and element of a valid JSON text."""
+    found: dict[tuple[str, ...], int] = {(): 1}
+    # For each open object or array: the key, or the number of the element.
+    path: list[str] = []
+    kinds: list[str] = []
+    expects_key = False
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[][{},:]', text):
+        token = match[0]
+        line = text.count("\n", 0, match.start()) + 1
+        if kinds and kinds[-1] == "[" and token not in ",]":
+            found.setdefault(tuple(path), line)
+        if token in "{[":
+            kinds.append(token)
+            path.append("" if token == "{" else "0")
+            expects_key = token == "{"
+        elif token in "}]":
+            kinds.pop()
+            path.pop()
+        elif token == ",":
+            if kinds[-1] == "[":
+                path[-1] = str(int(path[-1]) + 1)
+            expects_key = kinds[-1] == "{"
+        elif token == ":":
+            expects_key = False
+        elif expects_key:
+            path[-1] = json.loads(token)
+            found[tuple(path)] = line
+    return found
+
+
+def convert(file: Path, folder: Path) -> Plan:
+    plan = Plan("NGINX Unit", folder)
+    _Converter(plan, _Reader(file)).convert()
+    return plan
+
+
+class _Converter:
+    def __init__(self, plan: Plan, reader: _Reader) -> None:
+        self.plan, self.reader = plan, reader
+        self.threads = 0
+        values = reader.values
+        self.applications: dict[str, Any] = values.get("applications", {})
+        self.routes: Any = values.get("routes", [])
+        self.upstreams: dict[str, Any] = values.get("upstreams", {})
+
+    def convert(self) -> None:
+        values, plan = self.reader.values, self.plan
+        known = ("listeners", "routes", "applications", "settings", "access_log", "upstreams")
+        for key in values:
+            if key not in known:
+                plan.unknown.append(self.reader.setting([key], values[key]))
+        for name, application in self.applications.items():
+            self.application(name, application)
+        self.processes()
+        for name, upstream in self.upstreams.items():
+            plan.upstream(
+                name, upstream.get("servers", {}), self.reader.setting(["upstreams", name], "")
+            )
+        self.settings(values.get("settings", {}), ["settings"])
+        self.large()
+        for address, listener in values.get("listeners", {}).items():
+            self.listener(address, listener)
+        if not plan.servers:
+            raise ConversionError(f"{self.reader.shown} has no listeners")
+        self.access_log(values.get("access_log"))
+        if plan.http.find("client_max_body_size") is None:
+            plan.http.add("client_max_body_size", "8m", source="NGINX Unit: unless told otherwise")
+
+    # Applications: what all of nginx has of them
+
+    def application(self, name: str, values: dict[str, Any]) -> None:
+        path = ["applications", name]
+        if not str(values.get("type", "")).startswith("python"):
+            self.plan.leave(
+                self.reader.setting([*path, "type"], values.get("type")),
+                "is no Python: keep it in Unit, and write `proxy_pass` to it",
+            )
+            return
+        for key, value in values.items():
+            setting = self.reader.setting([*path, key], value)
+            if key in ("processes", "limits") and isinstance(value, dict):
+                for inner, number in value.items():
+                    self.part(f"applications.{key}.{inner}", [*path, key, inner], number)
+            else:
+                self.part(f"applications.{key}", [*path, key], value)
+                self.common(key, setting)
+
+    def part(self, option: str, path: list[str], value: object) -> None:
+        """A setting that has a rule of its own, or is looked up where it is needed."""
+        setting = self.reader.setting(path, value)
+        # Each variable of the environment is a setting of its own.
+        if option != "applications.environment":
+            self.plan.seen.append(setting)
+        known = TABLE.by_name.get(option)
+        if known is None:
+            self.plan.unknown.append(setting)
+        elif known.here:
+            self.plan.keep(setting, "/".join(path))
+        elif option not in ("applications.type",):
+            known.rule(self.plan, setting)
+        if option == "applications.type":
+            self.plan.spare(setting, "the Python is that of the module")
+
+    def common(self, key: str, setting: Setting) -> None:
+        """What is one for all of nginx: two applications may not differ in it."""
+        plan, value = self.plan, setting.value
+        if key == "path":
+            paths = value if isinstance(value, list) else [value]
+            folders = [plan.path(each) for each in paths]
+            plan.http.extend("python_path", *folders, source=setting.source)
+        elif key == "home":
+            self.once("python_home", plan.path(value), setting)
+        elif key == "working_directory":
+            self.once("python_working_directory", plan.path(value), setting)
+        elif key == "environment" and isinstance(value, dict):
+            for name, each in value.items():
+                one = self.reader.setting([*setting.name.split("/"), name], each)
+                self.variable(f"{name}={each}", one)
+        elif key == "threads":
+            # The most that an application asks for.
+            if rules.number(setting, 1) > self.threads:
+                self.threads = rules.number(setting, 1)
+                rules.threads(plan, setting)
+            else:
+                plan.spare(setting, "another application has as many: they share the pool")
+        elif key == "thread_stack_size":
+            rules.pool(plan, f"stack={rules.bytes_of(rules.number(setting, 0))}", setting.source)
+        elif key == "user":
+            line = plan.main.find("user")
+            if line is not None and line.arguments[0] != str(value):
+                plan.leave(setting, f"one user is for all: it is {line.arguments[0]}")
+            elif line is None:
+                group = self.applications[setting.name.split("/")[1]].get("group")
+                arguments = [str(value), *([str(group)] if group else [])]
+                source = setting.source
+                if group:
+                    path = [*setting.name.split("/")[:2], "group"]
+                    source += f"; {self.reader.setting(path, group).source}"
+                plan.main.set("user", *arguments, source=source)
+
+    def once(self, name: str, value: str, setting: Setting) -> None:
+        line = self.plan.http.find(name)
+        if line is None:
+            self.plan.http.add(name, value, source=setting.source)
+        elif line.arguments == (value,):
+            line.sources.append(setting.source)
+        else:
+            why = f"one is for all: {name} is {line.arguments[0]}; run an nginx of its own"
+            self.plan.leave(setting, why)
+
+    def variable(self, pair: str, setting: Setting) -> None:
+        name = pair.partition("=")[0]
+        for line in self.plan.http.lines:
+            if line.name == "python_env" and line.arguments[0].startswith(f"{name}="):
+                if line.arguments[0] != pair:
+                    why = "the environment is one for all, and another application sets it as well"
+                    self.plan.leave(setting, why)
+                return
+        self.plan.http.add("python_env", pair, source=setting.source)
+
+    def processes(self) -> None:
+        """The most that any application has."""
+        most, source, requests = 0, "", None
+        threads = False
+        for name, values in self.applications.items():
+            processes = values.get("processes", 1)
+            path = ["applications", name, "processes"]
+            if isinstance(processes, dict):
+                processes, path = processes.get("max", 1), [*path, "max"]
+            if processes > most:
+                told = "processes" in values
+                most = processes
+                source = (
+                    self.reader.setting(path, processes).source
+                    if told
+                    else "one, unless told otherwise"
+                )
+            limits = values.get("limits", {})
+            if "requests" in limits:
+                requests = self.reader.setting(
+                    ["applications", name, "limits", "requests"], limits["requests"]
+                )
+            threads = threads or "threads" in values
+        if most:
+            self.plan.main.set("worker_processes", str(most), source=source)
+        if requests is not None:
+            self.plan.http.set("python_max_requests", str(requests.value), source=requests.source)
+        if self.applications and not threads:
+            rules.pool(self.plan, "threads=1", "NGINX Unit: one, unless told otherwise")
+
+    def settings(self, values: dict[str, Any], path: list[str]) -> None:
+        for key, value in values.items():
+            here = [*path, key]
+            option = ".".join(here)
+            if isinstance(value, dict) and option not in _WHOLE:
+                self.settings(value, here)
+                continue
+            setting = self.reader.setting(here, value)
+            self.plan.seen.append(setting)
+            known = TABLE.by_name.get(option)
+            if known is None:
+                self.plan.unknown.append(setting)
+            else:
+                known.rule(self.plan, setting)
+
+    def large(self) -> None:
+        size, count = self.plan.facts.get("large"), self.plan.facts.get("large_count")
+        if size is None and count is None:
+            return
+        arguments = [str(count.value) if count else "4", str(size.value) if size else "8k"]
+        source = "; ".join(each.source for each in (size, count) if each)
+        self.plan.http.set("large_client_header_buffers", *arguments, source=source)
+
+    def access_log(self, value: Any) -> None:
+        if value is None:
+            for server in self.plan.servers:
+                server.default(
+                    "access_log", "off", source="NGINX Unit: no access log, unless told otherwise"
+                )
+            return
+        setting = self.reader.setting(["access_log"], value)
+        path = value if isinstance(value, str) else value.get("path")
+        self.plan.http.set("access_log", self.plan.path(path), source=setting.source)
+        if isinstance(value, dict):
+            for key in value.keys() - {"path"}:
+                one = self.reader.setting(["access_log", key], value[key])
+                if key == "format":
+                    self.plan.leave(one, "write a `log_format`, and its name behind `access_log`")
+                elif key == "if":
+                    self.plan.leave(one, "write `access_log … if=$variable` with a `map`")
+                else:
+                    self.plan.unknown.append(one)
+
+    # Listeners and routes
+
+    def listener(self, address: str, values: dict[str, Any]) -> None:
+        plan = self.plan
+        path = ["listeners", address]
+        setting = self.reader.setting(path, address)
+        listen = Listen(rules.address(plan, address, 80), setting.origin + f": listener {address}")
+        base = Server(listen.source)
+        for key, value in values.items():
+            self.listener_option(base, listen, [*path, key], key, value)
+        passed = values.get("pass")
+        if passed is None:
+            passed = f"applications/{values.get('application', '')}"
+        servers: dict[tuple[str, ...], Server] = {}
+
+        def server_of(hosts: tuple[str, ...], source: str) -> Server:
+            if hosts not in servers:
+                made = Server(base.source)
+                made.lines = list(base.lines)
+                parameters = list(listen.parameters)
+                if not hosts and len(servers) > 0:
+                    parameters.append("default_server")
+                made.listens = [Listen(listen.address, listen.source, parameters, listen.tls)]
+                if servers:
+                    # What belongs to the address is said once.
+                    made.listens[0].parameters = [
+                        p for p in parameters if not p.startswith("backlog=")
+                    ]
+                if hosts:
+                    made.set("server_name", *hosts, source=source)
+                servers[hosts] = made
+            return servers[hosts]
+
+        if passed.split("/")[0] == "routes":
+            steps, at = self.steps(passed)
+            for number, step in enumerate(steps):
+                self.step(server_of, step, [*at, str(number)])
+        else:
+            server = server_of((), "")
+            self.action(server, server.location("/", setting.source), {"pass": passed}, path)
+        made = list(servers.values())
+        if len(made) > 1 and () in servers:
+            # The steps without a host are for every host.
+            rest = servers[()]
+            for server in made:
+                for location in rest.locations:
+                    if server is not rest and all(
+                        each.path != location.path for each in server.locations
+                    ):
+                        server.locations.append(location)
+        plan.servers += made
+
+    def listener_option(
+        self, server: Server, listen: Listen, path: list[str], key: str, value: Any
+    ) -> None:
+        plan = self.plan
+        setting = self.reader.setting(path, value)
+        source = setting.source
+        if key in ("pass", "application"):
+            return
+        if key == "backlog":
+            listen.parameters.append(f"backlog={value}")
+        elif key == "tls":
+            self.tls(server, path, value)
+        elif key in ("forwarded", "client_ip"):
+            sources = value.get("source", [])
+            for each in sources if isinstance(sources, list) else [sources]:
+                plan.http.add("set_real_ip_from", each, source=source)
+            header = value.get("client_ip") or value.get("header")
+            if header:
+                plan.http.set("real_ip_header", header, source=source)
+            if value.get("recursive"):
+                plan.http.set("real_ip_recursive", "on", source=source)
+            if value.get("protocol"):
+                one = self.reader.setting([*path, "protocol"], value["protocol"])
+                plan.leave(
+                    one, "write a `map` of it, and `wsgi_param HTTPS` (deploy/behind-a-proxy.conf)"
+                )
+            for extra in value.keys() - {"client_ip", "header", "source", "recursive", "protocol"}:
+                plan.unknown.append(self.reader.setting([*path, extra], value[extra]))
+        else:
+            plan.unknown.append(setting)
+
+    def tls(self, server: Server, path: list[str], values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            setting = self.reader.setting([*path, key], value)
+            source = setting.source
+            if key == "certificate":
+                names = value if isinstance(value, list) else [value]
+                for name in names:
+                    # Unit has it in its state; both parts are in one file.
+                    file = f"/etc/nginx/ssl/{name}.pem"
+                    server.add("ssl_certificate", file, source=source)
+                    server.add("ssl_certificate_key", file, source=source)
+                    self.plan.leave(
+                        setting, f"is in Unit's state: write the bundle {name} to {file}"
+                    )
+            elif key == "conf_commands":
+                for name, each in value.items():
+                    server.add("ssl_conf_command", name, str(each), source=source)
+            elif key == "session":
+                if value.get("cache_size"):
+                    server.set("ssl_session_cache", "shared:unit:1m", source=source)
+                if "timeout" in value:
+                    server.set("ssl_session_timeout", f"{value['timeout']}s", source=source)
+                if value.get("tickets") is not None:
+                    on = "off" if is_off(value["tickets"]) else "on"
+                    server.set("ssl_session_tickets", on, source=source)
+            else:
+                self.plan.unknown.append(setting)
+
+    def steps(self, passed: str) -> tuple[list[dict[str, Any]], list[str]]:
+        name = passed.partition("/")[2]
+        if isinstance(self.routes, list):
+            return self.routes, ["routes"]
+        if name not in self.routes:
+            raise ConversionError(f"{self.reader.shown} has no route {name!r}")
+        return self.routes[name], ["routes", name]
+
+    def step(self, server_of: Any, step: dict[str, Any], path: list[str]) -> None:
+        match, action = step.get("match", {}), step.get("action", {})
+        source = self.reader.setting(path, "").source
+        hosts: tuple[str, ...] = ()
+        uris = ["*"]
+        rest: list[tuple[str, tuple[str, ...]]] = []
+        for key, value in match.items():
+            values = value if isinstance(value, list) else [value]
+            one = self.reader.setting([*path, "match", key], value)
+            if key == "host" and not any(str(each).startswith("!") for each in values):
+                hosts = tuple(_host(str(each)) for each in values)
+            elif key == "uri" and not any(str(each).startswith("!") for each in values):
+                uris = [str(each) for each in values]
+            elif key == "source":
+                rest += [
+                    ("deny", (each[1:],)) if each.startswith("!") else ("allow", (each,))
+                    for each in values
+                ]
+                if not any(str(each).startswith("!") for each in values):
+                    rest.append(("deny", ("all",)))
+            else:
+                why = "a negation: write a `location` of its own"
+                option = TABLE.by_name.get(f"match.{key}")
+                if option is None:
+                    self.plan.unknown.append(one)
+                elif option.here:
+                    self.plan.leave(one, why)
+                else:
+                    option.rule(self.plan, one)
+                # A step that cannot be told apart is left out as a whole.
+                self.plan.leave(self.reader.setting(path, action), "its step is left out")
+                return
+        server = server_of(hosts, source)
+        for uri in uris:
+            where = _location(uri)
+            if any(each.path == where for each in server.locations):
+                self.plan.leave(
+                    self.reader.setting([*path, "match"], uri), "an earlier step has this path"
+                )
+                continue
+            location = server.location(where, source)
+            for name, arguments in rest:
+                location.add(name, *arguments, source=source)
+            self.action(server, location, action, [*path, "action"], uri)
+
+    def action(
+        self,
+        server: Server,
+        location: Location,
+        action: dict[str, Any],
+        path: list[str],
+        uri: str = "*",
+    ) -> None:
+        plan = self.plan
+        known = {
+            "pass",
+            "proxy",
+            "return",
+            "location",
+            "response_headers",
+            "share",
+            "index",
+            "fallback",
+        }
+        for key in action.keys() - known:
+            option = TABLE.by_name.get(f"action.{key}")
+            one = self.reader.setting([*path, key], action[key])
+            if option is None:
+                plan.unknown.append(one)
+            else:
+                option.rule(plan, one)
+        if "pass" in action:
+            self.passed(server, location, str(action["pass"]), [*path, "pass"])
+        if "proxy" in action:
+            setting = self.reader.setting([*path, "proxy"], action["proxy"])
+            location.set("proxy_pass", str(action["proxy"]), source=setting.source)
+        if "return" in action:
+            setting = self.reader.setting([*path, "return"], action["return"])
+            to = [literal(str(action["location"]))] if "location" in action else []
+            location.set("return", str(action["return"]), *to, source=setting.source)
+        if "share" in action:
+            self.share(server, location, action, path, uri)
+        for name, value in (action.get("response_headers") or {}).items():
+            setting = self.reader.setting([*path, "response_headers", name], value)
+            if value is None:
+                location.add(
+                    f"{location.protocol or 'proxy'}_hide_header", name, source=setting.source
+                )
+            else:
+                location.add("add_header", name, str(value), "always", source=setting.source)
+
+    def share(
+        self, server: Server, location: Location, action: dict[str, Any], path: list[str], uri: str
+    ) -> None:
+        plan = self.plan
+        shares = action["share"] if isinstance(action["share"], list) else [action["share"]]
+        setting = self.reader.setting([*path, "share"], action["share"])
+        share = str(shares[0])
+        for other in shares[1:]:
+            plan.leave(self.reader.setting([*path, "share"], other), "write a `try_files` for it")
+        if share.endswith("$uri"):
+            location.set(
+                "root", plan.path(share.removesuffix("$uri") or "/"), source=setting.source
+            )
+        elif "$" in share:
+            plan.leave(setting, "write an `alias` with these variables")
+            location.set("return", "404", source=setting.source)
+        elif location.path.startswith("= ") or not share.endswith("/"):
+            location.set("alias", plan.path(share), source=setting.source)
+        else:
+            location.set("root", plan.path(share), source=setting.source)
+        if "index" in action:
+            one = self.reader.setting([*path, "index"], action["index"])
+            location.set("index", str(action["index"]), source=one.source)
+        if "fallback" in action:
+            one = self.reader.setting([*path, "fallback"], "")
+            name = f"@fallback{len([each for each in server.locations if each.path[0] == '@'])}"
+            location.set("try_files", "$uri", name, source=one.source)
+            self.action(
+                server, server.location(name, one.source), action["fallback"], [*path, "fallback"]
+            )
+
+    def passed(self, server: Server, location: Location, to: str, path: list[str]) -> None:
+        kind, _, name = to.partition("/")
+        setting = self.reader.setting(path, to)
+        if kind == "upstreams":
+            location.set("proxy_pass", f"http://{name}", source=setting.source)
+        elif kind != "applications" or "$" in to:
+            self.plan.leave(setting, "write a `location` for it")
+            location.set("return", "404", source=setting.source)
+        else:
+            self.to_application(location, name, setting)
+
+    def to_application(self, location: Location, name: str, setting: Setting) -> None:
+        name, _, part = name.partition("/")
+        values = self.applications.get(name)
+        if values is None:
+            raise ConversionError(f"{setting.source}: there is no application {name!r}")
+        if not str(values.get("type", "")).startswith("python"):
+            location.set("return", "502", source=f"{setting.source}: {name} is no Python")
+            return
+        chosen = values["targets"][part] if part else values
+        what = ["applications", name, *(["targets", part] if part else [])]
+        module = self.reader.setting([*what, "module"], chosen["module"])
+        called = chosen.get("callable")
+        place = str(chosen["module"])
+        protocol = values.get("protocol") or protocol_of(self.plan, place, called)
+        location.protocol = protocol
+        named = [key for key in ("callable", "factory") if key in chosen]
+        sources = [self.reader.setting([*what, key], chosen[key]) for key in named]
+        if "protocol" in values:
+            path = ["applications", name, "protocol"]
+            sources.append(self.reader.setting(path, values["protocol"]))
+        source = "; ".join(each.source for each in (setting, module, *sources))
+        text = target(place, called or "application", call=bool(chosen.get("factory")))
+        location.set(f"{protocol}_app", text, source=source)
+        prefix = chosen.get("prefix")
+        if prefix:
+            one = self.reader.setting([*what, "prefix"], prefix)
+            location.set(f"{protocol}_script_name", str(prefix).rstrip("/"), source=one.source)
+        timeout = values.get("limits", {}).get("timeout")
+        if timeout:
+            one = self.reader.setting(["applications", name, "limits", "timeout"], timeout)
+            location.set(f"{protocol}_timeout", f"{timeout}s", source=one.source)
+
+
+def _host(pattern: str) -> str:
+    """A host with Unit's `*` as nginx's server_name."""
+    if pattern.startswith("~"):
+        return pattern
+    if "*" not in pattern or re.fullmatch(r"\*\.[^*]+|[^*]+\.\*", pattern):
+        return pattern
+    return "~^" + re.escape(pattern).replace(r"\*", ".*") + "$"
+
+
+def _location(pattern: str) -> str:
+    """A path with Unit's `*` as nginx's location."""
+    if pattern.startswith("~"):
+        return f"~ {pattern[1:]}"
+    if "*" not in pattern:
+        return f"= {pattern}"
+    if pattern == "*":
+        return "/"
+    if pattern.index("*") == len(pattern) - 1:
+        return pattern[:-1]
+    return "~ ^" + re.escape(pattern).replace(r"\*", ".*") + "$"
