@@ -26,6 +26,14 @@ SERVERS = [
     "from-uvicorn",
     "from-hypercorn",
     "from-daphne",
+    "from-granian",
+    "from-waitress",
+    "from-cheroot",
+    "from-tornado",
+    "from-flask-run",
+    "from-runserver",
+    "from-uwsgi",
+    "from-supervisor",
 ]
 
 # The names that the directive table has for its contexts, as nginx's documentation writes them.
@@ -266,6 +274,8 @@ APPLICATION = """
     def application(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}".encode()]
+
+    app = application
 
     def create_app(*arguments):
         return application
