@@ -16,13 +16,16 @@ from pywsgi import __version__
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point: `pywsgi COMMAND …`."""
-    from pywsgi.command.options import Options
+    from pywsgi.command.options import Options, UsageError
 
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options = parser(arguments[0] if arguments else "").parse_args(arguments, Options())
         run = importlib.import_module(f"pywsgi.command.{options.command}")
         return getattr(run, options.command)(options)  # type: ignore[no-any-return]
+    except UsageError as error:
+        print(f"pywsgi: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:

@@ -183,7 +183,8 @@ def _python(options: Options, app: Application) -> Iterator[Directive]:
         more = (f"jitter={jitter}",) if jitter else ()
         yield Directive("python_max_requests", (str(options.max_requests), *more))
     if options.reload:
-        folders = [os.path.abspath(each) for each in options.reload_dir]
+        paths = map(os.path.abspath, options.reload_dir)
+        folders = [os.path.dirname(each) if os.path.isfile(each) else each for each in paths]
         for folder in folders:
             if not os.path.isdir(folder):
                 raise UsageError(f"--reload-dir {folder}: there is no such directory")
