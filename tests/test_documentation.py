@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from blocks import blocks as code_blocks
 from blocks import statements
-from harness import NGINX, NGINX_VERSION, PROJECT, VENV
+from harness import NGINX, NGINX_VERSION, PROJECT, VENV, free_port
 
 DIRECTIVES = PROJECT / "docs" / "directives"
 TESTS = PROJECT / "tests"
@@ -245,8 +245,10 @@ def test_a_configuration_is_one_of_nginx(nginx, text):
         )
     if "ssl_certificate" in text:
         nginx.tls()
-        text = re.sub(r"(ssl_certificate) [^\s;]+", rf"\1 {nginx.root}/conf/cert.pem", text)
-        text = re.sub(r"(ssl_certificate_key) [^\s;]+", rf"\1 {nginx.root}/conf/key.pem", text)
+        conf = nginx.root / "conf"
+        text = re.sub(r"(ssl_(?:client_)?certificate) +[^\s;]+", rf"\1 {conf}/cert.pem", text)
+        text = re.sub(r"(ssl_certificate_key) +[^\s;]+", rf"\1 {conf}/key.pem", text)
+        text = text.replace("listen 443 ", f"listen 127.0.0.1:{free_port()} ")
     text = re.sub(r"(?<![\w/])/(etc|var)/", rf"{nginx.root}/\1/", text)
     text = re.sub(r"/usr/bin/python3[.\d]*", f"{VENV}/bin/python", text)
     for path in re.findall(r"\bpython_(?:working_directory|reload \w+) /(srv/[^\s;]+)", text):

@@ -63,7 +63,7 @@ def main() -> int:
     project = Project()
     for path in project.pages:
         write(staged / project.pages[path], project.page(path))
-    write(staged / ALPHABETICAL, alphabetical(project))
+    write(staged / ALPHABETICAL, alphabetical())
     # Showing a file links no other.
     for path in sorted(project.shown):
         write(staged / f"{path}.md", shown(path))
@@ -113,9 +113,7 @@ class Project:
             indentation = re.match(" *", lines[block.start])[0] if block.language else ""
             if not lines[block.start].lstrip().startswith("```"):
                 indentation = ""
-            title = block.words.lstrip("+")
-            title = f' title="{title}"' if title.startswith("/") else ""
-            fence = f"```{block.language or 'text'}{title}"
+            fence = f"```{block.language or 'text'}"
             made += [f"{indentation}{line}" for line in (fence, *block.text.splitlines(), "```")]
         made += self.prose(name, "\n".join(lines[end:])).split("\n")
         text = "\n".join(made) + "\n"
@@ -245,7 +243,7 @@ def directives() -> list[Directive]:
         for name in names:
             of_name = {
                 fact: "<br>".join(
-                    part
+                    part.replace(r"\|", "|")
                     for part in value.split("<br>")
                     if len(names) == 1 or f"`{name} " in part or not re.match(r"`\w+_\w+ ", part)
                 )
@@ -255,7 +253,7 @@ def directives() -> list[Directive]:
     return sorted(found, key=lambda directive: directive.name)
 
 
-def alphabetical(project: Project) -> str:
+def alphabetical() -> str:
     """The page with all directives by their names."""
     rows = [
         f"| [{each.name}]({each.page}) | {each.syntax} | {each.default} | {each.context} |\n"
