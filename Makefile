@@ -176,6 +176,16 @@ test-forky: ## Run all tests on Debian testing, in such a root: newer nginx, new
 test-trixie test-forky: test-%:
 	@.ci/root $* "$(ROOTS)/$*" make test PYTEST_ARGS="$(PYTEST_ARGS)" TEST_JOBS="$(TEST_JOBS)"
 
+.PHONY: test-kubernetes
+test-kubernetes: module $(TARGET_DIR)/kubernetes-venv/.installed ## Check deploy/kubernetes: the schemas of the API, Helm, and a pod that is deleted under load (needs kubectl)
+	$(IN_TESTS) $(TARGET_DIR)/kubernetes-venv/bin/python -m pytest -n 2 \
+	  $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),packaging/test_kubernetes.py)
+
+$(TARGET_DIR)/kubernetes-venv/.installed: tests/packaging/requirements-kubernetes.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 .PHONY: test-sanitize
 test-sanitize: ## Run the tests of WSGI, ASGI, directives and nginx with AddressSanitizer, in a debug nginx
 	@$(MAKE) --no-print-directory test-nginx BUILD=sanitize NGINX=1.28 \

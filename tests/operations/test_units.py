@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import MODULE, PROJECT
+from harness import MODULE, PROJECT, free_port
 
 UNIT = PROJECT / "deploy" / "systemd" / "nginx.service"
 DIRECTIVES = PROJECT / "docs" / "directives"
@@ -102,6 +102,7 @@ def test_a_root_that_is_read_only(nginx, recipes):
     text = recipes.file("container/nginx.conf")
     text = text.replace("modules/ngx_http_pywsgi_module.so", str(MODULE))
     text = text.replace("listen 8080;", f"listen 127.0.0.1:{nginx.port};")
+    text = text.replace("listen 8081;", f"listen 127.0.0.1:{free_port()};")
     # These are the container's output, which a worker of another user cannot open anew here.
     text = text.replace("/dev/stderr info", "stderr info").replace("/dev/stdout", "off")
     if nginx.user:
