@@ -224,9 +224,9 @@ def test_a_startup_that_fails(pywsgi):
 # What does not start says why in its last line, and how to go on.
 
 
-def refused(pywsgi, *arguments: str | Path) -> tuple[str, str]:
+def refused(pywsgi, *arguments: str | Path, code: int = 1) -> tuple[str, str]:
     done = pywsgi.run("serve", *arguments)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == code, done.stderr
     assert done.stdout == ""
     assert pywsgi.left_over() == []
     *before, last = re.sub(r"^imported\n", "", done.stderr).splitlines()
@@ -249,6 +249,9 @@ def test_an_address_that_is_in_use(pywsgi):
     [
         ("import nothing_here", "app:app", 'app.py", line 1', "install nothing_here in "),
         ("1 / 0", "app.py", "ZeroDivisionError", "cannot be imported: ZeroDivisionError"),
+        # Of those whose source says what they are, the worker finds out.
+        (WSGI + "1 / 0", "app.py", "ZeroDivisionError", "be imported: ZeroDivisionError"),
+        (WSGI + "os._exit(7)", "app.py", "", "ended its process with exit code 7"),
         ("def app(", "app.py", "SyntaxError", "cannot be imported: SyntaxError"),
         ("raise SystemExit(3)", "app.py", "", "called sys.exit(3) while it was imported"),
         ("import os; os._exit(7)", "app.py", "", "ended its process with exit code 7"),
@@ -260,7 +263,7 @@ def test_an_address_that_is_in_use(pywsgi):
 )
 def test_an_application_that_does_not_import(pywsgi, source, target, traceback, message):
     pywsgi.file("app.py", source)
-    before, last = refused(pywsgi, target, "--port", "0")
+    before, last = refused(pywsgi, target, "--port", "0", code=3)
     assert message in last
     assert ("Traceback" in before or "SyntaxError" in before) == bool(traceback)
     assert traceback in before
@@ -270,7 +273,7 @@ def test_an_application_that_does_not_import(pywsgi, source, target, traceback, 
 
 def test_a_wrong_protocol(pywsgi):
     pywsgi.file("app.py", WSGI)
-    _, last = refused(pywsgi, "app:app", "--interface", "asgi3", "--port", "0")
+    _, last = refused(pywsgi, "app:app", "--interface", "asgi3", "--port", "0", code=3)
     assert "app:app is an application of WSGI, and not of ASGI: leave out --interface" in last
 
 

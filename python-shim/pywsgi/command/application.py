@@ -11,7 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from pywsgi._target import LoadError
+from pywsgi.command.guess import guess
+from pywsgi.command.naming import locate
 from pywsgi.command.options import Options, UsageError
+
+
+class NotImportedError(UsageError):
+    """The application is there, but cannot be imported or is none."""
 
 
 class Application(NamedTuple):
@@ -23,30 +30,43 @@ class Application(NamedTuple):
     path: list[str]
     # The virtual environment, or the prefix of a Python without one.
     home: Path
+    # It has not been imported yet.
+    is_guessed: bool = False
+
+
+def guessed(options: Options) -> Application | None:
+    """What the source of the application says plainly; None if in doubt."""
+    if options.factory:
+        return None
+    path = import_path(options)
+    try:
+        place = locate(options.target, directory(options), os.environ)
+    except LoadError as error:
+        raise NotImportedError(str(error)) from None
+    found = guess(place, path)
+    wanted = options.interface.rstrip("23")
+    if found is None or wanted not in ("auto", found[0]):
+        return None
+    folders = [*path, *([place.folder] if place.folder else [])]
+    return Application(found[0], place.target(found[1]), folders, python_home(options), True)
 
 
 def find(options: Options, environ: dict[str, str]) -> Application:
     """Imports the application in a process of its own. If that fails, what it has printed
     goes to the standard error, its traceback with it.
 
-    Raises UsageError if it cannot be imported.
+    Raises NotImportedError.
     """
     home = python_home(options)
     path = import_path(options)
-    request: dict[str, object] = {
-        "target": options.target,
-        "factory": options.factory,
-        "directory": directory(options),
-        "path": path,
-    }
-    answer = _look(python_of(home), request, environ)
+    answer = _look(python_of(home), _request(options, path), environ)
     if "error" in answer:
-        raise UsageError(answer["error"])
+        raise NotImportedError(answer["error"])
     protocol = answer["protocol"]
     if options.interface != "auto":
         wanted = options.interface.rstrip("23")
         if wanted != protocol:
-            raise UsageError(
+            raise NotImportedError(
                 f"{answer['target']} is an application of {protocol.upper()}, and not of"
                 f" {wanted.upper()}: leave out --interface and --worker-class"
             )
@@ -54,7 +74,24 @@ def find(options: Options, environ: dict[str, str]) -> Application:
     return Application(protocol, answer["target"], [*path, *([folder] if folder else [])], home)
 
 
-def _look(python: Path, request: dict[str, object], environ: dict[str, str]) -> dict[str, str]:
+def why_not(options: Options, environ: dict[str, str]) -> str | None:
+    """One line about an application that a worker could not import, and that has been shown."""
+    request = _request(options, import_path(options))
+    return _look(python_of(python_home(options)), request, environ, silent=True).get("error")
+
+
+def _request(options: Options, path: list[str]) -> dict[str, object]:
+    return {
+        "target": options.target,
+        "factory": options.factory,
+        "directory": directory(options),
+        "path": path,
+    }
+
+
+def _look(
+    python: Path, request: dict[str, object], environ: dict[str, str], silent: bool = False
+) -> dict[str, str]:
     """What the application prints is shown if it cannot be imported; else the worker shows it."""
     reading, writing = os.pipe()
     look = Path(__file__).with_name("look.py")
@@ -78,7 +115,7 @@ def _look(python: Path, request: dict[str, object], environ: dict[str, str]) -> 
             text = answer.read()
         status = process.wait()
         found: dict[str, str] = json.loads(text) if text else {"error": _ended(status)}
-        if "error" in found:
+        if "error" in found and not silent:
             printed.seek(0)
             sys.stderr.flush()
             shutil.copyfileobj(printed, sys.stderr.buffer)

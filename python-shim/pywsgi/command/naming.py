@@ -110,7 +110,7 @@ def choose(module: ModuleType, factory: bool) -> str:
     """The expression for the application of a module, if none was named. Raises LoadError."""
     values = vars(module)
     if not factory:
-        for name in _USUAL_NAMES:
+        for name in USUAL_NAMES:
             if callable(values.get(name)) or _is_certain(values.get(name)):
                 return name
         found = [name for name, value in values.items() if _is_application(name, value)]
@@ -173,5 +173,5 @@ _USUAL_FILES = (
     "src/main.py",
     "src/app.py",
 )
-_USUAL_NAMES = ("application", "app", "api")
+USUAL_NAMES = ("application", "app", "api")
 _USUAL_FACTORIES = ("create_app", "make_app", "create_application", "get_application")

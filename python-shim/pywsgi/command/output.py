@@ -118,5 +118,5 @@ _OURS = {
     "debug": "debug",
 }
 _LEFT_OPEN = re.compile(r"open socket #\d+ left in connection|aborting")
-# Started, Imported, SuccessorsReady: the command says it in its own words.
-_TOLD_OTHERWISE = frozenset((201, 202, 303))
+# Started, Imported, ImportFailed, SuccessorsReady: the command says it in its own words.
+_TOLD_OTHERWISE = frozenset((201, 202, 203, 303))

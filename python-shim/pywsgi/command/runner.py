@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pywsgi import __version__
 from pywsgi.command import addresses
-from pywsgi.command.application import Application
+from pywsgi.command.application import Application, environment, why_not
 from pywsgi.command.finding import Nginx
 from pywsgi.command.nginx_conf import render
 from pywsgi.command.options import Options, UsageError
@@ -54,6 +54,8 @@ class Runner:
         self._is_ready = False
         self._first_workers: set[int] = set()
         self._has_failed = False
+        # Nobody but the worker has tried to import the application.
+        self._is_unseen = False
         self._asked: list[int] = []
         self._deadline = 0.0
         self._hint = ""
@@ -170,6 +172,8 @@ class Runner:
 
     def _result(self, status: int) -> int:
         if self._has_failed:
+            why = why_not(self._options, environment(self._options)) if self._is_unseen else None
+            self._printer.say("error", why or "The application has not started. Exiting.")
             return 3
         if self._asked and status == 0:
             self._printer.info("Stopped")
@@ -194,7 +198,8 @@ class Runner:
     def _logged(self, line: Line) -> None:
         # The worker may count as ready before its last line has been read.
         is_first = not self._is_ready or line.pid in self._first_workers
-        if line.number in (_IMPORT_FAILED, _NOT_STARTED) and is_first:
+        if line.number in (_IMPORT_FAILED, _IMPORT_KILLED, _NOT_STARTED) and is_first:
+            self._is_unseen = self._app.is_guessed and line.number != _NOT_STARTED
             self._fail()
         elif line.number == _CHECK_REFUSED:
             self._printer.say("warning", "The new code is not loaded: the old one goes on")
@@ -207,7 +212,6 @@ class Runner:
             return
         self._has_failed = True
         assert self._master is not None
-        self._printer.say("error", "The application has not started. Exiting.")
         self._master.send_signal(signal.SIGTERM)
 
     def _look_whether_ready(self) -> None:
@@ -284,7 +288,7 @@ class Runner:
 _PATIENCE = 5.0
 
 # Of docs/errors.md.
-_IMPORT_FAILED, _NOT_STARTED, _CHECK_REFUSED = 203, 621, 121
+_IMPORT_FAILED, _IMPORT_KILLED, _NOT_STARTED, _CHECK_REFUSED = 203, 205, 621, 121
 
 
 def _hint(text: str) -> str:

@@ -20,7 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pywsgi.command import addresses
-from pywsgi.command.application import Application, environment, find, import_path
+from pywsgi.command.application import (
+    Application,
+    NotImportedError,
+    environment,
+    find,
+    guessed,
+    import_path,
+)
 from pywsgi.command.finding import find_module, find_nginx, mime_types, python_version
 from pywsgi.command.nginx_conf import ConfError
 from pywsgi.command.options import Options, UsageError
@@ -61,7 +68,7 @@ def serve(options: Options) -> int:
         return runner.run()
     except (UsageError, ConfError) as error:
         printer.say("error", str(error))
-        return 1
+        return 3 if isinstance(error, NotImportedError) else 1
     finally:
         addresses.close(listening)
         if folder is not None:
@@ -100,6 +107,9 @@ def version_of(home: Path) -> tuple[int, int] | None:
 
 def _application(options: Options, printer: Printer) -> Application:
     """With --reload, a broken application is waited for."""
+    found = None if options.reload else guessed(options)
+    if found is not None:
+        return found
     while True:
         before = _newest(import_path(options))
         try:
