@@ -12,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+from ..nginx_conf import ConfError
 from . import (
     command_line,
     mod_wsgi,
@@ -63,7 +64,7 @@ def convert(arguments: argparse.Namespace) -> int:
                 file.write(made)
         else:
             sys.stdout.write(made)
-    except ConversionError as error:
+    except (ConversionError, ConfError) as error:
         print(f"pywsgi convert: {error}", file=sys.stderr)
         return 1
     except FileExistsError:

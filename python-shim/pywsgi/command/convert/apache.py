@@ -49,7 +49,7 @@ def parse(file: Path) -> list[Node]:
             stack.pop()
             continue
         opening = re.fullmatch(r"<\s*(\w+)\s*(.*?)\s*>", line)
-        words = _words(opening[2] if opening else line, origin)
+        words = _words(opening[2] if opening else line)
         if opening:
             node = Node(opening[1], words, origin, line, is_section=True)
             stack[-1].children.append(node)
@@ -68,17 +68,34 @@ def _variable(found: re.Match[str], variables: dict[str, str]) -> str:
     return variables.get(found[1], os.environ.get(found[1], found[0]))
 
 
-def _words(line: str, origin: str) -> list[str]:
-    """Words, with quotes around those that contain spaces (ap_getword_conf)."""
-    found = []
-    for match in re.finditer(
-        r'"((?:\\.|[^"\\])*)"|\'((?:\\.|[^\'\\])*)\'|((?:[^\s"\'\\]|\\.|(?<=\S)["\'])+(?:"[^"]*"|\'[^\']*\')?)',
-        line,
-    ):
-        quoted = match[1] if match[1] is not None else match[2]
-        if quoted is not None:
-            found.append(re.sub(r"\\([\"'\\])", r"\1", quoted))
+def _words(line: str) -> list[str]:
+    """Words; spaces in quotes do not end one (ap_getword_conf)."""
+    found: list[str] = []
+    word, quote = "", ""
+    started = escaped = False
+    for character in line:
+        if escaped:
+            # Only a quote and a backslash are escaped: the rest is a regular expression's.
+            word += character if character in "\"'\\" and quote else f"\\{character}"
+            escaped = False
+        elif character == "\\":
+            escaped = started = True
+        elif quote:
+            if character == quote:
+                quote = ""
+            else:
+                word += character
+        elif character in "\"'" and (not word or word.endswith("=")):
+            quote, started = character, True
+        elif character.isspace():
+            if started:
+                found.append(word)
+            word, started = "", False
         else:
-            # python-path="/a b"
-            found.append(re.sub(r"=[\"'](.*)[\"']$", r"=\1", match[3]))
+            word += character
+            started = True
+    if escaped:
+        word += "\\"
+    if started:
+        found.append(word)
     return found

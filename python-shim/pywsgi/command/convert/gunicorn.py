@@ -293,7 +293,9 @@ def settings_of(plan: Plan, file: object, *, run: bool) -> list[Setting]:
     """The settings of a gunicorn.conf.py: gunicorn takes the names that it knows."""
     path = plan.folder / str(file)
     read = (
-        python_file.run(path, path.name, plan.folder) if run else python_file.read(path, path.name)
+        python_file.run(path, path.name, plan.folder)
+        if run
+        else python_file.read(path, path.name, plan.folder)
     )
     known = [each for each in read if each.name in TABLE.by_name]
     for each in read:
@@ -310,8 +312,8 @@ def apply(plan: Plan, settings: list[Setting], rest: list[str], origin: str) -> 
     for setting in settings:
         option = TABLE.by_name.get(setting.name)
         key = option.names[0] if option else setting.name
-        if key == "chdir" and setting.name == "chdir" and not is_off(setting.value):
-            plan.folder = plan.folder / str(setting.value)
+        if setting.name == "chdir" and isinstance(setting.value, str) and setting.value:
+            plan.folder = plan.folder / setting.value
         # A list on the command line is that of all its options; it replaces that of the file.
         if key in ("bind", "raw_env", "paste") and last.get(key) and setting.name.startswith("-"):
             before = last[key]

@@ -202,7 +202,7 @@ def settings_of(plan: Plan, name: str, *, run: bool) -> list[Setting]:
         read = (
             python_file.run(path, path.name, plan.folder)
             if run
-            else python_file.read(path, path.name)
+            else python_file.read(path, path.name, plan.folder)
         )
         return [each for each in read if each.name in TABLE.by_name]
     try:

@@ -305,7 +305,7 @@ class _Converter:
         # The directives outside of all virtual hosts.
         self.top: list[Node] = []
         self.listens: list[Node] = []
-        self.daemons: dict[str, Node] = {}
+        self.threads = 0
 
     def convert(self, nodes: list[Node], file: Path) -> None:
         hosts = [
@@ -370,7 +370,12 @@ class _Converter:
     def directives(self, nodes: list[Node], server: Server) -> None:
         locations: list[tuple[Node, Location]] = []
         for node in nodes:
-            self.one(node, server, locations)
+            try:
+                self.one(node, server, locations)
+            except (IndexError, ValueError):
+                raise ConversionError(
+                    f"{node.origin}: {node.text}: its value is not understood"
+                ) from None
         self.daemon(nodes, server, locations)
         self.objects(nodes, server, locations)
 
@@ -492,7 +497,6 @@ class _Converter:
         """The options of WSGIDaemonProcess, which are for all of nginx."""
         plan = self.plan
         for node in [node for node in _deep(nodes) if _names(node, "WSGIDaemonProcess")]:
-            self.daemons[node.arguments[0]] = node
             options = dict(word.partition("=")[::2] for word in node.arguments[1:])
             for name, value in options.items():
                 setting = Setting(name, value, node.origin, f"WSGIDaemonProcess {name}={value}")
@@ -532,7 +536,12 @@ class _Converter:
             else:
                 plan.spare(setting, "all applications share the processes")
         elif name == "threads":
-            rules.threads(plan, setting)
+            # The most that one of them has: they share the pool.
+            if rules.number(setting, 15) > self.threads:
+                self.threads = rules.number(setting, 15)
+                rules.threads(plan, setting)
+            else:
+                plan.spare(setting, "all applications share the pool, which has as many")
         elif name == "home":
             folder = plan.path(setting.value)
             plan.http.set("python_working_directory", folder, source=setting.source)
@@ -603,6 +612,9 @@ class _Converter:
 
     def access_log(self, server: Server, node: Node, setting: Setting) -> None:
         server.set("access_log", self.log(node.arguments[0], "access.log"), source=setting.source)
+        for word in node.arguments[2:]:
+            one = Setting(node.name, word, node.origin, f"{node.name} … {word}")
+            self.plan.leave(one, "write `access_log … if=$variable` with a `map`")
         if len(node.arguments) > 1 and node.arguments[1] not in ("combined", "common"):
             one = Setting(
                 node.name, node.arguments[1], node.origin, f"{node.name} … {node.arguments[1]}"

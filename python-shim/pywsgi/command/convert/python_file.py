@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import operator
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,13 +50,13 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "os.process_cpu_count": os.cpu_count,
     "os.getenv": os.environ.get,
     "os.environ.get": os.environ.get,
+    "pathlib.Path": Path,
     "os.path.join": os.path.join,
     "os.path.dirname": os.path.dirname,
     "os.path.basename": os.path.basename,
     "os.path.abspath": os.path.abspath,
     "os.path.realpath": os.path.realpath,
     "os.path.expanduser": os.path.expanduser,
-    "os.getcwd": os.getcwd,
     "int": int,
     "str": str,
     "float": float,
@@ -82,6 +83,7 @@ _METHODS: dict[type, set[str]] = {
         "endswith",
     },
     dict: {"get"},
+    type(Path()): {"resolve", "absolute", "joinpath"},
 }
 
 
@@ -89,7 +91,7 @@ class _NotComputedError(Exception):
     """An expression that cannot be computed without running the file."""
 
 
-def read(file: Path, shown: str) -> list[Setting]:
+def read(file: Path, shown: str, folder: Path) -> list[Setting]:
     """The settings of a file: the last value of each name that its top level assigns.
 
     What cannot be computed has the value `Unread`, for the table to name.
@@ -101,7 +103,7 @@ def read(file: Path, shown: str) -> list[Setting]:
         raise ConversionError(f"{shown} cannot be read: {error}") from None
     except SyntaxError as error:
         raise ConversionError(f"{shown}:{error.lineno} is no valid Python: {error.msg}") from None
-    reader = _Reader(file, shown, source)
+    reader = _Reader(file, shown, source, folder)
     reader.block(tree.body)
     return list(reader.settings.values())
 
@@ -114,8 +116,8 @@ class Unread:
 
 
 class _Reader:
-    def __init__(self, file: Path, shown: str, source: str) -> None:
-        self.shown, self.source = shown, source
+    def __init__(self, file: Path, shown: str, source: str, folder: Path) -> None:
+        self.shown, self.source, self.folder = shown, source, folder
         self.names: dict[str, Any] = {"__file__": os.path.abspath(file), "__name__": "__config__"}
         self.imported: dict[str, str] = {}
         self.settings: dict[str, Setting] = {}
@@ -218,9 +220,11 @@ class _Reader:
             return self._attribute(node)
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
             left, right = self._value(node.left), self._value(node.right)
-            # "x" * 10**9 is no configuration.
+            # "x" * 10**9 and "%999999999d" are no configuration.
             if isinstance(node.op, ast.Mult) and not isinstance(left, (int, float)):
                 raise _NotComputedError("it repeats a string or a list")
+            if isinstance(left, str) and re.search(r"%[^%sdir]", left.replace("%%", "")):
+                raise _NotComputedError("its format is more than %s")
             return _OPERATORS[type(node.op)](left, right)
         if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
             return _OPERATORS[type(node.op)](self._value(node.operand))
@@ -270,6 +274,10 @@ class _Reader:
         # An enumeration: the table knows its names.
         if dotted.startswith("ssl."):
             return dotted
+        if node.attr in ("parent", "name", "stem"):
+            held = self._value(node.value)
+            if isinstance(held, Path):
+                return getattr(held, node.attr)
         raise _NotComputedError(f"{dotted} is code")
 
     def _call(self, node: ast.Call) -> Any:
@@ -278,10 +286,14 @@ class _Reader:
         name = ast.unparse(node.func)
         first, dot, rest = name.partition(".")
         name = self.imported.get(name) or self.imported.get(first, first) + dot + rest
+        if name == "os.getcwd":
+            return str(self.folder)
         if name in _FUNCTIONS:
             return _FUNCTIONS[name](*arguments, **named)
         if isinstance(node.func, ast.Attribute):
             held = self._value(node.func.value)
+            if node.func.attr == "format" and not re.fullmatch(r"(?:[^{}]|\{\w*\})*", str(held)):
+                raise _NotComputedError("its format is more than {}")
             if node.func.attr in _METHODS.get(type(held), set()):
                 return getattr(held, node.func.attr)(*arguments, **named)
         raise _NotComputedError(f"{ast.unparse(node)} is a call")
@@ -318,7 +330,7 @@ def run(file: Path, shown: str, folder: Path, timeout: float = 30.0) -> list[Set
     values = json.loads(done.stdout.splitlines()[-1])
     return [
         setting if setting.name not in values else _with(setting, values[setting.name])
-        for setting in read(file, shown)
+        for setting in read(file, shown, folder)
     ]
 
 

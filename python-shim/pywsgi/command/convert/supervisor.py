@@ -173,7 +173,10 @@ def _environment(setting: Setting, section: Section) -> dict[str, str]:
     """KEY="value",KEY2=value."""
     lexer = shlex.shlex(_plain(str(setting.value), section), posix=True)
     lexer.wordchars += "/.+-():*@?&%${}~^!|"
-    tokens = [token for token in lexer if token != ","]
+    try:
+        tokens = [token for token in lexer if token != ","]
+    except ValueError as error:
+        raise ConversionError(f"{setting.source}: {error}") from None
     found = {}
     for at in range(0, len(tokens) - 2, 3):
         key, equals, value = tokens[at : at + 3]

@@ -255,7 +255,11 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
 
 def convert(file: Path, folder: Path) -> Plan:
     plan = Plan("NGINX Unit", folder)
-    _Converter(plan, _Reader(file)).convert()
+    try:
+        _Converter(plan, _Reader(file)).convert()
+    except (AttributeError, KeyError, TypeError) as error:
+        # A string where Unit has an object, or an application without its module.
+        raise ConversionError(f"{file.name} is no valid configuration of Unit: {error}") from None
     return plan
 
 

@@ -430,6 +430,7 @@ def read(plan: Plan, file: Path) -> list[Setting]:
         "e": suffix.lstrip("."),
         "c": path.parent.name,
         "v": str(path.parent),
+        "k": str(os.cpu_count() or 1),
     }
     settings = []
     for key, value, at in pairs:
@@ -562,6 +563,10 @@ def _applications(plan: Plan, origin: str) -> None:
     called = facts.get("callable")
     mounts = plan.all_facts.get("mount", [])
     main = facts.get("wsgi-file") or facts.get("module")
+    if main is None and not mounts and "emperor" in {each.name for each in plan.seen}:
+        raise ConversionError(
+            f"{origin}: an emperor has no application of its own: convert the files of its vassals"
+        )
     if main is None and not mounts:
         raise ConversionError(f"{origin}: no application: uWSGI wants module, wsgi-file or mount")
     if main is not None:
