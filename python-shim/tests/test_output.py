@@ -32,6 +32,7 @@ def test_what_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
         f"{PREFIX} [notice] 1#1: pywsgi[202]: application imported\n"
         f"{PREFIX} [notice] 1#1: pywsgi[301]: this worker is replaced\n"
         f"{PREFIX} [warn] 1#1: a warning\n"
+        f"{PREFIX} ERROR pywsgi[501]: the same line, above its traceback\n"
         "printed \xe9\n".encode("latin-1")
     )
     assert [line.number for line in found] == [0, 202, 301, 0]

@@ -269,6 +269,7 @@ def test_an_application_that_does_not_import(pywsgi, source, target, traceback, 
     assert traceback in before
     # It begins with the application's own code.
     assert "/pywsgi/" not in before
+    assert "pywsgi[203]" not in before
 
 
 def test_a_wrong_protocol(pywsgi):

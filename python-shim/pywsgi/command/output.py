@@ -60,7 +60,9 @@ class Printer:
             text = raw.decode("utf-8", "backslashreplace")
             line = parse(text)
             if line is None:
-                self._write(f"{text}\n")
+                # The error log has the same line, without the traceback that follows here.
+                if not _ABOVE_A_TRACEBACK.match(text):
+                    self._write(f"{text}\n")
             else:
                 found.append(line)
                 self._show(line)
@@ -102,6 +104,8 @@ def has_colors(wanted: bool | None) -> bool:
 _LOGGED = re.compile(
     r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(?P<level>\w+)\] (?P<pid>\d+)#\d+: (?:\*\d+ )?(?P<text>.*)"
 )
+# The module's, in the log of the application (python_log).
+_ABOVE_A_TRACEBACK = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d [A-Z]+ pywsgi\[\d+\]: ")
 # Until nginx has read its configuration.
 _BEFORE_THE_LOG = re.compile(r"nginx: \[(?P<level>\w+)\] (?P<text>.*)")
 
