@@ -184,9 +184,7 @@ class Project:
         paths = sorted(path for path in self.shown | self.copied if path.startswith(f"{folder}/"))
         links = [(path, self.target(path)) for path in paths]
         items = [
-            f"- [{path.removeprefix(f'{folder}/')}]({target.removeprefix(f'{folder}/')})\n"
-            for path, target in links
-            if target
+            f"- [{path.removeprefix(f'{folder}/')}]({target})\n" for path, target in links if target
         ]
         return "\n## The files\n\n" + "".join(items)
 
@@ -286,6 +284,9 @@ def place(name: str) -> str:
     """Where the site has the page of a Markdown file."""
     if name.isupper() or "/" not in name:
         return "index.md" if name == "README.md" else name.lower()
+    if name.endswith("/README.md") and not name.startswith("docs/"):
+        # Not an index: Zensical would make it the first page of its section.
+        return name.replace("/README.md", ".md")
     return re.sub(r"(?:^|(?<=/))README\.md$", "index.md", name.removeprefix("docs/"))
 
 
