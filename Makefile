@@ -154,6 +154,14 @@ uninstall: ## Remove what `make install` has installed
 	@.ci/install uninstall "$(MODULE)" "$(NGINX)" "$(DESTDIR)"
 
 
+# nginx is kept there for the next run, and for the module of another Python.
+WHEEL_DIR := $(TARGET_DIR)/wheel
+.PHONY: wheel
+wheel: deps ## Build the wheels `pywsgi` and, with nginx and the module for PYTHON, `pywsgi-nginx` in target/wheel/dist
+	@.ci/deps binutils libcrypt-dev libpcre2-dev libssl-dev zlib1g-dev
+	@.ci/wheel "$(PYTHON)" "$(WHEEL_DIR)"
+
+
 .PHONY: run
 run: deps module ## Serve examples/guestbook, or APP, at http://127.0.0.1:8080/ until Ctrl-C
 	@if [ -n "$(VENV)" ] && [ "$(VENV)" = "$(RUN_DIR)/venv-$(EXAMPLE)" ]; then \
@@ -217,6 +225,11 @@ test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real ng
 test-long: module $(TEST_VENV)/.installed ## Send 100,000 requests, 20,000 of each kind of failure, and a million through fifty reloads
 	$(IN_TESTS) PYWSGI_LONG=1 $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),stress/test_asgi_leaks.py stress/test_master.py)
 
+.PHONY: test-wheel
+test-wheel: wheel $(TEST_VENV)/.installed ## Try the wheels in virtual environments of an ordinary user
+	cd tests && PYWSGI_WHEELS="$(WHEEL_DIR)/dist" PYWSGI_WHEEL_PYTHON="$(PYTHON)" \
+	  $(TEST_VENV)/bin/python -m pytest $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),packaging/test_wheel.py)
+
 .PHONY: test-inline
 test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with wsgi_thread_pool inline
 	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
@@ -270,7 +283,9 @@ lint-rust: headers
 lint-python: $(LINT_VENV)/.installed
 	$(LINT_VENV)/bin/ruff check .ci bench python-shim tests examples
 	$(LINT_VENV)/bin/ruff format --check .ci bench python-shim tests examples
+	$(LINT_VENV)/bin/ruff check python-nginx && $(LINT_VENV)/bin/ruff format --check python-nginx
 	cd python-shim && $(LINT_VENV)/bin/mypy --strict
+	cd python-nginx && $(LINT_VENV)/bin/mypy --strict pywsgi_nginx
 	cd python-shim && $(LINT_VENV)/bin/mypy --strict ../examples/long_query/wsgi.py
 
 $(LINT_VENV)/.installed: .ci/requirements.txt
