@@ -136,6 +136,23 @@ def test_apache_quotes_words(tmp_path):
     assert "CustomLog … env=!quiet: write" in made
 
 
+def test_a_shell_says_the_folder(tmp_path):
+    made = converted(
+        tmp_path,
+        "web.service",
+        """
+        [Service]
+        ExecStart=/bin/sh -c 'cd /srv/shop && exec uvicorn --app-dir src app:app'
+        """,
+    )
+    assert "python_path /srv/shop/src /srv/shop;" in made
+    assert "python_working_directory /srv/shop;" in made
+    made = converted(tmp_path, "Procfile", "web: cd site && waitress-serve app:app\n")
+    assert f"python_working_directory {tmp_path}/site;" in made
+    made = converted(tmp_path, "web.service", "[Service]\nExecStart=/usr/bin/daphne a.asgi:b\n")
+    assert "python_working_directory /;" in made
+
+
 def test_an_emperor_is_no_application(tmp_path):
     (tmp_path / "emperor.ini").write_text("[uwsgi]\nemperor = /etc/uwsgi/vassals\n")
     assert "convert the files of its vassals" in refusal(str(tmp_path / "emperor.ini"))

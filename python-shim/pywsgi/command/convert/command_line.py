@@ -81,10 +81,15 @@ def split(text: str, origin: str) -> list[str]:
         ["/bin/bash", "-c"],
     ):
         return split(words[2], origin) if len(words) > 2 else []
+    folder: list[str] = []
     for separator in ("&&", ";"):
         if separator in words:
-            words = words[len(words) - words[::-1].index(separator) :]
-    return words
+            before = words[: len(words) - words[::-1].index(separator)]
+            words = words[len(before) :]
+            # cd FOLDER && COMMAND
+            if "cd" in before:
+                folder = ["env", "-C", before[before.index("cd") + 1]]
+    return [*folder, *words]
 
 
 def recognise(
@@ -101,8 +106,10 @@ def recognise(
             environment[assigned[1]] = assigned[2]
         elif name in _WRAPPERS:
             while words and words[0].startswith("-"):
-                if words.pop(0) in _WRAPPERS[name] and words:
-                    words.pop(0)
+                option = words.pop(0)
+                value = words.pop(0) if option in _WRAPPERS[name] and words else ""
+                if (name, option) == ("env", "-C"):
+                    folder = folder / value
         elif name in _RUNNERS:
             while words and words[0] != "run":
                 words.pop(0)

@@ -25,7 +25,7 @@ def convert(file: Path, folder: Path, program: str | None, *, run: bool = False)
     command = command_line.recognise(command_line.split(text, origin), origin, folder)
     if command is None:
         raise ConversionError(f"{origin}: {text!r} starts no server that pywsgi convert knows")
-    plan = Plan(command.server, folder)
+    plan = Plan(command.server, command.folder)
     plan.supervised = True
     servers.convert(plan, command, run=run)
     for name, (line_number, other) in types.items():

@@ -152,7 +152,9 @@ def _command(section: Section, file: Path, folder: Path | None) -> command_line.
         return None
     setting = values["command"]
     start = folder or Path(
-        _plain(str(values["directory"].value), section) if "directory" in values else file.parent
+        _plain(str(values["directory"].value), section)
+        if "directory" in values
+        else file.absolute().parent
     )
     environment = _environment(values["environment"], section) if "environment" in values else {}
     text = _plain(str(setting.value), section).replace("\n", " ")

@@ -39,7 +39,7 @@ def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
         raise ConversionError(f"{file.name} has no ExecStart=")
     start = values["ExecStart"]
     directory = values.get("WorkingDirectory")
-    where = folder or Path(str(directory.value).lstrip("-") if directory else file.parent)
+    where = folder or Path(str(directory.value).lstrip("-") if directory else "/")
     environment: dict[str, str] = {}
     origins: dict[str, str] = {}
     for setting in settings:
@@ -52,7 +52,7 @@ def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
     command = command_line.recognise(words, start.origin, where, environment)
     if command is None:
         raise ConversionError(f"{start.source}: starts no server that pywsgi convert knows")
-    plan = Plan(command.server, where)
+    plan = Plan(command.server, command.folder)
     for setting in settings:
         if setting.name == "WorkingDirectory":
             plan.folder_source = setting.source
