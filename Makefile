@@ -54,6 +54,8 @@ STRESS_SEED ?=
 BENCH_ARGS ?=
 ## ROOTS: for `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
 ROOTS ?= $(TARGET_DIR)/roots
+## SUITES: for `make images` and `make test-image`: the Debians of the images (bookworm trixie)
+SUITES ?= bookworm trixie
 ## DESTDIR: for `make install` and `make uninstall`: a prefix for all installed paths
 
 # rustup puts cargo on the PATH of login shells only.
@@ -162,6 +164,11 @@ wheel: deps ## Build the wheels `pywsgi` and, with nginx and the module for PYTH
 	@.ci/wheel "$(PYTHON)" "$(WHEEL_DIR)"
 
 
+.PHONY: images
+images: ## Build the images pywsgi:SUITE with buildah (SUITES=…; as root; elsewhere see docs/docker.md)
+	@TARGET_DIR="$(TARGET_DIR)" .ci/images $(SUITES)
+
+
 .PHONY: run
 run: deps module ## Serve examples/guestbook, or APP, at http://127.0.0.1:8080/ until Ctrl-C
 	@if [ -n "$(VENV)" ] && [ "$(VENV)" = "$(RUN_DIR)/venv-$(EXAMPLE)" ]; then \
@@ -229,6 +236,12 @@ test-long: module $(TEST_VENV)/.installed ## Send 100,000 requests, 20,000 of ea
 test-wheel: wheel $(TEST_VENV)/.installed ## Try the wheels in virtual environments of an ordinary user
 	cd tests && PYWSGI_WHEELS="$(WHEEL_DIR)/dist" PYWSGI_WHEEL_PYTHON="$(PYTHON)" \
 	  $(TEST_VENV)/bin/python -m pytest $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),packaging/test_wheel.py)
+
+# The images' containers listen on port 8080 of the host's network: the tests get one of their own.
+.PHONY: test-image
+test-image: images $(TEST_VENV)/.installed ## Run the images' containers as an ordinary user with a read-only root (as root)
+	cd tests && PYWSGI_SUITES="$(SUITES)" PYWSGI_NETWORK=/proc/$$PPID/ns/net unshare --net sh -ec 'ip link set lo up; exec "$$@"' sh \
+	  $(TEST_VENV)/bin/python -m pytest $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),packaging/test_image.py)
 
 .PHONY: test-inline
 test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with wsgi_thread_pool inline
