@@ -52,7 +52,9 @@ STRESS_SECONDS ?= 600
 STRESS_SEED ?=
 ## BENCH_ARGS: for `make bench`, `make bench-asgi`, their `-quick`, `make bench-reload` and `make profile`: arguments of their program
 BENCH_ARGS ?=
-## ROOTS: for `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
+## SUITE: for `make deb`, `make deb-source` and `make test-deb`: bookworm, trixie or forky (default: this machine's)
+SUITE ?= $(shell . /etc/os-release 2>/dev/null && echo $$VERSION_CODENAME)
+## ROOTS: for `make deb`, `make test-deb`, `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
 ROOTS ?= $(TARGET_DIR)/roots
 ## SUITES: for `make images` and `make test-image`: the Debians of the images (bookworm trixie)
 SUITES ?= bookworm trixie
@@ -155,6 +157,18 @@ install: ## Install what `make module` has built, and its modules-available file
 uninstall: ## Remove what `make install` has installed
 	@.ci/install uninstall "$(MODULE)" "$(NGINX)" "$(DESTDIR)"
 
+# `make test` runs the units, so the packages need not run them again.
+export DEB_BUILD_OPTIONS ?= nocheck
+DEB_DIR = $(TARGET_DIR)/deb/$(SUITE)
+
+.PHONY: deb-source
+deb-source: ## Make the Debian source package, with the crates, in target/deb/SUITE
+	@CARGO="$(CARGO)" .ci/deb source "$(SUITE)" "$(DEB_DIR)"
+
+.PHONY: deb
+deb: ## Build the Debian package in target/deb/SUITE, in a debootstrap root without network (as root; SUITE=…)
+	@CARGO="$(CARGO)" .ci/deb build "$(SUITE)" "$(ROOTS)/deb" "$(DEB_DIR)"
+
 
 # nginx is kept there for the next run, and for the module of another Python.
 WHEEL_DIR := $(TARGET_DIR)/wheel
@@ -227,6 +241,11 @@ PYTEST = $(TEST_VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal
 .PHONY: test-nginx
 test-nginx: module $(TEST_VENV)/.installed ## Run the tests that drive a real nginx (PYTEST_ARGS=…)
 	$(IN_TESTS) $(PYTEST) $(patsubst tests/%,%,$(PYTEST_ARGS))
+
+.PHONY: test-deb
+test-deb: deps $(TEST_VENV)/.installed ## Install, use, upgrade and remove what `make deb` has built, in a root of its own (SUITE=…)
+	@.ci/deb try "$(SUITE)" "$(ROOTS)/deb" "$(DEB_DIR)" \
+	  "$(TEST_VENV)/bin/python" -B -m pytest -q -c tests/pyproject.toml $(or $(PYTEST_ARGS),tests/packaging/test_deb.py)
 
 .PHONY: test-long
 test-long: module $(TEST_VENV)/.installed ## Send 100,000 requests, 20,000 of each kind of failure, and a million through fifty reloads
