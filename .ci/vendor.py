@@ -42,6 +42,7 @@ def main(directory: Path, copyright_file: Path) -> None:
     for crate in sorted(directory.iterdir()):
         if crate.name in needed:
             paragraphs.append(paragraph(crate, needed[crate.name], texts))
+            drop_binaries(crate)
         else:
             empty(crate)
     stanzas = [f"License: {name}\n{indented(text)}" for name, text in sorted(texts.items())]
@@ -79,6 +80,18 @@ def empty(crate: Path) -> None:
     (crate / "Cargo.toml").write_text(manifest)
     package = {"files": {}, "package": checksums["package"]}
     (crate / ".cargo-checksum.json").write_text(json.dumps(package))
+
+
+def drop_binaries(crate: Path) -> None:
+    """Removes compiled files for Windows, which crates have for their tests."""
+    file = crate / ".cargo-checksum.json"
+    checksums = json.loads(file.read_text())
+    binaries = [path for path in crate.rglob("*") if path.suffix in (".dll", ".exe")]
+    for path in binaries:
+        path.unlink()
+        del checksums["files"][str(path.relative_to(crate))]
+    if binaries:
+        file.write_text(json.dumps(checksums))
 
 
 def paragraph(crate: Path, licence: str, texts: dict[str, str]) -> str:
