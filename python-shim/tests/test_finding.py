@@ -83,6 +83,8 @@ def test_the_wheels_nginx_has_a_module_of_its_own(
         found = find_nginx(options())
         assert found[0::2] == (nginx, "pywsgi-nginx")
         assert find_module(options(), found) == module
+        # It is linked with no libpython.
+        assert python_version(module) == sys.version_info[:2]
         own = tmp_path / "own.so"
         own.touch()
         assert find_module(options(module=str(own)), found) == own
@@ -141,6 +143,12 @@ def test_the_python_of_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
             "install the library libffi.so.8",
         ),
         ('dlopen() "/m.so" failed (/m.so: Permission denied)', "cannot be read", "chmod a+r /m.so"),
+        (
+            "nginx -t ends with 1: pywsgi-nginx: /python3 has no shared library libpython3.12.so,"
+            " which nginx's module needs: pyenv install 3.12",
+            "/python3 has no shared library libpython3.12.so, which nginx's module needs",
+            "pyenv install 3.12",
+        ),
         ("something else", "cannot be loaded: something else", "install it anew"),
     ],
 )

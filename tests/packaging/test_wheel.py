@@ -242,6 +242,17 @@ def test_pywsgi_serve(user, venv):
         site.close()
 
 
+def test_pywsgi_check_and_doctor(user, venv):
+    folder = APPS / "flask_site"
+    said = user.run(venv / "bin" / "pywsgi", "check", "wsgi:app", "--app-dir", folder)
+    assert said.startswith("ok: wsgi:app (WSGI) in ")
+    assert f"({venv}/bin/pywsgi-nginx)" in said
+    said = user.run(venv / "bin" / "pywsgi", "doctor", "--user", "nobody")
+    version = ".".join(_tag()[2:].partition("3")[1:])
+    assert f"is loaded by this nginx (ABI as its own, Python {version})" in said
+    assert "starts inside this nginx, with this environment" in said
+
+
 def test_django(user, venv, served):
     site = served("django", DJANGO)
     manage = (venv / "bin" / "python", site.app / "manage.py")

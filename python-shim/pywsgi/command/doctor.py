@@ -22,6 +22,7 @@ from pywsgi.command.nginx_conf import Directive, literal, render
 from pywsgi.command.options import Options, UsageError
 from pywsgi.command.runner import write
 from pywsgi.command.serve import private_folder, version_of
+from pywsgi.command.site import temporary
 
 OLDEST, NEWEST = (1, 22), (1, 31)
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 15)
@@ -115,7 +116,9 @@ def _python(home: Path) -> Iterator[Finding]:
             f"{link} leads nowhere: the Python it was made with has gone",
             f"python{text} -m venv --upgrade {home}, or make it anew",
         )
-    if home == Path(sys.prefix) and not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+    shared = sysconfig.get_config_var("Py_ENABLE_SHARED")
+    # pywsgi-nginx needs that one, and says so itself.
+    if home == Path(sys.prefix) and not shared and package() is None:
         yield Finding(
             "note",
             "libpython",
@@ -181,6 +184,10 @@ def _explained(nginx: Nginx, module: Path, said: str) -> Finding:
             f"has another ABI signature than {nginx.path} (the options of its ./configure differ)",
             "build nginx --with-compat, or the module for this nginx (make module)",
         )
+    # NoSharedPython of pywsgi-nginx.
+    lacking = re.search(r"pywsgi-nginx: (.* has no shared library .*?): (.*)", said)
+    if lacking:
+        return Finding("error", "module", lacking[1], lacking[2])
     library = re.search(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object", said)
     if library:
         name = library[1]
@@ -201,6 +208,7 @@ def _of_import(nginx: Nginx, module: Path, home: Path) -> Iterator[Finding]:
     """Whether Python starts inside this nginx, by an application that does nothing."""
     folder = private_folder()
     try:
+        (folder / "tmp").mkdir()
         app = folder / "doctor.py"
         app.write_text("def application(environ, start_response):\n    return []\n")
         user = pwd.getpwuid(os.geteuid())
@@ -217,10 +225,7 @@ def _of_import(nginx: Nginx, module: Path, home: Path) -> Iterator[Finding]:
                     [
                         Directive("access_log", ("off",)),
                         Directive("python_home", (str(home),)),
-                        *(
-                            Directive(f"{name}_temp_path", (str(folder / name),))
-                            for name in _TEMPORARY
-                        ),
+                        *temporary(folder),
                         Directive(
                             "server",
                             (),
@@ -239,9 +244,6 @@ def _of_import(nginx: Nginx, module: Path, home: Path) -> Iterator[Finding]:
         yield Finding("error", "Python", f"does not start in nginx: {said}", "see docs/errors.md")
     else:
         yield Finding("ok", "Python", "starts inside this nginx, with this environment")
-
-
-_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def _test(nginx: Nginx, directives: list[Directive]) -> str:

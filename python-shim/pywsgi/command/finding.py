@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,11 +156,17 @@ def mime_types(nginx: Nginx) -> Path | None:
 
 
 def python_version(module: Path) -> tuple[int, int] | None:
-    """The version of the Python that a module is linked with: that of its libpython."""
+    """The version of the Python that a module is linked with: that of its libpython.
+
+    pywsgi-nginx's is not linked with it, and is for this Python.
+    """
     for name in needed_libraries(module):
         found = re.fullmatch(r"libpython(\d+)\.(\d+)t?\.so.*", name)
         if found:
             return int(found[1]), int(found[2])
+    wheel = package()
+    if wheel is not None and module == Path(wheel.module()):
+        return sys.version_info[:2]
     return None
 
 

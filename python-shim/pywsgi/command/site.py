@@ -52,7 +52,7 @@ def serving(options: Options, app: Application, nginx: Nginx, private: Private) 
     inside = [
         *_types(private.mime_types),
         *_access_log(options, private.colors),
-        *_temporary(own),
+        *temporary(own),
         *_python(options, app),
         *_environment(options, private.user),
         *_line("python_check", "on" if private.check else "off"),
@@ -164,7 +164,8 @@ def _access_log(options: Options, colors: bool) -> Iterator[Directive]:
 _COLORS = {"1": "37", "2": "32", "3": "33", "4": "31", "5": "91"}
 
 
-def _temporary(folder: Path) -> Iterator[Directive]:
+def temporary(folder: Path) -> Iterator[Directive]:
+    """All paths of temporary files, below `tmp` in this folder, which must exist."""
     for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi", "wsgi", "asgi"):
         yield Directive(f"{name}_temp_path", (str(folder / "tmp" / name),))
 
