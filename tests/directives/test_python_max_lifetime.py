@@ -25,7 +25,7 @@ def test_after_its_time(nginx, protocol, app):
     line = nginx.wait_log("this worker is replaced")
     assert "[notice]" in line
     assert "it has lived for 1.5 s (python_max_lifetime)" in line
-    wait_for(lambda: not set(nginx.workers(leaving=True)) & before, what="the end of both")
+    wait_for(lambda: not set(nginx.workers(leaving=True)) & before, 120, "the end of both")
     assert nginx.client().get("/").status_code == 200
 
 
