@@ -142,7 +142,8 @@ def test_an_application_that_ends_at_that_moment(nginx):
     )
     client = nginx.client()
     for step in range(40):
-        assert client.get(f"/?{(step - 10) / 1000}").status_code == 504
+        # If nginx is late, the application has answered before.
+        assert client.get(f"/?{(step - 10) / 1000}").status_code in (200, 504)
         for _ in range(3):
             response = client.get("/next")
             assert (response.status_code, response.text) == (200, "untouched")
