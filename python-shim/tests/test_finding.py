@@ -149,7 +149,7 @@ def test_the_python_of_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
             "/python3 has no shared library libpython3.12.so, which nginx's module needs",
             "pyenv install 3.12",
         ),
-        ("something else", "cannot be loaded: something else", "install it anew"),
+        ("something else", "cannot be loaded: something else", "install it again"),
     ],
 )
 def test_why_a_module_is_not_loaded(

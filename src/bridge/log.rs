@@ -65,9 +65,14 @@ pub(crate) fn bounded(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST {
         return Cow::Borrowed(text);
     }
-    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let (kept, cut) = text.split_at(end);
+    let (kept, cut) = text.split_at(end_within(text, LONGEST));
     Cow::Owned(format!("{kept} [{} more characters are cut]", cut.chars().count()))
+}
+
+/// Where the longest part of at most `longest` bytes ends between two characters.
+fn end_within(text: &str, longest: usize) -> usize {
+    let most = longest.min(text.len());
+    (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// `text` in parts of at most `longest` bytes, which is room for a character at least. An empty text is one part.
@@ -75,7 +80,7 @@ pub(crate) fn parts(text: &str, longest: usize) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        let end = (0..=longest.min(text.len())).rev().find(|at| text.is_char_boundary(*at))?;
+        let end = end_within(text, longest);
         let (part, more) = text.split_at(end);
         rest = Some(more).filter(|more| !more.is_empty() && end > 0);
         Some(part)

@@ -114,7 +114,7 @@ def _python(home: Path) -> Iterator[Finding]:
             "error",
             "venv",
             f"{link} leads nowhere: the Python it was made with has gone",
-            f"python{text} -m venv --upgrade {home}, or make it anew",
+            f"python{text} -m venv --upgrade {home}, or make it again",
         )
     shared = sysconfig.get_config_var("Py_ENABLE_SHARED")
     # pywsgi-nginx needs that one, and says so itself.
@@ -196,7 +196,7 @@ def _explained(nginx: Nginx, module: Path, said: str) -> Finding:
         return Finding("error", "module", f"needs {name}, which is missing", cure)
     if "Permission denied" in said:
         return Finding("error", "module", f"{module} cannot be read", f"chmod a+r {module}")
-    return Finding("error", "module", f"cannot be loaded: {said}", "install it anew")
+    return Finding("error", "module", f"cannot be loaded: {said}", "install it again")
 
 
 def _dotted(number: int) -> str:
