@@ -62,6 +62,15 @@ class Project:
             f" python_env {VARIABLE}=NAME;"
         )
 
+    def owner(self, settings: Any, imports: dict[str | None, str]) -> str:
+        """The application to which these settings belong, which this import has read. Django keeps
+        no second thread from reading them: it may be another import that has set the variable, one
+        of `imports` (by what they have asked for)."""
+        module = getattr(settings, "SETTINGS_MODULE", None)
+        if module is None or self.asked in (None, module):
+            return self.application
+        return imports.get(module, self.application)
+
     def _put_back(self, configured: str | None) -> None:
         """Restores the variable, which the other application's child processes would inherit."""
         if self.asked is None or os.environ.get(VARIABLE) != self.asked:
@@ -128,10 +137,12 @@ def watch_settings(module: ModuleType) -> None:
     def noted(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def configuring(self: Any, *args: Any, **kwargs: Any) -> Any:
+            imports = [(each.asked, each.application) for each in list(_running.values())]
             result = method(self, *args, **kwargs)
             running = _running.get(get_ident())
             if running is not None:
-                _configured[:] = [(vars(self).get("_wrapped"), running.application)]
+                settings = vars(self).get("_wrapped")
+                _configured[:] = [(settings, running.owner(settings, dict(imports)))]
             return result
 
         return conceal(configuring)  # type: ignore[no-any-return]

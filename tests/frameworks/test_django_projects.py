@@ -160,6 +160,36 @@ def test_two_that_are_imported_side_by_side(nginx, project, start):
     assert client.get("/2").text == "site2 site2.settings"
 
 
+@pytest.mark.parametrize("last", ["slow", "quick"])
+def test_two_that_configure_django_at_the_same_moment(nginx, project, start, last):
+    """Django's settings are read by both threads, from the same module, as nothing in Django keeps
+    the second one out; the one that ends last replaces the other's."""
+    reads = """
+def __dir__():
+    import threading
+    from testkit import gate
+    main = threading.current_thread() is threading.main_thread()
+    print("reads the settings", main, flush=True)
+    gate("slow" if main else "quick")
+    return list(globals())
+"""
+    # The value of the first stays.
+    slow, quick = project("site1", "set"), project("site2")
+    settings = slow.with_name("settings.py")
+    settings.write_text(settings.read_text() + reads)
+    client = start(slow, quick, side_by_side=True)
+    for main in (True, False):
+        nginx.wait_log(f"reads the settings {main}")
+    first, path = ("quick", "/2") if last == "slow" else ("slow", "/1")
+    nginx.open_gate(first)
+    answer = client.get(path)
+    assert answer.status_code == (200 if first == "slow" else 500)
+    nginx.open_gate(last)
+    assert client.get("/2").status_code == 500
+    assert client.get("/1").text == "site1 site1.settings"
+    assert "'site2.settings'" in nginx.wait_log("asks Django for")
+
+
 def test_two_applications_of_one_project(nginx, project, start, protocol):
     one = project("site1")
     source = WSGI.replace("wsgi", protocol)
