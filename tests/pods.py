@@ -43,8 +43,9 @@ class Pod:
         self.status = free_port()
         srv, temporary = nginx.root / "srv", nginx.root / "tmp"
         (srv / "shop").mkdir(parents=True, mode=0o755)
-        (srv / "shop/venv").symlink_to(VENV)
+        (srv / "venv").symlink_to(VENV)
         nginx._write(srv / "shop/wsgi.py", application)
+        nginx._write(srv / "site.conf", f"location / {{ wsgi_app {srv}/shop/wsgi.py; }}")
         srv.chmod(0o755)
         for path in " ".join(re.findall(r"^\s*python_path (.+);", text, re.M)).split():
             (nginx.root / path.removeprefix("/")).mkdir(exist_ok=True)
@@ -54,12 +55,14 @@ class Pod:
         text = text.replace("listen 8080;", f"listen 127.0.0.1:{nginx.port};")
         text = text.replace("listen 8081;", f"listen 127.0.0.1:{self.status};")
         # These are the container's output, which a worker of another user cannot open anew here.
-        text = text.replace("/dev/stderr info", f"{nginx.log_path} info")
+        text = text.replace("stderr info", f"{nginx.log_path} info")
         text = text.replace("/dev/stdout", "off")
         if nginx.user:
             text = f"user {nginx.user};\n{text}"
-        workers = int(re.search(r"worker_processes (\d+);", text)[1])
-        nginx.write_config(workers=workers)
+        workers = re.search(r"worker_processes (\d+);", text)
+        nginx.write_config(workers=int(workers[1]) if workers else 2)
+        # As docker/start writes it.
+        nginx._write(temporary / "pywsgi/main.conf", "worker_processes 2;")
         nginx.config.write_text(text)
         (Path(nginx.root) / "conf" / "mime.types").write_text("types { text/html html; }\n")
 

@@ -9,7 +9,7 @@ from harness import PROJECT
 from pods import exit_time, missing, seconds
 
 KUBERNETES = PROJECT / "deploy" / "kubernetes"
-CONFIGURATION = (PROJECT / "deploy" / "container" / "nginx.conf").read_text()
+CONFIGURATION = (PROJECT / "docker" / "nginx.conf").read_text()
 DEPLOYMENT = yaml.safe_load((KUBERNETES / "base" / "deployment.yaml").read_text())
 POD = DEPLOYMENT["spec"]["template"]["spec"]
 

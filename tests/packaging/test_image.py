@@ -45,8 +45,9 @@ RUN = [*ANY, "--read-only", "--read-only-tmpfs=false", "--user", str(USER)]
 FLASK = "location / { wsgi_app /srv/flask_site/wsgi.py; }"
 FASTAPI = "location / { asgi_app /srv/fastapi_site/main.py; }"
 DJANGO = """
-python_path /srv/django_site;
-location / { wsgi_app site_of_test.wsgi; }
+location / { wsgi_app /srv/django_site/site_of_test/wsgi.py; }
+location /static/ { alias /srv/collected/static/; }
+location /media/ { alias /srv/data/media/; }
 """
 
 
@@ -59,9 +60,10 @@ def build(tag: str, folder: Path, *arguments: str) -> None:
 
 
 class Container:
-    """A container with one site, on port 8080."""
+    """A container with one site, on port 8080; its status is on another port."""
 
     port = 8080
+    status = 8081
 
     def __init__(self, image: str, folder: Path, *options: str) -> None:
         self.name = f"pywsgi-test-{os.getpid()}-{folder.name}"
@@ -92,7 +94,8 @@ class Container:
         assert [line for line in self.log().splitlines() if FATAL.search(line)] == []
 
     def url(self, path: str = "/") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        port = self.status if path.startswith("/-/") else self.port
+        return f"http://127.0.0.1:{port}{path}"
 
     def reload(self) -> None:
         podman("kill", "--signal", "HUP", self.name)
@@ -193,12 +196,7 @@ def test_django(sites, folder, served):
     once(*options, image=sites, command=(*manage, "migrate"))
     password = ("--env", "DJANGO_SUPERUSER_PASSWORD=of a test")
     once(*options, *password, image=sites, command=(*manage, "createsuperuser", *ann))
-    locations = """
-        location / { wsgi_app /srv/django_site/site_of_test/wsgi.py; }
-        location /static/ { alias /srv/collected/static/; }
-        location /media/ { alias /srv/data/media/; }
-    """
-    site = served(sites, locations, *options, "--env", "PYTHONPATH=/srv/django_site")
+    site = served(sites, DJANGO, *options, "--env", "PYTHONPATH=/srv/django_site")
     django_answers(site)
     reload_under_load(site)
     term_under_load(site)
@@ -219,13 +217,14 @@ def test_the_health_check_and_the_user(sites, served):
     podman("healthcheck", "run", site.name)
 
 
-def test_the_status_is_for_those_who_are_named(sites, served):
-    site = served(sites, FLASK, "--env", "STATUS_ALLOW=192.0.2.0/24, 127.0.0.2")
-    assert workers(site)
-    for address, status in (("127.0.0.2", 200), ("127.0.0.3", 403)):
-        transport = httpx.HTTPTransport(local_address=address)
-        with httpx.Client(transport=transport, timeout=60) as client:
-            assert client.get(site.url("/-/status?format=json")).status_code == status
+def test_the_status_has_a_port_of_its_own(sites, served):
+    """Prometheus and the probes of Kubernetes come from another address; the site is not asked."""
+    site = served(sites, FLASK)
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(transport=transport, timeout=60) as client:
+        for path in ("/-/status?format=prometheus", "/-/ready"):
+            assert client.get(site.url(path)).status_code == 200
+            assert client.get(f"http://127.0.0.1:{site.port}{path}").status_code == 404
 
 
 def test_what_is_missing_is_said_in_one_line(suite, sites):
@@ -296,7 +295,7 @@ def test_compose(suite, folder, served, run_service):
     (web,) = re.findall(r"^  web:.*?^$", (compose / "compose.yaml").read_text(), re.M | re.S)
     given = dict(re.findall(r"^      ([A-Z_]+): (.*)$", web, re.M))
     given |= {"SECRET_KEY": "of a test", "ALLOWED_HOSTS": "127.0.0.1", "PGHOST": "127.0.0.1"}
-    given |= {"PGPASSWORD": "trusted", "STATUS_ALLOW": "127.0.0.1", "WEB_CONCURRENCY": "2"}
+    given |= {"PGPASSWORD": "trusted", "WEB_CONCURRENCY": "2"}
     options = [part for name, value in given.items() for part in ("--env", f"{name}={value}")]
 
     run_service("postgres", POSTGRES, "--user", "postgres")
@@ -311,7 +310,7 @@ def test_compose(suite, folder, served, run_service):
         assert client.get("/").text == "0 users\n"
         assert client.get("/static/admin/css/base.css").status_code == 200
     shutil.copytree(PROJECT / "deploy" / "prometheus", folder / "prometheus")
-    conf = (compose / "prometheus.yml").read_text().replace("web:8080", "127.0.0.1:8080")
+    conf = (compose / "prometheus.yml").read_text().replace("web:8081", "127.0.0.1:8081")
     (folder / "prometheus" / "prometheus.yml").write_text(
         f"global: {{scrape_interval: 1s}}\n{conf}"
     )

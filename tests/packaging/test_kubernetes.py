@@ -27,7 +27,7 @@ from rawhttp import wait_for
 KUBERNETES = PROJECT / "deploy" / "kubernetes"
 CHART = helm.Chart.load(KUBERNETES / "chart")
 README = (KUBERNETES / "README.md").read_text()
-CONFIGURATION = (PROJECT / "deploy" / "container" / "nginx.conf").read_text()
+CONFIGURATION = (PROJECT / "docker" / "nginx.conf").read_text()
 VERSIONS = ["1.30.0", "1.34.0", "1.37.0"]
 
 # Values of users, each with what nobody else sets.
@@ -48,6 +48,7 @@ VALUES = {
     },
     "all": {
         "application": {"path": ["/srv/shop", "/srv/lib"], "static": {"/static/": "/srv/static/"}},
+        "workers": 3,
         "threads": 16,
         "env": [{"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
         "nginx": {
@@ -267,7 +268,7 @@ def test_nginx_takes_the_configuration(nginx, values):
 def test_probes_and_metrics(nginx):
     """Each probe's path answers, and only at the port of the status."""
     live = "location /live { asgi_app /srv/shop/live.py; }\n"
-    text = CONFIGURATION.replace("location / {", f"{live}location / {{", 1)
+    text = CONFIGURATION.replace("include /srv/site.conf;", f"{live}include /srv/site.conf;")
     nginx_pod = Pod(nginx, text, application())
     nginx._write(nginx.root / "srv/shop/live.py", "async def app(scope, receive, send): ...\n")
     nginx.start()
@@ -398,7 +399,10 @@ HANGS = """
 
 def test_a_pod_in_which_everything_hangs_ends_before_it_is_killed(nginx):
     """A client that does not read, a request, a lifespan and a thread that never end."""
-    values = {**VALUES["tight"], "application": {"protocol": "asgi"}}
+    values = {
+        **VALUES["tight"],
+        "application": {"protocol": "asgi", "target": "/srv/shop/wsgi.py"},
+    }
     objects = rendered(values)
     source = f"import sys\nsys.path.append({str(nginx.apps)!r})\n" + re.sub(
         r"^    ", "", HANGS, flags=re.M
