@@ -8,7 +8,7 @@ from harness import PROJECT
 
 sys.path.insert(0, str(PROJECT / "python-shim"))
 
-from pywsgi.command.nginx_conf import Directive, literal, render, with_dollar
+from pywsgi.command.nginx_conf import LONGEST_ARGUMENT, Directive, literal, render, with_dollar
 
 TEXTS = [
     "plain",
@@ -28,6 +28,12 @@ TEXTS = [
     r"^/(\d{4})/$",
     "$host, ${host} and $",
     "é ü 日本",
+    # As long as nginx allows, and as they are written.
+    "x" * LONGEST_ARGUMENT,
+    "\n" * (LONGEST_ARGUMENT // 2),
+    "'\"" * (LONGEST_ARGUMENT // 3),
+    "\\" * (LONGEST_ARGUMENT // 2),
+    " " * LONGEST_ARGUMENT,
 ]
 
 

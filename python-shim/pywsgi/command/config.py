@@ -8,7 +8,7 @@ import sys
 from pywsgi.command import addresses
 from pywsgi.command.application import environment, find
 from pywsgi.command.finding import Nginx, find_nginx
-from pywsgi.command.nginx_conf import ConfError, Directive, render
+from pywsgi.command.nginx_conf import ConfError, Directive, encode, render
 from pywsgi.command.options import Options, UsageError
 from pywsgi.command.site import production
 
@@ -18,10 +18,12 @@ def config(options: Options) -> int:
     for note in options.without_effect:
         print(f"pywsgi config: {note} (without effect)", file=sys.stderr)
     try:
-        print(text_of(options), end="")
+        text = encode(text_of(options))
     except (UsageError, ConfError) as error:
         print(f"pywsgi config: {error}", file=sys.stderr)
         return 1
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
     return 0
 
 

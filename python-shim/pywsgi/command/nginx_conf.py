@@ -14,8 +14,10 @@ from dataclasses import dataclass
 # With a comment on the same line.
 WIDTH = 100
 INDENT = "    "
-# NGX_CONF_BUFFER: nginx refuses a longer argument.
-LONGEST_ARGUMENT = 4095
+# nginx refuses a longer argument: NGX_CONF_BUFFER, less a quote and a space behind it.
+LONGEST_ARGUMENT = 4093
+# Of a comment, in characters, which have up to four bytes.
+LONGEST_LINE = 900
 
 
 class ConfError(ValueError):
@@ -45,20 +47,29 @@ def quote(argument: str) -> str:
     """One argument as nginx's parser wants it (ngx_conf_read_token)."""
     if "\0" in argument:
         raise ConfError(f"{argument!r} contains a NUL, which nginx cannot read")
-    if len(argument.encode("utf-8", "surrogateescape")) > LONGEST_ARGUMENT:
+    # A backslash stands for itself, unless the parser would read it and what follows as an escape.
+    text = _ESCAPE.sub(r"\\\\", argument)
+    mark = ""
+    if _needs_quotes(argument):
+        for character, escape in _ESCAPES.items():
+            text = text.replace(character, escape)
+        mark = "'" if '"' in text and "'" not in text else '"'
+        text = text.replace(mark, f"\\{mark}")
+    # nginx counts what is written, without the quotes.
+    if len(encode(text)) > LONGEST_ARGUMENT:
         raise ConfError(
             f"{argument[:40]!r}… is longer than {LONGEST_ARGUMENT} bytes, nginx's limit"
         )
-    # A backslash stands for itself, unless the parser would read it and what follows as an escape.
-    text = _ESCAPE.sub(r"\\\\", argument)
-    if not _needs_quotes(argument):
-        return text
-    for character, escape in _ESCAPES.items():
-        text = text.replace(character, escape)
-    if '"' in text and "'" not in text:
-        return f"'{text}'"
-    escaped = text.replace('"', '\\"')
-    return f'"{escaped}"'
+    return f"{mark}{text}{mark}"
+
+
+def encode(text: str) -> bytes:
+    """The bytes of a file's text; what came from a path or a command that is not UTF-8 stays."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        # Such as JSON's "\\ud800".
+        raise ConfError(f"{text[error.start]!r} is half a character, which UTF-8 has not") from None
 
 
 def literal(text: str) -> str:
@@ -70,7 +81,12 @@ def literal(text: str) -> str:
     return text.replace("$", "${dollar}")
 
 
-DOLLAR = Directive("geo", ("$dollar",), (Directive("default", ("$",)),))
+DOLLAR = Directive(
+    "geo",
+    ("$dollar",),
+    (Directive("default", ("$",), comment="nginx has no escape for it"),),
+    comment="a $ that begins no variable",
+)
 
 
 def with_dollar(http: Sequence[Directive]) -> list[Directive]:
@@ -109,7 +125,7 @@ def _of_directive(directive: Directive, indent: str) -> Iterable[str]:
     if not directive.name:
         if directive.args or directive.block is not None:
             raise ConfError("a directive with arguments or a block needs a name")
-        yield from _comment(directive.comment, indent) if directive.comment else [""]
+        yield from comment(directive.comment, indent) if directive.comment else [""]
         return
     if not _NAME.fullmatch(directive.name):
         raise ConfError(f"{directive.name!r} is no name of a directive")
@@ -120,7 +136,7 @@ def _of_directive(directive: Directive, indent: str) -> Iterable[str]:
         if len(behind) <= WIDTH and len(directive.comment.splitlines()) == 1:
             line = behind
         else:
-            yield from _comment(directive.comment, indent)
+            yield from comment(directive.comment, indent)
     yield line
     if directive.block:
         yield from _lines(directive.block, indent + INDENT)
@@ -133,16 +149,22 @@ def _end(directive: Directive) -> str:
     return " {" if directive.block else " {}"
 
 
-def _comment(text: str, indent: str) -> Iterable[str]:
+def comment(text: str, indent: str = "", width: int = WIDTH) -> Iterable[str]:
+    """The lines of a comment; nginx's limit is that of an argument."""
+    mark = f"{indent}# "
     for paragraph in text.splitlines():
-        yield from textwrap.wrap(
+        wrapped = textwrap.wrap(
             paragraph,
-            WIDTH,
-            initial_indent=f"{indent}# ",
-            subsequent_indent=f"{indent}# ",
+            width,
+            initial_indent=mark,
+            subsequent_indent=mark,
             break_long_words=False,
             break_on_hyphens=False,
-        ) or [f"{indent}#"]
+        )
+        for line in wrapped or [f"{indent}#"]:
+            yield line[:LONGEST_LINE]
+            for start in range(LONGEST_LINE, len(line), LONGEST_LINE):
+                yield mark + line[start : start + LONGEST_LINE]
 
 
 def _needs_quotes(argument: str) -> bool:

@@ -97,7 +97,7 @@ def production(
     access = _file(options.access_logfile, "/var/log/nginx/access.log")
     inside = [
         *_line("include", "/etc/nginx/mime.types"),
-        *_line("access_log", access if options.access_log else "off"),
+        *_line("access_log", literal(access) if options.access_log else "off"),
         *_python(options, app),
         *_named_environment(options),
         *_http(options, app),
@@ -123,7 +123,7 @@ def _events(options: Options) -> list[Directive]:
 
 def _types(file: Path | None) -> Iterator[Directive]:
     if file is not None:
-        yield Directive("include", (str(file),))
+        yield Directive("include", (_no_pattern(str(file)),))
     else:
         import mimetypes
 
@@ -134,13 +134,18 @@ def _types(file: Path | None) -> Iterator[Directive]:
     yield Directive("default_type", ("application/octet-stream",))
 
 
+def _no_pattern(path: str) -> str:
+    """A path for `include`, which takes one with such a character for a pattern of glob()."""
+    return re.sub(r"([\\*?\[])", r"\\\1", path) if re.search(r"[*?\[]", path) else path
+
+
 def _access_log(options: Options, colors: bool) -> Iterator[Directive]:
     """In uvicorn's form on the standard output, in nginx's usual one in a file."""
     if not options.access_log:
         yield Directive("access_log", ("off",))
         return
     if options.access_logfile != "-":
-        yield Directive("access_log", (os.path.abspath(options.access_logfile),))
+        yield Directive("access_log", (literal(os.path.abspath(options.access_logfile)),))
         return
     reasons = [
         Directive(str(status.value), (literal(status.phrase),)) for status in http.HTTPStatus
