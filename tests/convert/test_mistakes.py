@@ -38,13 +38,26 @@ def refusal(*arguments: str) -> str:
         ("gunicorn --log-level loud app:app", "'loud' is not a level: critical, "),
         ("uvicorn app", "command line: app: uvicorn wants MODULE:ATTRIBUTE"),
         ("uvicorn", "command line: uvicorn without an application: APP"),
-        ("uvicorn --port $NO_SUCH_PORT app:app", "run `NO_SUCH_PORT=… pywsgi convert …`"),
         ("granian app:app", "the interface is RSGI, which only Granian has"),
         ("flask routes", "command line: `flask routes` is no server: convert `flask run`"),
         ("flask run", "command line: no application: give --app, or convert in the folder"),
         ("uwsgi --http :80", "no application: uWSGI wants module, wsgi-file or mount"),
         ("uwsgi no.ini", "no.ini cannot be read: No such file or directory"),
         ("hypercorn -c python:config app:app", "give `file:` and the module's file"),
+        ("gunicorn -t nan app:app", "command line: -t nan: 'nan' is not a time in seconds"),
+        ("gunicorn -t inf app:app", "command line: -t inf: 'inf' is not a time in seconds"),
+        ("gunicorn -t -5 app:app", "command line: -t -5: '-5' is not a time in seconds"),
+        ("gunicorn -w -4 app:app", "command line: -w -4: '-4' is less than 0"),
+        ("gunicorn --threads x app:app", "command line: --threads x: 'x' is not a number"),
+        (
+            "gunicorn --max-requests -1 app:app",
+            "command line: --max-requests -1: '-1' is less than",
+        ),
+        ("gunicorn --backlog 1.5 app:app", "command line: --backlog 1.5: '1.5' is not a number"),
+        (
+            "GUNICORN_CMD_ARGS=' gunicorn app:app",
+            "cannot be split into words: No closing quotation",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(tmp_path, command, message):
@@ -52,6 +65,21 @@ def test_a_mistake_is_one_line_that_says_what_to_do(tmp_path, command, message):
     told = refusal(*arguments)
     assert message in told
     assert "\n" not in told
+
+
+def test_a_command_in_one_word_is_what_a_shell_would_split(tmp_path, monkeypatch):
+    monkeypatch.setenv("PORT", "5001")
+    command = "A='$PORT' uvicorn --port ${PORT} --header 'X-A:$PORT' --header X-B:\\$5 app:app"
+    made = text(plan_of(["-C", str(tmp_path), command]))
+    assert "listen 127.0.0.1:5001;" in made
+    assert "add_header X-A ${dollar}PORT always;" in made
+    assert "add_header X-B ${dollar}5 always;" in made
+    assert "python_env A=$PORT;" in made
+    told = refusal("-C", str(tmp_path), "uvicorn --port $NO_SUCH_PORT app:app")
+    assert "run `NO_SUCH_PORT=… pywsgi convert …`" in told
+    # The shell has done so with several words.
+    made = text(plan_of(["-C", str(tmp_path), *["uvicorn", "--header", "X-A:$PORT", "app:app"]]))
+    assert "add_header X-A ${dollar}PORT always;" in made
 
 
 @pytest.mark.parametrize(
@@ -85,6 +113,18 @@ def test_a_mistake_is_one_line_that_says_what_to_do(tmp_path, command, message):
         ),
         ("web.service", "[Service]\nUser=a\n", "web.service has no ExecStart="),
         ("hypercorn.toml", "bind = \n", "hypercorn.toml is no valid TOML"),
+        ("gunicorn.conf.py", "workers = 1\0", "gunicorn.conf.py is no valid Python: source code"),
+        ("gunicorn.conf.py", f"workers = {'-' * 9999}1", "gunicorn.conf.py is no valid Python"),
+        ("unit.json", f"{'[' * 99999}", "unit.json is no valid JSON"),
+        (
+            "unit.json",
+            '{"listeners": {}, "applications": {"a": {"type": "python", "threads": NaN}}}',
+            "unit.json:1: applications/a/threads: NaN: nan is not a number",
+        ),
+        ("uwsgi.json", '["uwsgi"]', "uwsgi.json is no JSON with the key uwsgi"),
+        ("uwsgi.json", '{"uwsgi": []}', "uwsgi.json has no options below the key uwsgi"),
+        ("a.ini", "[uwsgi]\nini = a.ini\n", "a.ini includes itself"),
+        ("a.ini", "[uwsgi]\nini = :b\n[b]\nini = :uwsgi\n", "includes itself"),
     ],
 )
 def test_a_file_that_cannot_be_converted(tmp_path, name, content, message):
@@ -266,3 +306,175 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path, capsys):
     assert told.out == ""
     assert told.err.startswith("pywsgi convert: 'A=xxx")
     assert told.err.count("\n") == 1
+
+
+# Nothing is left out silently
+
+
+def test_a_setting_that_another_one_begins_with_is_named(tmp_path):
+    made = text(plan_of(["-C", str(tmp_path), *["gunicorn", "-w", "4", "-w", "40", "app:app"]]))
+    assert "worker_processes 40;  # command line: -w 40\n" in made
+    assert "#   command line: -w 4: changes nothing: another setting is stronger" in made
+    made = text(plan_of(["-C", str(tmp_path), *["gunicorn", "-e", "A=1", "-e", "B=2", "app:app"]]))
+    assert made.count("-e A=1 -e B=2") == 2
+    assert "changes nothing" not in made
+
+
+def test_a_file_in_python_that_another_one_changes(tmp_path):
+    (tmp_path / "common.py").write_text("workers = 7\nraw_env = []\n")
+    source = """
+        from os import environ
+        from common import *
+        from common import threads
+        import common as c
+
+        wsgi_app = "app:app"
+        raw_env = ["A=1"]
+        raw_env.append("B=2")
+        raw_env.extend(["C=" + environ["NAME"]])
+        try:
+            keepalive = 3
+        except ImportError:
+            timeout = 1
+        else:
+            backlog = 100
+        finally:
+            max_requests = 9
+        for user in ("bob",):
+            pass
+        pythonpath = c.path
+        proc_name = 9 * 999999999 * "x"
+        class logger_class:
+            pass
+        if c.anything:
+            def post_fork(server, worker):
+                pass
+    """
+    (tmp_path / "gunicorn.conf.py").write_text(textwrap.dedent(source))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAME", "3")
+        made = text(plan_of([str(tmp_path / "gunicorn.conf.py")]))
+    first = 'gunicorn.conf.py:8: raw_env = ["A=1"]; raw_env.append("B=2"); raw_env.extend(["C=" +'
+    assert first in " ".join(made.replace("#", "").split())
+    for expected in ("python_env C=3;", "keepalive_timeout 3s;", "python_max_requests 9;"):
+        assert expected in made
+    assert "backlog=100" in made
+    told = made[made.index("# Has no counterpart") :]
+    for name, why in (
+        ("from common import *", "it is imported"),
+        ("from common import threads", "it is imported"),
+        ("try: …", "it depends on an exception"),
+        ('for user in ("bob",): …', "it is set in a loop or a block"),
+        ("pythonpath = c.path", "c.path is code"),
+        ("proc_name = 9 * 999999999", "it repeats a string or a list"),
+        ("class logger_class", "it is a class"),
+        ("if c.anything: …", "it depends on a condition"),
+    ):
+        assert any(name in each and why in each for each in told.splitlines()), name
+    # What another file sets is known when it is run.
+    (tmp_path / "common.py").write_text("workers = 7\nraw_env = []\nthreads = 5\n")
+    (tmp_path / "gunicorn.conf.py").write_text("from common import *\nwsgi_app = 'a:a'\n")
+    made = text(plan_of(["--run", str(tmp_path / "gunicorn.conf.py")]))
+    assert "worker_processes 7;  # gunicorn.conf.py: workers = 7\n" in made
+    assert "threads=5;  # gunicorn.conf.py:1: from common import *" not in made
+    assert "threads=5;  # gunicorn.conf.py: threads = 5\n" in made
+
+
+def test_a_name_that_hypercorn_has_not(tmp_path):
+    made = converted(tmp_path, "hypercorn.py", "application_path = 'a:a'\nwrokers = 3\n")
+    assert "hypercorn.py:2: wrokers = 3: Hypercorn has no setting of this name" in made
+
+
+def test_apache_says_for_which_part(tmp_path):
+    made = converted(
+        tmp_path,
+        "httpd.conf",
+        """
+        Define EMPTY ""
+        ${EMPTY}
+        WSGIScriptAlias / /srv/wsgi.py
+        <Location /private>
+            SetEnv A 1
+            WSGIProcessGroup x
+            <If "true">
+                Header set B 1
+            </If>
+        </Location>
+        <If "%{HTTP_HOST} == 'x'">
+            LimitRequestBody 1
+        </If>
+        <IfModule !mod_ssl.c>
+            Timeout 3
+        </IfModule>
+        <Location />
+            SetEnv C 1
+        </Location>
+        """,
+    )
+    assert "wsgi_param C 1;" in made
+    assert made.count("wsgi_param") == 1
+    for expected in (
+        "httpd.conf:6: SetEnv A 1: is for /private alone: write a `location` with it",
+        "httpd.conf:9: Header set B 1: is for /private alone",
+        "httpd.conf:13: LimitRequestBody 1: is for what fulfils <If \"%{HTTP_HOST} == 'x'\"> alone",
+        "httpd.conf:16: Timeout 3: is for an Apache without that module",
+    ):
+        assert expected in made
+    assert "client_max_body_size 1g;" in made
+    assert "send_timeout" not in made
+
+
+def test_supervisord_reads_comments_and_colons(tmp_path):
+    made = converted(
+        tmp_path,
+        "supervisord.conf",
+        """
+        [program:web]
+        Command: gunicorn app:app  # the shop
+        directory=/srv/shop ; a folder
+        environment=A="1",B="x;y",
+        """,
+    )
+    assert "wsgi_app app:app;" in made
+    assert "python_path /srv/shop;" in made
+    assert 'python_env "B=x;y";' in made
+    assert "Unknown" not in made
+    (tmp_path / "supervisord.conf").write_text(
+        '[program:web]\ncommand=gunicorn app:app\nenvironment=A="1",B\n'
+    )
+    assert 'A="1",B: is not KEY="VALUE",KEY="VALUE"' in refusal(str(tmp_path / "supervisord.conf"))
+
+
+def test_systemd_reads_specifiers_comments_and_empty_values(tmp_path):
+    unit = """
+        [Service]
+        WorkingDirectory=/srv/%i
+        Environment=A=1 B=2
+        Environment=
+        Environment=C=%p-%i
+        EnvironmentFile=-/etc/default/%i
+        EnvironmentFile=/etc/second
+        ListenStream=1
+        ExecStart=@gunicorn \\
+          # the workers
+          -w 2 \\
+          ; and the rest
+          --pid %t/%i.pid app:app
+    """
+    made = converted(tmp_path, "web@shop.service", unit)
+    for expected in (
+        "worker_processes 2;",
+        "python_path /srv/shop;",
+        "python_env C=web-shop;",
+        "pid /run/shop.pid;",
+        "python_env_file /etc/default/shop;",
+        "nginx wants the file; systemd can do without it",
+        "EnvironmentFile=/etc/second: there can be one file of variables",
+    ):
+        assert expected in made
+    assert "python_env A=1;" not in made
+    (tmp_path / "web@.service").write_text(textwrap.dedent(unit))
+    told = "web@.service: copy it to web@NAME.service: /srv/%i has that NAME"
+    assert refusal(str(tmp_path / "web@.service")) == told
+    (tmp_path / "a.service").write_text("[Service]\nWorkingDirectory=~\nExecStart=daphne a:a\n")
+    assert "WorkingDirectory=~: name it by --directory" in refusal(str(tmp_path / "a.service"))

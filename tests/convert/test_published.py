@@ -114,7 +114,8 @@ class Site:
         (nginx.root / "conf" / "mime.types").write_text("types { text/css css; }\n")
 
     def file(self, directive: Directive, folders: list[str]) -> None:
-        name, args = directive.name, directive.args
+        name = directive.name
+        args = [each.replace("${dollar}", "$") for each in directive.args]
         if name == "python_home":
             self.link(Path(args[0]), VENV)
         elif name in ("python_env_file", "ssl_password_file"):

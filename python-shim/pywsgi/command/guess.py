@@ -61,7 +61,7 @@ def _bindings(module: ast.Module) -> dict[str, str | None]:
         elif isinstance(statement, ast.ImportFrom) and not statement.level:
             for each in statement.names:
                 imported[each.asname or each.name] = f"{statement.module}.{each.name}"
-        for name in _bound(statement):
+        for name in bound(statement):
             found[name] = None
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
             found[statement.name] = _of_function(statement)
@@ -73,7 +73,7 @@ def _bindings(module: ast.Module) -> dict[str, str | None]:
     return found
 
 
-def _bound(statement: ast.stmt) -> Iterator[str]:
+def bound(statement: ast.AST) -> Iterator[str]:
     """All names that a statement may bind, in its blocks too."""
     for node in ast.walk(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):

@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from ..nginx_conf import ConfError
+from ..nginx_conf import ConfError, encode
 from . import (
     command_line,
     mod_wsgi,
@@ -20,6 +20,7 @@ from . import (
     servers,
     supervisor,
     systemd,
+    text_file,
     unit,
 )
 from .plan import ConversionError, Plan, text
@@ -58,21 +59,22 @@ def convert(arguments: argparse.Namespace) -> int:
     """The subcommand: prints the file, and on standard error what is not in it."""
     try:
         plan = plan_of(arguments)
-        made = text(plan)
+        made = encode(text(plan))
         if arguments.output is not None:
-            with open(arguments.output, "x", encoding="utf-8") as file:
+            with open(arguments.output, "xb") as file:
                 file.write(made)
-        else:
-            sys.stdout.write(made)
     except (ConversionError, ConfError) as error:
         print(f"pywsgi convert: {error}", file=sys.stderr)
         return 1
     except FileExistsError:
         print(f"pywsgi convert: {arguments.output} exists: name a new file", file=sys.stderr)
         return 1
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         print(f"pywsgi convert: {error}", file=sys.stderr)
         return 1
+    if arguments.output is None:
+        sys.stdout.buffer.write(made)
+        sys.stdout.buffer.flush()
     for setting in plan.unknown:
         print(f"unknown: {setting.source}", file=sys.stderr)
     for left in plan.left:
@@ -84,15 +86,15 @@ def convert(arguments: argparse.Namespace) -> int:
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
     """The plan of a file or a command; raises ConversionError."""
-    source = [word for word in arguments.source if word != "--"]
-    if not source:
+    words = [word for word in arguments.source if word != "--"]
+    if not words:
         raise ConversionError("name a file or a command: see `pywsgi convert --help`")
-    file = Path(source[0])
-    is_command = os.path.basename(source[0]) in command_line.SERVERS and not file.suffix
+    file = Path(words[0])
+    is_command = os.path.basename(words[0]) in command_line.SERVERS and not file.suffix
     if file.is_file() and not is_command:
-        plan = _file(file, source[1:], arguments)
+        plan = _file(file, words[1:], arguments)
     else:
-        plan = _command(source, arguments)
+        plan = _command(words, arguments)
     if arguments.venv is not None:
         plan.http.set("python_home", str(arguments.venv.absolute()), source="option --venv")
     if plan.http.find("python_home") is None:
@@ -113,7 +115,7 @@ def kind_of(file: Path) -> str:
         return "hypercorn" if "hypercorn" in name else "gunicorn"
     if suffix == ".toml":
         return "hypercorn"
-    content = file.read_text("utf-8", "replace")
+    content = text_file.read(file)
     if suffix in (".json", ".js"):
         return "uwsgi" if '"uwsgi"' in content and '"listeners"' not in content else "unit"
     if re.search(r"^\[(?:fcgi-)?program:|^\[supervisord\]", content, re.MULTILINE):
@@ -133,11 +135,11 @@ def _file(file: Path, rest: list[str], arguments: argparse.Namespace) -> Plan:
         words = [kind, "-c", str(file.absolute()), *rest]
         if kind == "hypercorn" and file.suffix == ".py":
             words[2] = f"file:{words[2]}"
-        command = command_line.recognise(words, file.name, folder)
+        command = command_line.of_words(words, file.name, folder)
         assert command is not None
         return _server(command, arguments)
     if kind == "uwsgi":
-        command = command_line.recognise(["uwsgi", str(file.absolute()), *rest], file.name, folder)
+        command = command_line.of_words(["uwsgi", str(file.absolute()), *rest], file.name, folder)
         assert command is not None
         return _server(command, arguments)
     if rest:
@@ -157,11 +159,13 @@ def _command(words: list[str], arguments: argparse.Namespace) -> Plan:
     folder = arguments.directory.absolute() if arguments.directory else Path.cwd()
     # A command in one word is one that a shell would split.
     if len(words) == 1 and " " in words[0]:
-        words = command_line.split(words[0], "command line")
-    command = command_line.recognise(words, "command line", folder)
+        command = command_line.recognise(words[0], "command line", folder)
+    else:
+        command = command_line.of_words(words, "command line", folder)
     if command is None:
         names = ", ".join(sorted({*command_line.SERVERS} - {"waitress", "uwsgi-core", "pyuwsgi"}))
-        raise ConversionError(f"{words[0]} is neither a file nor a server: {names}")
+        word = words[0].partition(" ")[0]
+        raise ConversionError(f"{word} is neither a file nor a server: {names}")
     return _server(command, arguments)
 
 

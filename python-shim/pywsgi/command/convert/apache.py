@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import text_file
 from .plan import ConversionError
 
 
@@ -23,15 +24,11 @@ class Node:
 
 
 def parse(file: Path) -> list[Node]:
-    try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        raise ConversionError(f"{file.name} cannot be read: {error.strerror}") from None
     root = Node("", [], "", "", is_section=True)
     stack = [root]
     variables: dict[str, str] = {}
     pending, first = "", 0
-    for at, raw in enumerate(text.splitlines(), 1):
+    for at, raw in enumerate(text_file.lines(text_file.read(file)), 1):
         first = first or at
         line = pending + raw.strip()
         if line.endswith("\\"):
@@ -50,6 +47,8 @@ def parse(file: Path) -> list[Node]:
             continue
         opening = re.fullmatch(r"<\s*(\w+)\s*(.*?)\s*>", line)
         words = _words(opening[2] if opening else line)
+        if not opening and not words:
+            continue
         if opening:
             node = Node(opening[1], words, origin, line, is_section=True)
             stack[-1].children.append(node)

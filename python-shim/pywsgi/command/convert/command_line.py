@@ -68,9 +68,14 @@ class Command:
 
 def split(text: str, origin: str) -> list[str]:
     """The words of a command, as a shell splits them; only the last one of several commands."""
+    return [word.replace(_DOLLAR, "$") for word in _split(text, origin)]
+
+
+def _split(text: str, origin: str) -> list[str]:
+    """With `_DOLLAR` where a shell replaces nothing."""
     text = re.sub(r"\\\n\s*", " ", text)
     try:
-        words = shlex.split(text, comments=True)
+        words = shlex.split(re.sub(_QUOTED, _keep_dollars, text), comments=True)
     except ValueError as error:
         raise ConversionError(f"{origin}: {text!r} cannot be split into words: {error}") from None
     if words[:2] in (
@@ -80,7 +85,7 @@ def split(text: str, origin: str) -> list[str]:
         ["/bin/sh", "-c"],
         ["/bin/bash", "-c"],
     ):
-        return split(words[2], origin) if len(words) > 2 else []
+        return _split(words[2].replace(_DOLLAR, "$"), origin) if len(words) > 2 else []
     folder: list[str] = []
     for separator in ("&&", ";"):
         if separator in words:
@@ -92,10 +97,33 @@ def split(text: str, origin: str) -> list[str]:
     return [*folder, *words]
 
 
+# What has quotes of either kind, and what a backslash stands before.
+_QUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.""", re.DOTALL)
+# A `$` that a shell leaves alone; no text has this character.
+_DOLLAR = "\ue000"
+
+
+def _keep_dollars(found: re.Match[str]) -> str:
+    if found[0].startswith("'"):
+        return found[0].replace("$", _DOLLAR)
+    return found[0].replace("\\$", _DOLLAR)
+
+
 def recognise(
+    text: str, origin: str, folder: Path, environment: dict[str, str] | None = None
+) -> Command | None:
+    """The server that a command of a shell starts; None if it is something else."""
+    command = of_words(_split(text, origin), origin, folder, environment)
+    if command is not None:
+        known = command.environment
+        command.arguments = [_expanded(word, known, origin) for word in command.arguments]
+    return command
+
+
+def of_words(
     words: list[str], origin: str, folder: Path, environment: dict[str, str] | None = None
 ) -> Command | None:
-    """The server that a command starts; None if it is something else."""
+    """The same for words that a shell has split: a `$` in them is none that it replaces."""
     environment = dict(environment or {})
     words = list(words)
     while words:
@@ -103,7 +131,7 @@ def recognise(
         name = os.path.basename(program)
         assigned = re.fullmatch(r"([A-Za-z_]\w*)=(.*)", program, re.DOTALL)
         if assigned:
-            environment[assigned[1]] = assigned[2]
+            environment[assigned[1]] = assigned[2].replace(_DOLLAR, "$")
         elif name in _WRAPPERS:
             while words and words[0].startswith("-"):
                 option = words.pop(0)
@@ -121,9 +149,8 @@ def recognise(
             else:
                 return None
         elif name in SERVERS:
-            arguments = [_expanded(word, environment, origin) for word in words]
             home = _home(program, folder)
-            return Command(SERVERS[name], arguments, origin, folder, environment, home)
+            return Command(SERVERS[name], words, origin, folder, environment, home)
         else:
             return None
     return None
@@ -153,4 +180,4 @@ def _expanded(word: str, environment: dict[str, str], origin: str) -> str:
         return found
 
     pattern = r"\$(?:\{(?P<name>\w+)(?::?-(?P<default>[^}]*))?\}|(?P<plain>[A-Za-z_]\w*))"
-    return re.sub(pattern, value, word)
+    return re.sub(pattern, value, word).replace(_DOLLAR, "$")

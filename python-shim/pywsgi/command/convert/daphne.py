@@ -43,8 +43,8 @@ def _endpoint(plan: Plan, setting: Setting) -> None:
         return
     plan.server.listens.append(Listen(address, setting.source, [], kind == "ssl"))
     if kind == "ssl":
-        certificate = plan.path(named.get("certKey", "server.pem"))
-        key = plan.path(named.get("privateKey", "server.pem"))
+        certificate = plan.file(named.get("certKey", "server.pem"))
+        key = plan.file(named.get("privateKey", "server.pem"))
         plan.server.set("ssl_certificate", certificate, source=setting.source)
         plan.server.set("ssl_certificate_key", key, source=setting.source)
         if "extraCertChain" in named:
@@ -156,8 +156,8 @@ def _websocket(plan: Plan) -> None:
         plan.applications.set(
             "asgi_websocket_max_message_size", "1m", source="Daphne: unless told otherwise"
         )
-    elif rules.number(limit, 0):
-        value = rules.bytes_of(rules.number(limit, 0))
+    elif rules.natural(limit):
+        value = rules.bytes_of(rules.natural(limit))
         plan.applications.set("asgi_websocket_max_message_size", value, source=limit.source)
     else:
         plan.leave(limit, "a message always has a limit here, 16m unless told otherwise")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import rules
+from . import rules, text_file
 from .command_line import Command
 from .option import Table, becomes, kept, needless, nothing
 from .plan import ConversionError, Plan, Setting
@@ -89,7 +89,7 @@ def _environment(plan: Plan, command: Command) -> list[Setting]:
     values: dict[str, tuple[str, str]] = {}
     file = plan.folder / ".flaskenv"
     if file.is_file():
-        for at, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        for at, line in enumerate(text_file.lines(text_file.read(file)), 1):
             name, equals, value = line.removeprefix("export ").partition("=")
             if equals and not line.startswith("#"):
                 values[name.strip()] = (value.strip().strip("'\""), f".flaskenv:{at}")

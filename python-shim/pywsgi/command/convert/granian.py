@@ -48,7 +48,7 @@ def _protocols(plan: Plan, setting: Setting) -> None:
 
 
 def _memory(plan: Plan, setting: Setting) -> None:
-    plan.http.set("python_memory_limit", f"soft={rules.number(setting, 0)}m", source=setting.source)
+    plan.http.set("python_memory_limit", f"soft={rules.natural(setting)}m", source=setting.source)
 
 
 def _static(plan: Plan, setting: Setting) -> None:
@@ -266,13 +266,13 @@ def _application(plan: Plan, app: Setting) -> None:
         if threads is not None:
             plan.spare(threads, "an ASGI application runs on a loop")
         if most is not None:
-            value = str(rules.number(most, 0))
+            value = str(rules.natural(most))
             plan.applications.set("asgi_max_requests_in_flight", value, source=most.source)
         return
     if threads is not None:
         rules.threads(plan, threads)
     if most is not None:
-        rules.pool(plan, f"max_queue={rules.number(most, 0)}", most.source)
+        rules.pool(plan, f"max_queue={rules.natural(most)}", most.source)
 
 
 def _statics(plan: Plan) -> None:
@@ -284,7 +284,7 @@ def _statics(plan: Plan) -> None:
         path = "/" + str(route.value if route else "/static").strip("/") + "/"
         source = "; ".join(each.source for each in (route, mount) if each)
         location = plan.server.location(path, source)
-        location.set("alias", plan.path(mount.value) + "/", source=mount.source)
+        location.set("alias", plan.file(mount.value).rstrip("/") + "/", source=mount.source)
         index_file = plan.facts.get("static_path_dir_to_file")
         if index_file is not None:
             location.set("index", str(index_file.value), source=index_file.source)

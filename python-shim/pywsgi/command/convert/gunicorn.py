@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
-from . import python_file, rules
+from . import command_line, python_file, rules
 from .command_line import Command
 from .option import Table, becomes, is_off, kept, needless, nothing
 from .plan import ConversionError, Listen, Plan, Setting
@@ -268,12 +266,15 @@ TABLE = Table(
     nothing(_MIDDLEWARE, "pre_request"),
     nothing(_MIDDLEWARE, "post_request"),
 )
+# Each of these options adds to the list.
+_LISTS = ("bind", "raw_env", "paste")
 
 
 def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
     """The whole command, with the file of settings that it reads."""
-    extra = shlex.split(command.environment.pop("GUNICORN_CMD_ARGS", ""))
-    early, _ = TABLE.parse(extra, f"{command.origin}: GUNICORN_CMD_ARGS")
+    origin = f"{command.origin}: GUNICORN_CMD_ARGS"
+    extra = command_line.split(command.environment.pop("GUNICORN_CMD_ARGS", ""), origin)
+    early, _ = TABLE.parse(extra, origin)
     settings, rest = TABLE.parse(command.arguments, command.origin)
     named = [each for each in [*early, *settings] if each.name in ("-c", "--config")]
     chdir = [each for each in [*early, *settings] if each.name == "--chdir"]
@@ -291,19 +292,7 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
 
 def settings_of(plan: Plan, file: object, *, run: bool) -> list[Setting]:
     """The settings of a gunicorn.conf.py: gunicorn takes the names that it knows."""
-    path = plan.folder / str(file)
-    read = (
-        python_file.run(path, path.name, plan.folder)
-        if run
-        else python_file.read(path, path.name, plan.folder)
-    )
-    known = [each for each in read if each.name in TABLE.by_name]
-    for each in read:
-        # Everything else is a variable of the file's own, unless it looks like a setting.
-        if each not in known and not isinstance(each.value, (python_file.Unread, dict)):
-            why = "gunicorn has no setting of this name"
-            plan.spare(each, why)
-    return known
+    return python_file.settings(plan, TABLE, plan.folder / str(file), run=run)
 
 
 def apply(plan: Plan, settings: list[Setting], rest: list[str], origin: str) -> None:
@@ -315,21 +304,16 @@ def apply(plan: Plan, settings: list[Setting], rest: list[str], origin: str) -> 
         if setting.name == "chdir" and isinstance(setting.value, str) and setting.value:
             plan.folder = plan.folder / setting.value
         # A list on the command line is that of all its options; it replaces that of the file.
-        if key in ("bind", "raw_env", "paste") and last.get(key) and setting.name.startswith("-"):
-            before = last[key]
-            if before.name.startswith("-"):
-                values = [*rules.listed(before.value, "\0"), str(setting.value)]
-                text = f"{before.text} {setting.text}"
-                setting = Setting(setting.name, values, setting.origin, text)
-        if key in last:
-            plan.seen.append(last[key])
+        before = last.get(key)
+        if before is not None and key in _LISTS and setting.name[0] == before.name[0] == "-":
+            values = [*rules.listed(before.value, "\0"), str(setting.value)]
+            text = f"{before.text} {setting.text}"
+            setting = Setting(setting.name, values, setting.origin, text)
+        elif before is not None:
+            plan.seen.append(before)
         last[key] = setting
     for setting in last.values():
-        if isinstance(setting.value, python_file.Unread):
-            why = f"{setting.value.why}: give --run to run the file, or write its line yourself"
-            plan.leave(setting, why)
-        else:
-            TABLE.apply(plan, setting)
+        python_file.apply(TABLE, setting, plan)
     _finish(plan, rest, origin)
 
 

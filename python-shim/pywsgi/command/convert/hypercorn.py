@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Any
 
-from . import python_file, rules
+from . import python_file, rules, text_file
 from .command_line import Command
 from .option import Table, becomes, is_off, kept, needless, nothing
 from .plan import ConversionError, Listen, Plan, Setting
@@ -199,16 +199,8 @@ def settings_of(plan: Plan, name: str, *, run: bool) -> list[Setting]:
         raise ConversionError(f"-c {name}: give `file:` and the module's file instead of its name")
     path = plan.folder / name.removeprefix("file:")
     if name.startswith("file:") or path.suffix == ".py":
-        read = (
-            python_file.run(path, path.name, plan.folder)
-            if run
-            else python_file.read(path, path.name, plan.folder)
-        )
-        return [each for each in read if each.name in TABLE.by_name]
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise ConversionError(f"{path.name} cannot be read: {error}") from None
+        return python_file.settings(plan, TABLE, path, run=run)
+    text = text_file.read(path)
     return [
         Setting(key, value, f"{path.name}:{_line(text, key)}", f"{key} = {value!r}")
         for key, value in _toml(text, path.name).items()
@@ -245,11 +237,7 @@ def apply(
     ]
     plan.seen += read
     for setting in [*chosen, *given]:
-        if isinstance(setting.value, python_file.Unread):
-            why = f"{setting.value.why}: give --run to run the file, or write its line yourself"
-            plan.leave(setting, why)
-        else:
-            TABLE.apply(plan, setting)
+        python_file.apply(TABLE, setting, plan)
     facts = plan.facts
     app = facts.get("application_path")
     if rest or app is None:
@@ -295,7 +283,7 @@ def _application(plan: Plan, app: Setting) -> None:
         if body:
             plan.spare(body, "is for WSGI")
     elif body:
-        rules.body_limit(plan, rules.bytes_of(rules.number(body, 0)), body.source)
+        rules.body_limit(plan, rules.bytes_of(rules.natural(body)), body.source)
     else:
         rules.body_limit(plan, "16m", "Hypercorn: unless told otherwise")
 

@@ -212,7 +212,7 @@ DAEMON = Table(
         "python_memory_limit",
         lambda plan, setting: plan.http.set(
             "python_memory_limit",
-            f"soft={rules.bytes_of(rules.number(setting, 0))}",
+            f"soft={rules.bytes_of(rules.natural(setting))}",
             source=setting.source,
         ),
         "memory-limit",
@@ -223,7 +223,7 @@ DAEMON = Table(
     becomes(
         "python_thread_pool",
         lambda plan, setting: rules.pool(
-            plan, f"stack={rules.bytes_of(rules.number(setting, 0))}", setting.source
+            plan, f"stack={rules.bytes_of(rules.natural(setting))}", setting.source
         ),
         "stack-size",
     ),
@@ -308,10 +308,13 @@ class _Converter:
         self.threads = 0
 
     def convert(self, nodes: list[Node], file: Path) -> None:
-        hosts = [
-            node for node in _flat(nodes) if node.is_section and node.name.lower() == "virtualhost"
-        ]
-        self.top = [node for node in _flat(nodes) if node not in hosts]
+        skipped: list[Node] = []
+        flat = _flat(nodes, skipped)
+        for node in _deep(skipped):
+            if not node.is_section:
+                self.plan.spare(_setting(node), "is for an Apache without that module")
+        hosts = [node for node in flat if node.is_section and node.name.lower() == "virtualhost"]
+        self.top = [node for node in flat if node not in hosts]
         self.listens = [node for node in self.top if node.name.lower() == "listen"]
         every = [*self.top, *(inner for host in hosts for inner in host.children)]
         scripts = [node for node in _deep(every) if node.name.lower().startswith("wsgiscriptalias")]
@@ -432,12 +435,19 @@ class _Converter:
         elif name not in ("wsgidaemonprocess", "wsgicallableobject"):
             option.rule(plan, setting)
 
-    def section(self, node: Node, server: Server) -> None:
-        """What is inside a <Directory> is for the whole server here, or says who may."""
+    def section(self, node: Node, server: Server, only: str = "") -> None:
+        """What is inside a <Directory> is for the whole server here, or says who may. only: the
+        section says for which part."""
+        if node.name.lower() in ("location", "locationmatch") and node.arguments != ["/"]:
+            only = only or f"{' '.join(node.arguments)} alone: write a `location` with it"
+        elif node.name.lower() in ("if", "elseif", "else"):
+            only = only or f"what fulfils {node.text} alone: write an `if` or a `map`"
         for inner in node.children:
             name = inner.name.lower()
             if inner.is_section:
-                self.section(inner, server)
+                self.section(inner, server, only)
+            elif only and _becomes_a_line(name):
+                self.plan.leave(_setting(inner), f"is for {only}")
             elif name == "wsgicallableobject":
                 continue
             elif name == "require" and [word.lower() for word in inner.arguments] != [
@@ -589,18 +599,19 @@ class _Converter:
         path = self.plan.path(where)
         is_file = os.path.isfile(path) or bool(re.search(r"\.\w+$", mount))
         if is_file:
-            server.location(f"= {mount}", setting.source).set("alias", path, source=setting.source)
+            location = server.location(f"= {mount}", setting.source)
         else:
-            mount = f"/{mount.strip('/')}/"
-            server.location(mount, setting.source).set("alias", f"{path}/", source=setting.source)
+            location = server.location(f"/{mount.strip('/')}/".replace("//", "/"), setting.source)
+            path = f"{path.rstrip('/')}/"
+        location.set("alias", literal(path), source=setting.source)
 
     def alias_match(self, server: Server, node: Node, setting: Setting) -> None:
         pattern, where = node.arguments[:2]
         location = server.location(f"~ {pattern}", setting.source)
-        location.set("alias", where, source=setting.source)
+        location.set("alias", _captured(where), source=setting.source)
 
     def document_root(self, server: Server, node: Node, setting: Setting) -> None:
-        server.set("root", self.plan.path(node.arguments[0]), source=setting.source)
+        server.set("root", self.plan.file(node.arguments[0]), source=setting.source)
 
     def set_env(self, server: Server, node: Node, setting: Setting) -> None:
         value = " ".join(node.arguments[1:])
@@ -611,7 +622,8 @@ class _Converter:
         server.set("client_max_body_size", limit, source=setting.source)
 
     def access_log(self, server: Server, node: Node, setting: Setting) -> None:
-        server.set("access_log", self.log(node.arguments[0], "access.log"), source=setting.source)
+        path = literal(self.log(node.arguments[0], "access.log"))
+        server.set("access_log", path, source=setting.source)
         for word in node.arguments[2:]:
             one = Setting(node.name, word, node.origin, f"{node.name} … {word}")
             self.plan.leave(one, "write `access_log … if=$variable` with a `map`")
@@ -663,7 +675,7 @@ class _Converter:
 
     def error_document(self, server: Server, node: Node, setting: Setting) -> None:
         if len(node.arguments) == 2 and re.match(r"/|https?://", node.arguments[1]):
-            server.add("error_page", *node.arguments, source=setting.source)
+            server.add("error_page", *map(literal, node.arguments), source=setting.source)
         else:
             self.plan.leave(setting, "nginx takes a path or a URL and no text")
 
@@ -671,12 +683,12 @@ class _Converter:
         self.plan.spare(setting, "`listen … ssl` says it")
 
     def certificate(self, server: Server, node: Node, setting: Setting) -> None:
-        path = self.plan.path(node.arguments[0])
+        path = self.plan.file(node.arguments[0])
         server.set("ssl_certificate", path, source=setting.source)
         server.default("ssl_certificate_key", path, source=setting.source)
 
     def certificate_key(self, server: Server, node: Node, setting: Setting) -> None:
-        path = self.plan.path(node.arguments[0])
+        path = self.plan.file(node.arguments[0])
         server.set("ssl_certificate_key", path, source=setting.source)
 
     def chain(self, server: Server, node: Node, setting: Setting) -> None:
@@ -710,12 +722,12 @@ class _Converter:
             location = server.location(f"^~ {path}", setting.source)
             location.set("return", status, source=setting.source)
             return
-        to = words[1]
+        to = literal(words[1])
         if path == "/":
             server.set("return", status, f"{to.rstrip('/')}$request_uri", source=setting.source)
             return
         flag = "permanent" if status in ("301", "308") else "redirect"
-        pattern = f"^{re.escape(path).replace('/', '/')}(.*)$"
+        pattern = f"^{re.escape(path)}(.*)$"
         server.add("rewrite", pattern, f"{to}$1", flag, source=setting.source)
 
     def redirect_match(self, server: Server, node: Node, setting: Setting) -> None:
@@ -724,7 +736,7 @@ class _Converter:
             "permanent" if "permanent" in [word.lower() for word in node.arguments] else "redirect"
         )
         if len(words) == 2:
-            server.add("rewrite", words[0], words[1], flag, source=setting.source)
+            server.add("rewrite", words[0], _captured(words[1]), flag, source=setting.source)
         else:
             self.plan.leave(setting, "write a `return`")
 
@@ -811,18 +823,33 @@ _APACHE: dict[str, _Method] = {
 }
 
 
+def _captured(text: str) -> str:
+    """`$1` is a capture here as it is there, and any other `$` is none."""
+    return re.sub(r"\$(?!\d)", literal("$"), text)
+
+
+def _becomes_a_line(name: str) -> bool:
+    return name in _APACHE or any(
+        option.here and option.names[0].lower() == name for option in TABLE.options
+    )
+
+
 def _names(node: Node, name: str) -> bool:
     return node.name.lower() == name.lower()
 
 
-def _flat(nodes: list[Node]) -> list[Node]:
-    """With what is in <IfModule>, <IfDefine> and <IfVersion>, as if their condition holds."""
+def _flat(nodes: list[Node], skipped: list[Node]) -> list[Node]:
+    """With what is in <IfModule>, <IfDefine> and <IfVersion>, as if what they name is there; what
+    is for the contrary goes to `skipped`."""
     found = []
     for node in nodes:
-        if node.is_section and node.name.lower() in ("ifmodule", "ifdefine", "ifversion", "if"):
-            found += _flat(node.children)
+        if node.is_section and node.name.lower() in ("ifmodule", "ifdefine", "ifversion"):
+            if "".join(node.arguments).startswith("!"):
+                skipped += node.children
+            else:
+                found += _flat(node.children, skipped)
         elif node.is_section:
-            node.children = _flat(node.children)
+            node.children = _flat(node.children, skipped)
             found.append(node)
         else:
             found.append(node)

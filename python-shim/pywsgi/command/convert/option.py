@@ -87,7 +87,8 @@ class Table:
         try:
             option.rule(plan, setting)
         except ConversionError as error:
-            raise ConversionError(f"{setting.source}: {error}") from None
+            where = "" if str(error).startswith(setting.source) else f"{setting.source}: "
+            raise ConversionError(f"{where}{error}") from None
 
     def parse(
         self, arguments: list[str], origin: str, *, strict: bool = False

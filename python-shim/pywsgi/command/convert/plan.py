@@ -6,11 +6,12 @@ Each source format fills in a `Plan`; `render` makes the nginx.conf of it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..nginx_conf import Directive, render
+from ..nginx_conf import LONGEST_LINE, Directive, comment, literal, render, with_dollar
 
 
 class ConversionError(Exception):
@@ -108,6 +109,12 @@ class Location(Block):
         # wsgi or asgi; empty without an application.
         self.protocol = ""
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The modifier, if there is one, and the path, which may have spaces in it."""
+        found = re.fullmatch(r"(=|~\*?|\^~) (.*)", self.path, re.DOTALL)
+        return (found[1], found[2]) if found else (self.path,)
+
 
 class Server(Block):
     """A server. What its applications have in common stays in `applications`."""
@@ -196,6 +203,10 @@ class Plan:
         """An absolute path: nginx's own folder is another one than the source's."""
         return os.path.normpath(self.folder / os.path.expanduser(str(value)))
 
+    def file(self, value: object) -> str:
+        """The same for a directive that takes variables: `$` in a name is none."""
+        return literal(self.path(value))
+
     def upstream(self, name: str, servers: dict[str, dict[str, int]], setting: Setting) -> None:
         """Servers that requests are passed to."""
         block = Block()
@@ -244,7 +255,7 @@ def directives(plan: Plan) -> list[Directive]:
         first,
         *_lines(plan.main),
         Directive("events", (), block=tuple(_lines(plan.events)), comment=needed),
-        Directive("http", (), block=tuple(http), comment=needed),
+        Directive("http", (), block=with_dollar(http), comment=needed),
     ]
 
 
@@ -269,10 +280,12 @@ def text(plan: Plan) -> str:
 
 def _account(plan: Plan, made: list[Directive]) -> None:
     """Names the settings that no line and no reason names, because another one is stronger."""
-    told = "\n".join([*_comments(made), *(left.text for left in (*plan.left, *plan.needless))])
-    unknown = [setting.source for setting in plan.unknown]
+    # Several sources are in one comment: "-w 4" is not the beginning of "-w 40".
+    told = "\n".join(f"; {comment}; " for comment in _comments(made))
+    named = {left.setting.source for left in (*plan.left, *plan.needless)}
+    named |= {setting.source for setting in plan.unknown}
     for setting in plan.seen:
-        if setting.source not in told and setting.source not in unknown:
+        if f"; {setting.source}; " not in told and setting.source not in named:
             plan.spare(setting, "changes nothing: another setting is stronger than this one")
 
 
@@ -285,8 +298,8 @@ def _comments(made: Sequence[Directive]) -> list[str]:
 
 
 def _section(title: str, lines: list[str]) -> str:
-    shown = [line.replace("\n", " ") for line in lines]
-    return "".join(f"# {line}\n" for line in [title, *(f"  {line}" for line in shown)])
+    shown = [title, *("  " + line.replace("\n", " ") for line in lines)]
+    return "".join(f"{each}\n" for line in shown for each in comment(line, width=LONGEST_LINE))
 
 
 def _lines(block: Block, protocol: str = "") -> list[Directive]:
@@ -339,9 +352,10 @@ def _server(plan: Plan, server: Server) -> Directive:
     for location in server.locations:
         if location.protocol:
             _inherit(plan, location, server.applications)
-        path = tuple(location.path.split(" ", 1))
         block = tuple(_lines(location, location.protocol))
-        lines.append(Directive("location", path, block=block, comment=location.source))
+        lines.append(
+            Directive("location", location.arguments, block=block, comment=location.source)
+        )
     return Directive("server", (), block=tuple(lines), comment=server.source)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from . import command_line, servers
+from . import command_line, servers, text_file
 from .plan import ConversionError, Plan, Setting
 
 
 def convert(file: Path, folder: Path, program: str | None, *, run: bool = False) -> Plan:
     """The process `web`, or the one that `program` names."""
     types: dict[str, tuple[int, str]] = {}
-    for at, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    for at, line in enumerate(text_file.lines(text_file.read(file)), 1):
         match = re.match(r"([A-Za-z0-9_-]+):\s*(.+)$", line)
         if match:
             types[match[1]] = (at, match[2])
@@ -22,7 +22,7 @@ def convert(file: Path, folder: Path, program: str | None, *, run: bool = False)
         raise ConversionError(f"{file.name} has no process type {chosen}: give --program ({known})")
     at, text = types[chosen]
     origin = f"{file.name}:{at}"
-    command = command_line.recognise(command_line.split(text, origin), origin, folder)
+    command = command_line.recognise(text, origin, folder)
     if command is None:
         raise ConversionError(f"{origin}: {text!r} starts no server that pywsgi convert knows")
     plan = Plan(command.server, command.folder)

@@ -9,6 +9,7 @@ for that.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import multiprocessing
 import operator
@@ -19,7 +20,10 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-from .plan import ConversionError, Setting
+from ..guess import bound
+from . import text_file
+from .option import Table
+from .plan import ConversionError, Plan, Setting
 
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -91,19 +95,22 @@ class _NotComputedError(Exception):
     """An expression that cannot be computed without running the file."""
 
 
-def read(file: Path, shown: str, folder: Path) -> list[Setting]:
+def read(file: Path, folder: Path) -> list[Setting]:
     """The settings of a file: the last value of each name that its top level assigns.
 
     What cannot be computed has the value `Unread`, for the table to name.
     """
+    text = text_file.read(file)
     try:
-        source = file.read_text("utf-8")
-        tree = ast.parse(source, str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f"{shown} cannot be read: {error}") from None
+        tree = ast.parse(text, str(file))
     except SyntaxError as error:
-        raise ConversionError(f"{shown}:{error.lineno} is no valid Python: {error.msg}") from None
-    reader = _Reader(file, shown, source, folder)
+        raise ConversionError(
+            f"{file.name}:{error.lineno} is no valid Python: {error.msg}"
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        # A NUL in it; nested too deeply.
+        raise ConversionError(f"{file.name} is no valid Python: {error}") from None
+    reader = _Reader(file, text, folder)
     reader.block(tree.body)
     return list(reader.settings.values())
 
@@ -116,8 +123,8 @@ class Unread:
 
 
 class _Reader:
-    def __init__(self, file: Path, shown: str, source: str, folder: Path) -> None:
-        self.shown, self.source, self.folder = shown, source, folder
+    def __init__(self, file: Path, source: str, folder: Path) -> None:
+        self.shown, self.source, self.folder = file.name, source, folder
         self.names: dict[str, Any] = {"__file__": os.path.abspath(file), "__name__": "__config__"}
         self.imported: dict[str, str] = {}
         self.settings: dict[str, Setting] = {}
@@ -127,10 +134,13 @@ class _Reader:
             self.statement(node)
 
     def statement(self, node: ast.stmt) -> None:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        if isinstance(node, ast.Import):
+            self.imported |= {each.asname or each.name: each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                self.imported[alias.asname or alias.name] = prefix + alias.name
+                name = alias.asname or alias.name
+                self.imported[name] = f"{node.module}.{alias.name}"
+                self.tell(name, Unread("it is imported"), node)
         elif isinstance(node, ast.Assign):
             for target in node.targets:
                 self.assign(target, node.value, node)
@@ -143,24 +153,52 @@ class _Reader:
             self.assign(node.target, ast.copy_location(changed, node), node)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             self.keep(node.name, f"def {node.name}", node, text=f"def {node.name}()")
+        elif isinstance(node, ast.ClassDef):
+            self.keep(node.name, Unread("it is a class"), node, text=f"class {node.name}")
         elif isinstance(node, ast.If):
             self.branch(node)
         elif isinstance(node, ast.Try):
-            self.block(node.body)
-        elif isinstance(node, (ast.For, ast.While, ast.With)):
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-                    self.keep(inner.id, Unread("it is set in a loop or a block"), node)
+            self.block([*node.body, *node.orelse])
+            for handler in node.handlers:
+                self.unsure(handler, node, "it depends on an exception")
+            self.block(node.finalbody)
+        elif isinstance(node, ast.Expr):
+            self.call(node)
+        elif not isinstance(node, (ast.Global, ast.Pass, ast.Assert, ast.Raise)):
+            # Loops, `with`, `match`, `del` and what Python will add.
+            self.unsure(node, node, "it is set in a loop or a block")
 
     def branch(self, node: ast.If) -> None:
         try:
             chosen = node.body if self.value(node.test) else node.orelse
         except _NotComputedError:
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-                    self.keep(inner.id, Unread("it depends on a condition"), node)
+            self.unsure(node, node, "it depends on a condition")
             return
         self.block(chosen)
+
+    def unsure(self, inside: ast.AST, node: ast.stmt, why: str) -> None:
+        """What is set in there is set on a condition."""
+        for name in dict.fromkeys(bound(inside)):
+            self.keep(name, Unread(why), node)
+
+    def call(self, node: ast.Expr) -> None:
+        """A method that changes a value: raw_env.append("A=1")."""
+        call = node.value
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            return
+        name = ast.unparse(call.func.value)
+        held, before = self.names.get(name), self.settings.get(name)
+        if before is None or not isinstance(held, (list, dict)):
+            return
+        value: object = Unread(f"{call.func.attr}() changes it")
+        with contextlib.suppress(_NotComputedError):
+            if isinstance(held, list) and call.func.attr == "append":
+                value = [*held, self.value(call.args[0])]
+            elif isinstance(held, list) and call.func.attr == "extend":
+                value = [*held, *self.value(call.args[0])]
+        self.names[name] = value
+        text = f"{before.text}; {self.shortened(node)}"
+        self.settings[name] = Setting(name, value, before.origin, text)
 
     def assign(self, target: ast.expr, expression: ast.expr, node: ast.stmt) -> None:
         try:
@@ -187,14 +225,19 @@ class _Reader:
 
     def keep(self, name: str, value: Any, node: ast.stmt, text: str | None = None) -> None:
         self.names[name] = value
-        if name.startswith("_"):
-            return
-        segment = text or ast.get_source_segment(self.source, node) or name
-        first = segment.splitlines()[0]
-        shown = first if first == segment else f"{first} …"
-        origin = f"{self.shown}:{node.lineno}"
+        if not name.startswith("_"):
+            self.tell(name, value, node, text)
+
+    def tell(self, name: str, value: Any, node: ast.stmt, text: str | None = None) -> None:
         self.settings.pop(name, None)
-        self.settings[name] = Setting(name, value, origin, shown)
+        origin = f"{self.shown}:{node.lineno}"
+        self.settings[name] = Setting(name, value, origin, text or self.shortened(node))
+
+    def shortened(self, node: ast.stmt) -> str:
+        """The first line of a statement."""
+        segment = ast.get_source_segment(self.source, node) or ast.unparse(node)
+        first = segment.splitlines()[0]
+        return first if first == segment else f"{first} …"
 
     # Expressions
 
@@ -221,7 +264,7 @@ class _Reader:
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
             left, right = self._value(node.left), self._value(node.right)
             # "x" * 10**9 and "%999999999d" are no configuration.
-            if isinstance(node.op, ast.Mult) and not isinstance(left, (int, float)):
+            if isinstance(node.op, ast.Mult) and not (_is_number(left) and _is_number(right)):
                 raise _NotComputedError("it repeats a string or a list")
             if isinstance(left, str) and re.search(r"%[^%sdir]", left.replace("%%", "")):
                 raise _NotComputedError("its format is more than %s")
@@ -248,9 +291,8 @@ class _Reader:
         if isinstance(node, ast.JoinedStr):
             return "".join(self._formatted(each) for each in node.values)
         if isinstance(node, ast.Subscript):
-            held = (
-                os.environ if ast.unparse(node.value) == "os.environ" else self._value(node.value)
-            )
+            is_environment = self._dotted(node.value) == "os.environ"
+            held = os.environ if is_environment else self._value(node.value)
             return held[self._value(node.slice)]
         if isinstance(node, ast.Call):
             return self._call(node)
@@ -280,12 +322,16 @@ class _Reader:
                 return getattr(held, node.attr)
         raise _NotComputedError(f"{dotted} is code")
 
+    def _dotted(self, node: ast.expr) -> str:
+        """The name of a module's function or value, wherever it is imported from."""
+        name = ast.unparse(node)
+        first, dot, rest = name.partition(".")
+        return self.imported.get(name) or self.imported.get(first, first) + dot + rest
+
     def _call(self, node: ast.Call) -> Any:
         arguments = [self._value(each) for each in node.args]
         named = {word.arg: self._value(word.value) for word in node.keywords if word.arg}
-        name = ast.unparse(node.func)
-        first, dot, rest = name.partition(".")
-        name = self.imported.get(name) or self.imported.get(first, first) + dot + rest
+        name = self._dotted(node.func)
         if name == "os.getcwd":
             return str(self.folder)
         if name in _FUNCTIONS:
@@ -297,6 +343,10 @@ class _Reader:
             if node.func.attr in _METHODS.get(type(held), set()):
                 return getattr(held, node.func.attr)(*arguments, **named)
         raise _NotComputedError(f"{ast.unparse(node)} is a call")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float))
 
 
 # Running a file
@@ -312,12 +362,18 @@ def plain(value):
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return "def " + getattr(value, "__name__", "") if callable(value) else repr(value)
-print("\\n" + json.dumps({name: plain(value) for name, value in found.items()}))
+modules = type(sys)
+print("\\n" + json.dumps({
+    name: plain(value) for name, value in found.items()
+    if name[0] != "_" and not isinstance(value, modules)
+}))
 """
 
 
-def run(file: Path, shown: str, folder: Path, timeout: float = 30.0) -> list[Setting]:
-    """The same by running the file in a child process, in the folder that the server starts in."""
+def _values(file: Path, folder: Path, timeout: float = 30.0) -> dict[str, Any]:
+    """What the names of a file are in the end, by running it in a child process, in the folder that
+    the server starts in."""
+    shown = file.name
     command = [sys.executable, "-c", _PROGRAM, str(file.resolve())]
     try:
         done = subprocess.run(
@@ -327,12 +383,43 @@ def run(file: Path, shown: str, folder: Path, timeout: float = 30.0) -> list[Set
         raise ConversionError(f"{shown} has not returned within {timeout:g} s") from None
     if done.returncode:
         raise ConversionError(f"{shown} fails when it is run:\n{done.stderr.strip()}")
-    values = json.loads(done.stdout.splitlines()[-1])
-    return [
-        setting if setting.name not in values else _with(setting, values[setting.name])
-        for setting in read(file, shown, folder)
-    ]
+    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return values
 
 
-def _with(setting: Setting, value: object) -> Setting:
-    return Setting(setting.name, value, setting.origin, setting.text)
+def _ran(file: Path, folder: Path, read: list[Setting], table: Table) -> list[Setting]:
+    written = {setting.name: setting for setting in read if setting.name != "*"}
+    found = []
+    for name, value in _values(file, folder).items():
+        there = written.get(name)
+        # What another module sets is nowhere in the file.
+        if there is None and name in table.by_name:
+            there = Setting(name, value, file.name, f"{name} = {value!r}")
+        if there is not None and (name in table.by_name or there.text.startswith(name)):
+            found.append(Setting(name, value, there.origin, there.text))
+    return found
+
+
+# For the tables
+
+
+def settings(plan: Plan, table: Table, file: Path, *, run: bool) -> list[Setting]:
+    """The settings that the server knows. Everything else is a variable of the file's own, unless
+    it looks like a setting."""
+    found = read(file, plan.folder)
+    if run:
+        found = _ran(file, plan.folder, found, table)
+    known = [each for each in found if each.name in table.by_name or each.name == "*"]
+    for each in found:
+        if each not in known and not isinstance(each.value, (Unread, dict)):
+            plan.spare(each, f"{table.system} has no setting of this name")
+    return known
+
+
+def apply(table: Table, setting: Setting, plan: Plan) -> None:
+    """One that could not be computed is named, with the reason."""
+    if isinstance(setting.value, Unread):
+        why = f"{setting.value.why}: give --run to run the file, or write its line yourself"
+        plan.leave(setting, why)
+    else:
+        table.apply(plan, setting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Callable
 
@@ -42,7 +43,7 @@ def whole(plan: Plan, setting: Setting) -> str | None:
     """A number of something; 0 is none."""
     if setting.value is None:
         return None
-    return str(_number(setting.value)) if _number(setting.value) else None
+    return str(natural(setting)) if natural(setting) else None
 
 
 def seconds(plan: Plan, setting: Setting) -> str | None:
@@ -50,11 +51,11 @@ def seconds(plan: Plan, setting: Setting) -> str | None:
 
 
 def milliseconds(plan: Plan, setting: Setting) -> str | None:
-    return None if setting.value is None else f"{_number(setting.value)}ms"
+    return None if setting.value is None else f"{natural(setting)}ms"
 
 
 def size(plan: Plan, setting: Setting) -> str | None:
-    return None if setting.value is None else bytes_of(_number(setting.value))
+    return None if setting.value is None else bytes_of(natural(setting))
 
 
 def switch(plan: Plan, setting: Setting) -> str | None:
@@ -73,7 +74,10 @@ def duration(value: object) -> str:
     try:
         number = float(str(value))
     except ValueError:
-        raise ConversionError(f"{value!r} is not a time in seconds") from None
+        number = -1.0
+    # Not inf and not nan either.
+    if not 0 <= number < 1e9:
+        raise ConversionError(f"{value!r} is not a time in seconds")
     if number == 0:
         return "0"
     return f"{int(number)}s" if number == int(number) else f"{round(number * 1000)}ms"
@@ -87,15 +91,24 @@ def bytes_of(number: int) -> str:
     return str(number)
 
 
-def _number(value: object) -> int:
-    try:
-        return int(str(value).strip(), 0) if isinstance(value, str) else int(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        raise ConversionError(f"{value!r} is not a number") from None
-
-
 def number(setting: Setting | None, default: int) -> int:
-    return default if setting is None or setting.value is None else _number(setting.value)
+    """A whole number, however a file writes it."""
+    if setting is None or setting.value is None:
+        return default
+    value = setting.value
+    with contextlib.suppress(ValueError, OverflowError):
+        if isinstance(value, str):
+            return int(value.strip(), 0)
+        if isinstance(value, (int, float)) and int(value) == value:
+            return int(value)
+    raise ConversionError(f"{setting.source}: {value!r} is not a number")
+
+
+def natural(setting: Setting) -> int:
+    found = number(setting, 0)
+    if found < 0:
+        raise ConversionError(f"{setting.source}: {setting.value!r} is less than 0")
+    return found
 
 
 def listed(value: object, separator: str = ",") -> list[str]:
@@ -165,8 +178,9 @@ def leave(why: str) -> Rule:
 
 
 def threads(plan: Plan, setting: Setting) -> None:
-    """So many threads in the pool that all applications use."""
-    pool(plan, f"threads={number(setting, 1)}", setting.source)
+    """So many threads in the pool that all applications use; without threads, one request at a
+    time."""
+    pool(plan, f"threads={max(natural(setting), 1)}", setting.source)
 
 
 def pool(plan: Plan, parameter: str, source: str) -> None:
@@ -220,7 +234,7 @@ def access_log(plan: Plan, setting: Setting) -> None:
         plan.server.set("access_log", "off", source=setting.source)
     else:
         to = output(plan, setting.value, "/dev/stdout", "/var/log/nginx/access.log")
-        plan.server.set("access_log", to, source=setting.source)
+        plan.server.set("access_log", literal(to), source=setting.source)
 
 
 def error_log(plan: Plan, file: Setting | None, level: Setting | None, source: str) -> None:
@@ -262,16 +276,16 @@ def user(plan: Plan) -> None:
 def max_requests(plan: Plan, count: str = "max_requests", jitter: str = "jitter") -> None:
     """`python_max_requests` from the count and its jitter."""
     most, spread = plan.facts.get(count), plan.facts.get(jitter)
-    if most is None or not number(most, 0):
+    if most is None or not natural(most):
         for setting in (most, spread):
             if setting:
                 plan.spare(setting, "0 is no limit")
         return
-    arguments = [str(number(most, 0))]
+    arguments = [str(natural(most))]
     sources = [most.source]
     if spread is not None:
-        if number(spread, 0):
-            arguments.append(f"jitter={number(spread, 0)}")
+        if natural(spread):
+            arguments.append(f"jitter={natural(spread)}")
             sources.append(spread.source)
         else:
             plan.spare(spread, "is 0")
@@ -338,8 +352,8 @@ def listen_parameters(plan: Plan) -> None:
     """`backlog` and `reuseport` of all addresses."""
     backlog = plan.facts.get("backlog")
     for each in plan.server.listens:
-        if backlog is not None and number(backlog, 0):
-            each.parameters.append(f"backlog={number(backlog, 0)}")
+        if backlog is not None and natural(backlog):
+            each.parameters.append(f"backlog={natural(backlog)}")
             each.source += f"; {backlog.source}"
         reuse = plan.facts.get("reuse_port")
         if reuse is not None and truth(reuse.value) and not each.is_unix:
@@ -354,10 +368,10 @@ def certificate(plan: Plan, certificate_name: str, key_name: str) -> None:
         if key is not None and not is_off(key.value):
             plan.leave(key, "a key without a certificate: write `ssl_certificate FILE;` as well")
         return
-    plan.server.set("ssl_certificate", plan.path(file.value), source=file.source)
+    plan.server.set("ssl_certificate", plan.file(file.value), source=file.source)
     if key is None or is_off(key.value):
         key = file
-    plan.server.set("ssl_certificate_key", plan.path(key.value), source=key.source)
+    plan.server.set("ssl_certificate_key", plan.file(key.value), source=key.source)
 
 
 def verify(plan: Plan, setting: Setting) -> None:

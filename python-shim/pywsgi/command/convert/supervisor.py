@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import command_line, rules, servers
+from . import command_line, rules, servers, text_file
 from .option import Table, becomes, kept, needless, nothing
 from .plan import ConversionError, Plan, Setting
 
@@ -79,9 +79,9 @@ class Section:
 def sections(text: str, shown: str) -> list[Section]:
     """An INI file of supervisord's: a value may go on in indented lines."""
     found: list[Section] = []
-    for at, raw in enumerate(text.splitlines(), 1):
-        line = re.sub(r"(?:^|\s);.*$", "", raw).rstrip()
-        if not line or line.lstrip().startswith("#"):
+    for at, raw in enumerate(text_file.lines(text), 1):
+        line = re.sub(r"(?:^|\s)[;#].*$", "", raw).rstrip()
+        if not line:
             continue
         header = re.fullmatch(r"\[(.+)\]", line.strip())
         if header:
@@ -93,17 +93,17 @@ def sections(text: str, shown: str) -> list[Section]:
                 Setting(last.name, value, last.origin, f"{last.text.rstrip(' …')} …")
             )
         else:
-            key, equals, value = line.partition("=")
-            if not equals or not found:
+            parts = re.fullmatch(r"([^=:]+)[=:](.*)", line)
+            if parts is None or not found:
                 raise ConversionError(f"{shown}:{at}: {line!r} is not KEY=VALUE in a section")
-            key, value = key.strip(), value.strip()
+            key, value = parts[1].strip().lower(), parts[2].strip()
             found[-1].settings.append(Setting(key, value, f"{shown}:{at}", f"{key}={value}"))
     return found
 
 
 def convert(file: Path, folder: Path | None, program: str | None, *, run: bool = False) -> Plan:
     """The one program that is a server, or the one that `program` names."""
-    every = sections(file.read_text("utf-8"), file.name)
+    every = sections(text_file.read(file), file.name)
     programs = {
         section.name.partition(":")[2]: section
         for section in every
@@ -158,8 +158,7 @@ def _command(section: Section, file: Path, folder: Path | None) -> command_line.
     )
     environment = _environment(values["environment"], section) if "environment" in values else {}
     text = _plain(str(setting.value), section).replace("\n", " ")
-    words = command_line.split(text, setting.origin)
-    return command_line.recognise(words, setting.origin, start, environment)
+    return command_line.recognise(text, setting.origin, start, environment)
 
 
 def _plain(text: str, section: Section) -> str:
@@ -176,15 +175,16 @@ def _environment(setting: Setting, section: Section) -> dict[str, str]:
     lexer = shlex.shlex(_plain(str(setting.value), section), posix=True)
     lexer.wordchars += "/.+-():*@?&%${}~^!|"
     try:
-        tokens = [token for token in lexer if token != ","]
+        tokens = list(lexer)
     except ValueError as error:
         raise ConversionError(f"{setting.source}: {error}") from None
     found = {}
-    for at in range(0, len(tokens) - 2, 3):
-        key, equals, value = tokens[at : at + 3]
-        if equals != "=":
-            raise ConversionError(f"{setting.source}: is not KEY=VALUE,KEY=VALUE")
-        found[key] = value
+    # Each has a comma behind it, the last one perhaps.
+    for at in range(0, len(tokens), 4):
+        pair = tokens[at : at + 3]
+        if len(pair) != 3 or pair[1] != "=" or tokens[at + 3 : at + 4] not in ([","], []):
+            raise ConversionError(f'{setting.source}: is not KEY="VALUE",KEY="VALUE"')
+        found[pair[0]] = pair[2]
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from . import command_line, rules, servers
+from . import command_line, rules, servers, text_file
 from .option import Table, kept, needless, nothing
 from .plan import ConversionError, Plan, Setting
 
@@ -40,6 +40,8 @@ def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
     start = values["ExecStart"]
     directory = values.get("WorkingDirectory")
     where = folder or Path(str(directory.value).lstrip("-") if directory else "/")
+    if not where.is_absolute():
+        raise ConversionError(f"{directory.source if directory else ''}: name it by --directory")
     environment: dict[str, str] = {}
     origins: dict[str, str] = {}
     for setting in settings:
@@ -48,8 +50,7 @@ def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
                 name, _, value = word.partition("=")
                 environment[name], origins[name] = value, setting.origin
     text = str(start.value).lstrip("@-:+!")
-    words = command_line.split(_specified(text, file), start.origin)
-    command = command_line.recognise(words, start.origin, where, environment)
+    command = command_line.recognise(text, start.origin, where, environment)
     if command is None:
         raise ConversionError(f"{start.source}: starts no server that pywsgi convert knows")
     plan = Plan(command.server, command.folder)
@@ -66,7 +67,9 @@ def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
     for listen in plan.all_facts.pop("ListenStream", []):
         plan.server.listens.append(rules.listen(plan, str(listen.value), 80, listen.source))
     for env_file in plan.all_facts.pop("EnvironmentFile", []):
-        name = str(env_file.value).lstrip("-")
+        name = str(env_file.value).removeprefix("-")
+        if name != env_file.value:
+            plan.notes.append(f"{env_file.source}: nginx wants the file; systemd can do without it")
         rules.env_file(plan, Setting(env_file.name, name, env_file.origin, env_file.text))
     account: dict[str, Setting] = {
         key: plan.facts[key] for key in ("user", "group") if key in plan.facts
@@ -79,26 +82,37 @@ def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
 
 
 def _read(file: Path) -> list[Setting]:
-    found = []
+    found: list[Setting] = []
+    text = text_file.lines(text_file.read(file))
     pending, first = "", 0
-    for at, raw in enumerate(file.read_text("utf-8").splitlines(), 1):
-        line = pending + raw.strip()
-        if line.startswith(("#", ";", "[")) or not line:
+    for at, raw in enumerate(text, 1):
+        # Also between the lines of one setting.
+        if raw.strip().startswith(("#", ";")):
             continue
         first = first or at
-        if line.endswith("\\"):
-            pending = line[:-1] + " "
+        pending += raw.strip()
+        if pending.endswith("\\") and at < len(text):
+            pending = f"{pending[:-1]} "
             continue
-        name, equals, value = line.partition("=")
-        if equals:
-            name, value = name.strip(), value.strip()
-            found.append(Setting(name, value, f"{file.name}:{first}", f"{name}={value}"))
-        pending, first = "", 0
-    return found
+        name, equals, value = (part.strip() for part in pending.removesuffix("\\").partition("="))
+        origin, pending, first = f"{file.name}:{first}", "", 0
+        if equals and name and name[0] != "[":
+            if not value and name in _LISTS:
+                # It empties the list.
+                found = [each for each in found if each.name != name]
+            found.append(Setting(name, _specified(value, file), origin, f"{name}={value}"))
+    return [each for each in found if each.value or each.name not in _LISTS]
+
+
+_LISTS = ("Environment", "EnvironmentFile", "ListenStream", "ExecStart")
 
 
 def _specified(text: str, file: Path) -> str:
-    """A value with the specifiers of a unit's own name."""
-    name, _, instance = file.stem.partition("@")
+    """A value with the specifiers of the unit's own name, and of the system's folders."""
+    name, at, instance = file.stem.partition("@")
+    if at and not instance and re.search("%[iI]", text):
+        raise ConversionError(f"{file.name}: copy it to {name}@NAME.service: {text} has that NAME")
     known = {"%": "%", "n": file.name, "N": file.stem, "p": name, "i": instance, "I": instance}
+    known |= {"t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc"}
+    known |= {"h": "/root", "T": "/tmp", "V": "/var/tmp"}
     return re.sub(r"%(.)", lambda match: known.get(match[1], match[0]), text)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..nginx_conf import literal
-from . import rules
+from . import rules, text_file
 from .option import Table, becomes, is_off, kept, needless, nothing
 from .plan import ConversionError, Listen, Location, Plan, Server, Setting
 from .target import protocol_of, target
@@ -191,12 +191,10 @@ class _Reader:
 
     def __init__(self, file: Path) -> None:
         self.shown = file.name
+        self.text = text_file.read(file)
         try:
-            self.text = file.read_text("utf-8")
             self.values: Any = json.loads(self.text)
-        except OSError as error:
-            raise ConversionError(f"{file.name} cannot be read: {error.strerror}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConversionError(f"{file.name} is no valid JSON: {error}") from None
         # The control API shows all of it below "config".
         self.lines = _lines(self.text)
@@ -353,7 +351,7 @@ class _Converter:
             else:
                 plan.spare(setting, "another application has as many: they share the pool")
         elif key == "thread_stack_size":
-            rules.pool(plan, f"stack={rules.bytes_of(rules.number(setting, 0))}", setting.source)
+            rules.pool(plan, f"stack={rules.bytes_of(rules.natural(setting))}", setting.source)
         elif key == "user":
             line = plan.main.find("user")
             if line is not None and line.arguments[0] != str(value):
@@ -449,7 +447,7 @@ class _Converter:
             return
         setting = self.reader.setting(["access_log"], value)
         path = value if isinstance(value, str) else value.get("path")
-        self.plan.http.set("access_log", self.plan.path(path), source=setting.source)
+        self.plan.http.set("access_log", self.plan.file(path), source=setting.source)
         if isinstance(value, dict):
             for key in value.keys() - {"path"}:
                 one = self.reader.setting(["access_log", key], value[key])
@@ -551,7 +549,7 @@ class _Converter:
                 names = value if isinstance(value, list) else [value]
                 for name in names:
                     # Unit has it in its state; both parts are in one file.
-                    file = f"/etc/nginx/ssl/{name}.pem"
+                    file = literal(f"/etc/nginx/ssl/{name}.pem")
                     server.add("ssl_certificate", file, source=source)
                     server.add("ssl_certificate_key", file, source=source)
                     self.plan.leave(
@@ -657,7 +655,10 @@ class _Converter:
             location.set("proxy_pass", str(action["proxy"]), source=setting.source)
         if "return" in action:
             setting = self.reader.setting([*path, "return"], action["return"])
-            to = [literal(str(action["location"]))] if "location" in action else []
+            to = []
+            if "location" in action:
+                one = self.reader.setting([*path, "location"], action["location"])
+                to = [self.template(str(action["location"]), one)]
             location.set("return", str(action["return"]), *to, source=setting.source)
         if "share" in action:
             self.share(server, location, action, path, uri)
@@ -668,7 +669,26 @@ class _Converter:
                     f"{location.protocol or 'proxy'}_hide_header", name, source=setting.source
                 )
             else:
-                location.add("add_header", name, str(value), "always", source=setting.source)
+                text = self.template(str(value), setting)
+                location.add("add_header", name, text, "always", source=setting.source)
+
+    def template(self, text: str, setting: Setting) -> str:
+        """A text with Unit's variables as nginx's (nxt_http_register_variables)."""
+
+        def variable(found: re.Match[str]) -> str:
+            name = found[1] or found[2]
+            if name == "dollar":
+                return literal("$")
+            for theirs, ours in _VARIABLES.items():
+                if name == theirs or (theirs.endswith("_") and name.startswith(theirs)):
+                    return f"${{{ours}{name.removeprefix(theirs)}}}"
+            self.plan.leave(setting, f"nginx has no ${name}: write a `map` or another variable")
+            return literal(found[0])
+
+        if text.startswith("`"):
+            self.plan.leave(setting, "is JavaScript: write it with njs, `js_set`")
+            return literal(text)
+        return re.sub(r"\$(?:\{(\w+)\}|(\w+))", variable, text)
 
     def share(
         self, server: Server, location: Location, action: dict[str, Any], path: list[str], uri: str
@@ -676,13 +696,12 @@ class _Converter:
         plan = self.plan
         shares = action["share"] if isinstance(action["share"], list) else [action["share"]]
         setting = self.reader.setting([*path, "share"], action["share"])
-        share = str(shares[0])
+        share = self.template(str(shares[0]), setting)
         for other in shares[1:]:
             plan.leave(self.reader.setting([*path, "share"], other), "write a `try_files` for it")
-        if share.endswith("$uri"):
-            location.set(
-                "root", plan.path(share.removesuffix("$uri") or "/"), source=setting.source
-            )
+        if share.endswith("${uri}"):
+            root = plan.path(share.removesuffix("${uri}") or "/")
+            location.set("root", root, source=setting.source)
         elif "$" in share:
             plan.leave(setting, "write an `alias` with these variables")
             location.set("return", "404", source=setting.source)
@@ -743,6 +762,26 @@ class _Converter:
         if timeout:
             one = self.reader.setting(["applications", name, "limits", "timeout"], timeout)
             location.set(f"{protocol}_timeout", f"{timeout}s", source=one.source)
+
+
+# Those that end in _ are families.
+_VARIABLES = {
+    "host": "host",
+    "uri": "uri",
+    "request_uri": "request_uri",
+    "method": "request_method",
+    "remote_addr": "remote_addr",
+    "request_line": "request",
+    "request_id": "request_id",
+    "request_time": "request_time",
+    "time_local": "time_local",
+    "status": "status",
+    "body_bytes_sent": "body_bytes_sent",
+    "arg_": "arg_",
+    "cookie_": "cookie_",
+    "header_": "http_",
+    "response_header_": "sent_http_",
+}
 
 
 def _host(pattern: str) -> str:

@@ -9,7 +9,8 @@ import xml.etree.ElementTree as ElementTree
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from . import rules
+from ..nginx_conf import literal
+from . import rules, text_file
 from .command_line import Command
 from .option import Option, Rule, Table, becomes, kept
 from .plan import ConversionError, Listen, Location, Plan, Server, Setting
@@ -30,7 +31,7 @@ def _megabytes(parameter: str) -> Rule:
 
 
 def _stack(plan: Plan, setting: Setting) -> None:
-    rules.pool(plan, f"stack={rules.number(setting, 0)}k", setting.source)
+    rules.pool(plan, f"stack={rules.natural(setting)}k", setting.source)
 
 
 def _add_header(plan: Plan, setting: Setting) -> None:
@@ -59,7 +60,8 @@ def _files(plan: Plan, mount: str, path: str, setting: Setting) -> Location:
     is_file = os.path.isfile(path) or bool(re.search(r"\.\w+$", mount))
     where = f"= {mount}" if is_file else f"/{mount.strip('/')}/".replace("//", "/")
     location = plan.server.location(where, setting.source)
-    location.set("alias", path if is_file else f"{path.rstrip('/')}/", source=setting.source)
+    alias = path if is_file else f"{path.rstrip('/')}/"
+    location.set("alias", literal(alias), source=setting.source)
     return location
 
 
@@ -121,7 +123,7 @@ def _keepalive(plan: Plan, setting: Setting) -> None:
 
 
 def _buffer_size(plan: Plan, setting: Setting) -> None:
-    limit = rules.number(setting, 0)
+    limit = rules.natural(setting)
     if limit > 8192:
         source = setting.source
         plan.http.set("large_client_header_buffers", "4", str(limit), source=source)
@@ -405,14 +407,14 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
     apply(plan, settings, command.origin)
 
 
-def read(plan: Plan, file: Path) -> list[Setting]:
+def read(plan: Plan, file: Path, outer: tuple[Path, ...] = ()) -> list[Setting]:
     """The settings of a file, with the %(…) and $(…) in them."""
-    name, _, section = str(file).partition(":")
-    path = Path(name)
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise ConversionError(f"{path.name} cannot be read: {error.strerror}") from None
+    if file in outer:
+        raise ConversionError(f"{file.name} includes itself")
+    outer = (*outer, file)
+    name, _, section = file.name.partition(":")
+    path = file.with_name(name)
+    text = text_file.read(path)
     suffix = path.suffix
     if suffix == ".xml":
         pairs = _xml(text, path.name)
@@ -445,10 +447,10 @@ def read(plan: Plan, file: Path) -> list[Setting]:
             and (path.parent / expanded.partition(":")[0]).is_file()
             and not expanded.startswith(":")
         ):
-            settings += read(plan, path.parent / expanded)
+            settings += read(plan, path.parent / expanded, outer)
             continue
-        if key in ("ini",) and expanded.startswith(":"):
-            settings += read(plan, Path(f"{path}{expanded}"))
+        if key == "ini" and expanded.startswith(":"):
+            settings += read(plan, path.with_name(f"{path.name}{expanded}"), outer)
             continue
         used = re.search(rf"%\({re.escape(key)}\)", text)
         if used and not TABLE.answers(key):
@@ -467,7 +469,7 @@ def _expanded(text: str, variables: dict[str, str]) -> str:
 
 def _ini(text: str, section: str) -> list[tuple[str, str, int]]:
     found, here = [], ""
-    for at, raw in enumerate(text.splitlines(), 1):
+    for at, raw in enumerate(text_file.lines(text), 1):
         line = raw.strip()
         if not line or line[0] in "#;":
             continue
@@ -482,7 +484,7 @@ def _ini(text: str, section: str) -> list[tuple[str, str, int]]:
 def _yaml(text: str) -> list[tuple[str, str, int]]:
     """As uWSGI itself reads YAML without a library: `key: value` lines, and lists below a key."""
     found, key = [], ""
-    for at, raw in enumerate(text.splitlines(), 1):
+    for at, raw in enumerate(text_file.lines(text), 1):
         line = re.sub(r"\s+#.*$", "", raw).strip()
         if (
             not line
@@ -520,8 +522,10 @@ def _xml(text: str, shown: str) -> list[tuple[str, str, int]]:
 def _json(text: str, shown: str) -> list[tuple[str, str, int]]:
     try:
         values = json.loads(text)["uwsgi"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConversionError(f"{shown} is no JSON with the key uwsgi: {error}") from None
+    if not isinstance(values, dict):
+        raise ConversionError(f"{shown} has no options below the key uwsgi")
     found = []
     for key, value in values.items():
         at = text[: text.find(f'"{key}"')].count("\n") + 1
@@ -555,7 +559,8 @@ def apply(plan: Plan, settings: list[Setting], origin: str) -> None:
     log = facts.get("log")
     rules.error_log(plan, log, None, "uWSGI: standard error")
     to = rules.output(plan, log.value if log else "-", "/dev/stdout", "/var/log/nginx/access.log")
-    plan.server.default("access_log", to, source=log.source if log else "uWSGI logs each request")
+    source = log.source if log else "uWSGI logs each request"
+    plan.server.default("access_log", literal(to), source=source)
 
 
 def _applications(plan: Plan, origin: str) -> None:
@@ -612,8 +617,7 @@ def _listen(plan: Plan) -> None:
         names = ("ssl_certificate", "ssl_certificate_key", "ssl_ciphers", "ssl_client_certificate")
         for name, value in zip(names, words[1:]):
             if value:
-                argument = value if name == "ssl_ciphers" else plan.path(value.lstrip("!"))
-                plan.server.set(name, argument, source=setting.source)
+                plan.server.set(name, _of_tls(plan, name, value), source=setting.source)
         if len(words) > 4 and words[4]:
             plan.server.set("ssl_verify_client", "on", source=setting.source)
     if every.get("https"):
@@ -634,6 +638,13 @@ def _listen(plan: Plan) -> None:
         )
         other.set("return", "301", "https://$host$request_uri", source=setting.source)
         plan.servers.append(other)
+
+
+def _of_tls(plan: Plan, name: str, value: str) -> str:
+    if name == "ssl_ciphers":
+        return value
+    path = plan.path(value.lstrip("!"))
+    return path if name == "ssl_client_certificate" else literal(path)
 
 
 def _shared(bind: str, shared: list[Setting]) -> str:
@@ -658,14 +669,14 @@ def _limits(plan: Plan) -> None:
         plan.http.set("python_max_lifetime", *arguments, source=source)
     memory = [(key, facts[f"memory_{key}"]) for key in ("soft", "hard") if f"memory_{key}" in facts]
     if memory:
-        arguments = [f"{key}={rules.number(setting, 0)}m" for key, setting in memory]
+        arguments = [f"{key}={rules.natural(setting)}m" for key, setting in memory]
         if memory[0][0] == "hard":
-            arguments.insert(0, f"soft={rules.number(memory[0][1], 0)}m")
+            arguments.insert(0, f"soft={rules.natural(memory[0][1])}m")
         source = "; ".join(setting.source for _, setting in memory)
         plan.http.set("python_memory_limit", *arguments, source=source)
     post = facts.get("limit-post")
     if post is not None:
-        limit = rules.bytes_of(rules.number(post, 0))
+        limit = rules.bytes_of(rules.natural(post))
         plan.server.set("client_max_body_size", limit, source=post.source)
     else:
         rules.body_limit(plan, "0", "uWSGI has no limit")

@@ -13,7 +13,7 @@ _COMMAND = "is for the command alone"
 
 
 def _body(plan: Plan, setting: Setting) -> None:
-    limit = rules.bytes_of(rules.number(setting, 0))
+    limit = rules.bytes_of(rules.natural(setting))
     plan.server.set("client_max_body_size", limit, source=setting.source)
 
 
@@ -98,7 +98,7 @@ TABLE = Table(
     becomes(
         "large_client_header_buffers",
         lambda plan, setting: plan.http.set(
-            "large_client_header_buffers", "4", str(rules.number(setting, 0)), source=setting.source
+            "large_client_header_buffers", "4", str(rules.natural(setting)), source=setting.source
         ),
         "max_request_header_size --max-request-header-size",
     ),
