@@ -141,6 +141,33 @@ def test_uwsgi_has_no_other_options():
     assert [name for name in names if not uwsgi.TABLE.answers(name)] == []
 
 
+def test_unit_has_no_other_options():
+    """Those of Python in src/nxt_conf_validation.c of Unit 1.35."""
+    names = (HERE / "unit-options.txt").read_text().split()
+    assert len(names) > 80
+    known = {form for name in unit.TABLE.by_name for form in (name, name.rpartition(".")[0])}
+    # Objects that have no option of their own, and those that are read as a whole.
+    known |= {name.partition(".")[0] for name in known} | {"routes", *unit.WHOLE}
+    known |= {"settings.http", "access_log.path", "access_log.format", "access_log.if"}
+    assert [
+        name for name in names if name not in known and name != "upstreams.servers.weight"
+    ] == []
+
+
+def test_mod_wsgi_has_no_other_options():
+    """The directives of src/server of mod_wsgi 6.0.5, and the options of WSGIDaemonProcess."""
+    names = set((HERE / "mod_wsgi-options.txt").read_text().split())
+    assert {"WSGIScriptAlias", "listen-backlog"} <= names
+    assert names - mod_wsgi.TABLE.by_name.keys() - mod_wsgi.DAEMON.by_name.keys() == set()
+
+
+def test_supervisor_has_no_other_options():
+    """Those of [program:x] and [fcgi-program:x] in supervisor/options.py of Supervisor 4.4."""
+    names = set((HERE / "supervisor-options.txt").read_text().split())
+    assert {"command", "socket_backlog"} <= names
+    assert names - supervisor.TABLE.by_name.keys() == set()
+
+
 def rows(name: str) -> list[tuple[set[str], str]]:
     """The names in the first cell of each row of a page, and what the second says."""
     found = []

@@ -328,6 +328,8 @@ class _Converter:
         for host in hosts:
             self.server(host, host.children)
         plan = self.plan
+        if "group" in plan.facts and plan.main.find("user") is None:
+            rules.user(plan)
         if not any(_names(node, "WSGIDaemonProcess") for node in every):
             rules.pool(plan, "threads=15", "mod_wsgi: unless told otherwise")
         plan.http.default("client_max_body_size", "1g", source="Apache: unless told otherwise")
@@ -379,6 +381,9 @@ class _Converter:
                 raise ConversionError(
                     f"{node.origin}: {node.text}: its value is not understood"
                 ) from None
+            except ConversionError as error:
+                where = "" if str(error).startswith(node.origin) else f"{node.origin}: "
+                raise ConversionError(f"{where}{error}") from None
         self.daemon(nodes, server, locations)
         self.objects(nodes, server, locations)
 
@@ -508,6 +513,8 @@ class _Converter:
         plan = self.plan
         for node in [node for node in _deep(nodes) if _names(node, "WSGIDaemonProcess")]:
             options = dict(word.partition("=")[::2] for word in node.arguments[1:])
+            if not options:
+                plan.spare(_setting(node), "the processes are nginx's")
             for name, value in options.items():
                 setting = Setting(name, value, node.origin, f"WSGIDaemonProcess {name}={value}")
                 self.daemon_option(name, setting)
@@ -707,6 +714,8 @@ class _Converter:
             chosen += [each for each in names if sign == "+" and each in known]
         if chosen:
             server.set("ssl_protocols", *chosen, source=setting.source)
+        else:
+            self.plan.leave(setting, "nginx has none of them: write `ssl_protocols`")
 
     def redirect(self, server: Server, node: Node, setting: Setting) -> None:
         words = list(node.arguments)

@@ -61,18 +61,19 @@ class Block:
         """Sets a directive that can be there once: the last value is in force, as in the source."""
         line = self.find(name)
         if line is None:
-            self.lines.append(Line(name, arguments, [source]))
+            self.add(name, *arguments, source=source)
         else:
-            line.arguments, line.sources = arguments, [source]
+            line.arguments, line.sources = tuple(map(str, arguments)), [source]
 
     def default(self, name: str, *arguments: str, source: str) -> None:
         """Sets a directive that nothing has set."""
         if self.find(name) is None:
-            self.lines.append(Line(name, arguments, [source]))
+            self.add(name, *arguments, source=source)
 
-    def add(self, name: str, *arguments: str, source: str) -> None:
+    def add(self, name: str, *arguments: object, source: str) -> None:
         """Adds a directive that can be there several times."""
-        self.lines.append(Line(name, arguments, [source]))
+        # JSON and TOML have numbers where a text is wanted.
+        self.lines.append(Line(name, tuple(map(str, arguments)), [source]))
 
     def extend(self, name: str, *arguments: str, source: str) -> None:
         """Adds arguments to a directive that takes several of them."""
@@ -286,7 +287,8 @@ def _account(plan: Plan, made: list[Directive]) -> None:
     named |= {setting.source for setting in plan.unknown}
     for setting in plan.seen:
         if f"; {setting.source}; " not in told and setting.source not in named:
-            plan.spare(setting, "changes nothing: another setting is stronger than this one")
+            why = "changes nothing: another setting is stronger, or nothing uses it"
+            plan.spare(setting, why)
 
 
 def _comments(made: Sequence[Directive]) -> list[str]:
@@ -365,7 +367,8 @@ def _inherit(plan: Plan, location: Location, common: Block) -> None:
     for line in common.lines:
         if line.name.startswith(other):
             why = f"it is for {other[:-1].upper()}, and this application is not"
-            setting = Setting(line.name, " ".join(line.arguments), line.sources[0], line.name)
+            origin, _, shown = line.sources[0].partition(": ")
+            setting = Setting(line.name, line.arguments, origin, shown)
             if all(left.setting != setting for left in plan.needless):
                 plan.spare(setting, why)
         elif line.name.endswith(("_param", "add_header")) or location.find(line.name) is None:

@@ -34,10 +34,6 @@ def _unsafe(plan: Plan, setting: Setting) -> None:
         plan.http.set("ignore_invalid_headers", "off", source=setting.source)
 
 
-def _count(plan: Plan, setting: Setting) -> None:
-    plan.main.default("worker_processes", str(rules.number(setting, 1)), source=setting.source)
-
-
 # By the path of a setting, without the names that the user gives.
 TABLE = Table(
     "NGINX Unit",
@@ -172,13 +168,13 @@ TABLE = Table(
     ),
     becomes("rewrite_log", rules.http("rewrite_log", rules.switch), "settings.http.log_route"),
     nothing("write `types { … }`", "settings.http.static.mime_types"),
-    becomes("worker_processes", _count, "settings.listen_threads"),
+    nothing("a worker has one event loop: see `worker_processes`", "settings.listen_threads"),
     nothing("nginx has a module for OpenTelemetry", "settings.telemetry"),
     nothing("njs is a module of nginx: `js_import`", "settings.js_module"),
     kept("access_log", "access_log"),
 )
 # Whole objects that have one rule.
-_WHOLE = (
+WHOLE = (
     "applications.isolation",
     "settings.telemetry",
     "settings.http.compression",
@@ -315,8 +311,12 @@ class _Converter:
     def part(self, option: str, path: list[str], value: object) -> None:
         """A setting that has a rule of its own, or is looked up where it is needed."""
         setting = self.reader.setting(path, value)
-        # Each variable of the environment is a setting of its own.
-        if option != "applications.environment":
+        # Each variable of the environment is a setting of its own, and each of a target.
+        if option == "applications.targets" and isinstance(value, dict):
+            for name, each in value.items():
+                for key in each:
+                    self.plan.seen.append(self.reader.setting([*path, name, key], each[key]))
+        elif option != "applications.environment":
             self.plan.seen.append(setting)
         known = TABLE.by_name.get(option)
         if known is None:
@@ -350,6 +350,8 @@ class _Converter:
                 rules.threads(plan, setting)
             else:
                 plan.spare(setting, "another application has as many: they share the pool")
+        elif key == "group" and "user" not in self.applications[setting.name.split("/")[1]]:
+            plan.leave(setting, "a group without a user: write `user NAME GROUP;`")
         elif key == "thread_stack_size":
             rules.pool(plan, f"stack={rules.bytes_of(rules.natural(setting))}", setting.source)
         elif key == "user":
@@ -419,7 +421,7 @@ class _Converter:
         for key, value in values.items():
             here = [*path, key]
             option = ".".join(here)
-            if isinstance(value, dict) and option not in _WHOLE:
+            if isinstance(value, dict) and option not in WHOLE:
                 self.settings(value, here)
                 continue
             setting = self.reader.setting(here, value)
@@ -498,6 +500,10 @@ class _Converter:
         else:
             server = server_of((), "")
             self.action(server, server.location("/", setting.source), {"pass": passed}, path)
+        if not servers:
+            # As Unit does if no step matches.
+            source = "no step is left, so that nothing is found"
+            server_of((), source).location("/", source).set("return", "404", source=source)
         made = list(servers.values())
         if len(made) > 1 and () in servers:
             # The steps without a host are for every host.
@@ -515,7 +521,6 @@ class _Converter:
     ) -> None:
         plan = self.plan
         setting = self.reader.setting(path, value)
-        source = setting.source
         if key in ("pass", "application"):
             return
         if key == "backlog":
@@ -523,21 +528,23 @@ class _Converter:
         elif key == "tls":
             self.tls(server, path, value)
         elif key in ("forwarded", "client_ip"):
-            sources = value.get("source", [])
-            for each in sources if isinstance(sources, list) else [sources]:
+            for name, each in value.items():
+                self.forwarded(name, self.reader.setting([*path, name], each))
+        else:
+            plan.unknown.append(setting)
+
+    def forwarded(self, key: str, setting: Setting) -> None:
+        plan, value, source = self.plan, setting.value, setting.source
+        if key == "source":
+            for each in value if isinstance(value, list) else [value]:
                 plan.http.add("set_real_ip_from", each, source=source)
-            header = value.get("client_ip") or value.get("header")
-            if header:
-                plan.http.set("real_ip_header", header, source=source)
-            if value.get("recursive"):
-                plan.http.set("real_ip_recursive", "on", source=source)
-            if value.get("protocol"):
-                one = self.reader.setting([*path, "protocol"], value["protocol"])
-                plan.leave(
-                    one, "write a `map` of it, and `wsgi_param HTTPS` (deploy/behind-a-proxy.conf)"
-                )
-            for extra in value.keys() - {"client_ip", "header", "source", "recursive", "protocol"}:
-                plan.unknown.append(self.reader.setting([*path, extra], value[extra]))
+        elif key in ("client_ip", "header"):
+            plan.http.set("real_ip_header", str(value), source=source)
+        elif key == "recursive":
+            plan.http.set("real_ip_recursive", rules.switch(plan, setting) or "off", source=source)
+        elif key == "protocol":
+            why = "write a `map` of it, and `wsgi_param HTTPS` (deploy/behind-a-proxy.conf)"
+            plan.leave(setting, why)
         else:
             plan.unknown.append(setting)
 
@@ -559,15 +566,24 @@ class _Converter:
                 for name, each in value.items():
                     server.add("ssl_conf_command", name, str(each), source=source)
             elif key == "session":
-                if value.get("cache_size"):
-                    server.set("ssl_session_cache", "shared:unit:1m", source=source)
-                if "timeout" in value:
-                    server.set("ssl_session_timeout", f"{value['timeout']}s", source=source)
-                if value.get("tickets") is not None:
-                    on = "off" if is_off(value["tickets"]) else "on"
-                    server.set("ssl_session_tickets", on, source=source)
+                for name, each in value.items():
+                    self.session(server, name, self.reader.setting([*path, key, name], each))
             else:
                 self.plan.unknown.append(setting)
+
+    def session(self, server: Server, key: str, setting: Setting) -> None:
+        if key not in ("cache_size", "timeout", "tickets"):
+            self.plan.unknown.append(setting)
+        elif key == "timeout":
+            value = rules.duration(setting.value)
+            server.set("ssl_session_timeout", value, source=setting.source)
+        elif key == "tickets":
+            on = "off" if is_off(setting.value) else "on"
+            server.set("ssl_session_tickets", on, source=setting.source)
+        elif rules.natural(setting):
+            server.set("ssl_session_cache", "shared:unit:1m", source=setting.source)
+        else:
+            self.plan.spare(setting, "is off")
 
     def steps(self, passed: str) -> tuple[list[dict[str, Any]], list[str]]:
         name = passed.partition("/")[2]
@@ -581,19 +597,21 @@ class _Converter:
         match, action = step.get("match", {}), step.get("action", {})
         source = self.reader.setting(path, "").source
         hosts: tuple[str, ...] = ()
+        where = host = source
         uris = ["*"]
         rest: list[tuple[str, tuple[str, ...]]] = []
         for key, value in match.items():
             values = value if isinstance(value, list) else [value]
             one = self.reader.setting([*path, "match", key], value)
             if key == "host" and not any(str(each).startswith("!") for each in values):
-                hosts = tuple(_host(str(each)) for each in values)
+                hosts, host = tuple(_host(str(each)) for each in values), one.source
             elif key == "uri" and not any(str(each).startswith("!") for each in values):
-                uris = [str(each) for each in values]
+                uris, where = [str(each) for each in values], one.source
             elif key == "source":
+                source = one.source
                 rest += [
                     ("deny", (each[1:],)) if each.startswith("!") else ("allow", (each,))
-                    for each in values
+                    for each in map(str, values)
                 ]
                 if not any(str(each).startswith("!") for each in values):
                     rest.append(("deny", ("all",)))
@@ -609,15 +627,15 @@ class _Converter:
                 # A step that cannot be told apart is left out as a whole.
                 self.plan.leave(self.reader.setting(path, action), "its step is left out")
                 return
-        server = server_of(hosts, source)
+        server = server_of(hosts, host)
         for uri in uris:
-            where = _location(uri)
-            if any(each.path == where for each in server.locations):
+            pattern = _location(uri)
+            if any(each.path == pattern for each in server.locations):
                 self.plan.leave(
                     self.reader.setting([*path, "match"], uri), "an earlier step has this path"
                 )
                 continue
-            location = server.location(where, source)
+            location = server.location(pattern, where)
             for name, arguments in rest:
                 location.add(name, *arguments, source=source)
             self.action(server, location, action, [*path, "action"], uri)
@@ -662,6 +680,10 @@ class _Converter:
             location.set("return", str(action["return"]), *to, source=setting.source)
         if "share" in action:
             self.share(server, location, action, path, uri)
+        for key, needed in (("location", "return"), ("index", "share"), ("fallback", "share")):
+            if key in action and needed not in action:
+                one = self.reader.setting([*path, key], action[key])
+                plan.spare(one, f"is nothing without {needed}")
         for name, value in (action.get("response_headers") or {}).items():
             setting = self.reader.setting([*path, "response_headers", name], value)
             if value is None:
@@ -745,6 +767,8 @@ class _Converter:
         called = chosen.get("callable")
         place = str(chosen["module"])
         protocol = values.get("protocol") or protocol_of(self.plan, place, called)
+        if protocol not in ("wsgi", "asgi"):
+            raise ConversionError(f"{setting.source}: its protocol is {protocol!r}: wsgi or asgi")
         location.protocol = protocol
         named = [key for key in ("callable", "factory") if key in chosen]
         sources = [self.reader.setting([*what, key], chosen[key]) for key in named]

@@ -599,6 +599,14 @@ def _applications(plan: Plan, origin: str) -> None:
 def _listen(plan: Plan) -> None:
     facts, every = plan.facts, plan.all_facts
     shared = every.get("shared-socket", [])
+    used = {
+        str(setting.value).split(",")[0]
+        for name in ("http", "https", "http-to-https")
+        for setting in every.get(name, [])
+    }
+    for number, setting in enumerate(shared):
+        if f"={number}" not in used:
+            plan.leave(setting, "no `http` and no `https` names it: write a `listen`")
     for setting in every.get("http", []):
         words = str(setting.value).split(",")
         plan.server.listens.append(
@@ -667,6 +675,8 @@ def _limits(plan: Plan) -> None:
             arguments.append(f"jitter={rules.duration(delta.value)}")
         source = "; ".join(each.source for each in (lifetime, delta) if each)
         plan.http.set("python_max_lifetime", *arguments, source=source)
+    elif delta is not None:
+        plan.spare(delta, "is nothing without max-worker-lifetime")
     memory = [(key, facts[f"memory_{key}"]) for key in ("soft", "hard") if f"memory_{key}" in facts]
     if memory:
         arguments = [f"{key}={rules.natural(setting)}m" for key, setting in memory]
