@@ -121,15 +121,42 @@ def test_config_of_asgi_with_tls(pywsgi, nginx):
         (["--port", "0"], "port 0: name the port"),
         (["--keyfile", "k"], "--keyfile needs --certfile"),
         (["--reload", "--reload-dir", "no"], "there is no such directory"),
+        (["--forwarded-allow-ips", "a b;c"], "--forwarded-allow-ips a b;c: it is no address"),
+        (["--certfile", "a$b"], "--certfile a$b: nginx takes a $ in it for more"),
     ],
 )
 def test_what_cannot_be_configured(pywsgi, arguments, message):
     pywsgi.file("app.py", WSGI)
+    pywsgi.file("a$b")
     done = pywsgi.run("config", "app:app", *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("pywsgi config: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_odd_names_are_names(pywsgi, nginx):
+    """A folder, files and values with characters that mean something to nginx."""
+    odd = "s p;{}$x'\"#[1]"
+    folder = pywsgi.folder / odd
+    pywsgi.file(f"{odd}/app.py", WSGI)
+    pywsgi.file(f"{odd}/public$y/a.txt", "static")
+    pywsgi.file(f"{odd}/e v", "A=1\n")
+    arguments = (
+        *("--static", "/s t=public$y", "--env-file", "e v", "--header", 'X-A: a"b$c;', "app:app"),
+        *("-e", "B=$x;\n}", "--access-logfile", "l$g", "--root-path", "/a b", "--status", "/x y"),
+        *("-b", f"127.0.0.1:{nginx.port}", "--forwarded-allow-ips", "*"),
+    )
+    done = pywsgi.run("check", *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    server = pywsgi.serve(*arguments, "--pid", "p$d", cwd=folder)
+    response = server.get("/a b/c")
+    assert response.headers["X-A"] == 'a"b$c;'
+    assert response.text == "/a b|/c"
+    assert server.get("/s t/a.txt").text == "static"
+    assert server.stop() == 0
+    assert "GET /s%20t/a.txt" in (folder / "l$g").read_text()
+    assert not (folder / "p$d").exists()
 
 
 def test_check(pywsgi):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -292,3 +293,24 @@ def test_a_module_that_cannot_be_loaded(pywsgi):
     before, last = refused(pywsgi, "app:app", "--module", broken, "--port", "0")
     assert "dlopen()" in before
     assert "the module cannot be loaded; pywsgi doctor says more" in last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--pid", "no/p"), "ERROR:    --pid no/p: No such file or directory\n"),
+        (("--uds", "no/s"), "/no/s: No such file or directory\n"),
+        (("--user", "no;user"), "ERROR:    --user no;user: there is no such user\n"),
+        (("--group", "no;group"), "ERROR:    --group no;group: there is no such group\n"),
+    ],
+)
+def test_a_name_that_is_none(pywsgi, arguments, message):
+    """One line, and nothing stays."""
+    if arguments[0] in ("--user", "--group") and os.geteuid() != 0:
+        message = "--user and --group need root"
+    pywsgi.file("app.py", WSGI)
+    server = pywsgi.serve("app:app", *arguments)
+    assert server.process.wait(60) == 1
+    assert message in server.err()
+    assert server.err().count("\n") == 1
+    assert pywsgi.left_over() == []

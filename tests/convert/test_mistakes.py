@@ -320,6 +320,16 @@ def test_a_setting_that_another_one_begins_with_is_named(tmp_path):
     assert "changes nothing" not in made
 
 
+def test_a_proxy_is_an_address_or_a_network(tmp_path):
+    words = ["--forwarded-allow-ips", "10.1.2.3/8,proxy.internal,::1,/run/a", "app:app"]
+    made = text(plan_of(["-C", str(tmp_path), "gunicorn", *words]))
+    assert "proxy.internal is no address and no network: nginx knows no other" in made
+    assert made.count("set_real_ip_from ") == 3
+    made = text(plan_of(["-C", str(tmp_path), "gunicorn", "--forwarded-allow-ips", "x", "a:b"]))
+    assert "x is no address" in made
+    assert "real_ip" not in made
+
+
 def test_a_file_in_python_that_another_one_changes(tmp_path):
     (tmp_path / "common.py").write_text("workers = 7\nraw_env = []\n")
     source = """
@@ -469,7 +479,8 @@ def test_systemd_reads_specifiers_comments_and_empty_values(tmp_path):
         "pid /run/shop.pid;",
         "python_env_file /etc/default/shop;",
         "nginx wants the file; systemd can do without it",
-        "EnvironmentFile=/etc/second: there can be one file of variables",
+        "python_env_file /etc/second;",
+        "EnvironmentFile=-/etc/default/%i: systemd takes a variable from there first, and nginx",
     ):
         assert expected in made
     assert "python_env A=1;" not in made

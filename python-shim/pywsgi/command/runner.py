@@ -63,7 +63,7 @@ class Runner:
 
     def run(self) -> int:
         self._write(check=False)
-        with _signals() as wakeup, self._started() as (out, err):
+        with self._pid_file(), _signals() as wakeup, self._started() as (out, err):
             return self._watch(wakeup, out, err)
 
     def _write(self, check: bool) -> None:
@@ -102,8 +102,6 @@ class Runner:
         # nginx has them. What is left here would take connections when nginx takes none any more.
         for each in self._listening:
             each.socket.close()
-        if self._options.pid:
-            Path(self._options.pid).write_text(f"{os.getpid()}\n")
         instance = {
             "pid": self._master.pid,
             "application": self._app.target,
@@ -116,8 +114,22 @@ class Runner:
             self._end()
             os.close(out)
             os.close(err)
-            if self._options.pid:
-                Path(self._options.pid).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _pid_file(self) -> Iterator[None]:
+        """While the command runs, the file has its process id."""
+        if not self._options.pid:
+            yield
+            return
+        file = Path(self._options.pid)
+        try:
+            file.write_text(f"{os.getpid()}\n")
+        except OSError as error:
+            raise UsageError(f"--pid {file}: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
     def _end(self) -> None:
         """If the command itself fails, nginx must not stay."""

@@ -177,13 +177,22 @@ def _user(options: Options, app: Application) -> tuple[str, ...]:
         if options.user or options.group:
             raise UsageError("--user and --group need root: leave them out")
         return ()
-    with contextlib.suppress(KeyError):
-        name = options.user or pwd.getpwuid(os.stat(app.path[0]).st_uid).pw_name
+    owner = os.stat(app.path[0]).st_uid
+    try:
+        name = options.user or pwd.getpwuid(owner).pw_name
         entry = pwd.getpwnam(name)
+    except KeyError:
+        who = f"--user {options.user}: there is no such user"
+        of_folder = f"{app.path[0]} belongs to {owner}, who is no user here: use --user"
+        raise UsageError(who if options.user else of_folder) from None
+    try:
         group = options.group or grp.getgrgid(entry.pw_gid).gr_name
         grp.getgrnam(group)
-        return name, group
-    raise UsageError(f"there is no user {options.user} or no group {options.group}")
+    except KeyError:
+        own = f"{name}'s own group {entry.pw_gid} has no name: use --group"
+        named = f"--group {options.group}: there is no such group"
+        raise UsageError(named if options.group else own) from None
+    return name, group
 
 
 def self_signed(folder: Path, wanted: Sequence[str]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import ipaddress
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -245,6 +246,13 @@ def _proxied(options: Options, app: Application) -> Iterator[Directive]:
     names = [each.strip() for each in text.split(",") if each.strip()]
     everybody = "*" in names
     networks = ["0.0.0.0/0", "::/0"] if everybody else [each for each in names if each[0] != "/"]
+    for network in networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise UsageError(
+                f"--forwarded-allow-ips {network}: it is no address and no network, as 10.0.0.0/8"
+            ) from None
     if everybody or len(networks) < len(names):
         yield Directive("set_real_ip_from", ("unix:",))
     for network in networks:
@@ -354,10 +362,13 @@ def _tls(options: Options) -> Iterator[Directive]:
         file = getattr(options, name)
         if file and not os.path.isfile(file):
             raise UsageError(f"--{name.replace('_', '-')} {file}: there is no such file")
+        # nginx would read it at each connection, as the workers' user.
+        if file and "$" in os.path.abspath(file):
+            raise UsageError(f"--{name.replace('_', '-')} {file}: nginx takes a $ in it for more")
     assert options.certfile is not None
-    yield Directive("ssl_certificate", (literal(os.path.abspath(options.certfile)),))
+    yield Directive("ssl_certificate", (os.path.abspath(options.certfile),))
     key = options.keyfile or options.certfile
-    yield Directive("ssl_certificate_key", (literal(os.path.abspath(key)),))
+    yield Directive("ssl_certificate_key", (os.path.abspath(key),))
     yield Directive("ssl_protocols", ("TLSv1.2", "TLSv1.3"))
     if options.password_file:
         yield Directive("ssl_password_file", (options.password_file,))

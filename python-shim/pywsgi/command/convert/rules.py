@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import re
 from typing import Callable
 
@@ -209,11 +210,8 @@ def environment(plan: Plan, setting: Setting) -> None:
 
 
 def env_file(plan: Plan, setting: Setting) -> None:
-    """A file of variables; there can be one."""
-    if plan.http.find("python_env_file") is not None:
-        plan.leave(setting, "there can be one file of variables: put them together")
-    else:
-        plan.http.add("python_env_file", plan.path(setting.value), source=setting.source)
+    """A file of variables; there can be several."""
+    plan.http.add("python_env_file", plan.path(setting.value), source=setting.source)
 
 
 def python_path(separator: str) -> Rule:
@@ -292,6 +290,14 @@ def max_requests(plan: Plan, count: str = "max_requests", jitter: str = "jitter"
     plan.http.set("python_max_requests", *arguments, source="; ".join(sources))
 
 
+def is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def trusted(plan: Plan, setting: Setting) -> None:
     """The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
 
@@ -307,8 +313,12 @@ def trusted(plan: Plan, setting: Setting) -> None:
             networks += ["0.0.0.0/0", "::/0", "unix:"]
         elif address.startswith("/") or address == "unix:":
             networks.append("unix:")
-        else:
+        elif is_network(address):
             networks.append(address)
+        else:
+            plan.leave(setting, f"{address} is no address and no network: nginx knows no other")
+    if not networks:
+        return
     source = setting.source
     for network in networks:
         plan.http.add("set_real_ip_from", network, source=source)

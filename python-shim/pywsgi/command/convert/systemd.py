@@ -66,7 +66,11 @@ def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
             plan.spare(setting, _UNIT)
     for listen in plan.all_facts.pop("ListenStream", []):
         plan.server.listens.append(rules.listen(plan, str(listen.value), 80, listen.source))
-    for env_file in plan.all_facts.pop("EnvironmentFile", []):
+    files = plan.all_facts.pop("EnvironmentFile", [])
+    if files and environment:
+        why = "systemd takes a variable from there first, and nginx that of python_env"
+        plan.notes.append(f"{files[0].source}: {why}")
+    for env_file in files:
         name = str(env_file.value).removeprefix("-")
         if name != env_file.value:
             plan.notes.append(f"{env_file.source}: nginx wants the file; systemd can do without it")
