@@ -8,13 +8,18 @@ from __future__ import annotations
 import re
 import socket
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 import httpx
 from load import BLOCKS, Load, fresh, kept, stream, upload
 from rawhttp import wait_for
 from websockets.sync.client import connect
+
+Once = Callable[[httpx.Client], None]
+# Every kind of request, the most frequent ones twice.
+ALL: Sequence[Once] = (fresh, fresh, kept, upload, stream, stream)
 
 
 class Site(Protocol):
@@ -81,18 +86,34 @@ def workers(site: Site) -> set[int]:
     return {worker["pid"] for worker in answer.json()["workers"] if worker["state"] == "serving"}
 
 
-def reload_under_load(site: Site, times: int = 2) -> int:
-    """Reloads under requests of all kinds, and returns how many were answered."""
+def reload(site: Site) -> None:
+    """Reloads, and waits until none of the workers before accepts connections."""
+    before = workers(site)
+    site.reload()
+    wait_for(lambda: workers(site) and not workers(site) & before, 60, "new workers")
+
+
+@contextmanager
+def under_load(site: Site, requests: Sequence[Once] = ALL) -> Iterator[Load]:
+    """A client for each of these requests: none is lost, and some are answered at the end."""
     load = Load(site)
-    for once in (fresh, fresh, kept, upload, stream, stream):
+    for once in requests:
         load.start(once)
     try:
-        for _ in range(times):
-            wait_for(lambda: workers(site), 60, "workers that serve")
-            _reload(site, load)
+        yield load
+        _goes_on(load)
     finally:
         load.stop()
     assert load.failures == []
+
+
+def reload_under_load(site: Site, times: int = 2) -> int:
+    """Reloads under requests of all kinds, and returns how many were answered."""
+    with under_load(site) as load:
+        for _ in range(times):
+            wait_for(lambda: workers(site), 60, "workers that serve")
+            reload(site)
+            _goes_on(load)
     return load.answered
 
 
@@ -130,11 +151,9 @@ def term_under_load(site: Site, streams: int = 12) -> None:
     assert time.monotonic() - began < 60
 
 
-def _reload(site: Site, load: Load) -> None:
-    before, answered = workers(site), load.answered
-    site.reload()
-    wait_for(lambda: workers(site) and not workers(site) & before, 60, "new workers")
-    wait_for(lambda: load.answered >= answered + 50, 60, "requests after the reload")
+def _goes_on(load: Load) -> None:
+    answered = load.answered
+    wait_for(lambda: load.answered >= answered + 50, 60, "more requests")
 
 
 def _refused(site: Site) -> bool:

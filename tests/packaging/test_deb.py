@@ -1,7 +1,7 @@
-"""The Debian package in a root of nothing but Debian, without network: `make test-deb`.
+"""The Debian packages in a root of nothing but Debian, without network: `make test-deb`.
 
-The root has nginx, Python and Debian's own Flask, Django and FastAPI. After each test the package
-is purged, and the root must be what it was before. `make test-deb` sets ROOT and DEB.
+The root has nginx, Python and Debian's own Flask, Django and FastAPI. After each test the packages
+are purged, and the root must be what it was before. `make test-deb` sets ROOT and DEBS.
 """
 
 from __future__ import annotations
@@ -10,23 +10,30 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import packaged
 import pytest
-from load import Load, fresh, kept, stream
+from load import fresh, kept, stream
 from rawhttp import wait_for
 
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(os.environ["ROOT"])
-DEB = Path(os.environ["DEB"])
 APPS = Path(__file__).parent / "apps"
 
 NAME = "libnginx-mod-http-pywsgi"
+COMMAND = "python3-pywsgi"
+NAMES = (NAME, COMMAND)
+(DEB,) = Path(os.environ["DEBS"]).glob(f"{NAME}_*.deb")
+(COMMAND_DEB,) = Path(os.environ["DEBS"]).glob(f"{COMMAND}_*.deb")
 MODULE = "/usr/lib/nginx/modules/ngx_http_pywsgi_module.so"
 AVAILABLE = "/usr/share/nginx/modules-available/mod-http-pywsgi.conf"
 ENABLED = "/etc/nginx/modules-enabled/50-mod-http-pywsgi.conf"
@@ -56,13 +63,14 @@ ENVIRONMENT = {
     # Debian's init script gives requests 5 s at a stop (docs/installing.md, "Stopping").
     "STOP_SCHEDULE": "QUIT/90/TERM/5",
 }
-COMMAND = ["chroot", str(ROOT)]
+IN_ROOT = ["chroot", str(ROOT)]
+AS_NOBODY = ["env", "HOME=/nonexistent", "chroot", "--userspec=nobody:nogroup", str(ROOT)]
 
 
-def run(*command: str, fails: bool = False) -> str:
+def run(*command: str, within: list[str] = IN_ROOT, fails: bool = False) -> str:
     """Runs a command in the root and returns what it said."""
     done = subprocess.run(
-        [*COMMAND, *command],
+        [*within, *command],
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -79,11 +87,14 @@ def inside(path: str) -> Path:
     return ROOT / path.removeprefix("/")
 
 
-def install(deb: Path = DEB) -> str:
-    """`apt install ./….deb`, as a user types it."""
+def install(*debs: Path) -> str:
+    """`apt install ./….deb`, as a user types it; without an argument the module's."""
     inside("/deb").mkdir(exist_ok=True)
-    shutil.copy(deb, inside("/deb"))
-    return run("apt-get", "install", "-y", f"/deb/{deb.name}")
+    names = []
+    for deb in debs or (DEB,):
+        shutil.copy(deb, inside("/deb"))
+        names.append(f"/deb/{deb.name}")
+    return run("apt-get", "install", "-y", *names)
 
 
 def files() -> dict[str, str]:
@@ -107,7 +118,7 @@ def files() -> dict[str, str]:
             found[path] = what
     # dpkg's own notes about packages.
     for file in inside("/var/lib/dpkg/info").iterdir():
-        if file.name.startswith(NAME):
+        if file.name.startswith(NAMES):
             found[f"/var/lib/dpkg/info/{file.name}"] = "a note of dpkg"
     return found
 
@@ -131,7 +142,7 @@ def untouched() -> Iterator[dict[str, str]]:
     inside(SITE).unlink(missing_ok=True)
     inside("/etc/nginx/sites-enabled/default").unlink(missing_ok=True)
     inside("/etc/nginx/sites-enabled/default").symlink_to("/etc/nginx/sites-available/default")
-    run("dpkg", "--purge", NAME)
+    run("dpkg", "--purge", *NAMES)
     assert difference(before, files()) == []
     shutil.rmtree(inside("/srv"))
     inside("/srv").mkdir(mode=0o755)
@@ -165,7 +176,7 @@ class Site:
 
     def start(self) -> Site:
         """As at boot, but in the foreground, so that the exit code can be seen."""
-        self._nginx = subprocess.Popen([*COMMAND, "nginx", "-g", "daemon off;"], env=ENVIRONMENT)
+        self._nginx = subprocess.Popen([*IN_ROOT, "nginx", "-g", "daemon off;"], env=ENVIRONMENT)
         # Until somebody waits for it, it exists, and Debian's stop waits for its end.
         threading.Thread(target=self._nginx.wait, daemon=True).start()
         wait_for(self._answers, 120, "an answer")
@@ -192,7 +203,7 @@ class Site:
 
     def term(self) -> None:
         """What Debian's scripts do when nginx is stopped, without waiting for it."""
-        self._stopping = subprocess.Popen([*COMMAND, "/etc/init.d/nginx", "stop"], env=ENVIRONMENT)
+        self._stopping = subprocess.Popen([*IN_ROOT, "/etc/init.d/nginx", "stop"], env=ENVIRONMENT)
 
     def exit_code(self) -> int:
         assert self._nginx is not None
@@ -315,7 +326,7 @@ def next_version(folder: Path) -> Path:
     with open(content / MODULE.removeprefix("/"), "ab") as module:
         module.write(b"next")
     next_deb = folder / f"{NAME}_next.deb"
-    build = ["dpkg-deb", "--root-owner-group", "-b", str(content), str(next_deb)]
+    build = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", str(content), str(next_deb)]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     return next_deb
 
@@ -324,10 +335,7 @@ def test_an_upgrade_says_that_a_restart_is_needed(flask, tmp_path):
     """The old module serves on; nginx's own upgrade (USR2) replaces it, and no request is lost."""
     flask.boot()
     deleted = f"{MODULE} (deleted)"
-    load = Load(flask)
-    for once in (fresh, kept, stream):
-        load.start(once)
-    try:
+    with packaged.under_load(flask, (fresh, kept, stream)):
         old = pid()
         said = install(next_version(tmp_path))
         assert "a reload keeps it: restart nginx" in said
@@ -336,11 +344,6 @@ def test_an_upgrade_says_that_a_restart_is_needed(flask, tmp_path):
         wait_for(lambda: pid() != old and packaged.workers(flask), 60, "the new master")
         wait_for(lambda: not Path(f"/proc/{old}").exists(), 60, "the old master's exit")
         assert deleted not in Path(f"/proc/{pid()}/maps").read_text()
-        answered = load.answered
-        wait_for(lambda: load.answered > answered + 50, 60, "requests after the upgrade")
-    finally:
-        load.stop()
-    assert load.failures == []
 
 
 def test_an_upgrade_of_a_stopped_nginx_says_nothing(tmp_path):
@@ -358,17 +361,112 @@ def test_an_upgrade_keeps_a_module_disabled(tmp_path):
 def test_a_removal_says_what_still_needs_the_module(flask):
     """The running nginx serves on, because it refuses the configuration without the module."""
     flask.boot()
-    said = run("apt-get", "remove", "-y", NAME)
-    assert "nginx will not start until" in said
-    assert 'unknown directive "wsgi_app" in /etc/nginx/sites-enabled/site:2' in said
+    with packaged.under_load(flask, (fresh, kept, stream)):
+        master, workers = pid(), packaged.workers(flask)
+        said = run("apt-get", "remove", "-y", NAME)
+        assert "nginx will not start until" in said
+        assert 'unknown directive "wsgi_app" in /etc/nginx/sites-enabled/site:2' in said
+        # A reload that the administrator asks for is refused as well.
+        run("/etc/init.d/nginx", "reload", fails=True)
+        assert packaged.workers(flask) == workers
+        # Installed again, it is as before, with the file that nginx has in memory.
+        assert "a reload keeps it: restart nginx" in install()
+        run("nginx", "-t")
+        packaged.reload(flask)
+        assert pid() == master
     packaged.flask_answers(flask)
-    # Installed again, it is as before.
+
+
+def test_a_removal_finishes_the_requests_of_a_site_that_has_gone():
+    """As for Debian's own modules the removal reloads nginx, which then is without the module."""
     install()
-    run("nginx", "-t")
-    old = packaged.workers(flask)
-    flask.reload()
-    wait_for(lambda: packaged.workers(flask) - old, 60, "new workers")
-    packaged.flask_answers(flask)
+    inside("/srv/slow.py").write_text(
+        "import os, time\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    yield b'first '\n"
+        "    while environ['PATH_INFO'] == '/slow' and not os.path.exists('/srv/gate'):\n"
+        "        time.sleep(0.02)\n"
+        "    yield b'last'\n"
+    )
+    server = "server { listen 8080; location / { wsgi_app /srv/slow.py; } }"
+    site = Site("python_drain_timeout 10m;", server).boot()
+    master = pid()
+    with ExitStack() as stack:
+        client = stack.enter_context(httpx.Client(trust_env=False, timeout=120))
+        slow = site.url("/slow")
+        answers = [stack.enter_context(client.stream("GET", slow)) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200] * 4
+        inside(SITE).write_text("server { listen 8080; location / { return 204; } }\n")
+        run("apt-get", "purge", "-y", NAME)
+        wait_for(lambda: fresh_status(site) == 204, 60, "the new site")
+        inside("/srv/gate").touch()
+        assert [answer.read() for answer in answers] == [b"first last"] * 4
+    assert pid() == master
+
+
+def fresh_status(site: Site) -> int:
+    return httpx.get(site.url(), trust_env=False, timeout=60).status_code
+
+
+class Command:
+    """`pywsgi serve` of an ordinary user; its nginx is Debian's."""
+
+    port = 8000
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [*AS_NOBODY, "pywsgi", "serve", "wsgi:app", "--app-dir", "/srv/site"],
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def serves(self) -> bool:
+        assert self._process.poll() is None, "pywsgi serve has exited"
+        try:
+            return httpx.get(self.url(), trust_env=False, timeout=60).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def url(self, path: str = "/") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def reload(self) -> None:
+        self._process.send_signal(signal.SIGHUP)
+
+    def term(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def exit_code(self) -> int:
+        return self._process.wait(120)
+
+
+def test_the_command_of_python3_pywsgi():
+    """It finds Debian's nginx and the module, and needs no root."""
+    temporary = os.listdir(inside("/tmp"))
+    install(DEB, COMMAND_DEB)
+    shutil.copytree(APPS / "flask_site", inside("/srv/site"))
+    check = ("pywsgi", "check", "wsgi:app", "--app-dir", "/srv/site")
+    said = run(*check, within=AS_NOBODY)
+    assert said.startswith("ok: wsgi:app (WSGI) in /usr, with nginx ")
+    assert said.endswith(f" (/usr/sbin/nginx) and {MODULE}\n")
+    doctor = run("pywsgi", "doctor", within=AS_NOBODY)
+    assert "is loaded by this nginx (ABI as its own, Python " in doctor
+    site = Command()
+    wait_for(site.serves, 120, "an answer")
+    packaged.flask_answers(site)
+    packaged.term_under_load(site)
+    assert os.listdir(inside("/tmp")) == temporary
+
+
+def test_the_command_without_the_module():
+    """One line says which package is missing."""
+    install(COMMAND_DEB)
+    shutil.copytree(APPS / "flask_site", inside("/srv/site"))
+    check = ("pywsgi", "check", "wsgi:app", "--app-dir", "/srv/site")
+    said = run(*check, within=AS_NOBODY, fails=True)
+    assert "install libnginx-mod-http-pywsgi" in said
+    assert said.count("\n") == 1
 
 
 def test_it_is_for_one_nginx_and_one_python():
@@ -390,7 +488,9 @@ def test_autopkgtest():
     source = inside("/srv/source")
     shutil.copytree(APPS.parents[2] / "debian", source / "debian")
     shutil.copytree(APPS, source / "tests" / "packaging" / "apps")
-    said = run("autopkgtest", "--no-built-binaries", "/srv/source", "--", "null")
+    # What it compiles of itself would be found below /usr afterwards.
+    quiet = ("env", "PYTHONDONTWRITEBYTECODE=1")
+    said = run(*quiet, "autopkgtest", "--no-built-binaries", "/srv/source", "--", "null")
     outcomes = re.findall(r"(?m)^(\w+) +(PASS|FAIL|SKIP)\b", said)
     assert outcomes, said
     assert {outcome for _, outcome in outcomes} == {"PASS"}, said
