@@ -54,15 +54,23 @@ STRESS_SEED ?=
 BENCH_ARGS ?=
 ## SUITE: for `make deb`, `make deb-source` and `make test-deb`: bookworm, trixie or forky (default: this machine's)
 SUITE ?= $(shell . /etc/os-release 2>/dev/null && echo $$VERSION_CODENAME)
-## ROOTS: for `make deb`, `make test-deb`, `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
+## ROOTS: for `make deb`, `make test-deb`, `make release`, `make test-trixie` and `make test-forky`: the directory of the roots (default: target/roots)
 ROOTS ?= $(TARGET_DIR)/roots
-## SUITES: for `make images` and `make test-image`: the Debians of the images (bookworm trixie)
+## SUITES: for `make images`, `make test-image` and `make release`: the Debians of the images and packages (bookworm trixie)
 SUITES ?= bookworm trixie
+## PYTHONS: for `make release`: the Pythons that get a wheel (default: PYTHON)
+PYTHONS ?= $(PYTHON)
+## ADVISORIES: for `make audit`: the directory of a git clone of RustSec's database (default: it is fetched)
+ADVISORIES ?=
 ## DESTDIR: for `make install` and `make uninstall`: a prefix for all installed paths
 
 # rustup puts cargo on the PATH of login shells only.
 CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
+AUDIT_VERSION := 0.22.2
+CYCLONEDX_VERSION := 0.5.9
 DENY_VERSION := 0.20.2
+# Installs a program of cargo's, unless there is one.
+cargo_program = $(CARGO) $(1) --version >/dev/null 2>&1 || $(CARGO) install --locked --version $(2) cargo-$(1)
 # The module, and the bench's client.
 CRATES := --package ngx-http-pywsgi-module --package bench-client
 RUN_DIR := $(TARGET_DIR)/run
@@ -390,9 +398,27 @@ $(SITE_VENV)/.installed: .ci/site/requirements.txt
 
 .PHONY: deny
 deny: ## Check the licences, bans and sources of the crates (cargo-deny)
-	@$(CARGO) deny --version >/dev/null 2>&1 || \
-	  $(CARGO) install --locked --version $(DENY_VERSION) cargo-deny
+	@$(call cargo_program,deny,$(DENY_VERSION))
 	$(CARGO) deny --locked check licenses bans sources
+
+.PHONY: audit
+audit: ## Check the crates for known vulnerabilities (cargo-audit, which needs a network or ADVISORIES=…)
+	@$(call cargo_program,audit,$(AUDIT_VERSION))
+	@CARGO="$(CARGO)" .ci/audit "$(ADVISORIES)"
+
+.PHONY: sbom
+sbom: ## Write what the module, and the wheel if it has been built, contain, in target/sbom (CycloneDX)
+	@$(call cargo_program,cyclonedx,$(CYCLONEDX_VERSION))
+	@CARGO="$(CARGO)" $(PYTHON) -B .ci/sbom.py "$(TARGET_DIR)/sbom" "$(WHEEL_DIR)"
+
+
+.PHONY: archive
+archive: ## Make the source archive, and that of docker/, of the last commit in target/archive
+	@.ci/archive "$(TARGET_DIR)/archive"
+
+.PHONY: release
+release: ## Make all files of a release twice, compare them, and put them in target/release-VERSION (as root; SUITES=…)
+	@CARGO="$(CARGO)" .ci/release "$(TARGET_DIR)" "$(abspath $(ROOTS))" "$(PYTHONS)" "$(SUITES)"
 
 
 .PHONY: clean

@@ -14,7 +14,9 @@ VERSION = tomllib.loads((PROJECT / "Cargo.toml").read_text())["package"]["versio
 COPIES = {
     "CHANGELOG.md": r"^## (\S+) \(",
     "debian/changelog": r"^pywsgi \((\S+)-\d+\) ",
+    "deploy/kubernetes/chart/Chart.yaml": r"^appVersion: (\S+)$",
     "nginx-bindings/Cargo.toml": r'^version = "(\S+)"$',
+    "python-nginx/pyproject.toml": r'^version = "(\S+)"$',
     "python-shim/pywsgi/__init__.py": r'^__version__ = "(\S+)"$',
     "python-shim/pyproject.toml": r'^version = "(\S+)"$',
 }
