@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 from harness import PROJECT
@@ -20,6 +21,6 @@ def test_a_workflow_calls_make(workflow):
     calls = re.findall(r"(?m)^ *- run: make (.+)$", workflow.read_text())
     assert calls
     for call in calls:
-        target, *variables = re.sub(r"\$\{\{.*?\}\}", "x", call).split()
+        target, *variables = shlex.split(re.sub(r"\$\{\{.*?\}\}", "x", call))
         assert target in TARGETS, call
         assert {variable.partition("=")[0] for variable in variables} <= VARIABLES, call
