@@ -403,8 +403,7 @@ deny: ## Check the licences, bans and sources of the crates (cargo-deny)
 
 .PHONY: audit
 audit: ## Check the crates for known vulnerabilities (cargo-audit, which needs a network or ADVISORIES=…)
-	@$(call cargo_program,audit,$(AUDIT_VERSION))
-	@CARGO="$(CARGO)" .ci/audit "$(ADVISORIES)"
+	@CARGO="$(CARGO)" .ci/audit "$(AUDIT_VERSION)" "$(TARGET_DIR)/advisory-db" "$(ADVISORIES)"
 
 .PHONY: sbom
 sbom: ## Write what the module, and the wheel if it has been built, contain, in target/sbom (CycloneDX)

@@ -241,3 +241,50 @@ def test_the_sbom_of_a_wheel(sbom, tmp_path):
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     assert json.loads((tmp_path / "one.json").read_text())["serialNumber"].startswith("urn:uuid:")
     assert "of-this-run" not in (tmp_path / "one.json").read_text()
+
+
+CARGO = """\
+#!/bin/sh
+echo "cargo $*"
+"""
+
+
+@pytest.fixture
+def audit(tmp_path):
+    """Runs `make audit` with a cargo that prints its arguments, and without git's network."""
+    cargo = tmp_path / "cargo"
+    cargo.write_text(CARGO)
+    cargo.chmod(0o755)
+    offline = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.https.allow"}
+    offline["GIT_CONFIG_VALUE_0"] = "never"
+
+    def make(*variables):
+        arguments = ("audit", f"CARGO={cargo}", *variables)
+        return run(
+            "make", *arguments, cwd=PROJECT, check=False, CARGO_TARGET_DIR=tmp_path, **offline
+        )
+
+    return make
+
+
+def test_an_audit_without_advisories_fails(audit, tmp_path):
+    """It says what to do, before it compiles anything."""
+    done = audit()
+    assert done.returncode != 0
+    assert "so nothing was checked" in done.stderr
+    assert "make audit ADVISORIES=" in done.stderr
+    assert "cargo" not in done.stdout
+    done = audit(f"ADVISORIES={tmp_path}")
+    assert done.returncode != 0
+    assert f"{tmp_path} is no clone of RustSec's advisory-db" in done.stderr
+
+
+def test_an_audit_says_of_when_the_advisories_are(audit, repository):
+    """With a clone of the database, here one of another repository with a folder of that name."""
+    (repository / "crates").mkdir(exist_ok=True)
+    done = audit(f"ADVISORIES={repository}")
+    assert done.stderr == ""
+    assert done.stdout == (
+        "The advisories are those of 2025-06-15\n"
+        f"cargo audit --db {repository} --no-fetch --deny unsound --deny yanked\n"
+    )
