@@ -2,7 +2,8 @@
 
 ngx_http_pywsgi_module-VERSION.cdx.json has the crates that are compiled into the module, by
 cargo-cyclonedx; each wheel in WHEELS/dist gets the same with nginx and its libraries, of which
-`make wheel` has left a list. All of it depends on Cargo.lock, those lists and the commit's time.
+`make wheel` has left a list. All of it depends on Cargo.lock, those lists, the commit's time and
+the versions of the tools.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ CARGO = os.environ.get("CARGO", "cargo")
 MODULE = "ngx-http-pywsgi-module"
 VERSION = subprocess.check_output([TREE / ".ci" / "version"], text=True).strip()
 DATE = subprocess.check_output([TREE / ".ci" / "date"], text=True).strip()
+
+# What another machine needs in the same version to make the same files.
+TOOLS = ("rustc", "cc", "ld", "git", "gzip", "xz")
 
 # The licences of what a wheel has beside crates, and what vulnerability databases call it.
 LICENCES = {
@@ -74,7 +78,14 @@ def module_bom() -> Bom:
         text = (Path(copy) / "sbom.cdx.json").read_text()
     # The copy's path is in the names of our own crates.
     bom: Bom = json.loads(text.replace(f"{Path(copy).resolve()}", ""))
+    bom["metadata"].setdefault("properties", []).extend(map(tool, TOOLS))
     return bom
+
+
+def tool(name: str) -> dict[str, str]:
+    """A property that says the version of a tool."""
+    output = subprocess.check_output([name, "--version"], text=True)
+    return {"name": f"pywsgi:built-with:{name}", "value": output.splitlines()[0]}
 
 
 def wheel_bom(module: Bom, wheel: Path, bundled: str) -> Bom:
