@@ -158,6 +158,83 @@ def test_a_tree_with_changes_is_no_release(repository, tmp_path):
     assert not target.exists()
 
 
+# In the place of make: it says what it was called for, and makes one file of each kind in the tree.
+MAKE = """\
+#!/bin/bash
+set -eu
+tree=$3 target=$4
+echo "${*:4}" "${NGINX_BUILD_DIR-clean}" "$TZ" >>"$CALLS"
+case $target in
+  deb)
+    out=$tree/target/deb/${5#SUITE=} suite=${5#SUITE=}
+    mkdir -p "$out"
+    for file in p.orig.tar.xz "p~$suite".{dsc,deb,changes}; do echo x >"$out/$file"; done
+    date +%N >"$out/p~$suite.buildinfo"
+    ;;
+  wheel)
+    out=$tree/target/wheel/dist
+    mkdir -p "$out"
+    echo "${WHEEL/TREE/$tree}" >"$out/p-${5##*/}.whl"
+    ;;
+  sbom)
+    out=$tree/target/sbom
+    mkdir -p "$out"
+    stat -c %Y "$tree/Cargo.toml" >"$out/p.cdx.json"
+    ;;
+esac
+"""
+
+
+@pytest.fixture
+def release(repository, tmp_path):
+    """Runs .ci/release for two Debians and two Pythons with that make, as if it were root."""
+    tree = tmp_path / "tree"
+    run("git", "clone", "--quiet", repository, tree, cwd=tmp_path)
+    (tmp_path / "bin").mkdir()
+    for name, text in {"make": MAKE, "id": "#!/bin/sh\necho 0\n"}.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    def release(wheel):
+        return run(
+            *(".ci/release", tree / "target", "/roots", "/bin/p1 /bin/p2", "bookworm trixie"),
+            cwd=tree,
+            check=False,
+            PATH=f"{tmp_path}/bin:{os.environ['PATH']}",
+            NGINX_BUILD_DIR="of-this-tree",
+            WHEEL=wheel,
+            CALLS=str(tmp_path / "calls"),
+        )
+
+    return release
+
+
+def test_a_release_has_what_both_builds_have_made(release, tmp_path):
+    done = release("same")
+    assert done.stderr == ""
+    calls = ["deb SUITE=bookworm ROOTS=/roots", "deb SUITE=trixie ROOTS=/roots"]
+    calls += ["wheel PYTHON=/bin/p1", "wheel PYTHON=/bin/p2", "sbom"]
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"{call} clean {zone}" for zone in ("UTC", "Pacific/Kiritimati") for call in calls
+    ]
+    out = tmp_path / "tree" / "target" / f"release-{VERSION}"
+    files = {DOCKER, SOURCE, "SHA256SUMS", "p.cdx.json", "p.orig.tar.xz", "p-p1.whl", "p-p2.whl"}
+    for suite in ("bookworm", "trixie"):
+        files |= {f"p~{suite}.{kind}" for kind in ("buildinfo", "deb", "dsc")}
+    assert {path.name for path in out.iterdir()} == files
+    assert (out / "p.cdx.json").read_text() == f"{DATE}\n"
+    run("sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS", cwd=out)
+    assert not (tmp_path / "tree" / "target" / "releasing").exists()
+
+
+def test_a_release_that_differs_is_none(release, tmp_path):
+    """Here with the tree's path in the wheels."""
+    done = release("in TREE")
+    assert done.returncode == 1
+    assert "the two builds differ" in done.stderr
+    assert not (tmp_path / "tree" / "target" / f"release-{VERSION}").exists()
+
+
 @pytest.fixture
 def builds(tmp_path):
     """The folders of two builds that are the same but for the file that may differ."""
