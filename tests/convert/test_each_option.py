@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 from pywsgi.command.convert import (
+    apache_directives,
     cheroot,
     daphne,
     flask,
     granian,
     gunicorn,
     hypercorn,
-    mod_wsgi,
+    mod_wsgi_options,
     supervisor,
     systemd,
-    unit,
+    unit_options,
     uvicorn,
-    uwsgi,
+    uwsgi_options,
     waitress,
 )
 from pywsgi.command.convert.plan import ConversionError, text
@@ -51,7 +52,7 @@ COMMANDS = {
     "waitress-serve": (waitress, "{} a:b"),
     "cheroot": (cheroot, "{} a:b"),
     "flask": (flask, "--app a:b run {}"),
-    "uwsgi": (uwsgi, "--module a:b {}"),
+    "uwsgi": (uwsgi_options, "--module a:b {}"),
 }
 
 
@@ -86,11 +87,14 @@ def of_file(tmp_path: Path, kind: str) -> Iterator[tuple[str, Callable[[str], st
             form = f"[uwsgi]\nmodule = a:b\n{name} = %s\n"
             yield name, lambda value, form=form: form % value, f"{kind}:3: {name}"
     elif kind == "httpd.conf":
-        every = [*(option.names[0] for option in mod_wsgi.TABLE.options), *mod_wsgi._APACHE]
-        for name in [*every, *mod_wsgi._BY_NAME]:
+        every = [
+            *(option.names[0] for option in mod_wsgi_options.TABLE.options),
+            *apache_directives.BY_NAME,
+        ]
+        for name in [*every, *mod_wsgi_options.APACHE_REASONS]:
             form = f"WSGIScriptAlias / /a.wsgi\n{name} %s\n"
             yield name, lambda value, form=form: form % value, f"{kind}:2: {name}"
-        for name in names(mod_wsgi.DAEMON):
+        for name in names(mod_wsgi_options.DAEMON):
             form = f"WSGIScriptAlias / /a.wsgi\nWSGIDaemonProcess x {name}=%s\n"
             where = f"{kind}:2: WSGIDaemonProcess {name}="
             yield name, lambda value, form=form: form % python(value), where
@@ -104,7 +108,7 @@ def of_file(tmp_path: Path, kind: str) -> Iterator[tuple[str, Callable[[str], st
             yield name, lambda value, form=form: form % value, f"{kind}:3: "
     else:
         # No listener passes to a target of its own.
-        for name in names(unit.TABLE) - {"large_count", "applications.targets"}:
+        for name in names(unit_options.TABLE) - {"large_count", "applications.targets"}:
             where = name.partition(".")[2].replace(".", "/") or name
             yield name, lambda value, name=name: json_of(name, value), where
 

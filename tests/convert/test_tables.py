@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 from harness import PROJECT, VENV
 from pywsgi.command.convert import (
+    apache_directives,
     cheroot,
     daphne,
     flask,
     granian,
     gunicorn,
     hypercorn,
-    mod_wsgi,
+    mod_wsgi_options,
     supervisor,
     systemd,
-    unit,
+    unit_options,
     uvicorn,
-    uwsgi,
+    uwsgi_options,
     waitress,
 )
 
@@ -40,10 +41,10 @@ TABLES = {
     "from-waitress": [waitress.TABLE],
     "from-cheroot": [cheroot.TABLE],
     "from-flask-run": [flask.TABLE],
-    "from-uwsgi": [uwsgi.TABLE],
+    "from-uwsgi": [uwsgi_options.TABLE],
     "from-supervisor": [supervisor.TABLE, systemd.TABLE],
-    "from-unit": [unit.TABLE],
-    "from-mod_wsgi": [mod_wsgi.TABLE, mod_wsgi.DAEMON],
+    "from-unit": [unit_options.TABLE],
+    "from-mod_wsgi": [mod_wsgi_options.TABLE, mod_wsgi_options.DAEMON],
 }
 
 
@@ -138,16 +139,18 @@ def test_uwsgi_has_no_other_options():
     """The names of its reference, Options, of its plugins and of its sources of 2026."""
     names = (HERE / "uwsgi-options.txt").read_text().split()
     assert len(names) > 1300
-    assert [name for name in names if not uwsgi.TABLE.answers(name)] == []
+    assert [name for name in names if not uwsgi_options.TABLE.answers(name)] == []
 
 
 def test_unit_has_no_other_options():
     """Those of Python in src/nxt_conf_validation.c of Unit 1.35."""
     names = (HERE / "unit-options.txt").read_text().split()
     assert len(names) > 80
-    known = {form for name in unit.TABLE.by_name for form in (name, name.rpartition(".")[0])}
+    known = {
+        form for name in unit_options.TABLE.by_name for form in (name, name.rpartition(".")[0])
+    }
     # Objects that have no option of their own, and those that are read as a whole.
-    known |= {name.partition(".")[0] for name in known} | {"routes", *unit.WHOLE}
+    known |= {name.partition(".")[0] for name in known} | {"routes", *unit_options.WHOLE}
     known |= {"settings.http", "access_log.path", "access_log.format", "access_log.if"}
     assert [
         name for name in names if name not in known and name != "upstreams.servers.weight"
@@ -158,7 +161,10 @@ def test_mod_wsgi_has_no_other_options():
     """The directives of src/server of mod_wsgi 6.0.5, and the options of WSGIDaemonProcess."""
     names = set((HERE / "mod_wsgi-options.txt").read_text().split())
     assert {"WSGIScriptAlias", "listen-backlog"} <= names
-    assert names - mod_wsgi.TABLE.by_name.keys() - mod_wsgi.DAEMON.by_name.keys() == set()
+    assert (
+        names - mod_wsgi_options.TABLE.by_name.keys() - mod_wsgi_options.DAEMON.by_name.keys()
+        == set()
+    )
 
 
 def test_supervisor_has_no_other_options():
@@ -213,9 +219,9 @@ def test_the_table_knows_what_a_page_names(name):
     """The other way around, for servers that are not installed."""
     known = {form for table in TABLES[name] for each in table.by_name for form in forms(each)}
     if name == "from-mod_wsgi":
-        lower = {*mod_wsgi._APACHE, *mod_wsgi._BY_NAME}
+        lower = {*apache_directives.BY_NAME, *mod_wsgi_options.APACHE_REASONS}
         known |= {each for told, _ in rows(name) for each in told if each.lower() in lower}
-    answers = uwsgi.TABLE.answers if name == "from-uwsgi" else known.__contains__
+    answers = uwsgi_options.TABLE.answers if name == "from-uwsgi" else known.__contains__
     told = {each.partition("=")[0] for names, _ in rows(name) for each in names}
     assert [
         each for each in sorted(told - BY_HAND) if not answers(each) and each not in known

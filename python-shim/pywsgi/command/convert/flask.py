@@ -14,13 +14,6 @@ _RELOAD = "`python_reload watch` watches the folders of what the application has
 _COMMAND = "is for the command alone"
 
 
-def _debugger(plan: Plan, setting: Setting) -> None:
-    if rules.truth(setting.value):
-        plan.applications.set("*_debug", "traceback", source=setting.source)
-    else:
-        plan.spare(setting, "is off")
-
-
 def _debug(plan: Plan, setting: Setting) -> None:
     if not rules.truth(setting.value):
         plan.spare(setting, "is off")
@@ -42,7 +35,12 @@ TABLE = Table(
     kept("ssl_certificate", "cert --cert FLASK_RUN_CERT"),
     kept("ssl_certificate_key", "key --key FLASK_RUN_KEY"),
     becomes("python_reload", rules.reload, "reload --reload --no-reload", "0"),
-    becomes("wsgi_debug", _debugger, "debugger --debugger --no-debugger", "0"),
+    becomes(
+        "wsgi_debug",
+        rules.when(True, rules.fixed("applications", "*_debug", "traceback"), "is off"),
+        "debugger --debugger --no-debugger",
+        "0",
+    ),
     kept("python_thread_pool", "with_threads --with-threads --without-threads", "0"),
     nothing(_RELOAD, "extra_files --extra-files"),
     nothing(_RELOAD, "exclude_patterns --exclude-patterns"),

@@ -26,10 +26,6 @@ def _server_names(plan: Plan, setting: Setting) -> None:
         plan.spare(setting, "is empty")
 
 
-def _loop(plan: Plan, setting: Setting) -> None:
-    rules.loop(plan, setting)
-
-
 def _alt_svc(plan: Plan, setting: Setting) -> None:
     for value in rules.listed(setting.value, "\0"):
         rules.add_header(plan, "Alt-Svc", value, setting.source)
@@ -83,7 +79,7 @@ TABLE = Table(
     becomes(
         "worker_processes", rules.main("worker_processes", rules.whole), "workers -w --workers"
     ),
-    becomes("python_event_loop", _loop, "worker_class -k --worker-class"),
+    becomes("python_event_loop", rules.loop, "worker_class -k --worker-class"),
     kept("python_max_requests", "max_requests --max-requests"),
     kept("python_max_requests", "jitter max_requests_jitter --max-requests-jitter"),
     becomes(
@@ -121,9 +117,7 @@ TABLE = Table(
     ),
     becomes(
         "large_client_header_buffers",
-        lambda plan, setting: plan.http.set(
-            "large_client_header_buffers", "4", str(setting.value), source=setting.source
-        ),
+        rules.header_buffers,
         "h11_max_incomplete_size",
     ),
     nothing(_NAMES, "h11_pass_raw_headers"),

@@ -209,6 +209,21 @@ def environment(plan: Plan, setting: Setting) -> None:
         plan.http.add("python_env", pair, source=setting.source)
 
 
+def variable(name: str) -> Rule:
+    """A value that is a variable of the environment here."""
+
+    def rule(plan: Plan, setting: Setting) -> None:
+        plan.http.add("python_env", f"{name}={setting.value}", source=setting.source)
+
+    return rule
+
+
+def header_buffers(plan: Plan, setting: Setting) -> None:
+    """The size of the longest line of a request's head."""
+    size = str(natural(setting))
+    plan.http.set("large_client_header_buffers", "4", size, source=setting.source)
+
+
 def env_file(plan: Plan, setting: Setting) -> None:
     """A file of variables; there can be several."""
     plan.http.add("python_env_file", plan.path(setting.value), source=setting.source)
@@ -440,15 +455,6 @@ def loop(plan: Plan, setting: Setting) -> None:
         plan.http.set("python_event_loop", "main", str(setting.value), source=setting.source)
     else:
         plan.leave(setting, "the loop is asyncio's or uvloop's")
-
-
-def keep_list(key: str, here: str) -> Rule:
-    """An option that can be there several times."""
-
-    def rule(plan: Plan, setting: Setting) -> None:
-        plan.keep(setting, key)
-
-    return rule
 
 
 # Command lines

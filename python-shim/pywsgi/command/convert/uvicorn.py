@@ -115,9 +115,7 @@ TABLE = Table(
     ),
     becomes(
         "large_client_header_buffers",
-        lambda plan, setting: plan.http.set(
-            "large_client_header_buffers", "4", str(setting.value), source=setting.source
-        ),
+        rules.header_buffers,
         "h11_max_incomplete_event_size --h11-max-incomplete-event-size",
     ),
     kept("ssl_certificate_key", "ssl_keyfile --ssl-keyfile"),

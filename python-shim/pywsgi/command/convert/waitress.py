@@ -97,9 +97,7 @@ TABLE = Table(
     ),
     becomes(
         "large_client_header_buffers",
-        lambda plan, setting: plan.http.set(
-            "large_client_header_buffers", "4", str(rules.natural(setting)), source=setting.source
-        ),
+        rules.header_buffers,
         "max_request_header_size --max-request-header-size",
     ),
     becomes("client_max_body_size", _body, "max_request_body_size --max-request-body-size"),
@@ -119,9 +117,7 @@ TABLE = Table(
         "wsgi_debug",
         rules.when(
             True,
-            lambda plan, setting: plan.applications.set(
-                "*_debug", "traceback", source=setting.source
-            ),
+            rules.fixed("applications", "*_debug", "traceback"),
             "is off",
         ),
         "expose_tracebacks --expose-tracebacks --no-expose-tracebacks",
