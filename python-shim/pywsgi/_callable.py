@@ -6,7 +6,6 @@ Nothing is called for that. If in doubt the object is accepted: its first reques
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -129,6 +128,8 @@ def suggestions(module: ModuleType, wanted: Sequence[str]) -> list[str]:
                 own.append(name)
         elif kind.__module__ not in ("typing", "werkzeug.local"):
             own.append(name)
+    import difflib
+
     alike = [name for text in wanted for name in difflib.get_close_matches(text, own)]
     return list(dict.fromkeys(alike + own))[:_MOST_SUGGESTIONS]
 

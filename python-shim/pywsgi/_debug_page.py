@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -59,6 +57,9 @@ def page(report: str, request: str, wants_html: bool, directive: str) -> tuple[s
     if not wants_html:
         text = f"{request}\n\n{report}\n\n{footer}\n"
         return "text/plain; charset=utf-8", _encoded(text)
+    # Only now: the import takes time.
+    import html
+
     text = _PAGE.format(
         title=html.escape(title),
         request=html.escape(request),

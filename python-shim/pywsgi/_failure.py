@@ -9,7 +9,6 @@ import os
 import re
 import stat
 import sys
-import sysconfig
 import time
 import traceback
 from collections.abc import Iterator
@@ -153,4 +152,7 @@ def drop_doubtful_bytecode(file: str) -> None:
 
 _CANNOT_IMPORT = re.compile(r"cannot import name '(\w+)' from ")
 
-_LIBRARIES = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib"))
+# sysconfig's stdlib and platstdlib. It would import all variables of the Makefile.
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__))
+_PLATSTDLIB = os.path.join(sys.exec_prefix, sys.platlibdir, os.path.basename(_STDLIB))
+_LIBRARIES = tuple(os.path.join(folder, "") for folder in (_STDLIB, _PLATSTDLIB))

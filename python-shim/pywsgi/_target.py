@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import ast
+import keyword
 import os
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import ast
 
 
 class LoadError(ImportError):
@@ -59,6 +62,12 @@ class Reference(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Reference:
+        names = text.strip().split(".")
+        if all(map(_is_name, names)):
+            return cls(text, names, None)
+        # Of a factory only: the import takes time.
+        import ast
+
         try:
             node: ast.expr = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError):
@@ -82,7 +91,14 @@ class Reference(NamedTuple):
         return cls(text, [node.id, *path], arguments)
 
 
+def _is_name(text: str) -> bool:
+    # Python normalizes others.
+    return text.isascii() and text.isidentifier() and not keyword.iskeyword(text)
+
+
 def _literal(text: str, node: ast.expr) -> Any:
+    import ast
+
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pywsgi._target import LoadError
-from pywsgi.command.naming import Place, choose, locate
+from pywsgi.command.choosing import choose
+from pywsgi.command.naming import Place, locate
 
 
 @pytest.fixture

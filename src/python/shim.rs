@@ -1,61 +1,73 @@
 //! The package `pywsgi`, which travels inside this module (python-shim).
 
-use std::ffi::CStr;
-
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyModule};
+use pyo3::types::{PyBytes, PyList, PyModule};
 
 use crate::bridge::config::PythonConfig;
 
-/// A file of python-shim as CPython's compiler wants it.
-macro_rules! source {
-    ($file:literal) => {
-        concat!(include_str!(concat!("../../python-shim/pywsgi/", $file)), "\0").as_bytes()
+/// A module of the package.
+struct File {
+    name: &'static str,
+    source: &'static str,
+    /// The same as bytecode, by build.rs; empty if that had no Python
+    code: &'static [u8],
+}
+
+macro_rules! file {
+    ($name:literal) => {
+        File {
+            name: $name,
+            source: include_str!(concat!("../../python-shim/pywsgi/", $name, ".py")),
+            code: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".code")),
+        }
     };
 }
 
 /// In the order in which they import each other.
-const MODULES: &[(&CStr, &CStr, &[u8])] = &[
-    (c"pywsgi._log", c"pywsgi/_log.py", source!("_log.py")),
-    (c"pywsgi._records", c"pywsgi/_records.py", source!("_records.py")),
-    (c"pywsgi._streams", c"pywsgi/_streams.py", source!("_streams.py")),
-    (c"pywsgi._target", c"pywsgi/_target.py", source!("_target.py")),
-    (c"pywsgi._failure", c"pywsgi/_failure.py", source!("_failure.py")),
-    (c"pywsgi._imported", c"pywsgi/_imported.py", source!("_imported.py")),
-    (c"pywsgi._advice", c"pywsgi/_advice.py", source!("_advice.py")),
-    (c"pywsgi._hidden", c"pywsgi/_hidden.py", source!("_hidden.py")),
-    (c"pywsgi._importing", c"pywsgi/_importing.py", source!("_importing.py")),
-    (c"pywsgi._signature", c"pywsgi/_signature.py", source!("_signature.py")),
-    (c"pywsgi._callable", c"pywsgi/_callable.py", source!("_callable.py")),
-    (c"pywsgi._django", c"pywsgi/_django.py", source!("_django.py")),
-    (c"pywsgi._django_project", c"pywsgi/_django_project.py", source!("_django_project.py")),
-    (c"pywsgi._loader", c"pywsgi/_loader.py", source!("_loader.py")),
-    (c"pywsgi._stacks", c"pywsgi/_stacks.py", source!("_stacks.py")),
-    (c"pywsgi._threads", c"pywsgi/_threads.py", source!("_threads.py")),
-    (c"pywsgi._contrib", c"pywsgi/_contrib.py", source!("_contrib.py")),
-    (c"pywsgi._start", c"pywsgi/_start.py", source!("_start.py")),
-    (c"pywsgi._request", c"pywsgi/_request.py", source!("_request.py")),
-    (c"pywsgi._callbacks", c"pywsgi/_callbacks.py", source!("_callbacks.py")),
-    (c"pywsgi._hooks", c"pywsgi/_hooks.py", source!("_hooks.py")),
-    (c"pywsgi._status", c"pywsgi/_status.py", source!("_status.py")),
-    (c"pywsgi._files", c"pywsgi/_files.py", source!("_files.py")),
-    (c"pywsgi._violation", c"pywsgi/_violation.py", source!("_violation.py")),
-    (c"pywsgi._validate", c"pywsgi/_validate.py", source!("_validate.py")),
-    (c"pywsgi._debug_page", c"pywsgi/_debug_page.py", source!("_debug_page.py")),
-    (c"pywsgi._exit", c"pywsgi/_exit.py", source!("_exit.py")),
+const MODULES: &[File] = &[
+    file!("_log"),
+    file!("_records"),
+    file!("_streams"),
+    file!("_target"),
+    file!("_failure"),
+    file!("_imported"),
+    file!("_advice"),
+    file!("_hidden"),
+    file!("_importing"),
+    file!("_signature"),
+    file!("_callable"),
+    file!("_django"),
+    file!("_django_project"),
+    file!("_loader"),
+    file!("_stacks"),
+    file!("_threads"),
+    file!("_contrib"),
+    file!("_start"),
+    file!("_request"),
+    file!("_callbacks"),
+    file!("_hooks"),
+    file!("_status"),
+    file!("_files"),
+    file!("_violation"),
+    file!("_validate"),
+    file!("_debug_page"),
+    file!("_exit"),
 ];
 
 /// The same, only for workers with asyncio loops: the import of asyncio takes time and memory.
-const LOOP_MODULES: &[(&CStr, &CStr, &[u8])] = &[
-    (c"pywsgi._tasks", c"pywsgi/_tasks.py", source!("_tasks.py")),
-    (c"pywsgi._event_loop", c"pywsgi/_event_loop.py", source!("_event_loop.py")),
-    (c"pywsgi._lifespan", c"pywsgi/_lifespan.py", source!("_lifespan.py")),
-    (c"pywsgi._asgi", c"pywsgi/_asgi.py", source!("_asgi.py")),
-    (c"pywsgi._asgi_messages", c"pywsgi/_asgi_messages.py", source!("_asgi_messages.py")),
-    (c"pywsgi._asgi_validate", c"pywsgi/_asgi_validate.py", source!("_asgi_validate.py")),
+const LOOP_MODULES: &[File] = &[
+    file!("_tasks"),
+    file!("_event_loop"),
+    file!("_lifespan"),
+    file!("_asgi"),
+    file!("_asgi_messages"),
+    file!("_asgi_validate"),
 ];
 
-const INIT: &[u8] = source!("__init__.py");
+const INIT: File = file!("__init__");
+
+/// Of the bytecode in `File::code`.
+const MAGIC: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/magic"));
 
 /// What Rust calls of the package, and of Python, looked up once.
 pub(super) struct Shim {
@@ -125,19 +137,53 @@ impl Shim {
 }
 
 /// Makes the package importable, with these modules beside the usual ones.
-fn install(py: Python<'_>, more: &[(&CStr, &CStr, &[u8])]) -> PyResult<()> {
+fn install(py: Python<'_>, more: &[File]) -> PyResult<()> {
+    let compiler = Compiler::new(py)?;
+    let modules = py.import("sys")?.getattr("modules")?;
     let package = PyModule::new(py, "pywsgi")?;
     package.setattr("__path__", PyList::empty(py))?;
-    package.setattr("__file__", "pywsgi/__init__.py")?;
-    let modules = py.import("sys")?.getattr("modules")?;
     modules.set_item("pywsgi", &package)?;
-    for (name, file, source) in MODULES.iter().chain(more) {
-        let module = PyModule::from_code(py, text(source)?, file, name)?;
-        let name = name.to_string_lossy();
-        package.setattr(name.trim_start_matches("pywsgi."), module)?;
+    for file in MODULES.iter().chain(more) {
+        let name = format!("pywsgi.{}", file.name);
+        let module = PyModule::new(py, &name)?;
+        modules.set_item(&name, &module)?;
+        compiler.run(file, &module)?;
+        package.setattr(file.name, module)?;
     }
-    let globals: Bound<'_, PyDict> = package.dict();
-    py.run(text(INIT)?, Some(&globals), None)
+    compiler.run(&INIT, &package)
+}
+
+struct Compiler<'py> {
+    exec: Bound<'py, PyAny>,
+    /// `marshal.loads`, if this Python has the bytecode of the build's
+    loads: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> Compiler<'py> {
+    fn new(py: Python<'py>) -> PyResult<Self> {
+        let magic = py.import("importlib.util")?.getattr("MAGIC_NUMBER")?;
+        let loads = if magic.extract::<&[u8]>()? == MAGIC {
+            Some(py.import("marshal")?.getattr("loads")?)
+        } else {
+            None
+        };
+        Ok(Self { exec: py.import("builtins")?.getattr("exec")?, loads })
+    }
+
+    /// Runs a file as the body of this module.
+    fn run(&self, file: &File, module: &Bound<'py, PyModule>) -> PyResult<()> {
+        let path = format!("pywsgi/{}.py", file.name);
+        module.setattr("__file__", &path)?;
+        let code = match &self.loads {
+            Some(loads) => loads.call1((PyBytes::new(module.py(), file.code),))?,
+            None => module
+                .py()
+                .import("builtins")?
+                .call_method1("compile", (file.source, path, "exec", 0, true))?,
+        };
+        self.exec.call1((code, module.dict()))?;
+        Ok(())
+    }
 }
 
 /// A function of one of the package's modules.
@@ -147,9 +193,4 @@ pub(super) fn function<'py>(
     name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     py.import(module)?.getattr(name)
-}
-
-fn text(source: &[u8]) -> PyResult<&CStr> {
-    CStr::from_bytes_with_nul(source)
-        .map_err(|_| pyo3::exceptions::PyValueError::new_err("a NUL in the source of pywsgi"))
 }

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import textwrap
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -163,15 +162,15 @@ class Site:
         if name in ("load_module", "user", "worker_processes", "pid", "error_log", "daemon"):
             return []
         if name == "access_log" and args[0] != "off":
-            return [replace(directive, args=("logs/access.log",))]
+            return [directive._replace(args=("logs/access.log",))]
         if name == "listen" and not args[0].startswith("unix:"):
             if args[0] not in self.ports:
                 self.ports[args[0]] = self.nginx.port if not self.ports else free_port()
-            return [replace(directive, args=(f"127.0.0.1:{self.ports[args[0]]}", *args[1:]))]
+            return [directive._replace(args=(f"127.0.0.1:{self.ports[args[0]]}", *args[1:]))]
         if directive.block is None:
             return [directive]
         block = [inner for each in directive.block for inner in self.changed(each)]
-        return [replace(directive, block=block)]
+        return [directive._replace(block=block)]
 
     def check(self) -> int:
         """Asks each server for each of its applications and folders; returns how many answered."""

@@ -6,6 +6,7 @@ Not part of nginx's module: pip installs it with the package, and nothing of it 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import signal
 import sys
@@ -19,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pywsgi.command.options import Options, UsageError
 
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["serve"]:
+        # A start makes no garbage. The runner enables it again.
+        gc.disable()
     try:
         options = parser(arguments[0] if arguments else "").parse_args(arguments, Options())
         run = importlib.import_module(f"pywsgi.command.{options.command}")

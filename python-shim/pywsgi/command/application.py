@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +89,12 @@ def _look(
     python: Path, request: dict[str, object], environ: dict[str, str], silent: bool = False
 ) -> dict[str, str]:
     """What the application prints is shown if it cannot be imported; else the worker shows it."""
+    # Mostly none of it is needed.
+    import json
+    import shutil
+    import subprocess
+    import tempfile
+
     reading, writing = os.pipe()
     look = Path(__file__).with_name("look.py")
     command = [str(python), str(look), json.dumps(request), str(writing)]

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -106,7 +105,7 @@ def _nginxes(options: Options) -> Iterator[tuple[str, Path]]:
         yield "environment", _command(named)
     if wheel := package():
         yield "pywsgi-nginx", Path(wheel.executable())
-    found = shutil.which("nginx")
+    found = _which("nginx")
     for path in [found] if found else []:
         yield "system", Path(path).absolute()
     for path in _USUAL_PLACES:
@@ -130,8 +129,16 @@ def _from(name: str) -> str | None:
 
 def _command(name: str) -> Path:
     """A path, or a program on the PATH."""
-    found = shutil.which(name)
-    return Path(found or name).absolute()
+    return Path(_which(name) or name).absolute()
+
+
+def _which(name: str) -> str | None:
+    """`shutil.which`, without the import of all archivers."""
+    folders = [""] if os.sep in name else os.get_exec_path()
+    for file in (os.path.join(folder, name) for folder in folders):
+        if os.path.isfile(file) and os.access(file, os.X_OK):
+            return file
+    return None
 
 
 def _about(path: Path) -> str:

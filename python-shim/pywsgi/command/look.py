@@ -24,7 +24,8 @@ from pywsgi._loader import Application  # noqa: E402
 from pywsgi._stacks import format_exception  # noqa: E402
 from pywsgi._start import _extend_path  # noqa: E402
 from pywsgi._target import LoadError, Reference  # noqa: E402
-from pywsgi.command.naming import choose, locate  # noqa: E402
+from pywsgi.command.choosing import choose  # noqa: E402
+from pywsgi.command.naming import locate  # noqa: E402
 
 del sys.path[0]
 

@@ -7,9 +7,8 @@ variables. `literal()` makes text that is meant as it is.
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # With a comment on the same line.
 WIDTH = 100
@@ -24,8 +23,7 @@ class ConfError(ValueError):
     """What cannot be written into a configuration of nginx."""
 
 
-@dataclass(frozen=True)
-class Directive:
+class Directive(NamedTuple):
     """`name args;`, or with a block `name args { … }`.
 
     comment: goes behind the directive, or above it if that would be too long.
@@ -151,6 +149,8 @@ def _end(directive: Directive) -> str:
 
 def comment(text: str, indent: str = "", width: int = WIDTH) -> Iterable[str]:
     """The lines of a comment; nginx's limit is that of an argument."""
+    import textwrap
+
     mark = f"{indent}# "
     for paragraph in text.splitlines():
         wrapped = textwrap.wrap(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from typing import Any, NoReturn
 
@@ -113,6 +112,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
     def _unknown(self, argument: str) -> str:
+        import difflib
+
         name = argument.partition("=")[0]
         known = [each for each in self._option_string_actions if each.startswith("--")]
         alike = difflib.get_close_matches(name, known, 1) or [

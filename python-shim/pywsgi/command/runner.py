@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import selectors
@@ -52,6 +53,9 @@ class Runner:
         self._listening = listening
         self._printer = printer
         self._is_ready = False
+        # When to ask next whether all workers serve, and how long to wait after that.
+        self._look = time.monotonic() + _LOOK_AGAIN
+        self._wait = _LOOK_AGAIN
         self._first_workers: set[int] = set()
         self._has_failed = False
         # Nobody but the worker has tried to import the application.
@@ -64,10 +68,11 @@ class Runner:
     def run(self) -> int:
         self._write(check=False)
         with self._pid_file(), _signals() as wakeup, self._started() as (out, err):
+            gc.enable()
             return self._watch(wakeup, out, err)
 
     def _write(self, check: bool) -> None:
-        private = Private(**{**vars(self._private), "check": check})
+        private = self._private._replace(check=check)
         directives = serving(self._options, self._app, self._nginx, private)
         write(self._private.folder / "nginx.conf", render(directives))
 
@@ -160,8 +165,10 @@ class Runner:
                         else:
                             for line in self._printer.feed(data):
                                 self._logged(line)
-                if not self._is_ready:
+                if not self._is_ready and time.monotonic() >= self._look:
                     self._look_whether_ready()
+                    self._wait = min(self._wait * 2, _LOOK_AGAIN)
+                    self._look = time.monotonic() + self._wait
                 if self._deadline and time.monotonic() > self._deadline:
                     self._deadline = 0.0
                     self._cut()
@@ -200,7 +207,7 @@ class Runner:
     def _pause(self) -> float | None:
         """Until something is to be done without an event."""
         if not self._is_ready:
-            return 0.01
+            return max(self._look - time.monotonic(), 0.0)
         if self._deadline:
             return max(self._deadline - time.monotonic(), 0.0) + 0.01
         return 1.0
@@ -210,7 +217,10 @@ class Runner:
     def _logged(self, line: Line) -> None:
         # The worker may count as ready before its last line has been read.
         is_first = not self._is_ready or line.pid in self._first_workers
-        if line.number in (_IMPORT_FAILED, _IMPORT_KILLED, _NOT_STARTED) and is_first:
+        if line.number == _IMPORTED:
+            # Its startup may take a little longer.
+            self._look, self._wait = time.monotonic(), 0.001
+        elif line.number in (_IMPORT_FAILED, _IMPORT_KILLED, _NOT_STARTED) and is_first:
             self._is_unseen = self._app.is_guessed and line.number != _NOT_STARTED
             self._fail()
         elif line.number == _CHECK_REFUSED:
@@ -300,7 +310,10 @@ class Runner:
 _PATIENCE = 5.0
 
 # Of docs/errors.md.
-_IMPORT_FAILED, _IMPORT_KILLED, _NOT_STARTED, _CHECK_REFUSED = 203, 205, 621, 121
+_IMPORTED, _IMPORT_FAILED, _IMPORT_KILLED, _NOT_STARTED, _CHECK_REFUSED = 202, 203, 205, 621, 121
+
+# Between two looks, in seconds, if nothing is said.
+_LOOK_AGAIN = 0.1
 
 
 def _hint(text: str) -> str:

@@ -11,10 +11,7 @@ import contextlib
 import grp
 import os
 import pwd
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,13 +69,32 @@ def serve(options: Options) -> int:
     finally:
         addresses.close(listening)
         if folder is not None:
+            import shutil
+
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def private_folder() -> Path:
-    base = tempfile.gettempdir()
+    """Not by tempfile, the import of which takes longer than the rest of this module."""
+    base = temporary_folder()
     # A Unix socket's path has at most 107 bytes.
-    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base if len(base) < 60 else "/tmp"))
+    folder = Path(base if len(base) < 60 else "/tmp", f"{PREFIX}{os.urandom(6).hex()}")
+    try:
+        folder.mkdir(0o700)
+    except OSError as error:
+        raise UsageError(
+            f"{folder.parent} cannot be written to ({error.strerror}): name another folder for"
+            " temporary files, as TMPDIR"
+        ) from None
+    return folder
+
+
+def temporary_folder() -> str:
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        base = os.environ.get(name)
+        if base and os.access(base, os.W_OK | os.X_OK):
+            return os.path.abspath(base)
+    return "/tmp"
 
 
 def check_python(module: Path, app: Application) -> None:
@@ -206,6 +222,8 @@ def self_signed(folder: Path, wanted: Sequence[str]) -> tuple[str, str]:
         *("-addext", f"subjectAltName={','.join(names)}"),
         *("-keyout", str(key), "-out", str(certificate)),
     ]
+    import subprocess
+
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     except OSError:

@@ -7,8 +7,8 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pywsgi.command.application import Application, directory
 from pywsgi.command.finding import Nginx
@@ -18,8 +18,7 @@ from pywsgi.command.options import Options, UsageError
 STATUS_SOCKET = "status.sock"
 
 
-@dataclass(frozen=True)
-class Private:
+class Private(NamedTuple):
     """What an nginx of `pywsgi serve` has for itself."""
 
     folder: Path

@@ -6,7 +6,6 @@ import json
 import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 # What ends it is shown as one line.
 FAULTS = (OSError, ValueError)
@@ -22,6 +21,8 @@ def read_socket(path: Path, timeout: float = 5.0) -> dict[str, Any]:
 
 def read_url(url: str, timeout: float = 5.0) -> dict[str, Any]:
     """`http://HOST:PORT/PATH`, or a part of it: the usual path is /-/status."""
+    from urllib.parse import urlsplit
+
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("this is no URL: http://localhost:8000/-/status would be one")

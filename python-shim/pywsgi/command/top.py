@@ -6,13 +6,12 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pywsgi.command.serve import PREFIX
+from pywsgi.command.serve import PREFIX, temporary_folder
 from pywsgi.command.site import STATUS_SOCKET
 from pywsgi.command.status import FAULTS, read_socket, read_url
 
@@ -91,7 +90,7 @@ class Instance(NamedTuple):
 
 def instances() -> Iterable[Instance]:
     """Those of this user; of all users for root."""
-    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
+    for base in dict.fromkeys((temporary_folder(), "/tmp")):
         for file in sorted(Path(base).glob(f"{PREFIX}*/instance.json")):
             try:
                 known = json.loads(file.read_text())
