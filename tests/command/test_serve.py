@@ -152,6 +152,7 @@ def test_a_second_ctrl_c_cuts_requests(pywsgi):
     server.send(signal.SIGINT)
     client.join()
     assert faults
+    server.wait("INFO:     Cutting the requests that still run\n")
     assert server.process.wait(60) == 0
     assert server.out() == ""
 
@@ -165,10 +166,15 @@ def test_reload_on_change(pywsgi):
     assert "Will reload when the code changes" in server.wait("Will reload")
     assert server.get().text == "first"
     app.write_text(WSGI.replace("first", "second"))
+    server.wait("INFO:     app.py has changed: reloading\n")
+    server.wait("INFO:     Reloaded\n")
     wait_for(lambda: server.get().text == "second", 60, "the new code")
     app.write_text("1 / 0")
-    server.wait("The new code is not loaded: the old one goes on")
-    assert "ZeroDivisionError" in server.err()
+    said = server.wait("WARNING:  The new code is not loaded: the old one goes on\n")
+    # Nothing of nginx's configuration, which nobody has written.
+    assert "\nZeroDivisionError: division by zero\n" in said
+    assert "pywsgi[" not in said
+    assert "python_check" not in said
     assert server.get().text == "second"
     app.write_text(WSGI.replace('text = "first"', "raise ValueError('shown')"))
     wait_for(lambda: server.get().status_code == 500, 60, "the new code")
@@ -252,6 +258,7 @@ def test_an_address_that_is_in_use(pywsgi):
         ("1 / 0", "app.py", "ZeroDivisionError", "cannot be imported: ZeroDivisionError"),
         # Of those whose source says what they are, the worker finds out.
         (WSGI + "1 / 0", "app.py", "ZeroDivisionError", "be imported: ZeroDivisionError"),
+        (ASGI + "1 / 0", "app.py:app", "ZeroDivisionError", "be imported: ZeroDivisionError"),
         (WSGI + "os._exit(7)", "app.py", "", "ended its process with exit code 7"),
         ("def app(", "app.py", "SyntaxError", "cannot be imported: SyntaxError"),
         ("raise SystemExit(3)", "app.py", "", "called sys.exit(3) while it was imported"),
@@ -270,6 +277,7 @@ def test_an_application_that_does_not_import(pywsgi, source, target, traceback, 
     assert traceback in before
     # It begins with the application's own code.
     assert "/pywsgi/" not in before
+    assert "startup complete" not in before
     assert "pywsgi[203]" not in before
 
 

@@ -27,7 +27,8 @@ def parse(line: str) -> Line | None:
     found = _LOGGED.match(line) or _BEFORE_THE_LOG.match(line)
     if found is None:
         return None
-    return Line(found["level"], int(found.groupdict().get("pid") or 0), found["text"])
+    text = _IN_OUR_FILE.sub("", found["text"])
+    return Line(found["level"], int(found.groupdict().get("pid") or 0), text)
 
 
 class Printer:
@@ -38,6 +39,8 @@ class Printer:
         self._least = _RANKS.get(level, 4)
         self._colors = colors
         self._rest = b""
+        # The traceback of an application that a reload has not taken (python_check) follows.
+        self._has_traceback = False
         # The requests of a graceful exit are being cut. nginx before 1.25 then says of each socket
         # that it is left open (ngx_worker_process_exit).
         self.cuts = False
@@ -73,10 +76,20 @@ class Printer:
             self.feed(b"\n")
 
     def _show(self, line: Line) -> None:
+        if line.number:
+            self._has_traceback = line.number == CHECK_FOUND and line.text.endswith(_FOLLOWS)
+            if self._has_traceback:
+                return
+        elif self._has_traceback and line.level == "emerg":
+            self._write(f"{line.text}\n")
+            return
         level = _OURS[line.level]
         is_nginxs = level == "info" and not line.number
         # Such as "start worker processes".
         if line.number in _TOLD_OTHERWISE or (is_nginxs and self._least < _RANKS["debug"]):
+            return
+        if line.number == CHANGED and (found := _CHANGED.search(line.text)):
+            self.info(f"{os.path.relpath(found[1])} has changed: reloading")
             return
         if self.cuts and line.level == "alert" and _LEFT_OPEN.match(line.text):
             return
@@ -121,6 +134,14 @@ _OURS = {
     "info": "info",
     "debug": "debug",
 }
+# Nobody has written that file, and it goes.
+_IN_OUR_FILE = re.compile(r" in /\S*/pywsgi-serve-\w+/nginx\.conf:\d+$")
 _LEFT_OPEN = re.compile(r"open socket #\d+ left in connection|aborting")
-# Started, Imported, ImportFailed, SuccessorsReady: the command says it in its own words.
-_TOLD_OTHERWISE = frozenset((201, 202, 203, 303))
+_CHANGED = re.compile(r'"(.+)" has changed')
+_FOLLOWS = "its traceback follows"
+
+# Of docs/errors.md.
+STARTED, IMPORTED, IMPORT_FAILED, IMPORT_KILLED, NOT_STARTED = 201, 202, 203, 205, 621
+CHECK_REFUSED, CHECK_FOUND, SUCCESSORS_READY, CHANGED = 121, 122, 303, 308
+# The command says it in its own words.
+_TOLD_OTHERWISE = frozenset((STARTED, IMPORTED, IMPORT_FAILED, CHECK_REFUSED, SUCCESSORS_READY))

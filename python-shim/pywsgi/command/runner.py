@@ -20,7 +20,16 @@ from pywsgi.command.application import Application, environment, why_not
 from pywsgi.command.finding import Nginx
 from pywsgi.command.nginx_conf import render
 from pywsgi.command.options import Options, UsageError
-from pywsgi.command.output import Line, Printer
+from pywsgi.command.output import (
+    CHANGED,
+    CHECK_REFUSED,
+    IMPORT_FAILED,
+    IMPORT_KILLED,
+    IMPORTED,
+    NOT_STARTED,
+    Line,
+    Printer,
+)
 from pywsgi.command.site import STATUS_SOCKET, Private, serving
 from pywsgi.command.status import FAULTS, read_socket
 
@@ -53,9 +62,12 @@ class Runner:
         self._listening = listening
         self._printer = printer
         self._is_ready = False
-        # When to ask next whether all workers serve, and how long to wait after that.
-        self._look = time.monotonic() + _LOOK_AGAIN
-        self._wait = _LOOK_AGAIN
+        self._is_reloading = False
+        # The workers that have imported the application; and, once these are all, when to ask next
+        # whether they serve, and how long to wait after that.
+        self._imported: set[int] = set()
+        self._look: float | None = None
+        self._wait = 0.0
         self._first_workers: set[int] = set()
         self._has_failed = False
         # Nobody but the worker has tried to import the application.
@@ -165,10 +177,10 @@ class Runner:
                         else:
                             for line in self._printer.feed(data):
                                 self._logged(line)
-                if not self._is_ready and time.monotonic() >= self._look:
-                    self._look_whether_ready()
-                    self._wait = min(self._wait * 2, _LOOK_AGAIN)
+                if self._look is not None and time.monotonic() >= self._look:
+                    self._wait = min(self._wait * 2, _LONGEST_WAIT)
                     self._look = time.monotonic() + self._wait
+                    self._look_whether_ready()
                 if self._deadline and time.monotonic() > self._deadline:
                     self._deadline = 0.0
                     self._cut()
@@ -206,7 +218,7 @@ class Runner:
 
     def _pause(self) -> float | None:
         """Until something is to be done without an event."""
-        if not self._is_ready:
+        if self._look is not None:
             return max(self._look - time.monotonic(), 0.0)
         if self._deadline:
             return max(self._deadline - time.monotonic(), 0.0) + 0.01
@@ -217,16 +229,33 @@ class Runner:
     def _logged(self, line: Line) -> None:
         # The worker may count as ready before its last line has been read.
         is_first = not self._is_ready or line.pid in self._first_workers
-        if line.number == _IMPORTED:
-            # Its startup may take a little longer.
-            self._look, self._wait = time.monotonic(), 0.001
-        elif line.number in (_IMPORT_FAILED, _IMPORT_KILLED, _NOT_STARTED) and is_first:
-            self._is_unseen = self._app.is_guessed and line.number != _NOT_STARTED
+        if line.number == IMPORTED:
+            self._has_imported(line.pid)
+        elif line.number in (IMPORT_FAILED, IMPORT_KILLED, NOT_STARTED) and is_first:
+            self._is_unseen = self._app.is_guessed and line.number != NOT_STARTED
             self._fail()
-        elif line.number == _CHECK_REFUSED:
+        elif line.number == CHANGED:
+            self._reloads()
+        elif line.number == CHECK_REFUSED:
+            self._is_reloading = False
             self._printer.say("warning", "The new code is not loaded: the old one goes on")
         elif line.level == "emerg" and not self._is_ready:
             self._hint = _hint(line.text)
+
+    def _has_imported(self, worker: int) -> None:
+        self._imported.add(worker)
+        if len(self._imported) < self._workers():
+            return
+        if not self._is_ready:
+            # Its startup may take a little longer.
+            self._look, self._wait = time.monotonic(), 0.001
+        elif self._is_reloading:
+            self._is_reloading = False
+            self._printer.info("Reloaded")
+
+    def _reloads(self) -> None:
+        self._is_reloading = self._is_ready
+        self._imported.clear()
 
     def _fail(self) -> None:
         """The application cannot be served. With --reload it is mended while nginx runs."""
@@ -242,12 +271,10 @@ class Runner:
         except FAULTS:
             return
         workers = [each for each in status["workers"] if each["state"] == "serving"]
-        wanted = (
-            os.cpu_count() or 1 if self._options.workers == "auto" else int(self._options.workers)
-        )
-        if len(workers) < wanted or self._has_failed:
+        if len(workers) < self._workers() or self._has_failed:
             return
         self._is_ready = True
+        self._look = None
         self._first_workers = {each["pid"] for each in workers}
         versions = status["versions"]
         for worker in workers:
@@ -265,6 +292,10 @@ class Runner:
         # From now on, nothing that cannot be imported replaces what runs.
         self._write(check=True)
 
+    def _workers(self) -> int:
+        number = self._options.workers
+        return os.cpu_count() or 1 if number == "auto" else int(number)
+
     def _addresses(self) -> list[str]:
         scheme = "https" if self._options.has_tls else "http"
         shown = [each.shown for each in self._listening] or [
@@ -280,6 +311,7 @@ class Runner:
             self._master.send_signal(signal.SIGUSR1)
         elif number == signal.SIGHUP and not _is_hung_up():
             self._printer.info("Reloading")
+            self._reloads()
             self._master.send_signal(signal.SIGHUP)
         elif number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._stop(number)
@@ -302,6 +334,8 @@ class Runner:
     def _cut(self) -> None:
         """Without waiting for requests."""
         assert self._master is not None
+        if self._is_ready and not self._printer.cuts:
+            self._printer.info("Cutting the requests that still run")
         self._printer.cuts = True
         self._master.send_signal(signal.SIGTERM)
 
@@ -309,11 +343,8 @@ class Runner:
 # For how long Ctrl-C waits for requests, in seconds.
 _PATIENCE = 5.0
 
-# Of docs/errors.md.
-_IMPORTED, _IMPORT_FAILED, _IMPORT_KILLED, _NOT_STARTED, _CHECK_REFUSED = 202, 203, 205, 621, 121
-
-# Between two looks, in seconds, if nothing is said.
-_LOOK_AGAIN = 0.1
+# Between two looks whether the application's startup has ended, in seconds.
+_LONGEST_WAIT = 0.1
 
 
 def _hint(text: str) -> str:
