@@ -308,6 +308,22 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path, capsys):
     assert told.err.count("\n") == 1
 
 
+def test_a_long_value_is_said_shortly(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    convert.add_options(parser)
+    words = ["-C", str(tmp_path), "gunicorn", "-w", "x" * 5000, "app:app"]
+    assert convert.convert(parser.parse_args(words)) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("pywsgi convert: command line: -w xxx")
+    assert len(told) < 600
+
+
+def test_a_file_in_python_has_no_warnings(tmp_path, recwarn):
+    made = converted(tmp_path, "gunicorn.conf.py", "wsgi_app = 'a:a'\nworkers = 1if 1else 2\n")
+    assert "worker_processes 1;" in made
+    assert list(recwarn) == []
+
+
 # Nothing is left out silently
 
 

@@ -64,7 +64,8 @@ def convert(arguments: argparse.Namespace) -> int:
             with open(arguments.output, "xb") as file:
                 file.write(made)
     except (ConversionError, ConfError) as error:
-        print(f"pywsgi convert: {error}", file=sys.stderr)
+        shown = [line if len(line) < 500 else f"{line[:500]}…" for line in str(error).splitlines()]
+        print("pywsgi convert:", "\n".join(shown), file=sys.stderr)
         return 1
     except FileExistsError:
         print(f"pywsgi convert: {arguments.output} exists: name a new file", file=sys.stderr)

@@ -102,7 +102,7 @@ def read(file: Path, folder: Path) -> list[Setting]:
     """
     text = text_file.read(file)
     try:
-        tree = ast.parse(text, str(file))
+        tree = text_file.tree(text, file)
     except SyntaxError as error:
         raise ConversionError(
             f"{file.name}:{error.lineno} is no valid Python: {error.msg}"

@@ -6,9 +6,11 @@ Nothing is imported: what the source leaves open is looked up in the module's te
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from pathlib import Path
 
+from . import text_file
 from .plan import ConversionError, Plan
 
 # What asgi_app is for, by the names that a module imports or calls.
@@ -49,10 +51,8 @@ def source_of(plan: Plan, place: str) -> ast.Module | None:
     for folder in [*folders, plan.folder]:
         base = folder / (relative or place.replace(".", "/"))
         for file in (base,) if relative else (base.with_suffix(".py"), base / "__init__.py"):
-            try:
-                return ast.parse(file.read_text("utf-8"))
-            except (OSError, UnicodeDecodeError, SyntaxError, ValueError):
-                continue
+            with contextlib.suppress(ConversionError, SyntaxError, ValueError, RecursionError):
+                return text_file.tree(text_file.read(file), file)
     return None
 
 

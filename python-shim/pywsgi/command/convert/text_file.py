@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import warnings
 from pathlib import Path
 
 from .plan import ConversionError
@@ -21,6 +23,13 @@ def read(file: Path) -> str:
             f"{file.name}:{line} is not UTF-8: write it so, as by iconv -f latin1 -t utf-8"
         ) from None
     return text.replace("\r\n", "\n")
+
+
+def tree(text: str, file: Path) -> ast.Module:
+    """The syntax tree of a file in Python; what Python warns of is its author's affair."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text, str(file))
 
 
 def lines(text: str) -> list[str]:
