@@ -267,6 +267,7 @@ test-wheel: wheel $(TEST_VENV)/.installed ## Try the wheels in virtual environme
 # The images' containers listen on port 8080 of the host's network: the tests get one of their own.
 .PHONY: test-image
 test-image: images $(TEST_VENV)/.installed ## Run the images' containers as an ordinary user with a read-only root (as root)
+	@.ci/deps aardvark-dns docker-compose netavark
 	cd tests && PYWSGI_SUITES="$(SUITES)" PYWSGI_NETWORK=/proc/$$PPID/ns/net unshare --net sh -ec 'ip link set lo up; exec "$$@"' sh \
 	  $(TEST_VENV)/bin/python -m pytest $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),packaging/test_image.py)
 

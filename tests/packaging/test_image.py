@@ -10,7 +10,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -255,90 +254,151 @@ def test_the_example(suite, folder, served):
     assert site.exit_code() == 0
 
 
-@pytest.fixture(scope="module")
-def services(suite) -> Iterator[str]:
-    """An image with PostgreSQL and Prometheus."""
-    build(f"pywsgi-services:{suite}", PACKAGING / "services", "--build-arg", f"SUITE={suite}")
-    yield f"pywsgi-services:{suite}"
-    podman("rmi", "--force", f"pywsgi-services:{suite}")
+# Compose, as docker-compose does it, with podman in Docker's place
+
+# For networks in which containers find each other by name, and limits that runc may set here.
+CONTAINERS_CONF = """\
+[containers]
+default_ulimits = ["nofile=10000:10000", "nproc=9000:9000"]
+[engine]
+runtime = "runc"
+[network]
+network_backend = "netavark"
+"""
+
+
+class Compose:
+    """docker/compose in a folder of its own, with Debian's PostgreSQL and Prometheus."""
+
+    def __init__(self, suite: str, folder: Path) -> None:
+        self.folder = folder / "docker" / "compose"
+        shutil.copytree(PROJECT / "docker" / "compose", self.folder)
+        shutil.copytree(PROJECT / "deploy" / "prometheus", folder / "deploy" / "prometheus")
+        dockerfile = self.folder / "Dockerfile"
+        dockerfile.write_text(dockerfile.read_text().replace("bookworm", suite))
+        prometheus = self.folder / "prometheus.yml"
+        prometheus.write_text(f"global: {{scrape_interval: 1s}}\n{prometheus.read_text()}")
+        names = re.findall(r"^    image: (.*)$", (self.folder / "compose.yaml").read_text(), re.M)
+        site, *services = names
+        build(f"docker.io/library/{site}", self.folder)
+        for name in services:
+            target = re.search(r"\w+(?=:)", name)[0]
+            tag = f"docker.io/{name}" if "/" in name else f"docker.io/library/{name}"
+            options = ("--build-arg", f"SUITE={suite}", "--target", target)
+            build(tag, PACKAGING / "services", *options)
+        conf = folder / "containers.conf"
+        conf.write_text(CONTAINERS_CONF)
+        socket_path = f"unix://{folder}/podman.sock"
+        self.environment = os.environ | {
+            "CONTAINERS_CONF": str(conf),
+            "DOCKER_HOST": socket_path,
+            "SECRET_KEY": "of a test",
+            "POSTGRES_PASSWORD": "a word",
+        }
+        with open(folder / "podman.log", "wb") as log:
+            self.service = subprocess.Popen(
+                ["podman", "system", "service", "--time=0", socket_path],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        wait_for((folder / "podman.sock").exists, 60, "podman's socket")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["docker-compose", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str) -> str:
+        process = self.start(*arguments)
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        return said
+
+    def podman(self, *arguments: str) -> str:
+        command = ["podman", *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        return done.stdout
+
+    def up(self) -> None:
+        """Starts all. There is no systemd here that would run podman's health checks."""
+        process = self.start("up", "--detach")
+        checked = ("--filter", "label=com.docker.compose.service=db")
+
+        def is_up() -> bool:
+            for container in self.podman("ps", "--quiet", *checked).split():
+                self.podman("healthcheck", "run", container)
+            return process.poll() is not None
+
+        wait_for(is_up, 300, "the end of docker-compose up")
+        said = process.communicate()[0]
+        assert process.returncode == 0, said
+
+    def close(self) -> None:
+        try:
+            self("down", "--volumes")
+        finally:
+            self.service.terminate()
+            self.service.wait(60)
+
+    def left(self) -> str:
+        """Its containers, volumes and networks."""
+        ours = ("--filter", "label=com.docker.compose.project", "--quiet")
+        lists = (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
+        return "".join(self.podman(*command, *ours) for command in lists)
 
 
 @pytest.fixture
-def run_service(services):
-    """`run_service(name, script, *options)` runs a shell's script in such a container."""
-    names = []
-
-    def start(name: str, script: str, *options: str) -> None:
-        names.append(f"pywsgi-test-{os.getpid()}-{name}")
-        command = [*ANY, "--detach", "--name", names[-1], *options, services]
-        subprocess.run([*command, "sh", "-ec", script], check=True, stdout=subprocess.DEVNULL)
-
-    yield start
-    for name in names:
-        podman("rm", "--force", name)
+def compose(suite, folder) -> Iterator[Compose]:
+    compose = Compose(suite, folder)
+    yield compose
+    compose.close()
+    assert compose.left() == ""
 
 
-POSTGRES = """
-    service=$(echo /usr/lib/postgresql/*/bin)
-    $service/initdb --auth=trust --username=mysite /tmp/database
-    exec $service/postgres -D /tmp/database -k /tmp -c listen_addresses=127.0.0.1
-"""
-
-
-def test_compose(suite, folder, served, run_service):
-    """The services of compose.yaml: migrations, the application, and Prometheus beside it."""
-    compose = folder / "compose"
-    shutil.copytree(PROJECT / "docker" / "compose", compose)
-    dockerfile = compose / "Dockerfile"
-    dockerfile.write_text(dockerfile.read_text().replace("bookworm", suite))
-    build("pywsgi-compose", compose)
-    (web,) = re.findall(r"^  web:.*?^$", (compose / "compose.yaml").read_text(), re.M | re.S)
-    given = dict(re.findall(r"^      ([A-Z_]+): (.*)$", web, re.M))
-    given |= {"SECRET_KEY": "of a test", "ALLOWED_HOSTS": "127.0.0.1", "PGHOST": "127.0.0.1"}
-    given |= {"PGPASSWORD": "trusted", "WEB_CONCURRENCY": "2"}
-    options = [part for name, value in given.items() for part in ("--env", f"{name}={value}")]
-
-    run_service("postgres", POSTGRES, "--user", "postgres")
-    database = ("/srv/venv/bin/python", "manage.py", "shell", "--command", CREATE)
-    wait_for(lambda: _listens(5432), 60, "PostgreSQL")
-    once(*options, "--env", "PGDATABASE=postgres", image="pywsgi-compose", command=database)
-    (migrate,) = re.findall(r'command: \["(.*)"\]$', (compose / "compose.yaml").read_text(), re.M)
-    once(*options, image="pywsgi-compose", command=tuple(migrate.split('", "')))
-
-    site = served("pywsgi-compose", (compose / "site.conf").read_text(), *options)
-    with httpx.Client(base_url=site.url(""), trust_env=False, timeout=60) as client:
-        assert client.get("/").text == "0 users\n"
+def test_compose(compose):
+    """As it is: migrations first, the admin with its static files, uploads, and Prometheus."""
+    compose.up()
+    assert len(compose.left().split()) == 7
+    ann = ("--noinput", "--username", "ann", "--email", "ann@example.com")
+    manage = ("/srv/venv/bin/python", "manage.py")
+    web = ("exec", "-T", "-e", "DJANGO_SUPERUSER_PASSWORD=of a test", "web")
+    compose(*web, *manage, "createsuperuser", *ann)
+    # What an application does with an upload.
+    compose(*web, "sh", "-c", "echo snow >/srv/media/snow.txt")
+    with httpx.Client(base_url="http://localhost:8080", trust_env=False, timeout=60) as client:
+        assert client.get("/").text == "1 users\n"
+        login = client.get("/admin/login/")
+        (token,) = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', login.text)
+        form = {"csrfmiddlewaretoken": token, "username": "ann", "password": "of a test"}
+        answer = client.post("/admin/login/?next=/admin/", data=form, follow_redirects=True)
+        assert "Site administration" in answer.text
         assert client.get("/static/admin/css/base.css").status_code == 200
-    shutil.copytree(PROJECT / "deploy" / "prometheus", folder / "prometheus")
-    conf = (compose / "prometheus.yml").read_text().replace("web:8081", "127.0.0.1:8081")
-    (folder / "prometheus" / "prometheus.yml").write_text(
-        f"global: {{scrape_interval: 1s}}\n{conf}"
-    )
-    run_service(
-        "prometheus",
-        "exec prometheus --config.file=/etc/rules/prometheus.yml --storage.tsdb.path=/tmp/data",
-        *("--volume", f"{folder}/prometheus:/etc/rules:ro"),
-    )
-    wait_for(lambda: _listens(9090), 60, "Prometheus")
-    query = "http://127.0.0.1:9090/api/v1/query?query=pywsgi_requests_total"
-
-    def scraped() -> bool:
-        return bool(httpx.get(query, trust_env=False, timeout=60).json()["data"]["result"])
-
-    wait_for(scraped, 60, "numbers of python_status in Prometheus")
-    rules = httpx.get("http://127.0.0.1:9090/api/v1/rules", trust_env=False, timeout=60).json()
-    assert rules["data"]["groups"]
+        assert client.get("/media/snow.txt").text == "snow\n"
+        # Nobody has published it.
+        with pytest.raises(httpx.ConnectError):
+            client.get("http://localhost:8081/-/status")
+    assert scraped("pywsgi_requests_total")
+    with httpx.Client(base_url="http://localhost:9090", trust_env=False, timeout=60) as client:
+        assert client.get("/api/v1/rules").json()["data"]["groups"]
+    (container,) = compose("ps", "--quiet", "web").split()
+    compose("stop", "web")
+    assert compose.podman("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
 
 
-CREATE = """
-from django.db import connection
-connection.cursor().execute("CREATE DATABASE mysite")
-"""
+def scraped(name: str) -> bool:
+    """Waits until Prometheus has a number of this name."""
+    query = {"query": name}
 
+    def found() -> bool:
+        answer = httpx.get("http://localhost:9090/api/v1/query", params=query, trust_env=False)
+        return bool(answer.json()["data"]["result"])
 
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 60).close()
-    except ConnectionRefusedError:
-        return False
+    wait_for(found, 60, f"{name} in Prometheus")
     return True
