@@ -50,7 +50,7 @@ FUZZ_CASE ?=
 ## STRESS_SECONDS, STRESS_SEED: for `make stress`: duration (600), the run to repeat
 STRESS_SECONDS ?= 600
 STRESS_SEED ?=
-## BENCH_ARGS: for `make bench`, `make bench-asgi`, their `-quick`, `make bench-reload` and `make profile`: arguments of their program
+## BENCH_ARGS: for `make bench`, `make bench-asgi`, their `-quick`, `make bench-reload`, `make bench-start` and `make profile`: arguments of their program
 BENCH_ARGS ?=
 ## SUITE: for `make deb`, `make deb-source` and `make test-deb`: bookworm, trixie or forky (default: this machine's)
 SUITE ?= $(shell . /etc/os-release 2>/dev/null && echo $$VERSION_CODENAME)
@@ -359,6 +359,10 @@ bench-asgi-quick: module bench-deps ## The same in under three minutes, with hel
 .PHONY: bench-reload
 bench-reload: module bench-deps ## Measure the worst latency of a reload, beside gunicorn's and uvicorn's (BENCH_ARGS=…)
 	$(IN_BENCH) reloads.py $(BENCH_OPTIONS) $(BENCH_ARGS)
+
+.PHONY: bench-start
+bench-start: module bench-deps ## Measure the time until pywsgi serve answers, beside gunicorn's and uvicorn's (BENCH_ARGS=…)
+	$(IN_BENCH) first_answers.py $(BENCH_OPTIONS) $(BENCH_ARGS)
 
 .PHONY: profile
 profile: module bench-deps ## Print where a request's instructions and time go (callgrind, perf; BENCH_ARGS=…)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import json
 import os
 import selectors
 import signal
@@ -119,12 +118,6 @@ class Runner:
         # nginx has them. What is left here would take connections when nginx takes none any more.
         for each in self._listening:
             each.socket.close()
-        instance = {
-            "pid": self._master.pid,
-            "application": self._app.target,
-            "addresses": self._addresses(),
-        }
-        write(folder / "instance.json", json.dumps(instance))
         try:
             yield out, err
         finally:
@@ -289,8 +282,21 @@ class Runner:
             )
         if self._options.reload:
             self._printer.info("Will reload when the code changes")
+        self._write_instance()
         # From now on, nothing that cannot be imported replaces what runs.
         self._write(check=True)
+
+    def _write_instance(self) -> None:
+        """For `pywsgi top`."""
+        import json
+
+        assert self._master is not None
+        instance = {
+            "pid": self._master.pid,
+            "application": self._app.target,
+            "addresses": self._addresses(),
+        }
+        write(self._private.folder / "instance.json", json.dumps(instance))
 
     def _workers(self) -> int:
         number = self._options.workers

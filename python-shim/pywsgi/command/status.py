@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,8 @@ def read_url(url: str, timeout: float = 5.0) -> dict[str, Any]:
 
 def _ask(sock: socket.socket, host: str, path: str) -> dict[str, Any]:
     """Not http.client, the import of which takes longer than all of this."""
+    import json
+
     sock.sendall(f"GET {path}?format=json HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
     answer = b""
     while data := sock.recv(1 << 16):
