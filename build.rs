@@ -8,7 +8,6 @@ use std::process::Command;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=python-shim/pywsgi");
 
     // nginx calls dlclose at the end of a worker's exit. Threads of an application may still run then, and the panic
     // hook and thread-local destructors point into the module.
@@ -45,9 +44,13 @@ fn compile_package(python: Option<&str>, folder: &str) -> Result<(), Box<dyn Err
     for entry in fs::read_dir("python-shim/pywsgi")? {
         let path = entry?.path();
         if path.extension().is_some_and(|suffix| suffix == "py") {
+            // Not the folder: Python writes its own bytecode there.
+            println!("cargo:rerun-if-changed={}", path.display());
             files.push(path);
         }
     }
+    // It names a file that is new.
+    println!("cargo:rerun-if-changed=src/python/shim.rs");
     files.sort();
     if let Some(python) = python {
         // The same each time: the hash seed decides the order of sets, which are constants.
