@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pywsgi import __version__
 from pywsgi.command.finding import Nginx, find_module, find_nginx, package, python_version
-from pywsgi.command.nginx_conf import Directive, literal, render
+from pywsgi.command.nginx_conf import Directive, render
 from pywsgi.command.options import Options, UsageError
 from pywsgi.command.runner import write
 from pywsgi.command.serve import private_folder, version_of
@@ -250,7 +250,7 @@ def _test(nginx: Nginx, directives: list[Directive]) -> str:
     """What `nginx -t` has against a configuration; "" if nothing."""
     folder = private_folder()
     try:
-        pid = Directive("pid", (literal(str(folder / "nginx.pid")),))
+        pid = Directive("pid", (str(folder / "nginx.pid"),))
         log = Directive("error_log", ("stderr",))
         write(folder / "nginx.conf", render([directives[0], pid, log, *directives[1:]]))
         done = subprocess.run(nginx.test(folder), capture_output=True, text=True, errors="replace")
