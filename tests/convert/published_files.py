@@ -20,7 +20,7 @@ UWSGI = [
         lines=("listen 127.0.0.1:8000;", "wsgi_app hello:app;", "worker_processes 4;"),
     ),
     case(
-        "uwsgi-ini-quickstart",
+        "uwsgi.ini-quickstart",
         "uWSGI: Quickstart, Deploying Django",
         files={
             "foobar.ini": """\
@@ -43,7 +43,7 @@ UWSGI = [
         left=("socket = ",),
     ),
     case(
-        "uwsgi-ini-django",
+        "uwsgi.ini-django",
         "uWSGI: Setting up Django and your web server with uWSGI and nginx",
         files={
             "mysite_uwsgi.ini": """\
@@ -71,7 +71,7 @@ UWSGI = [
         left=("chmod-socket",),
     ),
     case(
-        "uwsgi-ini-https",
+        "uwsgi.ini-https",
         "uWSGI: Quickstart, Deploying web2py, HTTPS",
         files={
             "web2py.ini": """\
@@ -91,7 +91,7 @@ UWSGI = [
         lines=("listen 9443 ssl;", "wsgi_timeout 30s;", "ssl_certificate {srv}/web2py/foobar.crt;"),
     ),
     case(
-        "uwsgi-ini-placeholders",
+        "uwsgi.ini-placeholders",
         "uWSGI: Configuring uWSGI, Placeholders and magic variables",
         files={
             "shop.ini": """\
@@ -129,6 +129,69 @@ UWSGI = [
             "add_header X-Served-By shop always;",
         ),
         left=("for = ", "nonsense-option"),
+    ),
+    case(
+        "uwsgi.ini-mounts",
+        "uWSGI: Hosting multiple apps in the same process (mount, manage-script-name)",
+        files={
+            "apps.ini": """\
+                [uwsgi]
+                http-socket = :9090
+                master = true
+                manage-script-name = true
+                mount = /app1={srv}/app1.py
+                mount = /app2={srv}/app2.py:other
+                static-map = /images={srv}/images
+                threads = 4
+            """
+        },
+        lines=(
+            "listen 9090;",
+            "location /app1/;",
+            "wsgi_script_name /app2;",
+            "wsgi_app {srv}/app2.py:other;",
+            "alias {srv}/images/;",
+        ),
+    ),
+    case(
+        "uwsgi.ini-production",
+        "uWSGI: Things to know, and its best practices for production",
+        files={
+            "production.ini": """\
+                [uwsgi]
+                strict = true
+                http = 127.0.0.1:8000
+                module = myapp:app
+                master = true
+                enable-threads = true
+                vacuum = true
+                single-interpreter = true
+                die-on-term = true
+                need-app = true
+                disable-logging = true
+                log-4xx = true
+                log-5xx = true
+                harakiri = 60
+                py-callos-afterfork = true
+                max-requests = 1000
+                max-worker-lifetime = 3600
+                reload-on-rss = 2048
+                worker-reload-mercy = 60
+                processes = 8
+                cheaper = 2
+                cheaper-algo = busyness
+            """
+        },
+        lines=(
+            "wsgi_timeout 60s;",
+            "python_max_requests 1000;",
+            "python_max_lifetime 3600s;",
+            "python_memory_limit soft=2048m;",
+            "python_drain_timeout 60s;",
+            "worker_processes 8;",
+            "access_log off;",
+        ),
+        left=("cheaper-algo",),
     ),
     case(
         "uwsgi-yaml",

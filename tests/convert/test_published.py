@@ -292,7 +292,7 @@ def settings_in(case: Case, srv: Path) -> list[str]:
 
 def test_there_are_five_of_each_kind():
     kinds = Counter(case.kind for case in CASES)
-    assert len(kinds) == 15
+    assert len(kinds) == 16
     assert min(kinds.values()) >= 5, kinds
     assert len({case.name for case in CASES}) == len(CASES)
 
