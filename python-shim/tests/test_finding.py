@@ -186,3 +186,9 @@ def test_a_folder_that_others_cannot_enter(tmp_path: Path) -> None:
     assert closed_folder(place, nobody) == tmp_path / "home"
     assert closed_folder(tmp_path / "missing", nobody) == tmp_path / "missing"
     assert closed_folder(place, pwd.getpwuid(0)) is None
+
+
+def test_what_the_doctor_is_told_wrongly(tmp_path: Path) -> None:
+    no_nginx = script(tmp_path / "no", "exit 1")
+    *_, last = findings(options(nginx=str(no_nginx)))
+    assert last[1:] == ("nginx", f"--nginx: {no_nginx} is no nginx that can be run", "")

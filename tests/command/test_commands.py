@@ -187,6 +187,12 @@ def test_doctor(pywsgi):
     done = pywsgi.run("doctor", "--module", broken)
     assert done.returncode == 1
     assert re.search(r"^error +module +cannot be loaded: dlopen", done.stdout, re.MULTILINE)
+    # Of the file that it was tried with, nothing is left to look at.
+    assert "nginx.conf" not in done.stdout
+    done = pywsgi.run("doctor", "--chdir", "/no/folder")
+    assert "error    folder       --chdir /no/folder: there is no such directory" in done.stdout
+    assert "cannot enter /no/folder" not in done.stdout
+    assert done.returncode == 1
     done = pywsgi.run("doctor", "--nginx", "/no/nginx")
     assert done.returncode == 1
     assert re.search(r"^error +nginx ", done.stdout, re.MULTILINE)

@@ -281,6 +281,17 @@ def test_an_application_that_does_not_import(pywsgi, source, target, traceback, 
     assert "pywsgi[203]" not in before
 
 
+def test_variables_that_are_wrong(pywsgi):
+    pywsgi.file("app.py", WSGI)
+    pywsgi.environ["PORT"] = "99999"
+    _, last = refused(pywsgi, "app:app")
+    assert last == "ERROR:    PORT=99999: the last port is 65535"
+    pywsgi.environ["WEB_CONCURRENCY"] = "many"
+    done = pywsgi.run("serve", "app:app")
+    assert done.stderr == "pywsgi: WEB_CONCURRENCY=many: 'many' is no number of at least 0\n"
+    assert done.returncode == 1
+
+
 def test_a_wrong_protocol(pywsgi):
     pywsgi.file("app.py", WSGI)
     _, last = refused(pywsgi, "app:app", "--interface", "asgi3", "--port", "0", code=3)

@@ -61,6 +61,8 @@ def addresses(options: Options, environ: Mapping[str, str]) -> list[Address]:
         host = options.host or "127.0.0.1"
         if port is None and options.host is None and environ.get("PORT", "").isdigit():
             host, port = "0.0.0.0", int(environ["PORT"])
+            if port > 65535:
+                raise UsageError(f"PORT={port}: the last port is 65535")
         found.append(Address(host.strip("[]"), 8000 if port is None else port))
     return list(dict.fromkeys(found))
 

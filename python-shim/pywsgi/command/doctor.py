@@ -69,7 +69,8 @@ def findings(options: Options) -> Iterator[Finding]:
         nginx = find_nginx(options)
     except UsageError as error:
         what, _, cure = str(error).partition(": ")
-        yield Finding("error", "nginx", what, cure)
+        is_named = what in ("--nginx", "PYWSGI_NGINX")
+        yield Finding("error", "nginx", *((str(error),) if is_named else (what, cure)))
         return
     yield from _of_nginx(nginx)
     try:
@@ -86,7 +87,10 @@ def findings(options: Options) -> Iterator[Finding]:
     if not any(finding.level == "error" for finding in loaded):
         yield from _of_import(nginx, module, home)
     place = Path(options.chdir or os.curdir).resolve()
-    yield from _permissions([home, place], options.user or "")
+    if not place.is_dir():
+        yield Finding("error", "folder", f"--chdir {place}: there is no such directory")
+    places = [each for each in (home, place) if each.is_dir()]
+    yield from _permissions(places, options.user or "")
     yield from _confinement(home)
     yield from _limits()
 
@@ -259,6 +263,8 @@ def _test(nginx: Nginx, directives: list[Directive]) -> str:
     if done.returncode == 0:
         return ""
     bad = re.findall(r"\[(?:emerg|alert|crit|error)\] (?:\d+#\d+: )?(.*)", done.stderr)
+    # Nobody has written that file.
+    bad = [text.removesuffix(f" in {folder}/nginx.conf:{text.rpartition(':')[2]}") for text in bad]
     return bad[0] if bad else f"nginx -t ends with {done.returncode}: {done.stderr.strip()}"
 
 

@@ -25,6 +25,7 @@ from pywsgi.command.option_values import (
     worker_class,
     workers,
 )
+from pywsgi.command.options import UsageError
 from pywsgi.command.others_options import REFUSED, WITHOUT_EFFECT, Refused, WithoutEffect
 
 
@@ -148,7 +149,7 @@ def _add_workers(group: Any) -> None:
         "-w",
         "--workers",
         type=workers,
-        default=os.environ.get("WEB_CONCURRENCY") or "1",
+        default=_concurrency(),
         metavar="N",
         help="worker processes, or auto: one for each processor (default: $WEB_CONCURRENCY, or 1)",
     )
@@ -221,6 +222,15 @@ def _add_workers(group: Any) -> None:
     add("-u", "--user", metavar="USER", help="as root: the user of the workers")
     add("-g", "--group", metavar="GROUP", help="as root: the group of the workers")
     add("-m", "--umask", type=umask, metavar="MODE", help="the umask of the application, as 027")
+
+
+def _concurrency() -> str:
+    """Not as a default that argparse reads: it would say that --workers is wrong."""
+    text = os.environ.get("WEB_CONCURRENCY") or "1"
+    try:
+        return workers(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"WEB_CONCURRENCY={text}: {error}") from None
 
 
 def _add_sockets(group: Any) -> None:

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.template.autoreload import get_template_directories
 
 from pywsgi.command.option_list import add_options
-from pywsgi.command.options import Options
+from pywsgi.command.options import Options, UsageError
 from pywsgi.command.serve import serve
 
 
@@ -35,7 +35,10 @@ class Command(BaseCommand):  # type: ignore[misc]
         add("--nostatic", action="store_true", help="do not serve the apps' static files")
         add("--insecure", action="store_true", help="serve them even if DEBUG is False")
         add("--asgi", action="store_true", help="ASGI_APPLICATION instead of WSGI_APPLICATION")
-        add_options(parser, target=False)
+        try:
+            add_options(parser, target=False)
+        except UsageError as error:
+            raise CommandError(str(error)) from None
         # The option is ours now, and Django asks for its own.
         parser.set_defaults(pythonpath=None)
 
