@@ -182,7 +182,7 @@ deb: ## Build the Debian package in target/deb/SUITE, in a debootstrap root with
 WHEEL_DIR := $(TARGET_DIR)/wheel
 .PHONY: wheel
 wheel: deps ## Build the wheels `pywsgi` and, with nginx and the module for PYTHON, `pywsgi-nginx` in target/wheel/dist
-	@.ci/deps binutils libcrypt-dev libpcre2-dev libssl-dev zlib1g-dev
+	@.ci/deps binutils libcrypt-dev libpcre2-dev libssl-dev libzstd-dev zlib1g-dev
 	@.ci/wheel "$(PYTHON)" "$(WHEEL_DIR)"
 
 
