@@ -160,6 +160,7 @@ def test_a_dollar_is_a_variable_only_where_the_source_has_one(tmp_path):
     dollar = HOSTILE.replace("$", "${dollar}")
     assert f"add_header X-A {dollar} always;" in lines
     assert f"ssl_certificate {tmp_path}/{dollar};" in lines
+    assert any("nginx reads it at each connection" in each for each in plan.notes)
     assert "geo $dollar;" in lines
 
 

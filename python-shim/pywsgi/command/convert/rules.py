@@ -397,6 +397,9 @@ def certificate(plan: Plan, certificate_name: str, key_name: str) -> None:
     if key is None or is_off(key.value):
         key = file
     plan.server.set("ssl_certificate_key", plan.file(key.value), source=key.source)
+    if "$" in plan.path(file.value) or "$" in plan.path(key.value):
+        why = "with a $ in its name, nginx reads it at each connection, as the workers' user"
+        plan.notes.append(f"{key.source}: {why}")
 
 
 def verify(plan: Plan, setting: Setting) -> None:
