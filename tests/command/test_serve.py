@@ -157,6 +157,19 @@ def test_a_second_ctrl_c_cuts_requests(pywsgi):
     assert server.out() == ""
 
 
+def test_an_import_that_takes_long(pywsgi):
+    pywsgi.file("app.py", "import time\ntime.sleep(600)\n" + WSGI)
+    server = pywsgi.serve("app:app")
+    server.wait("INFO:     Importing app:app\n")
+    assert server.stop(signal.SIGINT) == 0
+    assert server.err() == (
+        "INFO:     Importing app:app\n"
+        "INFO:     Shutting down before the application has started\n"
+        "INFO:     Stopped\n"
+    )
+    assert pywsgi.left_over() == []
+
+
 def test_reload_on_change(pywsgi):
     """A broken start is waited for; a broken save leaves the old code."""
     app = pywsgi.file("app.py", "import nothing_of_this_name")

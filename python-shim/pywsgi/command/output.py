@@ -44,6 +44,7 @@ class Printer:
         # The requests of a graceful exit are being cut. nginx before 1.25 then says of each socket
         # that it is left open (ngx_worker_process_exit).
         self.cuts = False
+        self.is_starting = True
 
     def info(self, text: str) -> None:
         self.say("info", text)
@@ -92,6 +93,9 @@ class Printer:
             self.info(f"{os.path.relpath(found[1])} has changed: reloading")
             return
         if self.cuts and line.level == "alert" and _LEFT_OPEN.match(line.text):
+            return
+        if self.is_starting and line.number == NOT_FINALIZED:
+            # It is still in the import, which nobody waits for any more.
             return
         self.say(level, line.text)
 
@@ -142,6 +146,7 @@ _FOLLOWS = "its traceback follows"
 
 # Of docs/errors.md.
 STARTED, IMPORTED, IMPORT_FAILED, IMPORT_KILLED, NOT_STARTED = 201, 202, 203, 205, 621
+NOT_FINALIZED = 317
 CHECK_REFUSED, CHECK_FOUND, SUCCESSORS_READY, CHANGED = 121, 122, 303, 308
 # The command says it in its own words.
 _TOLD_OTHERWISE = frozenset((STARTED, IMPORTED, IMPORT_FAILED, CHECK_REFUSED, SUCCESSORS_READY))

@@ -73,6 +73,8 @@ class Runner:
         self._is_unseen = False
         self._asked: list[int] = []
         self._deadline = 0.0
+        # When to say that the import takes its time.
+        self._announce = time.monotonic() + 1.0
         self._hint = ""
         self._master: subprocess.Popen[bytes] | None = None
 
@@ -174,6 +176,10 @@ class Runner:
                     self._wait = min(self._wait * 2, _LONGEST_WAIT)
                     self._look = time.monotonic() + self._wait
                     self._look_whether_ready()
+                if self._announce and time.monotonic() > self._announce:
+                    self._announce = 0.0
+                    if not self._is_ready and not self._asked and not self._has_failed:
+                        self._printer.info(f"Importing {self._app.target}")
                 if self._deadline and time.monotonic() > self._deadline:
                     self._deadline = 0.0
                     self._cut()
@@ -267,6 +273,7 @@ class Runner:
         if len(workers) < self._workers() or self._has_failed:
             return
         self._is_ready = True
+        self._printer.is_starting = False
         self._look = None
         self._first_workers = {each["pid"] for each in workers}
         versions = status["versions"]
@@ -327,6 +334,8 @@ class Runner:
         one ends them."""
         assert self._master is not None
         self._asked.append(number)
+        if not self._is_ready and len(self._asked) == 1:
+            self._printer.info("Shutting down before the application has started")
         if len(self._asked) > 1 or not self._is_ready:
             self._cut()
             return
