@@ -24,6 +24,7 @@ ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "mysite.urls"
 INSTALLED_APPS = ["django.contrib.staticfiles", "pywsgi.contrib.django", "polls"]
 STATIC_URL = "/static/"
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 USE_TZ = True
 """
@@ -33,10 +34,19 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import path
 
+from polls.models import Choice
+
 def page(request):
     return render(request, "polls/page.html", {"scheme": request.scheme})
 
 urlpatterns = [path("", page), path("view", lambda request: HttpResponse("first"))]
+"""
+
+MODELS = """
+from django.db import models
+
+class Choice(models.Model):
+    text = models.CharField(max_length=20)
 """
 
 
@@ -47,6 +57,8 @@ def project(pywsgi):
         "mysite/settings.py": SETTINGS,
         "mysite/urls.py": URLS,
         "polls/__init__.py": "",
+        # Views import models, which need the apps.
+        "polls/models.py": MODELS,
         "polls/static/polls/site.css": "body {}",
         "polls/templates/polls/page.html": "one {{ scheme }}",
     }.items():
@@ -64,6 +76,12 @@ def test_runnginx(pywsgi):
     assert (css.text, css.headers["Content-Type"]) == ("body {}", "text/css")
     pywsgi.file("mysite/urls.py", URLS.replace("first", "second"))
     wait_for(lambda: server.get("/view").text == "second", 60, "the new view")
+    # A view that cannot be imported is not taken, though Django would not look at it yet.
+    pywsgi.file("mysite/urls.py", "urlpatterns = [")
+    assert "SyntaxError: '[' was never closed" in server.wait("The new code is not loaded")
+    assert server.get("/view").text == "second"
+    pywsgi.file("mysite/urls.py", URLS)
+    wait_for(lambda: server.get("/view").text == "first", 60, "the old view")
     pywsgi.file("polls/templates/polls/page.html", "two {{ scheme }}")
     wait_for(lambda: server.get().text == "two http", 60, "the new template")
     assert server.stop() == 0
