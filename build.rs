@@ -3,7 +3,6 @@
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -17,10 +16,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     pyo3_build_config::use_pyo3_cfgs();
     let python = pyo3_build_config::get();
     println!("cargo:rustc-env=PYWSGI_PYTHON_VERSION={}", python.version());
-    if let Some(executable) = python.executable() {
-        println!("cargo:rustc-env=PYWSGI_PYTHON_EXECUTABLE={executable}");
-    }
-    compile_package(python.executable(), &env::var("OUT_DIR")?)?;
+    let executable = python.executable().ok_or("set PYO3_PYTHON to the Python to embed")?;
+    println!("cargo:rustc-env=PYWSGI_PYTHON_EXECUTABLE={executable}");
+    compile_package(executable, &env::var("OUT_DIR")?)?;
 
     // nginx-bindings sets the version of the nginx that its bindings are for. From 1.23 on, a header that may occur
     // several times is a linked list.
@@ -38,8 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Compiles the package `pywsgi` to CPython's bytecode: a worker that did it at its start would need 50 ms of processor
-/// time. Without a Python to run, as in a cross build, each code is empty, and workers do it.
-fn compile_package(python: Option<&str>, folder: &str) -> Result<(), Box<dyn Error>> {
+/// time.
+fn compile_package(python: &str, folder: &str) -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
     for entry in fs::read_dir("python-shim/pywsgi")? {
         let path = entry?.path();
@@ -52,22 +50,14 @@ fn compile_package(python: Option<&str>, folder: &str) -> Result<(), Box<dyn Err
     // It names a file that is new.
     println!("cargo:rerun-if-changed=src/python/shim.rs");
     files.sort();
-    if let Some(python) = python {
-        // The same each time: the hash seed decides the order of sets, which are constants.
-        let done = Command::new(python)
-            .args(["-I", "-S", "-B", "-c", COMPILE, folder])
-            .args(&files)
-            .env("PYTHONHASHSEED", "0")
-            .status()?;
-        if !done.success() {
-            return Err(format!("{python} cannot compile python-shim: {done}").into());
-        }
-        return Ok(());
-    }
-    fs::write(Path::new(folder).join("magic"), "")?;
-    for file in files {
-        let name = file.file_stem().ok_or("a file without a name")?;
-        fs::write(Path::new(folder).join(name).with_extension("code"), "")?;
+    // The same each time: the hash seed decides the order of sets, which are constants.
+    let done = Command::new(python)
+        .args(["-I", "-S", "-B", "-c", COMPILE, folder])
+        .args(&files)
+        .env("PYTHONHASHSEED", "0")
+        .status()?;
+    if !done.success() {
+        return Err(format!("{python} cannot compile python-shim: {done}").into());
     }
     Ok(())
 }

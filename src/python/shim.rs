@@ -9,7 +9,7 @@ use crate::bridge::config::PythonConfig;
 struct File {
     name: &'static str,
     source: &'static str,
-    /// The same as bytecode, by build.rs; empty if that had no Python
+    /// The same as bytecode, by build.rs.
     code: &'static [u8],
 }
 
@@ -153,9 +153,10 @@ fn install(py: Python<'_>, more: &[File]) -> PyResult<()> {
     compiler.run(&INIT, &package)
 }
 
+/// Runs the files of the package, from their bytecode if this Python's is that of the build.
 struct Compiler<'py> {
     exec: Bound<'py, PyAny>,
-    /// `marshal.loads`, if this Python has the bytecode of the build's
+    /// `marshal.loads`, for that bytecode.
     loads: Option<Bound<'py, PyAny>>,
 }
 
