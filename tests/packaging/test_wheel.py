@@ -396,7 +396,7 @@ def test_what_the_wheel_contains(user, venv):
     home = os.path.expanduser("~").encode() + b"/"
     for file in ("bin/nginx", "modules/ngx_http_pywsgi_module.so"):
         content = (packages / "pywsgi_nginx" / file).read_bytes()
-        assert str(PROJECT).encode() not in content
+        assert str(PROJECT / "src").encode() not in content
         assert home not in content
     needed = subprocess.check_output(
         ["readelf", "-d", packages / "pywsgi_nginx/bin/nginx"], text=True
