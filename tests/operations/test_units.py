@@ -172,8 +172,9 @@ def test_one_nginx_for_each_application(nginx, front, recipes):
         answer = client.post("/", content=b"u" * 21_000_000)
         assert answer.status_code == 413
         assert client.get("/static/a.css").text == "a {}"
-        process.send_signal(signal.SIGHUP)
         # Two workers, before and after.
+        wait_for(lambda: len(nginx.log_lines("imported in")) == 2, 60, "both workers")
+        process.send_signal(signal.SIGHUP)
         wait_for(lambda: len(nginx.log_lines("imported in")) == 4, 60, "workers after a reload")
         assert client.get("/").status_code == 200
     finally:
