@@ -33,9 +33,15 @@ impl Exchange {
                 self.worker.tasks.push(Task::Gone(Arc::clone(self)));
             }
         }
-        // The deadline is the application's, whether anybody waits or not.
-        if why == Gone::Client {
-            self.watch();
+        match why {
+            // The deadline is the application's, whether anybody waits or not.
+            Gone::Client => self.watch(),
+            // Only now: the attendant has a task cancelled at once, whose messages must be refused by then.
+            Gone::TimedOut => {
+                self.worker.tasks.push(Task::LogStack(Arc::clone(self)));
+                self.interrupt_later();
+            }
+            Gone::Answered => {}
         }
     }
 

@@ -10,6 +10,7 @@ use crate::bridge::fixture::{
 };
 use crate::bridge::pipe::input::Read;
 use crate::bridge::pipe::output::Closed;
+use crate::bridge::tasks::Task;
 
 #[test]
 fn either_the_thread_or_the_event_loop_has_it() {
@@ -97,6 +98,28 @@ fn a_task_is_resumed_for_what_it_did_not_see_as_it_began() {
             Some(None) => assert!(matches!(resumed[..], [Message::Resume(_)])),
             None => assert!(resumed.is_empty(), "it never runs"),
         }
+    });
+}
+
+/// The attendant has a task cancelled that is beyond its deadline: what that sends is refused from then on.
+#[test]
+fn a_task_is_cancelled_when_its_request_is_gone() {
+    check(3, || {
+        let worker = loop_worker();
+        let [exchange] = loop_exchanges(&worker, [0]);
+        assert!(exchange.start(7));
+        let attendant = {
+            let worker = Arc::clone(&worker);
+            thread::spawn(move || match worker.tasks.next() {
+                Task::LogStack(exchange) => {
+                    assert!(exchange.set_overdue().is_none(), "there is no pool");
+                    exchange.gone()
+                }
+                other => panic!("{other:?}"),
+            })
+        };
+        exchange.set_gone(Gone::TimedOut);
+        assert_eq!(attendant.join().unwrap(), Some(Gone::TimedOut));
     });
 }
 

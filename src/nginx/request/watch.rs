@@ -212,9 +212,5 @@ fn timed_out(request: Request<'_>) {
         request.location.protocol,
         executor.after_deadline(),
     );
-    if !exchange.is_inline() {
-        exchange.worker.tasks.push(Task::LogStack(Arc::clone(exchange)));
-        exchange.interrupt_later();
-    }
     finalize::end(request, Ending::TimedOut);
 }
