@@ -138,7 +138,7 @@ impl Shim {
 
 /// Makes the package importable, with these modules beside the usual ones.
 fn install(py: Python<'_>, more: &[File]) -> PyResult<()> {
-    let compiler = Compiler::new(py)?;
+    let runner = Runner::new(py)?;
     let modules = py.import("sys")?.getattr("modules")?;
     let package = PyModule::new(py, "pywsgi")?;
     package.setattr("__path__", PyList::empty(py))?;
@@ -147,40 +147,45 @@ fn install(py: Python<'_>, more: &[File]) -> PyResult<()> {
         let name = format!("pywsgi.{}", file.name);
         let module = PyModule::new(py, &name)?;
         modules.set_item(&name, &module)?;
-        compiler.run(file, &module)?;
+        runner.run(file, &module)?;
         package.setattr(file.name, module)?;
     }
-    compiler.run(&INIT, &package)
+    runner.run(&INIT, &package)
 }
 
-/// Runs the files of the package, from their bytecode if this Python's is that of the build.
-struct Compiler<'py> {
+/// Runs the files of the package.
+struct Runner<'py> {
     exec: Bound<'py, PyAny>,
-    /// `marshal.loads`, for that bytecode.
-    loads: Option<Bound<'py, PyAny>>,
+    form: Form,
+    /// `marshal.loads` or `compile`, which makes code of a file in that form.
+    load: Bound<'py, PyAny>,
 }
 
-impl<'py> Compiler<'py> {
+/// What this Python can take of a file.
+enum Form {
+    Bytecode,
+    /// Its magic number is not that of the Python that the module was built with.
+    Source,
+}
+
+impl<'py> Runner<'py> {
     fn new(py: Python<'py>) -> PyResult<Self> {
         let magic = py.import("importlib.util")?.getattr("MAGIC_NUMBER")?;
-        let loads = if magic.extract::<&[u8]>()? == MAGIC {
-            Some(py.import("marshal")?.getattr("loads")?)
-        } else {
-            None
-        };
-        Ok(Self { exec: py.import("builtins")?.getattr("exec")?, loads })
+        let builtins = py.import("builtins")?;
+        let exec = builtins.getattr("exec")?;
+        Ok(match magic.extract::<&[u8]>()? == MAGIC {
+            true => Self { exec, form: Form::Bytecode, load: function(py, "marshal", "loads")? },
+            false => Self { exec, form: Form::Source, load: builtins.getattr("compile")? },
+        })
     }
 
     /// Runs a file as the body of this module.
     fn run(&self, file: &File, module: &Bound<'py, PyModule>) -> PyResult<()> {
         let path = format!("pywsgi/{}.py", file.name);
         module.setattr("__file__", &path)?;
-        let code = match &self.loads {
-            Some(loads) => loads.call1((PyBytes::new(module.py(), file.code),))?,
-            None => module
-                .py()
-                .import("builtins")?
-                .call_method1("compile", (file.source, path, "exec", 0, true))?,
+        let code = match self.form {
+            Form::Bytecode => self.load.call1((PyBytes::new(module.py(), file.code),))?,
+            Form::Source => self.load.call1((file.source, path, "exec", 0, true))?,
         };
         self.exec.call1((code, module.dict()))?;
         Ok(())

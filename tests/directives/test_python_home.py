@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from directives.venv import IMPORT, VERSION, fake_venv
-from harness import VENV
+from directives.venv import IMPORT, VERSION, fake_venv, packages_of
+from harness import PROJECT, VENV
 
 
 def test_a_venv(nginx, ask):
@@ -48,6 +48,49 @@ def test_a_venv_does_not_see_the_system_s_packages(nginx, ask):
     assert answer["prefix"] == str(venv)
     packages = [path for path in answer["path"] if path.endswith("-packages")]
     assert packages == [f"{venv}/lib/python{VERSION}/site-packages"]
+
+
+# Imported at Python's start by a .pth file: before the module's own package.
+WATCH = """
+import importlib.util
+import sys
+
+{magic}
+compiled = []
+
+def note(event, arguments):
+    if event == "compile" and str(arguments[1]).startswith("pywsgi/"):
+        compiled.append(arguments[1])
+
+sys.addaudithook(note)
+"""
+
+
+@pytest.mark.parametrize("magic", ["", "importlib.util.MAGIC_NUMBER = b'of another'"])
+def test_another_bytecode_than_that_of_the_build(nginx, protocol, magic):
+    """The package, of which the module has bytecode, is compiled by the Python that runs it."""
+    venv = fake_venv(nginx.root / "venv")
+    (packages_of(venv) / "watch.py").write_text(WATCH.format(magic=magic))
+    (packages_of(venv) / "watch.pth").write_text("import watch")
+    app = protocol.app(
+        "app",
+        """
+        import watch
+
+        async def answer(request):
+            await request.respond("\\n".join(watch.compiled).encode())
+        """,
+    )
+    nginx.start(f"{protocol}_app {app};", python_home=venv)
+    files = set(nginx.client().get("/").text.split())
+    if not magic:
+        assert files == set()
+        return
+    package = PROJECT / "python-shim" / "pywsgi"
+    every = {f"pywsgi/{file.name}" for file in package.glob("*.py")} - {"pywsgi/__main__.py"}
+    assert {"pywsgi/__init__.py", "pywsgi/_loader.py"} < files <= every
+    if not protocol.is_wsgi:
+        assert files == every
 
 
 def test_a_missing_home(refuses_a_missing_path):
