@@ -11,7 +11,7 @@ import os
 import traceback
 
 # gevent.monkey may replace these in `threading`; here they are always those of threads.
-from _thread import get_ident
+from _thread import RLock, get_ident
 from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
 from typing import Any
@@ -29,6 +29,8 @@ class Project:
         self.application = application
         # The last settings module requested.
         self.asked: str | None = None
+        # Whether it has called settings.configure(), and that has not raised.
+        self.configures = False
         self._before = os.environ.get(VARIABLE)
 
     def refusal(self, application: Any = None, error: BaseException | None = None) -> str:
@@ -49,7 +51,7 @@ class Project:
         if asked is not None and asked != configured:
             wanted = f"the settings module {asked!r}"
             self._put_back(configured)
-        elif error is not None and any(map(_is_second_configure, chain(error))):
+        elif self.configures or any(map(_is_second_configure, chain(error))):
             wanted = "settings of its own (settings.configure())"
         else:
             return ""
@@ -62,11 +64,14 @@ class Project:
             f" python_env {VARIABLE}=NAME;"
         )
 
-    def owner(self, settings: Any, imports: dict[str | None, str]) -> str:
-        """The application to which these settings belong, which this import has read. Django keeps
-        no second thread from reading them: it may be another import that has set the variable, one
-        of `imports` (by what they have asked for)."""
+    def owner(self, settings: Any, imports: dict[str | None, str]) -> str | None:
+        """The application to which these settings belong, which this import has just made or read.
+        Django keeps no second thread from doing so: it may be another import that has set the
+        variable, one of `imports` (by what they have asked for). None if they are of the other
+        kind, so that another import has replaced those of this one."""
         module = getattr(settings, "SETTINGS_MODULE", None)
+        if (module is None) != self.configures:
+            return None
         if module is None or self.asked in (None, module):
             return self.application
         return imports.get(module, self.application)
@@ -135,14 +140,21 @@ def watch_settings(module: ModuleType) -> None:
     Django does not record it. `module` is django.conf."""
 
     def noted(method: Callable[..., Any]) -> Callable[..., Any]:
+        in_code = method.__name__ == "configure"
+
         @functools.wraps(method)
         def configuring(self: Any, *args: Any, **kwargs: Any) -> Any:
+            before = list(_configured)
             imports = [(each.asked, each.application) for each in list(_running.values())]
-            result = method(self, *args, **kwargs)
             running = _running.get(get_ident())
-            if running is not None:
-                settings = vars(self).get("_wrapped")
-                _configured[:] = [(settings, running.owner(settings, dict(imports)))]
+            # The second of two settings.configure() raises, even at the same moment. A settings
+            # module is imported, and may wait for another thread: they can be read together.
+            with _configure_lock if in_code else contextlib.nullcontext():
+                result = method(self, *args, **kwargs)
+            if running is not None and self is vars(module).get("settings"):
+                running.configures = in_code
+                with _record_lock:
+                    _record(self, running, before, dict(imports))
             return result
 
         return conceal(configuring)  # type: ignore[no-any-return]
@@ -152,6 +164,18 @@ def watch_settings(module: ModuleType) -> None:
         method = getattr(kind, name, None)
         if method is not None:
             setattr(kind, name, noted(method))
+
+
+def _record(lazy: Any, running: Project, before: list[Any], imports: dict[str | None, str]) -> None:
+    """Records whose the settings are that this import has just set. If another import has done so
+    since `before`, its settings stay."""
+    if _configured != before and _configured[0][1] != running.application:
+        lazy._wrapped = _configured[0][0]
+        return
+    settings = vars(lazy).get("_wrapped")
+    owner = running.owner(settings, imports)
+    if owner is not None:
+        _configured[:] = [(settings, owner)]
 
 
 def _is_second_configure(error: BaseException) -> bool:
@@ -172,6 +196,7 @@ VARIABLE = "DJANGO_SETTINGS_MODULE"
 _given: dict[str, str] = {}
 # Django's settings, and the application whose import has configured them.
 _configured: list[tuple[Any, str]] = []
+_configure_lock, _record_lock = RLock(), RLock()
 # The running imports, by thread.
 _running: dict[int, Project] = {}
 

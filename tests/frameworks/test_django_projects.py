@@ -160,11 +160,8 @@ def test_two_that_are_imported_side_by_side(nginx, project, start):
     assert client.get("/2").text == "site2 site2.settings"
 
 
-@pytest.mark.parametrize("last", ["slow", "quick"])
-def test_two_that_configure_django_at_the_same_moment(nginx, project, start, last):
-    """Django's settings are read by both threads, from the same module, as nothing in Django keeps
-    the second one out; the one that ends last replaces the other's."""
-    reads = """
+# In a settings module: waits while Django reads it.
+READS = """
 def __dir__():
     import threading
     from testkit import gate
@@ -173,10 +170,16 @@ def __dir__():
     gate("slow" if main else "quick")
     return list(globals())
 """
+
+
+@pytest.mark.parametrize("last", ["slow", "quick"])
+def test_two_that_configure_django_at_the_same_moment(nginx, project, start, last):
+    """Django's settings are read by both threads, from the same module, as nothing in Django keeps
+    the second one out; the one that ends last replaces the other's."""
     # The value of the first stays.
     slow, quick = project("site1", "set"), project("site2")
     settings = slow.with_name("settings.py")
-    settings.write_text(settings.read_text() + reads)
+    settings.write_text(settings.read_text() + READS)
     client = start(slow, quick, side_by_side=True)
     for main in (True, False):
         nginx.wait_log(f"reads the settings {main}")
@@ -188,6 +191,55 @@ def __dir__():
     assert client.get("/2").status_code == 500
     assert client.get("/1").text == "site1 site1.settings"
     assert "'site2.settings'" in nginx.wait_log("asks Django for")
+
+
+# An application that waits in settings.configure(), which has seen that Django is not configured.
+HELD = textwrap.dedent("""
+        from testkit import gate
+
+        class Held(str):
+            def isupper(self):
+                print("configures", flush=True)
+                gate("slow")
+                return True
+        """) + textwrap.dedent(CONFIGURED).replace("configure(", 'configure(**{Held("HELD"): 1}, ')
+
+
+def test_two_that_configure_django_in_code_at_the_same_moment(nginx, start, configured, protocol):
+    """Django does not keep the second one out, whose settings would replace the first one's."""
+    begin = 'from testkit import gate\ngate("quick")\nprint("is next", flush=True)\n'
+    source = textwrap.dedent(CONFIGURED).replace('"configured"', '"quick"')
+    quick = nginx.app("quick", begin + source.replace("wsgi", protocol))
+    client = start(configured(HELD), quick, side_by_side=True)
+    nginx.wait_log("configures")
+    nginx.open_gate("quick")
+    nginx.wait_log("is next")
+    nginx.open_gate("slow")
+    assert client.get("/2").status_code == 500
+    assert client.get("/1").text == "configured"
+    assert f"{quick} asks Django for settings of its own" in nginx.wait_log("asks Django for")
+
+
+@pytest.mark.parametrize("last", ["slow", "quick"])
+def test_one_in_code_and_one_by_a_module_at_the_same_moment(
+    nginx, project, start, configured, last
+):
+    """The settings of the one that ends first stay."""
+    slow, quick = configured(HELD), project("site2")
+    settings = quick.with_name("settings.py")
+    settings.write_text(settings.read_text() + READS)
+    client = start(slow, quick, side_by_side=True)
+    nginx.wait_log("configures")
+    nginx.wait_log("reads the settings False")
+    texts = {"/1": "configured", "/2": "site2 site2.settings"}
+    first, path, refused = ("quick", "/2", "/1") if last == "slow" else ("slow", "/1", "/2")
+    nginx.open_gate(first)
+    assert client.get(path).text == texts[path]
+    nginx.open_gate(last)
+    assert client.get(refused).status_code == 500
+    assert client.get(path).text == texts[path]
+    asks = "settings of its own" if last == "slow" else "the settings module 'site2.settings'"
+    assert f"asks Django for {asks}" in nginx.wait_log("asks Django for")
 
 
 def test_two_applications_of_one_project(nginx, project, start, protocol):
