@@ -93,6 +93,17 @@ impl Board {
         })
     }
 
+    /// Whether a worker has started its applications, and is not leaving. An nginx without applications counts no
+    /// workers, and has nothing to wait for.
+    #[cfg(not(feature = "loom"))]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.apps.all().is_empty()
+            || self.zone.areas().any(|area| {
+                let owner = area.owner();
+                owner != 0 && area.state() == Some(State::Serving) && (self.system.lives)(owner)
+            })
+    }
+
     #[cfg(not(feature = "loom"))]
     pub(crate) fn snapshot(&self) -> Snapshot {
         let System { versions, reasons, lives, memory, clock } = &self.system;
@@ -177,18 +188,12 @@ mod tests {
     use super::super::zone::Layout;
     use super::*;
 
-    fn board() -> Board {
-        let layout = Layout { apps: 2, pools: 1, loops: 1, areas: 1 };
+    fn board(areas: usize, lives: fn(u32) -> bool) -> Board {
+        let layout = Layout { apps: 2, pools: 1, loops: 1, areas };
         let words = Words::new(leaked(layout.words()));
         let zone = Zone::new(layout, words, Words::new(leaked(layout.answer_words())));
         let versions = Versions { module: "0", nginx: "1".to_owned(), python: "3" };
-        let system = System {
-            versions,
-            reasons: &["first"],
-            lives: |_| true,
-            memory: |_| None,
-            clock: || 5,
-        };
+        let system = System { versions, reasons: &["first"], lives, memory: |_| None, clock: || 5 };
         Board::new(zone, system)
     }
 
@@ -203,7 +208,7 @@ mod tests {
 
     #[test]
     fn each_configuration_has_its_own_numbers() {
-        let mut board = board();
+        let mut board = board(1, |_| true);
         assert!(board.configure(&configured(&["a"])).is_empty());
         assert!(board.configure(&configured(&["b", "a"])).is_empty());
         assert_eq!(board.configure(&configured(&["c", "a"])), ["c"]);
@@ -217,5 +222,33 @@ mod tests {
         assert_eq!((in_flight, all.reloads), (vec![1, 0], 2), "c has no room, a is the first");
         assert_eq!(all.replaced, [("first", 1)]);
         assert!(board.meters(&configured(&[]), 11, 1).is_none(), "all areas are taken");
+    }
+    #[test]
+    fn it_is_ready_while_a_worker_serves() {
+        const DEAD: u32 = 12;
+        let mut board = board(2, |process| process != DEAD);
+        board.configure(&configured(&["a"]));
+        let board = Arc::new(board);
+        let start = |process| board.meters(&configured(&["a"]), process, 0).unwrap();
+        assert!(!board.is_ready(), "there is no worker yet");
+        start(DEAD).set_state(State::Serving);
+        assert!(!board.is_ready(), "the one that has served has died");
+        let (worker, next) = (start(10), start(11));
+        for (state, ready) in [(State::Starting, false), (State::Serving, true)] {
+            worker.set_state(state);
+            assert_eq!(board.is_ready(), ready, "{state:?}");
+        }
+        worker.set_state(State::Draining);
+        assert!(!board.is_ready(), "it leaves");
+        next.set_state(State::Serving);
+        assert!(board.is_ready(), "another one serves");
+        worker.set_state(State::Ended);
+        next.set_state(State::Ended);
+        assert!(!board.is_ready());
+    }
+
+    #[test]
+    fn without_applications_it_is_ready() {
+        assert!(board(1, |_| true).is_ready());
     }
 }

@@ -187,13 +187,6 @@ impl Snapshot {
             reasons: around.reasons,
         }
     }
-
-    /// Whether a worker has started its applications, and is not leaving. An nginx without applications counts no
-    /// workers, and has nothing to wait for.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.total.apps.is_empty()
-            || self.workers.iter().any(|worker| worker.state == State::Serving)
-    }
 }
 
 impl Numbers {
@@ -422,16 +415,6 @@ mod tests {
         assert_eq!((live.in_flight, live.sockets, live.count(Count::Exceptions)), (1, 1, 1));
         assert_eq!((all.crashes, all.reloads), (1, 0));
         assert_eq!(all.replaced, [("stuck_threads", 0), ("max_requests", 1)]);
-    }
-
-    #[test]
-    fn it_is_ready_while_a_worker_serves() {
-        let mut all = example();
-        assert!(all.is_ready());
-        all.workers.retain(|worker| worker.state != State::Serving);
-        assert!(!all.workers.is_empty() && !all.is_ready());
-        all.total.apps.clear();
-        assert!(all.is_ready());
     }
 
     #[test]

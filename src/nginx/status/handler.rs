@@ -11,10 +11,10 @@ use super::board;
 use super::reply::{OK, fields, reply};
 use super::threads;
 use crate::bridge::code::Code;
+use crate::metrics::board::Board;
 use crate::metrics::exposition::{Format, exposition};
 use crate::metrics::json::json;
 use crate::metrics::page::page;
-use crate::metrics::snapshot::Snapshot;
 use crate::metrics::text::text;
 use crate::nginx::conf::{Shown, StatusFormat, status_of};
 use crate::nginx::log;
@@ -66,38 +66,35 @@ unsafe fn answer(token: EventThread, r: *mut ngx_http_request_t) -> Result<isize
             Some(StatusFormat::Fixed(shown)) => shown,
             Some(StatusFormat::Chosen) | None => chosen(r).ok_or(NGX_HTTP_BAD_REQUEST as isize)?,
         };
-        if shown == Shown::Threads {
-            return Ok(threads::ask(token, r, &board));
-        }
-        let all = board.snapshot();
-        let status = match shown == Shown::Ready && !all.is_ready() {
-            true => NGX_HTTP_SERVICE_UNAVAILABLE,
-            false => OK,
+        let all = || board.snapshot();
+        let (content_type, body) = match shown {
+            Shown::Threads => return Ok(threads::ask(token, r, &board)),
+            Shown::Ready => return Ok(ready(r, &board)),
+            Shown::Html => ("text/html; charset=utf-8", page(&all())),
+            Shown::Json => ("application/json", format!("{}\n", json(&all()))),
+            Shown::Text => (PLAIN, text(&all())),
+            Shown::Prometheus => {
+                let openmetrics = takes_openmetrics(r);
+                let format = if openmetrics { Format::OpenMetrics } else { Format::Prometheus };
+                (format.content_type(), exposition(&all(), format))
+            }
         };
-        let (content_type, body) = show(&all, shown, takes_openmetrics(r));
-        Ok(reply(r, status, content_type, body.as_bytes()))
+        Ok(reply(r, OK, content_type, body.as_bytes()))
     }
 }
 
-/// Shows all numbers.
-fn show(all: &Snapshot, shown: Shown, openmetrics: bool) -> (&'static str, String) {
-    match shown {
-        Shown::Html => ("text/html; charset=utf-8", page(all)),
-        Shown::Json => ("application/json", format!("{}\n", json(all))),
-        Shown::Ready => (PLAIN, ready(all).to_owned()),
-        Shown::Text | Shown::Threads => (PLAIN, text(all)),
-        Shown::Prometheus => {
-            let format = if openmetrics { Format::OpenMetrics } else { Format::Prometheus };
-            (format.content_type(), exposition(all, format))
-        }
-    }
-}
-
-fn ready(all: &Snapshot) -> &'static str {
-    match all.is_ready() {
-        true => "ready\n",
-        false => "not ready: no worker serves its applications\n",
-    }
+/// Answers a probe, which comes often, without a snapshot.
+///
+/// # Safety
+///
+/// As `answer`.
+unsafe fn ready(r: *mut ngx_http_request_t, board: &Board) -> isize {
+    let (status, body) = match board.is_ready() {
+        true => (OK, "ready\n"),
+        false => (NGX_HTTP_SERVICE_UNAVAILABLE, "not ready: no worker serves its applications\n"),
+    };
+    // SAFETY: as the caller's.
+    unsafe { reply(r, status, PLAIN, body.as_bytes()) }
 }
 
 /// What the request asks for: by its argument `format`, or by its `Accept`; text if it does not say. `None` if there is
