@@ -3,7 +3,9 @@
 //! of nginx.
 
 mod bindings {
-    #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, unnecessary_transmutes)]
+    // Rust 1.85 does not know unnecessary_transmutes, which bindgen names at each bit field.
+    #![allow(unknown_lints, unnecessary_transmutes)]
+    #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]
     #![allow(dead_code, unsafe_op_in_unsafe_fn, unused_imports)]
     #![allow(clippy::all, clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
