@@ -56,9 +56,11 @@ fn worker_of(worker: &Worker, now: u64, is_whole: bool) -> Value {
         "pools": pools.iter().map(pool).collect::<Vec<_>>(),
         "loops": loops.iter().map(event_loop).collect::<Vec<_>>(),
     });
-    if is_whole && let Some(shown) = shown.as_object_mut() {
-        let apps = apps.iter().map(app).collect::<Vec<_>>();
-        shown.insert("applications".into(), apps.into());
+    if is_whole {
+        if let Some(shown) = shown.as_object_mut() {
+            let apps = apps.iter().map(app).collect::<Vec<_>>();
+            shown.insert("applications".into(), apps.into());
+        }
     }
     shown
 }

@@ -107,7 +107,7 @@ impl AsgiConf {
         let name = self.event_loop.as_ref().map_or(DEFAULT_LOOP, |(name, _)| name);
         let place = self.event_loop.as_ref().map_or(app, |(_, place)| place);
         main.loop_named(name).map_err(|known| {
-            let text = format_args!(
+            let text = format!(
                 "asgi_event_loop \"{name}\" is not defined; write python_event_loop {name}; in http, or use \
                  one of: {}",
                 known.join(", ")

@@ -212,7 +212,7 @@ impl CommonConf {
         let ours = core.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, content));
         match &self.app {
             Some(App::Target(_, place)) if !ours => {
-                let text = format_args!(
+                let text = format!(
                     "{}_app stands beside another content handler, which would win; only one of them \
                      can serve a location",
                     self.prefix.protocol

@@ -259,7 +259,7 @@ impl MainConf {
     /// What is wrong with an application or a module, with the directive that names it, and its place.
     pub(in crate::nginx) fn error_of(&self, number: usize, what: &str) -> String {
         if let (Some(app), Some(place)) = (self.apps.get(number), self.app_places.get(number)) {
-            let text = format_args!("{}_app \"{}\" {what}", app.protocol, app.target);
+            let text = format!("{}_app \"{}\" {what}", app.protocol, app.target);
             return ConfError::at(Code::CheckFinding, text, place).text;
         }
         let module = number.checked_sub(self.apps.len()).and_then(|at| self.imports.get(at));
@@ -445,7 +445,7 @@ impl MainConf {
         let mut known = self.apps.iter().zip(&self.app_places).enumerate();
         if let Some((at, (same, first))) = known.find(|(_, (known, _))| known.is_same(&app)) {
             let Some(contradiction) = same.contradiction(&app) else { return Ok(at) };
-            let text = format_args!(
+            let text = format!(
                 "{directive} \"{}\" has another {contradiction} than in {}:{}; a worker runs an application once: \
                  give both locations the same {contradiction}",
                 app.target, first.file, first.line

@@ -135,7 +135,7 @@ impl Outputs {
                 Destination::Nowhere => "off".to_owned(),
                 _ => format!("level={}", log.level.name()),
             };
-            let text = format_args!(
+            let text = format!(
                 "python_log {why}: what applications print {hidden} is not logged (python_stdout_log_level is {}, \
                  python_stderr_log_level is {})",
                 stdout.name(),

@@ -83,7 +83,7 @@ impl WsgiConf {
         let place = self.thread_pool.as_ref().map_or(app, |(_, place)| place);
         if name != INLINE {
             return main.pool_named(name).map(ExecutorId::Pool).map_err(|known| {
-                let text = format_args!(
+                let text = format!(
                     "wsgi_thread_pool \"{name}\" is not defined; write python_thread_pool {name} \
                      threads=N; in http, or use one of: {}, {INLINE}",
                     known.join(", ")

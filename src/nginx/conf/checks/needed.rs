@@ -49,10 +49,8 @@ pub(in crate::nginx) fn check(user: Option<User>, all: &[Needed]) -> Result<(), 
             Need::Execute => "let that user execute it".to_owned(),
         },
     };
-    let text = format_args!(
-        "{directive} \"{}\" cannot be {done} by {who}: {error}; {remedy}",
-        path.display()
-    );
+    let text =
+        format!("{directive} \"{}\" cannot be {done} by {who}: {error}; {remedy}", path.display());
     Err(ConfError::at(Code::FileUnusable, text, place))
 }
 
