@@ -78,6 +78,7 @@ TEST_VENV := $(TARGET_DIR)/venv
 LINT_VENV := $(TARGET_DIR)/lint-venv
 SITE_VENV := $(TARGET_DIR)/site-venv
 SITE := $(TARGET_DIR)/site
+MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 override NGINX_SOURCE_DIR := $(abspath $(NGINX_SOURCE_DIR))
@@ -319,6 +320,11 @@ lint-rust: headers
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked $(CRATES) --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --features loom -- -D warnings
+
+# Debian 13 builds its package with that Rust.
+.PHONY: check-msrv
+check-msrv: deps headers ## Check that the oldest Rust for the module, which rustup installs, compiles it
+	CARGO_TARGET_DIR="$(TARGET_DIR)/msrv" rustup run --install $(MSRV) cargo check --locked --all-targets
 
 .PHONY: lint-python
 lint-python: $(LINT_VENV)/.installed
