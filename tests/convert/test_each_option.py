@@ -9,23 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pywsgi.command.convert import (
-    apache_directives,
-    cheroot,
-    daphne,
-    flask,
-    granian,
-    gunicorn,
-    hypercorn,
-    mod_wsgi_options,
-    supervisor,
-    systemd,
-    unit_options,
-    uvicorn,
-    uwsgi_options,
-    waitress,
-)
+from pywsgi.command.convert import apache_directives, mod_wsgi_options
 from pywsgi.command.convert.plan import ConversionError, text
+from tables import TABLES
 from test_published import plan_of
 
 HERE = Path(__file__).parent
@@ -44,22 +30,22 @@ TAKEN = {
 }
 
 COMMANDS = {
-    "gunicorn": (gunicorn, "{} a:b"),
-    "uvicorn": (uvicorn, "{} a:b"),
-    "hypercorn": (hypercorn, "{} a:b"),
-    "daphne": (daphne, "{} a:b"),
-    "granian": (granian, "--interface wsgi {} a:b"),
-    "waitress-serve": (waitress, "{} a:b"),
-    "cheroot": (cheroot, "{} a:b"),
-    "flask": (flask, "--app a:b run {}"),
-    "uwsgi": (uwsgi_options, "--module a:b {}"),
+    "gunicorn": "{} a:b",
+    "uvicorn": "{} a:b",
+    "hypercorn": "{} a:b",
+    "daphne": "{} a:b",
+    "granian": "--interface wsgi {} a:b",
+    "waitress-serve": "{} a:b",
+    "cheroot": "{} a:b",
+    "flask": "--app a:b run {}",
+    "uwsgi": "--module a:b {}",
 }
 
 
 @pytest.mark.parametrize("server", COMMANDS)
 def test_of_a_command_line(tmp_path, server):
-    module, form = COMMANDS[server]
-    for option in module.TABLE.options:
+    form = COMMANDS[server]
+    for option in TABLES[server].options:
         for name in option.names:
             if not name.startswith("-") or name in TAKEN:
                 continue
@@ -75,11 +61,11 @@ def test_of_a_command_line(tmp_path, server):
 def of_file(tmp_path: Path, kind: str) -> Iterator[tuple[str, Callable[[str], str], str]]:
     """For each option: its name, the source with a value of it, and where it is in that."""
     if kind == "gunicorn.conf.py":
-        for name in names(gunicorn.TABLE):
+        for name in names(TABLES["gunicorn"]):
             form = f'wsgi_app = "a:b"\n{name} = %s\n'
             yield name, lambda value, form=form: form % python(value), f"{kind}:2: {name}"
     elif kind == "hypercorn.toml":
-        for name in names(hypercorn.TABLE):
+        for name in names(TABLES["hypercorn"]):
             form = f'application_path = "a:b"\n{name} = %s\n'
             yield name, lambda value, form=form: form % python(value), f"{kind}:2: {name}"
     elif kind == "uwsgi.ini":
@@ -88,27 +74,27 @@ def of_file(tmp_path: Path, kind: str) -> Iterator[tuple[str, Callable[[str], st
             yield name, lambda value, form=form: form % value, f"{kind}:3: {name}"
     elif kind == "httpd.conf":
         every = [
-            *(option.names[0] for option in mod_wsgi_options.TABLE.options),
+            *(option.names[0] for option in TABLES["mod_wsgi"].options),
             *apache_directives.BY_NAME,
         ]
         for name in [*every, *mod_wsgi_options.APACHE_REASONS]:
             form = f"WSGIScriptAlias / /a.wsgi\n{name} %s\n"
             yield name, lambda value, form=form: form % value, f"{kind}:2: {name}"
-        for name in names(mod_wsgi_options.DAEMON):
+        for name in names(TABLES["WSGIDaemonProcess"]):
             form = f"WSGIScriptAlias / /a.wsgi\nWSGIDaemonProcess x {name}=%s\n"
             where = f"{kind}:2: WSGIDaemonProcess {name}="
             yield name, lambda value, form=form: form % python(value), where
     elif kind == "supervisord.conf":
-        for name in names(supervisor.TABLE):
+        for name in names(TABLES["supervisor"]):
             form = f"[program:x]\ncommand=gunicorn a:b\n{name}=%s\n"
             yield name, lambda value, form=form: form % value, f"{kind}:3: "
     elif kind == "web.service":
-        for name in sorted(names(systemd.TABLE) - {"user", "group", "ExecStart"}):
+        for name in sorted(names(TABLES["systemd"]) - {"user", "group", "ExecStart"}):
             form = f"[Service]\nExecStart=gunicorn a:b\n{name}=%s\n"
             yield name, lambda value, form=form: form % value, f"{kind}:3: "
     else:
         # No listener passes to a target of its own.
-        for name in names(unit_options.TABLE) - {"large_count", "applications.targets"}:
+        for name in names(TABLES["unit"]) - {"large_count", "applications.targets"}:
             where = name.partition(".")[2].replace(".", "/") or name
             yield name, lambda value, name=name: json_of(name, value), where
 

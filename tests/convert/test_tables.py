@@ -11,40 +11,26 @@ from pathlib import Path
 
 import pytest
 from harness import PROJECT, VENV
-from pywsgi.command.convert import (
-    apache_directives,
-    cheroot,
-    daphne,
-    flask,
-    granian,
-    gunicorn,
-    hypercorn,
-    mod_wsgi_options,
-    supervisor,
-    systemd,
-    unit_options,
-    uvicorn,
-    uwsgi_options,
-    waitress,
-)
+from pywsgi.command.convert import apache_directives, mod_wsgi_options, unit_options
+from tables import TABLES
 
 HERE = Path(__file__).parent
 # Not installed for this Python: make test runs it where it is.
 PYTHON_315 = pytest.mark.skipif(sys.version_info >= (3, 15), reason="it is not built for 3.15")
 
-TABLES = {
-    "from-gunicorn": [gunicorn.TABLE],
-    "from-uvicorn": [uvicorn.TABLE],
-    "from-hypercorn": [hypercorn.TABLE],
-    "from-daphne": [daphne.TABLE],
-    "from-granian": [granian.TABLE],
-    "from-waitress": [waitress.TABLE],
-    "from-cheroot": [cheroot.TABLE],
-    "from-flask-run": [flask.TABLE],
-    "from-uwsgi": [uwsgi_options.TABLE],
-    "from-supervisor": [supervisor.TABLE, systemd.TABLE],
-    "from-unit": [unit_options.TABLE],
-    "from-mod_wsgi": [mod_wsgi_options.TABLE, mod_wsgi_options.DAEMON],
+PAGES = {
+    "from-gunicorn": ["gunicorn"],
+    "from-uvicorn": ["uvicorn"],
+    "from-hypercorn": ["hypercorn"],
+    "from-daphne": ["daphne"],
+    "from-granian": ["granian"],
+    "from-waitress": ["waitress-serve"],
+    "from-cheroot": ["cheroot"],
+    "from-flask-run": ["flask"],
+    "from-uwsgi": ["uwsgi"],
+    "from-supervisor": ["supervisor", "systemd"],
+    "from-unit": ["unit"],
+    "from-mod_wsgi": ["mod_wsgi", "WSGIDaemonProcess"],
 }
 
 
@@ -69,7 +55,7 @@ def test_gunicorn_has_no_other_settings():
     names = {setting.name for setting in settings}
     names |= {option for setting in settings for option in setting.cli or ()}
     assert {"bind", "--bind", "-b"} <= names
-    assert names - gunicorn.TABLE.by_name.keys() == set()
+    assert names - TABLES["gunicorn"].by_name.keys() == set()
 
 
 def test_uvicorn_has_no_other_options():
@@ -77,7 +63,7 @@ def test_uvicorn_has_no_other_options():
     names = set(inspect.signature(import_module("uvicorn").Config).parameters)
     names |= listed("uvicorn")
     assert {"host", "--host"} <= names
-    assert names - uvicorn.TABLE.by_name.keys() == set()
+    assert names - TABLES["uvicorn"].by_name.keys() == set()
 
 
 def test_hypercorn_has_no_other_options():
@@ -92,7 +78,7 @@ def test_hypercorn_has_no_other_options():
     names -= {"log", "ssl_enabled"}
     names |= listed("hypercorn")
     assert {"bind", "--bind", "-b"} <= names
-    assert names - hypercorn.TABLE.by_name.keys() == set()
+    assert names - TABLES["hypercorn"].by_name.keys() == set()
 
 
 @PYTHON_315
@@ -101,7 +87,7 @@ def test_daphne_has_no_other_options():
     names = set(re.findall(r'"(--[\w-]+|(?:DAPHNE|ASGI)_\w+)"', command.read_text()))
     names |= listed("daphne")
     assert {"--noasgi", "-b", "DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE"} <= names
-    assert names - daphne.TABLE.by_name.keys() == set()
+    assert names - TABLES["daphne"].by_name.keys() == set()
 
 
 @PYTHON_315
@@ -111,14 +97,14 @@ def test_granian_has_no_other_options():
     for parameter in parameters:
         names |= {each for each in (*parameter.opts, *parameter.secondary_opts) if each[0] == "-"}
     assert {"host", "--host", "--no-ws"} <= names
-    assert names - granian.TABLE.by_name.keys() == set()
+    assert names - TABLES["granian"].by_name.keys() == set()
 
 
 def test_waitress_has_no_other_options():
     settings = import_module("waitress.adjustments").Adjustments._params
     names = {name for name, _ in settings} | listed("waitress-serve")
     assert {"listen", "--listen", "--no-ipv4"} <= names
-    assert names - waitress.TABLE.by_name.keys() == set()
+    assert names - TABLES["waitress-serve"].by_name.keys() == set()
 
 
 def test_cheroot_has_no_other_options():
@@ -126,29 +112,27 @@ def test_cheroot_has_no_other_options():
     names = set(inspect.signature(server.__init__).parameters) - {"self"}
     names |= listed("cheroot")
     assert {"numthreads", "--bind"} <= names
-    assert names - cheroot.TABLE.by_name.keys() == set()
+    assert names - TABLES["cheroot"].by_name.keys() == set()
 
 
 def test_flask_run_has_no_other_options():
     names = listed("flask", "run") | listed("flask")
     assert {"--host", "--app", "--no-debug"} <= names
-    assert names - flask.TABLE.by_name.keys() == set()
+    assert names - TABLES["flask"].by_name.keys() == set()
 
 
 def test_uwsgi_has_no_other_options():
     """The names of its reference, Options, of its plugins and of its sources of 2026."""
     names = (HERE / "uwsgi-options.txt").read_text().split()
     assert len(names) > 1300
-    assert [name for name in names if not uwsgi_options.TABLE.answers(name)] == []
+    assert [name for name in names if not TABLES["uwsgi"].answers(name)] == []
 
 
 def test_unit_has_no_other_options():
     """Those of Python in src/nxt_conf_validation.c of Unit 1.35."""
     names = (HERE / "unit-options.txt").read_text().split()
     assert len(names) > 80
-    known = {
-        form for name in unit_options.TABLE.by_name for form in (name, name.rpartition(".")[0])
-    }
+    known = {form for name in TABLES["unit"].by_name for form in (name, name.rpartition(".")[0])}
     # Objects that have no option of their own, and those that are read as a whole.
     known |= {name.partition(".")[0] for name in known} | {"routes", *unit_options.WHOLE}
     known |= {"settings.http", "access_log.path", "access_log.format", "access_log.if"}
@@ -162,7 +146,7 @@ def test_mod_wsgi_has_no_other_options():
     names = set((HERE / "mod_wsgi-options.txt").read_text().split())
     assert {"WSGIScriptAlias", "listen-backlog"} <= names
     assert (
-        names - mod_wsgi_options.TABLE.by_name.keys() - mod_wsgi_options.DAEMON.by_name.keys()
+        names - TABLES["mod_wsgi"].by_name.keys() - TABLES["WSGIDaemonProcess"].by_name.keys()
         == set()
     )
 
@@ -171,7 +155,7 @@ def test_supervisor_has_no_other_options():
     """Those of [program:x] and [fcgi-program:x] in supervisor/options.py of Supervisor 4.4."""
     names = set((HERE / "supervisor-options.txt").read_text().split())
     assert {"command", "socket_backlog"} <= names
-    assert names - supervisor.TABLE.by_name.keys() == set()
+    assert names - TABLES["supervisor"].by_name.keys() == set()
 
 
 def rows(name: str) -> list[tuple[set[str], str]]:
@@ -185,12 +169,12 @@ def rows(name: str) -> list[tuple[set[str], str]]:
     return found
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_says_what_the_table_does(name):
     """Each option of a table has a row, which names the directives that it becomes."""
     pages = rows(name)
     wrong = []
-    for option in [option for table in TABLES[name] for option in table.options]:
+    for option in [option for table in PAGES[name] for option in TABLES[table].options]:
         names = {form for each in option.names for form in forms(each)}
         row = next((text for told, text in pages if told & names), None)
         if row is None:
@@ -217,11 +201,13 @@ def forms(name: str) -> set[str]:
 @pytest.mark.parametrize("name", ["from-unit", "from-mod_wsgi", "from-uwsgi"])
 def test_the_table_knows_what_a_page_names(name):
     """The other way around, for servers that are not installed."""
-    known = {form for table in TABLES[name] for each in table.by_name for form in forms(each)}
+    known = {
+        form for table in PAGES[name] for each in TABLES[table].by_name for form in forms(each)
+    }
     if name == "from-mod_wsgi":
         lower = {*apache_directives.BY_NAME, *mod_wsgi_options.APACHE_REASONS}
         known |= {each for told, _ in rows(name) for each in told if each.lower() in lower}
-    answers = uwsgi_options.TABLE.answers if name == "from-uwsgi" else known.__contains__
+    answers = TABLES["uwsgi"].answers if name == "from-uwsgi" else known.__contains__
     told = {each.partition("=")[0] for names, _ in rows(name) for each in names}
     assert [
         each for each in sorted(told - BY_HAND) if not answers(each) and each not in known
