@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import rules
-from .command_line import Command
+from . import listening, rules
+from .command_line import Command, positional
 from .option import Table, becomes, kept, nothing
 from .plan import Listen, Plan
 from .target import split, target
@@ -48,7 +48,7 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
     for setting in settings:
         TABLE.apply(plan, setting)
     facts = plan.facts
-    app = rules.positional(plan, rest, command, "APP_MODULE")
+    app = positional(plan, rest, command, "APP_MODULE")
     place, name = split(str(app.value))
     rules.folders(plan, facts.get("chdir"), "Cheroot")
     plan.application(target(place, name or "application"), "wsgi", app.source)
@@ -62,8 +62,8 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
             plan.leave(bind, "nginx has no sockets without a file")
             plan.server.listens.append(Listen("127.0.0.1:8000", "in its place"))
         else:
-            plan.server.listens.append(rules.listen(plan, str(bind.value), 8000, bind.source))
-    rules.listen_parameters(plan)
+            plan.server.listens.append(listening.listen(plan, str(bind.value), 8000, bind.source))
+    listening.parameters(plan)
     plan.server.default("access_log", "off", source="Cheroot has no access log")
     rules.error_log(plan, None, None, "Cheroot: stderr")
     rules.body_limit(plan, "0", "Cheroot has no limit")

@@ -8,7 +8,9 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .plan import ConversionError
+from .option import Table
+from .plan import ConversionError, Plan, Setting
+from .rules import truth
 
 # The programs that are servers, and by which module `python -m` starts them.
 SERVERS = {
@@ -154,6 +156,35 @@ def of_words(
         else:
             return None
     return None
+
+
+def positional(
+    plan: Plan, rest: list[str], command: Command, what: str, variable: str = ""
+) -> Setting:
+    """The application, which is the first argument that belongs to no option."""
+    named = [word for word in rest if ":" in word] or rest
+    if not named:
+        given = command.environment.get(variable) if variable else None
+        if given:
+            return Setting(variable, given, f"{command.origin}: {variable}", given)
+        raise ConversionError(f"{command.origin}: {command.name} without an application: {what}")
+    for word in rest:
+        if word is not named[0]:
+            plan.unknown.append(Setting(word, None, command.origin, word))
+    return Setting(what, named[0], command.origin, named[0])
+
+
+def from_environment(table: Table, command: Command, prefix: str) -> list[Setting]:
+    """The settings that a server of click takes from variables of the environment."""
+    found = []
+    for name, value in list(command.environment.items()):
+        option = "--" + name.removeprefix(prefix).lower().replace("_", "-")
+        if name.startswith(prefix) and option in table.by_name:
+            del command.environment[name]
+            flag = table.by_name[option].takes == "0"
+            shown = f"{name}={value}"
+            found.append(Setting(option, truth(value) if flag else value, command.origin, shown))
+    return found
 
 
 def _home(program: str, folder: Path) -> Path | None:

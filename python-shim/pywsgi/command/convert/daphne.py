@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from . import rules
-from .command_line import Command
+from . import listening, rules
+from .command_line import Command, positional
 from .option import Rule, Table, becomes, kept, nothing
 from .plan import ConversionError, Listen, Plan, Setting
 from .target import split, target
@@ -37,7 +37,9 @@ def _endpoint(plan: Plan, setting: Setting) -> None:
     elif kind in ("tcp", "tcp6", "ssl"):
         port = named.get("port", plain[0] if plain else "")
         host = named.get("interface", "").replace("\\:", ":")
-        address = rules.address(plan, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", 8000)
+        address = listening.address(
+            plan, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", 8000
+        )
     else:
         plan.leave(setting, "nginx has no such endpoint: write a `listen`")
         return
@@ -114,7 +116,7 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
     settings, rest = TABLE.parse(command.arguments, command.origin)
     for setting in settings:
         TABLE.apply(plan, setting)
-    app = rules.positional(plan, rest, command, "application")
+    app = positional(plan, rest, command, "application")
     place, name = split(str(app.value))
     if name is None:
         raise ConversionError(f"{app.source}: Daphne wants MODULE:ATTRIBUTE")
@@ -131,7 +133,7 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
         uds = facts["uds"]
         plan.server.listens.append(Listen(f"unix:{plan.path(uds.value)}", uds.source))
     if "host" in facts or "port" in facts or not plan.server.listens:
-        rules.host_and_port(plan, "127.0.0.1", 8000, "Daphne")
+        listening.host_and_port(plan, "127.0.0.1", 8000, "Daphne")
     for listen in plan.server.listens:
         # TLS is only that of the endpoint that says so.
         listen.tls = bool(listen.tls)

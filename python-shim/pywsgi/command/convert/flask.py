@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import rules, text_file
+from . import listening, rules, text_file
 from .command_line import Command
 from .option import Table, becomes, kept, needless, nothing
 from .plan import ConversionError, Plan, Setting
@@ -73,7 +73,7 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
         rules.pool(plan, "threads=1", threads.source)
     elif threads is not None:
         plan.spare(threads, "applications run in threads")
-    rules.host_and_port(plan, "127.0.0.1", 5000, "flask run")
+    listening.host_and_port(plan, "127.0.0.1", 5000, "flask run")
     _tls(plan)
     to = rules.output(plan, "-", "/dev/stdout", "/var/log/nginx/access.log")
     plan.server.set("access_log", to, source="flask run: standard error")
@@ -141,4 +141,4 @@ def _tls(plan: Plan) -> None:
     if cert is not None and str(cert.value) == "adhoc":
         plan.leave(cert, "nginx makes no certificates: `pywsgi config --tls-self-signed` does")
         return
-    rules.certificate(plan, "cert", "key")
+    listening.certificate(plan, "cert", "key")

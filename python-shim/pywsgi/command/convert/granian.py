@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from . import rules
-from .command_line import Command
+from . import listening, rules
+from .command_line import Command, from_environment, positional
 from .option import Table, becomes, kept, needless, nothing
 from .plan import ConversionError, Listen, Plan, Setting
 from .target import split, target
@@ -156,7 +156,7 @@ TABLE = Table(
     nothing(_FLOW, "http2_max_send_buffer_size --http2-max-send-buffer-size"),
     kept("ssl_certificate", "ssl_certificate --ssl-certificate"),
     kept("ssl_certificate_key", "ssl_keyfile --ssl-keyfile"),
-    becomes("ssl_password_file", rules.password, "ssl_keyfile_password --ssl-keyfile-password"),
+    becomes("ssl_password_file", listening.password, "ssl_keyfile_password --ssl-keyfile-password"),
     becomes("ssl_protocols", _protocols, "ssl_protocol_min --ssl-protocol-min"),
     becomes(
         "ssl_client_certificate",
@@ -210,25 +210,25 @@ TABLE = Table(
 
 def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
     settings, rest = TABLE.parse(command.arguments, command.origin, strict=True)
-    settings = [*rules.from_environment(TABLE, command, "GRANIAN_"), *settings]
+    settings = [*from_environment(TABLE, command, "GRANIAN_"), *settings]
     for setting in settings:
         if setting.name == "--working-dir":
             plan.folder = plan.folder / str(setting.value)
     for setting in settings:
         TABLE.apply(plan, setting)
     facts = plan.facts
-    app = rules.positional(plan, rest, command, "APP")
+    app = positional(plan, rest, command, "APP")
     rules.folders(plan, facts.get("working_dir"), "Granian")
     _application(plan, app)
     if "uds" in facts:
         uds = facts["uds"]
         plan.server.listens.append(Listen(f"unix:{plan.path(uds.value)}", uds.source))
     else:
-        rules.host_and_port(plan, "127.0.0.1", 8000, "Granian")
-    rules.listen_parameters(plan)
-    rules.certificate(plan, "ssl_certificate", "ssl_keyfile")
+        listening.host_and_port(plan, "127.0.0.1", 8000, "Granian")
+    listening.parameters(plan)
+    listening.certificate(plan, "ssl_certificate", "ssl_keyfile")
     if "http2" in facts and "ssl_certificate" in facts:
-        rules.http2(plan, facts["http2"])
+        listening.http2(plan, facts["http2"])
     elif "http2" in facts:
         plan.spare(facts["http2"], "HTTP/2 is for TLS, which browsers need for it")
     _statics(plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import command_line, python_file, rules
+from . import command_line, listening, python_file, rules
 from .command_line import Command
 from .option import Table, becomes, is_off, kept, needless, nothing
 from .plan import ConversionError, Listen, Plan, Setting
@@ -170,7 +170,7 @@ TABLE = Table(
         rules.server("ssl_client_certificate", rules.path),
         "ca_certs --ca-certs",
     ),
-    becomes("ssl_verify_client", rules.verify, "cert_reqs --cert-reqs"),
+    becomes("ssl_verify_client", listening.verify, "cert_reqs --cert-reqs"),
     nothing(
         "write `ssl_protocols`; nginx's default is TLS 1.2 and 1.3", "ssl_version --ssl-version"
     ),
@@ -351,7 +351,7 @@ def _finish(plan: Plan, rest: list[str], origin: str) -> None:
     _listen(plan)
     rules.max_requests(plan)
     rules.user(plan)
-    rules.certificate(plan, "certfile", "keyfile")
+    listening.certificate(plan, "certfile", "keyfile")
     rules.error_log(plan, facts.get("errorlog"), facts.get("loglevel"), "gunicorn: stderr")
     plan.server.default(
         "access_log", "off", source="gunicorn: no access log, unless told otherwise"
@@ -374,10 +374,10 @@ def _listen(plan: Plan) -> None:
         if each.startswith("fd://"):
             plan.leave(bind, "nginx opens its sockets itself") if bind else None
         elif bind:
-            plan.server.listens.append(rules.listen(plan, each, 8000, bind.source))
+            plan.server.listens.append(listening.listen(plan, each, 8000, bind.source))
     if not plan.server.listens:
         plan.server.listens.append(Listen("127.0.0.1:8000", "gunicorn: unless told otherwise"))
-    rules.listen_parameters(plan)
+    listening.parameters(plan)
     proxy = plan.facts.get("proxy_protocol")
     if proxy is not None:
         for listen in plan.server.listens:
@@ -394,7 +394,7 @@ def _listen(plan: Plan) -> None:
         plan.spare(plan.facts["proxy_allow_ips"], "proxy_protocol is off")
     http2 = plan.facts.get("http2")
     if http2 is not None:
-        rules.http2(plan, http2)
+        listening.http2(plan, http2)
 
 
 def _header_buffers(plan: Plan) -> None:

@@ -6,8 +6,8 @@ import re
 import sys
 from typing import Any
 
-from . import python_file, rules, text_file
-from .command_line import Command
+from . import listening, python_file, rules, text_file
+from .command_line import Command, positional
 from .option import Table, becomes, is_off, kept, needless, nothing
 from .plan import ConversionError, Listen, Plan, Setting
 from .target import protocol_of, split, target
@@ -151,13 +151,15 @@ TABLE = Table(
     # TLS
     kept("ssl_certificate", "certfile --certfile"),
     kept("ssl_certificate_key", "keyfile --keyfile"),
-    becomes("ssl_password_file", rules.password, "keyfile_password --keyfile-password"),
+    becomes("ssl_password_file", listening.password, "keyfile_password --keyfile-password"),
     becomes(
         "ssl_client_certificate",
         rules.server("ssl_client_certificate", rules.path),
         "ca_certs --ca-certs",
     ),
-    becomes("ssl_verify_client", rules.verify, "verify_mode --verify-mode cert_reqs --cert-reqs"),
+    becomes(
+        "ssl_verify_client", listening.verify, "verify_mode --verify-mode cert_reqs --cert-reqs"
+    ),
     becomes("ssl_crl ssl_verify_depth", _flags, "verify_flags"),
     becomes("ssl_ciphers", rules.server("ssl_ciphers"), "ciphers --ciphers"),
     needless("client_header_timeout is for the handshake as well", "ssl_handshake_timeout"),
@@ -235,14 +237,14 @@ def apply(
     facts = plan.facts
     app = facts.get("application_path")
     if rest or app is None:
-        app = rules.positional(plan, rest, command, "application")
+        app = positional(plan, rest, command, "application")
     rules.folders(plan, None, "Hypercorn")
     _application(plan, app)
     _listen(plan)
     rules.max_requests(plan)
-    rules.certificate(plan, "certfile", "keyfile")
+    listening.certificate(plan, "certfile", "keyfile")
     if "http2" in facts:
-        rules.http2(plan, facts["http2"])
+        listening.http2(plan, facts["http2"])
     rules.error_log(plan, facts.get("errorlog"), facts.get("loglevel"), "Hypercorn: stderr")
     plan.server.default(
         "access_log", "off", source="Hypercorn: no access log, unless told otherwise"
@@ -291,7 +293,7 @@ def _listen(plan: Plan) -> None:
                 if bind.startswith("fd://"):
                     plan.leave(setting, "nginx opens its sockets itself: write a `listen`")
                     continue
-                made = rules.listen(plan, bind, 8000, setting.source)
+                made = listening.listen(plan, bind, 8000, setting.source)
                 if key == "insecure_bind":
                     made.tls = False
                 elif key == "quic_bind":
@@ -305,5 +307,5 @@ def _listen(plan: Plan) -> None:
     quic = [each for each in plan.server.listens if "quic" in each.parameters]
     others = [each for each in plan.server.listens if each not in quic]
     plan.server.listens = others
-    rules.listen_parameters(plan)
+    listening.parameters(plan)
     plan.server.listens += quic

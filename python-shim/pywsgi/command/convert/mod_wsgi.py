@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from . import apache_directives, rules
+from . import apache_directives, listening, rules
 from .apache import Node, parse
 from .mod_wsgi_options import APACHE_REASONS, DAEMON, TABLE, authorization
 from .plan import ConversionError, Left, Listen, Location, Plan, Server, Setting
@@ -85,14 +85,16 @@ class _Converter:
         if host is None:
             for node in self.listens:
                 server.listens.append(
-                    Listen(rules.address(self.plan, node.arguments[0], 80), _setting(node).source)
+                    Listen(
+                        listening.address(self.plan, node.arguments[0], 80), _setting(node).source
+                    )
                 )
             if not server.listens:
                 server.listens.append(Listen("80", "Apache: unless told otherwise"))
             return
         for address in host.arguments:
             text = re.sub(r"^(?:\*|_default_)(?=:|$)", "", address) or ":80"
-            server.listens.append(Listen(rules.address(self.plan, text, 80), server.source))
+            server.listens.append(Listen(listening.address(self.plan, text, 80), server.source))
 
     # Directives
 

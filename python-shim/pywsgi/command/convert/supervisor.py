@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import command_line, rules, servers, text_file
+from . import command_line, listening, rules, servers, text_file
 from .option import Table, becomes, kept, needless, nothing
 from .plan import ConversionError, Plan, Setting
 
@@ -198,7 +198,7 @@ def _own(plan: Plan, section: Section, command: command_line.Command, *, run: bo
     socket = plan.facts.pop("socket", None)
     if socket is not None:
         bind = re.sub("^tcp://", "", str(socket.value))
-        plan.server.listens.append(rules.listen(plan, bind, 80, socket.source))
+        plan.server.listens.append(listening.listen(plan, bind, 80, socket.source))
     servers.convert(plan, command, run=run, sources=origins)
     if account is not None:
         rules.user(plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from . import command_line, rules, servers, text_file
+from . import command_line, listening, rules, servers, text_file
 from .option import Table, kept, needless, nothing
 from .plan import ConversionError, Plan, Setting
 
@@ -65,7 +65,7 @@ def convert(file: Path, folder: Path | None, *, run: bool = False) -> Plan:
         else:
             plan.spare(setting, _UNIT)
     for listen in plan.all_facts.pop("ListenStream", []):
-        plan.server.listens.append(rules.listen(plan, str(listen.value), 80, listen.source))
+        plan.server.listens.append(listening.listen(plan, str(listen.value), 80, listen.source))
     files = plan.all_facts.pop("EnvironmentFile", [])
     if files and environment:
         why = "systemd takes a variable from there first, and nginx that of python_env"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import rules
-from .command_line import Command
+from . import listening, rules
+from .command_line import Command, from_environment, positional
 from .option import Rule, Table, becomes, kept, needless, nothing
 from .plan import ConversionError, Listen, Plan, Setting
 from .target import split, target
@@ -120,11 +120,11 @@ TABLE = Table(
     ),
     kept("ssl_certificate_key", "ssl_keyfile --ssl-keyfile"),
     kept("ssl_certificate", "ssl_certfile --ssl-certfile"),
-    becomes("ssl_password_file", rules.password, "ssl_keyfile_password --ssl-keyfile-password"),
+    becomes("ssl_password_file", listening.password, "ssl_keyfile_password --ssl-keyfile-password"),
     nothing(
         "write `ssl_protocols`; nginx's default is TLS 1.2 and 1.3", "ssl_version --ssl-version"
     ),
-    becomes("ssl_verify_client", rules.verify, "ssl_cert_reqs --ssl-cert-reqs"),
+    becomes("ssl_verify_client", listening.verify, "ssl_cert_reqs --ssl-cert-reqs"),
     becomes(
         "ssl_client_certificate",
         rules.server("ssl_client_certificate", rules.path),
@@ -163,11 +163,11 @@ TABLE = Table(
 
 def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
     settings, rest = TABLE.parse(command.arguments, command.origin, strict=True)
-    settings = [*rules.from_environment(TABLE, command, "UVICORN_"), *settings]
+    settings = [*from_environment(TABLE, command, "UVICORN_"), *settings]
     for setting in settings:
         TABLE.apply(plan, setting)
     facts = plan.facts
-    app = rules.positional(plan, rest, command, "APP", "UVICORN_APP")
+    app = positional(plan, rest, command, "APP", "UVICORN_APP")
     folder = facts.get("app_dir")
     if folder is not None and folder.value:
         plan.http.extend("python_path", plan.path(folder.value), source=folder.source)
@@ -187,11 +187,11 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
         prefix=str(prefix.value) if prefix else "",
     )
     _listen(plan)
-    rules.listen_parameters(plan)
-    rules.certificate(plan, "ssl_certfile", "ssl_keyfile")
+    listening.parameters(plan)
+    listening.certificate(plan, "ssl_certfile", "ssl_keyfile")
     rules.max_requests(plan)
     if "http2" in facts:
-        rules.http2(plan, facts["http2"])
+        listening.http2(plan, facts["http2"])
     _proxies(plan)
     _logs(plan)
     rules.body_limit(plan, "0", "uvicorn has no limit")
@@ -203,7 +203,7 @@ def _listen(plan: Plan) -> None:
         uds = facts["uds"]
         plan.server.listens.append(Listen(f"unix:{plan.path(uds.value)}", uds.source))
         return
-    rules.host_and_port(plan, "127.0.0.1", 8000, "uvicorn")
+    listening.host_and_port(plan, "127.0.0.1", 8000, "uvicorn")
 
 
 def _proxies(plan: Plan) -> None:

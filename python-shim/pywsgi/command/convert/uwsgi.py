@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..nginx_conf import literal
-from . import rules
+from . import listening, rules
 from .command_line import Command
 from .plan import ConversionError, Listen, Plan, Server, Setting
 from .target import split, target
@@ -114,14 +114,14 @@ def _listen(plan: Plan) -> None:
     for setting in every.get("http", []):
         words = str(setting.value).split(",")
         plan.server.listens.append(
-            rules.listen(plan, _shared(words[0], shared), 80, setting.source)
+            listening.listen(plan, _shared(words[0], shared), 80, setting.source)
         )
     for setting in every.get("https", []):
         words = str(setting.value).split(",")
         if "=" in words[0] and not words[0].startswith("="):
             named = dict(word.partition("=")[::2] for word in words)
             words = [named.get(key, "") for key in ("addr", "cert", "key", "ciphers", "ca")]
-        made = rules.listen(plan, _shared(words[0], shared), 443, setting.source)
+        made = listening.listen(plan, _shared(words[0], shared), 443, setting.source)
         made.tls = True
         if setting.name.endswith("https2"):
             made.parameters.append("http2")
@@ -138,7 +138,7 @@ def _listen(plan: Plan) -> None:
     if not plan.server.listens:
         why = "nginx serves the clients itself: uWSGI's socket is for a proxy"
         plan.server.listens.append(Listen("80", why))
-    rules.listen_parameters(plan)
+    listening.parameters(plan)
     if "enable-proxy-protocol" in facts and rules.truth(facts["enable-proxy-protocol"].value):
         for each in plan.server.listens:
             each.parameters.append("proxy_protocol")
@@ -146,7 +146,7 @@ def _listen(plan: Plan) -> None:
     for setting in every.get("http-to-https", []):
         other = Server(setting.source)
         other.listens.append(
-            rules.listen(plan, _shared(str(setting.value), shared), 80, setting.source)
+            listening.listen(plan, _shared(str(setting.value), shared), 80, setting.source)
         )
         other.set("return", "301", "https://$host$request_uri", source=setting.source)
         plan.servers.append(other)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import rules
-from .command_line import Command
+from . import listening, rules
+from .command_line import Command, positional
 from .option import Table, becomes, is_off, kept, needless, nothing
 from .plan import ConversionError, Listen, Plan, Setting
 from .target import split, target
@@ -131,7 +131,7 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
     for setting in settings:
         TABLE.apply(plan, setting)
     facts = plan.facts
-    app = facts.get("app") or rules.positional(plan, rest, command, "MODULE:OBJECT")
+    app = facts.get("app") or positional(plan, rest, command, "MODULE:OBJECT")
     place, name = split(str(app.value))
     if name is None:
         raise ConversionError(f"{app.source}: waitress-serve wants MODULE:OBJECT")
@@ -149,7 +149,7 @@ def convert(plan: Plan, command: Command, *, run: bool = False) -> None:
     else:
         rules.pool(plan, "threads=4", "Waitress: unless told otherwise")
     _addresses(plan)
-    rules.listen_parameters(plan)
+    listening.parameters(plan)
     trusted = facts.get("trusted_proxy")
     if trusted is not None:
         rules.trusted(plan, trusted)
@@ -172,9 +172,9 @@ def _addresses(plan: Plan) -> None:
         for bind in str(setting.value).split():
             every = bind.startswith("*:")
             if every and "ipv6" not in off:
-                address = rules.address(plan, f"[::]{bind[1:]}", 8080)
+                address = listening.address(plan, f"[::]{bind[1:]}", 8080)
                 plan.server.listens.append(Listen(address, setting.source))
             if not (every and "ipv4" in off):
-                plan.server.listens.append(rules.listen(plan, bind, 8080, setting.source))
+                plan.server.listens.append(listening.listen(plan, bind, 8080, setting.source))
     if not plan.server.listens:
-        rules.host_and_port(plan, "0.0.0.0", 8080, "Waitress")
+        listening.host_and_port(plan, "0.0.0.0", 8080, "Waitress")
