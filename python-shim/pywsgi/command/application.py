@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pywsgi._target import LoadError
+from pywsgi.command.env_file import variables
 from pywsgi.command.guess import guess
 from pywsgi.command.naming import locate
 from pywsgi.command.options import Options, UsageError
@@ -161,8 +162,9 @@ def python_of(home: Path) -> Path:
 
 
 def environment(options: Options) -> dict[str, str]:
-    """That of the import: what the command has, and what the options add."""
-    environ = dict(os.environ)
+    """That of the import: what the command has, and what the options add. As in the worker, a
+    variable that is set goes before one of a file."""
+    environ = {**variables(options.env_file), **os.environ}
     for each in options.env:
         name, _, value = each.partition("=")
         environ[name] = value
