@@ -24,10 +24,6 @@ impl Exchange {
             return;
         }
         if matches!(self.progress(), Progress::Running(_)) {
-            // Before it is told: whatever it sends from then on is refused.
-            if self.socket.is_none() && self.output.close(|| ()) {
-                self.worker.collect();
-            }
             self.resume();
             let cancelled =
                 why == Gone::Client && self.location.client_abort == ClientAbort::Cancel;

@@ -63,15 +63,6 @@ fn a_running_application_is_told_that_its_client_is_gone() {
 }
 
 #[test]
-fn what_an_application_sends_after_it_was_told_is_refused() {
-    let worker = worker(1, 0);
-    let [running] = exchanges(&worker);
-    assert!(running.start(7));
-    running.set_gone(Gone::TimedOut);
-    assert_eq!(running.end(None, End::Complete), Err(Closed));
-}
-
-#[test]
 fn what_comes_after_a_response_is_counted_until_it_is_done() {
     let worker = worker(1, 0);
     let [slow_client, slow_thread] = exchanges(&worker);
