@@ -55,9 +55,9 @@ class Server:
         assert found
         return found[1]
 
-    def get(self, path: str = "/", **options) -> httpx.Response:
+    def get(self, path: str = "/", method: str = "GET", **options) -> httpx.Response:
         with httpx.Client(trust_env=False, verify=False, timeout=60, http2=True) as client:
-            return client.get(self.url + path, **options)
+            return client.request(method, self.url + path, **options)
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)

@@ -174,9 +174,10 @@ def prepare(
     user = _user(options, app)
     (folder / "tmp").mkdir()
     if user:
-        entry = pwd.getpwnam(user[0])
-        for each in (folder, folder / "tmp"):
-            os.chown(each, entry.pw_uid, entry.pw_gid)
+        # nginx as root reads and writes there: the workers may pass through, and change nothing.
+        os.chown(folder, -1, grp.getgrnam(user[1]).gr_gid)
+        folder.chmod(0o710)
+        (folder / "tmp").chmod(0o711)
     if options.tls_self_signed:
         if options.certfile:
             raise UsageError("--tls-self-signed and --certfile exclude each other")

@@ -1,0 +1,60 @@
+"""The folder of `pywsgi serve`: who may read it, and who may write there."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+from rawhttp import wait_for
+
+WSGI = """
+import os
+
+def app(environ, start_response):
+    length = len(environ["wsgi.input"].read())
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getuid()} {length} version".encode()]
+"""
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+
+
+def test_others_have_no_access(pywsgi):
+    pywsgi.file("app.py", WSGI)
+    server = pywsgi.serve("app:app", "--tls-self-signed", umask=0)
+    assert server.url
+    folder = Path(pywsgi.temporary, *pywsgi.left_over())
+    if os.geteuid() != 0:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {modes(folder)[name] for name in ("nginx.conf", "instance.json", "key.pem")} == {0o600}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_a_worker_cannot_change_what_root_reads(pywsgi):
+    """nginx's master would load any module that an nginx.conf of the application names."""
+    app = pywsgi.file("app.py", WSGI)
+    for each in (pywsgi.folder, pywsgi.temporary):
+        each.chmod(0o755)
+    server = pywsgi.serve("app:app", "--user", "daemon", "--client-max-body-size", "0")
+    user = pwd.getpwnam("daemon")
+    body = b"x" * (1 << 20)
+    assert server.get().text == f"{user.pw_uid} 0 version"
+    folder = Path(pywsgi.temporary, *pywsgi.left_over())
+    status = folder.stat()
+    assert (status.st_uid, status.st_gid) == (0, user.pw_gid)
+    assert stat.S_IMODE(status.st_mode) == 0o710
+    assert {each.stat().st_uid for each in (*folder.iterdir(),)} == {0}
+    assert stat.S_IMODE((folder / "tmp").stat().st_mode) == 0o711
+    # Its temporary files are its own, before and after a reload.
+    for version in ("version", "other"):
+        answer = server.get(method="POST", content=body)
+        assert answer.text == f"{user.pw_uid} {len(body)} {version}"
+        app.write_text(WSGI.replace("version", "other"))
+        server.send(signal.SIGHUP)
+        wait_for(lambda: server.get().text.endswith("other"), 60, "the new code")
