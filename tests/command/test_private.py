@@ -58,3 +58,42 @@ def test_a_worker_cannot_change_what_root_reads(pywsgi):
         app.write_text(WSGI.replace("version", "other"))
         server.send(signal.SIGHUP)
         wait_for(lambda: server.get().text.endswith("other"), 60, "the new code")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_nothing_of_the_application_runs_as_root(pywsgi):
+    """Its owner is who imports it, before nginx starts and after it could not be imported."""
+    user = pwd.getpwnam("daemon")
+    lines = (
+        "import os",
+        "with open(f'seen.{os.getpid()}', 'w') as file:",
+        "    print(os.getuid(), os.getgid(), os.environ['HOME'], os.getgroups(), file=file)",
+    )
+    pywsgi.temporary.chmod(0o755)
+    os.chown(pywsgi.folder, user.pw_uid, user.pw_gid)
+    groups = os.getgrouplist("daemon", user.pw_gid)
+    expected = f"{user.pw_uid} {user.pw_gid} {user.pw_dir} {groups}\n"
+
+    def seen() -> set[str]:
+        files = list(pywsgi.folder.glob("seen.*"))
+        assert files
+        found = {each.read_text() for each in files}
+        for each in files:
+            each.unlink()
+        return found
+
+    # Not guessed, and so imported first.
+    pywsgi.file("app.py", "\n".join([*lines, WSGI, "app = (lambda one: one)(app)"]))
+    server = pywsgi.serve("app:app")
+    assert server.get().status_code == 200
+    assert server.stop() == 0
+    assert seen() == {expected}
+    for command in ("check", "config"):
+        assert pywsgi.run(command, "app:app").returncode == 0
+        assert seen() == {expected}
+    # Guessed, and imported again to say why.
+    pywsgi.file("app.py", "\n".join([WSGI, *lines, "1 / 0"]))
+    done = pywsgi.run("serve", "app:app", "--port", "0")
+    assert done.returncode == 3
+    assert "ZeroDivisionError" in done.stderr
+    assert seen() == {expected}

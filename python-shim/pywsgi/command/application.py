@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pywsgi._target import LoadError
 from pywsgi.command.env_file import variables
 from pywsgi.command.guess import guess
 from pywsgi.command.naming import locate
 from pywsgi.command.options import Options, UsageError
+
+
+# As root, the user and the group of the workers, and of each import: nothing of the application runs
+# as root, unless the workers do. Else empty.
+User = tuple[str, ...]
 
 
 class NotImportedError(UsageError):
@@ -48,15 +55,15 @@ def guessed(options: Options) -> Application | None:
     return Application(found[0], place.target(found[1]), folders, python_home(options), True)
 
 
-def find(options: Options, environ: dict[str, str]) -> Application:
-    """Imports the application in a process of its own. If that fails, what it has printed
-    goes to the standard error, its traceback with it.
+def find(options: Options, environ: dict[str, str], user: User) -> Application:
+    """Imports the application in a process of its own, as that user. If that fails, what it has
+    printed goes to the standard error, its traceback with it.
 
     Raises NotImportedError.
     """
     home = python_home(options)
     path = import_path(options)
-    answer = _look(python_of(home), _request(options, path), environ)
+    answer = _look(options, _request(options, path), environ, user)
     if "error" in answer:
         raise NotImportedError(answer["error"])
     protocol = answer["protocol"]
@@ -71,10 +78,10 @@ def find(options: Options, environ: dict[str, str]) -> Application:
     return Application(protocol, answer["target"], [*path, *([folder] if folder else [])], home)
 
 
-def why_not(options: Options, environ: dict[str, str]) -> str | None:
+def why_not(options: Options, environ: dict[str, str], user: User) -> str | None:
     """One line about an application that a worker could not import, and that has been shown."""
     request = _request(options, import_path(options))
-    return _look(python_of(python_home(options)), request, environ, silent=True).get("error")
+    return _look(options, request, environ, user, silent=True).get("error")
 
 
 def _request(options: Options, path: list[str]) -> dict[str, object]:
@@ -87,9 +94,14 @@ def _request(options: Options, path: list[str]) -> dict[str, object]:
 
 
 def _look(
-    python: Path, request: dict[str, object], environ: dict[str, str], silent: bool = False
+    options: Options,
+    request: dict[str, object],
+    environ: dict[str, str],
+    user: User,
+    silent: bool = False,
 ) -> dict[str, str]:
     """What the application prints is shown if it cannot be imported; else the worker shows it."""
+    python = python_of(python_home(options))
     # Mostly none of it is needed.
     import json
     import shutil
@@ -108,6 +120,7 @@ def _look(
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
+                **_become(user, environ),
             )
         except OSError as error:
             os.close(reading)
@@ -124,6 +137,53 @@ def _look(
             shutil.copyfileobj(printed, sys.stderr.buffer)
             sys.stderr.flush()
     return found
+
+
+def _become(user: User, environ: dict[str, str]) -> dict[str, Any]:
+    """The arguments of Popen for it; the variables that name the user are changed."""
+    if not user or user[0] == "root":
+        return {}
+    entry = pwd.getpwnam(user[0])
+    group = grp.getgrnam(user[1]).gr_gid
+    environ.update(HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
+    groups = os.getgrouplist(entry.pw_name, group)
+    return {"user": entry.pw_uid, "group": group, "extra_groups": groups}
+
+
+def worker_user(options: Options) -> User:
+    """As root: --user, or the owner of the application."""
+    if os.geteuid() != 0:
+        if options.user or options.group:
+            raise UsageError("--user and --group need root: leave them out")
+        return ()
+    folder = import_path(options)[0]
+    owner = os.stat(folder).st_uid
+    try:
+        name = options.user or pwd.getpwuid(owner).pw_name
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        who = f"--user {options.user}: there is no such user"
+        of_folder = f"{folder} belongs to {owner}, who is no user here: use --user"
+        raise UsageError(who if options.user else of_folder) from None
+    try:
+        group = options.group or grp.getgrgid(entry.pw_gid).gr_name
+        grp.getgrnam(group)
+    except KeyError:
+        own = f"{name}'s own group {entry.pw_gid} has no name: use --group"
+        named = f"--group {options.group}: there is no such group"
+        raise UsageError(named if options.group else own) from None
+    return name, group
+
+
+def owner(options: Options) -> User:
+    """Of the application, as root. Those of the options may be another machine's."""
+    if os.geteuid() != 0:
+        return ()
+    try:
+        entry = pwd.getpwuid(os.stat(import_path(options)[0]).st_uid)
+        return entry.pw_name, grp.getgrgid(entry.pw_gid).gr_name
+    except KeyError:
+        return ()
 
 
 def _ended(status: int) -> str:

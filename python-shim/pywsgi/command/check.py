@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from pywsgi.command.application import environment, find
+from pywsgi.command.application import environment, find, worker_user
 from pywsgi.command.finding import find_module, find_nginx, mime_types
 from pywsgi.command.nginx_conf import ConfError, render
 from pywsgi.command.options import Options, UsageError
@@ -29,15 +29,16 @@ def check(options: Options) -> int:
 def _checked(options: Options) -> str:
     nginx = find_nginx(options)
     module = find_module(options, nginx)
-    app = find(options, environment(options))
+    user = worker_user(options)
+    app = find(options, environment(options), user)
     check_python(module, app)
     folder = private_folder()
     try:
         # Not at the addresses of the options, which a running server may have.
         private = prepare(
             options,
-            app,
             folder,
+            user,
             module=module,
             mime_types=mime_types(nginx),
             listen=[(f"unix:{folder}/check.sock",)],

@@ -6,7 +6,7 @@ import os
 import sys
 
 from pywsgi.command import addresses
-from pywsgi.command.application import environment, find
+from pywsgi.command.application import environment, find, owner
 from pywsgi.command.finding import Nginx, find_nginx
 from pywsgi.command.nginx_conf import ConfError, Directive, encode, render
 from pywsgi.command.options import Options, UsageError
@@ -36,7 +36,10 @@ def text_of(options: Options) -> str:
             " ssl_password_file FILE; into the server block"
         )
     directives = production(
-        options, find(options, environment(options)), _nginx(options), _listen(options)
+        options,
+        find(options, environment(options), owner(options)),
+        _nginx(options),
+        _listen(options),
     )
     head = [
         Directive("", comment="Written by pywsgi config. As /etc/nginx/nginx.conf, load it with"),

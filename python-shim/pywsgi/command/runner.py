@@ -202,7 +202,9 @@ class Runner:
 
     def _result(self, status: int) -> int:
         if self._has_failed:
-            why = why_not(self._options, environment(self._options)) if self._is_unseen else None
+            why = None
+            if self._is_unseen:
+                why = why_not(self._options, environment(self._options), self._private.user)
             self._printer.say("error", why or "The application has not started. Exiting.")
             return 3
         if self._asked and status == 0:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import grp
 import os
-import pwd
 import sys
 import time
 from collections.abc import Sequence
@@ -20,10 +19,12 @@ from pywsgi.command import addresses
 from pywsgi.command.application import (
     Application,
     NotImportedError,
+    User,
     environment,
     find,
     guessed,
     import_path,
+    worker_user,
 )
 from pywsgi.command.finding import find_module, find_nginx, mime_types, python_version
 from pywsgi.command.nginx_conf import ConfError
@@ -48,13 +49,14 @@ def serve(options: Options) -> int:
         module = find_module(options, nginx)
         wanted = addresses.addresses(options, os.environ)
         listening = [] if options.reuse_port else addresses.listeners(wanted, options.backlog)
-        app = _application(options, printer)
+        user = worker_user(options)
+        app = _application(options, user, printer)
         check_python(module, app)
         folder = private_folder()
         private = prepare(
             options,
-            app,
             folder,
+            user,
             module=module,
             mime_types=mime_types(nginx),
             listen=[each.listen for each in listening] or [(each.listen,) for each in wanted],
@@ -121,7 +123,7 @@ def version_of(home: Path) -> tuple[int, int] | None:
     return None
 
 
-def _application(options: Options, printer: Printer) -> Application:
+def _application(options: Options, user: User, printer: Printer) -> Application:
     """With --reload, a broken application is waited for."""
     found = None if options.reload else guessed(options)
     if found is not None:
@@ -129,7 +131,7 @@ def _application(options: Options, printer: Printer) -> Application:
     while True:
         before = _newest(import_path(options))
         try:
-            return find(options, environment(options))
+            return find(options, environment(options), user)
         except UsageError as error:
             if not options.reload:
                 raise
@@ -160,8 +162,8 @@ def _newest(folders: list[str]) -> tuple[float, int]:
 
 def prepare(
     options: Options,
-    app: Application,
     folder: Path,
+    user: User,
     *,
     module: Path,
     mime_types: Path | None,
@@ -171,7 +173,6 @@ def prepare(
     check: bool = False,
 ) -> Private:
     """Puts into the folder what the configuration will name."""
-    user = _user(options, app)
     (folder / "tmp").mkdir()
     if user:
         # nginx as root reads and writes there: the workers may pass through, and change nothing.
@@ -186,30 +187,6 @@ def prepare(
         options.password_file = str(folder / "password")
         write(folder / "password", f"{options.keyfile_password}\n")
     return Private(folder, module, mime_types, listen, user, colors, check)
-
-
-def _user(options: Options, app: Application) -> tuple[str, ...]:
-    """As root, of the workers: --user, or the owner of the application."""
-    if os.geteuid() != 0:
-        if options.user or options.group:
-            raise UsageError("--user and --group need root: leave them out")
-        return ()
-    owner = os.stat(app.path[0]).st_uid
-    try:
-        name = options.user or pwd.getpwuid(owner).pw_name
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        who = f"--user {options.user}: there is no such user"
-        of_folder = f"{app.path[0]} belongs to {owner}, who is no user here: use --user"
-        raise UsageError(who if options.user else of_folder) from None
-    try:
-        group = options.group or grp.getgrgid(entry.pw_gid).gr_name
-        grp.getgrnam(group)
-    except KeyError:
-        own = f"{name}'s own group {entry.pw_gid} has no name: use --group"
-        named = f"--group {options.group}: there is no such group"
-        raise UsageError(named if options.group else own) from None
-    return name, group
 
 
 def self_signed(folder: Path, wanted: Sequence[str]) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pywsgi.command.application import Application, directory
+from pywsgi.command.application import Application, User, directory
 from pywsgi.command.finding import Nginx
 from pywsgi.command.nginx_conf import Directive, literal, with_dollar
 from pywsgi.command.options import Options, UsageError
@@ -27,7 +27,7 @@ class Private(NamedTuple):
     # The arguments of each `listen`.
     listen: Sequence[tuple[str, ...]]
     # As root: of the workers.
-    user: Sequence[str] = ()
+    user: User = ()
     colors: bool = False
     # Whether nginx imports the application before it starts.
     check: bool = True
