@@ -94,10 +94,12 @@ class Command:
         path.write_text(text)
         return path
 
-    def run(self, *arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str | Path, program: Sequence[str] = ("-m", "pywsgi"), **options
+    ) -> subprocess.CompletedProcess[str]:
         """Until it ends."""
         options = {"env": self.environ, "cwd": self.folder, **options}
-        command = [sys.executable, "-m", "pywsgi", *map(str, arguments)]
+        command = [sys.executable, *program, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
     def serve(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,12 +20,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point: `pywsgi COMMAND …`."""
     from pywsgi.command.options import Options, UsageError
 
+    _open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["serve"]:
         # A start makes no garbage. The runner enables it again.
         gc.disable()
     try:
         options = parser(arguments[0] if arguments else "").parse_args(arguments, Options())
+        if options.command not in ("top", "completion"):
+            _check_directory()
         run = importlib.import_module(f"pywsgi.command.{options.command}")
         return getattr(run, options.command)(options)  # type: ignore[no-any-return]
     except UsageError as error:
@@ -36,6 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever reads has seen enough.
         sys.stderr.close()
         return 0
+
+
+def _check_directory() -> None:
+    from pywsgi.command.options import UsageError
+
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current directory has been removed: go to another one") from None
+
+
+def _open_standard_streams() -> None:
+    """Those that are closed, such as by `>&-`. A socket or a pipe that is opened would else be one
+    of them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It is the lowest number that is free.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def parser(wanted: str = "") -> argparse.ArgumentParser:

@@ -59,7 +59,11 @@ def addresses(options: Options, environ: Mapping[str, str]) -> list[Address]:
     if options.host is not None or options.port is not None or not found:
         port = options.port
         host = options.host or "127.0.0.1"
-        if port is None and options.host is None and environ.get("PORT", "").isdigit():
+        if (
+            port is None
+            and options.host is None
+            and re.fullmatch("[0-9]{1,9}", environ.get("PORT", ""))
+        ):
             host, port = "0.0.0.0", int(environ["PORT"])
             if port > 65535:
                 raise UsageError(f"PORT={port}: the last port is 65535")
@@ -76,14 +80,14 @@ def _parse(text: str) -> Address:
         number = rest.lstrip("/")
         if number.isdigit():
             return Address(fd=int(number))
-    match = re.fullmatch(r"(?:tcp://)?(?:\[([^\]]+)\]|([^:\[\]]*))(?::(\d+))?", text)
+    match = re.fullmatch(r"(?:tcp://)?(?:\[([^\]]+)\]|([^:\[\]]*))(?::([0-9]{1,9}))?", text)
     if match is None:
         raise UsageError(
             f"--bind {text}: it is HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N (an IPv6 address"
             " needs its brackets)"
         )
     host, digits = match[1] or match[2], match[3]
-    if digits is None and host.isdigit():
+    if digits is None and re.fullmatch("[0-9]{1,9}", host):
         host, digits = "", host
     port = int(digits) if digits else 8000
     if port > 65535:
@@ -199,6 +203,8 @@ def _inherited(fd: int) -> Listener:
         sock = socket.socket(fileno=os.dup(fd))
         place = sock.getsockname()
         listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OverflowError:
+        raise UsageError(f"--fd {fd}: Bad file descriptor") from None
     except OSError as error:
         raise UsageError(f"--fd {fd}: {error.strerror}") from None
     if sock.type != socket.SOCK_STREAM:

@@ -15,9 +15,8 @@ from pywsgi.command.guess import guess
 from pywsgi.command.naming import locate
 from pywsgi.command.options import Options, UsageError
 
-
-# As root, the user and the group of the workers, and of each import: nothing of the application runs
-# as root, unless the workers do. Else empty.
+# As root, the user and the group of the workers, and of each import: nothing of the application
+# runs as root, unless the workers do. Else empty.
 User = tuple[str, ...]
 
 

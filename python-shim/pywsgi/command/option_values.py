@@ -38,8 +38,9 @@ def root_path(text: str) -> str:
 
 
 def workers(text: str) -> str:
-    if text != "auto":
-        positive(text)
+    # nginx's table of processes has room for 1024, and its helpers are some of them.
+    if text != "auto" and positive(text) > 1000:
+        raise _wrong(f"{text!r} is more than nginx can have: 1000")
     return text
 
 
@@ -53,6 +54,9 @@ def positive(text: str) -> int:
 def natural(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise _wrong(f"{text!r} is no number of at least 0")
+    # nginx's own limit is an int or more.
+    if len(text) > 10 or int(text) >= 2**31:
+        raise _wrong(f"{text!r} is too large a number")
     return int(text)
 
 
@@ -74,14 +78,14 @@ def seconds(text: str) -> float:
 
 
 def umask(text: str) -> int:
-    try:
-        return int(text, 8)
-    except ValueError:
-        raise _wrong(f"{text!r} is no mode, as 027") from None
+    if not re.fullmatch("(?:0o?)?[0-7]{1,4}", text):
+        raise _wrong(f"{text!r} is no mode, as 027")
+    return int(text, 8)
 
 
 def size(text: str) -> str:
-    if not re.fullmatch(r"\d+[kKmMgG]?", text):
+    match = re.fullmatch(r"([0-9]{1,19})([kmg]?)", text, re.IGNORECASE)
+    if match is None or int(match[1]) << 10 * " kmg".index(match[2].lower() or " ") >= 2**63:
         raise _wrong(f"{text!r} is no size: 1024, 512k, 20m, 1g")
     return text
 

@@ -27,6 +27,9 @@ def parse(line: str) -> Line | None:
     found = _LOGGED.match(line) or _BEFORE_THE_LOG.match(line)
     if found is None:
         return None
+    if found["level"] not in _OURS:
+        # The application has written what looks like one.
+        return None
     text = _IN_OUR_FILE.sub("", found["text"])
     return Line(found["level"], int(found.groupdict().get("pid") or 0), text)
 

@@ -67,7 +67,6 @@ class Runner:
         self._imported: set[int] = set()
         self._look: float | None = None
         self._wait = 0.0
-        self._first_workers: set[int] = set()
         self._has_failed = False
         # Nobody but the worker has tried to import the application.
         self._is_unseen = False
@@ -77,11 +76,14 @@ class Runner:
         self._announce = time.monotonic() + 1.0
         self._hint = ""
         self._master: subprocess.Popen[bytes] | None = None
+        # nginx's standard error.
+        self._err = -1
 
     def run(self) -> int:
         self._write(check=False)
         with self._pid_file(), _signals() as wakeup, self._started() as (out, err):
             gc.enable()
+            self._err = err
             return self._watch(wakeup, out, err)
 
     def _write(self, check: bool) -> None:
@@ -191,6 +193,13 @@ class Runner:
         self._printer.end()
         return self._result(status)
 
+    def _hear(self) -> None:
+        """What nginx has written up to now."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._err, 1 << 16):
+                for line in self._printer.feed(data):
+                    self._logged(line)
+
     def _drain(self, out: int, err: int) -> None:
         for descriptor in (out, err):
             with contextlib.suppress(BlockingIOError, OSError):
@@ -228,11 +237,9 @@ class Runner:
     # What nginx says.
 
     def _logged(self, line: Line) -> None:
-        # The worker may count as ready before its last line has been read.
-        is_first = not self._is_ready or line.pid in self._first_workers
         if line.number == IMPORTED:
             self._has_imported(line.pid)
-        elif line.number in (IMPORT_FAILED, IMPORT_KILLED, NOT_STARTED) and is_first:
+        elif line.number in (IMPORT_FAILED, IMPORT_KILLED, NOT_STARTED) and not self._is_ready:
             self._is_unseen = self._app.is_guessed and line.number != NOT_STARTED
             self._fail()
         elif line.number == CHANGED:
@@ -240,6 +247,8 @@ class Runner:
         elif line.number == CHECK_REFUSED:
             self._is_reloading = False
             self._printer.say("warning", "The new code is not loaded: the old one goes on")
+        elif line.level == "alert" and line.text.endswith(_NO_WORKER) and not self._is_ready:
+            self._fail(for_good=True)
         elif line.level == "emerg" and not self._is_ready:
             self._hint = _hint(line.text)
 
@@ -258,9 +267,10 @@ class Runner:
         self._is_reloading = self._is_ready
         self._imported.clear()
 
-    def _fail(self) -> None:
-        """The application cannot be served. With --reload it is mended while nginx runs."""
-        if self._options.reload or self._has_failed:
+    def _fail(self, for_good: bool = False) -> None:
+        """The application cannot be served. With --reload it is mended while nginx runs, unless
+        nginx itself has given up."""
+        if (self._options.reload and not for_good) or self._has_failed:
             return
         self._has_failed = True
         assert self._master is not None
@@ -272,12 +282,16 @@ class Runner:
         except FAULTS:
             return
         workers = [each for each in status["workers"] if each["state"] == "serving"]
-        if len(workers) < self._workers() or self._has_failed:
+        if len(workers) < self._workers():
+            return
+        # A worker that serves has said before whether its application is there. What an application
+        # writes from now on ends nothing, whatever it looks like.
+        self._hear()
+        if self._has_failed:
             return
         self._is_ready = True
         self._printer.is_starting = False
         self._look = None
-        self._first_workers = {each["pid"] for each in workers}
         versions = status["versions"]
         for worker in workers:
             self._printer.info(f"Started worker process [{worker['pid']}]")
@@ -359,6 +373,9 @@ class Runner:
 
 # For how long Ctrl-C waits for requests, in seconds.
 _PATIENCE = 5.0
+
+# The end of what nginx says of a worker that it does not start again (ngx_reap_children).
+_NO_WORKER = "and cannot be respawned"
 
 # Between two looks whether the application's startup has ended, in seconds.
 _LONGEST_WAIT = 0.1
