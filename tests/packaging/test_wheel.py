@@ -169,23 +169,33 @@ http {{
 class Command(Site):
     """The same by `pywsgi serve`, which finds the wheel's nginx."""
 
+    def __init__(self, user: User, venv: Path, name: str, *options: str) -> None:
+        super().__init__(user, venv, name)
+        self.options = options
+        self.scheme = "https" if "--tls-self-signed" in options else "http"
+
     def start(self) -> Command:
         self.log.touch()
         self.process = self.user.start(
             self.venv / "bin" / "pywsgi",
             *("serve", "wsgi:app", "--app-dir", self.app, "--bind", f"127.0.0.1:{self.port}"),
+            *self.options,
             stdin=subprocess.DEVNULL,
         )
         wait_for(lambda: self._listens() or self.process.poll() is not None, 120, "an answer")
         assert self.process.poll() is None
         return self
 
+    def url(self, path: str = "/") -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
+
     def term(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
     def _listens(self) -> bool:
         try:
-            return httpx.get(self.url(), trust_env=False, timeout=60).status_code == 200
+            answer = httpx.get(self.url(), verify=False, trust_env=False, timeout=60)
+            return answer.status_code == 200
         except httpx.TransportError:
             return False
 
@@ -238,6 +248,33 @@ def test_pywsgi_serve(user, venv):
     try:
         flask_answers(site)
         term_under_load(site)
+    finally:
+        site.close()
+
+
+def test_pywsgi_serve_with_http3(user, venv):
+    """Over TCP, a browser is told of HTTP/3 on the same port."""
+    from rawhttp3 import run
+
+    site = Command(user, venv, "flask", "--tls-self-signed", "--http2", "--http3").start()
+
+    async def talk(http3) -> None:
+        answer = await http3.get("/")
+        assert (answer.status, answer.body) == (200, b"v ")
+        stream = http3.request("/", method="POST", end=False)
+        http3.send(stream, b"over ")
+        http3.send(stream, b"QUIC", end=True)
+        answer = await http3.response(stream)
+        assert (answer.status, answer.body) == (200, b"v over QUIC")
+
+    try:
+        with httpx.Client(http2=True, verify=False, trust_env=False, timeout=60) as client:
+            answer = client.get(site.url())
+        assert (answer.http_version, answer.text) == ("HTTP/2", "v ")
+        assert answer.headers["Alt-Svc"] == f'h3=":{site.port}"; ma=86400'
+        run(site.port, talk)
+        site.term()
+        assert site.exit_code() == 0
     finally:
         site.close()
 
