@@ -267,7 +267,7 @@ def _add_sockets(group: Any) -> None:
         type=static,
         default=[],
         metavar="/URL=DIR",
-        help="files that nginx serves itself; may be repeated",
+        help="files that nginx serves itself, but hidden ones; may be repeated",
     )
     add(
         "--client-max-body-size",

@@ -304,11 +304,17 @@ def _server(options: Options, app: Application, nginx: Nginx | None) -> Iterator
     if options.http3:
         yield Directive("add_header", ("Alt-Svc", 'h3=":$server_port"; ma=86400', "always"))
     yield _block("location", _location(options, app), "/")
+    used = set()
     for url, place in options.static:
-        yield _static(url, place)
+        block = _static(url, place)
+        at = block.args[-1]
+        if at == options.status:
+            raise UsageError(f"--status and --static are both at {at}")
+        if at in used:
+            raise UsageError(f"--static is at {at} twice")
+        used.add(at)
+        yield block
     if options.status:
-        if any(options.status == url for url, _ in options.static):
-            raise UsageError(f"--status and --static are both at {options.status}")
         yield _block("location", _line("python_status"), "=", options.status)
 
 
@@ -346,9 +352,12 @@ def _static(url: str, place: str) -> Directive:
         return _block("location", _line("alias", literal(path)), "=", url)
     if not os.path.isdir(path):
         raise UsageError(f"--static {url}={place}: there is no directory {path}")
-    return _block(
-        "location", _line("alias", literal(f"{path.rstrip('/')}/")), f"{url.rstrip('/')}/"
-    )
+    prefix = f"{url.rstrip('/')}/"
+    inside = _line("alias", literal(f"{path.rstrip('/')}/"))
+    # Such as .git and .env, which nobody has meant to publish.
+    hidden = rf"^{re.escape(prefix)}(.*/)?\.(?!well-known/)"
+    inside.append(_block("location", _line("return", "404"), "~", hidden))
+    return _block("location", inside, prefix)
 
 
 def _tls(options: Options) -> Iterator[Directive]:
