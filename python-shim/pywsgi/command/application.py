@@ -107,28 +107,30 @@ def _look(
     import subprocess
     import tempfile
 
-    reading, writing = os.pipe()
     look = Path(__file__).with_name("look.py")
-    command = [str(python), str(look), json.dumps(request), str(writing)]
-    with tempfile.TemporaryFile() as printed:
+    # Not pipes: a process that the application starts may keep their ends.
+    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as printed:
+        command = [str(python), str(look), json.dumps(request), str(answer.fileno())]
         try:
             process = subprocess.Popen(
                 command,
                 env=environ,
-                pass_fds=[writing],
+                pass_fds=[answer.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
                 **_become(user, environ),
             )
         except OSError as error:
-            os.close(reading)
             raise UsageError(f"{python} cannot be started: {error.strerror}") from None
-        finally:
-            os.close(writing)
-        with open(reading, "rb") as answer:
-            text = answer.read()
-        status = process.wait()
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.kill()
+            process.wait()
+            raise
+        answer.seek(0)
+        text = answer.read()
         found: dict[str, str] = json.loads(text) if text else {"error": _ended(status)}
         if "error" in found and not silent:
             printed.seek(0)

@@ -62,6 +62,8 @@ class Runner:
         self._printer = printer
         self._is_ready = False
         self._is_reloading = False
+        # nginx's master handles its signals.
+        self._has_workers = False
         # The workers that have imported the application; and, once these are all, when to ask next
         # whether they serve, and how long to wait after that.
         self._imported: set[int] = set()
@@ -216,7 +218,8 @@ class Runner:
                 why = why_not(self._options, environment(self._options), self._private.user)
             self._printer.say("error", why or "The application has not started. Exiting.")
             return 3
-        if self._asked and status == 0:
+        # Before it has its own handlers, the signal itself ends it.
+        if self._asked and (status == 0 or not self._is_ready):
             self._printer.info("Stopped")
             return 0
         if not self._is_ready:
@@ -237,6 +240,7 @@ class Runner:
     # What nginx says.
 
     def _logged(self, line: Line) -> None:
+        self._has_workers = self._has_workers or line.text.startswith(_WORKERS)
         if line.number == IMPORTED:
             self._has_imported(line.pid)
         elif line.number in (IMPORT_FAILED, IMPORT_KILLED, NOT_STARTED) and not self._is_ready:
@@ -337,11 +341,15 @@ class Runner:
     def _signalled(self, number: int) -> None:
         assert self._master is not None
         if number == signal.SIGUSR1:
-            self._master.send_signal(signal.SIGUSR1)
-        elif number == signal.SIGHUP and not _is_hung_up():
-            self._printer.info("Reloading")
-            self._reloads()
-            self._master.send_signal(signal.SIGHUP)
+            # It would end an nginx that has not opened its logs yet.
+            if self._has_workers:
+                self._master.send_signal(signal.SIGUSR1)
+        elif number == signal.SIGHUP and not is_hung_up():
+            # Without workers, the code is yet to be read.
+            if self._has_workers:
+                self._printer.info("Reloading")
+                self._reloads()
+                self._master.send_signal(signal.SIGHUP)
         elif number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._stop(number)
 
@@ -373,6 +381,9 @@ class Runner:
 
 # For how long Ctrl-C waits for requests, in seconds.
 _PATIENCE = 5.0
+
+# What nginx says when it starts them (ngx_start_worker_processes).
+_WORKERS = "start worker process"
 
 # The end of what nginx says of a worker that it does not start again (ngx_reap_children).
 _NO_WORKER = "and cannot be respawned"
@@ -416,13 +427,9 @@ def _copy(data: bytes) -> None:
             return
 
 
-def _is_hung_up() -> bool:
+def is_hung_up() -> bool:
     """Whether SIGHUP means that the terminal has gone, and not a reload."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY))
-    except OSError:
-        return _had_terminal
-    return False
+    return _ends_with_terminal and not _has_terminal()
 
 
 def _has_terminal() -> bool:
@@ -433,7 +440,8 @@ def _has_terminal() -> bool:
     return True
 
 
-_had_terminal = _has_terminal()
+# Not under nohup.
+_ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
 
 
 @contextlib.contextmanager

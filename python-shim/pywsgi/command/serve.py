@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import grp
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from pywsgi.command.finding import find_module, find_nginx, mime_types, python_v
 from pywsgi.command.nginx_conf import ConfError
 from pywsgi.command.options import Options, UsageError
 from pywsgi.command.output import Printer, has_colors
-from pywsgi.command.runner import Runner, write
+from pywsgi.command.runner import Runner, is_hung_up, write
 from pywsgi.command.site import Private
 
 PREFIX = "pywsgi-serve-"
@@ -44,6 +45,7 @@ def serve(options: Options) -> int:
         printer.say("warning", f"{note} (without effect)")
     listening: list[addresses.Listener] = []
     folder: Path | None = None
+    end = _End()
     try:
         nginx = find_nginx(options)
         module = find_module(options, nginx)
@@ -68,12 +70,34 @@ def serve(options: Options) -> int:
     except (UsageError, ConfError) as error:
         printer.say("error", str(error))
         return 3 if isinstance(error, NotImportedError) else 1
+    except KeyboardInterrupt:
+        printer.info("Shutting down before the application has started")
+        printer.info("Stopped")
+        return 0
     finally:
+        end.is_near = True
         addresses.close(listening)
         if folder is not None:
             import shutil
 
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class _End:
+    """Until nginx runs, TERM and a hang-up do what Ctrl-C does: what was made is removed. Only the
+    first signal does, so that the removal is not interrupted."""
+
+    def __init__(self) -> None:
+        self.is_near = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._come)
+
+    def _come(self, number: int, _: object) -> None:
+        if self.is_near or (number == signal.SIGHUP and not is_hung_up()):
+            return
+        self.is_near = True
+        raise KeyboardInterrupt
 
 
 def private_folder() -> Path:
