@@ -317,9 +317,7 @@ class Runner:
         """For `pywsgi top`."""
         import json
 
-        assert self._master is not None
         instance = {
-            "pid": self._master.pid,
             "application": self._app.target,
             "addresses": self._addresses(),
         }

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import re
+import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pywsgi.command.option_values import seconds
 from pywsgi.command.serve import PREFIX, temporary_folder
 from pywsgi.command.site import STATUS_SOCKET
 from pywsgi.command.status import FAULTS, read_socket, read_url
@@ -27,7 +32,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " pywsgi serve that runs here",
     )
     parser.add_argument(
-        "-n", "--interval", type=float, default=2.0, metavar="SECONDS", help="between two looks (2)"
+        "-n",
+        "--interval",
+        type=seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="between two looks (2)",
     )
     parser.add_argument("--once", action="store_true", help="look once; so does a pipe")
 
@@ -36,27 +46,36 @@ def top(options: argparse.Namespace) -> int:
     reader = _reader(options.url)
     if reader is None:
         return 1
-    name, read = reader
+    try:
+        return _watch(options, *reader)
+    except KeyboardInterrupt:
+        print()
+        return 0
+
+
+def _watch(options: argparse.Namespace, name: str, read: Callable[[], Status]) -> int:
     terminal = sys.stdout.isatty()
     before: Status | None = None
     while True:
         try:
             now = read()
+            shown = [_printable(line) for line in lines(now, before)]
         except FAULTS as error:
             reason = getattr(error, "strerror", None) or error
-            print(f"pywsgi top: {name}: {reason}", file=sys.stderr)
+            print(f"pywsgi top: {_printable(name)}: {reason}", file=sys.stderr)
+            return 1
+        except (KeyError, TypeError, AttributeError):
+            print(f"pywsgi top: {_printable(name)}: its status has another form", file=sys.stderr)
             return 1
         if terminal and not options.once:
+            shown = _on_screen(shown)
             # The cursor to the beginning, and the rest cleared.
             print("\x1b[H\x1b[J", end="")
-        print("\n".join(lines(now, before)), flush=True)
+        print("\n".join(shown), end="\n" if options.once or not terminal else "", flush=True)
         if options.once or not terminal:
             return 0
         before = now
-        try:
-            time.sleep(max(options.interval, 0.1))
-        except KeyboardInterrupt:
-            return 0
+        time.sleep(max(options.interval, 0.1))
 
 
 def _reader(url: str | None) -> tuple[str, Callable[[], Status]] | None:
@@ -73,7 +92,8 @@ def _reader(url: str | None) -> tuple[str, Callable[[], Status]] | None:
     if len(found) > 1:
         print("pywsgi top: several run here; name one by its URL:", file=sys.stderr)
         for each in found:
-            print(f"  {each.application}: {', '.join(each.addresses)}", file=sys.stderr)
+            line = f"  {each.application}: {', '.join(each.addresses)}"
+            print(_printable(line), file=sys.stderr)
         print("(with pywsgi serve --status it is ADDRESS/-/status)", file=sys.stderr)
         return None
     only = found[0]
@@ -89,15 +109,41 @@ class Instance(NamedTuple):
 
 
 def instances() -> Iterable[Instance]:
-    """Those of this user; of all users for root."""
+    """Those of this user; of all users for root. Anybody can put files where they are."""
     for base in dict.fromkeys((temporary_folder(), "/tmp")):
-        for file in sorted(Path(base).glob(f"{PREFIX}*/instance.json")):
-            try:
-                known = json.loads(file.read_text())
-                os.kill(known["pid"], 0)
-            except (OSError, ValueError, KeyError):
-                continue
-            yield Instance(file.with_name(STATUS_SOCKET), known["application"], known["addresses"])
+        for folder in sorted(Path(base).glob(f"{PREFIX}*")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                if os.geteuid() in (0, folder.lstat().st_uid):
+                    yield _instance(folder)
+
+
+def _instance(folder: Path) -> Instance:
+    # Not through a link, and without waiting for the other end of a pipe.
+    file = os.open(folder / "instance.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(file, "rb") as opened:
+        known = json.loads(opened.read(1 << 16))
+    path = folder / STATUS_SOCKET
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        raise ValueError
+    with socket.socket(socket.AF_UNIX) as sock:
+        # One that was killed has left its folder.
+        sock.settimeout(1.0)
+        sock.connect(str(path))
+    return Instance(path, str(known["application"]), [str(each) for each in known["addresses"]])
+
+
+def _printable(line: str) -> str:
+    """Without what would be commands for the terminal."""
+    return re.sub(r"[^ -~\xa0-\U0010ffff]", "?", line)
+
+
+def _on_screen(shown: list[str]) -> list[str]:
+    """What the terminal has room for: nothing is wrapped, and nothing scrolls."""
+    try:
+        width, height = os.get_terminal_size(sys.stdout.fileno())
+    except OSError:
+        return shown
+    return [line[: width or None] for line in shown[: height or None]]
 
 
 def lines(now: Status, before: Status | None) -> list[str]:
