@@ -34,12 +34,14 @@ TOOLS = ("rustc", "cc", "ld", "git", "gzip", "xz")
 # The licences of what a wheel has beside crates, and what vulnerability databases call it.
 LICENCES = {
     "libxcrypt": "LGPL-2.1-or-later",
+    "libzstd": "BSD-3-Clause",
     "nginx": "BSD-2-Clause",
     "openssl": "Apache-2.0",
     "pcre2": "BSD-3-Clause",
     "zlib": "Zlib",
 }
 CPES = {
+    "libzstd": "facebook:zstandard",
     "nginx": "f5:nginx",
     "openssl": "openssl:openssl",
     "pcre2": "pcre:pcre2",

@@ -284,6 +284,7 @@ nginx 1.28.3 pkg:generic/nginx@1.28.3
 openssl 3.0.19-1~deb12u2 pkg:deb/debian/openssl@3.0.19-1~deb12u2?arch=source&distro=bookworm
 zlib 1:1.2.13.dfsg-1 pkg:deb/debian/zlib@1:1.2.13.dfsg-1?arch=source&distro=bookworm
 libxcrypt 1:4.4.33-2 pkg:deb/debian/libxcrypt@1:4.4.33-2?arch=source&distro=bookworm
+libzstd 1.5.7+dfsg-1 pkg:deb/debian/libzstd@1.5.7+dfsg-1?arch=source&distro=trixie
 """
 
 
@@ -302,13 +303,15 @@ def test_the_sbom_of_a_wheel(sbom, tmp_path):
     }
     bom = sbom.wheel_bom(module, wheel, BUNDLED)
     assert bom["metadata"]["component"]["purl"] == f"pkg:pypi/pywsgi-nginx@{VERSION}"
-    names = ["module", "nginx", "openssl", "zlib", "libxcrypt", "bytes"]
+    names = ["module", "nginx", "openssl", "zlib", "libxcrypt", "libzstd", "bytes"]
     assert [one["name"] for one in bom["components"]] == names
-    cpes = [one.get("cpe", "").split(":")[3:6] for one in bom["components"][1:4]]
+    cpes = [one.get("cpe", "").split(":")[3:6] for one in bom["components"][1:6]]
     assert cpes == [
         ["f5", "nginx", "1.28.3"],
         ["openssl", "openssl", "3.0.19"],
         ["zlib", "zlib", "1.2.13"],
+        [],
+        ["facebook", "zstandard", "1.5.7"],
     ]
     # Each reference is of a component, and the one of the module is unchanged.
     references = {one["bom-ref"] for one in [bom["metadata"]["component"], *bom["components"]]}
