@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import pwd
 import re
 import subprocess
 
@@ -75,6 +77,15 @@ def test_config_prints_what_nginx_serves(pywsgi, nginx):
     assert client.get("/s/a.txt").text == "static"
 
 
+def test_a_user_without_a_group_of_that_name(pywsgi):
+    pywsgi.file("app.py", WSGI)
+    group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+    assert f"\nuser nobody {group};\n" in pywsgi.run("config", "app:app", "-u", "nobody").stdout
+    # Of another machine.
+    assert "\nuser a-user;\n" in pywsgi.run("config", "app:app", "-u", "a-user").stdout
+    assert "\nuser a b;\n" in pywsgi.run("config", "app:app", "-u", "a", "-g", "b").stdout
+
+
 def test_config_of_asgi_with_tls(pywsgi, nginx):
     pywsgi.file("main.py", ASGI)
     nginx.tls()
@@ -83,7 +94,7 @@ def test_config_of_asgi_with_tls(pywsgi, nginx):
         *("config", "main:app", "--certfile", certificate, "--keyfile", key, "--http2"),
         *(
             "--ws-max-size",
-            "1000",
+            "2000",
             "--ws-ping-interval",
             "1.5",
             "--lifespan",
@@ -98,7 +109,7 @@ def test_config_of_asgi_with_tls(pywsgi, nginx):
         f"ssl_certificate {certificate};",
         "asgi_app main:app;",
         "asgi_websocket off;",
-        "asgi_websocket_max_message_size 1000;",
+        "asgi_websocket_max_message_size 2000;",
         "asgi_websocket_ping_interval 1500ms;",
         "asgi_websocket_deflate off;",
         "asgi_lifespan off;",
@@ -192,6 +203,12 @@ def test_doctor(pywsgi):
     assert re.search(r"^error +module +cannot be loaded: dlopen", done.stdout, re.MULTILINE)
     # Of the file that it was tried with, nothing is left to look at.
     assert "nginx.conf" not in done.stdout
+    # A download that was cut off: its tables are missing.
+    with open(MODULE, "rb") as whole:
+        (pywsgi.folder / "cut.so").write_bytes(whole.read(100_000))
+    done = pywsgi.run("doctor", "--module", "cut.so")
+    assert done.returncode == 1
+    assert re.search(r"^error +module +cannot be loaded: ", done.stdout, re.MULTILINE)
     done = pywsgi.run("doctor", "--chdir", "/no/folder")
     assert "error    folder       --chdir /no/folder: there is no such directory" in done.stdout
     assert "cannot enter /no/folder" not in done.stdout

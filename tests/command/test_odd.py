@@ -98,6 +98,7 @@ def test_a_current_directory_that_is_gone(pywsgi, command):
         (["--workers", "1001"], "argument -w/--workers: '1001' is more than nginx can have: 1000"),
         (["--umask", "-5"], "argument -m/--umask: '-5' is no mode, as 027"),
         (["--umask", "77777"], "argument -m/--umask: '77777' is no mode, as 027"),
+        (["--ws-max-size", "1023"], "argument --ws-max-size: '1023' must be at least 1024"),
         (["--client-max-body-size", "99999999999g"], "'99999999999g' is no size: 1024, 512k"),
         (["--worker-connections", "2000000000", "--uds", "s"], "cannot be respawned\n"),
     ],

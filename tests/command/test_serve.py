@@ -194,6 +194,27 @@ def test_reload_on_change(pywsgi):
     assert "ValueError: shown" in server.get().text
 
 
+@pytest.mark.parametrize(
+    ("proxies", "seen"),
+    [
+        ("*", "9.9.9.9|https"),
+        ("0.0.0.0/0,::/0", "9.9.9.9|https"),
+        ("127.1.2.3/8,127.0.0.1,127.0.0.1/32", "8.8.8.8|https"),
+        ("10.0.0.0/8,/a/socket", "127.0.0.1|http"),
+        (",", "127.0.0.1|http"),
+    ],
+)
+def test_proxies_that_are_trusted(pywsgi, proxies, seen):
+    """Nothing that others claim is believed; nginx has nothing to warn of."""
+    pywsgi.file("app.py", WSGI)
+    pywsgi.environ.update(COLOR="", FROM_FILE="")
+    server = pywsgi.serve("app:app", "--forwarded-allow-ips", proxies)
+    headers = {"X-Forwarded-For": "9.9.9.9, 8.8.8.8", "X-Forwarded-Proto": "https"}
+    answer = server.get("/about", headers=headers)
+    assert answer.text.split("|", 3)[3] == seen
+    assert "WARNING" not in server.err()
+
+
 def test_tls_and_sockets(pywsgi):
     """A certificate that is made now, HTTP/2, a Unix socket, two addresses."""
     pywsgi.file("app.py", WSGI)

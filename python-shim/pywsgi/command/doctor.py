@@ -265,7 +265,11 @@ def _test(nginx: Nginx, directives: list[Directive]) -> str:
     bad = re.findall(r"\[(?:emerg|alert|crit|error)\] (?:\d+#\d+: )?(.*)", done.stderr)
     # Nobody has written that file.
     bad = [text.removesuffix(f" in {folder}/nginx.conf:{text.rpartition(':')[2]}") for text in bad]
-    return bad[0] if bad else f"nginx -t ends with {done.returncode}: {done.stderr.strip()}"
+    if bad:
+        return str(bad[0])
+    status = done.returncode
+    how = f"is ended by signal {-status}" if status < 0 else f"ends with {status}"
+    return f"nginx -t {how}: {done.stderr.strip()}".rstrip(": ")
 
 
 def _permissions(places: list[Path], user: str) -> Iterator[Finding]:

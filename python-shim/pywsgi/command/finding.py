@@ -204,7 +204,9 @@ def _needed(file: Any) -> Iterator[str]:
             file.seek(start)
             dynamic = file.read(length)
     entries = list(struct.iter_unpack("<qQ", dynamic))
-    strings = next(value for tag, value in entries if tag == _DT_STRTAB)
+    strings = next((value for tag, value in entries if tag == _DT_STRTAB), None)
+    if strings is None:
+        return
     for address, start, length in segments:
         if address <= strings < address + length:
             strings += start - address

@@ -11,6 +11,7 @@ from pywsgi.command.option_values import (
     boolean,
     directories,
     header,
+    message_size,
     natural,
     port,
     positive,
@@ -330,7 +331,7 @@ def _add_websockets(group: Any) -> None:
     )
     add(
         "--ws-max-size",
-        type=positive,
+        type=message_size,
         metavar="BYTES",
         help="the largest message of a client (default: 16 MB)",
     )

@@ -51,6 +51,12 @@ def positive(text: str) -> int:
     return number
 
 
+def message_size(text: str) -> int:
+    if positive(text) < 1024:
+        raise _wrong(f"{text!r} must be at least 1024")
+    return int(text)
+
+
 def natural(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise _wrong(f"{text!r} is no number of at least 0")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import http
 import ipaddress
 import os
+import pwd
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 from pywsgi.command.application import Application, User, directory
 from pywsgi.command.finding import Nginx
@@ -87,7 +90,7 @@ def production(
     """The file of `pywsgi config`, for an nginx that systemd runs as root."""
     main = [
         *_line("load_module", "modules/ngx_http_pywsgi_module.so"),
-        *_line("user", options.user or "www-data", *([options.group] if options.group else [])),
+        *_line("user", *_production_user(options)),
         *_line("worker_processes", options.workers),
         *_line("pid", options.pid or "/run/nginx.pid"),
         *_line("error_log", _file(options.error_logfile, "/var/log/nginx/error.log"), "notice"),
@@ -114,6 +117,19 @@ def production(
 
 
 # The parts.
+
+
+def _production_user(options: Options) -> Iterator[str]:
+    name = options.user or "www-data"
+    yield name
+    if options.group:
+        yield options.group
+        return
+    # nginx takes the group of that name, and not every user has one.
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name
+        if group != name:
+            yield group
 
 
 def _events(options: Options) -> list[Directive]:
@@ -244,21 +260,17 @@ def _proxied(options: Options, app: Application) -> Iterator[Directive]:
     text = options.forwarded_allow_ips or os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
     names = [each.strip() for each in text.split(",") if each.strip()]
     everybody = "*" in names
-    networks = ["0.0.0.0/0", "::/0"] if everybody else [each for each in names if each[0] != "/"]
-    for network in networks:
-        try:
-            ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            raise UsageError(
-                f"--forwarded-allow-ips {network}: it is no address and no network, as 10.0.0.0/8"
-            ) from None
-    if everybody or len(networks) < len(names):
+    typed = ["0.0.0.0/0", "::/0"] if everybody else [each for each in names if each[0] != "/"]
+    networks = list(dict.fromkeys(map(_network, typed)))
+    if everybody or len(typed) < len(names):
         yield Directive("set_real_ip_from", ("unix:",))
     for network in networks:
-        yield Directive("set_real_ip_from", (network,))
+        yield Directive("set_real_ip_from", (_short(network),))
     yield Directive("real_ip_header", ("X-Forwarded-For",))
     yield Directive("real_ip_recursive", ("on",))
-    trusted = [Directive(network, ("1",)) for network in networks]
+    # Of a whole family, the halves: it is the default's network, which nginx warns of.
+    parts = [half for each in networks for half in ([each] if each.prefixlen else each.subnets())]
+    trusted = [Directive(_short(each), ("1",)) for each in parts if not everybody]
     default = Directive("default", ("1" if everybody else "0",))
     yield _block("geo", [default, *trusted], "$realip_remote_addr", "$pywsgi_from_proxy")
     yield _block(
@@ -268,6 +280,22 @@ def _proxied(options: Options, app: Application) -> Iterator[Directive]:
         "$pywsgi_https",
     )
     yield Directive(f"{app.protocol}_param", ("HTTPS", "$pywsgi_https", "if_not_empty"))
+
+
+_Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+
+def _network(text: str) -> _Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise UsageError(
+            f"--forwarded-allow-ips {text}: it is no address and no network, as 10.0.0.0/8"
+        ) from None
+
+
+def _short(network: _Network) -> str:
+    return str(network if network.num_addresses > 1 else network.network_address)
 
 
 def _listens(
