@@ -268,3 +268,26 @@ def test_an_argument_that_is_too_long_as_it_is_written(tmp_path):
     plan = plan_of(["-C", str(tmp_path), "gunicorn", "-e", "A=" + "\n" * 2500, "app:app"])
     with pytest.raises(ConfError):
         text(plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("hypercorn.toml", f"x = {'[' * 100_000}"),
+        ("unit.json", '{"listeners": ' + "[" * 100_000),
+        ("gunicorn.conf.py", f"x = {'-' * 100_000}1"),
+        ("httpd.conf", "<IfModule x>\nWSGIScriptAlias / /a\n" * 3000 + "</IfModule>\n" * 3000),
+    ],
+    ids=["toml", "json", "py", "httpd"],
+)
+def test_what_is_nested_too_deeply(tmp_path, capsys, name, content):
+    """One line, whatever its parser says."""
+    file = tmp_path / name
+    file.write_text(content)
+    parser = argparse.ArgumentParser()
+    convert.add_options(parser)
+    assert convert.convert(parser.parse_args([str(file)])) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("pywsgi convert: ")
+    assert err.count("\n") == 1

@@ -67,6 +67,9 @@ def convert(arguments: argparse.Namespace) -> int:
         shown = [line if len(line) < 500 else f"{line[:500]}…" for line in str(error).splitlines()]
         print("pywsgi convert:", "\n".join(shown), file=sys.stderr)
         return 1
+    except RecursionError:
+        print("pywsgi convert: it is nested too deeply to be read", file=sys.stderr)
+        return 1
     except FileExistsError:
         print(f"pywsgi convert: {arguments.output} exists: name a new file", file=sys.stderr)
         return 1
