@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 import subprocess
 import sys
 
@@ -113,6 +116,22 @@ def test_values_that_are_none(pywsgi, arguments, message):
     assert "Traceback" not in server.err()
     assert server.err().count("\n") <= 4
     assert pywsgi.left_over() == []
+
+
+@pytest.mark.parametrize("arguments", [["closed"], ["closed/app.py"], ["--chdir", "closed"]])
+def test_a_folder_that_is_closed(pywsgi, arguments):
+    pywsgi.file("closed/app.py", WSGI)
+    for each in (pywsgi.folder, pywsgi.temporary):
+        each.chmod(0o755)
+    (pywsgi.folder / "closed").chmod(0o600)
+    if os.geteuid() == 0:
+        options = {"user": "nobody", "group": grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name}
+    else:
+        options = {}
+    done = pywsgi.run("check", *arguments, **options)
+    assert done.returncode == 1
+    assert done.stderr.endswith(": Permission denied\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_port_that_is_no_number(pywsgi):

@@ -197,6 +197,8 @@ def directory(options: Options) -> str:
     folder = os.path.abspath(options.chdir or os.curdir)
     if not os.path.isdir(folder):
         raise UsageError(f"--chdir {options.chdir}: there is no such directory")
+    if not os.access(folder, os.X_OK):
+        raise UsageError(f"{folder}: Permission denied")
     return folder
 
 

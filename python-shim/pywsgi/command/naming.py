@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,37 +30,32 @@ def locate(target: str | None, directory: str, environ: Mapping[str, str]) -> Pl
     Raises LoadError.
     """
     folder = Path(directory)
-    if target is None:
-        named = environ.get("FLASK_APP") or _fastapi_entrypoint(folder)
-        return _named(named, folder) if named else _in_folder(folder)
-    return _named(target, folder)
+    try:
+        if target is None:
+            target = environ.get("FLASK_APP") or _fastapi_entrypoint(folder)
+        return _named(target, folder) if target is not None else _in_folder(folder)
+    except OSError as error:
+        # Such as a folder that may not be searched, or a name that is too long for one.
+        raise LoadError(f"{error.filename}: {error.strerror}") from None
 
 
 def _named(target: str, folder: Path) -> Place:
-    if _is(Path.is_dir, folder / target) and "." not in target.strip("./"):
+    if (folder / target).is_dir() and "." not in target.strip("./"):
         package = (folder / target / "__init__.py").exists()
         if "/" in target or target == "." or not package:
             return _in_folder(folder / target)
     place, expression = _split(target, folder)
     path = folder / place
-    if _is(Path.is_file, path):
+    if path.is_file():
         return _of_file(path.resolve(), expression)
     if "/" in place or place.endswith(".py"):
         raise LoadError(f"there is no file {place}")
     return Place(place, expression)
 
 
-def _is(kind: Callable[[Path], bool], path: Path) -> bool:
-    try:
-        return kind(path)
-    except OSError as error:
-        # Such as a folder that may not be searched, or a name that is too long for one.
-        raise LoadError(f"{path}: {error.strerror}") from None
-
-
 def _split(target: str, folder: Path) -> tuple[str, str | None]:
     """At the first colon that is followed by a name: arguments of a factory contain colons."""
-    if _is(Path.is_file, folder / target):
+    if (folder / target).is_file():
         return target, None
     match = re.fullmatch(r"(.+?):(\s*[^\W\d].*)", target, re.DOTALL)
     if match is None:
