@@ -70,6 +70,16 @@ def test_by_default_it_is_on(nginx, app, check):
     assert result.returncode != 0 and "RuntimeError: no" in result.stderr
 
 
+@pytest.mark.parametrize("limit", [64, 512, 900, 901])
+def test_few_descriptors(nginx, app, check, limit):
+    """By worker_rlimit_nofile, or by the limit of nginx itself."""
+    result = check(main=f"worker_rlimit_nofile {limit};")
+    assert result.returncode == 0, result.stderr
+    nginx.launcher = ("prlimit", f"--nofile={limit}:{limit}")
+    nginx.start(f"wsgi_app {app()};", http=ON)
+    assert nginx.client().get("/").text == "text"
+
+
 @pytest.mark.parametrize("http", ["python_check off;", "python_check off timeout=5s;"])
 def test_off_imports_nothing(nginx, check, http):
     result = check("testkit.record('imports')\nraise RuntimeError('no')", http=http)

@@ -18,6 +18,7 @@ use crate::bridge::panics;
 use crate::bridge::starts::Start;
 use crate::bridge::tasks::Task;
 use crate::metrics::board::Meters;
+use crate::nginx::children;
 use crate::nginx::conf::checks::access::{self, User};
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::signals;
@@ -30,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// The lowest number of the descriptors that the check needs itself, if so many are allowed: an import may close what
 /// it takes for its own (`os.closerange`).
-const OWN_DESCRIPTORS: RawFd = 900;
+const OWN_DESCRIPTORS: usize = 900;
 
 /// What the checker has to do.
 pub(super) struct Work<'a> {
@@ -76,12 +77,15 @@ unsafe fn check(work: &Work<'_>, pipe: File) -> io::Result<()> {
         become_worker(work)?;
         pipe
     };
+    let config = config(work);
+    // worker_rlimit_nofile may have lowered the limit. Its bell, and one for each of asyncio's event loops.
+    let own = 1 + config.loops.len();
     let worker = Arc::new(Worker::new(
-        config(work),
+        config,
         work.main.marks_of_check(),
         Baton::new(None, 0),
         Meters::default(),
-        OWN_DESCRIPTORS,
+        children::descriptor_below_limit(OWN_DESCRIPTORS, own),
     )?);
     signals::with_those_of_threads_blocked(|| crate::start_python(Arc::clone(&worker)))?;
     let in_time = wait(&worker, &mut pipe, work.limit)?;
@@ -175,7 +179,8 @@ fn pass_lines_until(
 unsafe fn keep_only(pipe: File) -> io::Result<File> {
     // SAFETY: as the caller says; the pipe's number is its own.
     unsafe {
-        let moved = libc::fcntl(pipe.as_raw_fd(), libc::F_DUPFD_CLOEXEC, OWN_DESCRIPTORS);
+        let least = children::descriptor_below_limit(OWN_DESCRIPTORS, 1);
+        let moved = libc::fcntl(pipe.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least);
         // There may be a lower limit of descriptors.
         let own = if moved < 0 { pipe.as_raw_fd() } else { moved };
         let first = libc::STDERR_FILENO + 1;

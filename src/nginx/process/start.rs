@@ -136,14 +136,9 @@ fn start_python(token: EventThread, process: &Process) {
 /// connections, and some for files.
 unsafe fn beyond_nginxs(cycle: *mut ngx_cycle_t, own: usize) -> RawFd {
     const FILES: usize = 1024;
-    // SAFETY: the cycle is the worker's; the structure is local to this function.
-    unsafe {
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        let room = usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX);
-        let number = (2 * (*cycle).connection_n + FILES).min(room.saturating_sub(1 + own));
-        RawFd::try_from(number).unwrap_or_default()
-    }
+    // SAFETY: the cycle is the worker's.
+    let connections = unsafe { (*cycle).connection_n };
+    children::descriptor_below_limit(2 * connections + FILES, own)
 }
 
 /// # Safety
