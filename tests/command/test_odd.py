@@ -134,6 +134,25 @@ def test_a_folder_that_is_closed(pywsgi, arguments):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["config", "check", "completion"])
+def test_output_that_cannot_be_written(pywsgi, command):
+    pywsgi.file("app.py", WSGI)
+    arguments = [command, "bash" if command == "completion" else "app:app"]
+    shell = 'exec "$@" >/dev/full'
+    line = ["sh", "-c", shell, "sh", sys.executable, "-m", "pywsgi", *arguments]
+    options = {"cwd": pywsgi.folder, "env": pywsgi.environ, "text": True, "timeout": 60}
+    done = subprocess.run(line, stderr=subprocess.PIPE, **options)
+    message = "pywsgi: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, message)
+    # Whoever reads goes before the first line.
+    reading, writing = os.pipe()
+    os.close(reading)
+    line[2] = 'exec "$@"'
+    done = subprocess.run(line, stdout=writing, stderr=subprocess.PIPE, **options)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_port_that_is_no_number(pywsgi):
     """As gunicorn takes it: as if there were none."""
     pywsgi.file("app.py", WSGI)

@@ -6,6 +6,7 @@ Not part of nginx's module: pip installs it with the package, and nothing of it 
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import os
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command not in ("top", "completion"):
             _check_directory()
         run = importlib.import_module(f"pywsgi.command.{options.command}")
-        return getattr(run, options.command)(options)  # type: ignore[no-any-return]
+        status = getattr(run, options.command)(options)
+        sys.stdout.flush()
+        return int(status)
     except UsageError as error:
         print(f"pywsgi: {error}", file=sys.stderr)
         return 1
@@ -38,8 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever reads has seen enough.
-        sys.stderr.close()
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _drop_output()
+        print(f"pywsgi: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _drop_output() -> None:
+    """What is still to be written, so that Python does not try it again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _check_directory() -> None:
