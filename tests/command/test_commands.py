@@ -77,6 +77,16 @@ def test_config_prints_what_nginx_serves(pywsgi, nginx):
     assert client.get("/s/a.txt").text == "static"
 
 
+def test_config_of_logs_and_a_umask(pywsgi):
+    pywsgi.file("app.py", WSGI)
+    done = pywsgi.run("config", "app:app", "--log-level", "warning", "--umask", "027")
+    assert "\nerror_log /var/log/nginx/error.log warn;\n" in done.stdout
+    assert done.stderr == (
+        "pywsgi config: --umask: nginx has no directive for it; set UMask= in its unit of systemd"
+        " (without effect)\n"
+    )
+
+
 def test_a_user_without_a_group_of_that_name(pywsgi):
     pywsgi.file("app.py", WSGI)
     group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name

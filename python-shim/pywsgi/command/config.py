@@ -15,7 +15,10 @@ from pywsgi.command.site import production
 
 def config(options: Options) -> int:
     """Prints it. What has no effect is said on the standard error."""
-    for note in options.without_effect:
+    notes = list(options.without_effect)
+    if options.umask is not None:
+        notes.append("--umask: nginx has no directive for it; set UMask= in its unit of systemd")
+    for note in notes:
         print(f"pywsgi config: {note} (without effect)", file=sys.stderr)
     try:
         text = encode(text_of(options))

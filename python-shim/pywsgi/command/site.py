@@ -93,7 +93,11 @@ def production(
         *_line("user", *_production_user(options)),
         *_line("worker_processes", options.workers),
         *_line("pid", options.pid or "/run/nginx.pid"),
-        *_line("error_log", _file(options.error_logfile, "/var/log/nginx/error.log"), "notice"),
+        *_line(
+            "error_log",
+            _file(options.error_logfile, "/var/log/nginx/error.log"),
+            "notice" if options.log_level == "info" else _log_level(options),
+        ),
         *_line("worker_shutdown_timeout", f"{_graceful(options)}s"),
         _block("events", _events(options)),
     ]
