@@ -6,9 +6,12 @@ import fcntl
 import os
 import pty
 import signal
+import socket
 import termios
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from rawhttp import wait_for
 
@@ -104,6 +107,64 @@ if not os.fork():
     finally:
         for file in pywsgi.folder.glob("child.*"):
             os.kill(int(file.suffix[1:]), signal.SIGKILL)
+
+
+ASGI = """
+import asyncio, os
+
+async def app(scope, receive, send):
+    if scope["path"] == "/wait":
+        open("waits", "w").close()
+        while not os.path.exists("gate"):
+            await asyncio.sleep(0.01)
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"served"})
+"""
+
+
+def test_a_server_that_takes_over(pywsgi):
+    """While the first one drains, another takes its socket and its file: they stay."""
+    pywsgi.file("app.py", ASGI)
+    path = pywsgi.folder / "a.sock"
+    arguments = ("app:app", "--lifespan", "off", "--uds", path, "--pid", "pid")
+
+    def get(url: str) -> str:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=60) as client:
+            return client.get(f"http://localhost{url}").text
+
+    first = pywsgi.serve(*arguments)
+    first.wait("running on")
+    with ThreadPoolExecutor() as threads:
+        waits = threads.submit(get, "/wait")
+        wait_for((pywsgi.folder / "waits").exists, 60, "a request")
+        first.send(signal.SIGTERM)
+        first.wait("Shutting down")
+
+        def is_free() -> bool:
+            with socket.socket(socket.AF_UNIX) as sock:
+                return sock.connect_ex(str(path)) != 0
+
+        wait_for(is_free, 60, "nginx's end of listening")
+        second = pywsgi.serve(*arguments)
+        second.wait("running on")
+        pywsgi.file("gate")
+        assert waits.result() == "served"
+    assert first.process.wait(60) == 0
+    assert get("/") == "served"
+    assert number_in(pywsgi.folder / "pid") == second.process.pid
+    assert second.stop() == 0
+    assert not path.exists()
+    assert not (pywsgi.folder / "pid").exists()
+
+
+def test_a_pid_file_that_is_none(pywsgi):
+    """Such as /dev/null, which root could remove."""
+    pywsgi.file("app.py", WSGI.format(""))
+    pywsgi.folder.joinpath("null").symlink_to("/dev/null")
+    server = pywsgi.serve("app:app", "--pid", "null")
+    assert server.get().text == "served"
+    assert server.stop() == 0
+    assert pywsgi.folder.joinpath("null").is_symlink()
 
 
 @pytest.mark.parametrize("nohup", [False, True])

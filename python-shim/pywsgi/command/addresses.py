@@ -45,8 +45,9 @@ class Listener(NamedTuple):
     listen: tuple[str, ...]
     # Without http:// in front.
     shown: str
-    # The path of a Unix socket that goes when the server goes.
+    # The path of a Unix socket that goes when the server goes, and what is there.
     unlink: str = ""
+    mark: tuple[int, ...] = ()
 
 
 def addresses(options: Options, environ: Mapping[str, str]) -> list[Address]:
@@ -110,8 +111,9 @@ def listeners(wanted: Sequence[Address], backlog: int | None) -> list[Listener]:
 def close(opened: Sequence[Listener]) -> None:
     for listener in opened:
         listener.socket.close()
-        if listener.unlink:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            # A server that has started meanwhile has put its own there.
+            if listener.unlink and _mark(listener.unlink) == listener.mark:
                 os.unlink(listener.unlink)
 
 
@@ -173,11 +175,18 @@ def _unix(path: str, backlog: int) -> Listener:
         sock.bind(path)
         # As nginx, gunicorn and uvicorn do.
         os.chmod(path, 0o666)
+        mark = _mark(path)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise UsageError(f"{path}: {error.strerror}") from None
-    return Listener(sock, (f"unix:{path}",), f"unix:{path}", unlink=path)
+    return Listener(sock, (f"unix:{path}",), f"unix:{path}", path, mark)
+
+
+def _mark(path: str) -> tuple[int, ...]:
+    """Of a file, which no other has: the number of one that is gone may be given again."""
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _remove_stale(path: str) -> None:

@@ -145,7 +145,10 @@ class Runner:
         try:
             yield
         finally:
-            file.unlink(missing_ok=True)
+            # It may be another server's by now, or no file that can go, such as /dev/null.
+            with contextlib.suppress(OSError, ValueError):
+                if int(file.read_text()) == os.getpid():
+                    file.unlink()
 
     def _end(self) -> None:
         """If the command itself fails, nginx must not stay."""
