@@ -8,9 +8,13 @@ Two markers leave tests out. `threads`: the test needs threads (`make test-inlin
 from __future__ import annotations
 
 import shutil
+import signal
 
 import pytest
 from harness import EXECUTOR, SANITIZED, Nginx, release_ports, temporary_root
+
+# A run in the background of a shell ignores it, and so would each program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
