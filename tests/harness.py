@@ -380,6 +380,15 @@ class Nginx:
             lambda: next(iter(self.log_lines(text)), None), timeout, f"{text!r} in the error log"
         )
 
+    def wait_imports(self, count: int, timeout: float = 60.0) -> None:
+        """Waits until workers have imported applications so many times in all."""
+
+        def imports() -> int:
+            lines = self.log_lines("imported in")
+            return sum("python_check:" not in line for line in lines)
+
+        wait_for(lambda: imports() >= count, timeout, f"{count} imports")
+
     def allow_log(self, pattern: str) -> None:
         """Lines that match this regular expression do not fail the test."""
         self._allowed.append(re.compile(pattern))

@@ -366,6 +366,8 @@ BROKEN = ["raise RuntimeError('broken deploy')", "import no_such_module", "def b
 def test_a_broken_deploy_keeps_the_old_workers(nginx, app, source):
     nginx.allow_log(r"\[emerg\]")
     nginx.start(f"wsgi_app {app(word='old')};", http=ON, workers=2)
+    # Whoever imports it later gets the broken code.
+    nginx.wait_imports(2)
     client = nginx.client()
     assert client.get("/").text == "old"
     app(source, word="new")

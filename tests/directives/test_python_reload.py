@@ -59,9 +59,7 @@ def start(nginx, protocol, write, answers, watched):
         path = write("old")
         nginx.start(f"{protocol}_app {path};", http=http, workers=workers, **options)
         answers("old")
-        wait_for(
-            lambda: len(nginx.log_lines("imported in")) >= workers, what="the workers' imports"
-        )
+        nginx.wait_imports(workers)
         if "watch" in http:
             watched(path.parent)
 

@@ -149,9 +149,7 @@ def old(nginx, site):
 
 def wait_imported(nginx, workers: int) -> None:
     """So many workers have imported both applications."""
-    wait_for(
-        lambda: len(nginx.log_lines("imported in")) >= 2 * workers, what="the workers' imports"
-    )
+    nginx.wait_imports(2 * workers)
 
 
 def reload(nginx, word: str, count: int = 1) -> None:

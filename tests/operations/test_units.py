@@ -173,9 +173,9 @@ def test_one_nginx_for_each_application(nginx, front, recipes):
         assert answer.status_code == 413
         assert client.get("/static/a.css").text == "a {}"
         # Two workers, before and after.
-        wait_for(lambda: len(nginx.log_lines("imported in")) == 2, 60, "both workers")
+        nginx.wait_imports(2)
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: len(nginx.log_lines("imported in")) == 4, 60, "workers after a reload")
+        nginx.wait_imports(4)
         assert client.get("/").status_code == 200
     finally:
         process.send_signal(signal.SIGQUIT)

@@ -66,6 +66,8 @@ def test_a_reload_of_broken_code(nginx, protocol):
     nginx.allow_log(r"\[emerg\]")
     app = protocol.app("app", DEPLOYED.format(word="old"))
     nginx.start(f"{protocol}_app {app};", http="python_check on timeout=120s;", workers=2)
+    # Whoever imports it later gets the broken code.
+    nginx.wait_imports(2)
     assert nginx.client().get("/").text == "old"
     said = set()
 
