@@ -43,7 +43,7 @@ def test_a_command_line_of_gunicorn() -> None:
 def test_a_command_line_of_uvicorn() -> None:
     options = parse(
         "main:create_app --factory --host :: --port 9000 --workers 2 --loop uvloop --ws none"
-        " --ws-max-size 100 --ws-ping-interval 2.5 --lifespan on --root-path /api/ --env-file .env"
+        " --ws-max-size 2000 --ws-ping-interval 2.5 --lifespan on --root-path /api/ --env-file .env"
         " --limit-concurrency 100 --limit-max-requests 10 --timeout-keep-alive 7"
         " --timeout-graceful-shutdown 3 --ssl-certfile c --ssl-keyfile k --header X-A:b:c"
         " --app-dir src --no-access-log --log-level WARNING --no-server-header --proxy-headers"
@@ -51,7 +51,7 @@ def test_a_command_line_of_uvicorn() -> None:
     )
     assert (options.factory, options.interface, options.loop) == (True, "asgi3", "uvloop")
     assert (options.host, options.port, options.workers) == ("::", 9000, "2")
-    assert (options.ws, options.ws_max_size, options.ws_ping_interval) == (False, 100, 2.5)
+    assert (options.ws, options.ws_max_size, options.ws_ping_interval) == (False, 2000, 2.5)
     assert (options.root_path, options.header) == ("/api", [("X-A", "b:c")])
     assert (options.keep_alive, options.graceful_timeout) == (7, 3)
     assert (options.access_log, options.log_level) == (False, "warning")
