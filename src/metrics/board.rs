@@ -223,6 +223,7 @@ mod tests {
         assert_eq!(all.replaced, [("first", 1)]);
         assert!(board.meters(&configured(&[]), 11, 1).is_none(), "all areas are taken");
     }
+
     #[test]
     fn it_is_ready_while_a_worker_serves() {
         const DEAD: u32 = 12;

@@ -36,7 +36,7 @@ impl Exchange {
         match why {
             // The deadline is the application's, whether anybody waits or not.
             Gone::Client => self.watch(),
-            // Only now: the attendant has a task cancelled at once, whose messages must be refused by then.
+            // Only now that it is gone: the attendant has its task cancelled at once, and what that sends must be refused.
             Gone::TimedOut => {
                 self.worker.tasks.push(Task::LogStack(Arc::clone(self)));
                 self.interrupt_later();
