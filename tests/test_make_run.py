@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from harness import MODULE, NGINX, PROJECT, free_port
+from rawhttp import wait_for
 
 WSGI = """
 print("imported")
@@ -99,8 +100,13 @@ def serve(tmp_path):
     assert text.endswith("make run: stopped\n")
 
 
-def get(url: str) -> httpx.Response:
-    """The first answer of a server that starts."""
+def get(url: str, printed: Path) -> httpx.Response:
+    """The first answer of a server that starts.
+
+    nginx -t listens for a moment as well, and its exit resets whoever has connected meanwhile. It
+    has ended when the address is printed.
+    """
+    wait_for(lambda: url in printed.read_text(), 60, "the address")
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -115,7 +121,7 @@ def test_both_protocols_are_served(tmp_path, serve, source, protocol):
     file = tmp_path / "main.py"
     file.write_text(source)
     url, printed = serve(file)
-    assert get(url).text == protocol
+    assert get(url, printed).text == protocol
     assert f"{file} ({protocol.upper()})\n" in printed.read_text()
     assert f"{protocol}_app {file};" in (tmp_path / "run" / "site.conf").read_text()
 
