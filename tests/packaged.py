@@ -161,4 +161,7 @@ def _refused(site: Site) -> bool:
         socket.create_connection(("127.0.0.1", site.port), 60).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # It was still in the queue of a socket that nginx has closed: the next one is refused.
+        return False
     return False

@@ -161,6 +161,21 @@ def pid() -> int:
     return int(wait_for(lambda: inside("/run/nginx.pid").read_text(), 60, "nginx's pid"))
 
 
+def all_serve(site: Site) -> set[int]:
+    """The pids of the master's workers, as soon as each of them serves.
+
+    The first one answers while others may still import the application.
+    """
+    master = pid()
+    children = Path(f"/proc/{master}/task/{master}/children")
+
+    def serving() -> set[int]:
+        found = packaged.workers(site)
+        return found if found == {int(child) for child in children.read_text().split()} else set()
+
+    return wait_for(serving, 60, "workers that all serve")
+
+
 class Site:
     """Debian's nginx with one site of the administrator's, at port 8080."""
 
@@ -362,7 +377,7 @@ def test_a_removal_says_what_still_needs_the_module(flask):
     """The running nginx serves on, because it refuses the configuration without the module."""
     flask.boot()
     with packaged.under_load(flask, (fresh, kept, stream)):
-        master, workers = pid(), packaged.workers(flask)
+        master, workers = pid(), all_serve(flask)
         said = run("apt-get", "remove", "-y", NAME)
         assert "nginx will not start until" in said
         assert 'unknown directive "wsgi_app" in /etc/nginx/sites-enabled/site:2' in said
