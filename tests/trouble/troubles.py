@@ -176,12 +176,14 @@ class Troubles:
 
     def reload_and_kill(self) -> None:
         """An import that a worker dies of is put off, and its requests are answered 500."""
+        before = set(self.nginx.workers(leaving=True))
         os.kill(self.nginx.master, signal.SIGHUP)
         self.over.wait(self.source.choice([0.0, 0.3, 1.0, 2.0]))
         with self.deaths(FAILED):
             self.end(self.source.choice(self.nginx.workers(leaving=True)), signal.SIGKILL)
+            # The ones before have started, and may still serve.
             wait_for(
-                lambda: len(self.started()) == WORKERS,
+                lambda: len(set(self.started()) - before) == WORKERS,
                 PATIENCE,
                 "the imports that were put off",
             )
