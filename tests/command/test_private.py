@@ -23,7 +23,7 @@ def app(environ, start_response):
 
 
 def status_of_all(folder: Path) -> dict[str, os.stat_result]:
-    """Without those that go meanwhile: instance.json is written anew as its server starts."""
+    """The status of each file, without those that disappear: instance.json.new is renamed."""
     found = {}
     for each in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -57,7 +57,7 @@ def test_a_worker_cannot_change_what_root_reads(pywsgi):
     status = folder.stat()
     assert (status.st_uid, status.st_gid) == (0, user.pw_gid)
     assert stat.S_IMODE(status.st_mode) == 0o710
-    assert {status.st_uid for status in status_of_all(folder).values()} == {0}
+    assert {each.st_uid for each in status_of_all(folder).values()} == {0}
     assert stat.S_IMODE((folder / "tmp").stat().st_mode) == 0o711
     # Its temporary files are its own, before and after a reload.
     for version in ("version", "other"):

@@ -181,7 +181,7 @@ class Troubles:
         self.over.wait(self.source.choice([0.0, 0.3, 1.0, 2.0]))
         with self.deaths(FAILED):
             self.end(self.source.choice(self.nginx.workers(leaving=True)), signal.SIGKILL)
-            # The ones before have started, and may still serve.
+            # The workers of before may still serve: they do not count.
             wait_for(
                 lambda: len(set(self.started()) - before) == WORKERS,
                 PATIENCE,
