@@ -125,7 +125,7 @@ impl LoopThread {
         failure: Option<String>,
     ) {
         let worker = &runtime.worker;
-        worker.end_start(at, failure.clone().map_or(Ok(()), Err));
+        // The message is there before the worker counts as serving: who sees that knows how the startup went.
         if let Some(report) = &failure {
             if worker.config.purpose == Purpose::Serve {
                 let text = format!(
@@ -139,6 +139,7 @@ impl LoopThread {
                 app.fail_startup(py, &runtime.shim, report);
             }
         }
+        worker.end_start(at, failure.clone().map_or(Ok(()), Err));
         let (waiting, ended) = self.state(py).startups.end(at, failure.is_some());
         drop(ended);
         for exchange in waiting {
