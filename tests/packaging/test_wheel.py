@@ -140,7 +140,8 @@ http {{
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT)
-            self.process.wait(60)
+            # A QUIC connection whose end nginx has not heard of holds it for 75 s.
+            self.process.wait(150)
         self.check_log()
 
     def check_log(self) -> None:
