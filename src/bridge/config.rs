@@ -13,8 +13,13 @@ use super::output_log::OutputLog;
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerConfig {
     pub(crate) purpose: Purpose,
+    pub(crate) role: Role,
     pub(crate) python: PythonConfig,
+    /// All of the configuration, so that each process has the same numbers for them; it runs some of them
+    /// ([`runs`](Self::runs)).
     pub(crate) apps: Vec<AppConfig>,
+    /// Those of `python_process`.
+    pub(crate) groups: Vec<ProcessGroup>,
     pub(crate) pools: Vec<PoolConfig>,
     /// Those of `python_event_loop`, `main` first; none if no application runs on one.
     pub(crate) loops: Vec<LoopConfig>,
@@ -28,6 +33,57 @@ pub(crate) struct WorkerConfig {
     pub(crate) measures_cpu: bool,
     pub(crate) output: OutputConfig,
     pub(crate) reload: Reload,
+}
+
+impl WorkerConfig {
+    /// Whether this process runs that application.
+    pub(crate) fn runs(&self, app: usize) -> bool {
+        self.apps.get(app).is_some_and(|app| app.group == self.role.group())
+    }
+
+    /// Whether this process runs any application, and so has an interpreter.
+    pub(crate) fn runs_python(&self) -> bool {
+        self.apps.iter().any(|app| app.group == self.role.group())
+    }
+}
+
+/// What a worker process of nginx's is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It accepts connections, and runs the applications that are in no group.
+    Web,
+    /// It is one of the processes of a `python_process`, and runs its applications alone.
+    Application {
+        /// An index into [`WorkerConfig::groups`].
+        group: usize,
+        /// Its number among the processes of the group.
+        slot: usize,
+    },
+}
+
+impl Role {
+    /// The group whose applications such a process runs; `None`: those that are in no group.
+    pub(crate) fn group(self) -> Option<usize> {
+        match self {
+            Self::Web => None,
+            Self::Application { group, .. } => Some(group),
+        }
+    }
+
+    pub(crate) fn is_web(self) -> bool {
+        self == Self::Web
+    }
+}
+
+/// A `python_process`, as far as the processes that send it requests need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessGroup {
+    pub(crate) name: String,
+    pub(crate) processes: usize,
+    /// How many requests may wait in each of its processes for a thread.
+    pub(crate) max_queue: usize,
+    /// Bytes of the shared memory for each direction between a web worker and a process.
+    pub(crate) ring: usize,
 }
 
 /// Where the output of applications goes that belongs to no request (`python_log`).
@@ -148,13 +204,16 @@ pub(crate) struct AppConfig {
     pub(crate) callables: Vec<String>,
     /// What an application of ASGI has once in a worker.
     pub(crate) asgi: Option<AsgiConfig>,
+    /// The `python_process` whose processes run it: an index into [`WorkerConfig::groups`]; `None`: the workers that
+    /// accept connections do.
+    pub(crate) group: Option<usize>,
 }
 
 impl AppConfig {
     /// Whether both name the same application.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        (self.protocol, &self.target, &self.callables)
-            == (other.protocol, &other.target, &other.callables)
+        (self.protocol, &self.target, &self.callables, self.group)
+            == (other.protocol, &other.target, &other.callables, other.group)
     }
 
     /// The directive that sets for one application what a worker has once of it, and that says something else in
@@ -303,6 +362,9 @@ pub(crate) enum ExecutorId {
     Inline,
     /// An asyncio event loop with a thread of its own: an index into [`WorkerConfig::loops`].
     Loop(usize),
+    /// The processes of a `python_process`: an index into [`WorkerConfig::groups`]. In one of these processes the
+    /// location has another executor.
+    Process(usize),
 }
 
 impl ExecutorId {

@@ -7,7 +7,8 @@ use super::baton::Baton;
 use super::changes::watch::Reload;
 use super::config::{
     AppConfig, Buffering, ClientAbort, Debug, ExecutorId, InterpreterConfig, LocationConfig,
-    LoopConfig, LoopKind, OutputConfig, PoolConfig, Protocol, Purpose, PythonConfig, WorkerConfig,
+    LoopConfig, LoopKind, OutputConfig, PoolConfig, Protocol, Purpose, PythonConfig, Role,
+    WorkerConfig,
 };
 use super::exchange::{Exchange, Worker};
 use super::id::{RequestId, Table};
@@ -67,6 +68,7 @@ pub(super) fn loop_worker() -> Arc<Worker> {
 fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
     WorkerConfig {
         purpose: Purpose::Serve,
+        role: Role::Web,
         python: PythonConfig {
             home: None,
             path: Vec::new(),
@@ -87,7 +89,9 @@ fn worker_config(pools: Vec<PoolConfig>) -> WorkerConfig {
             resolved: "app.py".into(),
             callables: vec!["application".into()],
             asgi: None,
+            group: None,
         }],
+        groups: Vec::new(),
         pools,
         loops: Vec::new(),
         stall_warning: None,

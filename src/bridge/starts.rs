@@ -27,6 +27,13 @@ impl Starts {
         Self { apps: Mutex::new(vec![Start::Starting; count]), ended: Condvar::new() }
     }
 
+    /// Those are started by other processes: nobody waits for them here.
+    pub(super) fn leave_out(&self, which: impl Fn(usize) -> bool) {
+        let mut apps = lock(&self.apps);
+        let others = apps.iter_mut().zip(0..).filter(|(_, at)| which(*at));
+        others.for_each(|(place, _)| *place = Start::Started);
+    }
+
     /// Who imports application or module `app`, or runs its startup: that has ended. A later attempt may have another
     /// end. True if it was the last one.
     pub(super) fn end(&self, app: usize, result: Result<(), String>) -> bool {

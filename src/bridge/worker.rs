@@ -94,6 +94,11 @@ impl<X: Carried> Worker<X> {
         let loops = loops.collect::<io::Result<_>>()?;
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         let starts = Starts::new(config.apps.len() + config.python.imports.len());
+        let is_own = |number| match number < config.apps.len() {
+            true => config.runs(number),
+            false => config.runs_python(),
+        };
+        starts.leave_out(|number| !is_own(number));
         Ok(Self {
             config,
             events: Events::new(least)?,
@@ -140,6 +145,8 @@ impl<X: Carried> Worker<X> {
             ExecutorId::Pool(at) => self.pools.get(at).map(|pool| &**pool as _),
             ExecutorId::Inline => Some(&self.inline),
             ExecutorId::Loop(at) => self.loops.get(at).map(|own| &**own as _),
+            // Nothing leads to a process of another kind yet.
+            ExecutorId::Process(_) => None,
         }
     }
 
@@ -155,6 +162,9 @@ impl<X: Carried> Worker<X> {
             return Err(Refusal::Broken);
         }
         let location = exchange.location();
+        if let ExecutorId::Process(_) = location.executor {
+            return Err(Refusal::NoProcess);
+        }
         let (app, executor) = (location.app, self.executor(location.executor));
         let (Some(gate), Some(executor)) = (self.gates.get(app), executor) else {
             return Err(Refusal::Broken);
@@ -240,7 +250,8 @@ impl<X: Carried> Worker<X> {
     /// How long Python's end may take beyond its own limit: the longest shutdown of an application that is told of it
     /// (`asgi_lifespan`).
     pub(crate) fn longest_shutdown(&self) -> Duration {
-        self.config.apps.iter().filter_map(AppConfig::shutdown_timeout).max().unwrap_or_default()
+        let own = self.config.apps.iter().zip(0..).filter(|(_, at)| self.config.runs(*at));
+        own.filter_map(|(app, _)| AppConfig::shutdown_timeout(app)).max().unwrap_or_default()
     }
 
     /// Any thread: looks whether the event loops can still be woken.

@@ -3,8 +3,10 @@
 mod check;
 mod children;
 mod conf;
+mod confinement;
 mod directives;
 mod log;
+mod meetings;
 mod module;
 mod openssl;
 mod own_event;

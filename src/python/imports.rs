@@ -21,28 +21,30 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Imports all applications. Returns when none is left for this thread.
 pub(super) fn run(runtime: &Arc<Runtime>) {
-    for at in 0..runtime.apps.len() {
-        put_off(runtime, at);
+    let own = (0..runtime.apps.len()).filter(|at| runtime.worker.config.runs(*at));
+    let round = Arc::new(Round::of(own.collect()));
+    for at in &round.apps {
+        put_off(runtime, *at);
     }
-    let round = Arc::new(Round::of(runtime.apps.len()));
-    if runtime.apps.len() > 1 {
+    if round.apps.len() > 1 {
         let (own_runtime, own_round) = (Arc::clone(runtime), Arc::clone(&round));
         beside(runtime, move || help(&own_runtime, &own_round));
     }
     import_rest(runtime, &round);
 }
 
-/// The first imports of all applications, which several threads share.
+/// The first imports of the applications that this process runs, which several threads share.
 struct Round {
-    /// The application that the next thread takes.
+    apps: Vec<usize>,
+    /// The place among them of the one that the next thread takes.
     next: AtomicUsize,
     /// How many have not ended.
     left: AtomicUsize,
 }
 
 impl Round {
-    fn of(apps: usize) -> Self {
-        Self { next: AtomicUsize::new(0), left: AtomicUsize::new(apps) }
+    fn of(apps: Vec<usize>) -> Self {
+        Self { next: AtomicUsize::new(0), left: AtomicUsize::new(apps.len()), apps }
     }
 }
 
@@ -71,10 +73,8 @@ pub(super) fn import_again(runtime: &Arc<Runtime>, at: usize) {
 
 fn import_rest(runtime: &Runtime, round: &Round) {
     loop {
-        let at = round.next.fetch_add(1, Ordering::Relaxed);
-        if at >= runtime.apps.len() {
-            return;
-        }
+        let Some(at) = round.apps.get(round.next.fetch_add(1, Ordering::Relaxed)) else { return };
+        let at = *at;
         let is_put_off = runtime.worker.marks.died(at).is_some();
         if !is_put_off {
             load(runtime, at);
@@ -171,10 +171,10 @@ fn open_gate(runtime: &Runtime, at: usize) {
 /// Starts a further importing thread each time that no import has begun for [`PATIENCE`].
 fn help(runtime: &Arc<Runtime>, round: &Arc<Round>) {
     let mut before = round.next.load(Ordering::Relaxed);
-    while before < runtime.apps.len() {
+    while before < round.apps.len() {
         std::thread::sleep(PATIENCE);
         let now = round.next.load(Ordering::Relaxed);
-        if now == before && now < runtime.apps.len() {
+        if now == before && now < round.apps.len() {
             let (own_runtime, own_round) = (Arc::clone(runtime), Arc::clone(round));
             beside(runtime, move || import_rest(&own_runtime, &own_round));
         }

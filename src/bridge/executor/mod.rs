@@ -124,4 +124,6 @@ pub(crate) enum Refusal {
     LoopEnded,
     #[error("Python did not start in this worker, see above")]
     Broken,
+    #[error("no process of the application's group can be reached (python_process)")]
+    NoProcess,
 }

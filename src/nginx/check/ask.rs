@@ -12,6 +12,7 @@ use super::checker::{self, Work};
 use super::record::{Record, Records};
 use super::supervisor;
 use crate::bridge::code::Code;
+use crate::bridge::config::Role;
 use crate::nginx::conf::{Check, ConfError, DEFAULT_CHECK, MainConf, Reading};
 
 /// How often nginx looks whether it has been told to end, or the supervisor has.
@@ -30,6 +31,7 @@ pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), Conf
     }
     let work = Work {
         main,
+        role: Role::Web,
         cycle: reading.cycle(),
         user: reading.workers_user(),
         limit: timeout,

@@ -11,7 +11,7 @@ use nginx_sys::{ngx_cycle_t, ngx_set_environment};
 
 use super::record::Record;
 use crate::bridge::baton::Baton;
-use crate::bridge::config::{OutputConfig, Purpose, WorkerConfig};
+use crate::bridge::config::{OutputConfig, Purpose, Role, WorkerConfig};
 use crate::bridge::exchange::Worker;
 use crate::bridge::log::Level;
 use crate::bridge::panics;
@@ -36,6 +36,8 @@ const OWN_DESCRIPTORS: usize = 900;
 /// What the checker has to do.
 pub(super) struct Work<'a> {
     pub(super) main: &'a MainConf,
+    /// What the worker is for whose start is tried.
+    pub(super) role: Role,
     /// That of the configuration that nginx reads.
     pub(super) cycle: *mut ngx_cycle_t,
     pub(super) user: Option<User>,
@@ -105,7 +107,7 @@ unsafe fn check(work: &Work<'_>, pipe: File) -> io::Result<()> {
 
 /// That of a worker. Without `lifespan`, ASGI's applications are imported and no more.
 fn config(work: &Work<'_>) -> WorkerConfig {
-    let mut config = work.main.worker_config();
+    let mut config = work.main.worker_config(work.role);
     config.purpose = Purpose::Check;
     // It has a time limit of its own.
     config.deadlock_timeout = None;
@@ -235,7 +237,7 @@ unsafe fn become_worker(work: &Work<'_>) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
         ngx_set_environment(work.cycle, std::ptr::null_mut());
-        work.main.environment.set();
+        work.main.set_environment(work.role);
     }
     Ok(())
 }

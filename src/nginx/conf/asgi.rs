@@ -82,6 +82,7 @@ impl AsgiConf {
     ) -> Result<Option<Location>, ConfError> {
         let Some(App::Target(target, place)) = &self.common.app else { return Ok(None) };
         let event_loop = self.event_loop(main, place)?;
+        let group = self.common.group(main)?;
         let app = AppConfig {
             protocol: Protocol::Asgi,
             target: target.clone(),
@@ -91,9 +92,11 @@ impl AsgiConf {
                 event_loop,
                 lifespan: self.lifespan.clone().unwrap_or(DEFAULT_LIFESPAN),
             }),
+            group,
         };
         let own = Own {
             app: main.add_app(app, place)?,
+            group,
             executor: ExecutorId::Loop(event_loop),
             // Its task is cancelled at once.
             interrupt: None,

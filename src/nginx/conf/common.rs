@@ -12,6 +12,7 @@ use nginx_sys::{
 
 use super::error::{ConfError, Place};
 use super::handlers::RequestHandler;
+use super::main::MainConf;
 use super::reading::Reading;
 use crate::bridge::code::Code;
 use crate::bridge::config::{ClientAbort, Debug, Protocol};
@@ -88,6 +89,8 @@ pub(in crate::nginx) struct CommonConf {
     pub(in crate::nginx) force_ranges: ngx_flag_t,
     pub(in crate::nginx) client_abort: Option<ClientAbort>,
     pub(in crate::nginx) debug: Option<Debug>,
+    /// The name of a `python_process`; `Some(None)`: off.
+    pub(in crate::nginx) process: Option<Option<(String, Place)>>,
     pub(in crate::nginx) intercept_errors: ngx_flag_t,
     pub(in crate::nginx) request_buffering: ngx_flag_t,
     pub(in crate::nginx) buffering: ngx_flag_t,
@@ -120,6 +123,7 @@ impl CommonConf {
             force_ranges: CONF_UNSET,
             client_abort: None,
             debug: None,
+            process: None,
             intercept_errors: CONF_UNSET,
             request_buffering: CONF_UNSET,
             buffering: CONF_UNSET,
@@ -145,6 +149,7 @@ impl CommonConf {
         inherit(&mut self.ignore_headers, &previous.ignore_headers);
         inherit(&mut self.client_abort, &previous.client_abort);
         inherit(&mut self.debug, &previous.debug);
+        inherit(&mut self.process, &previous.process);
         merge_time(&mut self.queue_timeout, previous.queue_timeout, 30_000);
         merge_time(&mut self.timeout, previous.timeout, 60_000);
         merge_flag(&mut self.pass_authorization, previous.pass_authorization, 1);
@@ -167,6 +172,15 @@ impl CommonConf {
     pub(super) fn callables(&self) -> Vec<String> {
         let callables = self.callables.clone();
         callables.unwrap_or_else(|| vec!["application".into(), "app".into()])
+    }
+
+    /// The index of the `python_process` that runs the application, if one does.
+    pub(super) fn group(&self, main: &MainConf) -> Result<Option<usize>, ConfError> {
+        let Some((name, place)) = self.process.as_ref().and_then(Option::as_ref) else {
+            return Ok(None);
+        };
+        let directive = format!("{}_process", self.prefix.protocol);
+        main.groups.named(name, &directive, place).map(Some)
     }
 
     fn merge_temp_path(

@@ -54,18 +54,19 @@ impl Environment {
         self.home_of_user = other.map(User::home);
     }
 
-    /// All variables and their values.
-    fn variables(&self) -> Vec<(OsString, OsString)> {
+    /// All variables and their values; `own` are those of a `python_process`, which override the others.
+    fn variables(&self, own: &[Variable]) -> Vec<(OsString, OsString)> {
         let started_with = |name: &OsString| self.started_with.get(name).cloned();
         let by_default = |name: &OsString| match &self.home_of_user {
             Some(home) if name == "HOME" => home.clone(),
             _ => started_with(name),
         };
         let kept = KEPT.map(OsString::from).map(|name| (by_default(&name), name));
-        let named =
-            self.of_files.iter().chain(&self.named).map(|Variable { name, value, .. }| {
+        let named = self.of_files.iter().chain(&self.named).chain(own).map(
+            |Variable { name, value, .. }| {
                 (value.clone().or_else(|| started_with(name)), name.clone())
-            });
+            },
+        );
         let mut environment: Vec<(OsString, OsString)> = Vec::new();
         for (value, name) in kept.into_iter().chain(named) {
             if let Some(value) = value {
@@ -82,8 +83,8 @@ impl Environment {
     /// # Safety
     ///
     /// Nothing else reads or writes the environment meanwhile.
-    pub(in crate::nginx) unsafe fn set(&self) {
-        for (name, value) in self.variables() {
+    pub(in crate::nginx) unsafe fn set(&self, own: &[Variable]) {
+        for (name, value) in self.variables(own) {
             // SAFETY: as the caller says.
             unsafe { std::env::set_var(name, value) };
         }
@@ -91,14 +92,18 @@ impl Environment {
 
     /// The variables that come from nginx's start. A binary upgrade hands on only what nginx's own `env`
     /// names (ngx_exec_new_binary), so these must be among them.
-    pub(super) fn inherited(&self) -> Vec<Vec<u8>> {
+    pub(super) fn inherited<'a>(
+        &'a self,
+        of_groups: impl Iterator<Item = &'a Variable>,
+    ) -> Vec<Vec<u8>> {
         let kept = KEPT.iter().map(|name| name.as_bytes().to_vec());
-        let named = self.named.iter().filter(|variable| variable.value.is_none());
+        let named = self.named.iter().chain(of_groups).filter(|variable| variable.value.is_none());
         kept.chain(named.map(|variable| variable.name.as_bytes().to_vec())).collect()
     }
 }
 
-fn add(all: &mut Vec<Variable>, variable: Variable) -> Result<(), Place> {
+/// Adds a variable; an error is the place of another value of it.
+pub(super) fn add(all: &mut Vec<Variable>, variable: Variable) -> Result<(), Place> {
     match all.iter().find(|known| known.name == variable.name) {
         Some(known) if known.value != variable.value => Err(known.place.clone()),
         Some(_) => Ok(()),

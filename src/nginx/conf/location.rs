@@ -54,6 +54,9 @@ pub(in crate::nginx) struct Location {
 pub(super) struct Own {
     /// The application's index.
     pub(super) app: usize,
+    /// The `python_process` that runs it.
+    pub(super) group: Option<usize>,
+    /// What runs it in the process that it runs in.
     pub(super) executor: ExecutorId,
     /// How long after its timeout the application is interrupted.
     pub(super) interrupt: Option<Duration>,
@@ -64,7 +67,7 @@ pub(super) struct Own {
 impl Location {
     /// `conf` has been merged.
     pub(super) fn new(conf: &CommonConf, main: &mut MainConf, logs: &Logs, own: Own) -> Self {
-        let Own { app, executor, interrupt, max_in_flight, websocket } = own;
+        let Own { app, group, executor, interrupt, max_in_flight, websocket } = own;
         let params = conf.params.iter().flatten();
         let (request_params, constant) = params.cloned().partition(Param::depends_on_request);
         let params = constant_params(constant);
@@ -72,27 +75,31 @@ impl Location {
         let ignore_headers = conf.ignore_headers.clone().unwrap_or_default();
         let accel = conf.accel != 0;
         let slow_request = conf.slow_request.unwrap_or(0);
+        let config = LocationConfig {
+            id: main.add_location(app, logs),
+            app,
+            protocol: conf.prefix.protocol,
+            executor: group.map_or(executor, ExecutorId::Process),
+            output: Arc::clone(&logs.output.log),
+            script_name: conf.script_name.clone().flatten(),
+            timeout: (conf.timeout > 0).then(|| Duration::from_millis(conf.timeout as u64)),
+            interrupt,
+            slow: (slow_request > 0).then(|| Duration::from_millis(slow_request as u64)),
+            client_abort: conf.client_abort.unwrap_or(ClientAbort::Notify),
+            debug: conf.debug.unwrap_or(Debug::Off),
+            early_hints: conf.early_hints != 0,
+            file_wrapper: conf.file_wrapper != 0,
+            max_in_flight,
+            websocket,
+            accel_buffering: accel && !ignore_headers.contains(&HeaderKind::AccelBuffering),
+            params,
+            buffering: buffering(conf),
+        };
+        if group.is_some() {
+            main.groups.add_location(LocationConfig { executor, ..config.clone() });
+        }
         Self {
-            config: Arc::new(LocationConfig {
-                id: main.add_location(app, logs),
-                app,
-                protocol: conf.prefix.protocol,
-                executor,
-                output: Arc::clone(&logs.output.log),
-                script_name: conf.script_name.clone().flatten(),
-                timeout: (conf.timeout > 0).then(|| Duration::from_millis(conf.timeout as u64)),
-                interrupt,
-                slow: (slow_request > 0).then(|| Duration::from_millis(slow_request as u64)),
-                client_abort: conf.client_abort.unwrap_or(ClientAbort::Notify),
-                debug: conf.debug.unwrap_or(Debug::Off),
-                early_hints: conf.early_hints != 0,
-                file_wrapper: conf.file_wrapper != 0,
-                max_in_flight,
-                websocket,
-                accel_buffering: accel && !ignore_headers.contains(&HeaderKind::AccelBuffering),
-                params,
-                buffering: buffering(conf),
-            }),
+            config: Arc::new(config),
             queue_timeout: conf.queue_timeout,
             timeout: conf.timeout,
             slow_request,

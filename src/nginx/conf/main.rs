@@ -11,6 +11,7 @@ use super::checks::needed::{self, Needed};
 use super::checks::target::Target;
 use super::environment::Environment;
 use super::error::{ConfError, Place};
+use super::groups::Groups;
 use super::handlers::Handlers;
 use super::links::Links;
 use super::output::{Output, Outputs};
@@ -20,7 +21,7 @@ use crate::bridge::baton::Baton;
 use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
 use crate::bridge::config::{
-    AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig,
+    AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig, Role,
     WorkerConfig,
 };
 use crate::bridge::log::Level;
@@ -42,6 +43,8 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) environment: Environment,
     pub(in crate::nginx) pools: Vec<PoolConfig>,
     pub(in crate::nginx) loops: Vec<LoopConfig>,
+    /// `python_process`
+    pub(in crate::nginx) groups: Groups,
     /// 0: no warning.
     pub(in crate::nginx) stall_warning: Option<ngx_msec_t>,
     pub(in crate::nginx) stdout_level: Option<Level>,
@@ -168,6 +171,7 @@ impl MainConf {
             environment: Environment::new(),
             pools: Vec::new(),
             loops: Vec::new(),
+            groups: Groups::default(),
             stall_warning: None,
             stdout_level: None,
             stderr_level: None,
@@ -283,14 +287,18 @@ impl MainConf {
     }
 
     /// That of a worker that starts now: links lead where they do at this moment (`python_resolve_symlinks`).
-    pub(in crate::nginx) fn worker_config(&self) -> WorkerConfig {
+    pub(in crate::nginx) fn worker_config(&self, role: Role) -> WorkerConfig {
+        let group = self.groups.of(role);
         let (finalize, finalize_timeout) = self.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
         let links = match self.resolve_symlinks {
             Some(false) => Links::Kept,
             Some(true) | None => Links::Resolved,
         };
-        let home = self.home.as_ref().map(|home| links.folder(home));
-        let executable = self.executable.as_ref().map(|file| links.file(file)).or_else(|| {
+        let own_home = group.and_then(|group| group.home.as_ref());
+        let home = own_home.or(self.home.as_ref()).map(|home| links.folder(home));
+        // That of `http` starts another Python than a group with a home of its own.
+        let executable = self.executable.as_ref().filter(|_| own_home.is_none());
+        let executable = executable.map(|file| links.file(file)).or_else(|| {
             let of_home = home.as_ref().map(|home| home.join("bin/python3"));
             of_home.or_else(|| option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from))
         });
@@ -298,17 +306,27 @@ impl MainConf {
         let resolved =
             |app: &AppConfig| AppConfig { resolved: links.target(&app.target), ..app.clone() };
         let stall_warning = self.stall_warning.unwrap_or(STALL_WARNING);
-        let looping = self.apps.iter().any(|app| app.event_loop().is_some());
+        let is_own = |app: &&AppConfig| app.group == role.group();
+        let looping = self.apps.iter().filter(is_own).any(|app| app.event_loop().is_some());
+        let path = group.map(|group| &group.path).filter(|path| !path.is_empty());
+        let directory = group.and_then(|group| group.directory.as_ref());
+        let umask = group.and_then(|group| group.confinement.umask);
+        let pool = |pool: &PoolConfig| match group {
+            Some(group) if pool.name == DEFAULT_POOL => group.pool(pool),
+            _ => pool.clone(),
+        };
+        let default = self.pools.iter().find(|pool| pool.name == DEFAULT_POOL);
         WorkerConfig {
             purpose: Purpose::Serve,
+            role,
             python: PythonConfig {
                 home,
-                path: self.path.iter().map(|folder| links.folder(folder)).collect(),
+                path: path.unwrap_or(&self.path).iter().map(|it| links.folder(it)).collect(),
                 executable,
-                directory: self.directory.clone(),
+                directory: directory.or(self.directory.as_ref()).cloned(),
                 imports: self.imports.iter().map(|(name, _)| name.clone()).collect(),
                 interpreter: self.interpreter.clone(),
-                umask: self.umask,
+                umask: umask.unwrap_or(self.umask),
                 signals: signals::of_applications(),
                 stdout_level: self.stdout_level(),
                 stderr_level: self.stderr_level(),
@@ -316,7 +334,8 @@ impl MainConf {
                 finalize_timeout,
             },
             apps: self.apps.iter().map(resolved).collect(),
-            pools: self.pools.clone(),
+            groups: self.groups.configs(default),
+            pools: self.pools.iter().map(pool).collect(),
             loops: if looping { self.loops.clone() } else { Vec::new() },
             stall_warning: (stall_warning > 0).then(|| Duration::from_millis(stall_warning as u64)),
             deadlock_timeout: (deadlock_timeout > 0)
@@ -326,6 +345,17 @@ impl MainConf {
             measures_cpu: self.measures_cpu,
             reload: self.reload.clone().unwrap_or(Reload::Off),
         }
+    }
+
+    /// Sets the environment of this process, which is a worker of that role.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else reads or writes the environment meanwhile.
+    pub(in crate::nginx) unsafe fn set_environment(&self, role: Role) {
+        let own = self.groups.of(role).map_or(&[][..], |group| &group.environment);
+        // SAFETY: as the caller says.
+        unsafe { self.environment.set(own) };
     }
 
     fn stdout_level(&self) -> Level {

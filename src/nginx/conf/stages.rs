@@ -111,7 +111,8 @@ fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
     main.environment.set_user(user);
     main.check_files(user)?;
     main.share()?;
-    let (inherited, post_read) = (main.environment.inherited(), main.handlers.post_read);
+    let of_groups = main.groups.all().iter().flat_map(|group| &group.environment);
+    let (inherited, post_read) = (main.environment.inherited(of_groups), main.handlers.post_read);
     for name in inherited {
         reading.add_env(&name)?;
     }

@@ -57,17 +57,26 @@ impl WsgiConf {
     ) -> Result<Option<Location>, ConfError> {
         let Some(App::Target(target, place)) = &self.common.app else { return Ok(None) };
         let executor = self.executor(main, place)?;
+        let group = self.common.group(main)?;
+        if group.is_some() && executor.is_inline() {
+            let place = self.thread_pool.as_ref().map_or(place, |(_, place)| place);
+            let text = "wsgi_thread_pool inline and wsgi_process exclude each other: a process runs its applications \
+                        on threads; write wsgi_thread_pool default, or wsgi_process off";
+            return Err(ConfError::at(Code::GroupInline, text, place));
+        }
         let app = AppConfig {
             protocol: Protocol::Wsgi,
             target: target.clone(),
             resolved: target.clone(),
             callables: self.common.callables(),
             asgi: None,
+            group,
         };
         let app = main.add_app(app, place)?;
         let interrupt = self.interrupt_timeout.unwrap_or(INTERRUPT_TIMEOUT);
         let own = Own {
             app,
+            group,
             executor,
             // The event loop is not interrupted.
             interrupt: (interrupt > 0 && !executor.is_inline())

@@ -47,7 +47,7 @@ names! { $
     queue_timeout timeout slow_request
     request_buffering buffering buffer_size max_temp_file_size temp_path
     file_wrapper force_ranges accel intercept_errors early_hints
-    client_abort debug
+    client_abort debug process
 }
 
 /// The directives under a prefix. `at` is the offset at which `LocConf` has their [`CommonConf`]. docs/directives has a
@@ -91,6 +91,7 @@ pub(super) const fn common(names: &Names, at: usize) -> [ngx_command_t; COMMON] 
         flag(names.early_hints, at + offset_of!(CommonConf, early_hints)),
         location(names.client_abort, ANY, TAKE1, client_abort, at),
         location(names.debug, ANY, TAKE1, debug, at),
+        location(names.process, ANY, TAKE1, process, at),
     ]
 }
 
@@ -129,6 +130,16 @@ setter!(app, CommonConf, |directive| {
         core.set_auto_redirect(1);
     }
     directive.conf.app = Some(App::Target(value, place));
+    Ok(())
+});
+
+setter!(process, CommonConf, |directive| {
+    directive.once(&directive.conf.process)?;
+    let place = directive.reading.place();
+    directive.conf.process = Some(match directive.text(1)? {
+        "off" => None,
+        name => Some((name.to_owned(), place)),
+    });
     Ok(())
 });
 

@@ -107,21 +107,8 @@ setter!(executable, MainConf, |directive| {
 
 setter!(env, MainConf, |directive| {
     for at in 1..directive.words.len() {
-        let word = directive.bytes(at);
-        let mut parts = word.splitn(2, |byte| *byte == b'=');
-        let name = parts.next().unwrap_or_default();
-        if name.is_empty() || name.contains(&0) {
-            let word = directive.lossy(at);
-            return Err(
-                directive.error(format!("\"{word}\" has no name; write NAME or NAME=VALUE"))
-            );
-        }
-        let variable = Variable {
-            name: OsStr::from_bytes(name).to_owned(),
-            value: parts.next().map(|value| OsStr::from_bytes(value).to_owned()),
-            place: directive.reading.place(),
-        };
-        let name = String::from_utf8_lossy(name).into_owned();
+        let variable = variable(&directive, directive.bytes(at))?;
+        let name = variable.name.to_string_lossy().into_owned();
         // The values are left out: the message is logged, and one may be a secret.
         directive.conf.environment.add(variable).map_err(|Place { file, line }| {
             ConfError::new(Code::EnvironmentTwice, format!(
@@ -132,6 +119,24 @@ setter!(env, MainConf, |directive| {
     }
     Ok(())
 });
+
+/// A variable of the environment, as `NAME` or `NAME=VALUE`.
+pub(super) fn variable(
+    directive: &Directive<'_, MainConf>,
+    word: &[u8],
+) -> Result<Variable, ConfError> {
+    let mut parts = word.splitn(2, |byte| *byte == b'=');
+    let name = parts.next().unwrap_or_default();
+    if name.is_empty() || name.contains(&0) {
+        let word = String::from_utf8_lossy(word);
+        return Err(directive.error(format!("\"{word}\" has no name; write NAME or NAME=VALUE")));
+    }
+    Ok(Variable {
+        name: OsStr::from_bytes(name).to_owned(),
+        value: parts.next().map(|value| OsStr::from_bytes(value).to_owned()),
+        place: directive.reading.place(),
+    })
+}
 
 setter!(check, MainConf, |directive| {
     directive.once(&directive.conf.check)?;

@@ -3,6 +3,7 @@
 mod asgi;
 mod command;
 mod common;
+mod groups;
 mod interpreter;
 mod main;
 mod output;
@@ -17,6 +18,7 @@ use nginx_sys::ngx_command_t;
 
 use self::asgi::{ASGI, asgi};
 use self::common::{COMMON, common, named};
+use self::groups::{GROUPS, groups};
 use self::main::{MAIN, main};
 use self::output::{OUTPUT, output};
 use self::status::{STATUS, status};
@@ -31,6 +33,7 @@ pub(super) struct Table {
     asgi_common: [ngx_command_t; COMMON],
     asgi: [ngx_command_t; ASGI],
     main: [ngx_command_t; MAIN],
+    groups: [ngx_command_t; GROUPS],
     output: [ngx_command_t; OUTPUT],
     status: [ngx_command_t; STATUS],
     end: ngx_command_t,
@@ -43,6 +46,7 @@ pub(super) static mut COMMANDS: Table = Table {
     asgi_common: common(&named!("asgi"), offset_of!(LocConf, asgi.common)),
     asgi: asgi(),
     main: main(),
+    groups: groups(),
     output: output(),
     status: status(),
     end: ngx_command_t::empty(),

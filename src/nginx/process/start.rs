@@ -24,7 +24,7 @@ use super::state::{self, Handler, Process, on_process};
 use super::turn::{End, Look, Reopened};
 use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
-use crate::bridge::config::WorkerConfig;
+use crate::bridge::config::{Role, WorkerConfig};
 use crate::bridge::exchange::Worker;
 use crate::bridge::panics;
 use crate::nginx::children;
@@ -61,6 +61,8 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
         return;
     }
     let Some(main) = main.filter(|main| main.has_apps()) else { return };
+    // SAFETY: nginx has set the worker's number.
+    let role = main.groups.role(unsafe { ngx_worker });
     panics::watch();
     // SAFETY: the cycle is the worker's, and Python has no thread yet.
     let made = unsafe {
@@ -73,8 +75,8 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
         children::keep_sockets_from(cycle);
         children::give_output();
         // Python has no thread yet, and nginx's threads, if it has any (`aio threads`), only make system calls.
-        main.environment.set();
-        make(token, cycle, main)
+        main.set_environment(role);
+        make(token, cycle, main, role)
     };
     match made {
         Ok(process) => {
@@ -148,8 +150,9 @@ unsafe fn make(
     token: EventThread,
     cycle: *mut ngx_cycle_t,
     main: &MainConf,
+    role: Role,
 ) -> io::Result<&'static Process> {
-    let mut config = main.worker_config();
+    let mut config = main.worker_config(role);
     // SAFETY: called in `init_process`, with the worker's cycle.
     let masters_end = unsafe { masters_end(cycle, &mut config) };
     // Its own bell, one for each of asyncio's event loops, the files of `python_log`, and what reports changes.

@@ -209,9 +209,11 @@ fn refuse(request: Request<'_>, refusal: &Refusal) {
     request.exchange().inspect(|exchange| exchange.meter().count(Count::Refused));
     say!(&request, Code::Refused, "{refusal}");
     let ending = match refusal {
-        Refusal::QueueFull | Refusal::GateFull | Refusal::LoopFull | Refusal::TooManyInFlight => {
-            Ending::Unavailable
-        }
+        Refusal::QueueFull
+        | Refusal::GateFull
+        | Refusal::LoopFull
+        | Refusal::TooManyInFlight
+        | Refusal::NoProcess => Ending::Unavailable,
         Refusal::Broken | Refusal::LoopEnded => Ending::Failed,
     };
     finalize::end(request, ending);

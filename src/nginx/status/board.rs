@@ -6,7 +6,7 @@ use nginx_sys::{NGINX_VERSION, ngx_cycle_t, ngx_worker};
 
 use crate::bridge::clock;
 use crate::bridge::code::Code;
-use crate::bridge::config::WorkerConfig;
+use crate::bridge::config::{Role, WorkerConfig};
 use crate::bridge::replacement::REASONS;
 use crate::metrics::board::{Board, Configured, Meters, System};
 use crate::metrics::names::AppName;
@@ -41,7 +41,7 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
         // SAFETY: the cycle has a log.
         unsafe { log::message((*cycle).log, code, text) }
     };
-    let names = configured(&main.worker_config());
+    let names = configured(&main.worker_config(Role::Web));
     // SAFETY: the cycle is the new one.
     let workers = unsafe { nginx_core_conf(cycle).worker_processes };
     let mut current = BOARD.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,213 @@
+//! `python_process`: groups of processes that run applications beside the workers, each with settings of its own.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use super::environment::{self, Variable};
+use super::error::{ConfError, Place};
+use crate::bridge::code::Code;
+use crate::bridge::config::{LocationConfig, PoolConfig, ProcessGroup, Role};
+use crate::nginx::confinement::Confinement;
+use crate::nginx::meetings::Meetings;
+
+/// A `python_process`. What it does not set it has from the `python_*` directives of `http`.
+#[derive(Debug)]
+pub(in crate::nginx) struct Group {
+    pub(in crate::nginx) name: String,
+    pub(in crate::nginx) place: Place,
+    pub(in crate::nginx) processes: usize,
+    pub(in crate::nginx) threads: Option<usize>,
+    pub(in crate::nginx) max_queue: Option<usize>,
+    pub(in crate::nginx) ring: usize,
+    pub(in crate::nginx) home: Option<PathBuf>,
+    pub(in crate::nginx) path: Vec<PathBuf>,
+    /// `working_directory=`
+    pub(in crate::nginx) directory: Option<PathBuf>,
+    pub(in crate::nginx) environment: Vec<Variable>,
+    pub(in crate::nginx) confinement: Confinement,
+}
+
+impl Group {
+    pub(in crate::nginx) fn new(name: String, place: Place) -> Self {
+        Self {
+            name,
+            place,
+            processes: 1,
+            threads: None,
+            max_queue: None,
+            ring: DEFAULT_RING,
+            home: None,
+            path: Vec::new(),
+            directory: None,
+            environment: Vec::new(),
+            confinement: Confinement::default(),
+        }
+    }
+
+    /// An error is the place of another value of that variable.
+    pub(in crate::nginx) fn add_variable(&mut self, variable: Variable) -> Result<(), Place> {
+        environment::add(&mut self.environment, variable)
+    }
+
+    /// The pool `default` of one of its processes, of which `common` is that of the configuration.
+    pub(super) fn pool(&self, common: &PoolConfig) -> PoolConfig {
+        PoolConfig {
+            threads: self.threads.unwrap_or(common.threads),
+            max_queue: self.max_queue.unwrap_or(common.max_queue),
+            ..common.clone()
+        }
+    }
+}
+
+/// All of a configuration.
+#[derive(Debug, Default)]
+pub(in crate::nginx) struct Groups {
+    all: Vec<Group>,
+    /// The locations of applications that run in their processes, as these see them.
+    locations: Vec<Arc<LocationConfig>>,
+    /// How many workers accept connections: `worker_processes`, which nginx has not settled while it reads.
+    web_workers: OnceLock<usize>,
+    pub(in crate::nginx) meetings: Meetings,
+}
+
+impl Groups {
+    /// An error is the place of another group of that name.
+    pub(in crate::nginx) fn add(&mut self, group: Group) -> Result<(), Place> {
+        if let Some(known) = self.all.iter().find(|known| known.name == group.name) {
+            return Err(known.place.clone());
+        }
+        self.all.push(group);
+        Ok(())
+    }
+
+    /// A location whose application runs in the processes of a group, as one of them sees it.
+    pub(super) fn add_location(&mut self, location: LocationConfig) {
+        self.locations.push(Arc::new(location));
+    }
+
+    /// That of the location of that id ([`LocationConfig::id`]) in a process of the group that its application runs in.
+    pub(in crate::nginx) fn location(&self, id: usize) -> Option<&Arc<LocationConfig>> {
+        let at = self.locations.binary_search_by_key(&id, |location| location.id).ok()?;
+        self.locations.get(at)
+    }
+
+    pub(in crate::nginx) fn all(&self) -> &[Group] {
+        &self.all
+    }
+
+    pub(in crate::nginx) fn of(&self, role: Role) -> Option<&Group> {
+        self.all.get(role.group()?)
+    }
+
+    /// The index of the group of that name. `directive` and `place` name it.
+    pub(super) fn named(
+        &self,
+        name: &str,
+        directive: &str,
+        place: &Place,
+    ) -> Result<usize, ConfError> {
+        self.all.iter().position(|group| group.name == name).ok_or_else(|| {
+            let known: Vec<_> = self.all.iter().map(|group| group.name.as_str()).collect();
+            let others = match &known[..] {
+                [] => String::new(),
+                known => format!(", or use one of: {}", known.join(", ")),
+            };
+            let text = format!(
+                "{directive} \"{name}\" is not defined; write python_process {name}; in http{others}"
+            );
+            ConfError::at(Code::GroupUndefined, text, place)
+        })
+    }
+
+    /// How many processes all of them have together.
+    pub(in crate::nginx) fn processes(&self) -> usize {
+        self.all.iter().map(|group| group.processes).sum()
+    }
+
+    /// The master notes how many workers accept connections; the processes of the groups are numbered behind them.
+    pub(in crate::nginx) fn set_web_workers(&self, count: usize) {
+        // A configuration is taken over once.
+        let _first = self.web_workers.set(count);
+    }
+
+    pub(in crate::nginx) fn web_workers(&self) -> Option<usize> {
+        self.web_workers.get().copied()
+    }
+
+    /// What the worker of that number (`ngx_worker`) is for.
+    pub(in crate::nginx) fn role(&self, worker: usize) -> Role {
+        let Some(mut slot) = self.web_workers().and_then(|web| worker.checked_sub(web)) else {
+            return Role::Web;
+        };
+        for (group, each) in self.all.iter().enumerate() {
+            if slot < each.processes {
+                return Role::Application { group, slot };
+            }
+            slot -= each.processes;
+        }
+        Role::Web
+    }
+
+    /// The roles that there are: that of the web workers first, and that of the first process of each group.
+    pub(in crate::nginx) fn roles(&self) -> impl Iterator<Item = Role> {
+        let applications = (0..self.all.len()).map(|group| Role::Application { group, slot: 0 });
+        [Role::Web].into_iter().chain(applications)
+    }
+
+    /// As other processes need them; `default` is the pool of that name.
+    pub(super) fn configs(&self, default: Option<&PoolConfig>) -> Vec<ProcessGroup> {
+        let by_default = default.map_or(0, |pool| pool.max_queue);
+        let config = |group: &Group| ProcessGroup {
+            name: group.name.clone(),
+            processes: group.processes,
+            max_queue: group.max_queue.unwrap_or(by_default),
+            ring: group.ring,
+        };
+        self.all.iter().map(config).collect()
+    }
+}
+
+const DEFAULT_RING: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(processes: &[usize]) -> Groups {
+        let mut groups = Groups::default();
+        for (at, processes) in processes.iter().enumerate() {
+            let place = Place { file: "nginx.conf".to_owned(), line: at };
+            let group = Group { processes: *processes, ..Group::new(format!("g{at}"), place) };
+            groups.add(group).unwrap();
+        }
+        groups
+    }
+
+    #[test]
+    fn processes_are_numbered_behind_the_workers() {
+        let groups = groups(&[2, 1]);
+        assert_eq!(groups.role(5), Role::Web, "it is not known yet");
+        groups.set_web_workers(3);
+        let application = |group, slot| Role::Application { group, slot };
+        assert_eq!(
+            [0, 2, 3, 4, 5].map(|worker| groups.role(worker)),
+            [Role::Web, Role::Web, application(0, 0), application(0, 1), application(1, 0)]
+        );
+        assert_eq!(groups.processes(), 3);
+        assert_eq!(
+            groups.roles().collect::<Vec<_>>(),
+            [Role::Web, application(0, 0), application(1, 0)]
+        );
+    }
+
+    #[test]
+    fn a_name_is_given_once() {
+        let mut groups = groups(&[1]);
+        let place = Place { file: "other.conf".to_owned(), line: 7 };
+        let first = groups.add(Group::new("g0".to_owned(), place.clone())).unwrap_err();
+        assert_eq!((first.file.as_str(), first.line), ("nginx.conf", 0));
+        assert_eq!(groups.named("g0", "wsgi_process", &place).unwrap(), 0);
+        let error = groups.named("other", "wsgi_process", &place).unwrap_err();
+        assert!(error.text.contains("use one of: g0"), "{}", error.text);
+    }
+}

@@ -1,0 +1,180 @@
+//! `python_process`: a group of processes that run applications beside the workers.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nginx_sys::{NGX_CONF_1MORE, ngx_command_t, ngx_parse_size, ngx_str_t};
+
+use super::command;
+use super::main::variable;
+use super::reader::{Directive, setter};
+use crate::bridge::code::Code;
+use crate::nginx::conf::checks::access::Need;
+use crate::nginx::conf::checks::python_home;
+use crate::nginx::conf::{ConfError, Group, MainConf};
+
+/// How many there are.
+pub(super) const GROUPS: usize = 1;
+
+pub(super) const fn groups() -> [ngx_command_t; GROUPS] {
+    [command::main("python_process\0", NGX_CONF_1MORE, process)]
+}
+
+/// nginx has room for 1024 processes, and needs twice as many while it is reloaded.
+const MOST_PROCESSES: usize = 256;
+
+/// A part of a request or a response has up to 64 KiB.
+const LEAST_RING: usize = 64 * 1024;
+const LARGEST_RING: usize = 64 * 1024 * 1024;
+
+/// The parameters that may be given more than once.
+const REPEATED: [&str; 2] = ["path", "env"];
+
+setter!(process, MainConf, |mut directive| {
+    let name = directive.text(1)?.to_owned();
+    if !is_name(&name) {
+        return Err(directive.error(format!(
+            "cannot be named \"{name}\"; write letters, digits, \"_\", \"-\" and \".\", and not off"
+        )));
+    }
+    let mut group = Group::new(name, directive.reading.place());
+    let mut seen = Vec::new();
+    for at in 2..directive.words.len() {
+        let word = directive.text(at)?.to_owned();
+        let (key, value) = word.split_once('=').ok_or_else(|| unknown(&directive, &word))?;
+        if !REPEATED.contains(&key) && seen.iter().any(|known| known == key) {
+            return Err(directive.error(format!("has {key}= twice; remove one of both")));
+        }
+        seen.push(key.to_owned());
+        if !read(&mut directive, &mut group, key, value)? {
+            return Err(unknown(&directive, &word));
+        }
+    }
+    let name = group.name.clone();
+    directive.conf.groups.add(group).map_err(|first| {
+        directive.refuse(
+            Code::GroupTwice,
+            format!(
+                "\"{name}\" is defined in {}:{} already; give each group its own name",
+                first.file, first.line
+            ),
+        )
+    })
+});
+
+/// A name becomes a part of the title of a process, and of messages.
+fn is_name(name: &str) -> bool {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    !name.is_empty() && name != "off" && name.bytes().all(is_good)
+}
+
+fn unknown(directive: &Directive<'_, MainConf>, word: &str) -> ConfError {
+    directive.error(format!(
+        "has the unknown parameter \"{word}\"; it takes processes=N, threads=N, queue=N, home=DIRECTORY, \
+         path=DIRECTORY, working_directory=DIRECTORY, env=NAME=VALUE, ring=SIZE, and limits"
+    ))
+}
+
+/// Reads a parameter; false if there is none of that name.
+fn read(
+    directive: &mut Directive<'_, MainConf>,
+    group: &mut Group,
+    key: &str,
+    value: &str,
+) -> Result<bool, ConfError> {
+    match key {
+        "processes" => {
+            let number = directive.number(key, value.as_bytes(), 1)?;
+            if number > MOST_PROCESSES {
+                return Err(directive.error(format!(
+                    "has processes={value}; it must be a number of at most {MOST_PROCESSES}"
+                )));
+            }
+            group.processes = number;
+        }
+        "threads" => group.threads = Some(directive.number(key, value.as_bytes(), 1)?),
+        "queue" => group.max_queue = Some(directive.number(key, value.as_bytes(), 0)?),
+        "ring" => group.ring = ring(directive, value)?,
+        "home" => {
+            let home = absolute(directive, key, value)?;
+            python_home::check(&home)
+                .map_err(|what| directive.error(format!("home={value} {what}")))?;
+            need(directive, group, key, &home, Need::List);
+            group.home = Some(home);
+        }
+        "path" => {
+            let path = folder(directive, key, value, "write one that has modules or packages")?;
+            need(directive, group, key, &path, Need::List);
+            group.path.push(path);
+        }
+        "working_directory" => {
+            let what = "write one that the workers' user can search";
+            let path = folder(directive, key, value, what)?;
+            need(directive, group, key, &path, Need::Search);
+            group.directory = Some(path);
+        }
+        "env" => {
+            let variable = variable(directive, value.as_bytes())?;
+            let name = variable.name.to_string_lossy().into_owned();
+            // The values are left out: the message is logged, and one may be a secret.
+            group.add_variable(variable).map_err(|_| {
+                directive.refuse(
+                    Code::EnvironmentTwice,
+                    format!("has two values for env={name}; give it one value"),
+                )
+            })?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn absolute(
+    directive: &Directive<'_, MainConf>,
+    key: &str,
+    value: &str,
+) -> Result<PathBuf, ConfError> {
+    let path = Path::new(OsStr::from_bytes(value.as_bytes()));
+    if path.is_absolute() {
+        return Ok(path.to_path_buf());
+    }
+    Err(directive.error(format!(
+        "has {key}={value}, which is not an absolute path; write one that begins with /"
+    )))
+}
+
+fn folder(
+    directive: &Directive<'_, MainConf>,
+    key: &str,
+    value: &str,
+    remedy: &str,
+) -> Result<PathBuf, ConfError> {
+    let path = absolute(directive, key, value)?;
+    if path.is_dir() {
+        return Ok(path);
+    }
+    Err(directive.error(format!("has {key}={value}, which is not a directory; {remedy}")))
+}
+
+/// Notes that the workers' user must be able to use it.
+fn need(
+    directive: &mut Directive<'_, MainConf>,
+    group: &Group,
+    key: &str,
+    path: &Path,
+    need: Need,
+) {
+    let what = format!("python_process {}: {key}", group.name);
+    directive.conf.need(what, path.to_path_buf(), need, &group.place);
+}
+
+fn ring(directive: &Directive<'_, MainConf>, value: &str) -> Result<usize, ConfError> {
+    let mut text = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
+    // SAFETY: the value is readable for its length.
+    let size = unsafe { ngx_parse_size(&raw mut text) };
+    let size = usize::try_from(size).ok();
+    size.filter(|size| (LEAST_RING..=LARGEST_RING).contains(size)).ok_or_else(|| {
+        directive.error(format!("has ring={value}; it must be a size from 64k to 64m"))
+    })
+}
