@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
@@ -271,12 +272,29 @@ class Nginx:
         """Pids of the worker processes; `leaving`: also those that are shutting down."""
         found = []
         for pid in _children(self.master):
-            title = _title(pid)
+            title = title_of(pid)
             if title.startswith("nginx: worker process") and (
                 leaving or "shutting down" not in title
             ):
                 found.append(pid)
         return found
+
+    def processes(self, group: str, *, leaving: bool = False) -> list[int]:
+        """Pids of the processes of a `python_process`; `leaving`: also those that are shutting
+        down.
+        """
+        end = "( is shutting down)?:" if leaving else ":"
+        title = re.compile(rf"nginx: python_process {re.escape(group)}{end} ")
+        return [pid for pid in _children(self.master) if title.match(title_of(pid))]
+
+    def wait_processes(self, group: str, count: int, *, but: Iterable[int] = ()) -> list[int]:
+        """Waits until there are so many of them, and none of `but`; gives their pids."""
+
+        def found() -> list[int] | None:
+            pids = self.processes(group)
+            return pids if len(pids) == count and not {*pids} & {*but} else None
+
+        return wait_for(found, 60, f"{count} processes of {group}")
 
     def close(self) -> list[str]:
         """Stops everything at a test's end, and returns the faults that fail the test."""
@@ -518,7 +536,8 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
-def _title(pid: int) -> str:
+def title_of(pid: int) -> str:
+    """A process's title, or its command line."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("latin-1")
     except OSError:

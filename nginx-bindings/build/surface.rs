@@ -65,7 +65,7 @@ const RECORDS: &[Record] = &[
     ),
     record(
         "ngx_cycle_t",
-        "conf_ctx log listening connections connection_n reusable_connections_n modules",
+        "conf_ctx log open_files listening connections connection_n reusable_connections_n modules",
         "",
     ),
     record("ngx_process_t", "pid channel", ""),
@@ -74,7 +74,7 @@ const RECORDS: &[Record] = &[
     record("ngx_event_actions_t", "add del", ""),
     record(
         "ngx_core_conf_t",
-        "user group env shutdown_timeout rlimit_nofile working_directory worker_processes",
+        "user group env shutdown_timeout rlimit_nofile rlimit_core working_directory worker_processes master",
         "",
     ),
     record(
@@ -151,7 +151,7 @@ const FUNCTIONS: &[Names] = &[
                 ngx_http_send_special ngx_tcp_nodelay \
                 ngx_http_test_reading ngx_inet_get_port ngx_list_push ngx_log_error_core ngx_palloc \
                 ngx_parse_http_time ngx_parse_offset ngx_parse_size ngx_parse_time ngx_pcalloc ngx_pnalloc \
-                ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_set_environment \
+                ngx_pool_cleanup_add ngx_rbtree_delete ngx_rbtree_insert ngx_set_environment ngx_setproctitle \
                 ngx_syslog_add_header ngx_syslog_process_conf ngx_syslog_send ngx_time_update ngx_write_channel",
     },
     Names { since: 1_029_000, names: "ngx_http_send_early_hints ngx_http_write_filter" },

@@ -71,6 +71,7 @@ codes! {
     GroupUndefined = 114 Emerg,
     GroupTwice = 115 Emerg,
     GroupInline = 116 Emerg,
+    GroupsWithoutMaster = 117 Emerg,
     CheckRefused = 121 Emerg,
     CheckFinding = 122 Emerg,
     CheckImpossible = 123 Emerg,
@@ -101,6 +102,8 @@ codes! {
     NoPython = 222 Error,
     ReloadsWithGap = 223 Alert,
     HooksFault = 224 Error,
+    GroupsWithoutSockets = 225 Alert,
+    NotConfined = 226 Crit,
 
     // A worker's life and end.
     WorkerReplaced = 301 Notice,

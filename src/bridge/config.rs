@@ -311,6 +311,8 @@ pub(crate) struct LocationConfig {
     /// An index into [`WorkerConfig::apps`].
     pub(crate) app: usize,
     pub(crate) protocol: Protocol,
+    /// That of the application ([`AppConfig::group`]).
+    pub(crate) group: Option<usize>,
     pub(crate) executor: ExecutorId,
     /// `python_log`
     pub(crate) output: Arc<OutputLog>,

@@ -128,6 +128,7 @@ pub(super) fn location(executor: ExecutorId) -> LocationConfig {
         app: 0,
         output: Arc::default(),
         protocol: Protocol::Wsgi,
+        group: None,
         executor,
         script_name: None,
         timeout: None,

@@ -3,15 +3,20 @@
 //! A generation is the workers of one configuration. On a reload nginx starts those of the new one, and tells the old
 //! ones to end a moment later, when the new ones may still import their applications. So a new worker leaves the
 //! connections to others, if there are any, until it is ready, and an old one goes on until all new ones are.
+//!
+//! Behind the web workers, which accept connections, a generation may have processes that run applications for them
+//! (`python_process`). A web worker is ready when these are, and such a process goes on until the web workers of its
+//! generation have ended.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::memory::Memory;
 
 /// How many words workers with numbers below `workers`, in as many places of nginx's table of processes, need.
 pub(crate) const fn words(workers: usize) -> usize {
-    HEAD + 3 * workers
+    HEAD + 4 * workers
 }
 
 /// The last generation whose configuration nginx has taken over, and how many workers it has.
@@ -22,7 +27,7 @@ const LEFT: usize = 2;
 /// The master whose sockets this one has taken over (a binary upgrade); 0 if there is none.
 const OLD_MASTER: usize = 3;
 /// Then come, for each worker's number, the last generation in which it was ready; and for each place in nginx's table
-/// of processes the process that accepts connections, and its generation.
+/// of processes the web worker there (one that serves clients), its generation, and whether it accepts connections.
 const HEAD: usize = 4;
 
 /// The memory, as the master and all workers see it.
@@ -32,7 +37,7 @@ pub(crate) struct Generations<M> {
 }
 
 /// One worker of a generation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Member<M> {
     pub(crate) all: Generations<M>,
     pub(crate) generation: u32,
@@ -41,6 +46,8 @@ pub(crate) struct Member<M> {
     /// Its place in nginx's table of processes (`ngx_process_slot`).
     pub(crate) place: usize,
     pub(crate) process: u32,
+    /// The numbers of those that run applications for the web workers of this generation.
+    pub(crate) applications: Range<usize>,
 }
 
 /// Who else accepts connections.
@@ -76,7 +83,7 @@ impl<M: Memory> Generations<M> {
 
     /// How many workers there may be.
     fn size(&self) -> usize {
-        (self.memory.words().len() - HEAD) / 3
+        (self.memory.words().len() - HEAD) / 4
     }
 
     fn load(&self, at: usize) -> u32 {
@@ -101,10 +108,9 @@ impl<M: Memory> Member<M> {
     /// Who else accepts connections. A worker may have died without a word: `lives` says whether a process lives.
     pub(crate) fn others(&self, lives: impl Fn(u32) -> bool) -> Others {
         let all = &self.all;
-        let accepting = (0..all.size()).filter(|place| *place != self.place).filter_map(|place| {
-            let process = all.load(self.process_at(place));
-            (process != 0 && lives(process)).then(|| all.load(self.generation_at(place)))
-        });
+        let is_accepting = |place: &usize| all.load(self.accepts_at(*place)) != 0;
+        let accepting = self.web_workers(&lives).filter(is_accepting);
+        let accepting = accepting.map(|place| all.load(self.generation_at(place)));
         let old_master = all.load(OLD_MASTER);
         let upgraded = old_master != 0 && lives(old_master);
         accepting.fold(if upgraded { Others::Older } else { Others::Nobody }, |others, other| {
@@ -118,10 +124,42 @@ impl<M: Memory> Member<M> {
         })
     }
 
+    /// A web worker starts. It does not accept connections yet.
+    pub(crate) fn enter(&self) {
+        self.set_accepting(false);
+        self.all.store(self.generation_at(self.place), self.generation);
+        self.all.store(self.process_at(self.place), self.process);
+    }
+
+    /// A web worker has ended its requests.
+    pub(crate) fn end(&self) {
+        self.all.store(self.process_at(self.place), 0);
+    }
+
     /// The worker accepts connections from now on, or does not any more.
     pub(crate) fn set_accepting(&self, accepting: bool) {
-        self.all.store(self.generation_at(self.place), self.generation);
-        self.all.store(self.process_at(self.place), if accepting { self.process } else { 0 });
+        self.all.store(self.accepts_at(self.place), accepting.into());
+    }
+
+    /// Whether the processes that run applications for this worker are ready.
+    pub(crate) fn applications_are_ready(&self) -> bool {
+        let mut numbers = self.applications.clone();
+        numbers.all(|number| self.all.load(HEAD + number) >= self.generation)
+    }
+
+    /// Whether a web worker of this generation lives: it may have requests for the applications of this process.
+    pub(crate) fn is_needed(&self, lives: impl Fn(u32) -> bool) -> bool {
+        let mut others = self.web_workers(&lives);
+        others.any(|place| self.all.load(self.generation_at(place)) == self.generation)
+    }
+
+    /// The places of the other web workers that live.
+    fn web_workers(&self, lives: &impl Fn(u32) -> bool) -> impl Iterator<Item = usize> {
+        let others = (0..self.all.size()).filter(|place| *place != self.place);
+        others.filter(|place| {
+            let process = self.all.load(self.process_at(*place));
+            process != 0 && lives(process)
+        })
     }
 
     /// The starts of the worker's applications have ended.
@@ -155,6 +193,10 @@ impl<M: Memory> Member<M> {
     fn generation_at(&self, place: usize) -> usize {
         HEAD + 2 * self.all.size() + place
     }
+
+    fn accepts_at(&self, place: usize) -> usize {
+        HEAD + 3 * self.all.size() + place
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +220,10 @@ mod tests {
         place: usize,
     ) -> Member<Arc<Vec<AtomicU32>>> {
         let process = 100 + place as u32;
-        Member { all: all.clone(), generation, number, place, process }
+        let applications = 0..0;
+        let member = Member { all: all.clone(), generation, number, place, process, applications };
+        member.enter();
+        member
     }
 
     #[test]
@@ -250,6 +295,43 @@ mod tests {
         two.set_accepting(true);
         member(&all, 2, 1, 3).set_accepting(true);
         assert_eq!(new.others(lives), Others::OfSame);
+    }
+
+    #[test]
+    fn a_web_worker_waits_for_the_processes_behind_it() {
+        let all = all();
+        all.publish(2, 3, None);
+        let web = Member { applications: 1..3, ..member(&all, 2, 0, 0) };
+        assert!(member(&all, 2, 0, 0).applications_are_ready(), "there are none");
+        let application = |number| Member {
+            applications: 1..3,
+            ..Member { number, place: number, process: 100 + number as u32, ..web.clone() }
+        };
+        assert!(!web.applications_are_ready());
+        application(1).set_ready();
+        assert!(!web.applications_are_ready());
+        application(2).set_ready();
+        assert!(web.applications_are_ready());
+        all.publish(3, 3, None);
+        let next = Member { generation: 3, ..web.clone() };
+        assert!(web.applications_are_ready() && !next.applications_are_ready());
+    }
+
+    #[test]
+    fn an_application_process_is_needed_while_a_web_worker_of_its_generation_lives() {
+        let all = all();
+        all.publish(1, 3, None);
+        let web = [member(&all, 1, 0, 0), member(&all, 1, 1, 1)];
+        let process = Member { number: 2, place: 2, process: 102, ..web[0].clone() };
+        assert!(process.is_needed(|_| true));
+        web[0].end();
+        assert!(process.is_needed(|_| true));
+        assert!(!process.is_needed(|process| process != 101), "it has died");
+        web[1].end();
+        assert!(!process.is_needed(|_| true));
+        all.publish(2, 3, None);
+        member(&all, 2, 0, 0).enter();
+        assert!(!process.is_needed(|_| true), "it is of another generation");
     }
 
     #[test]

@@ -118,6 +118,8 @@ struct Queue<X> {
     /// So does an `Answer`.
     answer: bool,
     stacks: usize,
+    /// Nobody takes them.
+    unattended: bool,
 }
 
 /// When a thread that could not be started is tried again.
@@ -138,13 +140,22 @@ impl<X> Tasks<X> {
             collect: false,
             answer: false,
             stacks: 0,
+            unattended: false,
         };
         Self { queue: Mutex::new(queue), added: Condvar::new() }
+    }
+
+    /// This process has no Python, and so no attendant: nothing waits here.
+    pub(crate) fn set_unattended(&self) {
+        lock(&self.queue).unattended = true;
     }
 
     pub(crate) fn push(&self, task: Task<X>) {
         {
             let mut queue = lock(&self.queue);
+            if queue.unattended {
+                return;
+            }
             match task.kind() {
                 Kind::Collect if std::mem::replace(&mut queue.collect, true) => return,
                 // Who asks while the interpreter does not answer gets the answer that comes.
@@ -192,6 +203,9 @@ impl<X> Tasks<X> {
         let at = Instant::now() + left;
         let place = {
             let mut queue = lock(&self.queue);
+            if queue.unattended {
+                return;
+            }
             if queue.later.len() >= queue.tidy_at {
                 queue.later.retain(|(_, task)| !task.has_ended());
                 queue.tidy_at = WATCHED.max(2 * queue.later.len());

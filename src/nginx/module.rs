@@ -12,7 +12,7 @@ use super::check::check_applications;
 use super::children;
 use super::conf::{self, Handlers};
 use super::directives::COMMANDS;
-use super::process::{exit, generation, reload, start};
+use super::process::{application, exit, generation, reload, start};
 use super::request::handler::on_content;
 use super::status::board;
 use super::status::handler::on_status;
@@ -79,6 +79,9 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             (*cycle).log,
             || sys::OK,
             |_token| {
+                if !application::add(cycle) {
+                    return sys::ERROR;
+                }
                 reload::share(cycle);
                 generation::publish(cycle);
                 board::publish(cycle);

@@ -1,5 +1,6 @@
 //! `python_process`: groups of processes that run applications beside the workers, each with settings of its own.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +8,7 @@ use super::environment::{self, Variable};
 use super::error::{ConfError, Place};
 use crate::bridge::code::Code;
 use crate::bridge::config::{LocationConfig, PoolConfig, ProcessGroup, Role};
-use crate::nginx::confinement::Confinement;
+use crate::nginx::confinement::{Confinement, Needed};
 use crate::nginx::meetings::Meetings;
 
 /// A `python_process`. What it does not set it has from the `python_*` directives of `http`.
@@ -127,11 +128,17 @@ impl Groups {
     /// The master notes how many workers accept connections; the processes of the groups are numbered behind them.
     pub(in crate::nginx) fn set_web_workers(&self, count: usize) {
         // A configuration is taken over once.
-        let _first = self.web_workers.set(count);
+        let _again = self.web_workers.set(count);
     }
 
     pub(in crate::nginx) fn web_workers(&self) -> Option<usize> {
         self.web_workers.get().copied()
+    }
+
+    /// The numbers of all of their processes.
+    pub(in crate::nginx) fn numbers(&self) -> Range<usize> {
+        let first = self.web_workers().unwrap_or(0);
+        first..first + self.processes()
     }
 
     /// What the worker of that number (`ngx_worker`) is for.
@@ -148,10 +155,21 @@ impl Groups {
         Role::Web
     }
 
-    /// The roles that there are: that of the web workers first, and that of the first process of each group.
+    /// That of the web workers first, and that of the first process of each group.
     pub(in crate::nginx) fn roles(&self) -> impl Iterator<Item = Role> {
         let applications = (0..self.all.len()).map(|group| Role::Application { group, slot: 0 });
         [Role::Web].into_iter().chain(applications)
+    }
+
+    /// What the module and nginx write to in a process of that role.
+    pub(in crate::nginx) fn needed(&self, role: Role, logs: Vec<PathBuf>) -> Needed {
+        let own = self.locations.iter().filter(|location| location.group == role.group());
+        let mut folders: Vec<_> =
+            own.map(|location| location.buffering.directory.to_path_buf()).collect();
+        folders.retain(|folder| folder.is_absolute());
+        folders.sort();
+        folders.dedup();
+        Needed { folders, logs }
     }
 
     /// As other processes need them; `default` is the pool of that name.

@@ -79,6 +79,7 @@ impl Location {
             id: main.add_location(app, logs),
             app,
             protocol: conf.prefix.protocol,
+            group,
             executor: group.map_or(executor, ExecutorId::Process),
             output: Arc::clone(&logs.output.log),
             script_name: conf.script_name.clone().flatten(),

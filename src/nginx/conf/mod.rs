@@ -30,7 +30,7 @@ pub(super) use self::main::{
     Check, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, Jittered, MainConf, MemoryLimit,
 };
 pub(super) use self::output::Output;
-pub(super) use self::reading::{Reading, nginx_core_conf};
+pub(super) use self::reading::{Reading, add_workers, log_folders, nginx_core_conf};
 pub(super) use self::stages::{
     create_loc_conf, create_main_conf, init_main_conf, merge_loc_conf, postconfiguration,
 };

@@ -1,6 +1,8 @@
 //! nginx's configuration while nginx reads it.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use nginx_sys::{
@@ -8,7 +10,8 @@ use nginx_sys::{
     ngx_core_module, ngx_cycle_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
     ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
     ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_variable_t,
-    ngx_module_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_uint_t,
+    ngx_int_t, ngx_module_t, ngx_open_file_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_t,
+    ngx_str_t, ngx_uint_t,
 };
 
 use super::checks::access::User;
@@ -279,12 +282,51 @@ pub(super) unsafe fn main_conf_of_cycle<'a, T>(cycle: *mut ngx_cycle_t) -> Optio
 ///
 /// `cycle` is valid.
 pub(in crate::nginx) unsafe fn nginx_core_conf<'a>(cycle: *mut ngx_cycle_t) -> &'a ngx_core_conf_t {
-    // SAFETY: `ngx_get_conf`; the core module has a configuration from the start.
+    // SAFETY: as the caller says; the core module has a configuration from the start.
+    unsafe { &*core_conf(cycle) }
+}
+
+/// # Safety
+///
+/// `cycle` is valid.
+unsafe fn core_conf(cycle: *mut ngx_cycle_t) -> *mut ngx_core_conf_t {
+    // SAFETY: `ngx_get_conf`.
+    unsafe { (*(*cycle).conf_ctx.add((*ptr::addr_of!(ngx_core_module)).index)).cast() }
+}
+
+/// The folders of the files that nginx opens again as it reopens its logs (USR1).
+///
+/// # Safety
+///
+/// `cycle` is valid.
+pub(in crate::nginx) unsafe fn log_folders(cycle: *mut ngx_cycle_t) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    // SAFETY: each part of the cycle's list has nelts files, whose names live as long as the cycle.
     unsafe {
-        let core =
-            (*(*cycle).conf_ctx.add((*ptr::addr_of!(ngx_core_module)).index)).cast::<*mut c_void>();
-        &*core.cast::<ngx_core_conf_t>()
+        let mut part = &raw const (*cycle).open_files.part;
+        while let Some(found) = part.as_ref() {
+            let files = found.elts.cast::<ngx_open_file_t>();
+            for at in 0..found.nelts {
+                let name = sys::bytes((*files.add(at)).name);
+                let folder = Path::new(OsStr::from_bytes(name)).parent();
+                folders.extend(folder.filter(|folder| folder.is_absolute()).map(Path::to_owned));
+            }
+            part = found.next;
+        }
     }
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
+/// Has the master start so many workers more. Only in `init_module`, before it starts them.
+///
+/// # Safety
+///
+/// `cycle` is valid, and the caller has no reference to its configuration of nginx's core.
+pub(in crate::nginx) unsafe fn add_workers(cycle: *mut ngx_cycle_t, more: usize) {
+    // SAFETY: as the caller says; nginx has one thread here.
+    unsafe { (*core_conf(cycle)).worker_processes += more as ngx_int_t };
 }
 
 fn core_module() -> &'static ngx_module_t {

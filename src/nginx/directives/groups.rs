@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nginx_sys::{NGX_CONF_1MORE, ngx_command_t, ngx_parse_size, ngx_str_t};
 
 use super::command;
+use super::confinement;
 use super::main::variable;
 use super::reader::{Directive, setter};
 use crate::bridge::code::Code;
@@ -29,7 +30,7 @@ const LEAST_RING: usize = 64 * 1024;
 const LARGEST_RING: usize = 64 * 1024 * 1024;
 
 /// The parameters that may be given more than once.
-const REPEATED: [&str; 2] = ["path", "env"];
+const REPEATED: [&str; 3] = ["path", "env", "writable"];
 
 setter!(process, MainConf, |mut directive| {
     let name = directive.text(1)?.to_owned();
@@ -51,6 +52,7 @@ setter!(process, MainConf, |mut directive| {
             return Err(unknown(&directive, &word));
         }
     }
+    confinement::check(&directive, &group)?;
     let name = group.name.clone();
     directive.conf.groups.add(group).map_err(|first| {
         directive.refuse(
@@ -72,7 +74,8 @@ fn is_name(name: &str) -> bool {
 fn unknown(directive: &Directive<'_, MainConf>, word: &str) -> ConfError {
     directive.error(format!(
         "has the unknown parameter \"{word}\"; it takes processes=N, threads=N, queue=N, home=DIRECTORY, \
-         path=DIRECTORY, working_directory=DIRECTORY, env=NAME=VALUE, ring=SIZE, and limits"
+         path=DIRECTORY, working_directory=DIRECTORY, env=NAME=VALUE, ring=SIZE, {}",
+        confinement::PARAMETERS
     ))
 }
 
@@ -125,7 +128,7 @@ fn read(
                 )
             })?;
         }
-        _ => return Ok(false),
+        _ => return confinement::read(directive, group, key, value),
     }
     Ok(true)
 }

@@ -3,6 +3,7 @@
 mod asgi;
 mod command;
 mod common;
+mod confinement;
 mod groups;
 mod interpreter;
 mod main;

@@ -4,6 +4,7 @@
 
 use nginx_sys::{ngx_channel, ngx_cycle, ngx_event_t, ngx_quit};
 
+use super::application;
 use super::departure;
 use super::state::{self, Handler, Process};
 use crate::nginx::own_event::EventHandler;
@@ -17,7 +18,8 @@ static HANDLER: OfEventThread<Option<EventHandler>> = OfEventThread::new(None);
 pub(super) struct FirstTurn;
 
 impl Handler for FirstTurn {
-    fn call(token: EventThread, _: &'static Process) {
+    fn call(token: EventThread, process: &'static Process) {
+        application::set_title(&process.event_loop.worker().config, false);
         // SAFETY: nginx's thread; the cycle's connections are there as long as the worker. The descriptor of one that is
         // not in use is -1.
         unsafe {

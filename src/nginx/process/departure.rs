@@ -7,6 +7,9 @@
 //! | it exits as on `nginx -s quit`: it finishes the requests that it has ([`drain`](super::drain)) | and the master starts another one (`ngx_reap_children`) | |
 //!
 //! A worker that waits to be replaced, or is parting for that, and is told to end, waits for its successors.
+//!
+//! A process of a `python_process` that is told to end waits for none: it goes on until the web workers have ended that
+//! have requests for it.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,7 @@ use crate::bridge::generations::Successor;
 use crate::bridge::replacement::Reason;
 use crate::nginx::log::say;
 use crate::nginx::parting;
+use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
 
 /// How long a worker that leaves still answers those who have a connection to it, each for the last time. A client whose
@@ -35,6 +39,9 @@ const BATON_LOOK: ngx_msec_t = 100;
 const SUCCESSORS_LOOK: ngx_msec_t = 10;
 const IDLE_LOOK: ngx_msec_t = 10;
 
+/// How often a process that runs applications looks whether the web workers have ended, in milliseconds.
+const WEB_WORKERS_LOOK: ngx_msec_t = 20;
+
 /// How often it says while it exits that it still has the baton.
 const RENEWAL: ngx_msec_t = 10_000;
 
@@ -46,8 +53,10 @@ pub(super) fn replace(token: EventThread, process: &Process, reason: &Reason) {
     let standing = &process.standing;
     let is_urgent = reason.is_urgent();
     // A worker that has successors ends anyway; what is urgent does not wait for that.
-    let leaves =
-        matches!(standing.stage(), Stage::WaitingForSuccessors { .. } | Stage::Parting { .. });
+    let leaves = matches!(
+        standing.stage(),
+        Stage::WaitingForSuccessors { .. } | Stage::WaitingForWebWorkers | Stage::Parting { .. }
+    );
     let had_been_asked = standing.asked.get();
     if is_told() || (!is_urgent && (leaves || had_been_asked)) {
         return;
@@ -94,9 +103,20 @@ pub(super) fn told_to_end(token: EventThread, process: &Process) {
     let Some(member) = &standing.member else { return };
     match standing.stage() {
         Stage::Holding { .. } => return member.leave(),
-        Stage::Starting => member.leave(),
+        Stage::Starting { .. } => member.leave(),
         Stage::Serving | Stage::WaitingForBaton | Stage::Parting { accepts: true, .. } => {}
-        Stage::WaitingForSuccessors { .. } | Stage::Parting { .. } | Stage::Ending => return,
+        Stage::WaitingForSuccessors { .. }
+        | Stage::WaitingForWebWorkers
+        | Stage::Parting { .. }
+        | Stage::Ending => return,
+    }
+    if !process.is_web() {
+        if member.is_needed(sys::lives) {
+            put_off();
+            let stage = Stage::WaitingForWebWorkers;
+            standing.enter_for(token, process, stage, WEB_WORKERS_LOOK);
+        }
+        return;
     }
     match member.successor() {
         Successor::Nobody => {}
@@ -139,11 +159,18 @@ pub(super) fn go_on(token: EventThread, process: &Process) {
         Stage::WaitingForBaton if take_baton(process) => part(token, process, true),
         Stage::WaitingForBaton => standing.look_again(token, process, BATON_LOOK),
         Stage::WaitingForSuccessors { until } => look_for_successors(token, process, until),
+        Stage::WaitingForWebWorkers => {
+            let mut members = standing.member.iter();
+            match members.any(|member| member.is_needed(sys::lives)) {
+                true => standing.look_again(token, process, WEB_WORKERS_LOOK),
+                false => leave(),
+            }
+        }
         Stage::Parting { since, accepts: true } if is_needed(process, since) => {
             standing.look_again(token, process, IDLE_LOOK);
         }
         Stage::Parting { .. } => leave(),
-        Stage::Holding { .. } | Stage::Starting | Stage::Serving | Stage::Ending => {}
+        Stage::Holding { .. } | Stage::Starting { .. } | Stage::Serving | Stage::Ending => {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! A worker that was told to exit: its requests have `python_drain_timeout` to finish.
 
+use super::application;
 use super::departure;
 use super::state::{Handler, Process};
 use crate::bridge::code::Code;
@@ -14,6 +15,7 @@ use crate::nginx::trampoline::EventThread;
 /// Starts the timer of `python_drain_timeout`.
 pub(super) fn begin(token: EventThread, process: &Process) {
     departure::ends(token, process);
+    application::set_title(&process.event_loop.worker().config, true);
     process.event_loop.set_draining(true);
     process.event_loop.worker().meters.set_state(State::Draining);
     process.drain.start(token, process, process.drain_timeout);

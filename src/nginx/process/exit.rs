@@ -52,6 +52,8 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     if worker.is_missing() {
         // No thread exists that could report it.
         worker.set_stopped(Stopped::ThreadsLeft);
+    } else if !worker.config.runs_python() {
+        worker.set_stopped(Stopped::Finalized);
     }
     let limit = match worker.is_fast() {
         true => worker.config.python.finalize_timeout,
@@ -68,6 +70,9 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
         );
     }
     worker.meters.set_state(State::Ended);
+    if let Some(member) = process.standing.member.as_ref().filter(|_| process.is_web()) {
+        member.end();
+    }
     if stopped != Some(Stopped::Finalized) {
         leave_python();
     }

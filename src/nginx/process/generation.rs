@@ -9,6 +9,7 @@ use nginx_sys::{
 
 use super::listening;
 use crate::bridge::code::Code;
+use crate::bridge::config::Role;
 use crate::bridge::generations::{self, Generations, Member};
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::log;
@@ -71,13 +72,17 @@ pub(super) fn member(main: &MainConf) -> Option<Member<&'static SharedWords>> {
         number: worker,
         place: usize::try_from(place).ok()?,
         process: std::process::id(),
+        applications: main.groups.numbers(),
     })
 }
 
 /// This worker cannot run Python, and answers 500: nobody waits for it.
-pub(super) fn give_up(main: &MainConf) {
+pub(super) fn give_up(main: &MainConf, role: Role) {
     if let Some(member) = member(main) {
-        member.set_accepting(true);
+        if role.is_web() {
+            member.enter();
+            member.set_accepting(true);
+        }
         member.set_ready();
     }
 }

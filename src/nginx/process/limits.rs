@@ -56,12 +56,14 @@ pub(super) enum Verdict {
 const UNTIL_READY: ngx_msec_t = 100;
 
 impl Limits {
-    pub(super) fn new(main: &MainConf, lifetime: EventHandler, look: EventHandler) -> Self {
+    /// `None`: it has none.
+    pub(super) fn new(main: Option<&MainConf>, lifetime: EventHandler, look: EventHandler) -> Self {
+        let max_lifetime = main.and_then(|main| main.max_lifetime);
         Self {
             lifetime: OwnEvent::new(lifetime).cancelable(),
-            max_lifetime: main.max_lifetime.map(|limit| limit.limit(sys::random()) as ngx_msec_t),
+            max_lifetime: max_lifetime.map(|limit| limit.limit(sys::random()) as ngx_msec_t),
             look: OwnEvent::new(look).cancelable(),
-            memory: main.memory_limit.map(Memory::new),
+            memory: main.and_then(|main| main.memory_limit).map(Memory::new),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The event loop's side of a worker process: its start in `init_process`, its turns, and its end in `exit_process`.
 
 pub(super) mod aging;
+pub(super) mod application;
 mod arrival;
 pub(super) mod bell;
 pub(super) mod calls;

@@ -16,7 +16,7 @@ pub(in crate::nginx) struct Standing {
     pub(super) member: Option<Member<&'static SharedWords>>,
     /// How long it waits for the applications' starts, its own and its successors'.
     pub(super) limit: Duration,
-    /// It is the only worker (`worker_processes 1`).
+    /// It is the only one that accepts connections (`worker_processes 1`).
     pub(super) is_alone: bool,
     /// Somebody has asked for it to be replaced, which has been logged.
     pub(super) asked: Cell<bool>,
@@ -36,8 +36,11 @@ pub(super) enum Stage {
     Holding {
         until: Instant,
     },
-    /// It accepts connections, and its applications are still starting.
-    Starting,
+    /// It accepts connections, if it serves clients, and its applications are still starting. Nobody waits for that
+    /// after `until`.
+    Starting {
+        until: Instant,
+    },
     Serving,
     /// It has to be replaced, and waits until no other one is.
     WaitingForBaton,
@@ -45,6 +48,8 @@ pub(super) enum Stage {
     WaitingForSuccessors {
         until: Instant,
     },
+    /// It runs applications for web workers, has been told to end, and serves as before until these have ended.
+    WaitingForWebWorkers,
     /// It closes connections behind their next response. One that is replaced still accepts others, one that has
     /// successors does not.
     Parting {

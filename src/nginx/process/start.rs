@@ -6,7 +6,8 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use nginx_sys::{
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_msec_t, ngx_process, ngx_worker,
+    NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_msec_t,
+    ngx_process, ngx_worker,
 };
 
 use super::aging::{self, LifetimeOver, LookAtMemory};
@@ -58,10 +59,13 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
     let (kind, main) = unsafe { (ngx_process, MainConf::of_cycle(cycle)) };
     // The cache manager, the cache loader and the master do not run Python.
     if kind != NGX_PROCESS_WORKER as usize && kind != NGX_PROCESS_SINGLE as usize {
+        if let Some(main) = main.filter(|_| kind != NGX_PROCESS_MASTER as usize) {
+            main.groups.meetings.close();
+        }
         return;
     }
     let Some(main) = main.filter(|main| main.has_apps()) else { return };
-    // SAFETY: nginx has set the worker's number.
+    // SAFETY: nginx has set the number of each worker.
     let role = main.groups.role(unsafe { ngx_worker });
     panics::watch();
     // SAFETY: the cycle is the worker's, and Python has no thread yet.
@@ -76,23 +80,53 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
         children::give_output();
         // Python has no thread yet, and nginx's threads, if it has any (`aio threads`), only make system calls.
         main.set_environment(role);
-        make(token, cycle, main, role)
+        let confined = confine(cycle, main, role);
+        make(token, cycle, main, role).map(|process| (process, confined))
     };
     match made {
-        Ok(process) => {
+        Ok((process, confined)) => {
             // SAFETY: nginx calls `init_process`, with the worker's cycle.
             unsafe { arrival::begin(token, process, cycle) };
-            start_python(token, process);
+            let worker = process.event_loop.worker();
+            if let Err(what) = confined {
+                say!(
+                    process,
+                    Code::NotConfined,
+                    "{what}; the applications of this process answer 500"
+                );
+                worker.set_missing(true);
+                worker.give_up_starts("the process has not the limits that it must have");
+            } else if worker.config.runs_python() {
+                start_python(token, process);
+            } else {
+                worker.tasks.set_unattended();
+                arrival::started(token, process);
+            }
         }
         // init_process must not fail here: nginx never restarts a worker that exits with 2, and static files can
         // still be served.
         Err(error) => {
-            generation::give_up(main);
+            generation::give_up(main, role);
             let text = format!("Python cannot be started: {error}");
             // SAFETY: the worker's cycle has a log.
             unsafe { log::message((*cycle).log, Code::PythonNotStarted, text) };
         }
     }
+}
+
+/// Puts the limits of its group on this process. An error is a sentence for the log.
+///
+/// # Safety
+///
+/// `cycle` is the worker's.
+unsafe fn confine(cycle: *mut ngx_cycle_t, main: &MainConf, role: Role) -> Result<(), String> {
+    // SAFETY: as the caller says.
+    let logs = unsafe { conf::log_folders(cycle) };
+    main.groups.of(role).map_or(Ok(()), |group| {
+        group.confinement.apply(&main.groups.needed(role, logs)).map_err(|what| {
+            format!("python_process \"{}\": this process cannot be confined: {what}", group.name)
+        })
+    })
 }
 
 /// Tries again to start Python's main thread.
@@ -174,7 +208,9 @@ unsafe fn make(
         called: on_process::<Calls>,
         hold: on_process::<Hold>,
     };
-    let max_requests = main.max_requests.map(|limit| limit.limit(sys::random()));
+    let runs_python = worker.config.runs_python();
+    let max_requests = main.max_requests.filter(|_| runs_python);
+    let max_requests = max_requests.map(|limit| limit.limit(sys::random()));
     let process = Box::leak(Box::new(Process {
         event_loop: EventLoop::start(token, worker, main.configuration, &handlers, max_requests),
         batch: Cell::default(),
@@ -187,12 +223,18 @@ unsafe fn make(
         start_delay: Cell::new(START_AGAIN),
         // SAFETY: the cycle is the worker's, and `main` its configuration.
         outputs: unsafe { Outputs::open(main, cycle, least, on_process::<Reopened>) },
-        limits: Limits::new(main, on_process::<LifetimeOver>, on_process::<LookAtMemory>),
+        // Without Python it does not age.
+        limits: Limits::new(
+            Some(main).filter(|_| runs_python),
+            on_process::<LifetimeOver>,
+            on_process::<LookAtMemory>,
+        ),
+        meetings: main.groups.meetings.take(role),
         masters_end,
         standing: Standing::new(
             generation::member(main),
             main.check.unwrap_or(DEFAULT_CHECK).timeout,
-            core.worker_processes == 1,
+            role.is_web() && main.groups.web_workers() == Some(1),
             [on_process::<Due>, on_process::<FirstTurn>],
         ),
     }));

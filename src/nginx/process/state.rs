@@ -12,6 +12,7 @@ use super::stage::Standing;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::nginx::log::HasLog;
+use crate::nginx::meetings::Ends;
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::EventLoop;
 use crate::nginx::trampoline::{EventThread, OfEventThread, guard};
@@ -35,8 +36,17 @@ pub(in crate::nginx) struct Process {
     pub(super) limits: Limits,
     pub(super) outputs: Outputs,
     pub(super) standing: Standing,
+    /// By which web workers and the processes of a `python_process` find each other.
+    pub(super) meetings: Ends,
     /// The master's end of the channel, if the worker may have to tell the master to reload.
     pub(super) masters_end: Option<OwnedFd>,
+}
+
+impl Process {
+    /// Whether it serves clients.
+    pub(super) fn is_web(&self) -> bool {
+        self.event_loop.worker().config.role.is_web()
+    }
 }
 
 static CURRENT: OfEventThread<Option<&'static Process>> = OfEventThread::new(None);

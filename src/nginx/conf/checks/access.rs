@@ -43,6 +43,8 @@ pub(in crate::nginx) enum Need {
     Search,
     /// Run a program.
     Execute,
+    /// Write to a file.
+    Write,
 }
 
 /// A file that the user cannot use, and the error.
@@ -89,7 +91,9 @@ fn try_all(paths: &[(CString, Need)]) -> Option<Failure> {
     paths.iter().enumerate().find_map(|(at, (path, need))| {
         let reads = matches!(need, Need::Read | Need::List);
         let runs = matches!(need, Need::List | Need::Search | Need::Execute);
-        let done = (!reads || can_open(path)) && (!runs || can_execute(path));
+        let done = (!reads || can_open(path))
+            && (!runs || can_execute(path))
+            && (*need != Need::Write || can_write(path));
         (!done).then(|| (at, io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)))
     })
 }
@@ -110,6 +114,11 @@ fn can_execute(path: &CStr) -> bool {
     // SAFETY: a NUL-terminated path. The child is that user for access(2), too: setuid(2) of root sets all
     // its ids.
     unsafe { libc::access(path.as_ptr(), libc::X_OK) == 0 }
+}
+
+fn can_write(path: &CStr) -> bool {
+    // SAFETY: as for `can_execute`.
+    unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
 }
 
 /// Tries the files in a child. nginx's SIGCHLD handler may reap it (`ngx_process_get_status`), so its result comes

@@ -33,6 +33,7 @@ pub(in crate::nginx) fn check(user: Option<User>, all: &[Needed]) -> Result<(), 
         Need::Read | Need::List => "read",
         Need::Search => "searched",
         Need::Execute => "executed",
+        Need::Write => "written",
     };
     let remedy = match access::blocking_folder(user, path).map_err(unchecked)? {
         Some(folder) => format!(
@@ -47,6 +48,7 @@ pub(in crate::nginx) fn check(user: Option<User>, all: &[Needed]) -> Result<(), 
             Need::List => "let that user read and search it (chmod o+rx)".to_owned(),
             Need::Search => "let that user search it (chmod o+x)".to_owned(),
             Need::Execute => "let that user execute it".to_owned(),
+            Need::Write => "let that user write to it".to_owned(),
         },
     };
     let text =
