@@ -146,7 +146,7 @@ def test_processes_serve_no_clients(nginx, two_groups, listen):
     two_groups(workers=2, listen=listen)
     imported(nginx, "shop", 2)
     processes = nginx.wait_processes("shop", 2) + nginx.wait_processes("reports", 1)
-    assert all(listening_in_epoll(pid) for pid in nginx.workers())
+    wait_for(lambda: all(map(listening_in_epoll, nginx.workers())), 60, "workers that accept")
     assert not any(listening_in_epoll(pid) for pid in processes)
     for _ in range(50):
         assert nginx.client().get("/static.html").text == "static"

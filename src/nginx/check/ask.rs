@@ -18,7 +18,8 @@ use crate::nginx::conf::{Check, ConfError, DEFAULT_CHECK, MainConf, Reading};
 /// How often nginx looks whether it has been told to end, or the supervisor has.
 const LOOK: libc::c_int = 100;
 
-/// Starts all applications in a child, as a worker would. An error if one cannot be started.
+/// Starts all applications in children, as workers and the processes of each `python_process` would. An error if one
+/// cannot be started.
 pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), ConfError> {
     // SAFETY: the configuration's cycle, and no setter of it runs any more.
     let Some(main) = (unsafe { MainConf::of_cycle(reading.cycle()) }) else { return Ok(()) };
@@ -29,34 +30,39 @@ pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), Conf
     if !enabled || process == NGX_PROCESS_SIGNALLER as usize {
         return Ok(());
     }
-    let work = Work {
-        main,
-        role: Role::Web,
-        cycle: reading.cycle(),
-        user: reading.workers_user(),
-        limit: timeout,
-        lifespan,
-    };
-    let mut outcome = Outcome::default();
-    let asked = ask(&work, |record| match record {
-        Record::Line(level, text) => reading.pass_on(level, &passed_on(&text)),
-        record => outcome.note(record),
-    });
-    let asked = asked.map_err(|error| {
-        ConfError::new(
-            Code::CheckImpossible,
-            format!(
-                "the applications cannot be checked: {error}; mend this, or write python_check off"
-            ),
-        )
-    })?;
-    if let Asked::Abandoned = asked {
-        return Err(ConfError::new(
-            Code::CheckCut,
-            "python_check was cut short, because nginx is told to end",
-        ));
+    let (cycle, user) = (reading.cycle(), reading.workers_user());
+    let roles: Vec<_> = main.groups.roles().filter(|role| main.runs_python(*role)).collect();
+    let mut failures = Vec::new();
+    for some in roles.chunks(at_once()) {
+        let work = |role| Work { main, role, cycle, user, limit: timeout, lifespan };
+        let begun: Vec<_> = some.iter().map(|role| (*role, Child::fork(&work(*role)))).collect();
+        for (role, child) in begun {
+            let mut outcome = Outcome::new(role);
+            let asked = child.and_then(|child| {
+                child.read(|record| match record {
+                    Record::Line(level, text) => {
+                        reading.pass_on(level, &passed_on(main, role, &text));
+                    }
+                    record => outcome.note(record),
+                })
+            });
+            let asked = asked.map_err(|error| {
+                ConfError::new(
+                    Code::CheckImpossible,
+                    format!(
+                        "the applications cannot be checked: {error}; mend this, or write python_check off"
+                    ),
+                )
+            })?;
+            if let Asked::Abandoned = asked {
+                return Err(ConfError::new(
+                    Code::CheckCut,
+                    "python_check was cut short, because nginx is told to end",
+                ));
+            }
+            failures.extend(outcome.failures(main, timeout));
+        }
     }
-    let failures = outcome.failures(main, timeout);
     if failures.is_empty() {
         return Ok(());
     }
@@ -77,13 +83,22 @@ pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), Conf
     ))
 }
 
+/// How many children run at a time.
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What the checker's module, or an application there, has said: each line says whose it is.
-fn passed_on(text: &str) -> String {
+fn passed_on(main: &MainConf, role: Role, text: &str) -> String {
     let (code, text) = match text.strip_prefix("pywsgi[").and_then(|text| text.split_once("]: ")) {
         Some((number, text)) => (format!("pywsgi[{number}]"), text),
         None => (Code::CheckOutput.to_string(), text),
     };
-    format!("{code}: python_check: {}", text.replace('\n', "\npython_check: "))
+    let whose = match main.groups.of(role) {
+        Some(group) => format!("python_check: python_process {}: ", group.name),
+        None => "python_check: ".to_owned(),
+    };
+    format!("{code}: {whose}{}", text.replace('\n', &format!("\n{whose}")))
 }
 
 /// How the check itself has ended.
@@ -93,69 +108,75 @@ enum Asked {
     Abandoned,
 }
 
-/// Runs the check, and gives each record to `take`. The last one is `Ended`, unless the supervisor was killed.
-fn ask(work: &Work<'_>, take: impl FnMut(Record)) -> io::Result<Asked> {
-    let (reader, supervisor) = fork(work)?;
-    let asked = read(reader, supervisor, take);
-    if asked.is_err() {
-        end(supervisor);
+/// A supervisor, and the pipe that it and the checker write to. Dropped before it has been read, it is ended.
+struct Child {
+    reader: File,
+    supervisor: libc::pid_t,
+    /// It has said that it ends, or has ended.
+    done: bool,
+}
+
+impl Child {
+    /// Forks the supervisor.
+    fn fork(work: &Work<'_>) -> io::Result<Self> {
+        let (reader, writer) = pipe()?;
+        // SAFETY: nginx has one thread while it reads its configuration. The child never returns.
+        let (nginx, supervisor) = unsafe { (libc::getpid(), libc::fork()) };
+        match supervisor {
+            0 => {
+                drop(reader);
+                let check = |pipe| {
+                    // SAFETY: the supervisor has forked this process for it.
+                    unsafe { checker::run(work, pipe) }
+                };
+                // SAFETY: this process has just been forked.
+                unsafe { supervisor::run(writer, work.limit, nginx, check) }
+            }
+            -1 => Err(io::Error::last_os_error()),
+            supervisor => Ok(Self { reader, supervisor, done: false }),
+        }
     }
-    // It has ended, or is about to. An error: nginx's handler of SIGCHLD was first.
-    // SAFETY: a child of this process, and no status is asked for.
-    unsafe { libc::waitpid(supervisor, std::ptr::null_mut(), 0) };
-    asked
+
+    /// Gives each record to `take`. The last one is `Ended`, unless the supervisor was killed.
+    fn read(mut self, mut take: impl FnMut(Record)) -> io::Result<Asked> {
+        let mut records = Records::default();
+        let mut ended = false;
+        let mut asked = Asked::Answered;
+        loop {
+            // Asked before the pipe is read for the last time.
+            let gone = wait_readable(&self.reader)? == 0 && has_ended(self.supervisor);
+            let closed = read_all(&mut self.reader, &mut records)?;
+            while let Some(record) = records.next()? {
+                ended |= matches!(record, Record::Ended(_));
+                take(record);
+            }
+            if ended || gone || closed {
+                self.done = true;
+                return Ok(asked);
+            }
+            if is_told_to_end() {
+                asked = Asked::Abandoned;
+                end(self.supervisor);
+            }
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.done {
+            end(self.supervisor);
+        }
+        // It has ended, or is about to. An error: nginx's handler of SIGCHLD was first.
+        // SAFETY: a child of this process, and no status is asked for.
+        unsafe { libc::waitpid(self.supervisor, std::ptr::null_mut(), 0) };
+    }
 }
 
 /// Has the supervisor end the checker, and then itself.
 fn end(supervisor: libc::pid_t) {
     // SAFETY: a plain system call. Nobody but nginx's handler of SIGCHLD may have waited for it.
     unsafe { libc::kill(supervisor, libc::SIGTERM) };
-}
-
-fn read(
-    mut reader: File,
-    supervisor: libc::pid_t,
-    mut take: impl FnMut(Record),
-) -> io::Result<Asked> {
-    let mut records = Records::default();
-    let mut ended = false;
-    let mut asked = Asked::Answered;
-    loop {
-        // Asked before the pipe is read for the last time.
-        let gone = wait_readable(&reader)? == 0 && has_ended(supervisor);
-        let closed = read_all(&mut reader, &mut records)?;
-        while let Some(record) = records.next()? {
-            ended |= matches!(record, Record::Ended(_));
-            take(record);
-        }
-        if ended || gone || closed {
-            return Ok(asked);
-        }
-        if is_told_to_end() {
-            asked = Asked::Abandoned;
-            end(supervisor);
-        }
-    }
-}
-
-/// Forks the supervisor; gives the pipe that it and the checker write to.
-fn fork(work: &Work<'_>) -> io::Result<(File, libc::pid_t)> {
-    let (reader, writer) = pipe()?;
-    // SAFETY: nginx has one thread while it reads its configuration. The child never returns.
-    let (nginx, supervisor) = unsafe { (libc::getpid(), libc::fork()) };
-    match supervisor {
-        0 => {
-            drop(reader);
-            let check = |pipe| {
-                // SAFETY: the supervisor has forked this process for it.
-                unsafe { checker::run(work, pipe) }
-            };
-            // SAFETY: this process has just been forked.
-            unsafe { supervisor::run(writer, work.limit, nginx, check) }
-        }
-        -1 => Err(io::Error::last_os_error()),
-        supervisor => Ok((reader, supervisor)),
-    }
 }
 
 /// A pipe whose reading end never waits.
@@ -219,9 +240,11 @@ fn is_told_to_end() -> bool {
     }
 }
 
-/// What has been reported.
-#[derive(Debug, Default)]
+/// What has been reported of the applications of a role.
+#[derive(Debug)]
 struct Outcome {
+    role: Role,
+    unconfined: Option<String>,
     failed: Vec<(usize, String)>,
     late: Vec<usize>,
     checked: bool,
@@ -230,8 +253,20 @@ struct Outcome {
 }
 
 impl Outcome {
+    fn new(role: Role) -> Self {
+        Self {
+            role,
+            unconfined: None,
+            failed: Vec::new(),
+            late: Vec::new(),
+            checked: false,
+            status: None,
+        }
+    }
+
     fn note(&mut self, record: Record) {
         match record {
+            Record::Unconfined(what) => self.unconfined = Some(what),
             Record::Failed(app, report) => self.failed.push((app, report)),
             Record::Late(app) => self.late.push(app),
             Record::Checked => self.checked = true,
@@ -248,7 +283,7 @@ impl Outcome {
         let failed = failed.into_iter().map(|(app, report)| {
             let done = if main.is_app(*app) { "started" } else { "imported" };
             let what = format!("cannot be {done}, as the workers' user; its traceback follows");
-            format!("{}\n{report}", main.error_of(*app, &what))
+            format!("{}\n{report}", main.error_of(self.role, *app, &what))
         });
         // All that comes after a module of python_import waits for it.
         let module = self.late.iter().find(|number| !main.is_app(**number));
@@ -258,9 +293,10 @@ impl Outcome {
                 "has not started within {} s (python_check timeout); where its threads are is said above",
                 timeout.as_secs_f64()
             );
-            main.error_of(*app, &what)
+            main.error_of(self.role, *app, &what)
         });
-        failed.chain(late).chain(self.lost(main)).collect()
+        let unconfined = self.unconfined.iter().map(|what| main.unconfined(self.role, what));
+        unconfined.chain(failed).chain(late).chain(self.lost(main)).collect()
     }
 
     /// What has become of a checker that ended before its time.
@@ -283,12 +319,14 @@ impl Outcome {
             }
             _ => "ends all processes that check it".to_owned(),
         };
-        match &*main.imported_by_check() {
-            [] => vec![format!("Python, as it starts, {how}")],
-            [app] => vec![main.error_of(*app, &how)],
+        match &*main.imported_by_check(self.role) {
+            [] => {
+                vec![main.error_of(self.role, usize::MAX, &format!("Python, as it starts, {how}"))]
+            }
+            [app] => vec![main.error_of(self.role, *app, &how)],
             several => {
                 let how = format!("or another one that was imported at the same time, {how}");
-                several.iter().map(|app| main.error_of(*app, &how)).collect()
+                several.iter().map(|app| main.error_of(self.role, *app, &how)).collect()
             }
         }
     }

@@ -79,12 +79,21 @@ unsafe fn check(work: &Work<'_>, pipe: File) -> io::Result<()> {
         become_worker(work)?;
         pipe
     };
+    if let Some(group) = work.main.groups.of(work.role) {
+        // SAFETY: the cycle is that of the configuration that nginx reads.
+        let logs = unsafe { conf::log_folders(work.cycle) };
+        let needed = work.main.groups.needed(work.role, logs);
+        if let Err(what) = group.confinement.apply(&needed) {
+            Record::Unconfined(what).write(&mut pipe)?;
+            return Record::Checked.write(&mut pipe);
+        }
+    }
     let config = config(work);
     // worker_rlimit_nofile may have lowered the limit. Its bell, and one for each of asyncio's event loops.
     let own = 1 + config.loops.len();
     let worker = Arc::new(Worker::new(
         config,
-        work.main.marks_of_check(),
+        work.main.marks_of_check(work.role),
         Baton::new(None, 0),
         Meters::default(),
         children::descriptor_below_limit(OWN_DESCRIPTORS, own),

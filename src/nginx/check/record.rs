@@ -10,6 +10,8 @@ use crate::bridge::log::{self, Level};
 pub(super) enum Record {
     /// The checker: a line that the applications, or the module, have logged.
     Line(Level, String),
+    /// The checker: this limit of its group (`python_process`) cannot be put on it.
+    Unconfined(String),
     /// The checker: that application cannot be started; with the traceback.
     Failed(usize, String),
     /// The checker: the start of that application has not ended in time.
@@ -29,6 +31,7 @@ impl Record {
     pub(super) fn write(&self, pipe: &mut impl Write) -> io::Result<()> {
         let (kind, number, text) = match self {
             Self::Line(level, text) => (b'l', *level as u32, text.as_str()),
+            Self::Unconfined(what) => (b'u', 0, what.as_str()),
             Self::Failed(app, report) => (b'f', *app as u32, report.as_str()),
             Self::Late(app) => (b't', *app as u32, ""),
             Self::Checked => (b'c', 0, ""),
@@ -47,6 +50,7 @@ impl Record {
         let text = String::from_utf8_lossy(text).into_owned();
         Some(match kind {
             b'l' => Self::Line(Level::from_number(u8::try_from(number).ok()?), text),
+            b'u' => Self::Unconfined(text),
             b'f' => Self::Failed(number as usize, text),
             b't' => Self::Late(number as usize),
             b'c' => Self::Checked,
@@ -92,6 +96,7 @@ mod tests {
             Record::Line(Level::Warn, "größer".to_owned()),
             Record::Line(Level::Emerg, String::new()),
             Record::Failed(3, "Traceback …\nImportError: no".to_owned()),
+            Record::Unconfined("nice=3: no".to_owned()),
             Record::Late(70_000),
             Record::Checked,
             Record::Ended(-1),

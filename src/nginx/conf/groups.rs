@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use super::checks::access::Need;
+use super::checks::needed::Needed as Required;
 use super::environment::{self, Variable};
 use super::error::{ConfError, Place};
 use crate::bridge::code::Code;
@@ -48,6 +50,17 @@ impl Group {
     /// An error is the place of another value of that variable.
     pub(in crate::nginx) fn add_variable(&mut self, variable: Variable) -> Result<(), Place> {
         environment::add(&mut self.environment, variable)
+    }
+
+    /// Its `path=`, or that of `http`, which is given, if it has none.
+    pub(super) fn path_or<'a>(&'a self, common: &'a Vec<PathBuf>) -> &'a Vec<PathBuf> {
+        if self.path.is_empty() { common } else { &self.path }
+    }
+
+    /// What the workers' user must be able to use because of that parameter.
+    pub(in crate::nginx) fn needed(&self, key: &str, path: PathBuf, need: Need) -> Required {
+        let directive = format!("python_process {}: {key}", self.name);
+        Required { directive, path, need, place: self.place.clone() }
     }
 
     /// The pool `default` of one of its processes, of which `common` is that of the configuration.

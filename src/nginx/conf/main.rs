@@ -112,6 +112,8 @@ pub(super) struct Logs {
 #[derive(Debug)]
 struct Module {
     name: String,
+    /// The `python_process` that imports it; `None`: the workers do.
+    group: Option<usize>,
     directive: String,
     place: Place,
 }
@@ -225,7 +227,8 @@ impl MainConf {
 
     /// Maps the memory in which a worker leaves marks for its successor. All applications must be known.
     pub(in crate::nginx) fn share(&mut self) -> Result<(), ConfError> {
-        let shared = Shared::new(self.apps.len() + self.imports.len()).map_err(|error| {
+        let (imports, checks) = (self.apps.len() + self.imports.len(), 1 + self.groups.all().len());
+        let shared = Shared::new(imports, checks).map_err(|error| {
             ConfError::new(
                 Code::MemoryForConfiguration,
                 format!("memory to share with the workers cannot be mapped (mmap): {error}"),
@@ -241,18 +244,19 @@ impl MainConf {
         Marks::take_over(memory, std::process::id())
     }
 
-    /// The marks of this process, which checks the applications.
-    pub(in crate::nginx) fn marks_of_check(&self) -> Marks {
-        Marks::take_over(self.memory_of_check(), std::process::id())
+    /// The marks of this process, which checks the applications of that role.
+    pub(in crate::nginx) fn marks_of_check(&self, role: Role) -> Marks {
+        Marks::take_over(self.memory_of_check(role), std::process::id())
     }
 
-    /// The applications that the process that checks them is importing.
-    pub(in crate::nginx) fn imported_by_check(&self) -> Vec<usize> {
-        Marks::of_another(self.memory_of_check()).importing()
+    /// The applications that the process is importing that checks those of that role.
+    pub(in crate::nginx) fn imported_by_check(&self, role: Role) -> Vec<usize> {
+        Marks::of_another(self.memory_of_check(role)).importing()
     }
 
-    fn memory_of_check(&self) -> Option<Box<dyn Memory>> {
-        self.shared.as_ref().map(|shared| shared.of_check())
+    fn memory_of_check(&self, role: Role) -> Option<Box<dyn Memory>> {
+        let check = role.group().map_or(0, |group| 1 + group);
+        self.shared.as_ref().map(|shared| shared.of_check(check))
     }
 
     /// Whether that is the number of an application, and not of a module of `python_import`: these come behind.
@@ -260,24 +264,37 @@ impl MainConf {
         number < self.apps.len()
     }
 
-    /// What is wrong with an application or a module, with the directive that names it, and its place.
-    pub(in crate::nginx) fn error_of(&self, number: usize, what: &str) -> String {
+    /// What is wrong with an application or a module in a process of that role, with the directive that names it, and
+    /// its place.
+    pub(in crate::nginx) fn error_of(&self, role: Role, number: usize, what: &str) -> String {
+        let group = self.groups.of(role);
+        let group = group.map(|group| format!(" (python_process {})", group.name));
+        let group = group.as_deref().unwrap_or_default();
         if let (Some(app), Some(place)) = (self.apps.get(number), self.app_places.get(number)) {
-            let text = format!("{}_app \"{}\" {what}", app.protocol, app.target);
+            let text = format!("{}_app \"{}\"{group} {what}", app.protocol, app.target);
             return ConfError::at(Code::CheckFinding, text, place).text;
         }
         let module = number.checked_sub(self.apps.len()).and_then(|at| self.imports.get(at));
         match module {
             Some((name, place)) => {
-                ConfError::at(
-                    Code::CheckFinding,
-                    format_args!("python_import \"{name}\" {what}"),
-                    place,
-                )
-                .text
+                let text = format!("python_import \"{name}\"{group} {what}");
+                ConfError::at(Code::CheckFinding, text, place).text
             }
-            None => what.to_owned(),
+            None => format!("{what}{group}"),
         }
+    }
+
+    /// That the processes of a group cannot have one of its limits.
+    pub(in crate::nginx) fn unconfined(&self, role: Role, what: &str) -> String {
+        self.groups.of(role).map_or_else(String::new, |group| {
+            let text = format!("python_process \"{}\": {what}", group.name);
+            ConfError::at(Code::CheckFinding, text, &group.place).text
+        })
+    }
+
+    /// Whether a process of that role has an interpreter.
+    pub(in crate::nginx) fn runs_python(&self, role: Role) -> bool {
+        self.apps.iter().any(|app| app.group == role.group())
     }
 
     /// The baton of the workers of this configuration, for the worker of that number.
@@ -308,7 +325,7 @@ impl MainConf {
         let stall_warning = self.stall_warning.unwrap_or(STALL_WARNING);
         let is_own = |app: &&AppConfig| app.group == role.group();
         let looping = self.apps.iter().filter(is_own).any(|app| app.event_loop().is_some());
-        let path = group.map(|group| &group.path).filter(|path| !path.is_empty());
+        let path = group.map_or(&self.path, |group| group.path_or(&self.path));
         let directory = group.and_then(|group| group.directory.as_ref());
         let umask = group.and_then(|group| group.confinement.umask);
         let pool = |pool: &PoolConfig| match group {
@@ -321,7 +338,7 @@ impl MainConf {
             role,
             python: PythonConfig {
                 home,
-                path: path.unwrap_or(&self.path).iter().map(|it| links.folder(it)).collect(),
+                path: path.iter().map(|it| links.folder(it)).collect(),
                 executable,
                 directory: directory.or(self.directory.as_ref()).cloned(),
                 imports: self.imports.iter().map(|(name, _)| name.clone()).collect(),
@@ -379,7 +396,11 @@ impl MainConf {
         need: Need,
         place: &Place,
     ) {
-        self.needed.push(Needed { directive: directive.into(), path, need, place: place.clone() });
+        self.need_as(Needed { directive: directive.into(), path, need, place: place.clone() });
+    }
+
+    pub(in crate::nginx) fn need_as(&mut self, needed: Needed) {
+        self.needed.push(needed);
     }
 
     /// Checks that the workers' user can use all files that the directives name.
@@ -398,9 +419,18 @@ impl MainConf {
             };
             all.extend(more.into_iter().map(|(path, need)| Needed { path, need, ..named.clone() }));
         }
-        let mut folders = self.path.clone();
-        folders.extend(self.home.as_deref().map(needed::site_packages));
-        for Module { name, directive, place } in &self.modules {
+        for group in self.groups.all() {
+            let home = group.home.iter().flat_map(|home| self.needed_of_home(home));
+            let sites = group.path.iter().filter(|path| needed::is_site(path));
+            let more = home.chain(sites.flat_map(|site| needed::installed(site)));
+            all.extend(more.map(|(path, need)| group.needed("home", path, need)));
+        }
+        for Module { name, group, directive, place } in &self.modules {
+            let group = group.and_then(|at| self.groups.all().get(at));
+            let path = group.map_or(&self.path, |group| group.path_or(&self.path));
+            let home = group.and_then(|group| group.home.as_ref()).or(self.home.as_ref());
+            let mut folders = path.clone();
+            folders.extend(home.map(|home| needed::site_packages(home)));
             let parts = needed::of_module(name, &folders).into_iter();
             all.extend(parts.map(|(path, need)| Needed {
                 directive: directive.clone(),
@@ -462,6 +492,7 @@ impl MainConf {
             self.imports.push((name.clone(), place.clone()));
             self.modules.push(Module {
                 name,
+                group: None,
                 directive: directive.to_owned(),
                 place: place.clone(),
             });
@@ -487,7 +518,8 @@ impl MainConf {
             Some(file) => self.need(directive, file.to_path_buf(), Need::Read, place),
             None => {
                 let name = target.place.to_owned();
-                self.modules.push(Module { name, directive, place: place.clone() });
+                let group = app.group;
+                self.modules.push(Module { name, group, directive, place: place.clone() });
             }
         }
         self.apps.push(app);

@@ -16,12 +16,10 @@ use crate::nginx::shared_words::SharedWords;
 /// The most workers that nginx can have (`ngx_worker` is below).
 const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
 
-const PROCESSES: usize = WORKERS + 1;
-
 /// Words before those of the workers: a cache line. The first two are the baton.
 const HEAD: usize = 16;
 
-/// Words for all; then for each worker, and behind them for the process that checks the applications (`nginx/check`),
+/// Words for all; then for each worker, and behind them for each process that checks applications (`nginx/check`),
 /// words for each application, and behind those for each module of `python_import`.
 #[derive(Debug)]
 pub(in crate::nginx) struct Shared {
@@ -42,9 +40,9 @@ struct Part {
 struct Head(Arc<Shared>);
 
 impl Shared {
-    pub(in crate::nginx) fn new(imports: usize) -> io::Result<Arc<Self>> {
+    pub(in crate::nginx) fn new(imports: usize, checks: usize) -> io::Result<Arc<Self>> {
         let stride = imports * WORDS;
-        let all = SharedWords::new(HEAD + PROCESSES * stride)?;
+        let all = SharedWords::new(HEAD + (WORKERS + checks) * stride)?;
         Ok(Arc::new(Self { all, stride }))
     }
 
@@ -53,9 +51,9 @@ impl Shared {
         (worker < WORKERS).then(|| self.part(worker))
     }
 
-    /// The words of the process that checks the applications.
-    pub(in crate::nginx) fn of_check(self: &Arc<Self>) -> Box<dyn Memory> {
-        self.part(WORKERS)
+    /// The words of the process of that number that checks applications.
+    pub(in crate::nginx) fn of_check(self: &Arc<Self>, check: usize) -> Box<dyn Memory> {
+        self.part(WORKERS + check)
     }
 
     fn part(self: &Arc<Self>, process: usize) -> Box<dyn Memory> {

@@ -48,8 +48,7 @@ pub(super) fn read(
                      /sys/fs/cgroup that the workers' user may move processes to"
                 )));
             }
-            let what = format!("python_process {}: cgroup", group.name);
-            directive.conf.need(what, file, Need::Write, &group.place);
+            directive.conf.need_as(group.needed(key, file, Need::Write));
             group.confinement.cgroup = Some(folder.to_path_buf());
         }
         "no_new_privs" => {

@@ -161,15 +161,14 @@ fn folder(
 }
 
 /// Notes that the workers' user must be able to use it.
-fn need(
+pub(super) fn need(
     directive: &mut Directive<'_, MainConf>,
     group: &Group,
     key: &str,
     path: &Path,
     need: Need,
 ) {
-    let what = format!("python_process {}: {key}", group.name);
-    directive.conf.need(what, path.to_path_buf(), need, &group.place);
+    directive.conf.need_as(group.needed(key, path.to_path_buf(), need));
 }
 
 fn ring(directive: &Directive<'_, MainConf>, value: &str) -> Result<usize, ConfError> {
