@@ -44,7 +44,8 @@ LAYERS = {
     "nginx": Layer(
         frozenset({"http", "metrics", "bridge", "nginx"}),
         frozenset(
-            {"adotenv", "bytes", "httpdate", "libc", "nginx_sys", "ngx", "rustix", "thiserror"}
+            {"adotenv", "bytes", "httpdate", "landlock", "libc"}
+            | {"nginx_sys", "ngx", "rustix", "thiserror"}
         ),
         unsafe=True,
     ),

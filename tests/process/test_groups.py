@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from harness import VENV, Nginx, free_port, title_of
+from process_memory import descriptors
+from process_memory import thread_names as threads
 from rawhttp import wait_for
 from directives.venv import fake_venv, packages_of
 
@@ -45,12 +48,6 @@ def imported(nginx: Nginx, name: str, count: int = 1) -> list[dict]:
     return [json.loads(line) for line in nginx.wait_recorded(name, count)]
 
 
-def threads(pid: int) -> set[str]:
-    """The names of a process's threads."""
-    tasks = Path(f"/proc/{pid}/task")
-    return {(task / "comm").read_text().strip() for task in tasks.iterdir()}
-
-
 def runs_python(pid: int) -> bool:
     return any(name.startswith("pywsgi") for name in threads(pid))
 
@@ -60,20 +57,18 @@ def listening_in_epoll(pid: int) -> list[int]:
     listening = {int(line.split()[9]) for line in _tcp() if line.split()[3] == "0A"}
     found = []
     for descriptor in Path(f"/proc/{pid}/fdinfo").iterdir():
-        for tfd in re.findall(r"tfd:\s+(\d+)", descriptor.read_text()):
-            target = os.readlink(f"/proc/{pid}/fd/{tfd}")
-            inode = re.fullmatch(r"socket:\[(\d+)\]", target)
-            if inode and int(inode[1]) in listening:
-                found.append(int(tfd))
+        # One may be closed meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            for tfd in re.findall(r"tfd:\s+(\d+)", descriptor.read_text()):
+                target = os.readlink(f"/proc/{pid}/fd/{tfd}")
+                inode = re.fullmatch(r"socket:\[(\d+)\]", target)
+                if inode and int(inode[1]) in listening:
+                    found.append(int(tfd))
     return found
 
 
 def _tcp() -> list[str]:
     return Path("/proc/net/tcp").read_text().splitlines()[1:]
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 @pytest.fixture
@@ -111,7 +106,7 @@ def test_workers_without_applications_run_no_python(nginx, two_groups):
     two_groups()
     imported(nginx, "shop", 2)
     (worker,) = nginx.workers()
-    assert threads(worker) == {"nginx"}
+    assert threads(worker) == ["nginx"]
     assert nginx.client().get("/static.html").text == page.read_text()
     nginx.quit()
 
@@ -159,17 +154,27 @@ def test_processes_are_not_bound_to_a_processor(nginx, two_groups):
 
 
 def test_worker_processes_auto(nginx, two_groups):
-    two_groups(workers="auto")
+    paths = [app(nginx, name) for name in ("shop", "reports")]
+    config = nginx.write_config(
+        http="python_process shop processes=2; python_process reports;",
+        server=f"""
+            location /shop {{ wsgi_app {paths[0]}; wsgi_process shop; }}
+            location /reports {{ wsgi_app {paths[1]}; wsgi_process reports; }}
+        """,
+    )
+    config.write_text(config.read_text().replace("worker_processes 1", "worker_processes auto"))
+    nginx.start()
     nginx.wait_processes("shop", 2)
     nginx.wait_processes("reports", 1)
-    assert len(nginx.workers()) == os.cpu_count()
+    wait_for(lambda: len(nginx.workers()) == os.cpu_count(), 60, "a worker for each processor")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_dies_has_a_successor(nginx, two_groups, number):
     nginx.allow_log(r"exited on signal 9")
     two_groups()
-    imported(nginx, "shop", 2)
+    # An import that is cut short is put off in the next process.
+    nginx.wait_imports(3)
     before = nginx.wait_processes("shop", 2)
     (reports,) = nginx.wait_processes("reports", 1)
     workers = nginx.workers()
@@ -294,7 +299,7 @@ def test_each_process_keeps_its_own_ends_of_the_meetings(nginx, two_groups):
 
 def test_quit_and_stop(nginx, two_groups):
     two_groups()
-    imported(nginx, "shop", 2)
+    nginx.wait_imports(3)
     nginx.quit()
     two_groups()
     imported(nginx, "shop", 4)
@@ -398,7 +403,7 @@ def test_an_application_of_asgi(nginx):
     nginx.start(f"asgi_app {path}; asgi_process apps;", http="python_process apps;")
     (pid,) = nginx.wait_processes("apps", 1)
     assert nginx.wait_recorded("startup") == [str(pid)]
-    assert threads(nginx.workers()[0]) == {"nginx"}
+    assert threads(nginx.workers()[0]) == ["nginx"]
     nginx.quit()
     assert nginx.recorded("shutdown") == [str(pid)]
 

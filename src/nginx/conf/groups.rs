@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use super::checks::access::Need;
+use super::checks::access::{Need, User};
 use super::checks::needed::Needed as Required;
 use super::environment::{self, Variable};
 use super::error::{ConfError, Place};
 use crate::bridge::code::Code;
 use crate::bridge::config::{LocationConfig, PoolConfig, ProcessGroup, Role};
-use crate::nginx::confinement::{Confinement, Needed};
+use crate::nginx::confinement::{Confinement, Needed, Resource};
 use crate::nginx::meetings::Meetings;
 
 /// A `python_process`. What it does not set it has from the `python_*` directives of `http`.
@@ -133,6 +133,45 @@ impl Groups {
         })
     }
 
+    /// Checks what shows when all of the configuration has been read. `given` is the limit that nginx gives its workers,
+    /// if a directive sets that.
+    pub(super) fn check(
+        &self,
+        user: Option<User>,
+        given: impl Fn(&Resource) -> Option<u64>,
+    ) -> Result<(), ConfError> {
+        let refuse = |group: &Group, what: String| {
+            let text = format!("python_process \"{}\" {what}", group.name);
+            ConfError::at(Code::DirectiveInvalid, text, &group.place)
+        };
+        let all = self.processes();
+        if let Some(last) = self.all.last().filter(|_| all > MOST_PROCESSES) {
+            let what = format!(
+                "makes {all} processes of all groups together; there may be {MOST_PROCESSES}: write fewer processes="
+            );
+            return Err(refuse(last, what));
+        }
+        // Root may raise its limits.
+        if user.is_some_and(|user| user.uid == 0) {
+            return Ok(());
+        }
+        for group in &self.all {
+            for limit in &group.confinement.limits {
+                let resource = limit.resource;
+                let highest = given(resource).or_else(|| resource.highest().ok());
+                if let Some(highest) = highest.filter(|highest| limit.value > *highest) {
+                    let what = format!(
+                        "has rlimit_{}={}, which is above the limit that nginx has itself, {highest}; write a lower \
+                         one, or raise that of nginx",
+                        resource.name, limit.value
+                    );
+                    return Err(refuse(group, what));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How many processes all of them have together.
     pub(in crate::nginx) fn processes(&self) -> usize {
         self.all.iter().map(|group| group.processes).sum()
@@ -197,6 +236,9 @@ impl Groups {
         self.all.iter().map(config).collect()
     }
 }
+
+/// nginx has room for 1024 processes, and needs twice as many while it is reloaded.
+pub(in crate::nginx) const MOST_PROCESSES: usize = 400;
 
 const DEFAULT_RING: usize = 256 * 1024;
 

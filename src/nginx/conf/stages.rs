@@ -10,7 +10,7 @@ use super::error::ConfError;
 use super::handlers::Handlers;
 use super::levels::LocConf;
 use super::main::MainConf;
-use super::reading::Reading;
+use super::reading::{Reading, nginx_core_conf};
 use crate::bridge::code::Code;
 use crate::nginx::sys::{self, CONF_ERROR, CONF_OK};
 
@@ -102,6 +102,8 @@ pub(in crate::nginx) unsafe fn postconfiguration(cf: *mut ngx_conf_t, check: Che
 fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
     let user = reading.workers_user();
     let measures_cpu = reading.uses_variable(b"python_cpu_time");
+    // SAFETY: the cycle of the configuration.
+    let core = unsafe { nginx_core_conf(reading.cycle()) };
     // SAFETY: no setter runs, and nobody else refers to it.
     let main = unsafe { MainConf::of(reading) };
     if !main.has_apps() {
@@ -110,6 +112,11 @@ fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
     main.measures_cpu = measures_cpu;
     main.environment.set_user(user);
     main.check_files(user)?;
+    main.groups.check(user, |resource| match resource.name {
+        "nofile" => u64::try_from(core.rlimit_nofile).ok(),
+        "core" => u64::try_from(core.rlimit_core).ok(),
+        _ => None,
+    })?;
     main.share()?;
     let of_groups = main.groups.all().iter().flat_map(|group| &group.environment);
     let (inherited, post_read) = (main.environment.inherited(of_groups), main.handlers.post_read);

@@ -13,6 +13,7 @@ use super::reader::{Directive, setter};
 use crate::bridge::code::Code;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
+use crate::nginx::conf::groups::MOST_PROCESSES;
 use crate::nginx::conf::{ConfError, Group, MainConf};
 
 /// How many there are.
@@ -21,9 +22,6 @@ pub(super) const GROUPS: usize = 1;
 pub(super) const fn groups() -> [ngx_command_t; GROUPS] {
     [command::main("python_process\0", NGX_CONF_1MORE, process)]
 }
-
-/// nginx has room for 1024 processes, and needs twice as many while it is reloaded.
-const MOST_PROCESSES: usize = 256;
 
 /// A part of a request or a response has up to 64 KiB.
 const LEAST_RING: usize = 64 * 1024;
