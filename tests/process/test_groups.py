@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def imported(nginx: Nginx, name: str, count: int = 1) -> list[dict]:
     return [json.loads(line) for line in nginx.wait_recorded(name, count)]
 
 
+def wait_serving(nginx: Nginx, pids: Iterable[int]) -> None:
+    """Waits until all of these say that they have started their applications."""
+
+    def serving() -> set[int]:
+        workers = nginx.client().get("/status").json()["workers"]
+        return {worker["pid"] for worker in workers if worker["state"] == "serving"}
+
+    wait_for(lambda: serving() >= {*pids}, 60, "processes that serve")
+
+
 def runs_python(pid: int) -> bool:
     return any(name.startswith("pywsgi") for name in threads(pid))
 
@@ -82,6 +93,7 @@ def two_groups(nginx):
             server=f"""
                 location /shop {{ wsgi_app {shop}; wsgi_process shop; }}
                 location /reports {{ wsgi_app {reports}; wsgi_process reports; }}
+                location = /status {{ python_status json; }}
                 {inside}
             """,
             **options,
@@ -173,9 +185,9 @@ def test_worker_processes_auto(nginx, two_groups):
 def test_a_process_that_dies_has_a_successor(nginx, two_groups, number):
     nginx.allow_log(r"exited on signal 9")
     two_groups()
-    # An import that is cut short is put off in the next process.
-    nginx.wait_imports(3)
     before = nginx.wait_processes("shop", 2)
+    # An import that is cut short is put off in the next process.
+    wait_serving(nginx, before)
     (reports,) = nginx.wait_processes("reports", 1)
     workers = nginx.workers()
     os.kill(before[0], number)
