@@ -72,6 +72,7 @@ codes! {
     GroupTwice = 115 Emerg,
     GroupInline = 116 Emerg,
     GroupsWithoutMaster = 117 Emerg,
+    GroupUnused = 118 Warn,
     CheckRefused = 121 Emerg,
     CheckFinding = 122 Emerg,
     CheckImpossible = 123 Emerg,

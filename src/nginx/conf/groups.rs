@@ -28,6 +28,8 @@ pub(in crate::nginx) struct Group {
     pub(in crate::nginx) directory: Option<PathBuf>,
     pub(in crate::nginx) environment: Vec<Variable>,
     pub(in crate::nginx) confinement: Confinement,
+    /// A location's application runs in its processes. There are none otherwise.
+    is_used: bool,
 }
 
 impl Group {
@@ -44,7 +46,13 @@ impl Group {
             directory: None,
             environment: Vec::new(),
             confinement: Confinement::default(),
+            is_used: false,
         }
+    }
+
+    /// How many processes it has.
+    fn count(&self) -> usize {
+        if self.is_used { self.processes } else { 0 }
     }
 
     /// An error is the place of another value of that variable.
@@ -96,6 +104,9 @@ impl Groups {
 
     /// A location whose application runs in the processes of a group, as one of them sees it.
     pub(super) fn add_location(&mut self, location: LocationConfig) {
+        if let Some(group) = location.group.and_then(|at| self.all.get_mut(at)) {
+            group.is_used = true;
+        }
         self.locations.push(Arc::new(location));
     }
 
@@ -172,9 +183,21 @@ impl Groups {
         Ok(())
     }
 
+    /// Those that no application runs in, and so have no process; each as a line for the log.
+    pub(super) fn idle(&self) -> impl Iterator<Item = String> {
+        self.all.iter().filter(|group| !group.is_used).map(|group| {
+            let text = format!(
+                "python_process \"{0}\" has no processes, because no application runs in it; write wsgi_process {0} or \
+                 asgi_process {0} beside an application, or remove it",
+                group.name
+            );
+            ConfError::at(Code::GroupUnused, text, &group.place).text
+        })
+    }
+
     /// How many processes all of them have together.
     pub(in crate::nginx) fn processes(&self) -> usize {
-        self.all.iter().map(|group| group.processes).sum()
+        self.all.iter().map(Group::count).sum()
     }
 
     /// The master notes how many workers accept connections; the processes of the groups are numbered behind them.
@@ -199,10 +222,10 @@ impl Groups {
             return Role::Web;
         };
         for (group, each) in self.all.iter().enumerate() {
-            if slot < each.processes {
+            if slot < each.count() {
                 return Role::Application { group, slot };
             }
-            slot -= each.processes;
+            slot -= each.count();
         }
         Role::Web
     }
@@ -229,7 +252,7 @@ impl Groups {
         let by_default = default.map_or(0, |pool| pool.max_queue);
         let config = |group: &Group| ProcessGroup {
             name: group.name.clone(),
-            processes: group.processes,
+            processes: group.count(),
             max_queue: group.max_queue.unwrap_or(by_default),
             ring: group.ring,
         };
@@ -250,7 +273,8 @@ mod tests {
         let mut groups = Groups::default();
         for (at, processes) in processes.iter().enumerate() {
             let place = Place { file: "nginx.conf".to_owned(), line: at };
-            let group = Group { processes: *processes, ..Group::new(format!("g{at}"), place) };
+            let mut group = Group { processes: *processes, ..Group::new(format!("g{at}"), place) };
+            group.is_used = true;
             groups.add(group).unwrap();
         }
         groups
@@ -271,6 +295,17 @@ mod tests {
             groups.roles().collect::<Vec<_>>(),
             [Role::Web, application(0, 0), application(1, 0)]
         );
+    }
+
+    #[test]
+    fn without_an_application_there_is_no_process() {
+        let mut groups = groups(&[2, 1]);
+        groups.all[0].is_used = false;
+        groups.set_web_workers(1);
+        assert_eq!(groups.processes(), 1);
+        assert_eq!(groups.role(1), Role::Application { group: 1, slot: 0 });
+        assert_eq!(groups.role(2), Role::Web);
+        assert_eq!(groups.idle().count(), 1);
     }
 
     #[test]

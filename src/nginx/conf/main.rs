@@ -1,34 +1,29 @@
 //! Context `http`: what a worker process has once (`python_*`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nginx_sys::{ngx_cycle_t, ngx_log_t, ngx_msec_t};
 
-use super::checks::access::{self, Need};
-use super::checks::needed::{self, Needed};
+use super::checks::access::Need;
+use super::checks::needed::Needed;
 use super::checks::target::Target;
 use super::environment::Environment;
 use super::error::{ConfError, Place};
 use super::groups::Groups;
 use super::handlers::Handlers;
-use super::links::Links;
 use super::output::{Output, Outputs};
 use super::reading::{self, Reading};
 use super::shared::Shared;
 use crate::bridge::baton::Baton;
 use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
-use crate::bridge::config::{
-    AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Purpose, PythonConfig, Role,
-    WorkerConfig,
-};
+use crate::bridge::config::{AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Role};
 use crate::bridge::log::Level;
 use crate::bridge::marks::Marks;
 use crate::bridge::memory::Memory;
 use crate::nginx::log;
-use crate::nginx::signals;
 
 /// Context `http`: what a worker process has once.
 #[derive(Debug)]
@@ -67,14 +62,14 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) has_status: bool,
     pub(in crate::nginx) reload: Option<Reload>,
     /// `python_import`, and where each module is named first.
-    imports: Vec<(String, Place)>,
-    apps: Vec<AppConfig>,
+    pub(super) imports: Vec<(String, Place)>,
+    pub(super) apps: Vec<AppConfig>,
     /// Where each of them is named first.
     app_places: Vec<Place>,
     /// What the workers' user must be able to use, as the directives name it.
-    needed: Vec<Needed>,
+    pub(super) needed: Vec<Needed>,
     /// The modules that directives name.
-    modules: Vec<Module>,
+    pub(super) modules: Vec<Module>,
     /// What a worker leaves for its successor.
     shared: Option<Arc<Shared>>,
     pub(in crate::nginx) outputs: Outputs,
@@ -85,7 +80,7 @@ pub(in crate::nginx) struct MainConf {
     /// Which reading of the configuration this is.
     pub(in crate::nginx) configuration: usize,
     pub(in crate::nginx) handlers: Handlers,
-    umask: u32,
+    pub(super) umask: u32,
 }
 
 /// `python_check`
@@ -110,12 +105,12 @@ pub(super) struct Logs {
 
 /// A module, and the directive that names it.
 #[derive(Debug)]
-struct Module {
-    name: String,
+pub(super) struct Module {
+    pub(super) name: String,
     /// The `python_process` that imports it; `None`: the workers do.
-    group: Option<usize>,
-    directive: String,
-    place: Place,
+    pub(super) group: Option<usize>,
+    pub(super) directive: String,
+    pub(super) place: Place,
 }
 
 /// A limit that each worker has for itself, so that not all reach it at once: `least`, and up to `jitter` more.
@@ -303,91 +298,6 @@ impl MainConf {
         Baton::new(word, u32::try_from(worker).unwrap_or_default())
     }
 
-    /// That of a worker that starts now: links lead where they do at this moment (`python_resolve_symlinks`).
-    pub(in crate::nginx) fn worker_config(&self, role: Role) -> WorkerConfig {
-        let group = self.groups.of(role);
-        let (finalize, finalize_timeout) = self.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
-        let links = match self.resolve_symlinks {
-            Some(false) => Links::Kept,
-            Some(true) | None => Links::Resolved,
-        };
-        let own_home = group.and_then(|group| group.home.as_ref());
-        let home = own_home.or(self.home.as_ref()).map(|home| links.folder(home));
-        // That of `http` starts another Python than a group with a home of its own.
-        let executable = self.executable.as_ref().filter(|_| own_home.is_none());
-        let executable = executable.map(|file| links.file(file)).or_else(|| {
-            let of_home = home.as_ref().map(|home| home.join("bin/python3"));
-            of_home.or_else(|| option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from))
-        });
-        let deadlock_timeout = self.deadlock_timeout.unwrap_or(DEADLOCK_TIMEOUT);
-        let resolved =
-            |app: &AppConfig| AppConfig { resolved: links.target(&app.target), ..app.clone() };
-        let stall_warning = self.stall_warning.unwrap_or(STALL_WARNING);
-        let is_own = |app: &&AppConfig| app.group == role.group();
-        let looping = self.apps.iter().filter(is_own).any(|app| app.event_loop().is_some());
-        let path = group.map_or(&self.path, |group| group.path_or(&self.path));
-        let directory = group.and_then(|group| group.directory.as_ref());
-        let umask = group.and_then(|group| group.confinement.umask);
-        let pool = |pool: &PoolConfig| match group {
-            Some(group) if pool.name == DEFAULT_POOL => group.pool(pool),
-            _ => pool.clone(),
-        };
-        let default = self.pools.iter().find(|pool| pool.name == DEFAULT_POOL);
-        WorkerConfig {
-            purpose: Purpose::Serve,
-            role,
-            python: PythonConfig {
-                home,
-                path: path.iter().map(|it| links.folder(it)).collect(),
-                executable,
-                directory: directory.or(self.directory.as_ref()).cloned(),
-                imports: self.imports.iter().map(|(name, _)| name.clone()).collect(),
-                interpreter: self.interpreter.clone(),
-                umask: umask.unwrap_or(self.umask),
-                signals: signals::of_applications(),
-                stdout_level: self.stdout_level(),
-                stderr_level: self.stderr_level(),
-                finalize,
-                finalize_timeout,
-            },
-            apps: self.apps.iter().map(resolved).collect(),
-            groups: self.groups.configs(default),
-            pools: self.pools.iter().map(pool).collect(),
-            loops: if looping { self.loops.clone() } else { Vec::new() },
-            stall_warning: (stall_warning > 0).then(|| Duration::from_millis(stall_warning as u64)),
-            deadlock_timeout: (deadlock_timeout > 0)
-                .then(|| Duration::from_millis(deadlock_timeout as u64)),
-            max_stuck_threads: self.max_stuck_threads.unwrap_or(MAX_STUCK_THREADS),
-            output: self.outputs.config(),
-            measures_cpu: self.measures_cpu,
-            reload: self.reload.clone().unwrap_or(Reload::Off),
-        }
-    }
-
-    /// Sets the environment of this process, which is a worker of that role.
-    ///
-    /// # Safety
-    ///
-    /// Nothing else reads or writes the environment meanwhile.
-    pub(in crate::nginx) unsafe fn set_environment(&self, role: Role) {
-        let own = self.groups.of(role).map_or(&[][..], |group| &group.environment);
-        // SAFETY: as the caller says.
-        unsafe { self.environment.set(own) };
-    }
-
-    fn stdout_level(&self) -> Level {
-        self.stdout_level.unwrap_or(Level::Info)
-    }
-
-    fn stderr_level(&self) -> Level {
-        self.stderr_level.unwrap_or(Level::Error)
-    }
-
-    /// Where what applications print is left out, and what to do about it.
-    pub(super) fn hidden_output(&self) -> impl Iterator<Item = String> {
-        self.outputs.hidden(self.stdout_level(), self.stderr_level())
-    }
-
     /// Notes that the workers' user must be able to use that file or folder.
     pub(in crate::nginx) fn need(
         &mut self,
@@ -401,62 +311,6 @@ impl MainConf {
 
     pub(in crate::nginx) fn need_as(&mut self, needed: Needed) {
         self.needed.push(needed);
-    }
-
-    /// Checks that the workers' user can use all files that the directives name.
-    pub(in crate::nginx) fn check_files(
-        &self,
-        user: Option<access::User>,
-    ) -> Result<(), ConfError> {
-        let mut all = Vec::new();
-        for named in &self.needed {
-            let Needed { directive, path, .. } = named;
-            all.push(named.clone());
-            let more = match directive.as_str() {
-                "python_home" if path.is_dir() => self.needed_of_home(path),
-                "python_path" if needed::is_site(path) => needed::installed(path),
-                _ => Vec::new(),
-            };
-            all.extend(more.into_iter().map(|(path, need)| Needed { path, need, ..named.clone() }));
-        }
-        for group in self.groups.all() {
-            let home = group.home.iter().flat_map(|home| self.needed_of_home(home));
-            let sites = group.path.iter().filter(|path| needed::is_site(path));
-            let more = home.chain(sites.flat_map(|site| needed::installed(site)));
-            all.extend(more.map(|(path, need)| group.needed("home", path, need)));
-        }
-        for Module { name, group, directive, place } in &self.modules {
-            let group = group.and_then(|at| self.groups.all().get(at));
-            let path = group.map_or(&self.path, |group| group.path_or(&self.path));
-            let home = group.and_then(|group| group.home.as_ref()).or(self.home.as_ref());
-            let mut folders = path.clone();
-            folders.extend(home.map(|home| needed::site_packages(home)));
-            let parts = needed::of_module(name, &folders).into_iter();
-            all.extend(parts.map(|(path, need)| Needed {
-                directive: directive.clone(),
-                path,
-                need,
-                place: place.clone(),
-            }));
-        }
-        needed::check(user, &all)
-    }
-
-    fn needed_of_home(&self, home: &Path) -> Vec<(PathBuf, Need)> {
-        let mut all = Vec::new();
-        let config = home.join("pyvenv.cfg");
-        if config.exists() {
-            all.push((config, Need::Read));
-            // With `python_executable`, that of the environment is not run.
-            if self.executable.is_none() {
-                all.push((home.join("bin/python3"), Need::Execute));
-            }
-        }
-        let site = needed::site_packages(home);
-        if site.exists() {
-            all.extend(needed::installed(&site));
-        }
-        all
     }
 
     /// The number of one more location of that application, which has these logs.
@@ -566,12 +420,6 @@ const DEFAULT_UMASK: u32 = 0o022;
 pub(super) const DEFAULT_POOL: &str = "default";
 pub(super) const DEFAULT_LOOP: &str = "main";
 pub(in crate::nginx) const DEFAULT_MAX_QUEUE: usize = 1024;
-const MAX_STUCK_THREADS: usize = 2;
-/// Milliseconds.
-const STALL_WARNING: ngx_msec_t = 1000;
-const DEADLOCK_TIMEOUT: ngx_msec_t = 300_000;
-const FINALIZE_TIMEOUT: Duration = Duration::from_secs(2);
-
 #[cfg(test)]
 mod tests {
     use super::*;

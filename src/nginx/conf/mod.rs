@@ -6,6 +6,7 @@ mod common;
 pub(super) mod env_file;
 mod environment;
 mod error;
+mod files;
 pub(super) mod groups;
 mod handlers;
 mod levels;
@@ -17,6 +18,7 @@ mod reading;
 mod shared;
 mod stages;
 mod status;
+mod worker;
 pub(super) mod wsgi;
 
 pub(super) use self::common::{App, CommonConf, Param, ParamValue};

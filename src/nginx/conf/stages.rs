@@ -105,6 +105,11 @@ fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
     // SAFETY: the cycle of the configuration.
     let core = unsafe { nginx_core_conf(reading.cycle()) };
     // SAFETY: no setter runs, and nobody else refers to it.
+    let idle: Vec<_> = unsafe { MainConf::of(reading) }.groups.idle().collect();
+    for text in idle {
+        reading.log(Code::GroupUnused, &text);
+    }
+    // SAFETY: as above.
     let main = unsafe { MainConf::of(reading) };
     if !main.has_apps() {
         return Ok(());

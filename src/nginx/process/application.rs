@@ -8,6 +8,7 @@ use std::ffi::CString;
 
 use nginx_sys::{NGX_PROCESS_MASTER, ngx_cycle_t, ngx_parent, ngx_process, ngx_setproctitle};
 
+use super::listening;
 use crate::bridge::code::Code;
 use crate::bridge::config::{Role, WorkerConfig};
 use crate::nginx::conf::{self, MainConf};
@@ -30,7 +31,7 @@ pub(in crate::nginx) unsafe fn add(cycle: *mut ngx_cycle_t) -> bool {
         (core.worker_processes, core.master != 0 || ngx_process == NGX_PROCESS_MASTER as usize)
     };
     groups.set_web_workers(usize::try_from(workers).unwrap_or(1));
-    if groups.all().is_empty() {
+    if groups.processes() == 0 {
         return true;
     }
     let say = |code, text: &str| {
@@ -80,9 +81,20 @@ pub(super) fn set_title(config: &WorkerConfig, is_leaving: bool) {
     unsafe { ngx_setproctitle(title.as_ptr().cast_mut()) };
 }
 
+/// A process of a group starts: it leaves all connections to the workers.
+///
+/// # Safety
+///
+/// Called in `init_process`, with the worker's cycle; nginx's event module comes before this one.
+pub(super) unsafe fn begin(cycle: *mut ngx_cycle_t) {
+    // SAFETY: as the caller says.
+    unsafe { listening::stop(cycle, |_| true) };
+    spread();
+}
+
 /// `worker_cpu_affinity` is for those who serve clients: it would put all processes of the groups on the processor of the
 /// last worker. They get the processors that the master has.
-pub(super) fn spread() {
+fn spread() {
     // SAFETY: system calls on a set that is this function's own; nginx sets its parent's number as it starts. If one of
     // them fails the process stays where it is.
     unsafe {

@@ -6,7 +6,7 @@ use nginx_sys::{ngx_cycle, ngx_cycle_t, ngx_msec_t};
 
 use super::stage::Stage;
 use super::state::{Handler, Process};
-use super::{application, departure, listening};
+use super::{departure, listening};
 use crate::bridge::code::Code;
 use crate::bridge::generations::Others;
 use crate::metrics::zone::State;
@@ -24,11 +24,6 @@ const LOOK: ngx_msec_t = 50;
 ///
 /// Called in `init_process`, with the worker's cycle.
 pub(super) unsafe fn begin(token: EventThread, process: &Process, cycle: *mut ngx_cycle_t) {
-    if !process.is_web() {
-        // SAFETY: the cycle is the worker's, and nginx's event module comes before this one.
-        unsafe { listening::stop(cycle, |_| true) };
-        application::spread();
-    }
     let standing = &process.standing;
     let Some(member) = &standing.member else { return };
     standing.first_turn.post_next(token, process);

@@ -11,6 +11,7 @@ use nginx_sys::{
 };
 
 use super::aging::{self, LifetimeOver, LookAtMemory};
+use super::application;
 use super::arrival::{self, Due};
 use super::bell;
 use super::calls::Calls;
@@ -67,6 +68,10 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
     let Some(main) = main.filter(|main| main.has_apps()) else { return };
     // SAFETY: nginx has set the number of each worker.
     let role = main.groups.role(unsafe { ngx_worker });
+    if !role.is_web() {
+        // SAFETY: as the caller says.
+        unsafe { application::begin(cycle) };
+    }
     panics::watch();
     // SAFETY: the cycle is the worker's, and Python has no thread yet.
     let made = unsafe {

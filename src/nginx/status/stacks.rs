@@ -18,6 +18,11 @@ pub(in crate::nginx) fn look(token: EventThread, event_loop: &EventLoop) {
     let worker = event_loop.worker();
     let Some(own) = worker.meters.own() else { return };
     let Some(ticket) = own.board.zone().asked(&own.area) else { return };
+    if !worker.config.runs_python() {
+        return own
+            .area
+            .answer(ticket, "no Python runs in this worker (wsgi_process, asgi_process)");
+    }
     let requests: Vec<_> = event_loop
         .ids()
         .into_iter()
