@@ -51,7 +51,7 @@ PAGES = sorted(path for pattern in PATTERNS for path in PROJECT.glob(pattern))
 
 def directives() -> dict[str, str]:
     """Each directive of the table, with its context."""
-    parts = ("common", "wsgi", "asgi", "main", "output", "status", "mod")
+    parts = ("common", "wsgi", "asgi", "main", "groups", "output", "status", "mod")
     common, *own, table = ((TABLE / f"{part}.rs").read_text() for part in parts)
     found = {}
     for call, name, context in re.findall(
@@ -306,6 +306,11 @@ def install(nginx, text: str) -> None:
     for home in re.findall(r"^\s*python_home /srv/(\S+);", text, re.MULTILINE):
         (srv / home).parent.mkdir(parents=True, exist_ok=True)
         (srv / home).symlink_to(VENV)
+    for home in re.findall(r"\bhome=/srv/([^\s;]+)", text):
+        (srv / home).parent.mkdir(parents=True, exist_ok=True)
+        (srv / home).symlink_to(VENV)
+    for folder in re.findall(r"\bpath=/srv/([^\s;]+)", text):
+        (srv / folder).mkdir(parents=True, exist_ok=True)
     for file in re.findall(r"^\s*python_env_file /srv/(\S+);", text, re.MULTILINE):
         nginx._write(srv / file, "DATABASE_URL=postgresql:///shop\n")
     for folder in re.findall(r"\b(?:alias|root) /srv/(\S+);", text):

@@ -159,13 +159,16 @@ fn introduce(py: Python<'_>, worker: &Worker) {
         Some(home) => format!("python_home \"{}\"", home.display()),
         None => "no python_home".to_owned(),
     };
+    let group = worker.config.role.group().and_then(|at| worker.config.groups.get(at));
+    let group = group.map(|group| format!(", python_process \"{}\"", group.name));
     let text = format!(
-        "pywsgi {} with Python {}.{}.{}{}, {home}",
+        "pywsgi {} with Python {}.{}.{}{}, {home}{}",
         env!("CARGO_PKG_VERSION"),
         python.major,
         python.minor,
         python.patch,
         python.suffix.unwrap_or_default(),
+        group.unwrap_or_default(),
     );
     logging::write(py, Code::Started, &text);
 }

@@ -36,6 +36,7 @@ HTTP = {
     "python_finalize": "on timeout=1s",
     "python_thread_pool": "extra threads=2 max_queue=3 stack=8m",
     "python_event_loop": "extra asyncio",
+    "python_process": "extra processes=2 threads=3 home={venv} env=A=1",
     "python_drain_timeout": "5s",
     "python_deadlock_timeout": "5s",
     "python_max_stuck_threads": "3",
@@ -76,6 +77,7 @@ COMMON = {
     "ignore_headers": "X-Accel-Redirect X-Accel-Charset",
     "client_abort": "cancel",
     "debug": "traceback",
+    "process": "off",
 }
 ANYWHERE = {
     **both(COMMON),
@@ -95,7 +97,7 @@ ALL = {**HTTP, **ANYWHERE, **both({"app": "{file}"})}
 # The first number of arguments that is too many; the others take one, or any number.
 TOO_MANY = {
     **dict.fromkeys(ALL, 2),
-    **dict.fromkeys(["python_path", "python_env", "python_thread_pool"], 0),
+    **dict.fromkeys(["python_path", "python_env", "python_thread_pool", "python_process"], 0),
     **dict.fromkeys(["python_import", "python_warnings", "python_xoption", "python_reload"], 0),
     "python_event_loop": 3,
     "python_finalize": 3,

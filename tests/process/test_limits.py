@@ -193,12 +193,14 @@ def test_restrict_write(nginx, start):
     attempt("emptied", lambda: os.truncate("{page}", 0))
     attempt("removed", lambda: os.unlink("{allowed}/../html/page.html"))
     attempt("null", lambda: write("/dev/null"))
+    attempt("temporary", lambda: os.close(
+        os.open("{nginx.root}/tmp/wsgi", os.O_TMPFILE | os.O_RDWR, 0o600)))
     attempt("read", lambda: open("{page}").read())
     attempt("child", lambda: os.system("echo x > {page}") != 0)
     """,
     )
-    results = ["allowed", "renamed", "single", "null"]
-    assert [nginx.recorded(name) for name in results] == [["None"]] * 4
+    results = ["allowed", "renamed", "single", "null", "temporary"]
+    assert [nginx.recorded(name) for name in results] == [["None"]] * 5
     for name in ("other", "emptied", "removed"):
         assert nginx.recorded(name) == ["PermissionError"], name
     assert nginx.recorded("read") == ["as it was"] and nginx.recorded("child") == ["True"]

@@ -56,7 +56,7 @@ setter!(process, MainConf, |mut directive| {
         directive.refuse(
             Code::GroupTwice,
             format!(
-                "\"{name}\" is defined in {}:{} already; give each group its own name",
+                "\"{name}\" is defined twice, first in {}:{}; give each group its own name",
                 first.file, first.line
             ),
         )

@@ -112,8 +112,8 @@ setter!(env, MainConf, |directive| {
         // The values are left out: the message is logged, and one may be a secret.
         directive.conf.environment.add(variable).map_err(|Place { file, line }| {
             ConfError::new(Code::EnvironmentTwice, format!(
-                "python_env has another value for \"{name}\" than in {file}:{line}; all applications of an \
-                 nginx share one environment: give it one value"
+                "python_env has another value for \"{name}\" than in {file}:{line}; all applications of a \
+                 worker share one environment: give it one value, or another one to a python_process"
             ))
         })?;
     }

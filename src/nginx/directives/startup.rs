@@ -112,7 +112,7 @@ setter!(env_file, MainConf, |directive| {
             // The values are left out: the message is logged, and one may be a secret.
             return Err(directive.error(format!(
                 "\"{}\", line {line}, has another value for \"{name}\" than in {file}:{first}; all applications of \
-                 an nginx share one environment: give it one value",
+                 a worker share one environment: give it one value, or another one to a python_process",
                 path.display()
             )));
         }

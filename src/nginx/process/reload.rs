@@ -65,7 +65,7 @@ pub(super) fn changed(_token: EventThread, process: &Process, change: &Change) {
     let Some(end) = &process.masters_end else { return };
     let has_successors = match standing.stage() {
         Stage::Parting { accepts, .. } => !accepts,
-        Stage::Ending => true,
+        Stage::Ending | Stage::WaitingForWebWorkers => true,
         _ => false,
     };
     if has_successors || !is_news(change.when) {

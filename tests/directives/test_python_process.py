@@ -1,0 +1,141 @@
+"""python_process: its parameters and mistakes. What the processes are is in tests/process."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from directives.venv import fake_venv
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ("off", 'cannot be named "off"'),
+        ("a/b", 'cannot be named "a/b"'),
+        ("''", 'cannot be named ""'),
+        ("shop 3", 'the unknown parameter "3"; it takes processes=N'),
+        ("shop speed=3", 'the unknown parameter "speed=3"; it takes processes=N'),
+        ("shop processes=0", "has processes=0; it must be a number of at least 1"),
+        ("shop processes=401", "has processes=401; it must be a number of at most 400"),
+        ("shop processes=two", "has processes=two; it must be a number"),
+        ("shop processes=1 processes=2", "has processes= twice"),
+        ("shop threads=0", "has threads=0; it must be a number of at least 1"),
+        ("shop queue=-1", "has queue=-1; it must be a number of at least 0"),
+        ("shop ring=63k", "has ring=63k; it must be a size from 64k to 64m"),
+        ("shop ring=65m", "has ring=65m; it must be a size from 64k to 64m"),
+        ("shop ring=much", "has ring=much; it must be a size"),
+        ("shop home=venv", "has home=venv, which is not an absolute path"),
+        ("shop home=/nowhere", "has home=/nowhere.* is not a directory"),
+        ("shop path=/nowhere", "has path=/nowhere, which is not a directory"),
+        ("shop working_directory=/nowhere", "has working_directory=/nowhere, which is not"),
+        ("shop env==x", '"=x" has no name'),
+        ("shop env=A=1 env=A=2", "has two values for env=A"),
+        ("shop rlimit_rtprio=1", "has the unknown parameter rlimit_rtprio=; it takes rlimit_as"),
+        ("shop rlimit_as=x", "has rlimit_as=x; it must be a size"),
+        ("shop rlimit_as=100m", "has rlimit_as=100m; Python needs more"),
+        ("shop rlimit_cpu=10ms", "has rlimit_cpu=10ms; it must be a time of at least 1s"),
+        ("shop rlimit_nofile=0", "has rlimit_nofile=0; it must be a number of at least 1"),
+        ("shop nice=-1", "has nice=-1; it must be a number from 0 to 19"),
+        ("shop oom_score_adj=1001", "it must be a number from -1000 to 1000"),
+        ("shop umask=8", "has umask=8; it must be octal"),
+        ("shop umask=1000", "has umask=1000; it must be octal"),
+        ("shop cgroup=/tmp", "has cgroup=/tmp, which is not the folder of a cgroup"),
+        ("shop no_new_privs=yes", 'has "yes"; it must be on or off'),
+        ("shop restrict=read", 'has restrict=read with the unknown "read"; it takes a list of'),
+        ("shop restrict=exec,exec", 'has "exec" twice'),
+        ("shop restrict=exec writable=/tmp", "has writable= without restrict=write"),
+        ("shop restrict=write writable=/nowhere", "has writable=/nowhere, which is not there"),
+    ],
+)
+def test_mistakes(refused, arguments, what):
+    refused("python_process", what, http=f"python_process {arguments};")
+
+
+def test_a_home_of_another_python(nginx, refused):
+    home = fake_venv(nginx.root / "venv", "2.7")
+    what = "is of Python 2.7, but this module was built for .*; recreate the virtual environment"
+    refused("python_process", what, http=f"python_process shop home={home};")
+
+
+def test_a_group_is_defined_once(nginx, refused):
+    text = "python_process shop;\npython_process shop;"
+    refused("python_process", '"shop" is defined twice, first in .*nginx.conf:', http=text)
+
+
+def test_too_many_processes(nginx, say):
+    names = ("one", "two")
+    groups = " ".join(f"python_process {name} processes=300;" for name in names)
+    locations = " ".join(
+        f"location /{name} {{ wsgi_app {say(name)}; wsgi_process {name}; }}" for name in names
+    )
+    result = nginx.check(http=groups, server=locations)
+    assert result.returncode == 1
+    assert '"two" makes 600 processes of all groups together' in result.stderr
+
+
+def test_a_group_without_an_application(nginx, say):
+    result = nginx.check(f"wsgi_app {say('app')};", http="python_process shop;")
+    assert result.returncode == 0
+    assert '[warn] ' in result.stderr
+    assert 'python_process "shop" has no processes' in result.stderr
+
+
+def test_it_needs_a_master(nginx, say):
+    location = f"wsgi_app {say('app')}; wsgi_process shop;"
+    result = nginx.check(location, http="python_process shop;", main="master_process off;")
+    assert result.returncode == 1
+    assert "python_process needs nginx's master" in result.stderr
+    result = nginx.check(f"wsgi_app {say('app')};", main="master_process off;")
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_folder_that_the_workers_user_cannot_read(nginx, say):
+    if os.geteuid() != 0 or nginx.user == "root":
+        pytest.skip("the workers run as the user who starts nginx")
+    folder = nginx.root / "closed"
+    folder.mkdir()
+    folder.chmod(0o700)
+    result = nginx.check(
+        f"wsgi_app {say('app')}; wsgi_process shop;", http=f"python_process shop path={folder};"
+    )
+    assert result.returncode == 1
+    assert f'python_process shop: path "{folder}" cannot be read by the workers' in result.stderr
+
+
+def test_the_check_names_the_group(nginx, say):
+    broken = nginx.app("broken", "import no_such_module")
+    result = nginx.check(
+        http="python_process shop; python_check on;",
+        server=f"""
+            location /inside {{ wsgi_app {say("app")}; }}
+            location /shop {{ wsgi_app {broken}; wsgi_process shop; }}
+        """,
+    )
+    assert result.returncode == 1
+    assert f'wsgi_app "{broken}" (python_process shop) cannot be started' in result.stderr
+    assert "no_such_module" in result.stderr
+
+
+def test_the_check_has_the_settings_of_the_group(nginx):
+    path = nginx.app("app", "import os; assert os.environ['GROUP'] == 'shop'\napplication = print")
+    location = f"wsgi_app {path}; wsgi_process shop;"
+    for group, code in (("shop env=GROUP=shop", 0), ("shop", 1)):
+        result = nginx.check(location, http=f"python_process {group}; python_check on;")
+        assert result.returncode == code, result.stderr
+
+
+def test_an_import_that_kills_the_check_is_named_with_its_group(nginx):
+    paths = [nginx.app(name, "import os; os._exit(3)") for name in ("one", "two")]
+    result = nginx.check(
+        http="python_process one; python_process two; python_check on;",
+        server=f"""
+            location /one {{ wsgi_app {paths[0]}; wsgi_process one; }}
+            location /two {{ wsgi_app {paths[1]}; wsgi_process two; }}
+        """,
+    )
+    assert result.returncode == 1
+    for path in paths:
+        group = path.stem
+        text = f'wsgi_app "{path}" (python_process {group}) ends the process that imports it'
+        assert text in result.stderr
