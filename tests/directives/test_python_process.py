@@ -26,7 +26,7 @@ from directives.venv import fake_venv
         ("shop ring=65m", "has ring=65m; it must be a size from 64k to 64m"),
         ("shop ring=much", "has ring=much; it must be a size"),
         ("shop home=venv", "has home=venv, which is not an absolute path"),
-        ("shop home=/nowhere", "has home=/nowhere.* is not a directory"),
+        ("shop home=/nowhere", "has home=/nowhere, which is not a directory"),
         ("shop path=/nowhere", "has path=/nowhere, which is not a directory"),
         ("shop working_directory=/nowhere", "has working_directory=/nowhere, which is not"),
         ("shop env==x", '"=x" has no name'),
@@ -81,12 +81,17 @@ def test_a_group_without_an_application(nginx, say):
     assert 'python_process "shop" has no processes' in result.stderr
 
 
-def test_it_needs_a_master(nginx, say):
-    location = f"wsgi_app {say('app')}; wsgi_process shop;"
-    result = nginx.check(location, http="python_process shop;", main="master_process off;")
+def test_it_needs_a_master(nginx, refused, say):
+    location, group = f"wsgi_app {say('app')}; wsgi_process shop;", "python_process shop;"
+    off = "master_process off;"
+    refused("python_process", "needs nginx's master", location=location, http=group, main=off)
+    nginx.write_config(location, http=group)
+    nginx.config.write_text(f"{nginx.config.read_text()}\n{off}\n")
+    result = nginx.check()
     assert result.returncode == 1
-    assert "python_process needs nginx's master" in result.stderr
-    result = nginx.check(f"wsgi_app {say('app')};", main="master_process off;")
+    assert nginx.log_lines("pywsgi[117]: python_process needs nginx's master")
+    nginx.allow_log(r"pywsgi\[117\]")
+    result = nginx.check(f"wsgi_app {say('app')};", http=group, main=off)
     assert result.returncode == 0, result.stderr
 
 

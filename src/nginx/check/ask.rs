@@ -94,11 +94,10 @@ fn passed_on(main: &MainConf, role: Role, text: &str) -> String {
         Some((number, text)) => (format!("pywsgi[{number}]"), text),
         None => (Code::CheckOutput.to_string(), text),
     };
-    let whose = match main.groups.of(role) {
-        Some(group) => format!("python_check: python_process {}: ", group.name),
-        None => "python_check: ".to_owned(),
-    };
-    format!("{code}: {whose}{}", text.replace('\n', &format!("\n{whose}")))
+    let whose = main.groups.of(role).map(|group| format!("python_process {}: ", group.name));
+    let whose = whose.as_deref().unwrap_or_default();
+    let text = text.replace('\n', &format!("\npython_check: {whose}"));
+    format!("{code}: python_check: {whose}{text}")
 }
 
 /// How the check itself has ended.

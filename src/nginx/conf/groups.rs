@@ -148,6 +148,7 @@ impl Groups {
     /// if a directive sets that.
     pub(super) fn check(
         &self,
+        has_master: bool,
         user: Option<User>,
         given: impl Fn(&Resource) -> Option<u64>,
     ) -> Result<(), ConfError> {
@@ -155,6 +156,9 @@ impl Groups {
             let text = format!("python_process \"{}\" {what}", group.name);
             ConfError::at(Code::DirectiveInvalid, text, &group.place)
         };
+        if let Some(first) = self.all.iter().find(|group| group.is_used && !has_master) {
+            return Err(ConfError::at(Code::GroupsWithoutMaster, NO_MASTER, &first.place));
+        }
         let all = self.processes();
         if let Some(last) = self.all.last().filter(|_| all > MOST_PROCESSES) {
             let what = format!(
@@ -259,6 +263,8 @@ impl Groups {
         self.all.iter().map(config).collect()
     }
 }
+
+pub(in crate::nginx) const NO_MASTER: &str = "python_process needs nginx's master, which starts its processes: remove \"master_process off\"";
 
 /// nginx has room for 1024 processes, and needs twice as many while it is reloaded.
 pub(in crate::nginx) const MOST_PROCESSES: usize = 400;

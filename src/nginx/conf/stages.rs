@@ -117,7 +117,7 @@ fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
     main.measures_cpu = measures_cpu;
     main.environment.set_user(user);
     main.check_files(user)?;
-    main.groups.check(user, |resource| match resource.name {
+    main.groups.check(core.master != 0, user, |resource| match resource.name {
         "nofile" => u64::try_from(core.rlimit_nofile).ok(),
         "core" => u64::try_from(core.rlimit_core).ok(),
         _ => None,

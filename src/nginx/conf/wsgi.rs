@@ -59,7 +59,8 @@ impl WsgiConf {
         let executor = self.executor(main, place)?;
         let group = self.common.group(main)?;
         if group.is_some() && executor.is_inline() {
-            let place = self.thread_pool.as_ref().map_or(place, |(_, place)| place);
+            let process = self.common.process.as_ref().and_then(Option::as_ref);
+            let place = process.map_or(place, |(_, place)| place);
             let text = "wsgi_thread_pool inline and wsgi_process exclude each other: a process runs its applications \
                         on threads; write wsgi_thread_pool default, or wsgi_process off";
             return Err(ConfError::at(Code::GroupInline, text, place));

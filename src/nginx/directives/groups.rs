@@ -100,7 +100,7 @@ fn read(
         "home" => {
             let home = absolute(directive, key, value)?;
             python_home::check(&home)
-                .map_err(|what| directive.error(format!("home={value} {what}")))?;
+                .map_err(|what| directive.error(format!("has home={value}, which {what}")))?;
             need(directive, group, key, &home, Need::List);
             group.home = Some(home);
         }

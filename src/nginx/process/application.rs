@@ -11,6 +11,7 @@ use nginx_sys::{NGX_PROCESS_MASTER, ngx_cycle_t, ngx_parent, ngx_process, ngx_se
 use super::listening;
 use crate::bridge::code::Code;
 use crate::bridge::config::{Role, WorkerConfig};
+use crate::nginx::conf::groups::NO_MASTER;
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::log;
 
@@ -39,10 +40,8 @@ pub(in crate::nginx) unsafe fn add(cycle: *mut ngx_cycle_t) -> bool {
         unsafe { log::message((*cycle).log, code, text) }
     };
     if !has_master {
-        say(
-            Code::GroupsWithoutMaster,
-            "python_process needs nginx's master, which starts its processes: remove \"master_process off\"",
-        );
+        // The directive stands behind `http`.
+        say(Code::GroupsWithoutMaster, NO_MASTER);
         return false;
     }
     let config = main.worker_config(Role::Web);
