@@ -303,6 +303,6 @@ mod tests {
             [app, callable, request_buffering, debug],
             ["other_app\0", "other_callable\0", "other_request_buffering\0", "other_debug\0"]
         );
-        assert_eq!(COMMON, 25);
+        assert_eq!(COMMON, 26);
     }
 }
