@@ -77,7 +77,7 @@ def test_too_many_processes(nginx, say):
 def test_a_group_without_an_application(nginx, say):
     result = nginx.check(f"wsgi_app {say('app')};", http="python_process shop;")
     assert result.returncode == 0
-    assert '[warn] ' in result.stderr
+    assert "[warn] " in result.stderr
     assert 'python_process "shop" has no processes' in result.stderr
 
 

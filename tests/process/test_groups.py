@@ -8,15 +8,16 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from directives.venv import fake_venv, packages_of
 from harness import VENV, Nginx, free_port, title_of
 from process_memory import descriptors
 from process_memory import thread_names as threads
 from rawhttp import wait_for
-from directives.venv import fake_venv, packages_of
 
 # Says where it was imported.
 APP = """
@@ -147,13 +148,17 @@ def test_the_same_target_in_two_groups_is_two_applications(nginx):
     assert {entry["pid"] for entry in imported(nginx, "shop", 2)} == {*one, *two}
 
 
-@pytest.mark.parametrize("listen", ["", "reuseport"])
-def test_processes_serve_no_clients(nginx, two_groups, listen):
+@pytest.mark.parametrize(
+    ("listen", "events"), [("", ""), ("reuseport", ""), ("", "accept_mutex on;")]
+)
+def test_processes_serve_no_clients(nginx, two_groups, listen, events):
     nginx.page("static.html", "static")
-    two_groups(workers=2, listen=listen)
+    two_groups(workers=2, listen=listen, events=events)
     imported(nginx, "shop", 2)
     processes = nginx.wait_processes("shop", 2) + nginx.wait_processes("reports", 1)
-    wait_for(lambda: all(map(listening_in_epoll, nginx.workers())), 60, "workers that accept")
+    if not events:
+        # With the mutex one of them has the sockets.
+        wait_for(lambda: all(map(listening_in_epoll, nginx.workers())), 60, "workers that accept")
     assert not any(listening_in_epoll(pid) for pid in processes)
     for _ in range(50):
         assert nginx.client().get("/static.html").text == "static"
@@ -316,6 +321,57 @@ def test_quit_and_stop(nginx, two_groups):
     two_groups()
     imported(nginx, "shop", 4)
     nginx.stop()
+
+
+def test_processes_outlive_the_workers(nginx, two_groups):
+    """Those may have requests for them."""
+    inside = nginx.app(
+        "inside",
+        """
+        import testkit
+
+        def application(environ, start_response):
+            testkit.record("begun")
+            testkit.gate("end")
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"inside"]
+        """,
+    )
+    two_groups(inside=f"location /inside {{ wsgi_app {inside}; }}")
+    processes = nginx.wait_processes("shop", 2)
+    wait_serving(nginx, processes + nginx.workers())
+    with nginx.connect() as connection:
+        connection.send("GET /inside HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        nginx.wait_recorded("begun")
+        os.kill(nginx.master, signal.SIGQUIT)
+        nginx.wait_log("gracefully shutting down")
+        # What is not there cannot be waited for: they look every 20 ms.
+        time.sleep(0.5)
+        assert nginx.processes("shop") == processes
+        nginx.open_gate("end")
+        assert connection.response().body == b"inside"
+    wait_for(lambda: not nginx.is_running(), 60, "nginx's end")
+    assert nginx.error_log().count("exited with code 0") == 4
+
+
+@pytest.mark.parametrize("restrict", ["", "restrict=signal"])
+def test_a_change_reloads_nginx(nginx, restrict):
+    path, file = app(nginx, "shop"), nginx.data / "touched"
+    file.touch()
+    nginx.start(
+        f"wsgi_app {path}; wsgi_process shop;",
+        http=f"python_process shop {restrict}; python_reload touch {file};",
+    )
+    before = nginx.wait_processes("shop", 1)
+    imported(nginx, "shop")
+    # It is looked at when the applications have started.
+    wait_for(lambda: _touch(file) or nginx.log_lines("nginx is told to reload"), 60, "a reload")
+    nginx.wait_processes("shop", 1, but=before)
+
+
+def _touch(file: Path) -> None:
+    file.unlink()
+    file.touch()
 
 
 # Settings

@@ -213,9 +213,10 @@ def test_logs_are_reopened_by_a_process_that_may_not_write(nginx, start):
     os.kill(nginx.master, signal.SIGUSR1)
     wait_for(nginx.log_path.exists, 60, "a new log")
 
-
     def opened() -> bool:
-        return any(os.readlink(fd) == str(nginx.log_path) for fd in Path(f"/proc/{pid}/fd").iterdir())
+        return any(
+            os.readlink(fd) == str(nginx.log_path) for fd in Path(f"/proc/{pid}/fd").iterdir()
+        )
 
     wait_for(opened, 60, "the new log in the process")
     nginx.quit()
