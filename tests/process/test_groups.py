@@ -421,6 +421,42 @@ def test_each_group_has_its_settings(nginx):
     assert all(entry["environ"]["COMMON"] == "common" for entry in entries.values())
 
 
+def test_imports_and_executable_and_env_file(nginx):
+    for name in ("common", "own"):
+        nginx.app(f"{name}_module", f"import testkit; testkit.record('modules', '{name}')")
+    path = nginx.app(
+        "app",
+        """
+        import os
+        import sys
+        import testkit
+
+        modules = [name for name in ("common_module", "own_module") if name in sys.modules]
+        values = os.environ["GROUP"], os.environ.get("A"), os.environ.get("B"), *modules
+        testkit.record("app", " ".join(map(str, values)))
+        testkit.record(os.environ["GROUP"], sys.executable)
+        """,
+    )
+    file = nginx._write(nginx.root / "conf" / "own.env", "A=file\nB=file\n")
+    own = f"import=own_module env_file={file} env=B=own executable=/bin/sh"
+    groups = {"none": "import=off", "common": "", "own": own}
+    lines = [f"python_process {name} env=GROUP={name} {of};" for name, of in groups.items()]
+    locations = [f"location /{name} {{ wsgi_app {path}; wsgi_process {name}; }}" for name in groups]
+    nginx.start(
+        http=f"python_import common_module; python_path {nginx.apps}; {' '.join(lines)}",
+        server="\n".join(locations),
+    )
+    assert sorted(nginx.wait_recorded("app", 3)) == [
+        "common None None common_module",
+        "none None None",
+        "own file own own_module",
+    ]
+    assert sorted(nginx.recorded("modules")) == ["common", "own"]
+    # Links to folders are resolved (python_resolve_symlinks).
+    assert nginx.wait_recorded("own") == [str(Path("/bin").resolve() / "sh")]
+    assert nginx.wait_recorded("common") == [f"{VENV}/bin/python3"]
+
+
 def test_what_a_group_does_not_set_is_that_of_http(nginx, two_groups):
     two_groups(http="python_env COMMON=common;")
     for entry in imported(nginx, "shop", 2):

@@ -55,7 +55,10 @@ impl Environment {
     }
 
     /// All variables and their values; `own` are those of a `python_process`, which override the others.
-    fn variables(&self, own: &[Variable]) -> Vec<(OsString, OsString)> {
+    fn variables<'a>(
+        &'a self,
+        own: impl Iterator<Item = &'a Variable>,
+    ) -> Vec<(OsString, OsString)> {
         let started_with = |name: &OsString| self.started_with.get(name).cloned();
         let by_default = |name: &OsString| match &self.home_of_user {
             Some(home) if name == "HOME" => home.clone(),
@@ -83,7 +86,7 @@ impl Environment {
     /// # Safety
     ///
     /// Nothing else reads or writes the environment meanwhile.
-    pub(in crate::nginx) unsafe fn set(&self, own: &[Variable]) {
+    pub(in crate::nginx) unsafe fn set<'a>(&'a self, own: impl Iterator<Item = &'a Variable>) {
         for (name, value) in self.variables(own) {
             // SAFETY: as the caller says.
             unsafe { std::env::set_var(name, value) };

@@ -24,9 +24,15 @@ pub(in crate::nginx) struct Group {
     pub(in crate::nginx) ring: usize,
     pub(in crate::nginx) home: Option<PathBuf>,
     pub(in crate::nginx) path: Vec<PathBuf>,
+    pub(in crate::nginx) executable: Option<PathBuf>,
+    /// `import=`; `None`: those of `python_import`.
+    pub(in crate::nginx) imports: Option<Vec<(String, Place)>>,
     /// `working_directory=`
     pub(in crate::nginx) directory: Option<PathBuf>,
-    pub(in crate::nginx) environment: Vec<Variable>,
+    /// `env=`
+    named: Vec<Variable>,
+    /// Those of `env_file=`, which `env=` overrides.
+    of_files: Vec<Variable>,
     pub(in crate::nginx) confinement: Confinement,
     /// A location's application runs in its processes. There are none otherwise.
     is_used: bool,
@@ -43,8 +49,11 @@ impl Group {
             ring: DEFAULT_RING,
             home: None,
             path: Vec::new(),
+            executable: None,
+            imports: None,
             directory: None,
-            environment: Vec::new(),
+            named: Vec::new(),
+            of_files: Vec::new(),
             confinement: Confinement::default(),
             is_used: false,
         }
@@ -57,7 +66,20 @@ impl Group {
 
     /// An error is the place of another value of that variable.
     pub(in crate::nginx) fn add_variable(&mut self, variable: Variable) -> Result<(), Place> {
-        environment::add(&mut self.environment, variable)
+        environment::add(&mut self.named, variable)
+    }
+
+    /// The same for a variable of a file.
+    pub(in crate::nginx) fn add_variable_of_file(
+        &mut self,
+        variable: Variable,
+    ) -> Result<(), Place> {
+        environment::add(&mut self.of_files, variable)
+    }
+
+    /// Its variables; of two of one name the last one counts.
+    pub(super) fn environment(&self) -> impl Iterator<Item = &Variable> {
+        self.of_files.iter().chain(&self.named)
     }
 
     /// Its `path=`, or that of `http`, which is given, if it has none.

@@ -222,8 +222,9 @@ impl MainConf {
 
     /// Maps the memory in which a worker leaves marks for its successor. All applications must be known.
     pub(in crate::nginx) fn share(&mut self) -> Result<(), ConfError> {
-        let (imports, checks) = (self.apps.len() + self.imports.len(), 1 + self.groups.all().len());
-        let shared = Shared::new(imports, checks).map_err(|error| {
+        let modules = self.groups.roles().map(|role| self.imports(role).len()).max();
+        let imports = self.apps.len() + modules.unwrap_or_default();
+        let shared = Shared::new(imports, 1 + self.groups.all().len()).map_err(|error| {
             ConfError::new(
                 Code::MemoryForConfiguration,
                 format!("memory to share with the workers cannot be mapped (mmap): {error}"),
@@ -269,7 +270,7 @@ impl MainConf {
             let text = format!("{}_app \"{}\"{group} {what}", app.protocol, app.target);
             return ConfError::at(Code::CheckFinding, text, place).text;
         }
-        let module = number.checked_sub(self.apps.len()).and_then(|at| self.imports.get(at));
+        let module = number.checked_sub(self.apps.len()).and_then(|at| self.imports(role).get(at));
         match module {
             Some((name, place)) => {
                 let text = format!("python_import \"{name}\"{group} {what}");
@@ -285,6 +286,12 @@ impl MainConf {
             let text = format!("python_process \"{}\": {what}", group.name);
             ConfError::at(Code::CheckFinding, text, &group.place).text
         })
+    }
+
+    /// The modules that a process of that role imports before its applications, and what names them.
+    pub(super) fn imports(&self, role: Role) -> &[(String, Place)] {
+        let own = self.groups.of(role).and_then(|group| group.imports.as_ref());
+        own.unwrap_or(&self.imports)
     }
 
     /// Whether a process of that role has an interpreter.

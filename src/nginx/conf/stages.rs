@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nginx_sys::{ngx_conf_t, ngx_int_t};
 
 use super::error::ConfError;
+use super::groups::Group;
 use super::handlers::Handlers;
 use super::levels::LocConf;
 use super::main::MainConf;
@@ -123,7 +124,7 @@ fn complete(reading: &mut Reading, check: Check) -> Result<(), ConfError> {
         _ => None,
     })?;
     main.share()?;
-    let of_groups = main.groups.all().iter().flat_map(|group| &group.environment);
+    let of_groups = main.groups.all().iter().flat_map(Group::environment);
     let (inherited, post_read) = (main.environment.inherited(of_groups), main.handlers.post_read);
     for name in inherited {
         reading.add_env(&name)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nginx_sys::ngx_msec_t;
 
+use super::groups::Group;
 use super::links::Links;
 use super::main::{DEFAULT_POOL, MainConf};
 use crate::bridge::changes::watch::Reload;
@@ -25,6 +26,7 @@ impl MainConf {
         let home = own_home.or(self.home.as_ref()).map(|home| links.folder(home));
         // That of `http` starts another Python than a group with a home of its own.
         let executable = self.executable.as_ref().filter(|_| own_home.is_none());
+        let executable = group.and_then(|group| group.executable.as_ref()).or(executable);
         let executable = executable.map(|file| links.file(file)).or_else(|| {
             let of_home = home.as_ref().map(|home| home.join("bin/python3"));
             of_home.or_else(|| option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from))
@@ -51,7 +53,7 @@ impl MainConf {
                 path: path.iter().map(|it| links.folder(it)).collect(),
                 executable,
                 directory: directory.or(self.directory.as_ref()).cloned(),
-                imports: self.imports.iter().map(|(name, _)| name.clone()).collect(),
+                imports: self.imports(role).iter().map(|(name, _)| name.clone()).collect(),
                 interpreter: self.interpreter.clone(),
                 umask: umask.unwrap_or(self.umask),
                 signals: signals::of_applications(),
@@ -80,7 +82,7 @@ impl MainConf {
     ///
     /// Nothing else reads or writes the environment meanwhile.
     pub(in crate::nginx) unsafe fn set_environment(&self, role: Role) {
-        let own = self.groups.of(role).map_or(&[][..], |group| &group.environment);
+        let own = self.groups.of(role).into_iter().flat_map(Group::environment);
         // SAFETY: as the caller says.
         unsafe { self.environment.set(own) };
     }

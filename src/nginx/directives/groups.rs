@@ -8,8 +8,9 @@ use nginx_sys::{NGX_CONF_1MORE, ngx_command_t, ngx_parse_size, ngx_str_t};
 
 use super::command;
 use super::confinement;
-use super::main::variable;
+use super::main::{is_executable, variable};
 use super::reader::{Directive, setter};
+use super::startup;
 use crate::bridge::code::Code;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
@@ -28,7 +29,7 @@ const LEAST_RING: usize = 64 * 1024;
 const LARGEST_RING: usize = 64 * 1024 * 1024;
 
 /// The parameters that may be given more than once.
-const REPEATED: [&str; 3] = ["path", "env", "writable"];
+const REPEATED: [&str; 5] = ["path", "env", "env_file", "import", "writable"];
 
 setter!(process, MainConf, |mut directive| {
     let name = directive.text(1)?.to_owned();
@@ -72,7 +73,8 @@ fn is_name(name: &str) -> bool {
 fn unknown(directive: &Directive<'_, MainConf>, word: &str) -> ConfError {
     directive.error(format!(
         "has the unknown parameter \"{word}\"; it takes processes=N, threads=N, queue=N, home=DIRECTORY, \
-         path=DIRECTORY, working_directory=DIRECTORY, env=NAME=VALUE, ring=SIZE, {}",
+         path=DIRECTORY, executable=FILE, working_directory=DIRECTORY, env=NAME=VALUE, env_file=FILE, import=MODULE, \
+         ring=SIZE, {}",
         confinement::PARAMETERS
     ))
 }
@@ -114,6 +116,37 @@ fn read(
             let path = folder(directive, key, value, what)?;
             need(directive, group, key, &path, Need::Search);
             group.directory = Some(path);
+        }
+        "executable" => {
+            let path = absolute(directive, key, value)?;
+            if !is_executable(&path) {
+                return Err(directive.error(format!(
+                    "has executable={value}, which is not an executable file; write the path of a Python"
+                )));
+            }
+            need(directive, group, key, &path, Need::Execute);
+            group.executable = Some(path);
+        }
+        "import" => {
+            let imports = group.imports.get_or_insert_default();
+            if value != "off" {
+                if let Some(what) = startup::fault_of_module(value) {
+                    return Err(directive.error(format!("has import={value}, which {what}")));
+                }
+                imports.push((value.to_owned(), group.place.clone()));
+            }
+        }
+        "env_file" => {
+            let path = absolute(directive, key, value)?;
+            for variable in startup::variables_of_file(directive, &path)? {
+                let name = variable.name.to_string_lossy().into_owned();
+                group.add_variable_of_file(variable).map_err(|_| {
+                    directive.refuse(
+                        Code::EnvironmentTwice,
+                        format!("has two values for {name} in env_file={value}; give it one value"),
+                    )
+                })?;
+            }
         }
         "env" => {
             let variable = variable(directive, value.as_bytes())?;

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use nginx_sys::{
@@ -91,9 +92,7 @@ setter!(path, MainConf, |directive| {
 setter!(executable, MainConf, |directive| {
     directive.once(&directive.conf.executable)?;
     let path = directive.path(1)?;
-    let executable =
-        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
-    if !executable {
+    if !is_executable(&path) {
         return Err(directive.error(format!(
             "\"{}\" is not an executable file; write the path of a Python",
             path.display()
@@ -104,6 +103,10 @@ setter!(executable, MainConf, |directive| {
     directive.conf.executable = Some(path);
     Ok(())
 });
+
+pub(super) fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
 
 setter!(env, MainConf, |directive| {
     for at in 1..directive.words.len() {

@@ -14,16 +14,7 @@ use crate::nginx::conf::{ConfError, MainConf, Place, Variable};
 setter!(import, MainConf, |directive| {
     for at in 1..directive.words.len() {
         let name = directive.text(at)?.to_owned();
-        let fault = if name.contains('/') || name.ends_with(".py") {
-            Some(
-                "is a file; write the module's name, such as package.module, and its folder in python_path",
-            )
-        } else if !is_dotted_name(&name) {
-            Some("is not the name of a module; write one such as package.module")
-        } else {
-            None
-        };
-        if let Some(what) = fault {
+        if let Some(what) = fault_of_module(&name) {
             return Err(directive.error(format!("\"{name}\" {what}")));
         }
         let place = directive.reading.place();
@@ -32,6 +23,19 @@ setter!(import, MainConf, |directive| {
     }
     Ok(())
 });
+
+/// What is wrong with the name of a module, if anything.
+pub(super) fn fault_of_module(name: &str) -> Option<&'static str> {
+    if name.contains('/') || name.ends_with(".py") {
+        Some(
+            "is a file; write the module's name, such as package.module, and its folder in python_path",
+        )
+    } else if !is_dotted_name(name) {
+        Some("is not the name of a module; write one such as package.module")
+    } else {
+        None
+    }
+}
 
 setter!(reload, MainConf, |directive| {
     directive.once(&directive.conf.reload)?;
@@ -102,12 +106,8 @@ setter!(resolve_symlinks, MainConf, |directive| {
 // workers' user.
 setter!(env_file, MainConf, |directive| {
     let path = directive.path(1)?;
-    for FileVariable { name, value, line } in read_env_file(&directive, &path)? {
-        let variable = Variable {
-            name: OsString::from(&name),
-            value: Some(OsString::from(value)),
-            place: Place { file: path.display().to_string(), line },
-        };
+    for variable in variables_of_file(&directive, &path)? {
+        let (name, line) = (variable.name.to_string_lossy().into_owned(), variable.place.line);
         if let Err(Place { file, line: first }) = directive.conf.environment.add_of_file(variable) {
             // The values are left out: the message is logged, and one may be a secret.
             return Err(directive.error(format!(
@@ -119,6 +119,19 @@ setter!(env_file, MainConf, |directive| {
     }
     Ok(())
 });
+
+/// The variables of a file.
+pub(super) fn variables_of_file<C>(
+    directive: &Directive<'_, C>,
+    path: &Path,
+) -> Result<Vec<Variable>, ConfError> {
+    let variable = |FileVariable { name, value, line }| Variable {
+        name: OsString::from(name),
+        value: Some(OsString::from(value)),
+        place: Place { file: path.display().to_string(), line },
+    };
+    Ok(read_env_file(directive, path)?.into_iter().map(variable).collect())
+}
 
 fn read_env_file<C>(
     directive: &Directive<'_, C>,
