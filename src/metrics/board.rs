@@ -31,6 +31,8 @@ pub(crate) struct Board {
     apps: Names<AppName>,
     pools: Names<String>,
     loops: Names<String>,
+    /// The workers whose numbers are below serve clients; the others run applications for them.
+    web_workers: usize,
     system: System,
 }
 
@@ -50,12 +52,18 @@ impl Board {
             apps: Names::new(layout.apps),
             pools: Names::new(layout.pools),
             loops: Names::new(layout.loops),
+            web_workers: usize::MAX,
             system,
         }
     }
 
     pub(crate) fn zone(&self) -> &Zone {
         &self.zone
+    }
+
+    /// Master: so many workers serve clients.
+    pub(crate) fn set_web_workers(&mut self, count: usize) {
+        self.web_workers = count;
     }
 
     /// Master: takes over a configuration. Gives back the names for which there is no room.
@@ -93,14 +101,17 @@ impl Board {
         })
     }
 
-    /// Whether a worker has started its applications, and is not leaving. An nginx without applications counts no
+    /// Whether a worker that serves clients is ready to, and is not leaving. An nginx without applications counts no
     /// workers, and has nothing to wait for.
     #[cfg(not(feature = "loom"))]
     pub(crate) fn is_ready(&self) -> bool {
         self.apps.all().is_empty()
             || self.zone.areas().any(|area| {
                 let owner = area.owner();
-                owner != 0 && area.state() == Some(State::Serving) && (self.system.lives)(owner)
+                owner != 0
+                    && area.number() < self.web_workers as u64
+                    && area.state() == Some(State::Serving)
+                    && (self.system.lives)(owner)
             })
     }
 
@@ -243,6 +254,9 @@ mod tests {
         assert!(!board.is_ready(), "it leaves");
         next.set_state(State::Serving);
         assert!(board.is_ready(), "another one serves");
+        let mut without_workers = Board::clone(&board);
+        without_workers.set_web_workers(0);
+        assert!(!without_workers.is_ready(), "it serves no clients");
         worker.set_state(State::Ended);
         next.set_state(State::Ended);
         assert!(!board.is_ready());

@@ -154,7 +154,7 @@ fn writing() -> BitFlags<AccessFs> {
 
 /// What the module and nginx write to in a process whose applications may not.
 #[derive(Debug, Default)]
-pub(super) struct Needed {
+pub(super) struct Writable {
     /// Folders of temporary files.
     pub(super) folders: Vec<PathBuf>,
     /// Folders of logs: nginx opens what is there again.
@@ -163,7 +163,7 @@ pub(super) struct Needed {
 
 impl Confinement {
     /// Puts all of it on this process, but the umask. An error says which one could not be.
-    pub(super) fn apply(&self, needed: &Needed) -> Result<(), String> {
+    pub(super) fn apply(&self, own: &Writable) -> Result<(), String> {
         if let Some(folder) = &self.cgroup {
             let failed = |error| format!("cgroup={}: {error}", folder.display());
             fs::write(folder.join(PROCESSES), "0").map_err(failed)?;
@@ -193,11 +193,11 @@ impl Confinement {
         if self.restrictions.is_empty() {
             return Ok(());
         }
-        self.restrict(needed).map_err(|what| format!("restrict=: {what}"))
+        self.restrict(own).map_err(|what| format!("restrict=: {what}"))
     }
 
     /// This sets no_new_privs as well.
-    fn restrict(&self, needed: &Needed) -> Result<(), String> {
+    fn restrict(&self, own: &Writable) -> Result<(), String> {
         let mut rules = ruleset();
         for restriction in &self.restrictions {
             rules = restriction.handle(rules).map_err(|error| error.to_string())?;
@@ -208,11 +208,11 @@ impl Confinement {
                 rules = allow(rules, path, writing())?;
             }
             // What is not there is not written to.
-            for path in needed.folders.iter().filter(|path| path.exists()) {
+            for path in own.folders.iter().filter(|path| path.exists()) {
                 rules = allow(rules, path, writing())?;
             }
             let devices = DEVICES.iter().map(Path::new);
-            let logs = needed.logs.iter().map(PathBuf::as_path);
+            let logs = own.logs.iter().map(PathBuf::as_path);
             for path in devices.chain(logs).filter(|path| path.exists()) {
                 rules = allow(rules, path, AccessFs::WriteFile.into())?;
             }
@@ -257,14 +257,14 @@ mod tests {
 
     #[test]
     fn nothing_is_put_on_that_is_not_asked_for() {
-        assert_eq!(Confinement::default().apply(&Needed::default()), Ok(()));
+        assert_eq!(Confinement::default().apply(&Writable::default()), Ok(()));
     }
 
     #[test]
     fn what_cannot_be_put_on_is_named() {
         let cgroup = Some(PathBuf::from("/nowhere/at/all"));
         let confinement = Confinement { cgroup, ..Confinement::default() };
-        let what = confinement.apply(&Needed::default()).unwrap_err();
+        let what = confinement.apply(&Writable::default()).unwrap_err();
         assert!(what.starts_with("cgroup=/nowhere/at/all: "), "{what}");
     }
 }

@@ -142,10 +142,13 @@ def test_the_same_target_in_two_groups_is_two_applications(nginx):
         server=f"""
             location /one {{ wsgi_app {shop}; wsgi_process one; }}
             location /two {{ wsgi_app {shop}; wsgi_process two; }}
+            location = /status {{ python_status json; }}
         """,
     )
     one, two = nginx.wait_processes("one", 1), nginx.wait_processes("two", 1)
     assert {entry["pid"] for entry in imported(nginx, "shop", 2)} == {*one, *two}
+    shown = nginx.client().get("/status").json()["applications"]
+    assert [entry["name"] for entry in shown] == [f"{shop} (one)", f"{shop} (two)"]
 
 
 @pytest.mark.parametrize(

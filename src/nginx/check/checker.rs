@@ -82,8 +82,8 @@ unsafe fn check(work: &Work<'_>, pipe: File) -> io::Result<()> {
     if let Some(group) = work.main.groups.of(work.role) {
         // SAFETY: the cycle is that of the configuration that nginx reads.
         let logs = unsafe { conf::log_folders(work.cycle) };
-        let needed = work.main.groups.needed(work.role, logs);
-        if let Err(what) = group.confinement.apply(&needed) {
+        let own = work.main.groups.writable(work.role, logs);
+        if let Err(what) = group.confinement.apply(&own) {
             Record::Unconfined(what).write(&mut pipe)?;
             return Record::Checked.write(&mut pipe);
         }

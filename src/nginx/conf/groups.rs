@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use super::checks::access::{Need, User};
-use super::checks::needed::Needed as Required;
+use super::checks::needed::Needed;
 use super::environment::{self, Variable};
 use super::error::{ConfError, Place};
 use crate::bridge::code::Code;
 use crate::bridge::config::{LocationConfig, PoolConfig, ProcessGroup, Role};
-use crate::nginx::confinement::{Confinement, Needed, Resource};
+use crate::nginx::confinement::{Confinement, Resource, Writable};
 use crate::nginx::meetings::Meetings;
 
 /// A `python_process`. What it does not set it has from the `python_*` directives of `http`.
@@ -88,9 +88,9 @@ impl Group {
     }
 
     /// What the workers' user must be able to use because of that parameter.
-    pub(in crate::nginx) fn needed(&self, key: &str, path: PathBuf, need: Need) -> Required {
+    pub(in crate::nginx) fn needed(&self, key: &str, path: PathBuf, need: Need) -> Needed {
         let directive = format!("python_process {}: {key}", self.name);
-        Required { directive, path, need, place: self.place.clone() }
+        Needed { directive, path, need, place: self.place.clone() }
     }
 
     /// The pool `default` of one of its processes, of which `common` is that of the configuration.
@@ -263,14 +263,14 @@ impl Groups {
     }
 
     /// What the module and nginx write to in a process of that role.
-    pub(in crate::nginx) fn needed(&self, role: Role, logs: Vec<PathBuf>) -> Needed {
+    pub(in crate::nginx) fn writable(&self, role: Role, logs: Vec<PathBuf>) -> Writable {
         let own = self.locations.iter().filter(|location| location.group == role.group());
         let mut folders: Vec<_> =
             own.map(|location| location.buffering.directory.to_path_buf()).collect();
         folders.retain(|folder| folder.is_absolute());
         folders.sort();
         folders.dedup();
-        Needed { folders, logs }
+        Writable { folders, logs }
     }
 
     /// As other processes need them; `default` is the pool of that name.

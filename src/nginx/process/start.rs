@@ -125,12 +125,11 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
 ///
 /// `cycle` is the worker's.
 unsafe fn confine(cycle: *mut ngx_cycle_t, main: &MainConf, role: Role) -> Result<(), String> {
+    let Some(group) = main.groups.of(role) else { return Ok(()) };
     // SAFETY: as the caller says.
     let logs = unsafe { conf::log_folders(cycle) };
-    main.groups.of(role).map_or(Ok(()), |group| {
-        group.confinement.apply(&main.groups.needed(role, logs)).map_err(|what| {
-            format!("python_process \"{}\": this process cannot be confined: {what}", group.name)
-        })
+    group.confinement.apply(&main.groups.writable(role, logs)).map_err(|what| {
+        format!("python_process \"{}\": this process cannot be confined: {what}", group.name)
     })
 }
 

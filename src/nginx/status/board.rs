@@ -6,7 +6,7 @@ use nginx_sys::{NGINX_VERSION, ngx_cycle_t, ngx_worker};
 
 use crate::bridge::clock;
 use crate::bridge::code::Code;
-use crate::bridge::config::{Role, WorkerConfig};
+use crate::bridge::config::{AppConfig, Role, WorkerConfig};
 use crate::bridge::replacement::REASONS;
 use crate::metrics::board::{Board, Configured, Meters, System};
 use crate::metrics::names::AppName;
@@ -64,6 +64,7 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
         }
     }
     let Some(board) = current.as_mut().map(Arc::make_mut) else { return };
+    board.set_web_workers(main.groups.web_workers().unwrap_or(usize::MAX));
     let homeless = board.configure(&names);
     let layout = board.zone().layout();
     if !homeless.is_empty() {
@@ -129,13 +130,15 @@ pub(in crate::nginx) fn meters(config: &WorkerConfig) -> Option<Meters> {
 }
 
 fn configured(config: &WorkerConfig) -> Configured {
-    let app = |protocol: String, target: &str| AppName { protocol, target: target.to_owned() };
+    // What is in two groups is two applications.
+    let target = |app: &AppConfig| match app.group.and_then(|at| config.groups.get(at)) {
+        Some(group) => format!("{} ({})", app.target, group.name),
+        None => app.target.clone(),
+    };
+    let name =
+        |app: &AppConfig| AppName { protocol: app.protocol.to_string(), target: target(app) };
     Configured {
-        apps: config
-            .apps
-            .iter()
-            .map(|known| app(known.protocol.to_string(), &known.target))
-            .collect(),
+        apps: config.apps.iter().map(name).collect(),
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
         loops: config.loops.iter().map(|own| own.name.clone()).collect(),
     }
