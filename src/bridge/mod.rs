@@ -63,6 +63,8 @@ pub(crate) mod memory;
 pub(crate) mod output_log;
 pub(crate) mod panics;
 pub(crate) mod pipe;
+#[allow(dead_code)] // until the executor that uses it is here
+pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod replacement;
 pub(crate) mod reports;

@@ -22,6 +22,19 @@ pub(crate) struct Timings {
     cpu_before: AtomicU64,
 }
 
+/// How long what took of a request, for another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Measured {
+    /// It waited for its executor.
+    pub(crate) queue: Duration,
+    /// Its application had it; `None` if it was not taken.
+    pub(crate) application: Option<Duration>,
+    pub(crate) gil_wait: Duration,
+    pub(crate) input: Duration,
+    /// If it was measured.
+    pub(crate) cpu: Option<Duration>,
+}
+
 impl Timings {
     /// Event loop: the request is about to be submitted.
     pub(crate) fn begin() -> Self {
@@ -100,6 +113,32 @@ impl Timings {
 
     pub(crate) fn gil_wait(&self) -> Duration {
         Duration::from_nanos(self.gil_wait.load(Ordering::Relaxed))
+    }
+
+    /// All that has been measured by now.
+    pub(crate) fn measured(&self) -> Measured {
+        Measured {
+            queue: self.queue(),
+            application: self.application(),
+            gil_wait: self.gil_wait(),
+            input: self.input(),
+            cpu: self.cpu(),
+        }
+    }
+
+    /// What another process has measured, which runs the request for this one. Its queue is that of this process too:
+    /// it begins when the request was submitted here.
+    pub(crate) fn adopt(&self, measured: Measured) {
+        let number = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let taken = self.submitted.saturating_add(number(measured.queue));
+        if let Some(application) = measured.application {
+            self.taken.store(taken, Ordering::Relaxed);
+            self.left.store(taken.saturating_add(number(application)), Ordering::Relaxed);
+        }
+        self.gil_wait.store(number(measured.gil_wait), Ordering::Relaxed);
+        self.input.store(number(measured.input), Ordering::Relaxed);
+        let cpu = measured.cpu.map_or(0, |cpu| number(cpu).saturating_add(1));
+        self.cpu.store(cpu, Ordering::Relaxed);
     }
 }
 

@@ -24,6 +24,16 @@ pub(crate) struct FieldSpans {
     pub(crate) hash: u32,
 }
 
+impl Span {
+    pub(crate) fn start(self) -> u32 {
+        self.start
+    }
+
+    pub(crate) fn end(self) -> u32 {
+        self.end
+    }
+}
+
 impl FieldSpans {
     pub(crate) fn name(&self) -> Span {
         Span { start: self.start, end: self.name_end }
@@ -111,13 +121,17 @@ impl RequestHead {
 
     pub(crate) fn push_field(&mut self, name: &[u8], value: &[u8]) {
         let hash = name_hash(name);
+        let Span { start, end: name_end } = self.put(name);
+        let value_end = self.put(value).end;
+        self.add_field(FieldSpans { start, name_end, value_end, hash });
+    }
+
+    fn add_field(&mut self, field: FieldSpans) {
         // This runs on the event loop: if there are many fields, the Python thread must compare them.
         self.may_repeat = self.may_repeat
             || self.fields.len() >= MANY_FIELDS
-            || self.fields.iter().any(|field| field.hash == hash);
-        let Span { start, end: name_end } = self.put(name);
-        let value_end = self.put(value).end;
-        self.fields.push(FieldSpans { start, name_end, value_end, hash });
+            || self.fields.iter().any(|other| other.hash == field.hash);
+        self.fields.push(field);
     }
 
     /// A `…_param` whose value depends on the request.
@@ -127,6 +141,43 @@ impl RequestHead {
         }
         let param = (self.put(name), self.put(value));
         self.params.push(param);
+    }
+
+    /// A head whose text is all there: the parts are located in it by [`locate`](Self::locate),
+    /// [`locate_field`](Self::locate_field) and [`locate_param`](Self::locate_param).
+    pub(crate) fn of_text(text: Vec<u8>, fields: usize) -> Self {
+        let mut head = Self { text, ..Self::default() };
+        head.fields.reserve(fields);
+        head
+    }
+
+    /// All the text, which the spans are ranges of.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The bytes `start..end` of the text, if it has them.
+    pub(crate) fn locate(&self, start: u32, end: u32) -> Option<Span> {
+        self.text.get(start as usize..end as usize).map(|_| Span { start, end })
+    }
+
+    /// Adds a field whose name and value follow one another in the text. `None` if they are not there.
+    pub(crate) fn locate_field(&mut self, start: u32, name_end: u32, value_end: u32) -> Option<()> {
+        let name = self.locate(start, name_end)?;
+        self.locate(name_end, value_end)?;
+        let hash = name_hash(self.get(name));
+        self.add_field(FieldSpans { start, name_end, value_end, hash });
+        Some(())
+    }
+
+    /// Adds a `…_param` whose name and value are there. [`https`](Self::https) is not changed.
+    pub(crate) fn locate_param(&mut self, name: Span, value: Span) {
+        self.params.push((name, value));
+    }
+
+    /// Where the `…_param`s are.
+    pub(crate) fn param_spans(&self) -> &[(Span, Span)] {
+        &self.params
     }
 
     pub(crate) fn get(&self, span: Span) -> &[u8] {

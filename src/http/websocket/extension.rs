@@ -29,6 +29,12 @@ pub(crate) struct Side {
 }
 
 impl Deflate {
+    /// What both sides have agreed on, for who does not write the response. `None` if zlib has no such windows.
+    pub(crate) fn of_sides(server: Side, client: Side) -> Option<Self> {
+        let valid = (9..=MAX_BITS).contains(&server.bits) && (8..=MAX_BITS).contains(&client.bits);
+        valid.then_some(Self { server, client, names_server_bits: false, names_client_bits: false })
+    }
+
     /// The value of the response's `Sec-WebSocket-Extensions`.
     pub(crate) fn response(&self) -> String {
         let mut response = "permessage-deflate".to_owned();

@@ -1,0 +1,9 @@
+//! What a web worker and an application process say to each other, through memory that they share.
+
+pub(crate) mod channel;
+pub(crate) mod frames;
+mod heads;
+pub(crate) mod ring;
+pub(crate) mod to_process;
+pub(crate) mod to_worker;
+mod wire;

@@ -1,0 +1,167 @@
+//! What an application process tells a web worker.
+
+use bytes::Bytes;
+
+use super::frames::{
+    Cut, Encoded, FileRange, Foreign, LARGEST_MESSAGE, Message, Report, TooLarge, decode_close,
+    encode_close, expect_none, index_of, of_index, put_report, report,
+};
+use super::heads::{hints, put_fields, put_response_head, response_head, trailers};
+use super::wire::Reader;
+use crate::bridge::executor::Refusal;
+use crate::bridge::pipe::output::parts::End;
+use crate::http::field::Field;
+use crate::http::response_head::ResponseHead;
+use crate::http::websocket::close::Close;
+
+/// About one request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ToWorker {
+    /// Its executor has taken it: it must not be tried elsewhere. With Python's ident of the thread, or 0.
+    Began { thread: u64 },
+    /// It has not been taken, and will not be.
+    Refused(Refusal),
+    /// So many more bytes may come, of its body or of the parts of its WebSocket's messages.
+    Credit(u64),
+    /// A 103 (Early Hints).
+    Hints(Vec<Field>),
+    /// The head of its response. For a WebSocket that the application accepts its code is 101.
+    Head(Box<ResponseHead>),
+    /// A part of the response's body.
+    Block(Bytes),
+    /// A part of the response's body, in a file of the application's.
+    File(FileRange),
+    /// A part of the response's body, in the response's temporary file.
+    Spilled(FileRange),
+    /// Its response has ended.
+    End(Box<Ended>),
+    /// A frame for the client of its WebSocket, or some.
+    Frame(Bytes),
+    /// The application closes its WebSocket: the close frame has been sent as the last one.
+    Closing(Close),
+    /// The thread or the task has left the application. Nothing more comes.
+    Left(Box<Report>),
+}
+
+/// How a response has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) end: End,
+    /// What follows the body.
+    pub(crate) trailers: Vec<Field>,
+    /// What is known by now.
+    pub(crate) report: Report,
+}
+
+const BEGAN: u8 = 1;
+const REFUSED: u8 = 2;
+const CREDIT: u8 = 3;
+const HINTS: u8 = 4;
+const HEAD: u8 = 5;
+const BLOCK: u8 = 6;
+const FILE: u8 = 7;
+const SPILLED: u8 = 8;
+const END: u8 = 9;
+const FRAME: u8 = 10;
+const CLOSING: u8 = 11;
+const LEFT: u8 = 12;
+
+/// Bytes of one frame of a WebSocket. It waits in the web worker's memory until its client has taken it.
+pub(crate) const LARGEST_FRAME: usize = 64 << 20;
+
+const ENDS: [End; 3] = [End::Complete, End::Failed, End::Refused];
+const REFUSALS: [Refusal; 6] = [
+    Refusal::QueueFull,
+    Refusal::GateFull,
+    Refusal::LoopFull,
+    Refusal::TooManyInFlight,
+    Refusal::LoopEnded,
+    Refusal::Broken,
+];
+
+impl Message for ToWorker {
+    fn encode<'a>(&'a self, text: &mut Vec<u8>) -> Result<Encoded<'a>, TooLarge> {
+        let shared = |kind, body| Encoded { body: Some(body), ..Encoded::bare(kind, 0) };
+        Ok(match self {
+            Self::Began { thread } => Encoded::bare(BEGAN, *thread),
+            Self::Refused(why) => Encoded::bare(REFUSED, index_of(&REFUSALS, why)),
+            Self::Credit(bytes) => Encoded::bare(CREDIT, *bytes),
+            Self::Hints(fields) => {
+                put_fields(text, fields)?;
+                Encoded::bare(HINTS, 0)
+            }
+            Self::Head(head) => {
+                put_response_head(text, head);
+                Encoded::bare(HEAD, 0)
+            }
+            Self::Block(bytes) => shared(BLOCK, bytes),
+            Self::File(range) => range.encode(FILE, text),
+            Self::Spilled(range) => range.encode(SPILLED, text),
+            Self::End(ended) => {
+                put_report(text, &ended.report);
+                put_fields(text, &ended.trailers)?;
+                Encoded::bare(END, index_of(&ENDS, &ended.end))
+            }
+            Self::Frame(bytes) => shared(FRAME, bytes),
+            Self::Closing(close) => encode_close(CLOSING, close, text),
+            Self::Left(report) => {
+                put_report(text, report);
+                Encoded::bare(LEFT, 0)
+            }
+        })
+    }
+
+    fn decode(kind: u8, _flags: u8, value: u64, body: Vec<u8>) -> Result<Self, Foreign> {
+        let read = |name| Reader::new(&body, name);
+        Ok(match kind {
+            HINTS => {
+                let mut reader = read("an early hint");
+                let fields = hints(&mut reader)?;
+                reader.end()?;
+                Self::Hints(fields)
+            }
+            HEAD => {
+                let mut reader = read("a response's head");
+                let head = response_head(&mut reader)?;
+                reader.end()?;
+                Self::Head(Box::new(head))
+            }
+            BLOCK => Self::Block(body.into()),
+            FILE => Self::File(FileRange::decode(value, &body)?),
+            SPILLED => Self::Spilled(FileRange::decode(value, &body)?),
+            END => {
+                let mut reader = read("a response's end");
+                let end = of_index(&ENDS, value)?;
+                let report = report(&mut reader)?;
+                let trailers = trailers(&mut reader)?;
+                reader.end()?;
+                Self::End(Box::new(Ended { end, trailers, report }))
+            }
+            FRAME => Self::Frame(body.into()),
+            CLOSING => Self::Closing(decode_close(value, &body)?),
+            LEFT => {
+                let mut reader = read("a report");
+                let report = report(&mut reader)?;
+                reader.end()?;
+                Self::Left(Box::new(report))
+            }
+            _ => {
+                expect_none(&body)?;
+                match kind {
+                    BEGAN => Self::Began { thread: value },
+                    REFUSED => Self::Refused(of_index(&REFUSALS, value)?),
+                    CREDIT => Self::Credit(value),
+                    _ => return Err(Foreign::Kind(kind)),
+                }
+            }
+        })
+    }
+
+    fn cut(kind: u8) -> Cut {
+        match kind {
+            BLOCK => Cut::Divided,
+            FRAME => Cut::Whole(LARGEST_FRAME),
+            _ => Cut::Whole(LARGEST_MESSAGE),
+        }
+    }
+}
