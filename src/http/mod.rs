@@ -11,6 +11,8 @@ pub(crate) mod header;
 pub(crate) mod names;
 pub(crate) mod path;
 pub(crate) mod quoted;
+#[cfg(test)]
+pub(crate) mod random;
 pub(crate) mod request_head;
 pub(crate) mod response_head;
 pub(crate) mod status;

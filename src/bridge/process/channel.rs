@@ -111,9 +111,11 @@ impl<M: Message> Receiver<M> {
         Self { consumer, begun: None, receives: PhantomData }
     }
 
-    /// The next message, if there is one.
+    /// The next message, if there is one that is complete. If it has many pieces, some are left to the next call:
+    /// [`rest`](Self::rest) says so.
     pub(crate) fn receive(&mut self) -> Result<Option<(Number, M)>, Foreign> {
-        while let Some(frame) = self.consumer.read()? {
+        for _ in 0..PIECES {
+            let Some(frame) = self.consumer.read()? else { break };
             if let Some(Frame { head, body }) = self.join(frame)? {
                 let message = M::decode(head.kind, head.flags, head.value, body)?;
                 return Ok(Some((Number::of_word(head.request), message)));
@@ -185,5 +187,12 @@ fn write(producer: &mut Producer, head: Head, body: &[u8]) -> Result<Option<usiz
     }
 }
 
+/// Frames that are put together at once: the event loop has more to do.
+const PIECES: usize = 16;
+
 /// Bytes that are kept for the next message. Heads are seldom larger.
 const KEPT: usize = 64 * 1024;
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;

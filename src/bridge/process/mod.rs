@@ -4,6 +4,9 @@ pub(crate) mod channel;
 pub(crate) mod frames;
 mod heads;
 pub(crate) mod ring;
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod samples;
 pub(crate) mod to_process;
 pub(crate) mod to_worker;
 mod wire;

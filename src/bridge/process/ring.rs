@@ -387,3 +387,11 @@ fn copy_out(fore: &[AtomicU64], aft: &[AtomicU64], length: usize) -> Vec<u8> {
     bytes.truncate(length);
     bytes
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod model;

@@ -197,8 +197,8 @@ impl Deflater {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Random;
     use super::*;
+    use crate::http::random::Random;
 
     const WHOLE: Side = Side { takes_over: true, bits: MAX_BITS };
 

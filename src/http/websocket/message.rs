@@ -107,8 +107,8 @@ impl Assembly {
 #[cfg(test)]
 mod tests {
     use super::super::deflate::Deflaters;
-    use super::super::random::Random;
     use super::*;
+    use crate::http::random::Random;
 
     const DEFLATE: Side = Side { takes_over: true, bits: 15 };
 

@@ -6,5 +6,3 @@ pub(crate) mod extension;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod message;
-#[cfg(test)]
-mod random;

@@ -1,5 +1,5 @@
-use super::super::random::Random;
 use super::*;
+use crate::http::random::Random;
 
 /// A client's frame with a length in the shortest form.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
