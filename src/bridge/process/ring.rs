@@ -19,7 +19,8 @@
 //! Each of the four writes comes before a fence (`SeqCst`), and each of the four looks after one. So of two that meet at
 //! least one sees what the other has written: either the side that wants to sleep finds that there is something to do,
 //! or the other finds that it must ring. Who is awake is never rung for, and who sleeps is rung for once. Ringing is the
-//! caller's.
+//! caller's. Both words are changed by swaps alone: stores would do, but loom knows of a swap that it comes after the
+//! other's swap before.
 
 use std::fmt;
 
@@ -186,11 +187,11 @@ impl Producer {
         let target = size.max(self.place.capacity / 2) as u64;
         // `read` from which on so many words are free. It is not 0: the ring is not half empty.
         let wanted = (self.written + target).saturating_sub(self.place.capacity as u64).max(1);
-        self.place.shared()?.control[WAITS].store(wanted, Ordering::Relaxed);
+        self.place.shared()?.control[WAITS].swap(wanted, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let has_room = self.look(size)?;
         if has_room {
-            self.place.shared()?.control[WAITS].store(0, Ordering::Relaxed);
+            self.place.shared()?.control[WAITS].swap(0, Ordering::Relaxed);
         }
         Ok(has_room)
     }
@@ -270,7 +271,7 @@ impl Consumer {
     /// Wants to sleep. True if there is something to read now; otherwise the producer rings when there is. All that has
     /// been read must be released.
     pub(crate) fn rest(&mut self) -> Result<bool, Corrupt> {
-        self.place.shared()?.control[SLEEPS].store(1, Ordering::Relaxed);
+        self.place.shared()?.control[SLEEPS].swap(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let more = self.available() > 0 || self.look()?;
         if more {
@@ -281,7 +282,7 @@ impl Consumer {
 
     /// Is awake, by a bell or by itself: the producer need not ring.
     pub(crate) fn wake(&mut self) -> Result<(), Corrupt> {
-        self.place.shared()?.control[SLEEPS].store(0, Ordering::Relaxed);
+        self.place.shared()?.control[SLEEPS].swap(0, Ordering::Relaxed);
         Ok(())
     }
 
