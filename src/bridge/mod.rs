@@ -24,6 +24,7 @@
 //! | [`Timings`](timings::Timings) | `begin`, `queue`, `application`, `elapsed` | all else |
 //! | [`Tasks`](tasks::Tasks) | `push` | `next`, on the attendant's thread alone |
 //! | [`Inline`](executor::inline::Inline) | all else, as a Python thread | `set_runner` |
+//! | [`Sender`](process::channel::Sender), [`Receiver`](process::channel::Receiver) | all, in either process | |
 //!
 //! Each file names only files below it: the order is in `.ci/layers.toml`. Whatever carries exchanges is generic
 //! over them ([`carried`]); [`exchange`] is on top.

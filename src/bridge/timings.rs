@@ -190,6 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn what_another_process_has_measured_is_said_here() {
+        let timings = Timings::begin();
+        for application in [None, Some(SOME), Some(Duration::MAX)] {
+            let [queue, gil_wait, input] = [1, 2, 3].map(Duration::from_millis);
+            let measured = Measured { queue, application, gil_wait, input, cpu: application };
+            timings.adopt(measured);
+            if application == Some(SOME) {
+                assert_eq!(timings.measured(), measured);
+            }
+            assert_eq!(timings.application().is_some(), application.is_some());
+            assert_eq!(timings.cpu().is_some(), application.is_some());
+        }
+    }
+
+    #[test]
     fn waits_for_the_gil_add_up() {
         let timings = Timings::begin();
         let begin = timings.submitted;

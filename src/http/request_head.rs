@@ -256,6 +256,32 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_located_where_they_are() {
+        let mut head = RequestHead::of_text(b"GETHostexampleHOST".to_vec(), 2);
+        assert_eq!(head.locate(0, 3).map(|method| head.get(method)), Some(&b"GET"[..]));
+        assert!(head.locate(18, 18).is_some());
+        for (start, end) in [(0, 19), (19, 19), (3, 2), (u32::MAX, u32::MAX)] {
+            assert_eq!(head.locate(start, end), None);
+        }
+        for (start, name_end, value_end) in [(3, 2, 7), (3, 7, 6), (3, 7, 19), (u32::MAX, 0, 1)] {
+            assert!(head.locate_field(start, name_end, value_end).is_none());
+        }
+        assert!(head.fields().is_empty());
+        head.locate_field(3, 7, 14).unwrap();
+        assert!(!head.may_repeat());
+        head.locate_field(14, 18, 18).unwrap();
+        assert!(head.may_repeat());
+
+        let mut pushed = RequestHead::default();
+        pushed.push_field(b"Host", b"example");
+        let fields = |head: &RequestHead| {
+            let field = head.fields()[0];
+            (head.get(field.name()).to_vec(), head.get(field.value()).to_vec(), field.hash)
+        };
+        assert_eq!(fields(&head), fields(&pushed));
+    }
+
+    #[test]
     fn numbers_are_in_decimal() {
         let mut head = RequestHead::default();
         for number in [0, 7, 10, 80, 65_535, u64::MAX] {

@@ -112,7 +112,7 @@ impl<M: Message> Receiver<M> {
     }
 
     /// The next message, if there is one that is complete. If it has many pieces, some are left to the next call:
-    /// [`rest`](Self::rest) says so.
+    /// [`rest`](Self::rest) says so. The other side may send without end: the caller takes a limited number in a turn.
     pub(crate) fn receive(&mut self) -> Result<Option<(Number, M)>, Foreign> {
         for _ in 0..PIECES {
             let Some(frame) = self.consumer.read()? else { break };

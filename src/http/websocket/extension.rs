@@ -215,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn sides_have_windows_of_zlib() {
+        let side = |bits| Side { takes_over: true, bits };
+        for (server, client, valid) in
+            [(15, 15, true), (9, 8, true), (8, 15, false), (16, 15, false), (15, 7, false)]
+        {
+            let deflate = Deflate::of_sides(side(server), side(client));
+            assert_eq!(deflate.is_some(), valid, "{server} {client}");
+        }
+    }
+
+    #[test]
     fn what_browsers_and_libraries_offer_is_accepted() {
         check("permessage-deflate", "permessage-deflate");
         check(
