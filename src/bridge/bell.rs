@@ -35,6 +35,11 @@ mod eventfd {
             Ok(Self { fd: rustix::io::fcntl_dupfd_cloexec(fd, least)? })
         }
 
+        /// A bell that another process has made, or that is shared with one.
+        pub(crate) fn of(fd: OwnedFd) -> Self {
+            Self { fd }
+        }
+
         pub(crate) fn fd(&self) -> RawFd {
             self.fd.as_raw_fd()
         }
@@ -132,6 +137,10 @@ mod model {
     impl Bell {
         pub(crate) fn new(_least: std::os::fd::RawFd) -> std::io::Result<Self> {
             Ok(Self { rung: Mutex::new(false), heard: Condvar::new(), rings: Mutex::new(0) })
+        }
+
+        pub(crate) fn of(_fd: std::os::fd::OwnedFd) -> Self {
+            Self { rung: Mutex::new(false), heard: Condvar::new(), rings: Mutex::new(0) }
         }
 
         pub(crate) fn ring(&self) -> Result<(), super::Lost> {

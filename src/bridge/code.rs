@@ -105,6 +105,7 @@ codes! {
     HooksFault = 224 Error,
     GroupsWithoutSockets = 225 Alert,
     NotConfined = 226 Crit,
+    LinkNotMade = 227 Error,
 
     // A worker's life and end.
     WorkerReplaced = 301 Notice,
@@ -135,6 +136,11 @@ codes! {
     ChildRaised = 328 Error,
     Panic = 329 Alert,
     ChangesUnseen = 330 Error,
+    ProcessEnded = 331 Info,
+    ProcessLost = 332 Error,
+    ProcessBroken = 333 Error,
+    WebWorkerLost = 334 Info,
+    WebWorkerBroken = 335 Error,
 
     // Threads, queues and deadlines.
     Refused = 401 Error,

@@ -29,6 +29,8 @@ pub(crate) enum Event<X> {
     Started,
     /// An application has changed (`python_reload`).
     Changed(Box<Change>),
+    /// A request whose application another process runs has changed.
+    Relay,
     /// The worker has to be replaced.
     Replace(Reason),
 }

@@ -13,6 +13,7 @@
 //!   ([`write_off`](Exchange::write_off)). If it ever leaves the application, that is `DONE`, and the thread ends.
 
 mod deadline;
+mod elsewhere;
 mod gone;
 mod input;
 mod output;
@@ -20,11 +21,12 @@ mod output;
 use std::sync::OnceLock;
 
 use super::callbacks::{Callbacks, Due, Gone};
+use super::carriage::Carriage;
 use super::carried::Carried;
 use super::client_wait::ClientWait;
 use super::config::{ClientAbort, LocationConfig};
 use super::events::Event;
-use super::executor::{Executor, asyncio, pool};
+use super::executor::{Change, Executor, asyncio, pool, process};
 use super::id::RequestId;
 use super::pipe::input::{Input, InputError};
 use super::pipe::messages::Socket;
@@ -43,6 +45,9 @@ pub(crate) type Worker = worker::Worker<Exchange>;
 /// A pool, likewise.
 pub(crate) type Pool = pool::Pool<Arc<Exchange>>;
 
+/// The processes of a group, likewise.
+pub(crate) type Processes = process::Processes<Arc<Exchange>>;
+
 /// A loop, likewise.
 pub(crate) type Loop = asyncio::Loop<Arc<Exchange>>;
 
@@ -53,6 +58,9 @@ const DONE: u8 = 3;
 const WRITTEN_OFF: u8 = 4;
 
 const NO_CALL: usize = usize::MAX;
+
+/// A start that is always ahead.
+const NO_DEADLINE: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -91,6 +99,7 @@ pub(crate) struct Exchange {
     exception: OnceLock<Box<str>>,
     /// It has waited for an import of its application.
     waited: AtomicBool,
+    carriage: Carriage,
 }
 
 /// What a request is doing, for the event loop's timer.
@@ -136,6 +145,7 @@ impl Exchange {
             written_off: AtomicBool::new(false),
             exception: OnceLock::new(),
             waited: AtomicBool::new(false),
+            carriage: Carriage::default(),
         })
     }
 
@@ -155,7 +165,14 @@ impl Exchange {
         self.thread.store(thread, Ordering::Relaxed);
         self.timings.take();
         self.started.store(self.worker.now(), Ordering::Relaxed);
-        self.phase.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let starts = self
+            .phase
+            .compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if starts {
+            self.carriage.begin();
+        }
+        starts
     }
 
     /// Loop's thread: the number by which its loop finds the task.
@@ -251,7 +268,9 @@ impl Exchange {
     /// Event loop: something has changed for the application, which its executor has to look at
     /// ([`Executor::resume`]).
     pub(crate) fn resume(self: &Arc<Self>) {
-        if let Some(executor) = self.executor() {
+        if self.is_relayed() {
+            self.tell(Change::Input);
+        } else if let Some(executor) = self.executor() {
             executor.resume(Arc::clone(self), !self.worker.is_in_turn());
         }
     }
@@ -296,6 +315,9 @@ impl Exchange {
         if self.output.close(|| self.resume()) {
             self.worker.collect();
         }
+        if self.is_relayed() {
+            self.tell(Change::Closed);
+        }
     }
 
     /// Event loop: nothing more comes from the client of a WebSocket, for this reason.
@@ -303,6 +325,15 @@ impl Exchange {
         if self.socket.as_ref().is_some_and(|socket| socket.end(close)) {
             self.resume();
         }
+    }
+
+    /// Event loop: the worker exits ([`Socket::drain`]).
+    pub(crate) fn drain_socket(self: &Arc<Self>) -> bool {
+        let is_idle = self.socket.as_ref().is_some_and(|socket| socket.drain());
+        if self.is_relayed() {
+            self.tell(Change::Drain);
+        }
+        is_idle
     }
 
     /// Loop's thread: tells the event loop to look at the WebSocket.

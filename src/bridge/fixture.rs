@@ -49,6 +49,21 @@ pub(super) fn worker_of(pools: Vec<PoolConfig>) -> Arc<Worker> {
     )
 }
 
+/// One application, in a process of a group, for such a process or a web worker.
+#[cfg(not(feature = "loom"))]
+pub(super) fn worker_as(
+    role: Role,
+    pools: Vec<PoolConfig>,
+    groups: Vec<super::config::ProcessGroup>,
+) -> Arc<Worker> {
+    let mut config = WorkerConfig { role, groups, ..worker_config(pools) };
+    config.apps[0].group = Some(0);
+    Arc::new(
+        Worker::new(config, Marks::take_over(None, 0), Baton::new(None, 0), Meters::default(), 0)
+            .unwrap(),
+    )
+}
+
 pub(super) fn loop_config() -> LoopConfig {
     LoopConfig { name: "main".into(), kind: LoopKind::Asyncio }
 }

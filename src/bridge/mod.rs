@@ -37,9 +37,11 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod baton;
+pub(crate) mod begun;
 mod bell;
 pub(crate) mod callbacks;
 pub(crate) mod callers;
+pub(crate) mod carriage;
 mod carried;
 pub(crate) mod changes;
 mod client_wait;
@@ -64,7 +66,6 @@ pub(crate) mod memory;
 pub(crate) mod output_log;
 pub(crate) mod panics;
 pub(crate) mod pipe;
-#[allow(dead_code)] // until the executor that uses it is here
 pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod replacement;

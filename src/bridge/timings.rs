@@ -126,7 +126,8 @@ impl Timings {
         }
     }
 
-    /// What another process has measured, which runs the request for this one. Its queue is that of this process too:
+    /// What another process has measured, which runs the request for this one, once. What was waited for the body here
+    /// is added. Its queue is that of this process too:
     /// it begins when the request was submitted here.
     pub(crate) fn adopt(&self, measured: Measured) {
         let number = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -136,7 +137,7 @@ impl Timings {
             self.left.store(taken.saturating_add(number(application)), Ordering::Relaxed);
         }
         self.gil_wait.store(number(measured.gil_wait), Ordering::Relaxed);
-        self.input.store(number(measured.input), Ordering::Relaxed);
+        self.input.fetch_add(number(measured.input), Ordering::Relaxed);
         let cpu = measured.cpu.map_or(0, |cpu| number(cpu).saturating_add(1));
         self.cpu.store(cpu, Ordering::Relaxed);
     }
@@ -191,8 +192,8 @@ mod tests {
 
     #[test]
     fn what_another_process_has_measured_is_said_here() {
-        let timings = Timings::begin();
         for application in [None, Some(SOME), Some(Duration::MAX)] {
+            let timings = Timings::begin();
             let [queue, gil_wait, input] = [1, 2, 3].map(Duration::from_millis);
             let measured = Measured { queue, application, gil_wait, input, cpu: application };
             timings.adopt(measured);

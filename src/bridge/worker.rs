@@ -15,6 +15,7 @@ use super::events::{Event, Events};
 use super::executor::asyncio::Loop;
 use super::executor::inline::Inline;
 use super::executor::pool::Pool;
+use super::executor::process::Processes;
 use super::executor::{Executor, Refusal, Submitted};
 use super::gate::{Gate, Passage};
 use super::gil::Gil;
@@ -35,6 +36,8 @@ pub(crate) struct Worker<X> {
     pub(crate) pools: Vec<Arc<Pool<Arc<X>>>>,
     pub(crate) loops: Vec<Arc<Loop<Arc<X>>>>,
     pub(crate) inline: Inline<Arc<X>>,
+    /// Those of other processes, for a worker that accepts connections.
+    pub(crate) processes: Vec<Arc<Processes<Arc<X>>>>,
     /// One per application.
     pub(crate) gates: Vec<Gate<X>>,
     pub(crate) marks: Marks,
@@ -92,6 +95,8 @@ impl<X: Carried> Worker<X> {
             Loop::new(config.clone(), meters.event_loop(at), least).map(Arc::new)
         });
         let loops = loops.collect::<io::Result<_>>()?;
+        let groups = config.groups.iter().filter(|_| config.role.is_web());
+        let processes = groups.map(|group| Arc::new(Processes::new(group.clone()))).collect();
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         let starts = Starts::new(config.apps.len() + config.python.imports.len());
         let is_own = |number| match number < config.apps.len() {
@@ -105,6 +110,7 @@ impl<X: Carried> Worker<X> {
             pools,
             loops,
             inline: Inline::new(),
+            processes,
             gates,
             marks,
             starts,
@@ -145,11 +151,11 @@ impl<X: Carried> Worker<X> {
             ExecutorId::Pool(at) => self.pools.get(at).map(|pool| &**pool as _),
             ExecutorId::Inline => Some(&self.inline),
             ExecutorId::Loop(at) => self.loops.get(at).map(|own| &**own as _),
-            // Nothing leads to a process of another kind yet.
-            ExecutorId::Process(_) => None,
+            ExecutorId::Process(at) => self.processes.get(at).map(|group| &**group as _),
         }
     }
 
+    /// Those of this process.
     fn executors(&self) -> impl Iterator<Item = &dyn Executor<Arc<X>>> {
         let pools = self.pools.iter().map(|pool| &**pool as _);
         pools.chain(self.loops.iter().map(|own| &**own as _)).chain([&self.inline as _])
@@ -158,14 +164,16 @@ impl<X: Carried> Worker<X> {
     /// Event loop: sends a request on its way to its application; [`look`](Self::look) must follow, once for
     /// all that have been submitted in the same turn of the loop.
     pub(crate) fn submit(&self, exchange: Arc<X>) -> Result<Submitted<Arc<X>>, Refusal> {
+        let location = exchange.location();
+        let (app, executor) = (location.app, self.executor(location.executor));
+        if let ExecutorId::Process(_) = location.executor {
+            // Its process imports its application, and has its interpreter.
+            let executor = executor.ok_or(Refusal::ProcessesFull)?;
+            return executor.submit(exchange).map_err(|exchange| executor.refusal(Some(&exchange)));
+        }
         if self.broken.load(Ordering::Acquire) {
             return Err(Refusal::Broken);
         }
-        let location = exchange.location();
-        if let ExecutorId::Process(_) = location.executor {
-            return Err(Refusal::NoProcess);
-        }
-        let (app, executor) = (location.app, self.executor(location.executor));
         let (Some(gate), Some(executor)) = (self.gates.get(app), executor) else {
             return Err(Refusal::Broken);
         };

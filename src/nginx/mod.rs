@@ -19,3 +19,4 @@ mod status;
 mod sys;
 mod trampoline;
 mod variables;
+mod wall;

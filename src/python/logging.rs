@@ -69,9 +69,9 @@ pub(super) fn leave(py: Python<'_>, shim: &Shim) {
     ABOUT.set(About::Worker);
 }
 
-/// What identifies a request, for its application and in the log: the worker's process, its connection, its number there.
+/// What identifies a request, for its application and in the log: the process of the worker that has its client, its connection, its number there.
 pub(super) fn request_id(exchange: &Exchange) -> String {
-    exchange.head.id(worker_process())
+    exchange.head.id(exchange.origin().unwrap_or_else(worker_process))
 }
 
 /// The worker's process, also in a forked child.

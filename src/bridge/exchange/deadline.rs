@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Exchange, Progress, RUNNING, WAITING};
+use super::{Exchange, NO_DEADLINE, Progress, RUNNING, WAITING};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::config::PoolConfig;
 use crate::bridge::sync::{Arc, Ordering};
@@ -14,9 +14,6 @@ pub(super) const FOR_ROOM: u8 = 2;
 
 /// The attendant looks at a request no more often: its clock may stand still.
 const LEAST: Duration = Duration::from_millis(20);
-
-/// A start that is always ahead.
-const NO_DEADLINE: u64 = u64::MAX;
 
 impl Exchange {
     /// Loop's thread: the application's `…_timeout` begins again.
@@ -44,6 +41,14 @@ impl Exchange {
     pub(crate) fn slow_in(&self) -> Option<Duration> {
         let limit = self.location.slow?;
         if self.slow.load(Ordering::Relaxed) { None } else { self.left_of(limit) }
+    }
+
+    /// The same, also before it runs.
+    pub(crate) fn slow_in_at_least(&self) -> Option<Duration> {
+        match self.progress() {
+            Progress::Waiting => self.location.slow,
+            Progress::Running(_) | Progress::Done => self.slow_in(),
+        }
     }
 
     /// Has to be said now that the application is slow? True once.
@@ -77,6 +82,7 @@ impl Exchange {
     }
 
     pub(crate) fn progress(&self) -> Progress {
+        self.notice();
         match self.phase.load(Ordering::Acquire) {
             RUNNING => {
                 let now = self.worker.now();

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::{Exchange, Progress};
 use crate::bridge::callbacks::{Callback, Gone};
 use crate::bridge::config::ClientAbort;
+use crate::bridge::executor::Change;
 use crate::bridge::reports::Finished;
 use crate::bridge::sync::Arc;
 use crate::bridge::tasks::Task;
@@ -21,6 +22,10 @@ impl Exchange {
         if self.is_inline() {
             // The application does not run while the event loop hears of its client: it is told when it is
             // resumed.
+            return;
+        }
+        if self.is_relayed() {
+            self.tell(Change::Gone);
             return;
         }
         if matches!(self.progress(), Progress::Running(_)) {
@@ -95,8 +100,17 @@ impl Exchange {
         self.callbacks.waiting()
     }
 
+    /// Front: does something come after the response, or may something be asked for that does?
+    pub(crate) fn has_sequel(&self) -> bool {
+        !self.is_done() || self.callbacks_waiting() != (0, 0) || self.worker.reports.is_wanted()
+    }
+
     /// Event loop: nginx has freed the request.
     pub(crate) fn over(self: &Arc<Self>) {
+        if self.is_relayed() {
+            self.tell(Change::Over);
+            return;
+        }
         if self.callbacks.set_over() {
             self.worker.submit_again(Arc::clone(self));
         }

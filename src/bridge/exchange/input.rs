@@ -82,6 +82,11 @@ impl Exchange {
         read
     }
 
+    /// Relay: up to `max` bytes of a streamed body. After [`Read::Wait`] it is told when this has to be called again.
+    pub(crate) fn poll_input(&self, max: usize) -> Result<Read, InputError> {
+        self.input.poll_read(max, || self.ask_for_body())
+    }
+
     /// Loop's thread: nobody waits for the body any more.
     pub(crate) fn stop_reading(&self) {
         self.set_waiting(FOR_BODY, false);

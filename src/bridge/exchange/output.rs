@@ -6,10 +6,10 @@ use bytes::Bytes;
 use super::deadline::FOR_ROOM;
 use super::{Exchange, RUNNING};
 use crate::bridge::events::Event;
-use crate::bridge::executor::Waiter;
+use crate::bridge::executor::{Change, Waiter};
 use crate::bridge::pipe::output::hints::TooManyHints;
 use crate::bridge::pipe::output::parts::{End, FilePart};
-use crate::bridge::pipe::output::{Closed, Overflow, Polled, Rest};
+use crate::bridge::pipe::output::{Closed, Overflow, Polled, Put, Rest};
 use crate::bridge::sync::{Arc, Ordering};
 use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
@@ -61,6 +61,11 @@ impl Exchange {
         self.output.push_file(head, part, end, || self.announce())
     }
 
+    /// Relay: adds what has come from the application's process.
+    pub(crate) fn put(&self, add: impl FnOnce(&mut Put<'_>)) {
+        self.output.put(add, || self.announce());
+    }
+
     /// Thread: sends a 103 (Early Hints).
     pub(crate) fn push_hints(&self, fields: Vec<Field>) -> Result<(), TooManyHints> {
         self.output.push_hints(fields, || self.announce())
@@ -91,16 +96,28 @@ impl Exchange {
 
     /// Event loop: the client takes nothing now ([`Output::hold_back`](super::Output::hold_back)).
     pub(crate) fn hold_back(self: &Arc<Self>, least: u64) -> bool {
+        if self.is_relayed() {
+            self.tell(Change::Taken { memory: 0, file: 0, files: 0, stalled: true });
+        }
         self.output.hold_back(least, || self.resume())
     }
 
     /// Event loop: nginx has sent so much ([`Output::drained`](super::Output::drained)).
     pub(crate) fn drained(self: &Arc<Self>, memory: usize, file: u64, stalled: bool) -> bool {
-        self.output.drained(memory, file, stalled, || self.resume())
+        let all = self.output.drained(memory, file, stalled, || self.resume());
+        if self.is_relayed() {
+            self.tell(Change::Taken { memory, file, files: 0, stalled });
+            // Its process may add to that file.
+            return false;
+        }
+        all
     }
 
     /// Event loop: has closed so many temporary files.
     pub(crate) fn files_closed(self: &Arc<Self>, count: usize) {
+        if self.is_relayed() {
+            self.tell(Change::Taken { memory: 0, file: 0, files: count, stalled: false });
+        }
         self.output.files_closed(count, || self.resume());
     }
 

@@ -10,6 +10,7 @@
 pub(crate) mod asyncio;
 pub(crate) mod inline;
 pub(crate) mod pool;
+pub(crate) mod process;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -45,6 +46,13 @@ pub(crate) trait Executor<J>: fmt::Debug + Send + Sync {
     /// executor whose jobs are tasks on a thread that must not wait; the threads of a [pool](pool) wait in the pipes,
     /// and what runs inline is resumed by the event loop itself.
     fn resume(&self, _job: J, _now: bool) {}
+
+    /// Event loop: that has changed for a job whose application runs in another process. True if the event loop has to
+    /// be told that there is something to carry there. Only for the executor of such jobs ([process]).
+    #[must_use]
+    fn tell(&self, _job: J, _change: Change) -> bool {
+        false
+    }
 
     /// Who waits if a job's response has no room in its pipe.
     fn waiter(&self) -> Waiter;
@@ -87,6 +95,26 @@ pub(crate) trait Executor<J>: fmt::Debug + Send + Sync {
     fn wait_ended(&self, limit: Duration) -> bool;
 }
 
+/// What another process has to hear of a job whose application it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Its request's body, or its WebSocket.
+    Input,
+    /// nginx has sent so much of its response, from memory and from temporary files, has closed so many of these files,
+    /// and its client can take no more now.
+    Taken { memory: usize, file: u64, files: usize, stalled: bool },
+    /// Nobody waits for its response any more.
+    Gone,
+    /// Nothing more goes to its client.
+    Closed,
+    /// nginx has freed its request.
+    Over,
+    /// It may be beyond its deadline.
+    Ask,
+    /// This process exits, and its WebSocket may go when its task only waits.
+    Drain,
+}
+
 /// What became of a job.
 #[derive(Debug)]
 pub(crate) enum Submitted<J> {
@@ -122,8 +150,8 @@ pub(crate) enum Refusal {
     TooManyInFlight,
     #[error("the event loop of the application has ended in this worker, see above")]
     LoopEnded,
+    #[error("too many requests wait for the processes of their application (python_process queue)")]
+    ProcessesFull,
     #[error("Python did not start in this worker, see above")]
     Broken,
-    #[error("no process of the application's group can be reached (python_process)")]
-    NoProcess,
 }

@@ -25,7 +25,7 @@ use crate::bridge::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 pub(crate) const LIMIT: usize = 128 * 1024;
 
 /// A part of the request's body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Segment {
     Memory(Bytes),
     /// Bytes `start..end` of nginx's temporary file.
@@ -136,6 +136,21 @@ impl Input {
     /// Bytes of the body, if it is buffered: such a one never waits for the client, and can be read again.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
+    }
+
+    /// The parts of a buffered body.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        lock(&self.state).segments.iter().cloned().collect()
+    }
+
+    /// Does the event loop wait to be asked for more of the body?
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.state).idle
+    }
+
+    /// Why the rest of the body will never come, if that is so.
+    pub(crate) fn failure(&self) -> Option<InputError> {
+        lock(&self.state).end.and_then(Result::err)
     }
 
     /// Thread: has all of the body been read, and was it complete?

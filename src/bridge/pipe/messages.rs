@@ -89,11 +89,18 @@ struct State {
     closed: Option<Close>,
     /// The worker exits: the event loop is told when the task only waits for a message.
     draining: bool,
+    /// The task runs in another process, and does not only wait for a message there.
+    busy_elsewhere: bool,
 }
 
 impl Socket {
     pub(crate) fn new(handshake: Handshake, limit: usize) -> Self {
         Self { handshake, limit, state: Mutex::default() }
+    }
+
+    /// Bytes that wait in each direction.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Event loop: adds a part.
@@ -140,11 +147,11 @@ impl Socket {
         self.lock().paused
     }
 
-    /// Event loop: the client has taken this frame of the task's. True if the task has to be woken.
+    /// Event loop: the client has taken a frame of the task's of so many bytes. True if the task has to be woken.
     #[must_use]
-    pub(crate) fn sent(&self, frame: &Bytes) -> bool {
+    pub(crate) fn sent(&self, frame: usize) -> bool {
         let mut state = self.lock();
-        state.held = state.held.saturating_sub(cost(frame));
+        state.held = state.held.saturating_sub(frame + OVERHEAD);
         let has_room = state.wanted.is_some_and(|wanted| state.has_room(wanted, self.limit));
         if has_room {
             state.wanted = None;
@@ -164,6 +171,18 @@ impl Socket {
     pub(crate) fn may_go(&self) -> bool {
         let state = self.lock();
         state.draining && state.is_idle()
+    }
+
+    /// Event loop: the task runs in another process, where it only waits for a message, or does not. `announce` is called
+    /// if that lets the connection go.
+    pub(crate) fn set_elsewhere(&self, busy: bool, announce: impl FnOnce()) {
+        let mut state = self.lock();
+        state.busy_elsewhere = busy;
+        let news = state.draining && state.is_idle() && state.announces();
+        drop(state);
+        if news {
+            announce();
+        }
     }
 
     /// Loop: the next part of a message. `announce` is called if the event loop has to read on. After
@@ -265,7 +284,7 @@ impl State {
 
     /// Does the task only wait for a message?
     fn is_idle(&self) -> bool {
-        self.receiving && self.parts.is_empty() && self.held == 0
+        self.receiving && self.parts.is_empty() && self.held == 0 && !self.busy_elsewhere
     }
 
     /// Must the event loop be told?
@@ -274,7 +293,8 @@ impl State {
     }
 }
 
-fn cost(payload: &Bytes) -> usize {
+/// What a part or a frame counts for.
+pub(crate) fn cost(payload: &Bytes) -> usize {
     payload.len() + OVERHEAD
 }
 

@@ -38,7 +38,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use self::hints::TooManyHints;
-use self::parts::{Batch, End, FilePart};
+use self::parts::{Batch, Block, End, FilePart};
 use self::state::{State, Way};
 use super::loan::Loans;
 use super::spill;
@@ -69,6 +69,35 @@ pub(crate) struct Rest {
     end: Option<End>,
     /// It is what is left of a block larger than the limit of memory.
     large: bool,
+}
+
+/// What is added by [`Output::put`].
+pub(crate) struct Put<'s>(&'s mut State);
+
+impl Put<'_> {
+    pub(crate) fn hints(&mut self, fields: Vec<Field>) -> Result<(), TooManyHints> {
+        let size = hints::size(&fields);
+        self.0.hints.push(fields, size)
+    }
+
+    /// `trailers`: some were set before it.
+    pub(crate) fn head(&mut self, head: ResponseHead, trailers: bool) {
+        self.0.set_head(Some(head));
+        self.0.expects_trailers = trailers;
+    }
+
+    pub(crate) fn block(&mut self, block: Block) {
+        match block {
+            Block::Memory(bytes) => self.0.add_memory(bytes),
+            Block::File(part) => self.0.queue.push_file(part),
+            Block::Spilled(part) => self.0.queue.push_spilled(part),
+        }
+    }
+
+    pub(crate) fn end(&mut self, end: End, trailers: Vec<Field>) {
+        self.0.trailers = trailers;
+        self.0.end.get_or_insert(end);
+    }
 }
 
 /// How far [`Output::poll_memory`] has come.
@@ -207,6 +236,12 @@ impl Output {
             state.queue.push_file(part);
             state.end = end.or(state.end);
         })
+    }
+
+    /// Event loop: adds what has come from the application's process, whatever room there is. That process keeps to what
+    /// this one has told it of the client.
+    pub(crate) fn put(&self, add: impl FnOnce(&mut Put<'_>), announce: impl Fn()) {
+        let _closed = self.add(announce, |state| add(&mut Put(state)));
     }
 
     /// Thread, detached: adds what [`try_push`](Self::try_push) gave back, to memory, to the file, or after waiting

@@ -74,6 +74,11 @@ impl<M: Message> Sender<M> {
         Ok(sent.is_some())
     }
 
+    /// Would a message that is not larger than a frame be sent now?
+    pub(crate) fn has_room(&mut self) -> Result<bool, Corrupt> {
+        Ok(self.resume()? && self.producer.has_room(self.largest())?)
+    }
+
     /// Sends what is left of a message. True if nothing is.
     pub(crate) fn resume(&mut self) -> Result<bool, Corrupt> {
         let Some(left) = &mut self.left else { return Ok(true) };
@@ -87,11 +92,6 @@ impl<M: Message> Sender<M> {
             }
         }
         Ok(self.left.is_none())
-    }
-
-    /// Has something been sent that is not published?
-    pub(crate) fn is_unpublished(&self) -> bool {
-        self.producer.is_unpublished()
     }
 
     /// Shows the other side what has been sent. True if it sleeps: the caller must ring for it.

@@ -25,6 +25,9 @@ pub(crate) struct Number {
 }
 
 impl Number {
+    /// That of a message that is about no request.
+    pub(crate) const NONE: Self = Self { slot: u32::MAX, generation: 0 };
+
     pub(super) fn to_word(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
@@ -94,17 +97,21 @@ pub(crate) enum Cut {
 /// The message goes on with the next frame.
 pub(super) const MORE: u8 = 0x80;
 
-/// Bytes `start..end` of a file, whose descriptor is the next one that comes over the pair's socket.
+/// Bytes `start..end` of a file, whose descriptor is the next one that comes over the pair's socket, or that of the
+/// request's last range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileRange {
     pub(crate) start: u64,
     pub(crate) end: u64,
+    pub(crate) again: bool,
 }
 
 /// What is known of a request in the process that runs it, for the web worker's log and numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) measured: Measured,
+    /// Python's ident of its last thread.
+    pub(crate) thread: Option<u64>,
     /// The name of the type of what the application has raised, as far as [`LONGEST_NAME`].
     pub(crate) exception: Option<String>,
     /// The thread has been interrupted.
@@ -120,18 +127,8 @@ impl Report {
         let mut measured = exchange.timings.measured();
         measured.queue = measured.queue.saturating_add(waited);
         let exception = exchange.exception().map(str::to_owned);
-        Self { measured, exception, interrupted: exchange.is_interrupted() }
-    }
-
-    /// Has the web worker's `exchange` know it.
-    pub(crate) fn pass_on(self, exchange: &Exchange) {
-        exchange.timings.adopt(self.measured);
-        if let Some(name) = self.exception {
-            exchange.set_exception(name);
-        }
-        if self.interrupted {
-            exchange.set_interrupted();
-        }
+        let thread = exchange.last_thread();
+        Self { measured, thread, exception, interrupted: exchange.is_interrupted() }
     }
 }
 
@@ -150,7 +147,7 @@ impl FileRange {
     /// The end is the frame's value.
     pub(super) fn decode(value: u64, body: &[u8]) -> Result<Self, Foreign> {
         let mut reader = Reader::new(body, "a range of a file");
-        let range = Self { start: reader.u64()?, end: value };
+        let range = Self { start: reader.u64()?, end: value, again: reader.flag()? };
         let malformed = reader.malformed();
         reader.end()?;
         if range.start > range.end || i64::try_from(range.end).is_err() {
@@ -162,6 +159,7 @@ impl FileRange {
     pub(super) fn encode<'a>(self, kind: u8, text: &mut Vec<u8>) -> Encoded<'a> {
         let end = self.end.min(i64::MAX as u64);
         put_u64(text, self.start.min(end));
+        put_flag(text, self.again);
         Encoded::bare(kind, end)
     }
 }
@@ -196,12 +194,13 @@ pub(super) fn decode_close(value: u64, body: &[u8]) -> Result<Close, Foreign> {
 }
 
 pub(super) fn put_report(bytes: &mut Vec<u8>, report: &Report) {
-    let Report { measured, exception, interrupted } = report;
+    let Report { measured, thread, exception, interrupted } = report;
     put_duration(bytes, measured.queue);
     put_option(bytes, measured.application, put_duration);
     put_duration(bytes, measured.gil_wait);
     put_duration(bytes, measured.input);
     put_option(bytes, measured.cpu, put_duration);
+    put_option(bytes, *thread, put_u64);
     put_option(bytes, exception.as_deref(), |bytes, name| {
         let end = (0..=name.len().min(LONGEST_NAME)).rev().find(|&end| name.is_char_boundary(end));
         put_bytes(bytes, name.get(..end.unwrap_or(0)).unwrap_or_default().as_bytes());
@@ -217,10 +216,11 @@ pub(super) fn report(reader: &mut Reader<'_>) -> Result<Report, Malformed> {
         input: reader.duration()?,
         cpu: reader.option(Reader::duration)?,
     };
+    let thread = reader.option(Reader::u64)?;
     let exception = reader.option(Reader::text)?;
     if exception.is_some_and(|name| name.len() > LONGEST_NAME) {
         return Err(reader.malformed());
     }
     let exception = exception.map(str::to_owned);
-    Ok(Report { measured, exception, interrupted: reader.flag()? })
+    Ok(Report { measured, thread, exception, interrupted: reader.flag()? })
 }

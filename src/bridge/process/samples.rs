@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::frames::{FileRange, Number, Report};
-use super::to_process::{Begin, Body, ToProcess};
+use super::to_process::{Begin, Body, Over, Taken, ToProcess};
 use super::to_worker::{Ended, ToWorker};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::executor::Refusal;
@@ -31,29 +31,40 @@ pub(super) fn number(random: &mut Random) -> Number {
 }
 
 pub(super) fn to_process(random: &mut Random) -> ToProcess {
-    match random.below(11) {
+    match random.below(15) {
         0 => ToProcess::Begin(Box::new(begin(random))),
         1 => ToProcess::Body(bytes(random)),
         2 => ToProcess::BodyFile(range(random)),
-        3 => ToProcess::BodyPause,
+        3 => ToProcess::Close(of(random, &INPUT_ERRORS)),
         4 => ToProcess::BodyEnd,
         5 => ToProcess::BodyFailed(of(random, &INPUT_ERRORS)),
-        6 => ToProcess::Credit(random.next()),
+        6 => ToProcess::Taken(Taken {
+            memory: random.next(),
+            file: random.next(),
+            files: random.next() as u32,
+            stalled: random.chance(2),
+        }),
         7 => ToProcess::Gone(of(random, &[Gone::Client, Gone::Answered, Gone::TimedOut])),
-        8 => ToProcess::Over,
+        8 => ToProcess::Over(Over {
+            status: random.chance(2).then(|| random.next() as u16),
+            sent: random.next(),
+        }),
         9 => ToProcess::Part(Part {
             kind: of(random, &[Kind::Text, Kind::Binary]),
             compressed: random.chance(2),
             last: random.chance(2),
             payload: bytes(random),
         }),
+        10 => ToProcess::Ask,
+        11 => ToProcess::Drain,
+        12 => ToProcess::Bye,
         _ => ToProcess::Closed(close(random)),
     }
 }
 
 pub(super) fn to_worker(random: &mut Random) -> ToWorker {
-    match random.below(12) {
-        0 => ToWorker::Began { thread: random.next() },
+    match random.below(15) {
+        0 => ToWorker::Hello,
         1 => ToWorker::Refused(of(random, &REFUSALS)),
         2 => ToWorker::Credit(random.next()),
         3 => ToWorker::Hints(fields(random)),
@@ -65,10 +76,13 @@ pub(super) fn to_worker(random: &mut Random) -> ToWorker {
             end: of(random, &[End::Complete, End::Failed, End::Refused]),
             trailers: trailers(random),
             report: report(random),
+            follows: random.chance(2),
         })),
         9 => ToWorker::Frame(bytes(random)),
         10 => ToWorker::Closing(close(random)),
-        _ => ToWorker::Left(Box::new(report(random))),
+        11 => ToWorker::Leaving,
+        12 => ToWorker::Idle(random.next()),
+        _ => ToWorker::Elapsed(random.chance(2).then(|| random.next() >> 1)),
     }
 }
 
@@ -155,6 +169,7 @@ fn report(random: &mut Random) -> Report {
             input: duration(random),
             cpu: random.chance(2).then(|| duration(random)),
         },
+        thread: random.chance(2).then(|| random.next()),
         exception: random.chance(2).then(|| random.text(20)),
         interrupted: random.chance(2),
     }
@@ -187,7 +202,7 @@ fn close(random: &mut Random) -> Close {
 
 fn range(random: &mut Random) -> FileRange {
     let end = random.next() >> 1;
-    FileRange { start: end / 2, end }
+    FileRange { start: end / 2, end, again: random.chance(2) }
 }
 
 fn duration(random: &mut Random) -> Duration {

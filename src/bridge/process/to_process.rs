@@ -9,7 +9,7 @@ use super::frames::{
     encode_close, expect_none, index_of, of_index,
 };
 use super::heads::{handshake, put_handshake, put_request_head, request_head};
-use super::wire::{Reader, put_duration, put_option, put_u32, put_u64};
+use super::wire::{Reader, put_duration, put_option, put_u16, put_u32, put_u64};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::messages::Part;
@@ -27,22 +27,49 @@ pub(crate) enum ToProcess {
     Body(Bytes),
     /// A part of its body, in a file.
     BodyFile(FileRange),
-    /// The client has sent no more of its body for now.
-    BodyPause,
     /// Its body is complete.
     BodyEnd,
     /// The rest of its body will not come.
     BodyFailed(InputError),
-    /// So many more bytes may come, of its response's body or of the frames of its WebSocket.
-    Credit(u64),
+    /// So much of its response has gone to its client.
+    Taken(Taken),
     /// Nobody waits for its response any more.
     Gone(Gone),
-    /// nginx has freed it: what comes after the response may run.
-    Over,
+    /// Nothing more goes to its client. Whoever still reads its body gets this error.
+    Close(InputError),
+    /// nginx has freed it: what comes after the response may run. Nothing more comes.
+    Over(Over),
+    /// For how long has its application run?
+    Ask,
     /// A part of a message of its WebSocket.
     Part(Part),
     /// Nothing more comes from the client of its WebSocket.
     Closed(Close),
+    /// The web worker exits: when does the task of its WebSocket only wait for a message?
+    Drain,
+    /// About no request: none comes after this. It answers [`ToWorker::Leaving`](super::to_worker::ToWorker::Leaving).
+    Bye,
+}
+
+/// What the client has taken of a response, or of the frames of a WebSocket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Bytes that came as blocks or as frames.
+    pub(crate) memory: u64,
+    /// Bytes of temporary files.
+    pub(crate) file: u64,
+    /// Temporary files that are closed.
+    pub(crate) files: u32,
+    /// It takes no more now.
+    pub(crate) stalled: bool,
+}
+
+/// What is known of a request that is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Over {
+    pub(crate) status: Option<u16>,
+    /// Bytes of the response's body that nginx has sent.
+    pub(crate) sent: u64,
 }
 
 /// A request.
@@ -54,7 +81,7 @@ pub(crate) struct Begin {
     pub(crate) worker: u32,
     /// For how long the web worker has had it.
     pub(crate) waited: Duration,
-    /// So many bytes of its response's body may come before a [`ToProcess::Credit`].
+    /// So many bytes of its response's body may come that have not been [`ToProcess::Taken`].
     pub(crate) credit: u64,
     pub(crate) body: Body,
     pub(crate) head: RequestHead,
@@ -76,14 +103,20 @@ pub(crate) enum Body {
 const BEGIN: u8 = 1;
 const BODY: u8 = 2;
 const BODY_FILE: u8 = 3;
-const BODY_PAUSE: u8 = 4;
-const BODY_END: u8 = 5;
-const BODY_FAILED: u8 = 6;
-const CREDIT: u8 = 7;
-const GONE: u8 = 8;
-const OVER: u8 = 9;
+const BODY_END: u8 = 4;
+const BODY_FAILED: u8 = 5;
+const TAKEN: u8 = 6;
+const GONE: u8 = 7;
+const OVER: u8 = 8;
+const ASK: u8 = 9;
 const PART: u8 = 10;
 const CLOSED: u8 = 11;
+const BYE: u8 = 12;
+const CLOSE: u8 = 13;
+const DRAIN: u8 = 14;
+
+/// The flag of [`TAKEN`].
+const STALLED: u8 = 1;
 
 /// The flags of [`PART`].
 const BINARY: u8 = 1;
@@ -107,12 +140,23 @@ impl Message for ToProcess {
             Self::Begin(begin) => begin.encode(text),
             Self::Body(bytes) => Encoded { body: Some(bytes), ..Encoded::bare(BODY, 0) },
             Self::BodyFile(range) => range.encode(BODY_FILE, text),
-            Self::BodyPause => Encoded::bare(BODY_PAUSE, 0),
             Self::BodyEnd => Encoded::bare(BODY_END, 0),
             Self::BodyFailed(why) => Encoded::bare(BODY_FAILED, index_of(&INPUT_ERRORS, why)),
-            Self::Credit(bytes) => Encoded::bare(CREDIT, *bytes),
+            Self::Taken(taken) => {
+                put_u64(text, taken.file);
+                put_u32(text, taken.files);
+                let flags = if taken.stalled { STALLED } else { 0 };
+                Encoded { flags, ..Encoded::bare(TAKEN, taken.memory) }
+            }
             Self::Gone(why) => Encoded::bare(GONE, index_of(&REASONS, why)),
-            Self::Over => Encoded::bare(OVER, 0),
+            Self::Close(error) => Encoded::bare(CLOSE, index_of(&INPUT_ERRORS, error)),
+            Self::Over(over) => {
+                put_option(text, over.status, put_u16);
+                Encoded::bare(OVER, over.sent)
+            }
+            Self::Ask => Encoded::bare(ASK, 0),
+            Self::Drain => Encoded::bare(DRAIN, 0),
+            Self::Bye => Encoded::bare(BYE, 0),
             Self::Part(part) => encode_part(part),
             Self::Closed(close) => encode_close(CLOSED, close, text),
         })
@@ -125,15 +169,28 @@ impl Message for ToProcess {
             BODY_FILE => Self::BodyFile(FileRange::decode(value, &body)?),
             PART => Self::Part(decode_part(flags, body)),
             CLOSED => Self::Closed(decode_close(value, &body)?),
+            TAKEN => {
+                let mut reader = Reader::new(&body, "what a client has taken");
+                let (file, files) = (reader.u64()?, reader.u32()?);
+                reader.end()?;
+                Self::Taken(Taken { memory: value, file, files, stalled: flags & STALLED != 0 })
+            }
+            OVER => {
+                let mut reader = Reader::new(&body, "the end of a request");
+                let status = reader.option(Reader::u16)?;
+                reader.end()?;
+                Self::Over(Over { status, sent: value })
+            }
             _ => {
                 expect_none(&body)?;
                 match kind {
-                    BODY_PAUSE => Self::BodyPause,
                     BODY_END => Self::BodyEnd,
                     BODY_FAILED => Self::BodyFailed(of_index(&INPUT_ERRORS, value)?),
-                    CREDIT => Self::Credit(value),
                     GONE => Self::Gone(of_index(&REASONS, value)?),
-                    OVER => Self::Over,
+                    CLOSE => Self::Close(of_index(&INPUT_ERRORS, value)?),
+                    ASK => Self::Ask,
+                    DRAIN => Self::Drain,
+                    BYE => Self::Bye,
                     _ => return Err(Foreign::Kind(kind)),
                 }
             }

@@ -7,7 +7,7 @@ use super::frames::{
     encode_close, expect_none, index_of, of_index, put_report, report,
 };
 use super::heads::{hints, put_fields, put_response_head, response_head, trailers};
-use super::wire::Reader;
+use super::wire::{Reader, put_flag};
 use crate::bridge::executor::Refusal;
 use crate::bridge::pipe::output::parts::End;
 use crate::http::field::Field;
@@ -17,8 +17,11 @@ use crate::http::websocket::close::Close;
 /// About one request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ToWorker {
-    /// Its executor has taken it: it must not be tried elsewhere. With Python's ident of the thread, or 0.
-    Began { thread: u64 },
+    /// About no request: the process is there.
+    Hello,
+    /// About no request: the process ends when it has answered those that come before
+    /// [`ToProcess::Bye`](super::to_process::ToProcess::Bye).
+    Leaving,
     /// It has not been taken, and will not be.
     Refused(Refusal),
     /// So many more bytes may come, of its body or of the parts of its WebSocket's messages.
@@ -39,8 +42,12 @@ pub(crate) enum ToWorker {
     Frame(Bytes),
     /// The application closes its WebSocket: the close frame has been sent as the last one.
     Closing(Close),
-    /// The thread or the task has left the application. Nothing more comes.
-    Left(Box<Report>),
+    /// After [`ToProcess::Drain`](super::to_process::ToProcess::Drain): the task of its WebSocket only waits for a message,
+    /// and has got so many parts.
+    Idle(u64),
+    /// It answers [`ToProcess::Ask`](super::to_process::ToProcess::Ask): its application has run for so many milliseconds,
+    /// without those for which it has waited for its client. `None`: it has no deadline any more.
+    Elapsed(Option<u64>),
 }
 
 /// How a response has ended.
@@ -51,9 +58,12 @@ pub(crate) struct Ended {
     pub(crate) trailers: Vec<Field>,
     /// What is known by now.
     pub(crate) report: Report,
+    /// [`ToProcess::Over`](super::to_process::ToProcess::Over) has to follow, because something comes after the response.
+    /// Otherwise nothing follows.
+    pub(crate) follows: bool,
 }
 
-const BEGAN: u8 = 1;
+const HELLO: u8 = 1;
 const REFUSED: u8 = 2;
 const CREDIT: u8 = 3;
 const HINTS: u8 = 4;
@@ -64,26 +74,35 @@ const SPILLED: u8 = 8;
 const END: u8 = 9;
 const FRAME: u8 = 10;
 const CLOSING: u8 = 11;
-const LEFT: u8 = 12;
+const LEAVING: u8 = 12;
+const ELAPSED: u8 = 13;
+const IDLE: u8 = 14;
+
+/// The time of [`ToWorker::Elapsed`] that is none.
+const NO_TIME: u64 = u64::MAX;
 
 /// Bytes of one frame of a WebSocket. It waits in the web worker's memory until its client has taken it.
 pub(crate) const LARGEST_FRAME: usize = 64 << 20;
 
 const ENDS: [End; 3] = [End::Complete, End::Failed, End::Refused];
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 7] = [
     Refusal::QueueFull,
     Refusal::GateFull,
     Refusal::LoopFull,
     Refusal::TooManyInFlight,
     Refusal::LoopEnded,
     Refusal::Broken,
+    Refusal::ProcessesFull,
 ];
 
 impl Message for ToWorker {
     fn encode<'a>(&'a self, text: &mut Vec<u8>) -> Result<Encoded<'a>, TooLarge> {
         let shared = |kind, body| Encoded { body: Some(body), ..Encoded::bare(kind, 0) };
         Ok(match self {
-            Self::Began { thread } => Encoded::bare(BEGAN, *thread),
+            Self::Hello => Encoded::bare(HELLO, 0),
+            Self::Leaving => Encoded::bare(LEAVING, 0),
+            Self::Idle(parts) => Encoded::bare(IDLE, *parts),
+            Self::Elapsed(time) => Encoded::bare(ELAPSED, time.unwrap_or(NO_TIME)),
             Self::Refused(why) => Encoded::bare(REFUSED, index_of(&REFUSALS, why)),
             Self::Credit(bytes) => Encoded::bare(CREDIT, *bytes),
             Self::Hints(fields) => {
@@ -100,14 +119,11 @@ impl Message for ToWorker {
             Self::End(ended) => {
                 put_report(text, &ended.report);
                 put_fields(text, &ended.trailers)?;
+                put_flag(text, ended.follows);
                 Encoded::bare(END, index_of(&ENDS, &ended.end))
             }
             Self::Frame(bytes) => shared(FRAME, bytes),
             Self::Closing(close) => encode_close(CLOSING, close, text),
-            Self::Left(report) => {
-                put_report(text, report);
-                Encoded::bare(LEFT, 0)
-            }
         })
     }
 
@@ -134,21 +150,19 @@ impl Message for ToWorker {
                 let end = of_index(&ENDS, value)?;
                 let report = report(&mut reader)?;
                 let trailers = trailers(&mut reader)?;
+                let follows = reader.flag()?;
                 reader.end()?;
-                Self::End(Box::new(Ended { end, trailers, report }))
+                Self::End(Box::new(Ended { end, trailers, report, follows }))
             }
             FRAME => Self::Frame(body.into()),
             CLOSING => Self::Closing(decode_close(value, &body)?),
-            LEFT => {
-                let mut reader = read("a report");
-                let report = report(&mut reader)?;
-                reader.end()?;
-                Self::Left(Box::new(report))
-            }
             _ => {
                 expect_none(&body)?;
                 match kind {
-                    BEGAN => Self::Began { thread: value },
+                    HELLO => Self::Hello,
+                    LEAVING => Self::Leaving,
+                    IDLE => Self::Idle(value),
+                    ELAPSED => Self::Elapsed(Some(value).filter(|&time| time != NO_TIME)),
                     REFUSED => Self::Refused(of_index(&REFUSALS, value)?),
                     CREDIT => Self::Credit(value),
                     _ => return Err(Foreign::Kind(kind)),

@@ -132,10 +132,10 @@ impl Groups {
         self.locations.push(Arc::new(location));
     }
 
-    /// That of the location of that id ([`LocationConfig::id`]) in a process of the group that its application runs in.
-    pub(in crate::nginx) fn location(&self, id: usize) -> Option<&Arc<LocationConfig>> {
-        let at = self.locations.binary_search_by_key(&id, |location| location.id).ok()?;
-        self.locations.get(at)
+    /// Those of the applications that a process of that role runs, in the order of their numbers ([`LocationConfig::id`]).
+    pub(in crate::nginx) fn locations(&self, role: Role) -> Vec<Arc<LocationConfig>> {
+        let own = self.locations.iter().filter(|location| location.group == role.group());
+        own.cloned().collect()
     }
 
     pub(in crate::nginx) fn all(&self) -> &[Group] {

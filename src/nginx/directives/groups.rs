@@ -12,6 +12,7 @@ use super::main::{is_executable, variable};
 use super::reader::{Directive, setter};
 use super::startup;
 use crate::bridge::code::Code;
+use crate::bridge::process::ring;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
 use crate::nginx::conf::groups::MOST_PROCESSES;
@@ -25,7 +26,7 @@ pub(super) const fn groups() -> [ngx_command_t; GROUPS] {
 }
 
 /// A part of a request or a response has up to 64 KiB.
-const LEAST_RING: usize = 64 * 1024;
+const LEAST_RING: usize = ring::SMALLEST;
 const LARGEST_RING: usize = 64 * 1024 * 1024;
 
 /// The parameters that may be given more than once.

@@ -48,7 +48,7 @@ unsafe extern "C" fn on_channel(event: *mut ngx_event_t) {
         if unsafe { ngx_quit } != 0 {
             departure::told_to_end(token, process);
         }
-        stacks::look(token, process.event_loop);
+        stacks::look(token, process.event_loop, process.wall.exchanges());
     };
     // SAFETY: nginx called this function, on its own thread; the null log stands for the cycle's log.
     unsafe { guard(std::ptr::null_mut(), || (), handle) };

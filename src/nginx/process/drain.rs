@@ -19,6 +19,7 @@ pub(super) fn begin(token: EventThread, process: &Process) {
     process.event_loop.set_draining(true);
     process.event_loop.worker().meters.set_state(State::Draining);
     process.drain.start(token, process, process.drain_timeout);
+    process.wall.leave(token, process.event_loop);
     process.event_loop.hold(token);
     for id in process.event_loop.ids() {
         if let Some(request) = event_loop::find(token, id) {

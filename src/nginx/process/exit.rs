@@ -34,6 +34,7 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     for request in event_loop.ids().into_iter().filter_map(|id| event_loop::find(token, id)) {
         finalize::end(request, Ending::Exiting);
     }
+    process.wall.cut();
     // Deferred responses (`Event::Resume`) are passed to the attendant before it is told to end.
     turn::deal(token, process);
     let undone = worker.follow_ups();

@@ -38,6 +38,7 @@ use crate::nginx::signals;
 use crate::nginx::status::board;
 use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
+use crate::nginx::wall::Wall;
 
 /// Default of `python_drain_timeout` if `worker_shutdown_timeout` is not set either.
 const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
@@ -92,6 +93,7 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
         Ok((process, confined)) => {
             // SAFETY: nginx calls `init_process`, with the worker's cycle.
             unsafe { arrival::begin(token, process, cycle) };
+            process.wall.begin(token);
             let worker = process.event_loop.worker();
             if let Err(what) = confined {
                 say!(
@@ -194,7 +196,8 @@ unsafe fn make(
     // SAFETY: called in `init_process`, with the worker's cycle.
     let masters_end = unsafe { masters_end(cycle, &mut config) };
     // Its own bell, one for each of asyncio's event loops, the files of `python_log`, and what reports changes.
-    let own = 2 + config.loops.len() + main.outputs.files().len();
+    let links = 3 * (main.groups.processes() + main.groups.web_workers().unwrap_or_default());
+    let own = 2 + config.loops.len() + main.outputs.files().len() + links;
     // SAFETY: the cycle is the worker's, and nginx has set the worker's number.
     let (number, least, core) =
         unsafe { (ngx_worker, beyond_nginxs(cycle, own), conf::nginx_core_conf(cycle)) };
@@ -215,6 +218,8 @@ unsafe fn make(
     let runs_python = worker.config.runs_python();
     let max_requests = main.max_requests.filter(|_| runs_python);
     let max_requests = max_requests.map(|limit| limit.limit(sys::random()));
+    let wall =
+        Wall::new(&worker, main.groups.meetings.take(role), main.groups.locations(role), least);
     let process = Box::leak(Box::new(Process {
         event_loop: EventLoop::start(token, worker, main.configuration, &handlers, max_requests),
         batch: Cell::default(),
@@ -233,7 +238,7 @@ unsafe fn make(
             on_process::<LifetimeOver>,
             on_process::<LookAtMemory>,
         ),
-        meetings: main.groups.meetings.take(role),
+        wall,
         masters_end,
         standing: Standing::new(
             generation::member(main),

@@ -12,10 +12,10 @@ use super::stage::Standing;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::nginx::log::HasLog;
-use crate::nginx::meetings::Ends;
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::EventLoop;
 use crate::nginx::trampoline::{EventThread, OfEventThread, guard};
+use crate::nginx::wall::Wall;
 
 /// Made once, and kept until the process ends.
 pub(in crate::nginx) struct Process {
@@ -36,8 +36,7 @@ pub(in crate::nginx) struct Process {
     pub(super) limits: Limits,
     pub(super) outputs: Outputs,
     pub(super) standing: Standing,
-    /// By which web workers and the processes of a `python_process` find each other.
-    pub(super) meetings: Ends,
+    pub(super) wall: Wall,
     /// The master's end of the channel, if the worker may have to tell the master to reload.
     pub(super) masters_end: Option<OwnedFd>,
 }

@@ -14,6 +14,7 @@ use crate::nginx::request::call::{end_after_panic, from_outside};
 use crate::nginx::request::event_loop;
 use crate::nginx::request::{body, inline, lines, output, upgrade};
 use crate::nginx::trampoline::EventThread;
+use crate::nginx::wall::News;
 
 /// At the end of a turn the event loop handles messages that arrived meanwhile at most this many times.
 const ROUNDS: usize = 4;
@@ -50,15 +51,21 @@ impl Handler for Reopened {
 
 /// Ends a turn.
 pub(super) fn end(token: EventThread, process: &Process) {
+    process.wall.turn(token, process.event_loop);
     wake(token, process);
     process.outputs.follow(token, process);
     let worker = process.event_loop.worker();
     let events = &worker.events;
     for _ in 0..ROUNDS {
         deal(token, process);
+        let more = process.wall.flush(token, process.event_loop);
         worker.end_turn();
-        if !events.rest() {
+        if !events.rest() && !more {
             return;
+        }
+        if more {
+            process.wall.turn(token, process.event_loop);
+            wake(token, process);
         }
     }
     // Let nginx handle its other events first.
@@ -106,12 +113,16 @@ fn deal_with(
                 from_outside(found, |request| {
                     let _in_flight = output::pump(request);
                 });
+            } else {
+                process.wall.tell(id, News::Output);
             }
         }
         Event::ReadBody(id) => {
             if let Some(found) = event_loop::find(token, id) {
                 request.set(Some(id));
                 from_outside(found, body::wanted);
+            } else {
+                process.wall.tell(id, News::ReadBody);
             }
         }
         Event::Socket(id) => {
@@ -120,8 +131,12 @@ fn deal_with(
                 from_outside(found, |request| {
                     let _in_flight = upgrade::look(request);
                 });
+            } else {
+                process.wall.tell(id, News::Socket);
             }
         }
+        // The turn's end carries it.
+        Event::Relay => {}
         Event::Changed(change) => reload::changed(token, process, &change),
         Event::Replace(reason) => departure::replace(token, process, &reason),
         // It may end before they have.

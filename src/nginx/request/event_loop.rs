@@ -48,6 +48,8 @@ pub(in crate::nginx) struct EventLoop {
     unsent: Cell<u64>,
     /// The worker is exiting, and its requests still have time to finish.
     draining: Cell<bool>,
+    /// Web workers may send requests to this process, or have sent some.
+    guests: Cell<bool>,
     /// Fires every [`HOLD`] milliseconds while the worker is exiting and work is left to do after a response.
     hold: OwnEvent,
 }
@@ -136,6 +138,7 @@ impl EventLoop {
             continuing: Cell::new(0),
             unsent: Cell::new(0),
             draining: Cell::new(false),
+            guests: Cell::new(false),
             hold: OwnEvent::new(handlers.hold),
         }));
         CURRENT.set(token, Some(event_loop));
@@ -151,17 +154,28 @@ impl EventLoop {
         let id = self.table.borrow_mut().insert(NonNull::from(&**request));
         request.id.set(Some(id));
         self.worker.meters.app(request.location.app).begin();
-        // A worker does not live to see the end of `NO_LIMIT`.
-        let left = self.requests_left.get().wrapping_sub(1);
-        self.requests_left.set(left);
-        if left == 0 {
-            self.worker.events.push(Event::Replace(Reason::Requests(self.max_requests)));
-        }
+        self.count_requests(1);
         // The request's upload ended only after the worker began to exit. Nothing may have held the worker until now.
         if self.draining.get() {
             self.hold(request.token());
         }
         id
+    }
+
+    /// Counts requests against `python_max_requests`.
+    pub(in crate::nginx) fn count_requests(&self, count: u64) {
+        let before = self.requests_left.get();
+        // A worker does not live to see the end of `NO_LIMIT`.
+        let left = before.saturating_sub(count);
+        self.requests_left.set(left);
+        if before > 0 && left == 0 {
+            self.worker.events.push(Event::Replace(Reason::Requests(self.max_requests)));
+        }
+    }
+
+    /// Sets whether web workers may send requests to this process, or have sent some.
+    pub(in crate::nginx) fn set_guests(&self, any: bool) {
+        self.guests.set(any);
     }
 
     pub(in crate::nginx) fn remove(&self, id: RequestId) {
@@ -263,7 +277,7 @@ impl EventLoop {
     /// that run on. Each request in flight has its own timer, but the work that it leaves behind has none.
     pub(in crate::nginx) fn hold(&self, token: EventThread) {
         let worker = &self.worker;
-        if self.is_busy() || worker.follow_ups() > 0 || worker.running() > 0 {
+        if self.is_busy() || self.guests.get() || worker.follow_ups() > 0 || worker.running() > 0 {
             self.hold.start(token, self, HOLD);
         }
     }

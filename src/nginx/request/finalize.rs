@@ -33,6 +33,7 @@ use crate::nginx::trampoline::{EventThread, guard};
 /// | `Elsewhere` | another location's answer | nothing |
 /// | `Failed` | 500 | nothing: it has failed itself, or never begins |
 /// | `Unavailable` | 503 with Retry-After | it never begins |
+/// | `Lost` | 502 | nothing: its process has ended |
 /// | `TimedOut` | 504 | its request is answered |
 /// | `Draining` | 503 | its request is answered |
 /// | `BodyRefused` | nginx's code for the body, if the client is there | its request is answered, or the client is gone; `read()` raises |
@@ -41,7 +42,7 @@ use crate::nginx::trampoline::{EventThread, guard};
 /// | `Dropped` | nginx has ended the request by itself, or has it elsewhere (`post_action`) | the client is gone |
 /// | `Exiting` | the process ends, and nginx closes what it has | nothing |
 ///
-/// `Failed`, `TimedOut` and `Draining` cut the response if its head has been sent ([`reset_with_connection`]).
+/// `Failed`, `Lost`, `TimedOut` and `Draining` cut the response if its head has been sent ([`reset_with_connection`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::nginx) enum Ending {
     /// With nginx's code, which is a status or the result of its filters.
@@ -50,6 +51,8 @@ pub(in crate::nginx) enum Ending {
     Failed,
     /// No thread was free in time, the queue is full, or the import is not done.
     Unavailable,
+    /// The process that ran the application has ended.
+    Lost,
     /// `wsgi_timeout`.
     TimedOut,
     /// The worker is exiting, and `python_drain_timeout` has expired.
@@ -64,6 +67,7 @@ pub(in crate::nginx) enum Ending {
 }
 
 const INTERNAL_SERVER_ERROR: isize = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
+const BAD_GATEWAY: isize = nginx_sys::NGX_HTTP_BAD_GATEWAY as isize;
 const GATEWAY_TIME_OUT: isize = nginx_sys::NGX_HTTP_GATEWAY_TIME_OUT as isize;
 const SERVICE_UNAVAILABLE: isize = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as isize;
 
@@ -74,8 +78,9 @@ impl Ending {
     /// nginx's code, if nginx gets the request back with one.
     fn code(self, head_sent: bool) -> Option<isize> {
         Some(match self {
-            Ending::Failed | Ending::TimedOut | Ending::Draining if head_sent => sys::ERROR,
+            cut if cut.cuts() && head_sent => sys::ERROR,
             Ending::Failed => INTERNAL_SERVER_ERROR,
+            Ending::Lost => BAD_GATEWAY,
             Ending::TimedOut => GATEWAY_TIME_OUT,
             Ending::Draining | Ending::Unavailable => SERVICE_UNAVAILABLE,
             Ending::Answered(code) | Ending::BodyRefused(code) | Ending::ClientGone(code) => code,
@@ -86,7 +91,7 @@ impl Ending {
 
     /// Whether the client sees that the response is incomplete, if its head has been sent.
     fn cuts(self) -> bool {
-        matches!(self, Ending::Failed | Ending::TimedOut | Ending::Draining)
+        matches!(self, Ending::Failed | Ending::Lost | Ending::TimedOut | Ending::Draining)
     }
 }
 

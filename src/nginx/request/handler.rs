@@ -213,7 +213,7 @@ fn refuse(request: Request<'_>, refusal: &Refusal) {
         | Refusal::GateFull
         | Refusal::LoopFull
         | Refusal::TooManyInFlight
-        | Refusal::NoProcess => Ending::Unavailable,
+        | Refusal::ProcessesFull => Ending::Unavailable,
         Refusal::Broken | Refusal::LoopEnded => Ending::Failed,
     };
     finalize::end(request, ending);

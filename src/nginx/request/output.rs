@@ -62,6 +62,7 @@ pub(in crate::nginx) fn pump(request: Request<'_>) -> Option<Request<'_>> {
         (Sent::Refused(rc), _) => Ending::Answered(rc),
         (_, Some(End::Failed)) => Ending::Failed,
         (_, Some(End::Refused)) => Ending::Unavailable,
+        (_, Some(End::Lost)) => Ending::Lost,
         (Sent::Body(rc), Some(End::Complete)) => Ending::Answered(rc),
         (Sent::Body(_) | Sent::Hints, None) => return settle(request),
         (Sent::Nothing | Sent::Hints, _) => return Some(request),

@@ -73,7 +73,8 @@ fn write(request: &Request<'_>, bytes: &[u8]) -> Option<usize> {
 
 /// Tells the pipe that a frame has gone. True if the task has to be woken.
 fn frees(exchange: &Arc<Exchange>, frame: &Frame) -> bool {
-    frame.from_pipe && exchange.socket.as_deref().is_some_and(|socket| socket.sent(&frame.bytes))
+    frame.from_pipe
+        && exchange.socket.as_deref().is_some_and(|socket| socket.sent(frame.bytes.len()))
 }
 
 /// Has nginx call the write handler when the client can take more. Returns the request if it is still in flight.

@@ -75,7 +75,7 @@ pub(super) fn begin<'ev>(request: Request<'ev>, head: &ResponseHead) -> Option<R
     }
     start_timer(&request, config.ping_interval.map_or(NO_PINGS, milliseconds));
     if event_loop::current(request.token()).is_some_and(event_loop::EventLoop::is_draining) {
-        let _idle = socket.drain();
+        let _idle = exchange.drain_socket();
     }
     look(request)
 }
@@ -96,11 +96,8 @@ pub(in crate::nginx) fn look(request: Request<'_>) -> Option<Request<'_>> {
 
 /// The worker exits. The application's task goes on, unless it only waits for a message.
 pub(in crate::nginx) fn drain(request: Request<'_>) {
-    let idle = match request.exchange().and_then(|exchange| exchange.socket.as_deref()) {
-        Some(socket) if request.upgraded.get().is_some() => socket.drain(),
-        _ => false,
-    };
-    if idle {
+    let exchange = request.exchange().filter(|_| request.upgraded.get().is_some());
+    if exchange.is_some_and(|exchange| exchange.drain_socket()) {
         let _in_flight = restart(request, false);
     }
 }

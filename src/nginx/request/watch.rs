@@ -147,7 +147,7 @@ impl Handler for Expired {
             }
             Progress::Running(elapsed) if request.timeout > 0 => {
                 let left = timeout.saturating_sub(elapsed as ngx_msec_t);
-                if left == 0 {
+                if left == 0 && exchange.confirm_deadline() {
                     timed_out(request);
                     return;
                 }
@@ -164,7 +164,9 @@ impl Handler for Expired {
 fn say_if_slow(request: &Request<'_>, exchange: &Arc<Exchange>, elapsed: u64) -> ngx_msec_t {
     let slow_request = request.conf().slow_request;
     // What runs inline is watched by the attendant, which can look at it while it runs.
-    if slow_request == 0 || exchange.is_inline() || exchange.slow_in().is_none() {
+    // Another process says it of its applications.
+    let is_others = exchange.is_inline() || exchange.is_relayed();
+    if slow_request == 0 || is_others || exchange.slow_in().is_none() {
         return NO_LIMIT;
     }
     let left = slow_request.saturating_sub(elapsed as ngx_msec_t);

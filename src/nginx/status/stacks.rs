@@ -3,6 +3,8 @@
 //! The answers go by the shared memory ([`zone`](crate::metrics::zone)). A worker learns that it is asked by a message on
 //! the channel that nginx has between its processes, with a command that nginx's own handler does not know and ignores.
 
+use std::sync::Arc;
+
 use nginx_sys::{ngx_channel_t, ngx_cycle, ngx_processes, ngx_uint_t, ngx_write_channel};
 
 use crate::bridge::exchange::Exchange;
@@ -13,8 +15,13 @@ use crate::nginx::trampoline::EventThread;
 /// None of nginx's commands (ngx_process_cycle.h), and none that it may get soon.
 const COMMAND: ngx_uint_t = 0x7079;
 
-/// This worker may have been asked for its stacks: has the attendant answer.
-pub(in crate::nginx) fn look(token: EventThread, event_loop: &EventLoop) {
+/// This worker may have been asked for its stacks: has the attendant answer. `others`: the requests in flight that nginx
+/// does not have in this process.
+pub(in crate::nginx) fn look(
+    token: EventThread,
+    event_loop: &EventLoop,
+    others: Vec<Arc<Exchange>>,
+) {
     let worker = event_loop.worker();
     let Some(own) = worker.meters.own() else { return };
     let Some(ticket) = own.board.zone().asked(&own.area) else { return };
@@ -27,6 +34,7 @@ pub(in crate::nginx) fn look(token: EventThread, event_loop: &EventLoop) {
         .ids()
         .into_iter()
         .filter_map(|id| event_loop::find(token, id)?.exchange().cloned())
+        .chain(others)
         .collect();
     worker.tasks.push(Task::Answer(Asked::<Exchange> { ticket, requests }));
 }

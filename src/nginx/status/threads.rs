@@ -79,7 +79,7 @@ pub(super) unsafe fn ask(
     for area in &asking.asked {
         match area.owner() {
             process if process == own => {
-                event_loop::current(token).inspect(|own| stacks::look(token, own));
+                event_loop::current(token).inspect(|own| stacks::look(token, own, Vec::new()));
             }
             process => stacks::wake(token, process),
         }

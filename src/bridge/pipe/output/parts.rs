@@ -51,6 +51,8 @@ pub(crate) enum End {
     Failed,
     /// No thread has taken it: 503.
     Refused,
+    /// The process that ran the application has ended: 502, or as if it had failed.
+    Lost,
 }
 
 /// What the event loop takes at once.

@@ -1,0 +1,384 @@
+//! The application process's side: makes exchanges of the requests that come from web workers, and sends their responses
+//! back. For the applications it is what nginx is in a web worker.
+//!
+//! All of it runs on the event loop, at the end of a turn. A link is there as long as its web worker; when that ends, its
+//! requests have lost their clients.
+
+mod download;
+mod stream;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use self::download::Download;
+use self::stream::{Next, Stream};
+use super::broken::Broken;
+use super::frames::Number;
+use super::link::{ProcessLink, Unsent};
+use super::to_process::{Begin, ToProcess};
+use super::to_worker::ToWorker;
+use crate::bridge::callbacks::Gone;
+use crate::bridge::code::Code;
+use crate::bridge::config::LocationConfig;
+use crate::bridge::exchange::{Exchange, Worker};
+use crate::bridge::id::{RequestId, Table};
+use crate::bridge::log::{About, LogLine};
+use crate::bridge::pipe::input::{Input, InputError};
+use crate::bridge::pipe::messages::Socket;
+use crate::bridge::pipe::output::parts::Batch;
+use crate::bridge::sync::Arc;
+use crate::bridge::tasks::Task;
+
+#[derive(Debug)]
+pub(crate) struct Front {
+    worker: Arc<Worker>,
+    /// Those of its applications, in the order of their numbers.
+    locations: Vec<Arc<LocationConfig>>,
+    links: Vec<Option<Connection>>,
+    table: Table<Place>,
+    batch: Batch,
+    /// The process is replaced, and wants no more requests.
+    leaving: bool,
+    /// Requests that have begun since this was last asked for.
+    begun: u64,
+    lost: Vec<Lost>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    link: usize,
+    slot: u32,
+}
+
+/// What there is with a web worker.
+#[derive(Debug)]
+struct Connection {
+    link: ProcessLink,
+    streams: HashMap<u32, Stream>,
+    /// The places of those that have something to send.
+    ready: VecDeque<u32>,
+    /// What has to be said to the web worker itself.
+    says: VecDeque<ToWorker>,
+    /// It sends no more requests.
+    bye: bool,
+}
+
+/// A link that is closed.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) link: usize,
+    /// `None`: the process is replaced, and has answered all.
+    pub(crate) why: Option<Broken>,
+    /// How many requests of it were in flight.
+    pub(crate) requests: usize,
+}
+
+impl Front {
+    pub(crate) fn new(worker: &Arc<Worker>, locations: Vec<Arc<LocationConfig>>) -> Self {
+        Self {
+            worker: Arc::clone(worker),
+            locations,
+            links: Vec::new(),
+            table: Table::new(),
+            batch: Batch::default(),
+            leaving: false,
+            begun: 0,
+            lost: Vec::new(),
+        }
+    }
+
+    /// A web worker has sent one end of a link. Gives its number.
+    pub(crate) fn connect(&mut self, link: ProcessLink) -> usize {
+        let mut says = VecDeque::from([ToWorker::Hello]);
+        says.extend(self.leaving.then_some(ToWorker::Leaving));
+        let connection =
+            Connection { link, streams: HashMap::new(), ready: VecDeque::new(), says, bye: false };
+        let free = self.links.iter().position(Option::is_none);
+        let at = free.unwrap_or_else(|| {
+            self.links.push(None);
+            self.links.len() - 1
+        });
+        if let Some(place) = self.links.get_mut(at) {
+            *place = Some(connection);
+        }
+        at
+    }
+
+    /// Whether any web worker has a request here, or might send one.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.links.iter().any(Option::is_some)
+    }
+
+    /// The process is replaced: it answers the requests that are on their way, and takes no more.
+    pub(crate) fn leave(&mut self) {
+        if !std::mem::replace(&mut self.leaving, true) {
+            for connection in self.links.iter_mut().flatten() {
+                connection.says.push_back(ToWorker::Leaving);
+            }
+        }
+    }
+
+    /// The bell of a web worker has rung.
+    pub(crate) fn rung(&mut self, link: usize) {
+        let connection = self.links.get_mut(link).and_then(Option::as_mut);
+        if let Some(Err(broken)) = connection.map(|connection| connection.link.hush()) {
+            self.lose(link, Some(broken));
+        }
+    }
+
+    /// A web worker has ended.
+    pub(crate) fn ended(&mut self, link: usize) {
+        self.lose(link, Some(Broken::Ended));
+    }
+
+    /// The response of a request has something to send.
+    pub(crate) fn output(&mut self, id: RequestId) {
+        self.make_ready(id, |_| ());
+    }
+
+    /// More of a request's body is wanted.
+    pub(crate) fn wanted(&mut self, id: RequestId) {
+        self.make_ready(id, Stream::set_wanted);
+    }
+
+    /// A WebSocket has frames, or room for parts of messages again.
+    pub(crate) fn socket(&mut self, id: RequestId) {
+        self.make_ready(id, Stream::look_at_socket);
+    }
+
+    fn make_ready(&mut self, id: RequestId, act: impl FnOnce(&mut Stream)) {
+        let Some(Place { link, slot }) = self.table.get(id) else { return };
+        let Some(connection) = self.links.get_mut(link).and_then(Option::as_mut) else { return };
+        if let Some(stream) = connection.streams.get_mut(&slot) {
+            act(stream);
+            make_ready(&mut connection.ready, slot, stream);
+        }
+    }
+
+    /// Takes what has come from the web workers.
+    pub(crate) fn receive(&mut self) {
+        for at in 0..self.links.len() {
+            let Some(mut connection) = self.links.get_mut(at).and_then(Option::take) else {
+                continue;
+            };
+            let received = self.receive_of(at, &mut connection);
+            if let Some(place) = self.links.get_mut(at) {
+                *place = Some(connection);
+            }
+            if let Err(broken) = received {
+                self.lose(at, Some(broken));
+            }
+        }
+    }
+
+    /// Sends what there is for the web workers. They do not see it before [`flush`](Self::flush).
+    pub(crate) fn send(&mut self) {
+        for at in 0..self.links.len() {
+            let Some(connection) = self.links.get_mut(at).and_then(Option::as_mut) else {
+                continue;
+            };
+            if let Err(broken) = connection.send(&mut self.batch, &mut self.table) {
+                self.lose(at, Some(broken));
+            }
+        }
+    }
+
+    /// Shows the web workers what has been sent, and wakes them. True if there is more to do by now.
+    pub(crate) fn flush(&mut self) -> bool {
+        let mut more = false;
+        for at in 0..self.links.len() {
+            let Some(connection) = self.links.get_mut(at).and_then(Option::as_mut) else {
+                continue;
+            };
+            match connection.link.flush(connection.waits()) {
+                Ok(_) if connection.bye && connection.is_idle() => self.lose(at, None),
+                Ok(again) => more |= again,
+                Err(broken) => self.lose(at, Some(broken)),
+            }
+        }
+        more
+    }
+
+    /// How many requests have begun since this was last asked.
+    pub(crate) fn take_begun(&mut self) -> u64 {
+        std::mem::take(&mut self.begun)
+    }
+
+    /// The links that have been closed.
+    pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// The exchanges in flight.
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Arc<Exchange>> {
+        let streams = self.links.iter().flatten().flat_map(|it| it.streams.values());
+        streams.filter_map(Stream::exchange)
+    }
+
+    /// Has those applications said to be slow that are (`…_slow_request`). Gives the time after which this has to be done
+    /// again, if there is any.
+    pub(crate) fn look_for_slow(&self) -> Option<Duration> {
+        let mut next = None;
+        for exchange in self.exchanges().filter(|exchange| exchange.location.slow.is_some()) {
+            if exchange.begin_slow() {
+                let about = About::Request(Arc::clone(exchange));
+                let line = LogLine::new(Code::Slow, about, &exchange.slow_text());
+                let _full = self.worker.events.try_log(line);
+                self.worker.tasks.push(Task::LogSlow(Arc::clone(exchange)));
+            }
+            next = [next, exchange.slow_in_at_least()].into_iter().flatten().min();
+        }
+        next
+    }
+
+    fn receive_of(&mut self, at: usize, connection: &mut Connection) -> Result<(), Broken> {
+        let Connection { link, streams, ready, bye, .. } = connection;
+        let _more = link.receive(|link, number, message| {
+            let file = match &message {
+                ToProcess::BodyFile(range) if !range.again => Some(link.take_file(range.end)?),
+                _ => None,
+            };
+            let next = match message {
+                ToProcess::Bye => {
+                    *bye = true;
+                    return Ok(());
+                }
+                ToProcess::Begin(begin) => {
+                    let (stream, next) = Stream::new(number, begin);
+                    streams.insert(number.slot, stream);
+                    next
+                }
+                message => match streams.get_mut(&number.slot) {
+                    Some(stream) if stream.number == number => stream.receive(message, file)?,
+                    // It is over here.
+                    _ => return Ok(()),
+                },
+            };
+            let Some(stream) = streams.get_mut(&number.slot) else { return Ok(()) };
+            match next {
+                Next::Waits => {}
+                Next::Ready => make_ready(ready, number.slot, stream),
+                Next::Complete(begin, input) => {
+                    if !self.begin(at, link, stream, *begin, input)? {
+                        streams.remove(&number.slot);
+                    }
+                }
+                Next::Over => {
+                    if let Some(exchange) = stream.exchange() {
+                        self.table.remove(exchange.id);
+                    }
+                    streams.remove(&number.slot);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Makes the exchange of a request, and submits it. False if it is refused.
+    fn begin(
+        &mut self,
+        at: usize,
+        link: &mut ProcessLink,
+        stream: &mut Stream,
+        begin: Begin,
+        input: Input,
+    ) -> Result<bool, Broken> {
+        let Begin { location, worker, waited, credit, body, head, handshake } = begin;
+        let known = self.locations.binary_search_by_key(&location, |known| known.id);
+        let location = known.ok().and_then(|at| self.locations.get(at)).cloned();
+        let location = location.ok_or(Broken::Order)?;
+        let number = stream.number;
+        let id = self.table.insert(Place { link: at, slot: number.slot });
+        let queue = location.websocket.as_ref().map(|config| config.queue);
+        let mut exchange = Exchange::new(id, location, Arc::clone(&self.worker), input);
+        if let Some(exchange) = Arc::get_mut(&mut exchange) {
+            exchange.head = head;
+            let socket = handshake.zip(queue);
+            exchange.socket = socket.map(|(it, queue)| Box::new(Socket::new(it, queue)));
+        }
+        exchange.set_origin(worker, link.mark(number)?);
+        self.begun += 1;
+        stream.set_exchange(Arc::clone(&exchange), Download::new(credit, waited), body);
+        match self.worker.submit(exchange) {
+            Ok(_queued) => Ok(true),
+            Err(refusal) => {
+                self.table.remove(id);
+                match link.send(number, &ToWorker::Refused(refusal)) {
+                    Ok(()) => Ok(false),
+                    // It waits there until its time is over.
+                    Err(Unsent::Full | Unsent::TooLarge) => Ok(false),
+                    Err(Unsent::Broken(broken)) => Err(broken),
+                }
+            }
+        }
+    }
+
+    /// A link is closed: the clients of its requests are gone.
+    fn lose(&mut self, at: usize, why: Option<Broken>) {
+        let Some(connection) = self.links.get_mut(at).and_then(Option::take) else { return };
+        let mut requests = 0;
+        for stream in connection.streams.into_values() {
+            requests += 1;
+            if let Some(exchange) = stream.exchange() {
+                self.table.remove(exchange.id);
+                exchange.set_gone(Gone::Client);
+                exchange.close(InputError::ClientGone);
+                exchange.over();
+            }
+        }
+        self.lost.push(Lost { link: at, why, requests });
+    }
+}
+
+impl Connection {
+    fn send(&mut self, batch: &mut Batch, table: &mut Table<Place>) -> Result<(), Broken> {
+        match self.try_send(batch, table) {
+            Ok(()) | Err(Unsent::Full | Unsent::TooLarge) => Ok(()),
+            Err(Unsent::Broken(broken)) => Err(broken),
+        }
+    }
+
+    fn try_send(&mut self, batch: &mut Batch, table: &mut Table<Place>) -> Result<(), Unsent> {
+        while let Some(message) = self.says.front() {
+            self.link.send(Number::NONE, message)?;
+            self.says.pop_front();
+        }
+        while let Some(slot) = self.ready.front().copied() {
+            let Some(stream) = self.streams.get_mut(&slot) else {
+                self.ready.pop_front();
+                continue;
+            };
+            let is_over = match stream.drive(&mut self.link, batch) {
+                Ok(is_over) => is_over,
+                // What cannot be sent ends its request: the web worker's is answered when its time is over.
+                Err(Unsent::TooLarge) => false,
+                Err(unsent) => return Err(unsent),
+            };
+            self.ready.pop_front();
+            stream.is_ready = false;
+            if is_over {
+                if let Some(exchange) = stream.exchange() {
+                    table.remove(exchange.id);
+                }
+                self.streams.remove(&slot);
+            }
+        }
+        Ok(())
+    }
+
+    /// Is there something that has no room?
+    fn waits(&self) -> bool {
+        !self.ready.is_empty() || !self.says.is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.streams.is_empty() && !self.waits()
+    }
+}
+
+fn make_ready(ready: &mut VecDeque<u32>, slot: u32, stream: &mut Stream) {
+    if !std::mem::replace(&mut stream.is_ready, true) {
+        ready.push_back(slot);
+    }
+}

@@ -1,0 +1,409 @@
+//! One request of a web worker, on its way to the process that runs its application, and back.
+
+use std::collections::VecDeque;
+use std::fs::File;
+
+use bytes::Bytes;
+
+use super::super::broken::Broken;
+use super::super::frames::{FileRange, Number};
+use super::super::link::{Unsent, WebLink};
+use super::super::to_process::{Begin, Over, Taken, ToProcess};
+use super::super::to_worker::{Ended, LARGEST_FRAME, ToWorker};
+use super::upload::Upload;
+use crate::bridge::code::Code;
+use crate::bridge::exchange::Exchange;
+use crate::bridge::executor::{Change, Refusal};
+use crate::bridge::log::{About, LogLine};
+use crate::bridge::pipe::input::InputError;
+use crate::bridge::pipe::output::parts::{Block, End, FilePart};
+use crate::bridge::sync::Arc;
+use crate::http::response_head::ResponseHead;
+use crate::http::websocket::close::Close;
+use crate::metrics::meters::Count;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) number: Number,
+    /// It has been tried with another process before.
+    pub(super) tried: bool,
+    /// It is among those that have something to send.
+    pub(super) is_ready: bool,
+    /// The process has been told of it.
+    begun: bool,
+    upload: Upload,
+    control: Control,
+    download: Download,
+}
+
+/// What the process has to hear of it.
+#[derive(Debug, Default)]
+struct Control {
+    taken: Taken,
+    /// What it has last heard of that.
+    stalled: bool,
+    asks: bool,
+    drains: bool,
+    is_gone: bool,
+    is_closed: bool,
+    is_over: bool,
+    /// It has heard that.
+    told_gone: bool,
+    told_closed: bool,
+}
+
+/// What has come of the response.
+#[derive(Debug, Default)]
+struct Download {
+    /// The process may send so many bytes that the client has not taken.
+    window: u64,
+    /// It has sent so many.
+    outstanding: u64,
+    has_head: bool,
+    /// Bytes of the body that its length leaves.
+    left: Option<u64>,
+    file: Option<Arc<File>>,
+    has_ended: bool,
+    /// Frames of a WebSocket for which its pipe has no room, and their bytes.
+    frames: VecDeque<Bytes>,
+    waiting: usize,
+    closing: Option<Close>,
+}
+
+/// What becomes of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Lives,
+    /// Neither side needs it any more.
+    Over,
+}
+
+/// Bytes of a response that a process may send before the client has taken them: what its own pipe holds, but at least and at most
+/// these.
+const LEAST_WINDOW: u64 = 64 * 1024;
+const LARGEST_WINDOW: u64 = 1024 * 1024;
+
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+impl Stream {
+    pub(super) fn new(exchange: Arc<Exchange>, number: Number, tried: bool) -> Self {
+        let memory = exchange.location.buffering.memory as u64;
+        let window = memory.clamp(LEAST_WINDOW, LARGEST_WINDOW);
+        let (upload, _body) = Upload::of(&exchange);
+        Self {
+            exchange,
+            number,
+            tried,
+            is_ready: false,
+            begun: false,
+            upload,
+            control: Control::default(),
+            download: Download { window, ..Download::default() },
+        }
+    }
+
+    /// That has changed. True if it has something to send now.
+    pub(super) fn change(&mut self, change: Change) -> bool {
+        let control = &mut self.control;
+        match change {
+            Change::Input => {}
+            Change::Taken { memory, file, files, stalled } => {
+                let taken = &mut control.taken;
+                taken.memory += memory as u64;
+                taken.file += file;
+                taken.files = taken.files.saturating_add(u32::try_from(files).unwrap_or(u32::MAX));
+                taken.stalled = stalled;
+                return self.owes_taken();
+            }
+            Change::Gone => control.is_gone = true,
+            Change::Closed => control.is_closed = true,
+            Change::Over => control.is_over = true,
+            Change::Ask => control.asks = true,
+            Change::Drain => control.drains = true,
+        }
+        true
+    }
+
+    /// Has the process to hear of what the client has taken? Not of each piece.
+    fn owes_taken(&self) -> bool {
+        let Taken { memory, file, files, stalled } = self.control.taken;
+        let much = match self.exchange.socket {
+            // Its pipe may be smaller than any of these.
+            Some(_) => 1,
+            None => self.exchange.location.buffering.memory as u64 / 4,
+        };
+        !self.download.has_ended
+            && (stalled != self.control.stalled
+                || files > 0
+                || memory.max(file) >= much.clamp(1, LEAST_WINDOW / 4))
+    }
+
+    /// Sends what there is to send.
+    pub(super) fn drive(&mut self, link: &mut WebLink) -> Result<State, Unsent> {
+        if !self.begun && (self.control.is_closed || self.control.is_over) {
+            return Ok(State::Over);
+        }
+        if !self.begun {
+            self.begin(link)?;
+        }
+        self.pass_frames();
+        if self.control.is_closed && self.exchange.socket.is_some() && !self.download.has_ended {
+            // What the client has sent before is still received, and then how it has closed.
+            self.send_gone(link)?;
+            self.upload.drive(&self.exchange, self.number, link)?;
+            if !self.upload.has_closed() {
+                return Ok(State::Lives);
+            }
+        }
+        self.send_control(link)?;
+        if self.control.is_over {
+            let report = &self.exchange.report;
+            let over = Over { status: report.status(), sent: report.sent() };
+            link.send(self.number, &ToProcess::Over(over))?;
+            return Ok(State::Over);
+        }
+        if !self.control.is_closed {
+            self.upload.drive(&self.exchange, self.number, link)?;
+        }
+        Ok(State::Lives)
+    }
+
+    fn begin(&mut self, link: &mut WebLink) -> Result<(), Unsent> {
+        let exchange = &self.exchange;
+        let (upload, body) = Upload::of(exchange);
+        let begin = Begin {
+            location: exchange.location.id,
+            worker: std::process::id(),
+            waited: exchange.timings.elapsed(),
+            credit: self.download.window,
+            body,
+            head: exchange.head.clone(),
+            handshake: exchange.socket.as_ref().map(|socket| socket.handshake.clone()),
+        };
+        link.send(self.number, &ToProcess::Begin(Box::new(begin)))?;
+        self.upload = upload;
+        if let Some(socket) = exchange.socket.as_deref() {
+            self.upload.begin_messages(socket.limit());
+            socket.set_elsewhere(true, || ());
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+    fn send_control(&mut self, link: &mut WebLink) -> Result<(), Unsent> {
+        let number = self.number;
+        if self.owes_taken() {
+            let taken = self.control.taken;
+            link.send(number, &ToProcess::Taken(taken))?;
+            self.download.outstanding = self.download.outstanding.saturating_sub(taken.memory);
+            self.control.stalled = taken.stalled;
+            self.control.taken = Taken { stalled: taken.stalled, ..Taken::default() };
+        }
+        let control = &mut self.control;
+        if control.asks {
+            link.send(number, &ToProcess::Ask)?;
+            control.asks = false;
+        }
+        if control.drains {
+            link.send(number, &ToProcess::Drain)?;
+            control.drains = false;
+        }
+        self.send_gone(link)?;
+        let control = &mut self.control;
+        if control.is_closed && !control.told_closed && !self.download.has_ended {
+            let why = self.exchange.input.failure().unwrap_or(InputError::Answered);
+            link.send(number, &ToProcess::Close(why))?;
+            control.told_closed = true;
+            self.upload.stop();
+        }
+        Ok(())
+    }
+
+    fn send_gone(&mut self, link: &mut WebLink) -> Result<(), Unsent> {
+        if self.control.is_gone && !self.control.told_gone {
+            if let Some(why) = self.exchange.gone() {
+                link.send(self.number, &ToProcess::Gone(why))?;
+            }
+            self.control.told_gone = true;
+        }
+        Ok(())
+    }
+
+    /// Passes the frames on for which the WebSocket's pipe has room.
+    fn pass_frames(&mut self) {
+        let Some(socket) = self.exchange.socket.as_deref() else { return };
+        let download = &mut self.download;
+        while let Some(frame) = download.frames.front() {
+            match socket.poll_send(frame.clone(), || self.exchange.announce_socket()) {
+                Ok(Some(_waits)) => return,
+                Ok(None) => self.control.taken.memory += frame.len() as u64,
+                // It takes none any more.
+                Err(_closed) => {}
+            }
+            download.waiting -= frame.len();
+            download.frames.pop_front();
+        }
+        if let Some(close) = download.closing.take() {
+            let _closed = socket.close(close, || self.exchange.announce_socket());
+        }
+    }
+
+    /// The process has sent this.
+    pub(super) fn receive(
+        &mut self,
+        message: ToWorker,
+        file: Option<File>,
+    ) -> Result<State, Broken> {
+        if self.download.has_ended {
+            // What was asked before.
+            return match message {
+                ToWorker::Elapsed(_) | ToWorker::Credit(_) | ToWorker::Idle(_) => Ok(State::Lives),
+                _ => Err(Broken::Order),
+            };
+        }
+        match message {
+            ToWorker::Hello | ToWorker::Leaving => return Err(Broken::Order),
+            ToWorker::Refused(why) => {
+                self.refuse(why);
+                return Ok(State::Over);
+            }
+            ToWorker::Credit(bytes) => self.upload.add_credit(bytes),
+            ToWorker::Idle(parts) => {
+                let socket = self.exchange.socket.as_deref().ok_or(Broken::Order)?;
+                if parts == self.upload.parts() {
+                    socket.set_elsewhere(false, || self.exchange.announce_socket());
+                }
+            }
+            ToWorker::Elapsed(time) => self.exchange.set_elapsed(time),
+            ToWorker::Hints(fields) => {
+                let mut result = Ok(());
+                self.exchange.put(|put| result = put.hints(fields));
+                result.map_err(|_too_many| Broken::Credit)?;
+            }
+            ToWorker::Head(head) => self.receive_head(*head)?,
+            ToWorker::Block(bytes) => {
+                let length = bytes.len() as u64;
+                self.download.outstanding += length;
+                if self.download.outstanding > self.download.window {
+                    return Err(Broken::Credit);
+                }
+                self.receive_block(length, Block::Memory(bytes))?;
+            }
+            ToWorker::File(range) => {
+                let part = self.part(range, file)?;
+                self.receive_block(part.len(), Block::File(part))?;
+            }
+            ToWorker::Spilled(range) => {
+                let part = self.part(range, file)?;
+                self.receive_block(part.len(), Block::Spilled(part))?;
+            }
+            ToWorker::Frame(bytes) => self.receive_frame(bytes)?,
+            ToWorker::Closing(close) => {
+                self.download.closing = Some(close);
+                self.pass_frames();
+            }
+            ToWorker::End(ended) => return Ok(self.receive_end(*ended)),
+        }
+        Ok(State::Lives)
+    }
+
+    fn receive_head(&mut self, head: ResponseHead) -> Result<(), Broken> {
+        let upgrades = head.code() == SWITCHING_PROTOCOLS;
+        if self.download.has_head || (upgrades && self.exchange.socket.is_none()) {
+            return Err(Broken::Order);
+        }
+        self.download.has_head = true;
+        self.download.left = head.content_length().filter(|_| !self.exchange.head.head_only);
+        let trailers = head.expects_trailers();
+        self.exchange.put(|put| put.head(head, trailers));
+        Ok(())
+    }
+
+    /// A part of the body: what is longer than its length has said would be taken for another response.
+    fn receive_block(&mut self, length: u64, block: Block) -> Result<(), Broken> {
+        let download = &mut self.download;
+        if !download.has_head {
+            return Err(Broken::Order);
+        }
+        if let Some(left) = &mut download.left {
+            *left = left.checked_sub(length).ok_or(Broken::Order)?;
+        }
+        self.exchange.put(|put| put.block(block));
+        Ok(())
+    }
+
+    fn part(&mut self, range: FileRange, file: Option<File>) -> Result<FilePart, Broken> {
+        if let Some(file) = file {
+            self.download.file = Some(Arc::new(file));
+        }
+        let file = self.download.file.clone().ok_or(Broken::NoFile)?;
+        Ok(FilePart { file, start: range.start, end: range.end })
+    }
+
+    fn receive_frame(&mut self, bytes: Bytes) -> Result<(), Broken> {
+        let config = self.exchange.location.websocket.as_ref();
+        let (Some(config), Some(_)) = (config, self.exchange.socket.as_ref()) else {
+            return Err(Broken::Order);
+        };
+        let download = &mut self.download;
+        if download.waiting > config.queue.saturating_add(LARGEST_FRAME) {
+            return Err(Broken::Credit);
+        }
+        download.waiting += bytes.len();
+        download.frames.push_back(bytes);
+        self.pass_frames();
+        Ok(())
+    }
+
+    fn receive_end(&mut self, ended: Ended) -> State {
+        let Ended { end, trailers, report, follows } = ended;
+        let download = &mut self.download;
+        download.has_ended = true;
+        let is_short = end == End::Complete && download.left.is_some_and(|left| left > 0);
+        let is_headless =
+            end == End::Complete && !download.has_head && self.exchange.socket.is_none();
+        let end = if is_short || is_headless { End::Failed } else { end };
+        self.exchange.adopt(report.measured, report.thread, report.exception);
+        let _due = self.exchange.done();
+        self.exchange.put(|put| put.end(end, trailers));
+        if follows { State::Lives } else { State::Over }
+    }
+
+    /// The process does not take it.
+    fn refuse(&mut self, why: Refusal) {
+        self.exchange.meter().count(Count::Refused);
+        let about = About::Request(Arc::clone(&self.exchange));
+        let line = LogLine::new(Code::Refused, about, &why.to_string());
+        let _full = self.exchange.worker.events.try_log(line);
+        let _ends = self.end_early(End::Refused);
+    }
+
+    /// Whether it can be tried with another process: its own has ended, and its application has not begun it.
+    pub(super) fn can_be_tried(&self, reads_only: bool) -> bool {
+        !self.download.has_ended
+            && !self.tried
+            && !self.has_begun()
+            && !self.control.is_closed
+            && reads_only
+            && !self.upload.is_consumed(&self.exchange)
+    }
+
+    /// Has its application begun it?
+    pub(super) fn has_begun(&self) -> bool {
+        use crate::bridge::exchange::Progress;
+
+        self.exchange.progress() != Progress::Waiting
+    }
+
+    /// Nobody else will end its response. False if it has ended.
+    pub(super) fn end_early(&mut self, end: End) -> bool {
+        if self.download.has_ended || self.control.is_closed {
+            return false;
+        }
+        self.download.has_ended = true;
+        let _due = self.exchange.done();
+        self.exchange.put(|put| put.end(end, Vec::new()));
+        true
+    }
+}

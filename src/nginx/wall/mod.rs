@@ -1,0 +1,108 @@
+//! How the event loop takes part in carrying requests to other processes (`python_process`), and from web workers: the
+//! memory and the descriptors of each link, and nginx's events for them. `bridge/process` has what crosses.
+
+mod application;
+mod cycle_log;
+mod meeting;
+mod memory;
+mod watched;
+mod web;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use self::application::Application;
+pub(in crate::nginx) use self::application::News;
+use self::web::Web;
+use crate::bridge::config::{LocationConfig, Role};
+use crate::bridge::exchange::{Exchange, Worker};
+use crate::bridge::id::RequestId;
+use crate::nginx::meetings::Ends;
+use crate::nginx::request::event_loop::EventLoop;
+use crate::nginx::trampoline::EventThread;
+
+/// A process's part in it.
+pub(in crate::nginx) enum Wall {
+    /// There is no other process to carry requests to.
+    None,
+    Web(Web),
+    Application(Application),
+}
+
+impl Wall {
+    /// The part of this process. `locations`: those of its own applications, in the order of their numbers, if it is an
+    /// application process. `least`: its descriptors have no lower numbers.
+    pub(in crate::nginx) fn new(
+        worker: &Arc<Worker>,
+        meetings: Ends,
+        locations: Vec<Arc<LocationConfig>>,
+        least: RawFd,
+    ) -> Self {
+        match (worker.config.role, meetings) {
+            (Role::Web, _) if worker.config.groups.is_empty() => Self::None,
+            (Role::Web, Ends::Web(ends)) => Self::Web(Web::new(worker, ends, least)),
+            (Role::Application { .. }, Ends::Application(end)) => {
+                Self::Application(Application::new(worker, end, locations, least))
+            }
+            // The sockets could not be made, which the master has logged.
+            (_, _) => Self::None,
+        }
+    }
+
+    /// Begins to listen to the others, once.
+    pub(in crate::nginx) fn begin(&'static self, token: EventThread) {
+        match self {
+            Self::None => {}
+            Self::Web(web) => web.begin(token),
+            Self::Application(application) => application.begin(token),
+        }
+    }
+
+    /// Takes what has come from the others, and carries what this turn has added.
+    pub(in crate::nginx) fn turn(&self, token: EventThread, event_loop: &EventLoop) {
+        match self {
+            Self::None => {}
+            Self::Web(web) => web.turn(token),
+            Self::Application(application) => application.turn(token, event_loop),
+        }
+    }
+
+    /// Shows the others what there is for them, and wakes them. True if there is more to do by now.
+    pub(in crate::nginx) fn flush(&self, token: EventThread, event_loop: &EventLoop) -> bool {
+        match self {
+            Self::None => false,
+            Self::Web(web) => web.flush(token),
+            Self::Application(application) => application.flush(token, event_loop),
+        }
+    }
+
+    /// That has happened to a request that has come from a web worker.
+    pub(in crate::nginx) fn tell(&self, id: RequestId, news: News) {
+        if let Self::Application(application) = self {
+            application.tell(id, news);
+        }
+    }
+
+    /// This process exits: an application process answers what is on its way, and wants no more.
+    pub(in crate::nginx) fn leave(&self, token: EventThread, event_loop: &EventLoop) {
+        if let Self::Application(application) = self {
+            application.leave();
+            event_loop.end_turn_later(token);
+        }
+    }
+
+    /// The process ends at once: nobody answers the requests that have come from web workers.
+    pub(in crate::nginx) fn cut(&self) {
+        if let Self::Application(application) = self {
+            application.cut();
+        }
+    }
+
+    /// The requests that have come from web workers.
+    pub(in crate::nginx) fn exchanges(&self) -> Vec<Arc<Exchange>> {
+        match self {
+            Self::Application(application) => application.exchanges(),
+            Self::None | Self::Web(_) => Vec::new(),
+        }
+    }
+}
