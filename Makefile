@@ -206,7 +206,7 @@ $(RUN_DIR)/venv-%/.installed: examples/%/requirements.txt
 
 
 .PHONY: test
-test: test-deps test-rust test-shim test-nginx test-inline test-uvloop fuzz stress-quick ## Run all tests: Rust units, the shim's, through a real nginx, and a minute each of the fuzzer and of trouble
+test: test-deps test-rust test-shim test-nginx test-inline test-process test-uvloop fuzz stress-quick ## Run all tests: Rust units, the shim's, through a real nginx, and a minute each of the fuzzer and of trouble
 
 .PHONY: test-trixie test-forky
 test-trixie: ## Run all tests on Debian 13, in a debootstrap root (as root)
@@ -276,6 +276,10 @@ test-image: images $(TEST_VENV)/.installed ## Run the images' containers as an o
 test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with wsgi_thread_pool inline
 	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
 
+.PHONY: test-process
+test-process: module $(TEST_VENV)/.installed ## Run the tests of WSGI and ASGI again with their applications in a process of its own, and those of python_process
+	$(IN_TESTS) PYWSGI_EXECUTOR=process $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(PROCESS_TESTS))
+
 .PHONY: test-uvloop
 test-uvloop: module $(TEST_VENV)/.installed ## Run the tests of ASGI again on uvloop
 	$(IN_TESTS) PYWSGI_EVENT_LOOP=uvloop $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),asgi)
@@ -298,6 +302,7 @@ stress-quick: ## The same for a minute
 
 # The WSGI tests; those of frameworks, peers and nginx also pass (PYTEST_ARGS=…).
 INLINE_TESTS := wsgi
+PROCESS_TESTS := wsgi asgi process
 
 $(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements*.txt)
 	$(PYTHON) -m venv $(TEST_VENV)

@@ -44,7 +44,12 @@ def fetch(nginx):
 def pytest_collection_modifyitems(config, items):
     """Deselects the tests that are marked as impossible in this run."""
     left_out = set()
-    for marker, leaves_out in (("threads", EXECUTOR != "threads"), ("unsanitized", SANITIZED)):
+    leaves = (
+        ("threads", EXECUTOR == "inline"),
+        ("in_worker", EXECUTOR == "process"),
+        ("unsanitized", SANITIZED),
+    )
+    for marker, leaves_out in leaves:
         for item in items:
             mark = item.get_closest_marker(marker)
             if mark is None:

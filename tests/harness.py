@@ -42,8 +42,9 @@ HAS_HTTP3 = "--with-http_v3_module" in NGINX_ABOUT
 MODULE = Path(os.environ.get("PYWSGI_MODULE", PROJECT / "target/release/ngx_http_pywsgi_module.so"))
 # What every application can import.
 BESIDE = [PROJECT / "tests" / "apps" / name for name in ("testkit.py", "bothkit.py")]
-# What runs the applications in tests that do not choose: "threads", the module's default, or
-# "inline", the event loop (`make test-inline`).
+# What runs the applications in tests that do not choose: "threads", the module's default,
+# "inline", the event loop (`make test-inline`), or "process", a process of its own
+# (`make test-process`).
 EXECUTOR = os.environ.get("PYWSGI_EXECUTOR", "threads")
 # The loop of ASGI's applications in tests that do not choose: "asyncio", or "uvloop"
 # (`make test-uvloop`).
@@ -196,7 +197,7 @@ class Nginx:
             python_home=f"python_home {python_home};" if module and python_home else "",
             check=_check(http) if module else "",
             temp_paths=_temp_paths(location + server + http) if module else "",
-            executor=_executor(http) if module else "",
+            executor=_executor(http, location + server + http, workers) if module else "",
             event_loop=_event_loop(location + server + http, http) if module else "",
             http=_block(http, 4),
             port=self.port,
@@ -278,6 +279,12 @@ class Nginx:
             ):
                 found.append(pid)
         return found
+
+    def runners(self, *, leaving: bool = False) -> list[int]:
+        """Pids of the processes that run Python: with `EXECUTOR` "process" not the workers."""
+        if self._runs_processes():
+            return self.processes("tests", leaving=leaving)
+        return self.workers(leaving=leaving)
 
     def processes(self, group: str, *, leaving: bool = False) -> list[int]:
         """Pids of the processes of a `python_process`; `leaving`: also those that are shutting
@@ -443,12 +450,22 @@ class Nginx:
                 socket.create_connection(("127.0.0.1", self.port), 5).close()
             except OSError:
                 return False
-            return self._single_process() or len(self.workers()) >= self._worker_count
+            return self._single_process() or self._have_started()
 
         wait_for(listening, 60, "nginx listening")
         if self._has_exited():
             self._process, self.master = None, 0
             raise AssertionError(f"nginx did not start:\n{self.stderr()}{self.error_log()}")
+
+    def _have_started(self) -> bool:
+        """All workers, of which those that run applications have their titles."""
+        count = self._worker_count
+        if self._runs_processes():
+            return len(self.workers()) == count == len(self.processes("tests"))
+        return len(self.workers()) >= count
+
+    def _runs_processes(self) -> bool:
+        return EXECUTOR == "process" and "python_process tests" in self.config.read_text()
 
     def _single_process(self) -> bool:
         return re.search(r"master_process\s+off", self.config.read_text()) is not None
@@ -544,9 +561,15 @@ def title_of(pid: int) -> str:
         return ""
 
 
-def _executor(http: str) -> str:
-    """The directive that selects `EXECUTOR`; none if `http` configures pools itself."""
-    if EXECUTOR == "threads" or re.search(r"\b(?:python|wsgi)_thread_pool\b", _top_level(http)):
+def _executor(http: str, text: str, workers: int) -> str:
+    """The directives that select `EXECUTOR`; none if the configuration chooses itself."""
+    if EXECUTOR == "threads":
+        return ""
+    if EXECUTOR == "process":
+        if re.search(r"\bpython_process\b|\bwsgi_thread_pool\s+inline\b|master_process", text):
+            return ""
+        return f"python_process tests processes={workers}; wsgi_process tests; asgi_process tests;"
+    if re.search(r"\b(?:python|wsgi)_thread_pool\b", _top_level(http)):
         return ""
     return f"wsgi_thread_pool {EXECUTOR};"
 

@@ -14,7 +14,7 @@ import pytest
 from harness import EXECUTOR
 
 # A run for another executor of WSGI's has nothing new for ASGI.
-NAMES = ["wsgi", "asgi"] if EXECUTOR == "threads" else ["wsgi"]
+NAMES = ["wsgi"] if EXECUTOR == "inline" else ["wsgi", "asgi"]
 # Marks tests whose fixtures have a protocol, and which have nothing new for ASGI.
 WSGI_ONLY = pytest.mark.parametrize("protocol", ["wsgi"], indirect=True)
 

@@ -65,7 +65,7 @@ def start(nginx, serve):
 @pytest.mark.parametrize("mode", ["auto", "on"])
 def test_startup_before_the_first_request_and_shutdown_at_the_end(nginx, start, mode):
     client = start(mode=mode)
-    (worker,) = nginx.workers()
+    (worker,) = nginx.runners()
     assert client.get("/").status_code == 200
     assert nginx.recorded("startup") == nginx.recorded("started") == [str(worker)]
     assert nginx.recorded("messages") == []
@@ -99,7 +99,7 @@ def test_state_is_a_shallow_copy_for_each_request(start):
 
 def test_each_worker_has_its_lifespan(nginx, start):
     start(workers=2)
-    pids = {str(pid) for pid in nginx.workers()}
+    pids = {str(pid) for pid in nginx.runners()}
     nginx.wait_recorded("started", 2)
     nginx.quit()
     for name in ("startup", "shutdown"):
@@ -195,11 +195,11 @@ def test_a_startup_that_fails_is_a_500_and_a_line(nginx, start, mode, startup):
         server=f"location /static.txt {{ root {nginx.html}; }}"
         f" location /other {{ asgi_app {other}; asgi_lifespan off; }}",
     )
-    (worker,) = nginx.workers()
+    (worker,) = nginx.runners()
     assert client.get("/").status_code == 500
     assert client.get("/other").text == "other"
     assert client.get("/static.txt").text == "static"
-    assert nginx.workers() == [worker]
+    assert nginx.runners() == [worker]
     line = nginx.wait_log("lifespan.startup.failed")
     assert "[error]" in line
     assert "app.py" in "".join(nginx.log_lines("[error]"))
@@ -339,11 +339,11 @@ def test_a_reload_ends_each_lifespan_once(nginx, start):
     assert client.get("/").status_code == 200
     seen = set()
     for number in range(1, 4):
-        seen |= set(nginx.workers())
+        seen |= set(nginx.runners())
         nginx.reload()
         nginx.wait_recorded("started", number + 1)
         nginx.wait_recorded("shutdown", number)
-    seen |= set(nginx.workers())
+    seen |= set(nginx.runners())
     nginx.quit()
     expected = sorted(map(str, seen))
     for name in ("startup", "started", "shutdown"):

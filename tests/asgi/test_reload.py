@@ -62,7 +62,7 @@ def test_ten_reloads_under_load_with_events_open(nginx, serve):
         workers=2,
     )
     assert nginx.client().get("/").status_code == 200
-    pids = {str(pid) for pid in nginx.workers()}
+    pids = {str(pid) for pid in nginx.runners()}
     load = Load(nginx)
     for once in (fresh, fresh, upload, stream, stream):
         load.start(once)
@@ -74,8 +74,8 @@ def test_ten_reloads_under_load_with_events_open(nginx, serve):
             assert listener.until(b"data: ") is not None
             listeners.append(listener)
             nginx.reload()
-            now = {str(pid) for pid in nginx.workers()}
-            assert not now & pids
+            now = {str(pid) for pid in nginx.runners()} - pids
+            assert len(now) == 2
             pids |= now
             answered = load.answered
             wait_for(lambda answered=answered: load.answered > answered + 10, 60, "answers")
@@ -88,7 +88,7 @@ def test_ten_reloads_under_load_with_events_open(nginx, serve):
         listener.rest()
 
     def only_new() -> bool:
-        return set(nginx.workers(leaving=True)) == set(nginx.workers())
+        return set(nginx.runners(leaving=True)) == set(nginx.runners())
 
     wait_for(only_new, 60, "the end of the old workers")
     assert nginx.client().get("/").status_code == 200
@@ -101,26 +101,26 @@ def test_ten_reloads_under_load_with_events_open(nginx, serve):
 
 def test_a_reload_waits_for_background_work(nginx, serve):
     serve(APPLICATION.format(startup=0), "asgi_lifespan on;")
-    (old,) = nginx.workers()
+    (old,) = nginx.runners()
     assert nginx.client().get("/background", headers=CLOSE).text == "v "
     nginx.wait_recorded("responded")
     nginx.reload()
     assert nginx.client().get("/", headers=CLOSE).headers["x-pid"] != str(old)
-    assert old in nginx.workers(leaving=True)
+    assert old in nginx.runners(leaving=True)
     assert nginx.recorded("shutdown") == []
     nginx.open_gate("background")
     assert nginx.wait_recorded("worked") == [str(old)]
     assert nginx.wait_recorded("shutdown") == [str(old)]
-    wait_for(lambda: old not in nginx.workers(leaving=True), 30, "the end of the old worker")
+    wait_for(lambda: old not in nginx.runners(leaving=True), 30, "the end of the old worker")
 
 
 def test_background_work_is_cut_after_the_drain_time(nginx, serve):
     serve(APPLICATION.format(startup=0), "asgi_lifespan on;", http="python_drain_timeout 1s;")
-    (old,) = nginx.workers()
+    (old,) = nginx.runners()
     assert nginx.client().get("/background", headers=CLOSE).text == "v "
     nginx.wait_recorded("responded")
     nginx.reload()
-    wait_for(lambda: old not in nginx.workers(leaving=True), 30, "the end of the old worker")
+    wait_for(lambda: old not in nginx.runners(leaving=True), 30, "the end of the old worker")
     assert nginx.recorded("worked") == []
     assert nginx.recorded("shutdown") == [str(old)]
 
@@ -158,7 +158,7 @@ def test_a_worker_that_imports_when_the_next_reload_comes(nginx, serve):
     for _ in range(3):
         nginx.reload()
     assert nginx.client().get("/").text == "v "
-    wait_for(lambda: nginx.workers(leaving=True) == nginx.workers(), 60, "the end of the others")
+    wait_for(lambda: nginx.runners(leaving=True) == nginx.runners(), 60, "the end of the others")
     nginx.quit()
     # A startup that was completed is followed by a shutdown.
     assert sorted(nginx.recorded("started")) == sorted(nginx.recorded("shutdown"))

@@ -44,7 +44,7 @@ def wait_gone(*pids: int) -> None:
 
 def test_one_that_only_waits_is_closed_at_once(nginx):
     serve(nginx, WORKS)
-    (old,) = nginx.workers()
+    (old,) = nginx.runners()
     sockets = [connect(nginx) for _ in range(20)]
     sockets[0].send(frame(TEXT, "now"))
     assert sockets[0].message().payload == b"now"
@@ -66,7 +66,7 @@ def test_one_that_only_waits_is_closed_at_once(nginx):
 
 def test_one_that_works_goes_on_and_is_closed_when_it_waits(nginx):
     serve(nginx, WORKS)
-    (old,) = nginx.workers()
+    (old,) = nginx.runners()
     socket = connect(nginx)
     socket.send(frame(TEXT, "work"))
     nginx.wait_recorded("received")
@@ -84,7 +84,7 @@ def test_one_that_works_goes_on_and_is_closed_when_it_waits(nginx):
 
 def test_one_that_works_is_closed_after_the_drain_timeout(nginx):
     serve(nginx, WORKS, http="python_drain_timeout 1s;")
-    (old,) = nginx.workers()
+    (old,) = nginx.runners()
     socket = connect(nginx)
     socket.send(frame(TEXT, "forever"))
     nginx.wait_recorded("received")
@@ -96,7 +96,7 @@ def test_one_that_works_is_closed_after_the_drain_timeout(nginx):
 
 def test_a_client_that_does_not_answer_does_not_hold_the_worker(nginx):
     serve(nginx, WORKS, http="python_drain_timeout 1s;")
-    (old,) = nginx.workers()
+    (old,) = nginx.runners()
     socket = connect(nginx)
     nginx.reload()
     assert closed(socket) == RESTART
@@ -116,7 +116,7 @@ def test_a_fast_exit_cuts_connections(nginx):
 def test_ten_reloads_with_sockets_open(nginx):
     serve(nginx, WORKS)
     for _ in range(10):
-        workers = nginx.workers(leaving=True)
+        workers = nginx.runners(leaving=True)
         sockets = [connect(nginx) for _ in range(10)]
         nginx.reload()
         for socket in sockets:

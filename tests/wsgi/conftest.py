@@ -65,12 +65,12 @@ def fails(nginx, serve, fetch):
                 {body}
             """
         )
-        workers = nginx.workers()
+        workers = nginx.runners()
         response = fetch()
         assert response.status == 500
         nginx.wait_log("[error]")
         assert fetch("GET /good HTTP/1.1\r\nHost: x\r\n\r\n").body == b"good"
-        assert nginx.workers() == workers
+        assert nginx.runners() == workers
         return response
 
     return check

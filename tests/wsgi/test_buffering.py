@@ -61,16 +61,18 @@ def read_chunks(connection) -> bytes:
     return digest.digest()
 
 
-def deleted_files(pid: int) -> list[int]:
-    """Sizes of the unlinked files that a process has open."""
-    sizes = []
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            if os.readlink(entry).endswith("(deleted)"):
-                sizes.append(os.stat(entry).st_size)
-        except FileNotFoundError:
-            continue
-    return sizes
+def deleted_files(nginx) -> list[int]:
+    """Sizes of the unlinked files that nginx's processes have open."""
+    sizes = {}
+    for pid in {*nginx.workers(), *nginx.runners()}:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if os.readlink(entry).endswith("(deleted)"):
+                    found = os.stat(entry)
+                    sizes[found.st_ino] = found.st_size
+            except FileNotFoundError:
+                continue
+    return [*sizes.values()]
 
 
 def settled_progress(client) -> int:
@@ -170,14 +172,13 @@ def test_a_client_that_does_not_read_holds_no_thread(nginx, serve):
 @into_a_file
 def test_what_the_client_cannot_take_waits_in_an_unlinked_file(nginx, serve):
     serve(BIG, "wsgi_buffering on; wsgi_buffer_size 64k;")
-    (worker,) = nginx.workers()
     with nginx.connect() as slow:
         slow.get("/big")
         assert slow.head().status == 200
         nginx.wait_recorded("closed")
-        assert sum(deleted_files(worker)) > 8_000_000
+        assert sum(deleted_files(nginx)) > 8_000_000
         assert read_chunks(slow) == big_digest()
-    wait_for(lambda: sum(deleted_files(worker)) == 0, what="the temporary file's end")
+    wait_for(lambda: sum(deleted_files(nginx)) == 0, what="the temporary file's end")
 
 
 FILE_TRANSPORTS = {
@@ -227,14 +228,13 @@ def test_what_was_in_a_file_arrives_whole_through_gzip(nginx, serve, http2):
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_the_file_is_given_back_when_the_client_goes_away(nginx, serve, how):
     serve(BIG, "wsgi_buffering on; wsgi_buffer_size 64k;")
-    (worker,) = nginx.workers()
     slow = nginx.connect()
     slow.get("/big")
     assert slow.head().status == 200
     nginx.wait_recorded("closed")
-    assert sum(deleted_files(worker)) > 8_000_000
+    assert sum(deleted_files(nginx)) > 8_000_000
     getattr(slow, how)()
-    wait_for(lambda: sum(deleted_files(worker)) == 0, what="the temporary file's end")
+    wait_for(lambda: sum(deleted_files(nginx)) == 0, what="the temporary file's end")
     assert nginx.client().get("/quick").text == "quick"
 
 
@@ -350,14 +350,13 @@ def test_a_long_response_keeps_no_old_file_open(nginx):
         """,
     )
     nginx.start(f"wsgi_app {app}; wsgi_buffer_size 64k;")
-    [worker] = nginx.workers()
     received, most = 0, 0
     with nginx.client().stream("GET", "/") as response:
         # As long as the client does not read, the rest goes into a file.
-        wait_for(lambda: deleted_files(worker), what="the first file")
+        wait_for(lambda: deleted_files(nginx), what="the first file")
         for block in response.iter_raw(1 << 20):
             received += len(block)
-            most = max(most, len(deleted_files(worker)))
+            most = max(most, len(deleted_files(nginx)))
     assert received == 8 * (16 << 20)
     # One that is being written, and one that the client has not read to its end.
     assert 1 <= most <= 2

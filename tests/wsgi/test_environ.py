@@ -73,7 +73,7 @@ def test_what_pep_3333_requires(nginx, show):
     assert environ["REQUEST_URI"] == environ["RAW_URI"] == "/a/b?x=1&y=2"
     assert environ["wsgi.version"] == [1, 0]
     assert environ["wsgi.url_scheme"] == "http"
-    assert environ["wsgi.multithread"] is (EXECUTOR == "threads")
+    assert environ["wsgi.multithread"] is (EXECUTOR != "inline")
     assert environ["wsgi.multiprocess"] is True
     assert environ["wsgi.run_once"] is False
     assert environ["wsgi.input_terminated"] is True

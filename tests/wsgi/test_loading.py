@@ -200,7 +200,7 @@ def test_an_application_that_does_not_import(nginx, case):
         """
     )
     client = nginx.client()
-    workers = nginx.workers()
+    workers = nginx.runners()
     for _ in range(3):
         assert client.get("/broken").status_code == 500
         assert client.get("/good").text == "hello"
@@ -208,7 +208,7 @@ def test_an_application_that_does_not_import(nginx, case):
     line = nginx.wait_log(text)
     assert "[error]" in line
     assert nginx.log_lines("broken.py")
-    assert nginx.workers() == workers
+    assert nginx.runners() == workers
 
     # The repaired file is imported for the next request.
     nginx.app("broken", HELLO)
@@ -326,7 +326,7 @@ def test_every_worker_imports_for_itself(nginx):
     )
     nginx.start(f"wsgi_app {path};", workers=3)
     pids = {int(pid) for pid in nginx.wait_recorded("imported", 3)}
-    assert pids == set(nginx.workers())
+    assert pids == set(nginx.runners())
 
 
 def test_flask_finds_its_root(nginx):

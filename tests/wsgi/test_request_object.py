@@ -258,7 +258,7 @@ def test_a_callback_is_called_once_though_the_application_ends_at_once(start, ng
 def test_callbacks_that_hang_cost_no_more_than_a_few_threads(start, nginx):
     """The rest wait for one of these threads, or are run by their application's thread."""
     start(http="python_thread_pool default threads=20;")
-    (worker,) = nginx.workers()
+    (worker,) = nginx.runners()
     connections = [nginx.connect() for _ in range(20)]
     for connection in connections:
         connection.get("/?do=hangs")
@@ -374,32 +374,32 @@ def let_it_end(nginx, worker: int) -> None:
     """Opens the callback's gate; the worker must have waited for it, and exit then."""
     nginx.open_gate("work")
     assert nginx.wait_recorded("after") == ["work"]
-    wait_for(lambda: worker not in nginx.workers(leaving=True), what="the old worker's end")
+    wait_for(lambda: worker not in nginx.runners(leaving=True), what="the old worker's end")
     assert "the worker exits before" not in nginx.error_log()
 
 
 @pytest.mark.threads("inline the event loop hears of a reload after the callback that it is in")
 def test_a_reload_waits_for_it(start, nginx):
     client = start()
-    (before,) = nginx.workers()
+    (before,) = nginx.runners()
     assert client.get("/?do=slow_after").text == "xxx"
     client.close()
     nginx.wait_recorded("begun")
     nginx.reload()
-    wait_for(lambda: before in nginx.workers(leaving=True), what="the old worker to leave")
+    wait_for(lambda: before in nginx.runners(leaving=True), what="the old worker to leave")
     assert nginx.client().get("/").text == "xxx"
-    assert before in nginx.workers(leaving=True)
+    assert before in nginx.runners(leaving=True)
     let_it_end(nginx, before)
 
 
 @pytest.mark.threads("inline the event loop hears of a reload after the callback that it is in")
 def test_a_reload_waits_for_it_where_the_upload_ended_later(start, nginx):
     start()
-    (before,) = nginx.workers()
+    (before,) = nginx.runners()
     with nginx.connect() as connection:
         connection.send(b"POST /?do=slow_after HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na")
         nginx.reload()
-        wait_for(lambda: before in nginx.workers(leaving=True), what="the old worker to leave")
+        wait_for(lambda: before in nginx.runners(leaving=True), what="the old worker to leave")
         connection.send(b"b")
         assert connection.response().body == b"xxx"
     nginx.wait_recorded("begun")

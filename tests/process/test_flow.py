@@ -1,0 +1,143 @@
+"""Bodies through a wall: long ones, slow clients, and many at once."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+from harness import Nginx
+from rawhttp import wait_for
+
+APP = """
+    import hashlib
+    from testkit import record
+
+    BLOCK = bytes(range(256)) * 256
+
+    def application(environ, start_response):
+        path = environ["PATH_INFO"]
+        if path == "/upload":
+            digest, size = hashlib.sha256(), 0
+            while block := environ["wsgi.input"].read(100_000):
+                digest.update(block)
+                size += len(block)
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [f"{size} {digest.hexdigest()}".encode()]
+        if path == "/download":
+            start_response("200 OK", [("Content-Length", str(256 * len(BLOCK)))])
+            return (BLOCK for _ in range(256))
+        if path == "/once":
+            start_response("200 OK", [("Content-Length", str(256 * len(BLOCK)))])
+            return [BLOCK * 256]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"hello"]
+"""
+BLOCK = bytes(range(256)) * 256
+WHOLE = BLOCK * 256
+
+
+@pytest.fixture
+def serve(nginx):
+    def start(settings: str = "", location: str = "", workers: int = 1) -> Nginx:
+        app = nginx.app("flow", APP)
+        return nginx.start(
+            http=f"python_process flow {settings};",
+            server=f"""
+                client_max_body_size 0;
+                location / {{ wsgi_app {app}; wsgi_process flow; {location} }}
+            """,
+            workers=workers,
+        )
+
+    return start
+
+
+@pytest.mark.parametrize("request_buffering", ["on", "off"])
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_long_bodies_through_the_smallest_ring(nginx, serve, buffering, request_buffering):
+    serve("ring=64k", f"wsgi_buffering {buffering}; wsgi_request_buffering {request_buffering};")
+    client = nginx.client()
+    expected = f"{len(WHOLE)} {hashlib.sha256(WHOLE).hexdigest()}"
+    for _ in range(2):
+        assert client.post("/upload", content=WHOLE).text == expected
+        assert client.get("/download").content == WHOLE
+        assert client.get("/once").content == WHOLE
+
+
+@pytest.mark.parametrize("path", ["/download", "/once"])
+def test_slow_clients_hold_no_thread(nginx, serve, path):
+    serve("threads=2 ring=64k")
+    slow = [nginx.connect(receive=4096) for _ in range(8)]
+    for connection in slow:
+        connection.get(path)
+        assert connection.head().status == 200
+    client = nginx.client()
+    for _ in range(20):
+        assert client.get("/").text == "hello"
+    for connection in slow:
+        assert len(connection.take(len(WHOLE))) == len(WHOLE)
+
+
+def test_slow_uploads_hold_the_ring_of_nobody(nginx, serve):
+    serve("threads=8 ring=64k", "wsgi_request_buffering off;")
+    size = 1_000_000
+    head = f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+    slow = [nginx.connect() for _ in range(6)]
+    for connection in slow:
+        connection.send(head + b"x" * 500_000)
+    client = nginx.client()
+    for _ in range(20):
+        assert client.get("/").text == "hello"
+    for connection in slow:
+        connection.send(b"x" * 500_000)
+    for connection in slow:
+        assert connection.response().body.startswith(b"1000000 ")
+
+
+def test_many_requests_at_once(nginx, serve):
+    serve("processes=2 threads=4 ring=64k", workers=2)
+    failures = []
+
+    def ask(number: int) -> None:
+        with nginx.client() as client:
+            for turn in range(30):
+                path = ["/", "/download", "/once"][(number + turn) % 3]
+                content = client.get(path).content
+                if content != (b"hello" if path == "/" else WHOLE):
+                    failures.append((path, len(content)))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_memory_does_not_depend_on_the_size_of_a_body(nginx, serve):
+    serve("ring=64k", "wsgi_request_buffering off; wsgi_max_temp_file_size 0;")
+    (worker,) = nginx.workers()
+    (process,) = nginx.wait_processes("flow", 1)
+
+    def resident() -> int:
+        text = "".join(Path(f"/proc/{pid}/status").read_text() for pid in (worker, process))
+        lines = [line.split() for line in text.splitlines() if line.startswith("RssAnon")]
+        return sum(int(line[1]) for line in lines) * 1024
+
+    client = nginx.client()
+    assert client.post("/upload", content=WHOLE).status_code == 200
+    assert client.get("/download").content == WHOLE
+    before = resident()
+
+    def blocks():
+        for _ in range(16):
+            yield WHOLE
+
+    assert client.post("/upload", content=blocks()).text.startswith(f"{16 * len(WHOLE)} ")
+    with nginx.connect(receive=4096) as slow:
+        slow.get("/download")
+        assert slow.head().status == 200
+        wait_for(lambda: client.get("/").text == "hello")
+        assert resident() - before < 32_000_000

@@ -1,0 +1,119 @@
+"""A process that writes what it likes into the memory that it shares with the workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from harness import Nginx
+from rawhttp import wait_for
+
+# `what` says what a thread of it writes, in a row, until the process ends.
+APP = """
+    import random, struct, sys, threading, time
+    from testkit import record
+
+    def regions():
+        found = []
+        with open("/proc/self/maps") as maps:
+            for line in maps:
+                if "/memfd:pywsgi" in line:
+                    start, end = (int(part, 16) for part in line.split()[0].split("-"))
+                    found.append((start, end - start))
+        return found
+
+    def write(place, data):
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(place)
+            memory.write(data)
+
+    LINE = 64
+    CONTROL = 4 * LINE
+    RING = 64 * 1024
+
+    def attack(what, start, size):
+        for first in (start, start + CONTROL + RING):
+            if what == "noise":
+                noise = random.randbytes(random.choice([1, 8, 500]))
+                write(first + random.randrange(CONTROL + RING), noise)
+            elif what == "indices":
+                word = random.choice([0, LINE, 2 * LINE, 3 * LINE])
+                value = random.choice([0, 1, 3, 2**31, 2**63, 2**64 - 1, random.getrandbits(64)])
+                write(first + word, struct.pack("=Q", value))
+            elif what == "lengths":
+                at = random.randrange(RING // 8) * 8
+                value = random.choice([2**32 - 1, 70_000, 65_536, random.getrandbits(47)])
+                write(first + CONTROL + at, struct.pack("=Q", value))
+            elif what == "marks":
+                at = 2 * (CONTROL + RING) + 8 * random.randrange(64)
+                write(start + at, random.randbytes(8))
+
+    def run(what):
+        while True:
+            for start, size in regions():
+                try:
+                    for _ in range(50):
+                        attack(what, start, size)
+                except OSError:
+                    pass
+            time.sleep(0.001)
+
+    def application(environ, start_response):
+        what = environ["QUERY_STRING"]
+        if what:
+            threading.Thread(target=run, args=(what,), daemon=True).start()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"x" * 1000] * 10
+"""
+GOOD = """
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"good"]
+"""
+SECONDS = 4
+
+
+@pytest.mark.parametrize("what", ["noise", "indices", "lengths", "marks"])
+def test_others_never_notice(nginx: Nginx, what):
+    hostile, good = nginx.app("hostile", APP), nginx.app("good", GOOD)
+    nginx.page("static.html", "static")
+    nginx.start(
+        http="python_process hostile ring=64k; python_process good;",
+        server=f"""
+            wsgi_queue_timeout 2s;
+            wsgi_timeout 2s;
+            location / {{ wsgi_app {hostile}; wsgi_process hostile; }}
+            location /good {{ wsgi_app {good}; wsgi_process good; }}
+            location /static.html {{ root html; }}
+        """,
+    )
+    (worker,) = nginx.workers()
+    # The process may end by what it does to itself.
+    nginx.allow_log(r"\[alert\].* exited on signal|pywsgi\[329\]")
+    client = nginx.client()
+    with nginx.connect() as first:
+        # Its own response may be the first that suffers.
+        first.get(f"/?{what}", close=True)
+        first.rest()
+    until = time.monotonic() + SECONDS
+    asked = 0
+    while time.monotonic() < until:
+        with nginx.connect(timeout=10) as connection:
+            connection.get("/")
+            asked += 1
+            for _ in range(20):
+                assert client.get("/good").text == "good"
+                assert client.get("/static.html").text == "static"
+    assert asked and nginx.workers() == [worker]
+    # Without it all is well again.
+    for pid in nginx.wait_processes("hostile", 1):
+        os.kill(pid, signal.SIGKILL)
+
+    def served() -> bool:
+        with nginx.connect() as connection:
+            connection.get("/", close=True)
+            return connection.rest().endswith(b"x" * 10_000)
+
+    wait_for(served, what="the next process")
