@@ -41,6 +41,12 @@ impl WorkerConfig {
         self.apps.get(app).is_some_and(|app| app.group == self.role.group())
     }
 
+    /// What logs call this process, if it is of a group.
+    pub(crate) fn process_name(&self) -> Option<String> {
+        let Role::Application { group, slot } = self.role else { return None };
+        self.groups.get(group).map(|group| process_name(&group.name, slot))
+    }
+
     /// Whether this process runs any application, and so has an interpreter.
     pub(crate) fn runs_python(&self) -> bool {
         self.apps.iter().any(|app| app.group == self.role.group())
@@ -84,6 +90,11 @@ pub(crate) struct ProcessGroup {
     pub(crate) max_queue: usize,
     /// Bytes of the shared memory for each direction between a web worker and a process.
     pub(crate) ring: usize,
+}
+
+/// A process of a group, as logs name it.
+pub(crate) fn process_name(group: &str, slot: usize) -> String {
+    format!("{group}/{slot}")
 }
 
 /// Where the output of applications goes that belongs to no request (`python_log`).
@@ -174,6 +185,11 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
+    /// Whether a thread runs one request at a time.
+    pub(crate) fn has_threads(self) -> bool {
+        self == Self::Wsgi
+    }
+
     /// Whether an application is told the address to which its client has connected.
     pub(crate) fn names_local_address(self) -> bool {
         self == Self::Asgi

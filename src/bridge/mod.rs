@@ -58,6 +58,8 @@ pub(crate) mod gate;
 pub(crate) mod generations;
 pub(crate) mod gil;
 pub(crate) mod id;
+#[cfg(not(feature = "loom"))]
+pub(crate) mod in_flight;
 mod level;
 mod lines;
 pub(crate) mod log;

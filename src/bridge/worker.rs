@@ -27,6 +27,7 @@ use super::starts::Starts;
 use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::tasks::{Task, Tasks};
 use crate::metrics::board::Meters;
+use crate::metrics::meters::PoolMeter;
 
 #[derive(Debug)]
 pub(crate) struct Worker<X> {
@@ -89,14 +90,18 @@ impl<X: Carried> Worker<X> {
         least: RawFd,
     ) -> io::Result<Self> {
         let pools = config.pools.iter().zip(0..);
-        let pools = pools.map(|(pool, at)| Arc::new(Pool::new(pool.clone(), meters.pool(at))));
+        // Without Python nothing runs in them, and nobody has to see them.
+        let is_seen = config.runs_python();
+        let meter = |at| if is_seen { meters.pool(at) } else { PoolMeter::default() };
+        let pools = pools.map(|(pool, at)| Arc::new(Pool::new(pool.clone(), meter(at))));
         let pools = pools.collect();
         let loops = config.loops.iter().zip(0..).map(|(config, at)| {
             Loop::new(config.clone(), meters.event_loop(at), least).map(Arc::new)
         });
         let loops = loops.collect::<io::Result<_>>()?;
-        let groups = config.groups.iter().filter(|_| config.role.is_web());
-        let processes = groups.map(|group| Arc::new(Processes::new(group.clone()))).collect();
+        let groups = config.groups.iter().zip(0..).filter(|_| config.role.is_web());
+        let processes = groups.map(|(group, at)| Processes::new(group.clone(), meters.group(at)));
+        let processes = processes.map(Arc::new).collect();
         let gates = config.apps.iter().map(|_| Gate::new()).collect();
         let starts = Starts::new(config.apps.len() + config.python.imports.len());
         let is_own = |number| match number < config.apps.len() {

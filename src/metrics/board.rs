@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::groups::{GroupMeter, Member};
 use super::meters::{AppMeter, LoopMeter, PoolMeter};
-use super::names::{AppName, Names};
+use super::names::{AppName, Names, called};
+#[cfg(not(feature = "loom"))]
+use super::numbers::Known;
 #[cfg(not(feature = "loom"))]
 use super::snapshot::{Snapshot, Surroundings, Versions};
-use super::zone::{Area, Event, Happened, State, Zone};
+use super::zone::{Area, Owner, State, Zone};
 
 /// What a board is told by whoever makes it.
 #[derive(Clone, Debug)]
@@ -31,8 +34,7 @@ pub(crate) struct Board {
     apps: Names<AppName>,
     pools: Names<String>,
     loops: Names<String>,
-    /// The workers whose numbers are below serve clients; the others run applications for them.
-    web_workers: usize,
+    groups: Names<String>,
     system: System,
 }
 
@@ -42,6 +44,28 @@ pub(crate) struct Configured {
     pub(crate) apps: Vec<AppName>,
     pub(crate) pools: Vec<String>,
     pub(crate) loops: Vec<String>,
+    pub(crate) groups: Vec<Group>,
+}
+
+impl Configured {
+    /// Those of another kind of process of the same configuration as well.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let joined = |mut own: Vec<String>, other: Vec<String>| {
+            let new: Vec<_> = other.into_iter().filter(|name| !own.contains(name)).collect();
+            own.extend(new);
+            own
+        };
+        let (pools, loops) = (joined(self.pools, other.pools), joined(self.loops, other.loops));
+        Self { pools, loops, ..self }
+    }
+}
+
+/// A `python_process` of a configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    /// How many processes it has.
+    pub(crate) processes: usize,
 }
 
 impl Board {
@@ -52,18 +76,13 @@ impl Board {
             apps: Names::new(layout.apps),
             pools: Names::new(layout.pools),
             loops: Names::new(layout.loops),
-            web_workers: usize::MAX,
+            groups: Names::new(layout.groups),
             system,
         }
     }
 
     pub(crate) fn zone(&self) -> &Zone {
         &self.zone
-    }
-
-    /// Master: so many workers serve clients.
-    pub(crate) fn set_web_workers(&mut self, count: usize) {
-        self.web_workers = count;
     }
 
     /// Master: takes over a configuration. Gives back the names for which there is no room.
@@ -79,29 +98,50 @@ impl Board {
         homeless.extend(pools.cloned());
         let loops = names.loops.iter().filter(|own| self.loops.add(own).is_none());
         homeless.extend(loops.cloned());
+        let groups = names.groups.iter().filter(|group| group.processes > 0);
+        let groups = groups.filter(|group| self.groups.add(&group.name).is_none());
+        homeless.extend(groups.map(|group| group.name.clone()));
+        for (at, name) in self.groups.all().iter().enumerate() {
+            let group = names.groups.iter().find(|group| group.name == *name);
+            self.zone.group(at).set_processes(group.map_or(0, |group| group.processes));
+        }
         homeless
     }
 
-    /// A process that starts: what it counts in. `None` if all areas are taken.
+    /// A process that starts: what it counts in. `process` is its own number, `number` that among the workers; `member`
+    /// has the number of its group in the configuration. `None` if all areas are taken.
     pub(crate) fn meters(
         self: &Arc<Self>,
         names: &Configured,
         process: u32,
         number: usize,
+        member: Option<Member>,
     ) -> Option<Meters> {
-        let area = self.zone.take(process, number, now(), self.system.lives)?;
+        let known = |member: Member| {
+            let name = &names.groups.get(member.group)?.name;
+            // One that has no number is none that could be named.
+            let group = self.groups.number(name).unwrap_or(self.zone.layout().groups);
+            Some(Member { group, ..member })
+        };
+        let owner = Owner { process, number, member: member.and_then(known) };
+        let area = self.zone.take(&owner, now(), self.system.lives)?;
         let app = |name| self.apps.number(name).map(|at| area.app(at)).unwrap_or_default();
         let pool = |name| self.pools.number(name).map(|at| area.pool(at)).unwrap_or_default();
         let own = |name| self.loops.number(name).map(|at| area.event_loop(at)).unwrap_or_default();
+        let group = |group: &Group| {
+            self.groups.number(&group.name).map(|at| area.waiting(at)).unwrap_or_default()
+        };
         Some(Meters {
             apps: names.apps.iter().map(app).collect(),
             pools: names.pools.iter().map(pool).collect(),
             loops: names.loops.iter().map(own).collect(),
+            groups: names.groups.iter().map(group).collect(),
             own: Some(Own { area, board: Arc::clone(self) }),
         })
     }
 
-    /// Whether a worker that serves clients is ready to, and is not leaving. An nginx without applications counts no
+    /// Whether a web worker serves: its applications have started, and those of the processes that run others for it; and
+    /// it is not leaving. An nginx without applications counts no
     /// workers, and has nothing to wait for.
     #[cfg(not(feature = "loom"))]
     pub(crate) fn is_ready(&self) -> bool {
@@ -109,10 +149,17 @@ impl Board {
             || self.zone.areas().any(|area| {
                 let owner = area.owner();
                 owner != 0
-                    && area.number() < self.web_workers as u64
+                    && area.member().is_none()
                     && area.state() == Some(State::Serving)
                     && (self.system.lives)(owner)
             })
+    }
+
+    /// What the process of an area is called.
+    pub(crate) fn who(&self, area: &Area) -> String {
+        let name = |group: usize| self.groups.all().get(group).map_or("", String::as_str);
+        let member = area.member().map(|member| (name(member.group), member.slot));
+        called(area.number(), member)
     }
 
     #[cfg(not(feature = "loom"))]
@@ -121,13 +168,16 @@ impl Board {
         Snapshot::take(
             &self.zone,
             &Surroundings {
-                apps: self.apps.all(),
-                pools: self.pools.all(),
-                loops: self.loops.all(),
+                known: Known {
+                    apps: self.apps.all(),
+                    pools: self.pools.all(),
+                    loops: self.loops.all(),
+                    clock: clock(),
+                },
+                groups: self.groups.all(),
                 versions: versions.clone(),
                 reasons,
                 now: now(),
-                clock: clock(),
                 lives,
                 memory,
             },
@@ -141,6 +191,7 @@ pub(crate) struct Meters {
     apps: Vec<AppMeter>,
     pools: Vec<PoolMeter>,
     loops: Vec<LoopMeter>,
+    groups: Vec<GroupMeter>,
     /// `None`: nobody sees what it counts.
     own: Option<Own>,
 }
@@ -166,6 +217,11 @@ impl Meters {
         self.loops.get(number).copied().unwrap_or_default()
     }
 
+    /// What waits in this web worker for that group's processes.
+    pub(crate) fn group(&self, group: usize) -> GroupMeter {
+        self.groups.get(group).copied().unwrap_or_default()
+    }
+
     pub(crate) fn own(&self) -> Option<&Own> {
         self.own.as_ref()
     }
@@ -179,9 +235,7 @@ impl Meters {
     /// This process leaves for the reason of that number.
     pub(crate) fn leave(&self, reason: usize) {
         if let Some(Own { area, board }) = &self.own {
-            area.replaced(reason);
-            let what = Happened::Replaced(reason);
-            board.zone.remember(Event { at: now(), process: area.owner(), what });
+            board.zone.replaced(area, reason, now());
         }
     }
 }
@@ -200,7 +254,7 @@ mod tests {
     use super::*;
 
     fn board(areas: usize, lives: fn(u32) -> bool) -> Board {
-        let layout = Layout { apps: 2, pools: 1, loops: 1, areas };
+        let layout = Layout { apps: 2, pools: 1, loops: 1, groups: 1, areas };
         let words = Words::new(leaked(layout.words()));
         let zone = Zone::new(layout, words, Words::new(leaked(layout.answer_words())));
         let versions = Versions { module: "0", nginx: "1".to_owned(), python: "3" };
@@ -209,11 +263,16 @@ mod tests {
     }
 
     fn configured(targets: &[&str]) -> Configured {
-        let app = |target: &&str| AppName { protocol: "wsgi".into(), target: (*target).to_owned() };
+        let app = |target: &&str| AppName {
+            protocol: "wsgi".into(),
+            target: (*target).to_owned(),
+            process: None,
+        };
         Configured {
             apps: targets.iter().map(app).collect(),
             pools: vec!["default".to_owned()],
             loops: Vec::new(),
+            groups: vec![Group { name: "shop".to_owned(), processes: 2 }],
         }
     }
 
@@ -224,7 +283,7 @@ mod tests {
         assert!(board.configure(&configured(&["b", "a"])).is_empty());
         assert_eq!(board.configure(&configured(&["c", "a"])), ["c"]);
         let board = Arc::new(board);
-        let meters = board.meters(&configured(&["c", "b", "a"]), 10, 0).unwrap();
+        let meters = board.meters(&configured(&["c", "b", "a"]), 10, 0, None).unwrap();
         meters.app(0).begin();
         meters.app(2).begin();
         meters.leave(0);
@@ -232,19 +291,23 @@ mod tests {
         let in_flight: Vec<_> = all.total.apps.iter().map(|app| app.in_flight).collect();
         assert_eq!((in_flight, all.reloads), (vec![1, 0], 2), "c has no room, a is the first");
         assert_eq!(all.replaced, [("first", 1)]);
-        assert!(board.meters(&configured(&[]), 11, 1).is_none(), "all areas are taken");
+        assert!(board.meters(&configured(&[]), 11, 1, None).is_none(), "all areas are taken");
     }
 
     #[test]
     fn it_is_ready_while_a_worker_serves() {
         const DEAD: u32 = 12;
-        let mut board = board(2, |process| process != DEAD);
+        let mut board = board(3, |process| process != DEAD);
         board.configure(&configured(&["a"]));
         let board = Arc::new(board);
-        let start = |process| board.meters(&configured(&["a"]), process, 0).unwrap();
+        let start = |process| board.meters(&configured(&["a"]), process, 0, None).unwrap();
         assert!(!board.is_ready(), "there is no worker yet");
         start(DEAD).set_state(State::Serving);
         assert!(!board.is_ready(), "the one that has served has died");
+        let member = Some(Member { group: 0, slot: 0 });
+        let application = board.meters(&configured(&["a"]), 13, 1, member).unwrap();
+        application.set_state(State::Serving);
+        assert!(!board.is_ready(), "it serves no client");
         let (worker, next) = (start(10), start(11));
         for (state, ready) in [(State::Starting, false), (State::Serving, true)] {
             worker.set_state(state);
@@ -254,9 +317,6 @@ mod tests {
         assert!(!board.is_ready(), "it leaves");
         next.set_state(State::Serving);
         assert!(board.is_ready(), "another one serves");
-        let mut without_workers = Board::clone(&board);
-        without_workers.set_web_workers(0);
-        assert!(!without_workers.is_ready(), "it serves no clients");
         worker.set_state(State::Ended);
         next.set_state(State::Ended);
         assert!(!board.is_ready());

@@ -4,7 +4,8 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::meters::Count;
-use super::snapshot::{App, CLASSES, EVENTS, Loop, Pool, Snapshot, TIME_NAMES};
+use super::numbers::{App, CLASSES, EVENTS, Loop, Numbers, Pool, TIME_NAMES};
+use super::snapshot::{Group, Snapshot, Worker};
 
 /// The two formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,9 @@ enum Kind {
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
+/// The label of what belongs to a `python_process`. What belongs to the workers has none.
+const PROCESS: &str = "process";
+
 /// The end of a gauge's name, its help, and its value.
 type Gauge<T> = (&'static str, &'static str, fn(&T) -> f64);
 
@@ -58,8 +62,11 @@ impl Exposition {
         self.nginx(all);
         self.workers(all);
         self.applications(&all.total.apps);
-        self.pools(&all.total.pools);
-        self.loops(&all.total.loops);
+        let groups = all.groups.iter().map(|group| (Some(group.name.as_str()), &group.numbers));
+        let numbers: Vec<_> = [(None, &all.total)].into_iter().chain(groups).collect();
+        self.pools(&numbers);
+        self.loops(&numbers);
+        self.groups(&all.groups);
     }
 
     fn nginx(&mut self, all: &Snapshot) {
@@ -77,22 +84,39 @@ impl Exposition {
         );
         self.sample("_total", &[], all.reloads);
         self.family("pywsgi_workers_crashed", Kind::Counter, "Workers that have died.");
-        self.sample("_total", &[], all.crashes);
+        let of_groups: u64 = all.groups.iter().map(|group| group.crashes).sum();
+        self.sample("_total", &[], all.crashes.saturating_sub(of_groups));
+        for group in &all.groups {
+            self.sample("_total", &[(PROCESS, &group.name)], group.crashes);
+        }
         self.family(
             "pywsgi_workers_replaced",
             Kind::Counter,
             "Workers that left to be replaced, by reason.",
         );
-        for (reason, count) in &all.replaced {
-            self.sample("_total", &[("reason", reason)], count);
+        for (at, (reason, count)) in all.replaced.iter().enumerate() {
+            let of_groups = all.groups.iter().filter_map(|group| group.replaced.get(at));
+            let of_groups: u64 = of_groups.map(|(_, count)| count).sum();
+            self.sample("_total", &[("reason", reason)], count.saturating_sub(of_groups));
+        }
+        for group in &all.groups {
+            for (reason, count) in &group.replaced {
+                self.sample("_total", &[("reason", reason), (PROCESS, &group.name)], count);
+            }
         }
     }
 
     fn workers(&mut self, all: &Snapshot) {
         self.family("pywsgi_workers", Kind::Gauge, "Workers by state.");
         for state in ["starting", "serving", "draining"] {
-            let count = all.workers.iter().filter(|worker| worker.state.name() == state).count();
+            let states = || all.workers.iter().filter(|worker| worker.state.name() == state);
+            let count = states().filter(|worker| worker.member.is_none()).count();
             self.sample("", &[("state", state)], count);
+            for (at, group) in all.groups.iter().enumerate() {
+                let is_of = |worker: &&Worker| worker.member.is_some_and(|it| it.group == at);
+                let labels = [("state", state), (PROCESS, &group.name)];
+                self.sample("", &labels, states().filter(is_of).count());
+            }
         }
         // A worker that drains has the number of its successor.
         self.family(
@@ -102,8 +126,7 @@ impl Exposition {
         );
         for worker in &all.workers {
             if let Some(memory) = worker.memory {
-                let (number, process) = (worker.number.to_string(), worker.process.to_string());
-                self.sample("", &[("worker", &number), ("pid", &process)], memory);
+                self.worker(all, worker, memory);
             }
         }
         self.family(
@@ -112,13 +135,16 @@ impl Exposition {
             "When a worker started, since 1970.",
         );
         for worker in &all.workers {
-            let (number, process) = (worker.number.to_string(), worker.process.to_string());
-            self.sample(
-                "",
-                &[("worker", &number), ("pid", &process)],
-                worker.since as f64 / 1000.0,
-            );
+            self.worker(all, worker, worker.since as f64 / 1000.0);
         }
+    }
+
+    /// A sample of one worker, or process of a group.
+    fn worker(&mut self, all: &Snapshot, worker: &Worker, value: impl fmt::Display) {
+        let (number, process) = (worker.number.to_string(), worker.process.to_string());
+        let own = [("worker", number.as_str()), ("pid", &process)];
+        let group = all.group_of(worker.member).map(|group| (PROCESS, group));
+        self.sample("", &own.into_iter().chain(group).collect::<Vec<_>>(), value);
     }
 
     fn applications(&mut self, apps: &[App]) {
@@ -128,32 +154,32 @@ impl Exposition {
             "Requests that have ended, by the class of their status.",
         );
         for app in apps {
-            let [name, protocol] = labels(app);
+            let own = labels(app);
             for (count, class) in CLASSES {
-                self.sample("_total", &[name, protocol, ("status", class)], app.count(count));
+                self.sample("_total", &with(&own, ("status", class)), app.count(count));
             }
         }
         self.family("pywsgi_requests_in_flight", Kind::Gauge, "Requests in flight.");
         for app in apps {
-            let [name, protocol] = labels(app);
-            self.sample("", &[name, protocol], app.in_flight);
+            let own = labels(app);
+            self.sample("", &own, app.in_flight);
         }
         self.family("pywsgi_events", Kind::Counter, "What went wrong with requests, by kind.");
         for app in apps {
-            let [name, protocol] = labels(app);
+            let own = labels(app);
             for (count, event) in EVENTS {
-                self.sample("_total", &[name, protocol, ("event", event)], app.count(count));
+                self.sample("_total", &with(&own, ("event", event)), app.count(count));
             }
         }
         self.family("pywsgi_websockets_open", Kind::Gauge, "Open WebSockets.");
         for app in apps {
-            let [name, protocol] = labels(app);
-            self.sample("", &[name, protocol], app.sockets);
+            let own = labels(app);
+            self.sample("", &own, app.sockets);
         }
         self.family("pywsgi_websockets_accepted", Kind::Counter, "WebSockets that were accepted.");
         for app in apps {
-            let [name, protocol] = labels(app);
-            self.sample("_total", &[name, protocol], app.count(Count::SocketsOpened));
+            let own = labels(app);
+            self.sample("_total", &own, app.count(Count::SocketsOpened));
         }
         for ((time, name), help) in TIME_NAMES.into_iter().zip([
             "From when nginx had a request until a thread or a loop took it.",
@@ -163,27 +189,31 @@ impl Exposition {
         ]) {
             self.family(&format!("pywsgi_{name}_time_seconds"), Kind::Histogram, help);
             for app in apps {
-                let [name, protocol] = labels(app);
+                let own = labels(app);
                 let histogram = app.time(time);
                 for (bound, count) in histogram.cumulative() {
                     let bound =
                         bound.map_or("+Inf".to_owned(), |bound| bound.as_secs_f64().to_string());
-                    self.sample("_bucket", &[name, protocol, ("le", &bound)], count);
+                    self.sample("_bucket", &with(&own, ("le", &bound)), count);
                 }
                 let sum = Duration::from_micros(histogram.sum).as_secs_f64();
-                self.sample("_sum", &[name, protocol], sum);
-                self.sample("_count", &[name, protocol], histogram.count());
+                self.sample("_sum", &own, sum);
+                self.sample("_count", &own, histogram.count());
             }
         }
     }
 
-    fn pools(&mut self, pools: &[Pool]) {
+    fn pools(&mut self, all: &[(Option<&str>, &Numbers)]) {
+        let pools = || {
+            all.iter().flat_map(|(group, numbers)| numbers.pools.iter().map(|pool| (*group, pool)))
+        };
         self.family("pywsgi_pool_threads", Kind::Gauge, "Threads of a pool, by state.");
-        for pool in pools {
+        for (group, pool) in pools() {
+            let own = executor("pool", &pool.name, group);
             for (state, count) in
                 [("busy", pool.busy), ("idle", pool.idle()), ("written_off", pool.written_off)]
             {
-                self.sample("", &[("pool", &pool.name), ("state", state)], count);
+                self.sample("", &with(&own, ("state", state)), count);
             }
         }
         let gauges: [Gauge<Pool>; 4] = [
@@ -200,13 +230,16 @@ impl Exposition {
         ];
         for (name, help, value) in gauges {
             self.family(&format!("pywsgi_pool_{name}"), Kind::Gauge, help);
-            for pool in pools {
-                self.sample("", &[("pool", &pool.name)], value(pool));
+            for (group, pool) in pools() {
+                self.sample("", &executor("pool", &pool.name, group), value(pool));
             }
         }
     }
 
-    fn loops(&mut self, loops: &[Loop]) {
+    fn loops(&mut self, all: &[(Option<&str>, &Numbers)]) {
+        let loops = || {
+            all.iter().flat_map(|(group, numbers)| numbers.loops.iter().map(|own| (*group, own)))
+        };
         let gauges: [Gauge<Loop>; 4] = [
             ("tasks", "Tasks of requests that have not ended.", |own| own.tasks as f64),
             ("queue_length", "Requests that a loop has not taken.", |own| own.queue as f64),
@@ -221,8 +254,35 @@ impl Exposition {
         ];
         for (name, help, value) in gauges {
             self.family(&format!("pywsgi_loop_{name}"), Kind::Gauge, help);
-            for own in loops {
-                self.sample("", &[("loop", &own.name)], value(own));
+            for (group, own) in loops() {
+                self.sample("", &executor("loop", &own.name, group), value(own));
+            }
+        }
+    }
+
+    /// What only the processes of a group have. Without groups there is none of it.
+    fn groups(&mut self, groups: &[Group]) {
+        if groups.is_empty() {
+            return;
+        }
+        self.family("pywsgi_processes_limit", Kind::Gauge, "Processes that the configuration has.");
+        for group in groups {
+            self.sample("", &[(PROCESS, &group.name)], group.processes);
+        }
+        let gauges: [Gauge<Group>; 4] = [
+            ("requests_in_flight", "Requests that the processes have.", |it| it.in_flight as f64),
+            ("queue_length", "Requests that no process has taken.", |it| it.queue as f64),
+            ("queue_limit", "Requests that may wait so, over all workers.", |it| {
+                it.max_queue as f64
+            }),
+            ("queue_age_seconds", "How long the first of them has waited.", |it| {
+                it.queue_age.as_secs_f64()
+            }),
+        ];
+        for (name, help, value) in gauges {
+            self.family(&format!("pywsgi_process_{name}"), Kind::Gauge, help);
+            for group in groups {
+                self.sample("", &[(PROCESS, &group.name)], value(group));
             }
         }
     }
@@ -263,8 +323,20 @@ impl Exposition {
 }
 
 /// The labels that name an application.
-fn labels(app: &App) -> [(&str, &str); 2] {
-    [("application", &app.name.target), ("protocol", &app.name.protocol)]
+fn labels(app: &App) -> Vec<(&str, &str)> {
+    let process = app.name.process.as_deref().map(|name| (PROCESS, name));
+    let own = [("application", app.name.target.as_str()), ("protocol", &app.name.protocol)];
+    own.into_iter().chain(process).collect()
+}
+
+/// Those and one more.
+fn with<'a>(labels: Labels<'a>, last: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
+    labels.iter().copied().chain([last]).collect()
+}
+
+/// The labels of a pool or a loop.
+fn executor<'a>(kind: &'a str, name: &'a str, group: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
+    [(kind, name)].into_iter().chain(group.map(|group| (PROCESS, group))).collect()
 }
 
 /// A label's value: its backslashes, quotes and line feeds are escaped.
@@ -307,6 +379,28 @@ mod tests {
             );
         }
         assert!(open.ends_with("# EOF\n") && !old.contains("# EOF"));
+    }
+
+    #[test]
+    fn what_belongs_to_a_group_has_its_label() {
+        let text = exposition(&example(), Format::OpenMetrics);
+        for line in [
+            "pywsgi_requests_in_flight{application=\"reports.wsgi\",protocol=\"wsgi\",process=\"reports\"} 3\n",
+            "pywsgi_requests_total{application=\"reports.wsgi\",protocol=\"wsgi\",process=\"reports\",status=\"2xx\"} 0\n",
+            "pywsgi_workers_crashed_total 1\n",
+            "pywsgi_workers_crashed_total{process=\"reports\"} 1\n",
+            "pywsgi_workers_replaced_total{reason=\"stuck_threads\"} 0\n",
+            "pywsgi_workers_replaced_total{reason=\"stuck_threads\",process=\"reports\"} 1\n",
+            "pywsgi_workers{state=\"serving\"} 1\n",
+            "pywsgi_workers{state=\"serving\",process=\"reports\"} 1\n",
+            "pywsgi_worker_memory_bytes{worker=\"3\",pid=\"13\",process=\"reports\"} 52428800\n",
+            "pywsgi_pool_threads{pool=\"default\",state=\"busy\"} 2\n",
+            "pywsgi_pool_threads{pool=\"default\",process=\"reports\",state=\"busy\"} 1\n",
+            "pywsgi_loop_tasks{loop=\"main\",process=\"reports\"} 7\n",
+            "pywsgi_process_queue_age_seconds{process=\"reports\"} 0.25\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::histogram::Histogram;
 use super::meters::Count;
-use super::snapshot::{App, CLASSES, EVENTS, Loop, Numbers, Pool, Snapshot, TIME_NAMES, Worker};
+use super::numbers::{App, CLASSES, EVENTS, Loop, Numbers, Pool, TIME_NAMES};
+use super::snapshot::{Group, Snapshot, Worker};
 use super::zone::{Event, Happened};
 
 /// All of it.
@@ -32,33 +33,61 @@ fn show(all: &Snapshot, is_whole: bool) -> Value {
         "uptime": seconds(Duration::from_millis(all.now.saturating_sub(all.started))),
         "reloads": all.reloads,
         "crashes": all.crashes,
-        "replaced": all.replaced.iter().map(|(reason, count)| ((*reason).to_owned(), json!(count)))
-            .collect::<Map<_, _>>(),
+        "replaced": replaced(&all.replaced),
         "applications": apps.iter().map(app).collect::<Vec<_>>(),
         "pools": pools.iter().map(pool).collect::<Vec<_>>(),
         "loops": loops.iter().map(event_loop).collect::<Vec<_>>(),
-        "workers": all.workers.iter().map(|worker| worker_of(worker, all.now, is_whole)).collect::<Vec<_>>(),
+        "processes": all.groups.iter().map(group).collect::<Vec<_>>(),
+        "workers": all.workers.iter().map(|worker| worker_of(worker, all, is_whole)).collect::<Vec<_>>(),
         "history": all.history.iter().map(|event| history(all, event)).collect::<Vec<_>>(),
     })
 }
 
-fn worker_of(worker: &Worker, now: u64, is_whole: bool) -> Value {
+/// How many were replaced, by reason.
+fn replaced(counts: &[(&str, u64)]) -> Map<String, Value> {
+    counts.iter().map(|(reason, count)| ((*reason).to_owned(), json!(count))).collect()
+}
+
+fn group(group: &Group) -> Value {
+    let Numbers { pools, loops, .. } = &group.numbers;
+    json!({
+        "name": group.name,
+        "processes": group.processes,
+        "serving": group.serving,
+        "requests": group.requests,
+        "in_flight": group.in_flight,
+        "queue": group.queue,
+        "queue_age": seconds(group.queue_age),
+        "max_queue": group.max_queue,
+        "memory": group.memory,
+        "crashes": group.crashes,
+        "replaced": replaced(&group.replaced),
+        "pools": pools.iter().map(pool).collect::<Vec<_>>(),
+        "loops": loops.iter().map(event_loop).collect::<Vec<_>>(),
+    })
+}
+
+fn worker_of(worker: &Worker, all: &Snapshot, is_whole: bool) -> Value {
     let Numbers { apps, pools, loops } = &worker.numbers;
     let mut shown = json!({
         "pid": worker.process,
         "number": worker.number,
+        "process": all.group_of(worker.member),
+        "process_number": worker.member.map(|member| member.slot),
         "state": worker.state.name(),
         "started": moment(worker.since),
-        "uptime": seconds(Duration::from_millis(now.saturating_sub(worker.since))),
+        "uptime": seconds(Duration::from_millis(all.now.saturating_sub(worker.since))),
         "requests": worker.requests,
-        "in_flight": apps.iter().map(|app| app.in_flight).sum::<u64>(),
+        "in_flight": worker.in_flight,
         "memory": worker.memory,
         "pools": pools.iter().map(pool).collect::<Vec<_>>(),
         "loops": loops.iter().map(event_loop).collect::<Vec<_>>(),
     });
     if is_whole {
         if let Some(shown) = shown.as_object_mut() {
-            let apps = apps.iter().map(app).collect::<Vec<_>>();
+            // Those of a process are counted where their clients are.
+            let apps = apps.iter().filter(|_| worker.member.is_none());
+            let apps = apps.map(app).collect::<Vec<_>>();
             shown.insert("applications".into(), apps.into());
         }
     }
@@ -71,6 +100,7 @@ fn app(app: &App) -> Value {
     let mut shown = Map::new();
     shown.insert("protocol".into(), app.name.protocol.as_str().into());
     shown.insert("name".into(), app.name.target.as_str().into());
+    shown.insert("process".into(), app.name.process.as_deref().into());
     shown.insert("in_flight".into(), app.in_flight.into());
     shown.insert("requests".into(), app.ended().into());
     shown.insert("responses".into(), Value::Object(responses.collect()));
@@ -131,6 +161,8 @@ fn history(all: &Snapshot, event: &Event) -> Value {
     json!({
         "time": moment(event.at),
         "pid": event.process,
+        "process": all.group_of(event.member),
+        "process_number": event.member.map(|member| member.slot),
         "what": what,
         "reason": all.reason(event),
     })
@@ -170,15 +202,39 @@ mod tests {
         assert_eq!(all["applications"][1]["websockets"], json!({"open": 1, "total": 1}));
         assert_eq!(all["workers"][0]["memory"], json!(50 << 20));
         assert_eq!(all["workers"][1]["memory"], Value::Null);
-        let replaced =
-            json!({"time": 1002.0, "pid": 9, "what": "replaced", "reason": "max_requests"});
-        assert_eq!(all["history"][0], replaced);
+        let replaced = |time, pid, process, number| {
+            json!({"time": time, "pid": pid, "process": process, "process_number": number, "what": "replaced",
+                "reason": if pid == 13 { "stuck_threads" } else { "max_requests" }})
+        };
+        let nobody = Value::Null;
+        assert_eq!(all["history"][0], replaced(1003.0, 13, json!("reports"), json!(0)));
+        assert_eq!(all["history"][1], replaced(1002.0, 9, nobody.clone(), nobody));
+    }
+
+    #[test]
+    fn a_group_is_shown_with_its_processes() {
+        let all = json(&example());
+        let reports = &all["processes"][0];
+        assert_eq!((&reports["name"], &reports["processes"]), (&json!("reports"), &json!(2)));
+        assert_eq!((&reports["serving"], &reports["in_flight"]), (&json!(1), &json!(1)));
+        assert_eq!((&reports["queue"], &reports["queue_age"]), (&json!(1), &json!(0.25)));
+        assert_eq!(reports["replaced"], json!({"stuck_threads": 1, "max_requests": 0}));
+        assert_eq!((&reports["crashes"], &reports["pools"][0]["busy"]), (&json!(1), &json!(1)));
+        let process = &all["workers"][2];
+        assert_eq!(
+            (&process["process"], &process["process_number"]),
+            (&json!("reports"), &json!(0))
+        );
+        assert_eq!((&process["in_flight"], &process["applications"]), (&json!(1), &json!([])));
+        assert_eq!(all["workers"][0]["process"], Value::Null);
+        let apps = [0, 2].map(|at| &all["applications"][at]["process"]);
+        assert_eq!(apps, [&Value::Null, &json!("reports")]);
     }
 
     #[test]
     fn the_brief_form_lacks_only_the_workers_applications() {
         let (mut all, brief) = (json(&example()), brief(&example()));
-        assert_eq!(all["workers"][0]["applications"].as_array().map(Vec::len), Some(2));
+        assert_eq!(all["workers"][0]["applications"].as_array().map(Vec::len), Some(3));
         for worker in all["workers"].as_array_mut().unwrap() {
             worker.as_object_mut().unwrap().remove("applications");
         }

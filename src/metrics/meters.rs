@@ -23,8 +23,15 @@ pub(crate) enum Count {
     Unanswered,
     SocketsOpened,
     SocketsClosed,
+    /// Requests that have come from a web worker, whose application this process runs. The web worker counts all else of
+    /// them, but for what happens in the application.
+    Taken,
+    /// Those of them that are over here.
+    Left,
     /// In flight when their process died.
     Lost,
+    /// The same of those that had come from a web worker, which has answered them.
+    Dropped,
     Exceptions,
     /// The client left, or was too slow, before the response was complete.
     ClientGone,
@@ -99,6 +106,16 @@ impl AppMeter {
         self.0.add_alone(count as usize, 1);
     }
 
+    /// Event loop: a web worker has sent a request.
+    pub(crate) fn take(self) {
+        self.0.add_alone(Count::Taken as usize, 1);
+    }
+
+    /// Event loop: such a request is over here.
+    pub(crate) fn leave(self) {
+        self.0.add_alone(Count::Left as usize, 1);
+    }
+
     /// Event loop: a WebSocket was accepted, or is closed.
     pub(crate) fn socket(self, is_open: bool) {
         let count = if is_open { Count::SocketsOpened } else { Count::SocketsClosed };
@@ -131,8 +148,16 @@ impl AppMeter {
         self.get(Count::Begun).saturating_sub(ended + lost)
     }
 
+    /// How many requests of web workers the process has, if it lives.
+    pub(super) fn carried(self) -> u64 {
+        let over = self.get(Count::Left) + self.get(Count::Dropped);
+        self.get(Count::Taken).saturating_sub(over)
+    }
+
     /// The process has died: what was in flight is lost. Its successor calls this before it begins a request.
     pub(super) fn lose_all(self) {
+        let dropped = self.get(Count::Dropped) + self.carried();
+        self.0.set(Count::Dropped as usize, dropped);
         let lost = self.get(Count::Lost) + self.in_flight();
         self.0.set(Count::Lost as usize, lost);
         self.0.set(Count::SocketsClosed as usize, self.get(Count::SocketsOpened));
@@ -325,6 +350,18 @@ mod tests {
         }
         app.begin();
         assert_eq!(app.in_flight(), 1);
+    }
+
+    #[test]
+    fn what_web_workers_have_sent_counts_apart() {
+        let app = app();
+        (0..3).for_each(|_| app.take());
+        app.leave();
+        assert_eq!((app.in_flight(), app.carried()), (0, 2));
+        for _ in 0..2 {
+            app.lose_all();
+            assert_eq!((app.carried(), app.get(Count::Dropped), app.get(Count::Lost)), (0, 2, 0));
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! | [`names`] | which application, pool or loop has which number |
 //! | [`zone`] | the memory: an area for each process, the history, the answers |
 //! | [`meters`] | what one process counts, as its threads write it |
+//! | [`groups`] | what is counted of the processes of a `python_process` |
+//! | [`numbers`] | what several processes have counted together |
 //! | [`snapshot`] | all of it at one moment |
 //! | [`board`] | the memory with the names, as a process has both |
 //! | [`json`], [`exposition`], [`text`], [`page`] | how a snapshot is shown |
@@ -21,11 +23,14 @@
 pub(crate) mod board;
 #[cfg(not(feature = "loom"))]
 pub(crate) mod exposition;
+pub(crate) mod groups;
 pub(crate) mod histogram;
 #[cfg(not(feature = "loom"))]
 pub(crate) mod json;
 pub(crate) mod meters;
 pub(crate) mod names;
+#[cfg(not(feature = "loom"))]
+pub(crate) mod numbers;
 #[cfg(not(feature = "loom"))]
 pub(crate) mod page;
 #[cfg(not(feature = "loom"))]

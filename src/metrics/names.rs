@@ -44,6 +44,16 @@ pub(crate) struct AppName {
     pub(crate) protocol: String,
     /// As the configuration writes it.
     pub(crate) target: String,
+    /// The `python_process` whose processes run it; `None`: the workers do.
+    pub(crate) process: Option<String>,
+}
+
+/// What a process is called: by its group and its number there, or by its number among the workers.
+pub(crate) fn called(worker: u64, of_group: Option<(&str, usize)>) -> String {
+    match of_group {
+        Some((group, slot)) => format!("process {slot} of {group}"),
+        None => format!("worker {worker}"),
+    }
 }
 
 #[cfg(test)]

@@ -1,24 +1,20 @@
-//! All that the processes have counted, at one moment: over all of them, and for each.
+//! All that the processes have counted, at one moment: over all of them, for each, and for each group.
 
 use std::time::Duration;
 
-use super::histogram::Histogram;
-use super::meters::{AppMeter, Count, ENDED, LoopMeter, PoolMeter, TIMES, Time};
-use super::names::AppName;
-use super::zone::{Area, Event, REASONS, State, Zone};
+use super::groups::{GroupMeter, GroupWords, Member, REASONS};
+use super::numbers::{Known, Numbers, age};
+use super::zone::{Event, State, Zone};
 
 /// What a snapshot needs to know beside the memory.
 pub(crate) struct Surroundings<'a> {
-    pub(crate) apps: &'a [AppName],
-    pub(crate) pools: &'a [String],
-    pub(crate) loops: &'a [String],
+    pub(crate) known: Known<'a>,
+    pub(crate) groups: &'a [String],
     pub(crate) versions: Versions,
     /// The names of the reasons to replace a worker, by their numbers.
     pub(crate) reasons: &'static [&'static str],
     /// Milliseconds since 1970.
     pub(crate) now: u64,
-    /// Milliseconds of the monotonic clock.
-    pub(crate) clock: u64,
     /// Whether a process lives.
     pub(crate) lives: &'a dyn Fn(u32) -> bool,
     /// Bytes of a process's memory that are in RAM, if the system says so.
@@ -44,7 +40,9 @@ pub(crate) struct Snapshot {
     pub(crate) crashes: u64,
     /// How many workers were replaced, by reason.
     pub(crate) replaced: Vec<(&'static str, u64)>,
+    /// The applications are those of all processes, the pools and loops those of the web workers.
     pub(crate) total: Numbers,
+    pub(crate) groups: Vec<Group>,
     /// Those that live, by their number and age.
     pub(crate) workers: Vec<Worker>,
     /// The newest first.
@@ -52,93 +50,52 @@ pub(crate) struct Snapshot {
     pub(crate) reasons: &'static [&'static str],
 }
 
-/// Of one process or of all.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Numbers {
-    pub(crate) apps: Vec<App>,
-    pub(crate) pools: Vec<Pool>,
-    pub(crate) loops: Vec<Loop>,
-}
-
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
     pub(crate) process: u32,
     pub(crate) number: u64,
+    /// `None`: it is a web worker.
+    pub(crate) member: Option<Member>,
     pub(crate) state: State,
     /// When it started, in milliseconds since 1970.
     pub(crate) since: u64,
     /// Those that it has had itself; its numbers count those of its predecessors as well.
     pub(crate) requests: u64,
+    pub(crate) in_flight: u64,
     pub(crate) memory: Option<u64>,
     pub(crate) numbers: Numbers,
 }
 
+/// The processes of a group, and what waits for them.
 #[derive(Clone, Debug)]
-pub(crate) struct App {
-    pub(crate) name: AppName,
+pub(crate) struct Group {
+    pub(crate) name: String,
+    /// As the configuration says.
+    pub(crate) processes: u64,
+    /// Those that serve.
+    pub(crate) serving: u64,
+    /// What the processes that live have had, and have.
+    pub(crate) requests: u64,
     pub(crate) in_flight: u64,
-    pub(crate) sockets: u64,
-    counts: Vec<(Count, u64)>,
-    times: [Histogram; TIMES.len()],
-}
-
-/// What an application's rare events are called.
-pub(crate) const EVENTS: [(Count, &str); 8] = [
-    (Count::Exceptions, "exceptions"),
-    (Count::ClientGone, "client_gone"),
-    (Count::TimedOut, "timed_out"),
-    (Count::QueueTimedOut, "queue_timed_out"),
-    (Count::Refused, "refused"),
-    (Count::Interrupted, "interrupted"),
-    (Count::WrittenOff, "threads_written_off"),
-    (Count::Lost, "lost"),
-];
-
-/// What the classes of a status are called.
-pub(crate) const CLASSES: [(Count, &str); 6] = [
-    (Count::Informational, "1xx"),
-    (Count::Successful, "2xx"),
-    (Count::Redirection, "3xx"),
-    (Count::ClientError, "4xx"),
-    (Count::ServerError, "5xx"),
-    (Count::Unanswered, "none"),
-];
-
-/// What the times are called.
-pub(crate) const TIME_NAMES: [(Time, &str); TIMES.len()] = [
-    (Time::Queue, "queue"),
-    (Time::Application, "application"),
-    (Time::GilWait, "gil_wait"),
-    (Time::Response, "response"),
-];
-
-#[derive(Clone, Debug)]
-pub(crate) struct Pool {
-    pub(crate) name: String,
-    /// As the configuration says, over all its processes.
-    pub(crate) limit: u64,
+    pub(crate) memory: u64,
+    /// Requests that wait in the web workers, because no process is there that takes them.
+    pub(crate) queue: u64,
     pub(crate) max_queue: u64,
-    pub(crate) threads: u64,
-    pub(crate) busy: u64,
-    pub(crate) written_off: u64,
-    pub(crate) queue: u64,
-    /// How long the first of the queue has waited.
+    /// How long the first of them has waited.
     pub(crate) queue_age: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Loop {
-    pub(crate) name: String,
-    pub(crate) tasks: u64,
-    pub(crate) queue: u64,
-    pub(crate) queue_age: Duration,
-    /// The longest time for which one of its loops has not turned.
-    pub(crate) lag: Duration,
+    pub(crate) crashes: u64,
+    /// How many of its processes were replaced, by reason.
+    pub(crate) replaced: Vec<(&'static str, u64)>,
+    /// Those of its processes. The applications are not counted here.
+    pub(crate) numbers: Numbers,
 }
 
 impl Snapshot {
     pub(crate) fn take(zone: &Zone, around: &Surroundings<'_>) -> Self {
-        let mut total = Numbers::default();
+        let mut total = Numbers::none(around.known);
+        let groups = around.groups.iter().zip(0..);
+        let mut groups: Vec<_> =
+            groups.map(|(name, at)| Group::of(name, zone.group(at), around)).collect();
         let mut workers = Vec::new();
         let mut crashes = 0;
         let mut replaced = [0; REASONS];
@@ -153,25 +110,41 @@ impl Snapshot {
             }
             let state =
                 area.state().filter(|state| *state != State::Ended && (around.lives)(owner));
-            let numbers = Numbers::of(&area, around, state.is_some());
-            total.add(&numbers);
+            let numbers = Numbers::of(&area, around.known, state.is_some());
+            let member = area.member();
+            total.add_apps(&numbers);
             if let Some(state) = state {
-                workers.push(Worker {
+                let worker = Worker {
                     process: owner,
                     number: area.number(),
+                    member,
                     state,
                     since: area.since(),
                     requests: area.requests(),
+                    in_flight: area.in_flight(),
                     memory: (around.memory)(owner),
                     numbers,
-                });
+                };
+                match member {
+                    Some(Member { group, .. }) => {
+                        let group = groups.get_mut(group);
+                        group.into_iter().for_each(|group| group.add(&worker));
+                    }
+                    None => {
+                        total.add_executors(&worker.numbers);
+                        let waiting = groups.iter_mut().zip(0..);
+                        waiting.for_each(|(group, at)| {
+                            group.wait(area.waiting(at), around.known.clock)
+                        });
+                    }
+                }
+                workers.push(worker);
             } else if area.state() != Some(State::Ended) {
                 // It has died, and nobody has taken its area yet.
                 crashes += 1;
+                let group = member.and_then(|member| groups.get_mut(member.group));
+                group.into_iter().for_each(|group| group.crashes += 1);
             }
-        }
-        if total.apps.is_empty() {
-            total = Numbers::none(around);
         }
         workers.sort_by_key(|worker| (worker.number, worker.since));
         Self {
@@ -182,6 +155,7 @@ impl Snapshot {
             crashes,
             replaced: around.reasons.iter().copied().zip(replaced).collect(),
             total,
+            groups,
             workers,
             history: zone.history(),
             reasons: around.reasons,
@@ -189,155 +163,47 @@ impl Snapshot {
     }
 }
 
-impl Numbers {
-    fn of(area: &Area, around: &Surroundings<'_>, is_live: bool) -> Self {
-        let apps = around.apps.iter().enumerate();
-        let pools = around.pools.iter().enumerate();
-        let loops = around.loops.iter().enumerate();
-        Self {
-            apps: apps.map(|(at, name)| App::of(name, area.app(at), is_live)).collect(),
-            pools: pools
-                .map(|(at, name)| Pool::of(name, area.pool(at), is_live, around.clock))
-                .collect(),
-            loops: loops
-                .map(|(at, name)| Loop::of(name, area.event_loop(at), is_live, around.clock))
-                .collect(),
-        }
-    }
-
-    /// Before any process has counted.
-    fn none(around: &Surroundings<'_>) -> Self {
-        let apps = around.apps.iter().map(|name| App::of(name, AppMeter::default(), false));
-        let pools = around.pools.iter().map(|name| Pool::of(name, PoolMeter::default(), false, 0));
-        let loops = around.loops.iter().map(|name| Loop::of(name, LoopMeter::default(), false, 0));
-        Self { apps: apps.collect(), pools: pools.collect(), loops: loops.collect() }
-    }
-
-    fn add(&mut self, other: &Self) {
-        if self.apps.is_empty() && self.pools.is_empty() {
-            *self = other.clone();
-            return;
-        }
-        self.apps.iter_mut().zip(&other.apps).for_each(|(own, other)| own.add(other));
-        self.pools.iter_mut().zip(&other.pools).for_each(|(own, other)| own.add(other));
-        self.loops.iter_mut().zip(&other.loops).for_each(|(own, other)| own.add(other));
+impl Snapshot {
+    /// The name of the group that such a process is of.
+    pub(crate) fn group_of(&self, member: Option<Member>) -> Option<&str> {
+        member.map(|member| self.groups.get(member.group).map_or("", |group| &group.name))
     }
 }
 
-impl App {
-    fn of(name: &AppName, meter: AppMeter, is_live: bool) -> Self {
-        let mut times: [Histogram; TIMES.len()] = Default::default();
-        for (histogram, time) in times.iter_mut().zip(TIMES) {
-            histogram.add(meter.times(time));
-        }
-        let in_flight = meter.in_flight();
-        let sockets =
-            meter.get(Count::SocketsOpened).saturating_sub(meter.get(Count::SocketsClosed));
-        let all = CLASSES.iter().chain(&EVENTS).map(|(count, _)| *count);
-        let all = all.chain([Count::SocketsOpened]);
-        let mut app = Self {
-            name: name.clone(),
-            in_flight,
-            sockets,
-            counts: all.map(|count| (count, meter.get(count))).collect(),
-            times,
-        };
-        if !is_live {
-            app.in_flight = 0;
-            app.sockets = 0;
-            let lost = app.counts.iter_mut().filter(|(count, _)| *count == Count::Lost);
-            lost.for_each(|(_, lost)| *lost += in_flight);
-        }
-        app
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.in_flight += other.in_flight;
-        self.sockets += other.sockets;
-        for ((_, own), (_, other)) in self.counts.iter_mut().zip(&other.counts) {
-            *own += other;
-        }
-        for (own, other) in self.times.iter_mut().zip(&other.times) {
-            own.merge(other);
-        }
-    }
-
-    pub(crate) fn count(&self, wanted: Count) -> u64 {
-        self.counts.iter().find(|(count, _)| *count == wanted).map_or(0, |(_, number)| *number)
-    }
-
-    /// How many requests have ended.
-    pub(crate) fn ended(&self) -> u64 {
-        ENDED.iter().map(|count| self.count(*count)).sum()
-    }
-
-    pub(crate) fn time(&self, time: Time) -> &Histogram {
-        let [queue, application, gil_wait, response] = &self.times;
-        match time {
-            Time::Queue => queue,
-            Time::Application => application,
-            Time::GilWait => gil_wait,
-            Time::Response => response,
-        }
-    }
-}
-
-impl Pool {
-    fn of(name: &str, meter: PoolMeter, is_live: bool, clock: u64) -> Self {
-        let meter = if is_live { meter } else { PoolMeter::default() };
-        let now = meter.now();
+impl Group {
+    fn of(name: &str, words: GroupWords, around: &Surroundings<'_>) -> Self {
+        let reasons = around.reasons.iter().copied().zip(0..);
         Self {
             name: name.to_owned(),
-            limit: meter.limit(),
-            max_queue: meter.max_queue(),
-            threads: now.threads as u64,
-            busy: now.busy as u64,
-            written_off: meter.stuck_threads(),
-            queue: now.queue as u64,
-            queue_age: age(now.head_since, clock),
+            processes: words.processes(),
+            serving: 0,
+            requests: 0,
+            in_flight: 0,
+            memory: 0,
+            queue: 0,
+            max_queue: 0,
+            queue_age: Duration::ZERO,
+            crashes: words.crashes(),
+            replaced: reasons.map(|(reason, at)| (reason, words.replacements(at))).collect(),
+            numbers: Numbers { apps: Vec::new(), ..Numbers::none(around.known) },
         }
     }
 
-    fn add(&mut self, other: &Self) {
-        self.limit += other.limit;
-        self.max_queue += other.max_queue;
-        self.threads += other.threads;
-        self.busy += other.busy;
-        self.written_off += other.written_off;
-        self.queue += other.queue;
-        self.queue_age = self.queue_age.max(other.queue_age);
+    /// One of its processes.
+    fn add(&mut self, process: &Worker) {
+        self.serving += u64::from(process.state == State::Serving);
+        self.requests += process.requests;
+        self.in_flight += process.in_flight;
+        self.memory += process.memory.unwrap_or(0);
+        self.numbers.add_executors(&process.numbers);
     }
 
-    pub(crate) fn idle(&self) -> u64 {
-        self.threads.saturating_sub(self.busy)
+    /// What waits for it in one of the web workers.
+    fn wait(&mut self, meter: GroupMeter, clock: u64) {
+        self.queue += meter.queue();
+        self.max_queue += meter.max_queue();
+        self.queue_age = self.queue_age.max(age(meter.head_since(), clock));
     }
-}
-
-impl Loop {
-    fn of(name: &str, meter: LoopMeter, is_live: bool, clock: u64) -> Self {
-        let meter = if is_live { meter } else { LoopMeter::default() };
-        let now = meter.now();
-        Self {
-            name: name.to_owned(),
-            tasks: now.tasks as u64,
-            queue: now.queue as u64,
-            queue_age: age(now.head_since, clock),
-            lag: Duration::from_millis(meter.lag(clock)),
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.tasks += other.tasks;
-        self.queue += other.queue;
-        self.queue_age = self.queue_age.max(other.queue_age);
-        self.lag = self.lag.max(other.lag);
-    }
-}
-
-/// For how long something has been so, if it is so (`since` is not 0).
-fn age(since: u64, clock: u64) -> Duration {
-    let milliseconds = if since == 0 { 0 } else { clock.saturating_sub(since) };
-    Duration::from_millis(milliseconds)
 }
 
 impl State {
@@ -354,17 +220,24 @@ impl State {
 /// Something to show, for the tests of this folder.
 #[cfg(test)]
 pub(super) fn example() -> Snapshot {
-    use super::meters::{LoopNow, PoolNow};
+    use super::meters::{Count, LoopNow, PoolNow, Time};
+    use super::names::AppName;
     use super::words::{Words, leaked};
-    use super::zone::{Happened, Layout};
+    use super::zone::{Happened, Layout, Owner};
 
-    let layout = Layout { apps: 2, pools: 1, loops: 1, areas: 3 };
+    let layout = Layout { apps: 3, pools: 1, loops: 1, groups: 1, areas: 5 };
     let words = Words::new(leaked(layout.words()));
     let zone = Zone::new(layout, words, Words::new(leaked(layout.answer_words())));
     zone.reload(1_000_000);
-    let first = zone.take(10, 0, 1_000_500, |_| true).unwrap();
-    let second = zone.take(11, 1, 1_000_700, |_| true).unwrap();
-    let dead = zone.take(12, 2, 1_000_800, |_| true).unwrap();
+    let take = |process, number, now, member| {
+        zone.take(&Owner { process, number, member }, now, |_| true).unwrap()
+    };
+    let first = take(10, 0, 1_000_500, None);
+    let second = take(11, 1, 1_000_700, None);
+    let dead = take(12, 2, 1_000_800, None);
+    let [process, dead_process] = [13, 14].map(|pid| {
+        take(pid, pid as usize - 10, 1_000_900, Some(Member { group: 0, slot: pid as usize - 13 }))
+    });
     first.set_state(State::Serving);
     for area in [first, second, dead] {
         area.app(0).begin();
@@ -379,52 +252,100 @@ pub(super) fn example() -> Snapshot {
     first.pool(0).show(PoolNow { threads: 3, busy: 2, queue: 1, head_since: 4_000 });
     first.event_loop(0).show(LoopNow { tasks: 5, ..LoopNow::default() });
     first.event_loop(0).asked(4_400);
-    second.replaced(1);
-    zone.remember(Event { at: 1_002_000, process: 9, what: Happened::Replaced(1) });
-    let name = |protocol: &str, target: &str| AppName {
+    zone.replaced(&second, 1, 1_001_000);
+    zone.remember(Event { at: 1_002_000, process: 9, member: None, what: Happened::Replaced(1) });
+    process.set_state(State::Serving);
+    // Two requests of a client's that the web worker has sent there, and one that waits.
+    (0..3).for_each(|_| first.app(2).begin());
+    [process, dead_process].iter().for_each(|area| area.app(2).take());
+    process.app(2).count(Count::Exceptions);
+    process.pool(0).limits(4, 16);
+    process.pool(0).show(PoolNow { threads: 1, busy: 1, ..PoolNow::default() });
+    process.event_loop(0).show(LoopNow { tasks: 7, ..LoopNow::default() });
+    first.waiting(0).limit(16);
+    first.waiting(0).show(1, 4_250);
+    zone.group(0).set_processes(2);
+    zone.replaced(&process, 0, 1_003_000);
+    let name = |protocol: &str, target: &str, process: Option<&str>| AppName {
         protocol: protocol.to_owned(),
         target: target.to_owned(),
+        process: process.map(str::to_owned),
     };
     Snapshot::take(
         &zone,
         &Surroundings {
-            apps: &[name("wsgi", "/srv/shop/wsgi.py"), name("asgi", "live:\"app\"\\")],
-            pools: &["default".to_owned()],
-            loops: &["main".to_owned()],
+            groups: &["reports".to_owned()],
+            known: Known {
+                apps: &[
+                    name("wsgi", "/srv/shop/wsgi.py", None),
+                    name("asgi", "live:\"app\"\\", None),
+                    name("wsgi", "reports.wsgi", Some("reports")),
+                ],
+                pools: &["default".to_owned()],
+                loops: &["main".to_owned()],
+                clock: 4_500,
+            },
             versions: Versions { module: "0.1.0", nginx: "1.22.1".to_owned(), python: "3.11" },
             reasons: &["stuck_threads", "max_requests"],
             now: 1_060_000,
-            clock: 4_500,
-            lives: &|process| process != 12,
-            memory: &|process| (process == 10).then_some(50 << 20),
+            lives: &|process| process != 12 && process != 14,
+            memory: &|process| (process == 10 || process == 13).then_some(50 << 20),
         },
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::meters::{Count, Time};
     use super::*;
 
     #[test]
     fn numbers_of_all_processes_add_up() {
         let all = example();
-        let [shop, live] = &all.total.apps[..] else { panic!("two applications") };
+        let [shop, live, _] = &all.total.apps[..] else { panic!("three applications") };
         assert_eq!((shop.ended(), shop.in_flight), (3, 2));
         assert_eq!(shop.count(Count::Lost), 1, "the one that was in flight in the dead process");
         assert_eq!(shop.time(Time::Response).count(), 3);
         assert_eq!((live.in_flight, live.sockets, live.count(Count::Exceptions)), (1, 1, 1));
-        assert_eq!((all.crashes, all.reloads), (1, 0));
-        assert_eq!(all.replaced, [("stuck_threads", 0), ("max_requests", 1)]);
+        assert_eq!((all.crashes, all.reloads), (2, 0));
+        assert_eq!(all.replaced, [("stuck_threads", 1), ("max_requests", 1)]);
+    }
+
+    #[test]
+    fn a_request_that_a_process_has_counts_once() {
+        let all = example();
+        let reports = &all.total.apps[2];
+        assert_eq!((reports.in_flight, reports.ended(), reports.count(Count::Lost)), (3, 0, 0));
+        assert_eq!(reports.count(Count::Exceptions), 1, "its process has counted it");
+        assert_eq!(reports.count(Count::Dropped), 1);
+    }
+
+    #[test]
+    fn a_group_has_what_its_processes_have() {
+        let all = example();
+        let [reports] = &all.groups[..] else { panic!("one group") };
+        assert_eq!((reports.name.as_str(), reports.processes, reports.serving), ("reports", 2, 1));
+        assert_eq!((reports.requests, reports.in_flight, reports.memory), (1, 1, 50 << 20));
+        assert_eq!((reports.queue, reports.max_queue), (1, 16));
+        assert_eq!(reports.queue_age, Duration::from_millis(250));
+        assert_eq!(
+            (reports.crashes, &reports.replaced[..]),
+            (1, &[("stuck_threads", 1), ("max_requests", 0)][..])
+        );
+        assert_eq!((reports.numbers.pools[0].busy, reports.numbers.loops[0].tasks), (1, 7));
+        assert_eq!((all.total.pools[0].limit, all.total.loops[0].tasks), (8, 5), "the workers'");
     }
 
     #[test]
     fn only_processes_that_live_are_workers() {
         let all = example();
         let processes: Vec<_> = all.workers.iter().map(|worker| worker.process).collect();
-        assert_eq!(processes, [10, 11]);
+        assert_eq!(processes, [10, 11, 13]);
+        assert_eq!(all.workers[2].member, Some(Member { group: 0, slot: 0 }));
+        assert_eq!((all.workers[2].requests, all.workers[2].in_flight), (1, 1));
         assert_eq!(all.workers[0].memory, Some(50 << 20));
         assert_eq!(all.workers[0].state.name(), "serving");
-        assert_eq!(all.workers[0].requests, 3);
+        assert_eq!(all.workers[0].requests, 6);
         let pool = &all.total.pools[0];
         assert_eq!((pool.busy, pool.idle(), pool.limit), (2, 1, 8));
         assert_eq!(pool.queue_age, Duration::from_millis(500));

@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::groups::Member;
 use super::meters::Count;
-use super::snapshot::{CLASSES, EVENTS, Numbers, Snapshot, TIME_NAMES};
+use super::names::called;
+use super::numbers::{App, CLASSES, EVENTS, Numbers, TIME_NAMES};
+use super::snapshot::{Group, Snapshot};
 use super::zone::{Event, Happened};
 
 pub(crate) fn text(all: &Snapshot) -> String {
@@ -22,27 +25,38 @@ pub(crate) fn text(all: &Snapshot) -> String {
     lines.add(format_args!(""));
     for worker in &all.workers {
         let memory = worker.memory.map_or_else(String::new, |bytes| format!(", {}", size(bytes)));
-        let in_flight: u64 = worker.numbers.apps.iter().map(|app| app.in_flight).sum();
         lines.add(format_args!(
-            "worker {} (pid {}): {}, up {}, {} requests, {in_flight} in flight{memory}",
-            worker.number,
+            "{} (pid {}): {}, up {}, {} requests, {} in flight{memory}",
+            who(all, worker.number, worker.member),
             worker.process,
             worker.state.name(),
             age(worker.since),
             worker.requests,
+            worker.in_flight,
         ));
     }
-    lines.numbers(&all.total);
-    let replaced = all.replaced.iter().filter(|(_, count)| *count > 0);
-    let replaced: Vec<_> = replaced.map(|(reason, count)| format!("{count} by {reason}")).collect();
-    if !replaced.is_empty() {
-        lines.add(format_args!("\nreplaced workers: {}", replaced.join(", ")));
+    lines.apps(&all.total.apps);
+    lines.executors("", &all.total);
+    all.groups.iter().for_each(|group| lines.group(group));
+    if let Some(replaced) = replaced(&all.replaced) {
+        lines.add(format_args!("\nreplaced workers: {replaced}"));
     }
     for event in &all.history {
         let what = all.said(event);
         lines.add(format_args!("{} ago: {what}", age(event.at)));
     }
     lines.0
+}
+
+fn who(all: &Snapshot, number: u64, member: Option<Member>) -> String {
+    called(number, all.group_of(member).zip(member.map(|member| member.slot)))
+}
+
+/// How many were replaced, by reason; `None`: nobody was.
+fn replaced(counts: &[(&str, u64)]) -> Option<String> {
+    let some = counts.iter().filter(|(_, count)| *count > 0);
+    let some: Vec<_> = some.map(|(reason, count)| format!("{count} by {reason}")).collect();
+    (!some.is_empty()).then(|| some.join(", "))
 }
 
 struct Lines(String);
@@ -52,10 +66,12 @@ impl Lines {
         let _infallible = writeln!(self.0, "{line}");
     }
 
-    fn numbers(&mut self, numbers: &Numbers) {
-        for app in &numbers.apps {
+    fn apps(&mut self, apps: &[App]) {
+        for app in apps {
+            let process = app.name.process.as_deref();
+            let process = process.map_or_else(String::new, |name| format!(" in {name}"));
             self.add(format_args!(
-                "\n{} application {}: {} requests, {} in flight",
+                "\n{} application {}{process}: {} requests, {} in flight",
                 app.name.protocol,
                 app.name.target,
                 app.ended(),
@@ -88,9 +104,32 @@ impl Lines {
                 }
             }
         }
+    }
+
+    fn group(&mut self, group: &Group) {
+        self.add(format_args!(
+            "\nprocesses of {}: {} of {} serve, {} requests, {} in flight, {}; queue {} of {}{}; {} died{}",
+            group.name,
+            group.serving,
+            group.processes,
+            group.requests,
+            group.in_flight,
+            size(group.memory),
+            group.queue,
+            group.max_queue,
+            first(group.queue, group.queue_age),
+            group.crashes,
+            replaced(&group.replaced).map_or_else(String::new, |text| format!(", replaced {text}")),
+        ));
+        self.executors("  ", &group.numbers);
+    }
+
+    /// Those of one kind of processes. Those of a group follow it, with `indent`.
+    fn executors(&mut self, indent: &str, numbers: &Numbers) {
+        let start = if indent.is_empty() { "\n" } else { indent };
         for pool in &numbers.pools {
             self.add(format_args!(
-                "\npool {}: {} of {} threads busy, {} idle, {} written off; queue {} of {}{}",
+                "{start}pool {}: {} of {} threads busy, {} idle, {} written off; queue {} of {}{}",
                 pool.name,
                 pool.busy,
                 pool.limit,
@@ -103,7 +142,7 @@ impl Lines {
         }
         for own in &numbers.loops {
             self.add(format_args!(
-                "\nloop {}: {} tasks, queue {}{}; lag {:.1?}",
+                "{start}loop {}: {} tasks, queue {}{}; lag {:.1?}",
                 own.name,
                 own.tasks,
                 own.queue,
@@ -124,12 +163,16 @@ impl Snapshot {
     }
 
     fn said(&self, event: &Event) -> String {
+        let who = || match event.member {
+            Some(_) => format!("{} (pid {})", who(self, 0, event.member), event.process),
+            None => format!("worker {}", event.process),
+        };
         match event.what {
             Happened::Reloaded => "nginx was reloaded".to_owned(),
-            Happened::Crashed => format!("worker {} died", event.process),
+            Happened::Crashed => format!("{} died", who()),
             Happened::Replaced(_) => format!(
-                "worker {} left to be replaced ({})",
-                event.process,
+                "{} left to be replaced ({})",
+                who(),
                 self.reason(event).unwrap_or_default()
             ),
         }
@@ -167,8 +210,15 @@ mod tests {
     fn everything_is_said() {
         let text = text(&example());
         for line in [
-            "pywsgi 0.1.0 in nginx 1.22.1, Python 3.11; up 1 min 0 s, 0 reloads, 1 crashes",
-            "worker 0 (pid 10): serving, up 59.5 s, 3 requests, 2 in flight, 50.0 MB",
+            "pywsgi 0.1.0 in nginx 1.22.1, Python 3.11; up 1 min 0 s, 0 reloads, 2 crashes",
+            "worker 0 (pid 10): serving, up 59.5 s, 6 requests, 5 in flight, 50.0 MB",
+            "process 0 of reports (pid 13): serving, up 59.1 s, 1 requests, 1 in flight, 50.0 MB",
+            "wsgi application reports.wsgi in reports: 0 requests, 3 in flight",
+            "processes of reports: 1 of 2 serve, 1 requests, 1 in flight, 50.0 MB; queue 1 of 16, the first for \
+             250.0ms; 1 died, replaced 1 by stuck_threads",
+            "  pool default: 1 of 4 threads busy, 0 idle, 0 written off; queue 0 of 16",
+            "  loop main: 7 tasks, queue 0; lag 0.0ns",
+            "57.0 s ago: process 0 of reports (pid 13) left to be replaced (stuck_threads)",
             "wsgi application /srv/shop/wsgi.py: 3 requests, 2 in flight",
             "  2xx 3, lost 1",
             "  WebSockets: 1 open, 1 accepted",

@@ -3,7 +3,8 @@
 //! An area belongs to the process whose number is its owner's. A process that starts takes the first area that nobody
 //! has, or whose owner has died, and counts on what it finds there ([`meters`](super::meters)).
 
-use super::meters::{APP_WORDS, AppMeter, LOOP_WORDS, LoopMeter, POOL_WORDS, PoolMeter};
+use super::groups::{GROUP_WORDS, GroupMeter, GroupWords, Member, REASONS, WAITING_WORDS};
+use super::meters::{APP_WORDS, AppMeter, Count, LOOP_WORDS, LoopMeter, POOL_WORDS, PoolMeter};
 #[cfg(not(feature = "loom"))]
 use std::sync::atomic::fence;
 
@@ -18,6 +19,7 @@ pub(crate) struct Layout {
     pub(crate) apps: usize,
     pub(crate) pools: usize,
     pub(crate) loops: usize,
+    pub(crate) groups: usize,
     pub(crate) areas: usize,
 }
 
@@ -40,11 +42,10 @@ const BEFORE: usize = 4;
 const CRASHES: usize = 5;
 const ANSWERED: usize = 6;
 const LENGTH: usize = 7;
-const REPLACED: usize = 8;
+/// Which process of which group has it ([`Member`]); 0: a web worker.
+const MEMBER: usize = 8;
+const REPLACED: usize = 9;
 const AREA_HEAD: usize = REPLACED + REASONS;
-
-/// How many reasons there are to replace a worker.
-pub(crate) const REASONS: usize = 8;
 
 /// Bytes of the stacks that one process answers with.
 pub(crate) const ANSWER: usize = 64 * 1024;
@@ -52,24 +53,33 @@ const ANSWER_WORDS: usize = ANSWER / size_of::<u64>();
 
 impl Layout {
     /// As many areas as fit into so many bytes.
-    pub(crate) fn of(bytes: usize, apps: usize, pools: usize, loops: usize) -> Self {
-        let layout = Self { apps, pools, loops, areas: 0 };
-        let areas = (bytes / size_of::<u64>()).saturating_sub(HEAD) / layout.area();
-        Self { areas, ..layout }
+    pub(crate) fn of(self, bytes: usize) -> Self {
+        let areas = (bytes / size_of::<u64>()).saturating_sub(self.head()) / self.area();
+        Self { areas, ..self }
     }
 
     /// How many bytes so many areas take.
     pub(crate) fn bytes(self, areas: usize) -> usize {
-        (HEAD + areas * self.area()) * size_of::<u64>()
+        (self.head() + areas * self.area()) * size_of::<u64>()
+    }
+
+    /// What comes before the areas.
+    fn head(self) -> usize {
+        HEAD + self.groups * GROUP_WORDS
     }
 
     fn area(self) -> usize {
+        self.waiting() + self.groups * WAITING_WORDS
+    }
+
+    /// Where in an area the meters of groups begin.
+    fn waiting(self) -> usize {
         AREA_HEAD + self.apps * APP_WORDS + self.pools * POOL_WORDS + self.loops * LOOP_WORDS
     }
 
     /// How many words all of it takes.
     pub(crate) fn words(self) -> usize {
-        HEAD + self.areas * self.area()
+        self.head() + self.areas * self.area()
     }
 
     /// How many words the answers take, which are not touched unless somebody asks.
@@ -85,6 +95,19 @@ pub(crate) struct Zone {
     words: Words,
     answers: Words,
 }
+
+/// The process that takes an area.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub(crate) process: u32,
+    /// Its number among the workers.
+    pub(crate) number: usize,
+    /// Which process of which group it is; `None`: a web worker.
+    pub(crate) member: Option<Member>,
+}
+
+/// Of an event's second word.
+const PROCESS_BITS: u32 = 32;
 
 /// How far the process of an area has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +139,8 @@ pub(crate) struct Event {
     /// Milliseconds since 1970.
     pub(crate) at: u64,
     pub(crate) process: u32,
+    /// What it was of a group.
+    pub(crate) member: Option<Member>,
     pub(crate) what: Happened,
 }
 
@@ -137,7 +162,8 @@ impl Zone {
             return;
         }
         self.words.add(RELOADS, 1);
-        self.remember(Event { at: now, process: std::process::id(), what: Happened::Reloaded });
+        let process = std::process::id();
+        self.remember(Event { at: now, process, member: None, what: Happened::Reloaded });
     }
 
     /// When the master took over its first configuration.
@@ -149,37 +175,37 @@ impl Zone {
         self.words.get(RELOADS)
     }
 
-    /// Takes an area for `process`; `None` if all are taken. `lives` says whether a process lives.
-    pub(crate) fn take(
-        &self,
-        process: u32,
-        number: usize,
-        now: u64,
-        lives: impl Fn(u32) -> bool,
-    ) -> Option<Area> {
+    /// Takes an area for `owner`; `None` if all are taken. `lives` says whether a process lives.
+    pub(crate) fn take(&self, new: &Owner, now: u64, lives: impl Fn(u32) -> bool) -> Option<Area> {
         self.areas().find(|area| {
             let owner = area.owner();
             // If it has this process's number, it has died as well.
-            let is_free = owner == 0 || owner == process || !lives(owner);
-            let takes = is_free && area.words.replace(OWNER, owner.into(), process.into());
+            let is_free = owner == 0 || owner == new.process || !lives(owner);
+            let takes = is_free && area.words.replace(OWNER, owner.into(), new.process.into());
             if takes {
-                self.begin(area, owner, number, now);
+                self.begin(area, owner, new, now);
             }
             takes
         })
     }
 
-    fn begin(&self, area: &Area, before: u32, number: usize, now: u64) {
+    fn begin(&self, area: &Area, before: u32, new: &Owner, now: u64) {
         if before != 0 && area.state() != Some(State::Ended) {
+            let member = area.member();
             area.words.add(CRASHES, 1);
-            self.remember(Event { at: now, process: before, what: Happened::Crashed });
+            if let Some(Member { group, .. }) = member {
+                self.group(group).crashed();
+            }
+            self.remember(Event { at: now, process: before, member, what: Happened::Crashed });
         }
         (0..self.layout.apps).for_each(|app| area.app(app).lose_all());
         (0..self.layout.pools).for_each(|pool| area.pool(pool).clear());
         (0..self.layout.loops).for_each(|own| area.event_loop(own).clear());
+        (0..self.layout.groups).for_each(|group| area.waiting(group).clear());
         area.words.set(BEFORE, area.begun());
         area.words.set(SINCE, now);
-        area.words.set(NUMBER, number as u64);
+        area.words.set(NUMBER, new.number as u64);
+        area.words.set(MEMBER, Member::to_word(new.member));
         area.words.set(ANSWERED, self.words.get(TICKET));
         area.set_state(State::Starting);
     }
@@ -189,9 +215,26 @@ impl Zone {
         let Self { layout, words, answers } = *self;
         (0..layout.areas).map(move |at| Area {
             layout,
-            words: words.part(HEAD + at * layout.area(), layout.area()),
+            words: words.part(layout.head() + at * layout.area(), layout.area()),
             answers: answers.part(at * ANSWER_WORDS, ANSWER_WORDS),
         })
+    }
+
+    /// What is known of a group of processes as a whole.
+    pub(crate) fn group(&self, number: usize) -> GroupWords {
+        let words = self.words.part(HEAD + number * GROUP_WORDS, GROUP_WORDS);
+        if number < self.layout.groups { GroupWords::new(words) } else { GroupWords::default() }
+    }
+
+    /// The process of an area leaves for the reason of that number, and is replaced.
+    pub(crate) fn replaced(&self, area: &Area, reason: usize, now: u64) {
+        let member = area.member();
+        area.replaced(reason);
+        if let Some(Member { group, .. }) = member {
+            self.group(group).replaced(reason);
+        }
+        let what = Happened::Replaced(reason);
+        self.remember(Event { at: now, process: area.owner(), member, what });
     }
 
     /// Notes what has happened.
@@ -202,7 +245,7 @@ impl Zone {
         entry.set(0, 0);
         fence(Ordering::Release);
         entry.set(1, event.at);
-        entry.set(2, event.process.into());
+        entry.set(2, u64::from(event.process) | Member::to_word(event.member) << PROCESS_BITS);
         entry.set(3, event.what.code());
         entry.publish(0, number + 1);
     }
@@ -214,11 +257,16 @@ impl Zone {
         let read = |number| {
             let entry = self.event_words(number);
             let before = entry.acquire(0);
-            let (at, process, code) = (entry.get(1), entry.get(2), entry.get(3));
+            let (at, who, code) = (entry.get(1), entry.get(2), entry.get(3));
             fence(Ordering::Acquire);
             let is_whole = before == number + 1 && entry.get(0) == before;
             let what = Happened::of(code).filter(|_| is_whole)?;
-            Some(Event { at, process: u32::try_from(process).unwrap_or(0), what })
+            Some(Event {
+                at,
+                process: (who & u64::from(u32::MAX)) as u32,
+                member: Member::of_word(who >> PROCESS_BITS),
+                what,
+            })
         };
         numbers.filter_map(read).collect()
     }
@@ -264,6 +312,11 @@ impl Area {
         self.words.get(NUMBER)
     }
 
+    /// Which process of which group it is; `None`: a web worker.
+    pub(crate) fn member(&self) -> Option<Member> {
+        Member::of_word(self.words.get(MEMBER))
+    }
+
     pub(crate) fn state(&self) -> Option<State> {
         let all = [State::Starting, State::Serving, State::Draining, State::Ended];
         all.into_iter().find(|state| *state as u64 == self.words.get(STATE))
@@ -278,14 +331,13 @@ impl Area {
         self.words.get(CRASHES)
     }
 
-    /// The process leaves for the reason of that number, and is replaced.
-    pub(crate) fn replaced(&self, reason: usize) {
+    fn replaced(&self, reason: usize) {
         if reason < REASONS {
             self.words.add(REPLACED + reason, 1);
         }
     }
 
-    /// How many processes of this area have.
+    /// How many processes of this area have left for the reason of that number.
     pub(crate) fn replacements(&self, reason: usize) -> u64 {
         if reason < REASONS { self.words.get(REPLACED + reason) } else { 0 }
     }
@@ -295,14 +347,15 @@ impl Area {
         self.begun().saturating_sub(self.words.get(BEFORE))
     }
 
-    /// How many requests are in flight, if its process lives.
+    /// How many requests are in flight, if its process lives. They come from clients, or from web workers.
     pub(crate) fn in_flight(&self) -> u64 {
-        (0..self.layout.apps).map(|app| self.app(app).in_flight()).sum()
+        let apps = (0..self.layout.apps).map(|app| self.app(app));
+        apps.map(|app| app.in_flight() + app.carried()).sum()
     }
 
     fn begun(&self) -> u64 {
-        let begun = |app| self.app(app).get(super::meters::Count::Begun);
-        (0..self.layout.apps).map(begun).sum()
+        let apps = (0..self.layout.apps).map(|app| self.app(app));
+        apps.map(|app| app.get(Count::Begun) + app.get(Count::Taken)).sum()
     }
 
     pub(crate) fn app(&self, number: usize) -> AppMeter {
@@ -324,6 +377,13 @@ impl Area {
         let start = AREA_HEAD + apps * APP_WORDS + pools * POOL_WORDS + number * LOOP_WORDS;
         let words = self.words.part(start, LOOP_WORDS);
         if number < loops { LoopMeter::new(words) } else { LoopMeter::default() }
+    }
+
+    /// What waits in this web worker for the processes of a group.
+    pub(crate) fn waiting(&self, group: usize) -> GroupMeter {
+        let start = self.layout.waiting() + group * WAITING_WORDS;
+        let words = self.words.part(start, WAITING_WORDS);
+        if group < self.layout.groups { GroupMeter::new(words) } else { GroupMeter::default() }
     }
 
     /// The process answers with its stacks. What is longer than [`ANSWER`] is cut, at a character.
@@ -385,7 +445,7 @@ impl Happened {
 fn zone(areas: usize) -> Zone {
     use super::words::leaked;
 
-    let layout = Layout { apps: 2, pools: 1, loops: 1, areas };
+    let layout = Layout { apps: 2, pools: 1, loops: 1, groups: 1, areas };
     let (words, answers) = (leaked(layout.words()), leaked(layout.answer_words()));
     Zone::new(layout, Words::new(words), Words::new(answers))
 }

@@ -20,16 +20,17 @@ use crate::bridge::exchange::Exchange;
 type Value = fn(&Exchange) -> Option<String>;
 
 /// The variables, by their names without `python_`.
-const VARIABLES: [(&str, Value); 9] = [
+const VARIABLES: [(&str, Value); 10] = [
     ("app", |exchange| Some(exchange.worker.target(exchange.location.app).to_owned())),
     ("queue_time", |exchange| Some(seconds(exchange.timings.queue()))),
     ("app_time", |exchange| exchange.timings.application().map(seconds)),
     ("gil_wait_time", |exchange| {
         // A loop's thread waits for the GIL for all of its tasks.
-        exchange.location.executor.has_threads().then(|| seconds(exchange.timings.gil_wait()))
+        exchange.has_thread().then(|| seconds(exchange.timings.gil_wait()))
     }),
     ("cpu_time", |exchange| exchange.timings.cpu().map(seconds)),
     ("input_time", |exchange| Some(seconds(exchange.timings.input()))),
+    ("process", Exchange::process),
     ("thread", |exchange| exchange.last_thread().map(|thread| thread.to_string())),
     ("exception", |exchange| exchange.exception().map(str::to_owned)),
     ("aborted", |exchange| Some(u8::from(exchange.gone() == Some(Gone::Client)).to_string())),

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::runtime::{Late, Runtime};
 use crate::bridge::exchange::{Exchange, Progress};
+use crate::bridge::in_flight::{heading, oldest_first};
 use crate::bridge::tasks::Asked;
 
 /// Attendant: writes it to the memory that all processes share.
@@ -18,13 +19,10 @@ pub(super) fn answer(runtime: &Runtime, asked: &Asked<Exchange>) {
 
 fn text(py: Python<'_>, runtime: &Runtime, requests: &[Arc<Exchange>]) -> String {
     let mut text = String::new();
-    // The oldest first.
-    let mut requests: Vec<_> = requests.iter().collect();
-    requests.sort_by_key(|exchange| std::cmp::Reverse(exchange.timings.elapsed()));
     let mut known = Vec::new();
-    for exchange in requests {
+    for exchange in oldest_first(requests) {
         known.extend(exchange.thread());
-        let _infallible = writeln!(text, "{}", heading(runtime, exchange));
+        let _infallible = writeln!(text, "{}", heading(exchange));
         if let Progress::Running(_) = exchange.progress() {
             let stack = stack(py, runtime, exchange);
             let _infallible = writeln!(text, "{}", stack.trim_end());
@@ -39,34 +37,6 @@ fn text(py: Python<'_>, runtime: &Runtime, requests: &[Arc<Exchange>]) -> String
         let _infallible = writeln!(text, "threads without a request:\n{others}");
     }
     text
-}
-
-/// What the request is, and what it does.
-fn heading(runtime: &Runtime, exchange: &Exchange) -> String {
-    let head = &exchange.head;
-    let timings = &exchange.timings;
-    let doing = match exchange.progress() {
-        Progress::Waiting => format!("waits for {:.1?}", timings.elapsed()),
-        Progress::Running(_) => match exchange.last_thread() {
-            Some(thread) => {
-                format!(
-                    "runs for {:.1?} in thread {thread}",
-                    timings.application().unwrap_or_default()
-                )
-            }
-            None => format!("runs for {:.1?}", timings.application().unwrap_or_default()),
-        },
-        Progress::Done => format!(
-            "has returned; its client has not got all of the response after {:.1?}",
-            timings.elapsed()
-        ),
-    };
-    format!(
-        "\"{} {}\" of application \"{}\" {doing}",
-        head.get(head.method).escape_ascii(),
-        head.get(head.target).escape_ascii(),
-        runtime.worker.target(exchange.location.app),
-    )
 }
 
 fn stack(py: Python<'_>, runtime: &Runtime, exchange: &Exchange) -> String {

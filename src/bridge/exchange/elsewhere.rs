@@ -7,7 +7,7 @@
 use super::{Exchange, NO_DEADLINE, Progress, RUNNING, WAITING};
 use crate::bridge::begun::Mark;
 use crate::bridge::carriage::{Confirmed, Place};
-use crate::bridge::config::ExecutorId;
+use crate::bridge::config::{ExecutorId, ProcessGroup, process_name};
 use crate::bridge::events::Event;
 use crate::bridge::executor::Change;
 use crate::bridge::sync::{Arc, Ordering};
@@ -17,6 +17,37 @@ impl Exchange {
     /// Does another process run the application?
     pub(crate) fn is_relayed(&self) -> bool {
         matches!(self.location.executor, ExecutorId::Process(_))
+    }
+
+    /// Does a thread run it alone, here or in its process? A loop's runs many at a time.
+    pub(crate) fn has_thread(&self) -> bool {
+        match self.location.executor {
+            ExecutorId::Process(_) => {
+                let app = self.worker.config.apps.get(self.location.app);
+                app.is_some_and(|app| app.protocol.has_threads())
+            }
+            own => own.has_threads(),
+        }
+    }
+
+    /// The group whose processes run its application, if it is relayed.
+    pub(crate) fn group(&self) -> Option<&ProcessGroup> {
+        match self.location.executor {
+            ExecutorId::Process(at) => self.worker.config.groups.get(at),
+            _ => None,
+        }
+    }
+
+    /// The process that runs its application, if it is relayed: its group, and its number there once it has been sent.
+    pub(crate) fn process(&self) -> Option<String> {
+        let ExecutorId::Process(at) = self.location.executor else { return None };
+        let groups = &self.worker.config.groups;
+        let name = &groups.get(at)?.name;
+        let before = || groups.iter().take(at).map(|group| group.processes).sum();
+        Some(match self.place() {
+            Some(Place { process, .. }) => process_name(name, process.saturating_sub(before())),
+            None => name.clone(),
+        })
     }
 
     /// Front: it has come from that process, where its beginning has that mark.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Change, Executor, Refusal, Submitted, Waiter};
 use crate::bridge::config::{PoolConfig, ProcessGroup};
 use crate::bridge::sync::{Mutex, lock};
+use crate::metrics::groups::GroupMeter;
 
 /// What the relay is told.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) enum Message<J> {
 #[derive(Debug)]
 pub(crate) struct Processes<J> {
     pub(crate) config: ProcessGroup,
+    /// The relay shows what waits.
+    pub(crate) meter: GroupMeter,
     state: Mutex<State<J>>,
 }
 
@@ -37,9 +40,10 @@ struct State<J> {
 }
 
 impl<J> Processes<J> {
-    pub(crate) fn new(config: ProcessGroup) -> Self {
+    pub(crate) fn new(config: ProcessGroup, meter: GroupMeter) -> Self {
+        meter.limit(config.max_queue);
         let state = State { messages: Vec::new(), waiting: 0, announced: false };
-        Self { config, state: Mutex::new(state) }
+        Self { config, meter, state: Mutex::new(state) }
     }
 
     /// Relay: moves all messages into `batch`.

@@ -265,7 +265,7 @@ impl Front {
                 }
                 Next::Over => {
                     if let Some(exchange) = stream.exchange() {
-                        self.table.remove(exchange.id);
+                        leave(&mut self.table, exchange);
                     }
                     streams.remove(&number.slot);
                 }
@@ -298,12 +298,13 @@ impl Front {
             exchange.socket = socket.map(|(it, queue)| Box::new(Socket::new(it, queue)));
         }
         exchange.set_origin(worker, link.mark(number)?);
+        exchange.meter().take();
         self.begun += 1;
         stream.set_exchange(Arc::clone(&exchange), Download::new(credit, waited), body);
-        match self.worker.submit(exchange) {
+        match self.worker.submit(Arc::clone(&exchange)) {
             Ok(_queued) => Ok(true),
             Err(refusal) => {
-                self.table.remove(id);
+                leave(&mut self.table, &exchange);
                 match link.send(number, &ToWorker::Refused(refusal)) {
                     Ok(()) => Ok(false),
                     // It waits there until its time is over.
@@ -321,7 +322,7 @@ impl Front {
         for stream in connection.streams.into_values() {
             requests += 1;
             if let Some(exchange) = stream.exchange() {
-                self.table.remove(exchange.id);
+                leave(&mut self.table, exchange);
                 exchange.set_gone(Gone::Client);
                 exchange.close(InputError::ClientGone);
                 exchange.over();
@@ -359,7 +360,7 @@ impl Connection {
             stream.is_ready = false;
             if is_over {
                 if let Some(exchange) = stream.exchange() {
-                    table.remove(exchange.id);
+                    leave(table, exchange);
                 }
                 self.streams.remove(&slot);
             }
@@ -375,6 +376,12 @@ impl Connection {
     fn is_idle(&self) -> bool {
         self.streams.is_empty() && !self.waits()
     }
+}
+
+/// A request is over here.
+fn leave(table: &mut Table<Place>, exchange: &Exchange) {
+    table.remove(exchange.id);
+    exchange.meter().leave();
 }
 
 fn make_ready(ready: &mut VecDeque<u32>, slot: u32, stream: &mut Stream) {

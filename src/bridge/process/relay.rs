@@ -19,6 +19,7 @@ use super::link::{SLOTS, Unsent, WebLink};
 use super::to_process::ToProcess;
 use super::to_worker::ToWorker;
 use crate::bridge::carriage::Place;
+use crate::bridge::clock;
 use crate::bridge::exchange::{Exchange, Processes, Progress, Worker};
 use crate::bridge::executor::Change;
 use crate::bridge::executor::process::Message;
@@ -149,6 +150,7 @@ impl Relay {
         for group in 0..self.groups.len() {
             self.take(group);
             self.distribute(group);
+            self.show(group);
         }
         for process in 0..self.processes.len() {
             self.send(process);
@@ -231,6 +233,16 @@ impl Relay {
                 return;
             }
         }
+    }
+
+    /// Shows what waits, for `python_status`.
+    fn show(&self, group: usize) {
+        let Some(Group { executor, waiting, .. }) = self.groups.get(group) else { return };
+        let since = waiting.front().map_or(0, |first| {
+            let waited = first.exchange.timings.elapsed().as_millis();
+            clock::milliseconds().saturating_sub(u64::try_from(waited).unwrap_or(0)).max(1)
+        });
+        executor.meter.show(waiting.len(), since);
     }
 
     fn receive(&mut self, at: usize) {

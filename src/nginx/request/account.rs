@@ -26,7 +26,7 @@ pub(super) fn ended(request: &Request<'_>, exchange: &Exchange, status: Option<u
     meter.took(Time::Queue, timings.queue());
     if let Some(took) = timings.application() {
         meter.took(Time::Application, took);
-        if exchange.location.executor.has_threads() {
+        if exchange.has_thread() {
             meter.took(Time::GilWait, timings.gil_wait());
         }
     }

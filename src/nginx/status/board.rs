@@ -8,7 +8,8 @@ use crate::bridge::clock;
 use crate::bridge::code::Code;
 use crate::bridge::config::{AppConfig, Role, WorkerConfig};
 use crate::bridge::replacement::REASONS;
-use crate::metrics::board::{Board, Configured, Meters, System};
+use crate::metrics::board::{Board, Configured, Group, Meters, System};
+use crate::metrics::groups::Member;
 use crate::metrics::names::AppName;
 use crate::metrics::snapshot::Versions;
 use crate::metrics::words::Words;
@@ -41,7 +42,9 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
         // SAFETY: the cycle has a log.
         unsafe { log::message((*cycle).log, code, text) }
     };
-    let names = configured(&main.worker_config(Role::Web));
+    let names = main.groups.roles().map(|role| configured(&main.worker_config(role)));
+    // A process of a group may have other pools and loops than the workers.
+    let names = names.reduce(Configured::and).unwrap_or_default();
     // SAFETY: the cycle is the new one.
     let workers = unsafe { nginx_core_conf(cycle).worker_processes };
     let mut current = BOARD.write().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +67,6 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
         }
     }
     let Some(board) = current.as_mut().map(Arc::make_mut) else { return };
-    board.set_web_workers(main.groups.web_workers().unwrap_or(usize::MAX));
     let homeless = board.configure(&names);
     let layout = board.zone().layout();
     if !homeless.is_empty() {
@@ -93,10 +95,15 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
 }
 
 fn make(main: &MainConf, names: &Configured) -> std::io::Result<Board> {
-    let Configured { apps, pools, loops } = names;
     let room = |names: usize| 2 * names + MORE;
-    let size = main.status_zone.unwrap_or(DEFAULT_ZONE);
-    let layout = Layout::of(size, room(apps.len()), room(pools.len()), room(loops.len()));
+    let layout = Layout {
+        apps: room(names.apps.len()),
+        pools: room(names.pools.len()),
+        loops: room(names.loops.len()),
+        groups: room(names.groups.len()),
+        areas: 0,
+    };
+    let layout = layout.of(main.status_zone.unwrap_or(DEFAULT_ZONE));
     let map = |longs: usize| {
         // It is kept until the process ends.
         let words: &'static SharedWords = Box::leak(Box::new(SharedWords::new(2 * longs.max(1))?));
@@ -126,21 +133,29 @@ const DEFAULT_ZONE: usize = 1 << 20;
 pub(in crate::nginx) fn meters(config: &WorkerConfig) -> Option<Meters> {
     // SAFETY: nginx has set it for this process.
     let number = unsafe { ngx_worker };
-    current()?.meters(&configured(config), std::process::id(), number)
+    let member = match config.role {
+        Role::Web => None,
+        Role::Application { group, slot } => Some(Member { group, slot }),
+    };
+    current()?.meters(&configured(config), std::process::id(), number, member)
 }
 
 fn configured(config: &WorkerConfig) -> Configured {
-    // What is in two groups is two applications.
-    let target = |app: &AppConfig| match app.group.and_then(|at| config.groups.get(at)) {
-        Some(group) => format!("{} ({})", app.target, group.name),
-        None => app.target.clone(),
+    let group = |at: usize| config.groups.get(at).map(|group| group.name.clone());
+    let app = |app: &AppConfig| AppName {
+        protocol: app.protocol.to_string(),
+        target: app.target.clone(),
+        process: app.group.and_then(group),
     };
-    let name =
-        |app: &AppConfig| AppName { protocol: app.protocol.to_string(), target: target(app) };
     Configured {
-        apps: config.apps.iter().map(name).collect(),
+        apps: config.apps.iter().map(app).collect(),
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
         loops: config.loops.iter().map(|own| own.name.clone()).collect(),
+        groups: config
+            .groups
+            .iter()
+            .map(|group| Group { name: group.name.clone(), processes: group.processes })
+            .collect(),
     }
 }
 

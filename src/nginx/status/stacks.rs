@@ -3,11 +3,13 @@
 //! The answers go by the shared memory ([`zone`](crate::metrics::zone)). A worker learns that it is asked by a message on
 //! the channel that nginx has between its processes, with a command that nginx's own handler does not know and ignores.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use nginx_sys::{ngx_channel_t, ngx_cycle, ngx_processes, ngx_uint_t, ngx_write_channel};
 
-use crate::bridge::exchange::Exchange;
+use crate::bridge::exchange::{Exchange, Progress};
+use crate::bridge::in_flight::{heading, oldest_first};
 use crate::bridge::tasks::{Asked, Task};
 use crate::nginx::request::event_loop::{self, EventLoop};
 use crate::nginx::trampoline::EventThread;
@@ -25,18 +27,27 @@ pub(in crate::nginx) fn look(
     let worker = event_loop.worker();
     let Some(own) = worker.meters.own() else { return };
     let Some(ticket) = own.board.zone().asked(&own.area) else { return };
+    let clients = event_loop.ids().into_iter();
+    let clients = clients.filter_map(|id| event_loop::find(token, id)?.exchange().cloned());
+    // What a process has, it shows itself.
+    let is_here = |exchange: &Arc<Exchange>| {
+        exchange.place().is_none() || exchange.progress() == Progress::Done
+    };
+    let own_clients = clients.filter(is_here);
+    let requests: Vec<_> = own_clients.chain(others).collect();
     if !worker.config.runs_python() {
-        return own
-            .area
-            .answer(ticket, "no Python runs in this worker (wsgi_process, asgi_process)");
+        return own.area.answer(ticket, &without_python(&requests));
     }
-    let requests: Vec<_> = event_loop
-        .ids()
-        .into_iter()
-        .filter_map(|id| event_loop::find(token, id)?.exchange().cloned())
-        .chain(others)
-        .collect();
     worker.tasks.push(Task::Answer(Asked::<Exchange> { ticket, requests }));
+}
+
+/// What a worker shows that has no Python: the requests that no process has got.
+fn without_python(requests: &[Arc<Exchange>]) -> String {
+    let mut text = "no Python runs in this worker (wsgi_process, asgi_process)\n".to_owned();
+    for exchange in oldest_first(requests) {
+        let _infallible = writeln!(text, "{}", heading(exchange));
+    }
+    text
 }
 
 /// Tells another worker to look. If that fails it does not answer, which is said to whoever wants to know.

@@ -32,6 +32,7 @@ const LOOK: ngx_msec_t = 5;
 /// A request that waits for the answers. It lives as long as the request's pool.
 struct Asking {
     request: *mut ngx_http_request_t,
+    board: Arc<Board>,
     ticket: u64,
     asked: Vec<Area>,
     until: Instant,
@@ -54,6 +55,7 @@ pub(super) unsafe fn ask(
     };
     let mut asking = Box::new(Asking {
         request: r,
+        board: Arc::clone(board),
         ticket: board.zone().ask(),
         asked: board.zone().areas().filter(is_asked).collect(),
         until: Instant::now() + LIMIT,
@@ -113,8 +115,8 @@ fn go_on(token: EventThread, asking: &Asking) {
         let state = area.state().map_or("", State::name);
         let _infallible = writeln!(
             text,
-            "worker {} (pid {}, {state}), {} requests in flight",
-            area.number(),
+            "{} (pid {}, {state}), {} requests in flight",
+            asking.board.who(area),
             area.owner(),
             area.in_flight(),
         );
