@@ -27,6 +27,8 @@ pub(crate) enum Said<'a> {
 pub(crate) struct Circumstances<'a> {
     pub(crate) time: SystemTime,
     pub(crate) process: u32,
+    /// Which process of a `python_process` it is, if it is one.
+    pub(crate) python_process: Option<&'a str>,
     pub(crate) application: Option<&'a str>,
     /// The request's id, and its method and target.
     pub(crate) request: Option<(String, String)>,
@@ -78,6 +80,9 @@ fn object(
     if let Some((id, request)) = &about.request {
         field("request_id", id);
         field("request", request);
+    }
+    if let Some(process) = about.python_process {
+        field("python_process", process);
     }
     // Writing to a string cannot fail.
     let _written = writeln!(out, ",\"process\":{}}}", about.process);
@@ -151,6 +156,7 @@ mod tests {
         Circumstances {
             time: UNIX_EPOCH + Duration::from_micros(1_709_210_096_000_042),
             process: 7,
+            python_process: None,
             application: None,
             request: None,
         }
@@ -167,13 +173,14 @@ mod tests {
         let about = Circumstances {
             application: Some("shop.py"),
             request: Some(("7-1-2".to_owned(), "GET /".to_owned())),
+            python_process: Some("shop/0"),
             ..circumstances()
         };
         assert_eq!(
             json(&record(message), &about, 100),
             "{\"time\":\"2024-02-29T12:34:56.000042Z\",\"level\":\"warn\",\"logger\":\"shop\",\"message\":\
              \"a \\\"b\\\"\\\\\\n\\u0001\\u2028é\",\"traceback\":\"T\\n\",\"application\":\"shop.py\",\
-             \"request_id\":\"7-1-2\",\"request\":\"GET /\",\"process\":7}\n"
+             \"request_id\":\"7-1-2\",\"request\":\"GET /\",\"python_process\":\"shop/0\",\"process\":7}\n"
         );
     }
 

@@ -1,6 +1,7 @@
 //! Lines for nginx's error log: `say!(of, Code::…, "…")` for anything that has a log.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use nginx_sys::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
 
@@ -10,6 +11,14 @@ use crate::bridge::log::Level;
 /// The longest text of one line. nginx cuts a line at `NGX_MAX_ERROR_STR` (2048), which must also hold nginx's own
 /// prefix and the request's context.
 const LINE: usize = 1400;
+
+/// What each line of this process ends with: which process of a `python_process` writes it.
+static ENDING: OnceLock<String> = OnceLock::new();
+
+/// From now on each line names this process of a group.
+pub(super) fn name_process(name: &str) {
+    ENDING.get_or_init(|| format!(", process: \"{name}\""));
+}
 
 /// Something that has a log: a request, or the event loop's side of the process.
 ///
@@ -61,11 +70,16 @@ pub(super) unsafe fn write(log: *mut ngx_log_t, level: ngx_uint_t, text: &str) {
     if log.is_null() || unsafe { (*log).log_level } < level {
         return;
     }
+    let ending = ENDING.get().map_or("", String::as_str);
     let mut rest = text;
     loop {
         let (line, more) = rest.split_at(boundary(rest));
+        let format = c"%*s%*s".as_ptr();
+        let (length, end) = (line.len(), ending.len());
         // SAFETY: "%*s" takes a size_t and a pointer to that many bytes.
-        unsafe { ngx_log_error_core(level, log, 0, c"%*s".as_ptr(), line.len(), line.as_ptr()) };
+        unsafe {
+            ngx_log_error_core(level, log, 0, format, length, line.as_ptr(), end, ending.as_ptr());
+        }
         if more.is_empty() {
             return;
         }

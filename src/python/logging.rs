@@ -276,9 +276,11 @@ fn put(py: Python<'_>, log: &OutputLog, about: &About<Exchange>, level: Level, t
 }
 
 fn put_json(py: Python<'_>, log: &OutputLog, about: &About<Exchange>, record: &Record<'_>) {
+    let own = WORKER.get().and_then(|worker| worker.config.process_name());
     let circumstances = Circumstances {
         time: SystemTime::now(),
         process: std::process::id(),
+        python_process: own.as_deref(),
         application: application(about),
         request: match about {
             About::Request(exchange) => Some((request_id(exchange), exchange.head.line())),

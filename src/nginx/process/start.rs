@@ -193,6 +193,9 @@ unsafe fn make(
     role: Role,
 ) -> io::Result<&'static Process> {
     let mut config = main.worker_config(role);
+    if let Some(name) = config.process_name() {
+        log::name_process(&name);
+    }
     // SAFETY: called in `init_process`, with the worker's cycle.
     let masters_end = unsafe { masters_end(cycle, &mut config) };
     // Its own bell, one for each of asyncio's event loops, the files of `python_log`, and what reports changes.
