@@ -99,10 +99,14 @@ class Output:
 def status(nginx):
     """`status(accept)`: an answer in which everything has been counted once."""
     app, live = nginx.app("app", APP), nginx.app("live", LIVE)
-    server = f"location = /status {{ python_status; }}\nlocation /live {{ asgi_app {live}; }}"
-    nginx.start(f"wsgi_app {app};", server=server)
+    server = f"""
+        location = /status {{ python_status; }}
+        location /live {{ asgi_app {live}; }}
+        location /shop {{ wsgi_app {app}; wsgi_process shop; }}
+    """
+    nginx.start(f"wsgi_app {app};", server=server, http="python_process shop;")
     client = nginx.client()
-    assert client.get("/").status_code == client.get("/live").status_code == 200
+    assert {client.get(path).status_code for path in ("/", "/live", "/shop")} == {200}
 
     def ask(accept: str) -> str:
         return client.get("/status", headers={"Accept": accept}).text

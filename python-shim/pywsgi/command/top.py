@@ -157,7 +157,11 @@ def lines(now: Status, before: Status | None) -> list[str]:
         "",
         *_applications(now, before),
     ]
-    if now["pools"]:
+    groups = now["processes"]
+    if groups:
+        shown += ["", *_groups(groups)]
+    pools = _executors(now, "pools")
+    if pools:
         rows = [
             [
                 each["name"],
@@ -166,13 +170,14 @@ def lines(now: Status, before: Status | None) -> list[str]:
                 _time(each["queue_age"]),
                 str(each["written_off"]),
             ]
-            for each in now["pools"]
+            for each in pools
         ]
         shown += ["", *_table(["POOL", "BUSY", "QUEUE", "WAITS", "WRITTEN OFF"], rows)]
-    if now["loops"]:
+    loops = _executors(now, "loops")
+    if loops:
         rows = [
             [each["name"], str(each["tasks"]), str(each["queue"]), _time(each["lag"])]
-            for each in now["loops"]
+            for each in loops
         ]
         shown += ["", *_table(["LOOP", "TASKS", "QUEUE", "LAG"], rows)]
     rows = [
@@ -183,27 +188,68 @@ def lines(now: Status, before: Status | None) -> list[str]:
             str(each["in_flight"]),
             f"{each['memory'] / 2**20:.0f}M",
             _span(each["uptime"]),
+            *([_process(each)] if groups else []),
         ]
         for each in now["workers"]
     ]
-    shown += ["", *_table(["WORKER", "STATE", "REQUESTS", "NOW", "MEMORY", "UP"], rows)]
+    head = ["WORKER", "STATE", "REQUESTS", "NOW", "MEMORY", "UP", *(["PROCESS"] if groups else [])]
+    shown += ["", *_table(head, rows)]
     for each in now["history"][:3]:
         when = time.strftime("%H:%M:%S", time.localtime(each["time"]))
-        shown.append(f"{when} {each['what']} of {each['pid']}: {each.get('reason') or '-'}")
+        who = f"{each['pid']} ({_process(each)})" if each["process"] else each["pid"]
+        shown.append(f"{when} {each['what']} of {who}: {each.get('reason') or '-'}")
     return shown
 
 
+def _process(worker: Status) -> str:
+    """Which process of a `python_process` it is."""
+    name = worker["process"]
+    return "-" if name is None else f"{name}/{worker['process_number']}"
+
+
+def _groups(groups: list[Status]) -> list[str]:
+    """Those of `python_process`. What waits has no process yet."""
+    rows = [
+        [
+            each["name"],
+            f"{each['serving']}/{each['processes']}",
+            str(each["in_flight"]),
+            f"{each['queue']}/{each['max_queue']}",
+            _time(each["queue_age"]),
+            str(each["crashes"]),
+            str(sum(each["replaced"].values())),
+            f"{each['memory'] / 2**20:.0f}M",
+        ]
+        for each in groups
+    ]
+    head = ["PROCESS", "SERVE", "NOW", "QUEUE", "WAITS", "DIED", "REPLACED", "MEMORY"]
+    return _table(head, rows)
+
+
+def _executors(now: Status, kind: str) -> list[Status]:
+    """The pools or loops of the workers, and those of each group."""
+    groups = now["processes"]
+    # Workers that run no Python have no threads.
+    own = [each for each in now[kind] if not groups or each.get("limit") or each.get("tasks")]
+    of_groups = [
+        {**each, "name": f"{group['name']}: {each['name']}"}
+        for group in groups
+        for each in group[kind]
+    ]
+    return own + of_groups
+
+
 def _applications(now: Status, before: Status | None) -> list[str]:
-    earlier = {each["name"]: each for each in before["applications"]} if before else {}
+    earlier = {_key(each): each for each in before["applications"]} if before else {}
     seconds = now["time"] - before["time"] if before else now["uptime"]
     rows = []
     for each in now["applications"]:
-        times, old = each["times"], earlier.get(each["name"])
+        times, old = each["times"], earlier.get(_key(each))
         rate = (each["requests"] - (old["requests"] if old else 0)) / max(seconds, 0.001)
         rows.append(
             [
                 each["name"],
-                each["protocol"],
+                f"{each['protocol']} in {each['process']}" if each["process"] else each["protocol"],
                 f"{rate:.1f}",
                 str(each["requests"]),
                 str(each["responses"]["5xx"]),
@@ -216,6 +262,10 @@ def _applications(now: Status, before: Status | None) -> list[str]:
         )
     head = ["APPLICATION", "", "REQ/S", "TOTAL", "5XX", "LATE", "NOW", "WS", "QUEUE P99"]
     return _table([*head, "P50", "P90", "P99"], rows)
+
+
+def _key(application: Status) -> tuple[str, str, str | None]:
+    return application["protocol"], application["name"], application["process"]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
