@@ -566,7 +566,8 @@ def _executor(http: str, text: str, workers: int) -> str:
     if EXECUTOR == "threads":
         return ""
     if EXECUTOR == "process":
-        if re.search(r"\bpython_process\b|\bwsgi_thread_pool\s+inline\b|master_process", text):
+        chosen = r"(?<!\$)\bpython_process\b|\bwsgi_thread_pool\s+inline\b|master_process"
+        if re.search(chosen, text):
             return ""
         return f"python_process tests processes={workers}; wsgi_process tests; asgi_process tests;"
     if re.search(r"\b(?:python|wsgi)_thread_pool\b", _top_level(http)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from harness import EXECUTOR
 from protocols import protocol
 from rawhttp import wait_for
 
@@ -17,6 +18,7 @@ NAMES = [
     "gil_wait_time",
     "cpu_time",
     "input_time",
+    "process",
     "thread",
     "exception",
     "aborted",
@@ -73,6 +75,7 @@ def test_what_a_request_took(nginx, protocol, app):
     [values] = logged(nginx)
     assert (values["app"], values["status"]) == (str(app), "200")
     assert (values["exception"], values["aborted"]) == ("-", "0")
+    assert values["process"] == ("tests/0" if EXECUTOR == "process" else "-")
     times = ["queue_time", "app_time", "input_time"]
     if protocol.is_wsgi:
         assert values["thread"] == answer.text

@@ -148,7 +148,8 @@ def test_the_same_target_in_two_groups_is_two_applications(nginx):
     one, two = nginx.wait_processes("one", 1), nginx.wait_processes("two", 1)
     assert {entry["pid"] for entry in imported(nginx, "shop", 2)} == {*one, *two}
     shown = nginx.client().get("/status").json()["applications"]
-    assert [entry["name"] for entry in shown] == [f"{shop} (one)", f"{shop} (two)"]
+    shown = [(entry["name"], entry["process"]) for entry in shown]
+    assert shown == [(str(shop), "one"), (str(shop), "two")]
 
 
 @pytest.mark.parametrize(
