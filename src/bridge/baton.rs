@@ -61,6 +61,16 @@ impl Baton {
         }
     }
 
+    /// This worker does not leave after all: if it has the baton, it gives it back.
+    pub(crate) fn put_back(&self) {
+        let Some(word) = &self.word else { return };
+        let found = word.load();
+        if found != 0 && unpack(found).0 == self.worker {
+            // If that changes nothing, another worker has taken it since, because its time was over.
+            let _taken_since = word.replace(found, 0);
+        }
+    }
+
     /// This worker's applications have started: gives back what the one before it had taken.
     pub(crate) fn give_back(&self) {
         if let Some(word) = self.word.as_ref().filter(|_| self.inherited != 0) {
@@ -138,6 +148,19 @@ mod tests {
         assert!(successor.take(seconds(3), LIMIT));
         successor.give_back();
         assert!(!second.take(seconds(4), LIMIT));
+    }
+
+    #[test]
+    fn a_worker_that_stays_puts_it_back() {
+        let [first, second] = [0, 1].map(start());
+        assert!(first.take(seconds(1), LIMIT));
+        second.put_back();
+        assert!(!second.take(seconds(2), LIMIT), "it is not the second's");
+        first.put_back();
+        assert!(second.take(seconds(3), LIMIT));
+        second.put_back();
+        second.put_back();
+        assert!(first.take(seconds(4), LIMIT));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! carry, and [`exchange`](super::exchange), which stands above all of them, names the types.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::config::LocationConfig;
 
@@ -16,4 +17,18 @@ pub(crate) trait Carried: fmt::Debug + PartialEq + Send + Sync + 'static {
 
     /// Has the application ended?
     fn is_done(&self) -> bool;
+
+    /// Nobody waits for it any more: how far is its application from its deadline?
+    fn course(&self) -> Course;
+}
+
+/// How far a request is that nobody waits for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// It has ended, or has no deadline any more.
+    Over,
+    /// Its deadline is over after this time at the earliest.
+    InTime(Duration),
+    /// It goes on after its deadline.
+    Late,
 }

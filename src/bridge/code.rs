@@ -141,6 +141,7 @@ codes! {
     ProcessBroken = 333 Error,
     WebWorkerLost = 334 Info,
     WebWorkerBroken = 335 Error,
+    ProcessIdle = 341 Info,
 
     // Threads, queues and deadlines.
     Refused = 401 Error,
@@ -163,6 +164,8 @@ codes! {
     ClientTooSlow = 418 Info,
     ThreadUnknown = 419 Error,
     FinishedDropped = 420 Warn,
+    Killing = 421 Error,
+    Killed = 422 Error,
 
     // What an application does with its request.
     Raised = 501 Error,

@@ -90,6 +90,9 @@ pub(crate) struct ProcessGroup {
     pub(crate) max_queue: usize,
     /// Bytes of the shared memory for each direction between a web worker and a process.
     pub(crate) ring: usize,
+    /// `start=lazy`: a process that runs has so many requests of a web worker before this one wakes a dormant one.
+    /// `None`: none is dormant.
+    pub(crate) wakes_at: Option<usize>,
 }
 
 /// A process of a group, as logs name it.
@@ -338,6 +341,9 @@ pub(crate) struct LocationConfig {
     pub(crate) timeout: Option<Duration>,
     /// `wsgi_interrupt_timeout`: so long after its timeout the application is interrupted; `None`: never.
     pub(crate) interrupt: Option<Duration>,
+    /// `…_kill_timeout`: so long after that, or after its timeout if it is not interrupted, its process is killed;
+    /// `None`: never.
+    pub(crate) kill: Option<Duration>,
     /// `…_slow_request`; `None`: none is logged.
     pub(crate) slow: Option<Duration>,
     pub(crate) client_abort: ClientAbort,

@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 
 use super::callbacks::{Callbacks, Due, Gone};
 use super::carriage::Carriage;
-use super::carried::Carried;
+use super::carried::{Carried, Course};
 use super::client_wait::ClientWait;
 use super::config::{ClientAbort, LocationConfig};
 use super::events::Event;
@@ -364,6 +364,10 @@ impl Carried for Exchange {
 
     fn is_done(&self) -> bool {
         self.is_done()
+    }
+
+    fn course(&self) -> Course {
+        self.course()
     }
 }
 

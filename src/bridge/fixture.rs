@@ -148,6 +148,7 @@ pub(super) fn location(executor: ExecutorId) -> LocationConfig {
         script_name: None,
         timeout: None,
         interrupt: None,
+        kill: None,
         slow: None,
         client_abort: ClientAbort::Notify,
         debug: Debug::Off,

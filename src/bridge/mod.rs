@@ -19,6 +19,7 @@
 //! | [`Imported`](changes::imported::Imported) | | `answer`, on the attendant's thread; who waits for changes: all else |
 //! | [`Gil`](gil::Gil) | | `answer`, on the attendant's thread; the watchdog: all else |
 //! | [`Baton`](baton::Baton) | all | |
+//! | [`Lingering`](lingering::Lingering) | all | |
 //! | [`RecordFile`](output_log::RecordFile) | `open`, `descriptor` | `write`; inline, the event loop as well |
 //! | [`Reports`](reports::Reports) | all else | `want`, `next`, `take_dropped`, `end` |
 //! | [`Timings`](timings::Timings) | `begin`, `queue`, `application`, `elapsed` | all else |
@@ -62,6 +63,7 @@ pub(crate) mod id;
 pub(crate) mod in_flight;
 mod level;
 mod lines;
+pub(crate) mod lingering;
 pub(crate) mod log;
 pub(crate) mod marks;
 pub(crate) mod memory;

@@ -18,10 +18,12 @@ pub(crate) enum Reason {
     Memory { used: u64, limit: u64 },
     /// `pywsgi.restart_worker`
     Asked,
+    /// `…_kill_timeout`
+    Kill,
 }
 
 /// What the reasons are called, by their numbers.
-pub(crate) const REASONS: [&str; 7] = [
+pub(crate) const REASONS: [&str; 8] = [
     "max_stuck_threads",
     "max_requests",
     "max_lifetime",
@@ -29,6 +31,7 @@ pub(crate) const REASONS: [&str; 7] = [
     "memory_limit_soft",
     "memory_limit_hard",
     "restart_worker",
+    "kill_timeout",
 ];
 
 /// The number of `python_memory_limit hard=`, by which a worker leaves without a successor's being waited for.
@@ -44,6 +47,7 @@ impl Reason {
             Self::Deadlock(_) => 3,
             Self::Memory { .. } => 4,
             Self::Asked => 6,
+            Self::Kill => 7,
         }
     }
 
@@ -79,6 +83,9 @@ impl fmt::Display for Reason {
                 megabytes(limit)
             ),
             Self::Asked => f.write_str("an application has asked for that (pywsgi.restart_worker)"),
+            Self::Kill => f.write_str(
+                "an application runs on long after its deadline (…_kill_timeout), see above",
+            ),
         }
     }
 }
@@ -102,10 +109,11 @@ mod tests {
             Reason::Deadlock(Duration::from_secs(300)),
             Reason::Memory { used: (1 << 20) + 1, limit: 1 << 20 },
             Reason::Asked,
+            Reason::Kill,
         ];
         assert_eq!(
             said.map(|reason| reason.is_urgent()),
-            [false, false, false, true, false, false]
+            [false, false, false, true, false, false, false]
         );
         let said = said.map(|reason| reason.to_string());
         assert_eq!(
@@ -117,6 +125,7 @@ mod tests {
                 "its applications do not run (python_deadlock_timeout 300 s)",
                 "it takes 2 MB (python_memory_limit soft=1m)",
                 "an application has asked for that (pywsgi.restart_worker)",
+                "an application runs on long after its deadline (…_kill_timeout), see above",
             ]
         );
     }

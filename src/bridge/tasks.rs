@@ -145,9 +145,13 @@ impl<X> Tasks<X> {
         Self { queue: Mutex::new(queue), added: Condvar::new() }
     }
 
-    /// This process has no Python, and so no attendant: nothing waits here.
-    pub(crate) fn set_unattended(&self) {
-        lock(&self.queue).unattended = true;
+    /// Whether this process has no Python, and so no attendant: nothing waits here.
+    pub(crate) fn set_unattended(&self, unattended: bool) {
+        lock(&self.queue).unattended = unattended;
+    }
+
+    pub(crate) fn are_unattended(&self) -> bool {
+        lock(&self.queue).unattended
     }
 
     pub(crate) fn push(&self, task: Task<X>) {

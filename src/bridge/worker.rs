@@ -19,6 +19,7 @@ use super::executor::process::Processes;
 use super::executor::{Executor, Refusal, Submitted};
 use super::gate::{Gate, Passage};
 use super::gil::Gil;
+use super::lingering::Lingering;
 use super::marks::Marks;
 use super::pipe::buffers::Buffers;
 use super::pipe::loan::Loans;
@@ -45,6 +46,8 @@ pub(crate) struct Worker<X> {
     pub(crate) starts: Starts,
     pub(crate) baton: Baton,
     pub(crate) gil: Gil,
+    /// Requests whose process may be killed (`…_kill_timeout`).
+    pub(crate) lingering: Lingering<X>,
     /// What it counts, for all to see.
     pub(crate) meters: Meters,
     pub(crate) imported: Imported,
@@ -121,6 +124,7 @@ impl<X: Carried> Worker<X> {
             starts,
             baton,
             gil: Gil::new(),
+            lingering: Lingering::new(),
             meters,
             imported: Imported::new(),
             tasks: Tasks::new(),
@@ -243,6 +247,14 @@ impl<X: Carried> Worker<X> {
     /// How many requests have a task that has not ended, whether nginx still has them or not.
     pub(crate) fn running(&self) -> usize {
         self.executors().map(Executor::running).sum()
+    }
+
+    /// Event loop: whether no application runs, or has anything left to do that a request has asked for.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.starts.have_ended()
+            && self.follow_ups() == 0
+            && self.running() == 0
+            && !self.pools.iter().any(|pool| pool.is_busy())
     }
 
     /// The same for one application.

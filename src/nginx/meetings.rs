@@ -88,6 +88,7 @@ mod tests {
             processes,
             max_queue: 0,
             ring: 0,
+            wakes_at: None,
         })
     }
 

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Exchange, NO_DEADLINE, Progress, RUNNING, WAITING};
+use super::{Exchange, NO_DEADLINE, Progress, RUNNING, WAITING, WRITTEN_OFF};
 use crate::bridge::callbacks::Gone;
+use crate::bridge::carried::Course;
 use crate::bridge::config::PoolConfig;
 use crate::bridge::sync::{Arc, Ordering};
 
@@ -117,6 +118,20 @@ impl Exchange {
             self.worker.tasks.watch(self, limit);
         }
         self.location.slow.is_some()
+    }
+
+    /// Event loop: nobody waits for the response any more. How far is the application from its deadline?
+    pub(crate) fn course(&self) -> Course {
+        match self.phase.load(Ordering::Acquire) {
+            WRITTEN_OFF => Course::Late,
+            RUNNING if self.is_overdue() => Course::Late,
+            RUNNING => match self.time_left() {
+                Some(Duration::ZERO) => Course::Late,
+                Some(left) => Course::InTime(left),
+                None => Course::Over,
+            },
+            _ => Course::Over,
+        }
     }
 
     /// Is the application beyond its `…_timeout`, whether its client is still there or not?

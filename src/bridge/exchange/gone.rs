@@ -38,6 +38,9 @@ impl Exchange {
                 self.worker.tasks.push(Task::Gone(Arc::clone(self)));
             }
         }
+        if self.location.kill.is_some() && why != Gone::Answered {
+            self.worker.lingering.add(self);
+        }
         match why {
             // The deadline is the application's, whether anybody waits or not.
             Gone::Client => self.watch(),

@@ -140,6 +140,12 @@ impl<J> Pool<J> {
         Ok(())
     }
 
+    /// Whether a thread runs a job, or a job waits for one.
+    pub(crate) fn is_busy(&self) -> bool {
+        let state = lock(&self.state);
+        state.busy > 0 || !state.queue.is_empty()
+    }
+
     /// Counts one more thread; the caller starts it. False if the pool is closed or complete.
     pub(crate) fn grow(&self) -> bool {
         let mut state = lock(&self.state);

@@ -20,7 +20,7 @@ use super::to_worker::ToWorker;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::code::Code;
 use crate::bridge::config::LocationConfig;
-use crate::bridge::exchange::{Exchange, Worker};
+use crate::bridge::exchange::{Exchange, Progress, Worker};
 use crate::bridge::id::{RequestId, Table};
 use crate::bridge::log::{About, LogLine};
 use crate::bridge::pipe::input::{Input, InputError};
@@ -39,6 +39,10 @@ pub(crate) struct Front {
     batch: Batch,
     /// The process is replaced, and wants no more requests.
     leaving: bool,
+    /// It has no request, and asks the web workers whether it may end: none of them may have sent one meanwhile.
+    asking: bool,
+    /// It starts Python when it has a request.
+    dormant: bool,
     /// Requests that have begun since this was last asked for.
     begun: u64,
     lost: Vec<Lost>,
@@ -61,6 +65,8 @@ struct Connection {
     says: VecDeque<ToWorker>,
     /// It sends no more requests.
     bye: bool,
+    /// When it says so it has to hear that the process stays.
+    owes_hello: bool,
 }
 
 /// A link that is closed.
@@ -82,6 +88,8 @@ impl Front {
             table: Table::new(),
             batch: Batch::default(),
             leaving: false,
+            asking: false,
+            dormant: false,
             begun: 0,
             lost: Vec::new(),
         }
@@ -90,9 +98,16 @@ impl Front {
     /// A web worker has sent one end of a link. Gives its number.
     pub(crate) fn connect(&mut self, link: ProcessLink) -> usize {
         let mut says = VecDeque::from([ToWorker::Hello]);
+        says.extend(self.dormant.then_some(ToWorker::Dormant(true)));
         says.extend(self.leaving.then_some(ToWorker::Leaving));
-        let connection =
-            Connection { link, streams: HashMap::new(), ready: VecDeque::new(), says, bye: false };
+        let connection = Connection {
+            link,
+            streams: HashMap::new(),
+            ready: VecDeque::new(),
+            says,
+            bye: false,
+            owes_hello: false,
+        };
         let free = self.links.iter().position(Option::is_none);
         let at = free.unwrap_or_else(|| {
             self.links.push(None);
@@ -111,9 +126,70 @@ impl Front {
 
     /// The process is replaced: it answers the requests that are on their way, and takes no more.
     pub(crate) fn leave(&mut self) {
+        self.asking = false;
         if !std::mem::replace(&mut self.leaving, true) {
             for connection in self.links.iter_mut().flatten() {
                 connection.says.push_back(ToWorker::Leaving);
+            }
+        }
+    }
+
+    /// Whether any web worker has a request here.
+    pub(crate) fn has_requests(&self) -> bool {
+        self.links.iter().flatten().any(|connection| !connection.streams.is_empty())
+    }
+
+    /// Whether the web workers send no more requests, and of those that are here no others than `but` have begun: another
+    /// process may have the rest.
+    pub(crate) fn is_left_with(&self, but: &[Arc<Exchange>]) -> bool {
+        self.links.iter().flatten().all(|connection| {
+            let mut exchanges = connection.streams.values().map(Stream::exchange);
+            connection.bye
+                && exchanges.all(|exchange| {
+                    exchange.is_some_and(|it| {
+                        it.progress() == Progress::Waiting
+                            || but.iter().any(|other| Arc::ptr_eq(it, other))
+                    })
+                })
+        })
+    }
+
+    /// The process begins to be dormant, or has started Python.
+    pub(crate) fn set_dormant(&mut self, dormant: bool) {
+        self.dormant = dormant;
+        for connection in self.links.iter_mut().flatten() {
+            connection.says.push_back(ToWorker::Dormant(dormant));
+        }
+    }
+
+    /// The process has no request, and would end. [`may_end`](Self::may_end) says whether it may.
+    pub(crate) fn ask_to_end(&mut self) {
+        self.leave();
+        self.asking = true;
+    }
+
+    /// Whether the process may end that has asked. `None`: some web workers have not answered. If one has sent a request
+    /// before it heard the question the process stays, and has to ask again.
+    pub(crate) fn may_end(&mut self) -> Option<bool> {
+        let stays = self.has_requests();
+        if !stays && !self.links.iter().flatten().all(|connection| connection.bye) {
+            return None;
+        }
+        if stays {
+            self.stay();
+        }
+        self.asking = false;
+        Some(!stays)
+    }
+
+    /// The process has asked, and stays.
+    pub(crate) fn stay(&mut self) {
+        (self.leaving, self.asking) = (false, false);
+        for connection in self.links.iter_mut().flatten() {
+            if std::mem::take(&mut connection.bye) {
+                connection.says.push_back(ToWorker::Hello);
+            } else {
+                connection.owes_hello = true;
             }
         }
     }
@@ -191,7 +267,9 @@ impl Front {
                 continue;
             };
             match connection.link.flush(connection.waits()) {
-                Ok(_) if connection.bye && connection.is_idle() => self.lose(at, None),
+                Ok(_) if connection.bye && !self.asking && connection.is_idle() => {
+                    self.lose(at, None)
+                }
                 Ok(again) => more |= again,
                 Err(broken) => self.lose(at, Some(broken)),
             }
@@ -232,7 +310,8 @@ impl Front {
     }
 
     fn receive_of(&mut self, at: usize, connection: &mut Connection) -> Result<(), Broken> {
-        let Connection { link, streams, ready, bye, .. } = connection;
+        let leaving = self.leaving;
+        let Connection { link, streams, ready, says, bye, owes_hello } = connection;
         let _more = link.receive(|link, number, message| {
             let file = match &message {
                 ToProcess::BodyFile(range) if !range.again => Some(link.take_file(range.end)?),
@@ -240,7 +319,11 @@ impl Front {
             };
             let next = match message {
                 ToProcess::Bye => {
-                    *bye = true;
+                    if std::mem::take(owes_hello) && !leaving {
+                        says.push_back(ToWorker::Hello);
+                    } else {
+                        *bye = true;
+                    }
                     return Ok(());
                 }
                 ToProcess::Begin(begin) => {

@@ -5,7 +5,8 @@
 //! pipes, by the calls that never wait.
 //!
 //! A request waits here as long as no process of its group has said that it is there. It goes to the process that has the
-//! fewest of this worker's requests; among several to the one that was used last, whose caches are warm.
+//! fewest of this worker's requests; among several to the one that was used last, whose caches are warm. A dormant process
+//! (`start=lazy`) gets one if those that run have [`wakes_at`](crate::bridge::config::ProcessGroup::wakes_at) requests each.
 
 mod stream;
 pub(super) mod upload;
@@ -68,7 +69,9 @@ struct Connection {
     met: bool,
     /// It ends, and takes no more.
     leaving: bool,
-    /// It has been answered that.
+    /// It runs no Python before it has a request.
+    dormant: bool,
+    /// It has been answered that it leaves.
     bye: bool,
     streams: Streams,
     /// The places of those that have something to send.
@@ -118,6 +121,7 @@ impl Relay {
             link,
             met: false,
             leaving: false,
+            dormant: false,
             bye: false,
             streams: Streams::default(),
             ready: VecDeque::new(),
@@ -219,9 +223,10 @@ impl Relay {
             let processes = processes.take(own.executor.config.processes);
             let able = processes.filter_map(|(at, process)| {
                 let connection = process.connection.as_ref()?;
-                connection.is_able().then_some((connection.streams.len(), at != own.last, at))
+                let rank = connection.rank(own.executor.config.wakes_at);
+                connection.is_able().then_some((rank, connection.streams.len(), at != own.last, at))
             });
-            let Some((_, _, at)) = able.min() else {
+            let Some((_, _, _, at)) = able.min() else {
                 own.waiting.push_front(waiting);
                 return;
             };
@@ -296,11 +301,22 @@ impl Connection {
         self.met && !self.leaving && self.streams.len() < SLOTS
     }
 
+    /// Those of a lower rank have requests first.
+    fn rank(&self, wakes_at: Option<usize>) -> u8 {
+        match wakes_at {
+            None => 0,
+            Some(_) if self.dormant => 1,
+            Some(busy) if self.streams.len() >= busy => 2,
+            Some(_) => 0,
+        }
+    }
+
     /// Takes a request.
     fn begin(&mut self, process: usize, waiting: Waiting) -> Result<(), Broken> {
         let Waiting { exchange, tried } = waiting;
         let number = self.streams.free_place();
         let mark = self.link.mark(number)?;
+        self.dormant = false;
         exchange.set_sent(Place { process, slot: number.slot }, mark);
         let stream = self.streams.insert(number, Stream::new(exchange, number, tried));
         if let Some(stream) = stream {
@@ -310,12 +326,17 @@ impl Connection {
     }
 
     fn receive(&mut self) -> Result<(), Broken> {
-        let Self { link, met, leaving, streams, ready, .. } = self;
+        let Self { link, met, leaving, dormant, bye, streams, ready } = self;
         // If there is more than one turn should take, `flush` says so.
         let _more = link.receive(|link, number, message| {
             let file = match message {
                 ToWorker::Hello => {
                     *met = true;
+                    (*leaving, *bye) = (false, false);
+                    return Ok(());
+                }
+                ToWorker::Dormant(is_dormant) => {
+                    *dormant = is_dormant;
                     return Ok(());
                 }
                 ToWorker::Leaving => {

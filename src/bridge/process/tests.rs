@@ -1,5 +1,7 @@
 //! Both sides in one process: a web worker's relay, and the fronts of two processes.
 
+mod lazy;
+
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -40,7 +42,7 @@ struct Both {
 }
 
 fn group() -> ProcessGroup {
-    ProcessGroup { name: "shop".into(), processes: 2, max_queue: 8, ring: RING }
+    ProcessGroup { name: "shop".into(), processes: 2, max_queue: 8, ring: RING, wakes_at: None }
 }
 
 fn site(executor: ExecutorId) -> LocationConfig {
@@ -71,12 +73,16 @@ fn link() -> (WebLink, ProcessLink) {
 
 impl Both {
     fn new() -> Self {
-        let web = worker_as(Role::Web, vec![], vec![group()]);
+        Self::of(&group())
+    }
+
+    fn of(group: &ProcessGroup) -> Self {
+        let web = worker_as(Role::Web, vec![], vec![group.clone()]);
         let relay = Relay::new(&web);
         let mut both = Self { web, relay, processes: Vec::new(), table: Table::new() };
         for slot in 0..2 {
             let role = Role::Application { group: 0, slot };
-            let worker = worker_as(role, vec![pool_config(4, 8)], vec![group()]);
+            let worker = worker_as(role, vec![pool_config(4, 8)], vec![group.clone()]);
             assert!(worker.open_gate(0).is_empty());
             let locations = vec![Arc::new(site(ExecutorId::Pool(0)))];
             let front = Front::new(&worker, locations);

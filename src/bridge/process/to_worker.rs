@@ -17,11 +17,13 @@ use crate::http::websocket::close::Close;
 /// About one request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ToWorker {
-    /// About no request: the process is there.
+    /// About no request: the process is there, or stays after all.
     Hello,
     /// About no request: the process ends when it has answered those that come before
     /// [`ToProcess::Bye`](super::to_process::ToProcess::Bye).
     Leaving,
+    /// About no request: whether the process is dormant, and would start Python for a request.
+    Dormant(bool),
     /// It has not been taken, and will not be.
     Refused(Refusal),
     /// So many more bytes may come, of its body or of the parts of its WebSocket's messages.
@@ -76,6 +78,7 @@ const FRAME: u8 = 10;
 const CLOSING: u8 = 11;
 const LEAVING: u8 = 12;
 const ELAPSED: u8 = 13;
+const DORMANT: u8 = 20;
 const IDLE: u8 = 14;
 
 /// The time of [`ToWorker::Elapsed`] that is none.
@@ -102,6 +105,7 @@ impl Message for ToWorker {
             Self::Hello => Encoded::bare(HELLO, 0),
             Self::Leaving => Encoded::bare(LEAVING, 0),
             Self::Idle(parts) => Encoded::bare(IDLE, *parts),
+            Self::Dormant(dormant) => Encoded::bare(DORMANT, (*dormant).into()),
             Self::Elapsed(time) => Encoded::bare(ELAPSED, time.unwrap_or(NO_TIME)),
             Self::Refused(why) => Encoded::bare(REFUSED, index_of(&REFUSALS, why)),
             Self::Credit(bytes) => Encoded::bare(CREDIT, *bytes),
@@ -161,6 +165,7 @@ impl Message for ToWorker {
                 match kind {
                     HELLO => Self::Hello,
                     LEAVING => Self::Leaving,
+                    DORMANT => Self::Dormant(value != 0),
                     IDLE => Self::Idle(value),
                     ELAPSED => Self::Elapsed(Some(value).filter(|&time| time != NO_TIME)),
                     REFUSED => Self::Refused(of_index(&REFUSALS, value)?),

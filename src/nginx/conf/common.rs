@@ -76,6 +76,8 @@ pub(in crate::nginx) struct CommonConf {
     pub(in crate::nginx) timeout: ngx_msec_t,
     /// 0: off.
     pub(in crate::nginx) slow_request: Option<ngx_msec_t>,
+    /// 0: off.
+    pub(in crate::nginx) kill_timeout: Option<(ngx_msec_t, Place)>,
     pub(in crate::nginx) raw_path: Option<bool>,
     pub(in crate::nginx) pass_authorization: ngx_flag_t,
     pub(in crate::nginx) pass_request_headers: ngx_flag_t,
@@ -111,6 +113,7 @@ impl CommonConf {
             queue_timeout: CONF_UNSET_MSEC,
             timeout: CONF_UNSET_MSEC,
             slow_request: None,
+            kill_timeout: None,
             raw_path: None,
             pass_authorization: CONF_UNSET,
             pass_request_headers: CONF_UNSET,
@@ -143,6 +146,7 @@ impl CommonConf {
         inherit(&mut self.script_name, &previous.script_name);
         inherit(&mut self.params, &previous.params);
         inherit(&mut self.slow_request, &previous.slow_request);
+        inherit(&mut self.kill_timeout, &previous.kill_timeout);
         inherit(&mut self.raw_path, &previous.raw_path);
         inherit(&mut self.hide_headers, &previous.hide_headers);
         inherit(&mut self.pass_headers, &previous.pass_headers);
@@ -177,10 +181,21 @@ impl CommonConf {
     /// The index of the `python_process` that runs the application, if one does.
     pub(super) fn group(&self, main: &MainConf) -> Result<Option<usize>, ConfError> {
         let Some((name, place)) = self.process.as_ref().and_then(Option::as_ref) else {
-            return Ok(None);
+            return self.refuse_to_kill_workers().map(|()| None);
         };
         let directive = format!("{}_process", self.prefix.protocol);
         main.groups.named(name, &directive, place).map(Some)
+    }
+
+    /// A worker serves other requests and other applications: it is not killed for one.
+    fn refuse_to_kill_workers(&self) -> Result<(), ConfError> {
+        let Some((1.., place)) = &self.kill_timeout else { return Ok(()) };
+        let protocol = self.prefix.protocol;
+        let text = format!(
+            "{protocol}_kill_timeout kills the process of a python_process, and this application runs in the workers; \
+             write {protocol}_process NAME, or {protocol}_kill_timeout off"
+        );
+        Err(ConfError::at(Code::DirectiveInvalid, text, place))
     }
 
     fn merge_temp_path(

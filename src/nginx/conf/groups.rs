@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use nginx_sys::ngx_msec_t;
+
 use super::checks::access::{Need, User};
 use super::checks::needed::Needed;
 use super::environment::{self, Variable};
@@ -34,6 +36,8 @@ pub(in crate::nginx) struct Group {
     /// Those of `env_file=`, which `env=` overrides.
     of_files: Vec<Variable>,
     pub(in crate::nginx) confinement: Confinement,
+    /// `start=lazy`
+    pub(in crate::nginx) lazy: Option<Lazy>,
     /// A location's application runs in its processes. There are none otherwise.
     is_used: bool,
 }
@@ -55,6 +59,7 @@ impl Group {
             named: Vec::new(),
             of_files: Vec::new(),
             confinement: Confinement::default(),
+            lazy: None,
             is_used: false,
         }
     }
@@ -101,6 +106,13 @@ impl Group {
             ..common.clone()
         }
     }
+}
+
+/// Its processes are dormant until they have a request.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::nginx) struct Lazy {
+    /// `idle=`, in milliseconds: one that has had none for so long ends. `None`: none ends for that.
+    pub(in crate::nginx) idle: Option<ngx_msec_t>,
 }
 
 /// All of a configuration.
@@ -276,11 +288,17 @@ impl Groups {
     /// As other processes need them; `default` is the pool of that name.
     pub(super) fn configs(&self, default: Option<&PoolConfig>) -> Vec<ProcessGroup> {
         let by_default = default.map_or(0, |pool| pool.max_queue);
+        let threads = default.map_or(1, |pool| pool.threads);
+        let web_workers = self.web_workers().unwrap_or(1).max(1);
         let config = |group: &Group| ProcessGroup {
             name: group.name.clone(),
             processes: group.count(),
             max_queue: group.max_queue.unwrap_or(by_default),
             ring: group.ring,
+            // A process that runs is busy if its threads are, to which each web worker contributes its share.
+            wakes_at: group
+                .lazy
+                .map(|_| group.threads.unwrap_or(threads).div_ceil(web_workers).max(1)),
         };
         self.all.iter().map(config).collect()
     }

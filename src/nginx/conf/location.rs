@@ -75,6 +75,7 @@ impl Location {
         let ignore_headers = conf.ignore_headers.clone().unwrap_or_default();
         let accel = conf.accel != 0;
         let slow_request = conf.slow_request.unwrap_or(0);
+        let kill = conf.kill_timeout.as_ref().map_or(0, |(time, _)| *time);
         let config = LocationConfig {
             id: main.add_location(app, logs),
             app,
@@ -85,6 +86,7 @@ impl Location {
             script_name: conf.script_name.clone().flatten(),
             timeout: (conf.timeout > 0).then(|| Duration::from_millis(conf.timeout as u64)),
             interrupt,
+            kill: (kill > 0).then(|| Duration::from_millis(kill as u64)),
             slow: (slow_request > 0).then(|| Duration::from_millis(slow_request as u64)),
             client_abort: conf.client_abort.unwrap_or(ClientAbort::Notify),
             debug: conf.debug.unwrap_or(Debug::Off),

@@ -44,7 +44,7 @@ macro_rules! names {
 names! { $
     app callable script_name path_info param
     pass_authorization pass_request_headers hide_header pass_header ignore_headers
-    queue_timeout timeout slow_request
+    queue_timeout timeout slow_request kill_timeout
     request_buffering buffering buffer_size max_temp_file_size temp_path
     file_wrapper force_ranges accel intercept_errors early_hints
     client_abort debug process
@@ -69,6 +69,7 @@ pub(super) const fn common(names: &Names, at: usize) -> [ngx_command_t; COMMON] 
         milliseconds(names.queue_timeout, at + offset_of!(CommonConf, queue_timeout)),
         milliseconds(names.timeout, at + offset_of!(CommonConf, timeout)),
         location(names.slow_request, ANY, TAKE1, slow_request, at),
+        location(names.kill_timeout, ANY, TAKE1, kill_timeout, at),
         flag(names.request_buffering, at + offset_of!(CommonConf, request_buffering)),
         flag(names.buffering, at + offset_of!(CommonConf, buffering)),
         size(names.buffer_size, size_of_at_least::<4096>, at + offset_of!(CommonConf, buffer_size)),
@@ -191,6 +192,13 @@ setter!(slow_request, CommonConf, |directive| {
     Ok(())
 });
 
+setter!(kill_timeout, CommonConf, |directive| {
+    directive.once(&directive.conf.kill_timeout)?;
+    let time = directive.time_or_off()?;
+    directive.conf.kill_timeout = Some((time, directive.reading.place()));
+    Ok(())
+});
+
 setter!(client_abort, CommonConf, |directive| {
     directive.once(&directive.conf.client_abort)?;
     directive.conf.client_abort = Some(match directive.bytes(1) {
@@ -303,6 +311,6 @@ mod tests {
             [app, callable, request_buffering, debug],
             ["other_app\0", "other_callable\0", "other_request_buffering\0", "other_debug\0"]
         );
-        assert_eq!(COMMON, 26);
+        assert_eq!(COMMON, 27);
     }
 }

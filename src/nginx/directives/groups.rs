@@ -15,7 +15,7 @@ use crate::bridge::code::Code;
 use crate::bridge::process::ring;
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
-use crate::nginx::conf::groups::MOST_PROCESSES;
+use crate::nginx::conf::groups::{Lazy, MOST_PROCESSES};
 use crate::nginx::conf::{ConfError, Group, MainConf};
 
 /// How many there are.
@@ -29,6 +29,9 @@ pub(super) const fn groups() -> [ngx_command_t; GROUPS] {
 const LEAST_RING: usize = ring::SMALLEST;
 const LARGEST_RING: usize = 64 * 1024 * 1024;
 
+/// Milliseconds: Python starts anew after each.
+const LEAST_IDLE: usize = 1000;
+
 /// The parameters that may be given more than once.
 const REPEATED: [&str; 5] = ["path", "env", "env_file", "import", "writable"];
 
@@ -41,6 +44,7 @@ setter!(process, MainConf, |mut directive| {
     }
     let mut group = Group::new(name, directive.reading.place());
     let mut seen = Vec::new();
+    let (mut start, mut idle) = (None, None);
     for at in 2..directive.words.len() {
         let word = directive.text(at)?.to_owned();
         let (key, value) = word.split_once('=').ok_or_else(|| unknown(&directive, &word))?;
@@ -48,11 +52,17 @@ setter!(process, MainConf, |mut directive| {
             return Err(directive.error(format!("has {key}= twice; remove one of both")));
         }
         seen.push(key.to_owned());
+        match key {
+            "start" => start = Some(value.to_owned()),
+            "idle" => idle = Some(value.to_owned()),
+            _ => {}
+        }
         if !read(&mut directive, &mut group, key, value)? {
             return Err(unknown(&directive, &word));
         }
     }
     confinement::check(&directive, &group)?;
+    group.lazy = lazy(&directive, start, idle)?;
     let name = group.name.clone();
     directive.conf.groups.add(group).map_err(|first| {
         directive.refuse(
@@ -75,7 +85,7 @@ fn unknown(directive: &Directive<'_, MainConf>, word: &str) -> ConfError {
     directive.error(format!(
         "has the unknown parameter \"{word}\"; it takes processes=N, threads=N, queue=N, home=DIRECTORY, \
          path=DIRECTORY, executable=FILE, working_directory=DIRECTORY, env=NAME=VALUE, env_file=FILE, import=MODULE, \
-         ring=SIZE, {}",
+         ring=SIZE, start=lazy, idle=TIME, {}",
         confinement::PARAMETERS
     ))
 }
@@ -100,6 +110,8 @@ fn read(
         "threads" => group.threads = Some(directive.number(key, value.as_bytes(), 1)?),
         "queue" => group.max_queue = Some(directive.number(key, value.as_bytes(), 0)?),
         "ring" => group.ring = ring(directive, value)?,
+        // Both are read together.
+        "start" | "idle" => {}
         "home" => {
             let home = absolute(directive, key, value)?;
             python_home::check(&home)
@@ -163,6 +175,30 @@ fn read(
         _ => return confinement::read(directive, group, key, value),
     }
     Ok(true)
+}
+
+/// `start=` and `idle=`
+fn lazy(
+    directive: &Directive<'_, MainConf>,
+    start: Option<String>,
+    idle: Option<String>,
+) -> Result<Option<Lazy>, ConfError> {
+    if let Some(start) = start.as_ref().filter(|start| *start != "lazy") {
+        return Err(directive.error(format!(
+            "has start={start}; write start=lazy, or remove it: processes start at once by default"
+        )));
+    }
+    let Some(idle) = idle else { return Ok(start.map(|_| Lazy { idle: None })) };
+    if start.is_none() {
+        return Err(directive.error(format!(
+            "has idle={idle} without start=lazy, and a process that ended would start again at once; write both"
+        )));
+    }
+    let time = directive.time(idle.as_bytes())?;
+    if time < LEAST_IDLE {
+        return Err(directive.error(format!("has idle={idle}; it must be a time of at least 1s")));
+    }
+    Ok(Some(Lazy { idle: Some(time) }))
 }
 
 fn absolute(

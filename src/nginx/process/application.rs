@@ -63,12 +63,11 @@ pub(in crate::nginx) unsafe fn add(cycle: *mut ngx_cycle_t) -> bool {
 const LONGEST_TITLE: usize = 200;
 
 /// Gives a process of a group its title, in which its applications are named. nginx gives each worker its own before the
-/// first turn, and when it exits.
-pub(super) fn set_title(config: &WorkerConfig, is_leaving: bool) {
+/// first turn, and when it exits. `stage` follows the name.
+pub(super) fn set_title(config: &WorkerConfig, stage: &str) {
     let Some(group) = config.role.group().and_then(|at| config.groups.get(at)) else { return };
     let own = config.apps.iter().zip(0..).filter(|(_, at)| config.runs(*at));
     let targets: Vec<_> = own.map(|(app, _)| app.target.as_str()).collect();
-    let stage = if is_leaving { " is shutting down" } else { "" };
     let mut title = format!("python_process {}{stage}: {}", group.name, targets.join(", "));
     if let Some((end, _)) = title.char_indices().nth(LONGEST_TITLE) {
         title.truncate(end);

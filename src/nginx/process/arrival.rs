@@ -59,6 +59,12 @@ pub(super) fn started(token: EventThread, process: &Process) {
     }
 }
 
+/// The process is dormant: nobody waits for its applications.
+pub(super) fn dormant(token: EventThread, process: &Process) {
+    process.event_loop.worker().baton.give_back();
+    ready(token, process);
+}
+
 /// Something may be due for a worker that starts, or that leaves.
 pub(super) struct Due;
 

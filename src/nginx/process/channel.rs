@@ -14,12 +14,18 @@ use crate::nginx::trampoline::{EventThread, OfEventThread, guard};
 /// nginx's own handler of the channel.
 static HANDLER: OfEventThread<Option<EventHandler>> = OfEventThread::new(None);
 
+/// In the title of a process that is.
+const DORMANT: &str = " (dormant)";
+
 /// The worker's first turn: from now on the channel's event exists.
 pub(super) struct FirstTurn;
 
 impl Handler for FirstTurn {
     fn call(token: EventThread, process: &'static Process) {
-        application::set_title(&process.event_loop.worker().config, false);
+        let stage = if process.dormancy.is_dormant() { DORMANT } else { "" };
+        application::set_title(&process.event_loop.worker().config, stage);
+        // What the start has for others is shown to them.
+        process.event_loop.end_turn_later(token);
         // SAFETY: nginx's thread; the cycle's connections are there as long as the worker. The descriptor of one that is
         // not in use is -1.
         unsafe {

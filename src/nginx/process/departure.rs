@@ -84,7 +84,12 @@ pub(super) fn replace(token: EventThread, process: &Process, reason: &Reason) {
         // Nobody is served here meanwhile. If the baton is another's, that one is waited for by the next.
         take_baton(process);
         leave();
-    } else if standing.stage() == Stage::Serving {
+        return;
+    }
+    // What runs on may keep the other applications from starting.
+    let may_be_starting =
+        *reason == Reason::Kill && matches!(standing.stage(), Stage::Starting { .. });
+    if may_be_starting || standing.stage() == Stage::Serving {
         serves(token, process);
     }
 }
@@ -156,8 +161,12 @@ pub(super) fn go_on(token: EventThread, process: &Process) {
         return;
     }
     match stage {
-        Stage::WaitingForBaton if take_baton(process) => part(token, process, true),
-        Stage::WaitingForBaton => standing.look_again(token, process, BATON_LOOK),
+        Stage::WaitingForBaton if !take_baton(process) => {
+            standing.look_again(token, process, BATON_LOOK);
+        }
+        Stage::WaitingForBaton if process.is_web() => part(token, process, true),
+        // It has no clients: the web workers keep their requests for the next one.
+        Stage::WaitingForBaton => leave(),
         Stage::WaitingForSuccessors { until } => look_for_successors(token, process, until),
         Stage::WaitingForWebWorkers => {
             let mut members = standing.member.iter();
@@ -230,7 +239,7 @@ fn part(token: EventThread, process: &Process, accepts: bool) {
 }
 
 /// Makes nginx exit this worker gracefully.
-fn leave() {
+pub(super) fn leave() {
     // SAFETY: as nginx's signal handler does it; the worker's loop looks at it after each turn.
     unsafe { ngx_quit = 1 };
 }
@@ -252,7 +261,7 @@ fn is_needed(process: &Process, since: Instant) -> bool {
 }
 
 /// Takes the baton, or keeps it; false if another worker has it.
-fn take_baton(process: &Process) -> bool {
+pub(super) fn take_baton(process: &Process) -> bool {
     process
         .event_loop
         .worker()

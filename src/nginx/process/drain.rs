@@ -15,7 +15,7 @@ use crate::nginx::trampoline::EventThread;
 /// Starts the timer of `python_drain_timeout`.
 pub(super) fn begin(token: EventThread, process: &Process) {
     departure::ends(token, process);
-    application::set_title(&process.event_loop.worker().config, true);
+    application::set_title(&process.event_loop.worker().config, " is shutting down");
     process.event_loop.set_draining(true);
     process.event_loop.worker().meters.set_state(State::Draining);
     process.drain.start(token, process, process.drain_timeout);

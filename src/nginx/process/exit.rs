@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use nginx_sys::{ngx_close_connection, ngx_terminate};
 
+use super::killing;
 use super::state::{self, Process};
 use super::turn;
 use crate::bridge::code::Code;
@@ -37,6 +38,11 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     process.wall.cut();
     // Deferred responses (`Event::Resume`) are passed to the attendant before it is told to end.
     turn::deal(token, process);
+    if killing::kills(process) {
+        turn::deal(token, process);
+        worker.meters.set_state(State::Ended);
+        exit_now();
+    }
     let undone = worker.follow_ups();
     if undone > 0 {
         let who = match undone {
@@ -53,7 +59,7 @@ pub(in crate::nginx) unsafe fn stop(token: EventThread) {
     if worker.is_missing() {
         // No thread exists that could report it.
         worker.set_stopped(Stopped::ThreadsLeft);
-    } else if !worker.config.runs_python() {
+    } else if !worker.config.runs_python() || process.dormancy.is_dormant() {
         worker.set_stopped(Stopped::Finalized);
     }
     let limit = match worker.is_fast() {

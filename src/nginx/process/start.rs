@@ -16,14 +16,18 @@ use super::arrival::{self, Due};
 use super::bell;
 use super::calls::Calls;
 use super::channel::FirstTurn;
+use super::condemned::Condemned;
+use super::dormancy::Dormancy;
 use super::drain::{Hold, Over};
 use super::generation;
 use super::limits::Limits;
+use super::main_thread::{self, Again, START_AGAIN};
 use super::outputs::Outputs;
 use super::reload;
 use super::stage::Standing;
-use super::state::{self, Handler, Process, on_process};
+use super::state::{self, Process, on_process};
 use super::turn::{End, Look, Reopened};
+use super::{killing, lazy};
 use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
 use crate::bridge::config::{Role, WorkerConfig};
@@ -34,7 +38,6 @@ use crate::nginx::conf::{self, DEFAULT_CHECK, MainConf};
 use crate::nginx::log::{self, say};
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::{EventLoop, Handlers};
-use crate::nginx::signals;
 use crate::nginx::status::board;
 use crate::nginx::sys;
 use crate::nginx::trampoline::EventThread;
@@ -42,14 +45,6 @@ use crate::nginx::wall::Wall;
 
 /// Default of `python_drain_timeout` if `worker_shutdown_timeout` is not set either.
 const DRAIN_TIMEOUT: ngx_msec_t = 30_000;
-
-/// The time slice of the event loop's thread in nanoseconds, the shortest that Linux allows.
-const SLICE_NS: u64 = 100_000;
-
-/// Delays before Python's main thread, which could not be started, is tried again: the first and the longest one, in
-/// milliseconds.
-const START_AGAIN: ngx_msec_t = 1000;
-const START_AGAIN_AT_MOST: ngx_msec_t = 16_000;
 
 /// Starts Python in a worker.
 ///
@@ -104,9 +99,12 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
                 worker.set_missing(true);
                 worker.give_up_starts("the process has not the limits that it must have");
             } else if worker.config.runs_python() {
-                start_python(token, process);
+                if !lazy::begin(token, process) {
+                    aging::start(token, process);
+                    main_thread::start(token, process);
+                }
             } else {
-                worker.tasks.set_unattended();
+                worker.tasks.set_unattended(true);
                 arrival::started(token, process);
             }
         }
@@ -133,45 +131,6 @@ unsafe fn confine(cycle: *mut ngx_cycle_t, main: &MainConf, role: Role) -> Resul
     group.confinement.apply(&main.groups.writable(role, logs)).map_err(|what| {
         format!("python_process \"{}\": this process cannot be confined: {what}", group.name)
     })
-}
-
-/// Tries again to start Python's main thread.
-struct Again;
-
-impl Handler for Again {
-    fn call(token: EventThread, process: &'static Process) {
-        start_python(token, process);
-    }
-}
-
-/// Starts Python's main thread. If that fails (RLIMIT_NPROC, a cgroup's `pids.max`), requests for applications are
-/// answered 500 immediately, and the start is tried again later.
-fn start_python(token: EventThread, process: &Process) {
-    let worker = process.event_loop.worker();
-    let start = || crate::start_python(Arc::clone(worker));
-    let Err(error) = signals::with_those_of_threads_blocked(start) else {
-        if worker.set_missing(false) {
-            say!(process, Code::MainThreadStarted, "Python's main thread has been started now");
-        }
-        signals::leave_to_python();
-        ask_for_short_slices();
-        return;
-    };
-    // Old workers do not wait for this one: their threads may be what the limit is reached by.
-    worker.give_up_starts("Python's main thread cannot be started");
-    if !worker.set_missing(true) {
-        say!(
-            process,
-            Code::MainThreadNotStarted,
-            "Python's main thread cannot be started: {error}; the applications of this \
-             worker answer 500, and it is tried again every second at first, every {} s later (is \
-             there a limit of processes or threads?)",
-            START_AGAIN_AT_MOST / 1000,
-        );
-    }
-    let delay = process.start_delay.get();
-    process.start_delay.set((delay * 2).min(START_AGAIN_AT_MOST));
-    process.start.start(token, process, delay);
 }
 
 /// The lowest of so many descriptor numbers that nginx does not reach: nginx takes the lowest free ones, at most two for each of its
@@ -242,6 +201,11 @@ unsafe fn make(
             on_process::<LookAtMemory>,
         ),
         wall,
+        dormancy: Dormancy::new(
+            main.groups.of(role).and_then(|group| group.lazy),
+            on_process::<lazy::Due>,
+        ),
+        condemned: Condemned::new(on_process::<killing::Due>),
         masters_end,
         standing: Standing::new(
             generation::member(main),
@@ -251,7 +215,6 @@ unsafe fn make(
         ),
     }));
     state::set_current(token, process);
-    aging::start(token, process);
     Ok(process)
 }
 
@@ -279,26 +242,4 @@ unsafe fn masters_end(cycle: *mut ngx_cycle_t, config: &mut WorkerConfig) -> Opt
         config.reload = Reload::Off;
     }
     found.ok()
-}
-
-/// The event loop needs a processor immediately and for a short time, Python's threads for a long time. If they share
-/// a processor, Linux (6.12 or later, sched(7)) runs the thread with the shorter slice first. This must be called
-/// after Python's threads were started, because threads inherit the slice. Older kernels ignore slices. The p99 of a
-/// static file beside eight threads that compute, on two processors, is 0.6 and 1.4 ms with it, 1.8 and 2.0 ms
-/// without.
-fn ask_for_short_slices() {
-    // SAFETY: these are system calls on a structure that is local to this function and that contains its own size.
-    unsafe {
-        let mut attributes: libc::sched_attr = std::mem::zeroed();
-        let size = size_of::<libc::sched_attr>() as u32;
-        if libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) != 0
-            || attributes.sched_policy != libc::SCHED_OTHER as u32
-        {
-            // The thread was given another policy, which must not be changed.
-            return;
-        }
-        attributes.sched_runtime = SLICE_NS;
-        // If the kernel refuses, nothing changes.
-        let _refused = libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
-    }
 }

@@ -6,6 +6,8 @@ use std::ptr;
 
 use nginx_sys::{ngx_connection_t, ngx_cycle, ngx_event_t, ngx_log_t, ngx_msec_t};
 
+use super::condemned::Condemned;
+use super::dormancy::Dormancy;
 use super::limits::Limits;
 use super::outputs::Outputs;
 use super::stage::Standing;
@@ -37,6 +39,8 @@ pub(in crate::nginx) struct Process {
     pub(super) outputs: Outputs,
     pub(super) standing: Standing,
     pub(super) wall: Wall,
+    pub(super) dormancy: Dormancy,
+    pub(super) condemned: Condemned,
     /// The master's end of the channel, if the worker may have to tell the master to reload.
     pub(super) masters_end: Option<OwnedFd>,
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use nginx_sys::ngx_msec_t;
 
 use super::state::{Handler, Process};
-use super::{arrival, departure, reload};
+use super::{arrival, departure, killing, lazy, reload};
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
@@ -52,6 +52,8 @@ impl Handler for Reopened {
 /// Ends a turn.
 pub(super) fn end(token: EventThread, process: &Process) {
     process.wall.turn(token, process.event_loop);
+    lazy::look(token, process);
+    killing::look_for_new(token, process);
     wake(token, process);
     process.outputs.follow(token, process);
     let worker = process.event_loop.worker();
@@ -65,6 +67,7 @@ pub(super) fn end(token: EventThread, process: &Process) {
         }
         if more {
             process.wall.turn(token, process.event_loop);
+            lazy::look(token, process);
             wake(token, process);
         }
     }

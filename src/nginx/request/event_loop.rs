@@ -276,10 +276,15 @@ impl EventLoop {
     /// Keeps an exiting worker alive until the work that follows its responses is done: `after_response`, and tasks
     /// that run on. Each request in flight has its own timer, but the work that it leaves behind has none.
     pub(in crate::nginx) fn hold(&self, token: EventThread) {
-        let worker = &self.worker;
-        if self.is_busy() || self.guests.get() || worker.follow_ups() > 0 || worker.running() > 0 {
+        if self.guests.get() || self.is_held_but_for(0) {
             self.hold.start(token, self, HOLD);
         }
+    }
+
+    /// Whether such work is left, not counting so many tasks, and what web workers have sent.
+    pub(in crate::nginx) fn is_held_but_for(&self, tasks: usize) -> bool {
+        let worker = &self.worker;
+        self.is_busy() || worker.follow_ups() > 0 || worker.running() > tasks
     }
 
     pub(in crate::nginx) fn hold_no_more(&self, token: EventThread) {

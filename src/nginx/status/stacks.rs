@@ -38,6 +38,11 @@ pub(in crate::nginx) fn look(
     if !worker.config.runs_python() {
         return own.area.answer(ticket, &without_python(&requests));
     }
+    if worker.tasks.are_unattended() {
+        return own
+            .area
+            .answer(ticket, "no Python runs in this process until it has a request (start=lazy)");
+    }
     worker.tasks.push(Task::Answer(Asked::<Exchange> { ticket, requests }));
 }
 

@@ -1,6 +1,6 @@
 //! The part of a process of a `python_process`: a link with each web worker.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub(in crate::nginx) struct Application {
     links: RefCell<Vec<Option<Link>>>,
     /// Fires when an application may be slow by then.
     slow: OwnEvent,
+    /// A web worker has sent a request.
+    used: Cell<bool>,
     least: RawFd,
 }
 
@@ -67,6 +69,7 @@ impl Application {
             watches_meeting: RefCell::new(None),
             links: RefCell::default(),
             slow: OwnEvent::new(look_for_slow).cancelable(),
+            used: Cell::new(false),
             least,
         }
     }
@@ -95,6 +98,7 @@ impl Application {
             front.take_begun()
         };
         if begun > 0 {
+            self.used.set(true);
             event_loop.count_requests(begun);
             if !self.slow.is_started() {
                 self.look_for_slow(token);
@@ -122,7 +126,37 @@ impl Application {
     }
 
     pub(super) fn leave(&self) {
+        // Whoever comes now is the next process's.
+        *self.watches_meeting.borrow_mut() = None;
         self.front.borrow_mut().leave();
+    }
+
+    pub(super) fn set_dormant(&self, dormant: bool) {
+        self.front.borrow_mut().set_dormant(dormant);
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.used.get()
+    }
+
+    pub(super) fn has_requests(&self) -> bool {
+        self.front.borrow().has_requests()
+    }
+
+    pub(super) fn ask_to_end(&self) {
+        self.front.borrow_mut().ask_to_end();
+    }
+
+    pub(super) fn may_end(&self) -> Option<bool> {
+        self.front.borrow_mut().may_end()
+    }
+
+    pub(super) fn is_left_with(&self, but: &[Arc<Exchange>]) -> bool {
+        self.front.borrow().is_left_with(but)
+    }
+
+    pub(super) fn stay(&self) {
+        self.front.borrow_mut().stay();
     }
 
     pub(super) fn cut(&self) {

@@ -25,8 +25,8 @@ use crate::nginx::trampoline::EventThread;
 pub(in crate::nginx) enum Wall {
     /// There is no other process to carry requests to.
     None,
-    Web(Web),
-    Application(Application),
+    Web(Box<Web>),
+    Application(Box<Application>),
 }
 
 impl Wall {
@@ -40,9 +40,9 @@ impl Wall {
     ) -> Self {
         match (worker.config.role, meetings) {
             (Role::Web, _) if worker.config.groups.is_empty() => Self::None,
-            (Role::Web, Ends::Web(ends)) => Self::Web(Web::new(worker, ends, least)),
+            (Role::Web, Ends::Web(ends)) => Self::Web(Box::new(Web::new(worker, ends, least))),
             (Role::Application { .. }, Ends::Application(end)) => {
-                Self::Application(Application::new(worker, end, locations, least))
+                Self::Application(Box::new(Application::new(worker, end, locations, least)))
             }
             // The sockets could not be made, which the master has logged.
             (_, _) => Self::None,
@@ -80,6 +80,53 @@ impl Wall {
     pub(in crate::nginx) fn tell(&self, id: RequestId, news: News) {
         if let Self::Application(application) = self {
             application.tell(id, news);
+        }
+    }
+
+    /// The process is dormant, or no more: the web workers are told.
+    pub(in crate::nginx) fn set_dormant(&self, dormant: bool) {
+        if let Self::Application(application) = self {
+            application.set_dormant(dormant);
+        }
+    }
+
+    /// Whether a web worker has sent a request.
+    pub(in crate::nginx) fn is_used(&self) -> bool {
+        matches!(self, Self::Application(application) if application.is_used())
+    }
+
+    /// Whether a web worker has a request here.
+    pub(in crate::nginx) fn has_requests(&self) -> bool {
+        matches!(self, Self::Application(application) if application.has_requests())
+    }
+
+    /// Asks the web workers whether the process may end, which has no request.
+    pub(in crate::nginx) fn ask_to_end(&self) {
+        if let Self::Application(application) = self {
+            application.ask_to_end();
+        }
+    }
+
+    /// Their answer. `None`: some have not answered. If it may not end they have been told that it stays.
+    pub(in crate::nginx) fn may_end(&self) -> Option<bool> {
+        match self {
+            Self::Application(application) => application.may_end(),
+            Self::None | Self::Web(_) => Some(false),
+        }
+    }
+
+    /// Whether they send no more requests, and no others than these have begun.
+    pub(in crate::nginx) fn is_left_with(&self, but: &[Arc<Exchange>]) -> bool {
+        match self {
+            Self::Application(application) => application.is_left_with(but),
+            Self::None | Self::Web(_) => true,
+        }
+    }
+
+    /// Tells them that the process stays, which has asked.
+    pub(in crate::nginx) fn stay(&self) {
+        if let Self::Application(application) = self {
+            application.stay();
         }
     }
 

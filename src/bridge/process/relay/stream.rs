@@ -263,7 +263,9 @@ impl Stream {
             };
         }
         match message {
-            ToWorker::Hello | ToWorker::Leaving => return Err(Broken::Order),
+            ToWorker::Hello | ToWorker::Leaving | ToWorker::Dormant(_) => {
+                return Err(Broken::Order);
+            }
             ToWorker::Refused(why) => {
                 self.refuse(why);
                 return Ok(State::Over);
