@@ -287,10 +287,10 @@ class Nginx:
         return self.workers(leaving=leaving)
 
     def processes(self, group: str, *, leaving: bool = False) -> list[int]:
-        """Pids of the processes of a `python_process`; `leaving`: also those that are shutting
-        down.
+        """Pids of the processes of a `python_process`, dormant ones as well; `leaving`: also those
+        that are shutting down.
         """
-        end = "( is shutting down)?:" if leaving else ":"
+        end = r"( \(dormant\)| is shutting down)?:" if leaving else r"( \(dormant\))?:"
         title = re.compile(rf"nginx: python_process {re.escape(group)}{end} ")
         return [pid for pid in _children(self.master) if title.match(title_of(pid))]
 

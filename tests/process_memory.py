@@ -22,6 +22,11 @@ def anonymous(pid: int) -> int:
     return _kibibytes(Path(f"/proc/{pid}/smaps_rollup"), "Anonymous")
 
 
+def proportional(pid: int) -> int:
+    """Its memory, of which what it shares counts in parts (PSS), in bytes."""
+    return _kibibytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
+
+
 def descriptors(pid: int) -> int:
     """How many file descriptors a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))

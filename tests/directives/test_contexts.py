@@ -68,6 +68,7 @@ COMMON = {
     "queue_timeout": "5s",
     "timeout": "5s",
     "slow_request": "5s",
+    "kill_timeout": "off",
     "buffer_size": "64k",
     "max_temp_file_size": "1m",
     "temp_path": "tmp/own 1 2",
@@ -221,7 +222,7 @@ def test_on_or_off(line, refused, name, value):
 
 
 TIMES = [
-    *both({"queue_timeout": "", "timeout": "", "slow_request": ""}),
+    *both({"queue_timeout": "", "timeout": "", "slow_request": "", "kill_timeout": ""}),
     "wsgi_interrupt_timeout",
     "python_drain_timeout",
     "python_deadlock_timeout",
