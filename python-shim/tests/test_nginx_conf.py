@@ -186,6 +186,18 @@ def test_a_short_comment_stands_behind() -> None:
     )
 
 
+def test_long_arguments_are_wrapped() -> None:
+    arguments = tuple(f"path=/srv/{number:010}" for number in range(9))
+    found = render([Directive("http", (), [Directive("python_process", ("a", *arguments))])])
+    lines = found.splitlines()[1:-1]
+    assert lines[0].startswith("    python_process a path=/srv/0000000000 ")
+    assert len(lines) == 3
+    assert all(line.startswith("        path=") and len(line) <= WIDTH for line in lines[1:])
+    assert " ".join(found.split()).endswith("path=/srv/0000000008; }")
+    one = render([Directive("wsgi_app", ("/" + "x" * 200,))])
+    assert one.count("\n") == 1
+
+
 def test_a_long_comment_stands_above_and_is_wrapped() -> None:
     words = "a comment that goes on and on " * 6
     text = render([Directive("http", (), [Directive("a", comment=words), Directive("b")])])

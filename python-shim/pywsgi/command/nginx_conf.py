@@ -127,18 +127,31 @@ def _of_directive(directive: Directive, indent: str) -> Iterable[str]:
         return
     if not _NAME.fullmatch(directive.name):
         raise ConfError(f"{directive.name!r} is no name of a directive")
-    line = " ".join([indent + directive.name, *map(quote, directive.args)])
-    line += _end(directive)
+    line, *more = _words(directive, indent)
     if directive.comment:
         behind = f"{line}  # {directive.comment}"
-        if len(behind) <= WIDTH and len(directive.comment.splitlines()) == 1:
+        if not more and len(behind) <= WIDTH and len(directive.comment.splitlines()) == 1:
             line = behind
         else:
             yield from comment(directive.comment, indent)
     yield line
+    yield from more
     if directive.block:
         yield from _lines(directive.block, indent + INDENT)
         yield f"{indent}}}"
+
+
+def _words(directive: Directive, indent: str) -> list[str]:
+    """A directive without its block, in as many lines as it needs."""
+    words = [indent + directive.name, *map(quote, directive.args)]
+    words[-1] += _end(directive)
+    lines = [" ".join(words[:2])]
+    for word in words[2:]:
+        if len(lines[-1]) + 1 + len(word) <= WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"{indent}{INDENT}{word}")
+    return lines
 
 
 def _end(directive: Directive) -> str:
