@@ -1,4 +1,4 @@
-"""Django supports one project per interpreter, and all applications of an nginx share one. This
+"""Django supports one project per interpreter, and all applications of a process share one. This
 detects an application that asks for another project than the configured one: it would serve the
 other's pages, and `os.environ.setdefault()` does not report the conflict.
 """
@@ -58,9 +58,9 @@ class Project:
         by = "settings.configure()" if configured is None else f"the settings module {configured!r}"
         return (
             f"{self.application} asks Django for {wanted}, but Django is configured by {by} of"
-            f" {owner or 'another application'}. Django supports one project per process, and"
-            " all applications of an nginx share its worker processes: run another nginx for one of"
-            " the two projects. If they are one project, use one settings module:"
+            f" {owner or 'another application'}. Django supports one project per process:"
+            " give one of the two projects a python_process of its own. If they are one project,"
+            " use one settings module:"
             f" python_env {VARIABLE}=NAME;"
         )
 

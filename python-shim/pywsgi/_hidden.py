@@ -1,4 +1,4 @@
-"""All applications of an nginx share one interpreter, in which a module name exists only once. This
+"""Applications of one process share an interpreter, in which a module name exists only once. This
 detects that an application got another application's module instead of its own of the same name:
 two applications that each have a `config.py` beside their `wsgi.py`.
 """
@@ -94,10 +94,10 @@ class Hidden:
         more = ", ".join(repr(name) for name, *_ in found[1:_MOST_NAMES])
         return (
             f"{self._application} imports {name!r}, which should be its own {self._own_file(name)},"
-            f" but gets {file} of {owner}{f' (likewise {more})' if more else ''}: all applications"
-            " of an nginx share one interpreter, in which a module name exists only once. Rename"
-            " one of the two modules, move them into packages with different names, or run another"
-            " nginx for one of the applications"
+            f" but gets {file} of {owner}{f' (likewise {more})' if more else ''}: the"
+            " applications of a process share one interpreter, in which a module name exists only"
+            " once. Rename one of the two modules, move them into packages with different names, or"
+            " give one of the applications a python_process of its own"
         )
 
     def _own_file(self, name: str) -> str:

@@ -119,7 +119,7 @@ def test_a_second_project_is_refused(nginx, project, start, first, second):
         answer = client.get("/1")
         assert (answer.status_code, answer.text) == (200, "site1 site1.settings")
     line = nginx.wait_log("asks Django for")
-    for word in (str(one), "'site1.settings'", str(two), "'site2.settings'", "another nginx"):
+    for word in (str(one), "'site1.settings'", str(two), "'site2.settings'", "python_process"):
         assert word in line, line
     assert nginx.log_lines(f'application "{two}" cannot be imported')
     # Another attempt would have the same result.
