@@ -243,6 +243,60 @@ UWSGI = [
         },
         lines=("python_import one two;",),
     ),
+    case(
+        "uwsgi.ini-emperor",
+        "uWSGI: The uWSGI Emperor; Emperor, multi-app deployment",
+        files={
+            "emperor.ini": """\
+                [uwsgi]
+                emperor = {srv}/vassals
+                uid = www-data
+                gid = www-data
+                emperor-tyrant = true
+            """,
+            "vassals/blog.example.com.ini": """\
+                [uwsgi]
+                socket = /run/uwsgi/%n.sock
+                chdir = {srv}/blog
+                home = {srv}/blog/venv
+                module = web.wsgi
+                env = MODE=blog
+                processes = 3
+                harakiri = 30
+                umask = 027
+                logto = /var/log/uwsgi/%n.log
+                import = web.tasks
+            """,
+            "vassals/store.yaml": """\
+                uwsgi:
+                  socket: /run/uwsgi/store.sock
+                  chdir: {srv}/store
+                  virtualenv: {srv}/store/venv
+                  wsgi-file: web/wsgi.py
+                  callable: app
+                  threads: 4
+                  max-requests: 100
+                  http-timeout: 20
+                  limit-as: 1024
+            """,
+            "vassals/README": "no vassal",
+        },
+        lines=(
+            "worker_processes auto;",
+            "user www-data www-data;",
+            "python_process blog.example.com processes=3 threads=1 home={srv}/blog/venv "
+            "path={srv}/blog working_directory={srv}/blog env=MODE=blog umask=027;",
+            "python_process store threads=4 home={srv}/store/venv path={srv}/store "
+            "working_directory={srv}/store rlimit_as=1g;",
+            "server_name blog.example.com;",
+            "error_log /var/log/uwsgi/blog.example.com.log info;",
+            "wsgi_app web.wsgi:application;",
+            "wsgi_app {srv}/store/web/wsgi.py:app;",
+            "send_timeout 20s;",
+            "python_max_requests 100;",
+        ),
+        left=("emperor-tyrant", "import = web.tasks: is imported by all processes", "socket = "),
+    ),
 ]
 
 
@@ -350,7 +404,7 @@ UNIT = [
                             "limits": {"timeout": 10, "requests": 100},
                             "user": "www-data",
                             "group": "www-data",
-                            "isolation": {"new_privs": false},
+                            "isolation": {"new_privs": false, "rootfs": "/srv/root"},
                             "targets": {
                                 "front": {"module": "front.wsgi", "callable": "app"},
                                 "back": {"module": "back.wsgi", "callable": "make", "factory": true}
@@ -370,7 +424,9 @@ UNIT = [
             """
         },
         lines=(
-            "worker_processes 10;",
+            "worker_processes auto;",
+            "python_process app processes=10 threads=4 path={srv}/app no_new_privs=on;",
+            "wsgi_process app;",
             "python_max_requests 100;",
             "wsgi_timeout 10s;",
             "wsgi_app back.wsgi:make();",
@@ -381,7 +437,13 @@ UNIT = [
             "client_max_body_size 6m;",
             "user www-data www-data;",
         ),
-        left=("match/cookies", "isolation", "processes/spare", "nonsense", "access_log/format"),
+        left=(
+            "match/cookies",
+            "isolation/rootfs",
+            "processes/spare",
+            "nonsense",
+            "access_log/format",
+        ),
     ),
     case(
         "unit-prefix",
@@ -394,6 +456,59 @@ UNIT = [
             .replace('"threads"', '"prefix": "/wiki", "thread_stack_size": 1048576, "threads"')
         },
         lines=("wsgi_app wiki.web:create_app();", "python_thread_pool default threads=2 stack=1m;"),
+    ),
+    case(
+        "unit-applications",
+        "Unit: Configuration, Applications; Virtual environments; Environment",
+        files={
+            "unit.json": """\
+                {
+                    "listeners": {"127.0.0.1:8080": {"pass": "routes"}},
+                    "routes": [
+                        {
+                            "match": {"uri": "/blog/*"},
+                            "action": {"pass": "applications/my blog"}
+                        },
+                        {"action": {"pass": "applications/store"}}
+                    ],
+                    "applications": {
+                        "my blog": {
+                            "type": "python",
+                            "home": "{srv}/blog/venv",
+                            "path": "{srv}/blog",
+                            "working_directory": "{srv}/blog",
+                            "environment": {"MODE": "blog", "TITLE": "a blog"},
+                            "module": "web.asgi",
+                            "processes": {"max": 3, "spare": 1},
+                            "prefix": "/blog"
+                        },
+                        "store": {
+                            "type": "python 3",
+                            "home": "{srv}/store/venv",
+                            "path": ["{srv}/store", "{srv}/shared"],
+                            "environment": {"MODE": "store"},
+                            "module": "web.wsgi",
+                            "threads": 8,
+                            "limits": {"timeout": 30, "requests": 1000}
+                        }
+                    },
+                    "settings": {"listen_threads": 2}
+                }
+            """
+        },
+        lines=(
+            "worker_processes 2;",
+            "python_process my-blog processes=3 threads=1 home={srv}/blog/venv path={srv}/blog "
+            "working_directory={srv}/blog env=MODE=blog env=TITLE=a blog;",
+            "python_process store processes=1 threads=8 home={srv}/store/venv path={srv}/store "
+            "path={srv}/shared env=MODE=store;",
+            "asgi_app web.asgi:application;",
+            "asgi_process my-blog;",
+            "wsgi_process store;",
+            "wsgi_timeout 30s;",
+            "python_max_requests 1000;",
+        ),
+        left=("processes/spare",),
     ),
 ]
 
@@ -563,6 +678,52 @@ MOD_WSGI = [
         ),
         left=("RewriteEngine", "NonsenseDirective"),
     ),
+    case(
+        "mod_wsgi-daemons",
+        "mod_wsgi: WSGIDaemonProcess; WSGIProcessGroup; Processes And Threading",
+        files={
+            "sites.conf": """\
+                WSGIPythonHome {srv}/venv
+                WSGIDaemonProcess blog python-home={srv}/blog/venv home={srv}/blog \\
+                    lang=en_US.UTF-8 umask=0027 cpu-priority=5 maximum-requests=1000 \\
+                    request-timeout=30
+                WSGIDaemonProcess store processes=3 threads=1 python-home={srv}/store/venv \\
+                    python-path={srv}/store:{srv}/shared virtual-memory-limit=2147483648 \\
+                    maximum-requests=500 cpu-time-limit=3600 listen-backlog=50 \\
+                    memory-limit=1073741824
+                WSGIDaemonProcess spare threads=2
+                <VirtualHost *:80>
+                    ServerName www.example.com
+                    WSGIScriptAlias /blog {srv}/blog/blog.wsgi
+                    WSGIScriptAlias /store {srv}/store/store.wsgi process-group=store \\
+                        application-group=%{GLOBAL}
+                    WSGIScriptAlias / {srv}/front/front.wsgi
+                    <Directory {srv}/blog>
+                        WSGIProcessGroup blog
+                        WSGIApplicationGroup %{GLOBAL}
+                        Require all granted
+                    </Directory>
+                    <Location /admin>
+                        WSGIProcessGroup store
+                    </Location>
+                </VirtualHost>
+            """
+        },
+        lines=(
+            "worker_processes auto;",
+            "python_home {srv}/venv;",
+            "python_process blog threads=15 home={srv}/blog/venv path={srv}/blog "
+            "working_directory={srv}/blog env=LANG=en_US.UTF-8 umask=0027 nice=5;",
+            "python_process store processes=3 threads=1 queue=50 home={srv}/store/venv "
+            "path={srv}/store path={srv}/shared rlimit_as=2g rlimit_data=1g;",
+            "wsgi_process blog;",
+            "wsgi_process store;",
+            "wsgi_timeout 30s;",
+            "python_thread_pool default threads=15;",
+            "python_max_requests 1000;",
+        ),
+        left=("maximum-requests=500", "cpu-time-limit", "WSGIProcessGroup store: is for /admin"),
+    ),
 ]
 
 SUPERVISOR = [
@@ -667,6 +828,43 @@ SUPERVISOR = [
         options=("--program", "web"),
         lines=("python_thread_pool default threads=8;", "listen 127.0.0.1:8001;"),
         left=("[program:sockets]", "[group:site]"),
+    ),
+    case(
+        "supervisor-groups",
+        "supervisord: Configuration File; two programs, each in its virtual environment",
+        files={
+            "sites.conf": """\
+                [program:blog]
+                command={srv}/blog/venv/bin/uvicorn main:app --workers 2 --port 8001
+                directory={srv}/blog
+                environment=MODE="blog"
+                user=www-data
+                umask=027
+
+                [program:store]
+                command={srv}/store/venv/bin/gunicorn --threads 8 -t 90 -b 127.0.0.1:8002 main:app
+                directory={srv}/store
+                environment=MODE="store"
+                user=www-data
+
+                [program:worker]
+                command={srv}/store/venv/bin/celery -A store worker
+            """
+        },
+        lines=(
+            "daemon off;",
+            "user www-data;",
+            "worker_processes auto;",
+            "python_process blog processes=2 home={srv}/blog/venv path={srv}/blog "
+            "working_directory={srv}/blog env=MODE=blog umask=027;",
+            "python_process store threads=8 home={srv}/store/venv path={srv}/store "
+            "working_directory={srv}/store env=MODE=store;",
+            "asgi_process blog;",
+            "wsgi_process store;",
+            "listen 127.0.0.1:8001;",
+            "listen 127.0.0.1:8002;",
+        ),
+        left=("[program:worker]",),
     ),
 ]
 

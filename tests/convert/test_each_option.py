@@ -81,7 +81,7 @@ def of_file(tmp_path: Path, kind: str) -> Iterator[tuple[str, Callable[[str], st
             form = f"WSGIScriptAlias / /a.wsgi\n{name} %s\n"
             yield name, lambda value, form=form: form % value, f"{kind}:2: {name}"
         for name in names(TABLES["WSGIDaemonProcess"]):
-            form = f"WSGIScriptAlias / /a.wsgi\nWSGIDaemonProcess x {name}=%s\n"
+            form = f"WSGIScriptAlias / /a.wsgi process-group=x\nWSGIDaemonProcess x {name}=%s\n"
             where = f"{kind}:2: WSGIDaemonProcess {name}="
             yield name, lambda value, form=form: form % python(value), where
     elif kind == "supervisord.conf":

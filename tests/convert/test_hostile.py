@@ -96,6 +96,30 @@ SOURCES = {
             }
         ),
     ),
+    "groups": lambda folder: of(
+        folder,
+        "unit.json",
+        json.dumps(
+            {
+                "listeners": {"*:80": {"pass": "routes"}},
+                "applications": {
+                    name: {
+                        "type": "python",
+                        "module": "a",
+                        "path": [f"{folder}/{HOSTILE}", f"{folder}/x={HOSTILE}"],
+                        "home": f"{folder}/{HOSTILE} venv",
+                        "working_directory": f"{folder}/{HOSTILE}",
+                        "environment": {"A": HOSTILE, "B": INJECTED},
+                    }
+                    for name in (HOSTILE, INJECTED)
+                },
+                "routes": [
+                    {"match": {"uri": "/a/*"}, "action": {"pass": f"applications/{HOSTILE}"}},
+                    {"action": {"pass": f"applications/{INJECTED}"}},
+                ],
+            }
+        ),
+    ),
     "uwsgi": lambda folder: of(
         folder,
         "shop.ini",
@@ -110,6 +134,14 @@ SOURCES = {
         f'SetEnv A "{TAME}"\nHeader set X-A "{TAME}"\nErrorDocument 404 "/{TAME}"\n'
         f'Redirect "/{TAME} z" "https://x.org/{TAME}"\nDocumentRoot "{folder}/{TAME} x"\n'
         f'AliasMatch "^/w/(.*)" "{folder}/{TAME}/$1"\n',
+    ),
+    "daemons": lambda folder: of(
+        folder,
+        "httpd.conf",
+        f'WSGIDaemonProcess "{TAME} x" python-path="{folder}/{TAME} x" lang="{TAME} x"\n'
+        f'WSGIDaemonProcess "{TAME} y" home="{folder}/{TAME} y" user="{TAME}"\n'
+        f'WSGIScriptAlias /a {folder}/a.wsgi process-group="{TAME} x"\n'
+        f'WSGIScriptAlias /b {folder}/b.wsgi process-group="{TAME} y"\n',
     ),
     "supervisor": lambda folder: of(
         folder,
@@ -180,7 +212,8 @@ def test_the_text_has_no_other_lines(tmp_path, kind):
     """What a source has in it begins no line, and ends no comment."""
     made = text(SOURCES[kind](tmp_path))
     for each in made.splitlines():
-        assert re.match(r"\s*(?:#|\}|$|[a-z_]\w* ?)", each), each
+        # A long directive goes on with a path or a parameter.
+        assert re.match(r"\s*(?:#|\}|$|[a-z_]\w* ?)|\s+\"?(?:/|[a-z_]+=)", each), each
     plan = plan_of(["-C", str(tmp_path), "gunicorn", "-e", f"A=1\n{INJECTED}\n}}", "app:app"])
     made = text(plan)
     assert all(

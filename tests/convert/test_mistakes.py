@@ -105,12 +105,7 @@ def test_a_command_in_one_word_is_what_a_shell_would_split(tmp_path, monkeypatch
         ("httpd.conf", "WSGIPythonHome /x\n", "httpd.conf has no WSGIScriptAlias"),
         ("Procfile", "worker: celery\n", "Procfile has no process type web: give --program"),
         ("Procfile", "web: node index.js\n", "starts no server that pywsgi convert knows"),
-        ("supervisord.conf", "[supervisord]\n", "has 0 servers: give --program (none)"),
-        (
-            "supervisord.conf",
-            "[program:a]\ncommand=uvicorn a:a\n[program:b]\ncommand=daphne b:b\n",
-            "has 2 servers: give --program (a, b)",
-        ),
+        ("supervisord.conf", "[supervisord]\n", "has no program that pywsgi convert knows as a"),
         ("web.service", "[Service]\nUser=a\n", "web.service has no ExecStart="),
         ("hypercorn.toml", "bind = \n", "hypercorn.toml is no valid TOML"),
         ("gunicorn.conf.py", "workers = 1\0", "gunicorn.conf.py is no valid Python: source code"),
@@ -162,14 +157,16 @@ def test_apache_quotes_words(tmp_path):
         r"""
         WSGIDaemonProcess a threads=9 python-home="/srv/a venv" user='www data'
         WSGIDaemonProcess b threads=3 user=bob
+        WSGIProcessGroup a
         WSGIScriptAlias / "/srv/it's/wsgi.py"
+        WSGIScriptAlias /b "/srv/b/wsgi.py" process-group=b
         AliasMatch "^/([^/]*\.css)$" /srv/styles/$1
         CustomLog /var/log/apache2/x.log combined env=!quiet
         """,
     )
-    assert 'python_home "/srv/a venv";' in made
+    assert 'python_process a threads=9 "home=/srv/a venv";' in made
     assert 'user "www data";' in made
-    assert "threads=9;" in made
+    assert "python_process b threads=3;" in made
     assert "WSGIDaemonProcess user=bob: one is for all, and it is www data" in made
     assert 'wsgi_app "/srv/it\'s/wsgi.py";' in made
     assert r"location ~ ^/([^/]*\.css)$ {" in made
@@ -193,9 +190,18 @@ def test_a_shell_says_the_folder(tmp_path):
     assert "python_working_directory /;" in made
 
 
-def test_an_emperor_is_no_application(tmp_path):
-    (tmp_path / "emperor.ini").write_text("[uwsgi]\nemperor = /etc/uwsgi/vassals\n")
-    assert "convert the files of its vassals" in refusal(str(tmp_path / "emperor.ini"))
+def test_an_emperor_wants_its_vassals(tmp_path):
+    (tmp_path / "emperor.ini").write_text("[uwsgi]\nemperor = vassals\n")
+    assert "emperor.ini:2: emperor = vassals: no file of a vassal is there" in refusal(
+        str(tmp_path / "emperor.ini")
+    )
+    (tmp_path / "vassals").mkdir()
+    (tmp_path / "vassals" / "a.ini").write_text("[uwsgi]\nemperor = .\n")
+    assert "a.ini: is an emperor itself" in refusal(str(tmp_path / "emperor.ini"))
+    (tmp_path / "vassals" / "a.ini").unlink()
+    assert "has no file of uWSGI: .ini, .xml" in refusal(str(tmp_path / "vassals"))
+    made = converted(tmp_path, "both.ini", "[uwsgi]\nmodule = a\nemperor = vassals\n")
+    assert "emperor = vassals: convert the files of its vassals as well" in made
 
 
 # Configuration files in Python

@@ -15,7 +15,7 @@ import httpx
 import published
 import published_files
 import pytest
-from harness import VENV, free_port
+from harness import PROJECT, VENV, free_port
 from published import Case
 from pywsgi.command import convert
 from pywsgi.command.convert import command_line
@@ -29,6 +29,12 @@ CASES = [
     if isinstance(cases, list)
     for each in cases
 ]
+
+# Whether a worker passes requests to the processes of a `python_process`.
+REQUESTS_CROSS = (
+    "Nothing leads to a process of another kind yet"
+    not in (PROJECT / "src" / "bridge" / "worker.rs").read_text()
+)
 
 # What is said of a path: the prefix, and what is below it.
 APPLICATIONS = {
@@ -93,7 +99,8 @@ class Site:
         found = every(self.made)
         folders = [path for each in found if each.name == "python_path" for path in each.args]
         for each in found:
-            self.file(each, folders)
+            self.file(each)
+            self.applications(each, folders)
         for folder in [self.srv, *self.srv.rglob("*")]:
             if folder.is_dir() and not folder.is_symlink():
                 folder.chmod(0o755)
@@ -112,10 +119,29 @@ class Site:
         nginx.config.write_text(head + written.replace("http {", f"http {{\n{first}\n", 1))
         (nginx.root / "conf" / "mime.types").write_text("types { text/css css; }\n")
 
-    def file(self, directive: Directive, folders: list[str]) -> None:
+    def applications(self, directive: Directive, folders: list[str]) -> None:
+        """Writes the application of a block where its process finds it."""
+        block = {each.name: each.args[0] for each in directive.block or () if each.args}
+        for protocol in ("wsgi", "asgi"):
+            if f"{protocol}_app" in block:
+                group = self.group(block.get(f"{protocol}_process", ""))
+                own = [each.removeprefix("path=") for each in group if each.startswith("path=")]
+                self.application(protocol, block[f"{protocol}_app"], own or folders)
+
+    def group(self, name: str) -> tuple[str, ...]:
+        """The parameters of a `python_process`."""
+        found = [each.args for each in every(self.made) if each.name == "python_process"]
+        return next((args[1:] for args in found if args[0] == name), ())
+
+    def file(self, directive: Directive) -> None:
         name = directive.name
         args = [each.replace("${dollar}", "$") for each in directive.args]
-        if name == "python_home":
+        if name == "python_process":
+            named = [each.partition("=")[::2] for each in args[1:]]
+            for key, value in named:
+                if key in ("home", "path", "working_directory"):
+                    self.file(Directive(f"python_{key}", (value,)))
+        elif name == "python_home":
             self.link(Path(args[0]), VENV)
         elif name in ("python_env_file", "ssl_password_file"):
             self.write(Path(args[0]), "A=1\n")
@@ -127,8 +153,6 @@ class Site:
         elif name in ("python_path", "python_working_directory"):
             for each in args:
                 Path(each).mkdir(parents=True, exist_ok=True)
-        elif name in ("wsgi_app", "asgi_app"):
-            self.application(name[:4], args[0], folders)
         elif name == "alias":
             path = Path(args[0])
             self.write(path / "a.css" if args[0].endswith("/") else path, "a {}")
@@ -210,6 +234,8 @@ class Site:
         path = location.args[-1]
         if path.startswith("@") or location.args[0].startswith("~"):
             return 0
+        if not REQUESTS_CROSS and any(each.name == "python_process" for each in every(self.made)):
+            return 1
         if "wsgi_app" in block or "asgi_app" in block:
             prefix = next(
                 (block[name].args[0] for name in block if name.endswith("_script_name")), ""

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..nginx_conf import ConfError, encode
 from . import (
     command_line,
+    groups,
     mod_wsgi,
     procfile,
     servers,
@@ -22,6 +23,8 @@ from . import (
     systemd,
     text_file,
     unit,
+    uwsgi,
+    uwsgi_files,
 )
 from .plan import ConversionError, Plan, text
 
@@ -50,8 +53,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs=argparse.REMAINDER,
         metavar="SOURCE",
         help="gunicorn.conf.py, hypercorn.toml, uwsgi.ini, unit.json, httpd.conf, "
-        "supervisord.conf, Procfile or a unit of systemd; or a command, such as: "
-        "gunicorn -w 4 app:app",
+        "supervisord.conf, Procfile or a unit of systemd; several files of uWSGI, or their folder; "
+        "or a command, such as: gunicorn -w 4 app:app",
     )
 
 
@@ -95,17 +98,34 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         raise ConversionError("name a file or a command: see `pywsgi convert --help`")
     file = Path(words[0])
     is_command = os.path.basename(words[0]) in command_line.SERVERS and not file.suffix
-    if file.is_file() and not is_command:
+    if file.is_dir() and not is_command:
+        plan = _vassals(file, uwsgi_files.vassals(file, "."), arguments)
+    elif file.is_file() and not is_command:
         plan = _file(file, words[1:], arguments)
     else:
         plan = _command(words, arguments)
+    groups.leave_limits(plan)
     if arguments.venv is not None:
         plan.http.set("python_home", str(arguments.venv.absolute()), source="option --venv")
-    if plan.http.find("python_home") is None:
-        plan.notes.append(
-            "no virtual environment is named: if the application has one, give --venv"
-        )
+    _tell_home(plan)
     return plan
+
+
+def _tell_home(plan: Plan) -> None:
+    """Notes that no virtual environment is named, and for which application."""
+    own = [line for line in plan.http.lines if line.name == "python_process"]
+    without = [
+        line.arguments[0]
+        for line in own
+        if not any(each.startswith("home=") for each in line.arguments)
+    ]
+    if plan.http.find("python_home") is not None or (own and not without):
+        return
+    of = f" for {', '.join(without)}" if without else ""
+    plan.notes.append(
+        f"no virtual environment is named{of}: if the application has one, "
+        + ("write `home=` behind `python_process`" if without else "give --venv")
+    )
 
 
 def kind_of(file: Path) -> str:
@@ -143,6 +163,9 @@ def _file(file: Path, rest: list[str], arguments: argparse.Namespace) -> Plan:
         assert command is not None
         return _server(command, arguments)
     if kind == "uwsgi":
+        others = [Path(word) for word in rest]
+        if others and all(each.suffix in uwsgi_files.SUFFIXES for each in others):
+            return _vassals(file.parent, [file, *others], arguments)
         command = command_line.of_words(["uwsgi", str(file.absolute()), *rest], file.name, folder)
         assert command is not None
         return _server(command, arguments)
@@ -157,6 +180,16 @@ def _file(file: Path, rest: list[str], arguments: argparse.Namespace) -> Plan:
     if kind == "systemd":
         return systemd.convert(file, given, run=arguments.run)
     return procfile.convert(file, folder, arguments.program, run=arguments.run)
+
+
+def _vassals(folder: Path, files: list[Path], arguments: argparse.Namespace) -> Plan:
+    """Several files of uWSGI: an application each."""
+    if not files:
+        raise ConversionError(f"{folder} has no file of uWSGI: {', '.join(uwsgi_files.SUFFIXES)}")
+    plan = Plan("uwsgi", folder.absolute())
+    given = arguments.directory.absolute() if arguments.directory else None
+    uwsgi.emperor(plan, [file.absolute() for file in files], given)
+    return plan
 
 
 def _command(words: list[str], arguments: argparse.Namespace) -> Plan:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from . import apache_directives, listening, rules
 from .apache import Node, parse
-from .mod_wsgi_options import APACHE_REASONS, DAEMON, TABLE, authorization
+from .mod_wsgi_daemons import Daemons, with_sections
+from .mod_wsgi_options import APACHE_REASONS, TABLE, authorization
 from .plan import ConversionError, Left, Listen, Location, Plan, Server, Setting
 
 
@@ -29,7 +30,7 @@ class _Converter:
         # The directives outside of all virtual hosts.
         self.top: list[Node] = []
         self.listens: list[Node] = []
-        self.threads = 0
+        self.daemons = Daemons(plan)
 
     def convert(self, nodes: list[Node], file: Path) -> None:
         skipped: list[Node] = []
@@ -44,6 +45,7 @@ class _Converter:
         scripts = [node for node in _deep(every) if node.name.lower().startswith("wsgiscriptalias")]
         if not scripts:
             raise ConversionError(f"{file.name} has no WSGIScriptAlias")
+        self.daemons.define(_deep(every))
         of_top = any(node.name.lower().startswith("wsgiscriptalias") for node in _deep(self.top))
         if of_top or not hosts:
             self.server(None, self.top)
@@ -54,8 +56,7 @@ class _Converter:
         plan = self.plan
         if "group" in plan.facts and plan.main.find("user") is None:
             rules.user(plan)
-        if not any(_names(node, "WSGIDaemonProcess") for node in every):
-            rules.pool(plan, "threads=15", "mod_wsgi: unless told otherwise")
+        self.daemons.convert()
         plan.http.default("client_max_body_size", "1g", source="Apache: unless told otherwise")
 
     def common(self, nodes: list[Node]) -> None:
@@ -76,7 +77,9 @@ class _Converter:
         if self.shared is not None and host is not None:
             server.lines = [line for line in self.shared.lines if line.name != "server_name"]
             server.applications.lines = list(self.shared.applications.lines)
-        self.directives(nodes, server)
+        scripts = self.directives(nodes, server)
+        inherited = [host] if host else []
+        self.daemons.place([*self.top, *inherited], scripts, source)
         self.plan.servers.remove(server)
         self.plan.servers.append(server)
         self.listen(server, host)
@@ -98,7 +101,8 @@ class _Converter:
 
     # Directives
 
-    def directives(self, nodes: list[Node], server: Server) -> None:
+    def directives(self, nodes: list[Node], server: Server) -> list[tuple[Node, Location]]:
+        """Converts them, and returns the applications among them."""
         locations: list[tuple[Node, Location]] = []
         for node in nodes:
             try:
@@ -110,12 +114,12 @@ class _Converter:
             except ConversionError as error:
                 where = "" if str(error).startswith(node.origin) else f"{node.origin}: "
                 raise ConversionError(f"{where}{error}") from None
-        self.daemon(nodes, server, locations)
-        self.objects(nodes, server, locations)
+        self.objects(nodes, locations)
+        return locations
 
     def one(self, node: Node, server: Server, locations: list[tuple[Node, Location]]) -> None:
         name, setting = node.name.lower(), _setting(node)
-        if not node.is_section and name not in ("wsgidaemonprocess", "wsgicallableobject"):
+        if not node.is_section and name not in _LATER:
             self.plan.seen.append(setting)
         if node.is_section:
             self.section(node, server)
@@ -161,9 +165,7 @@ class _Converter:
                 plan.applications.set(
                     "*_slow_request", rules.duration(node.arguments[-1]), source=setting.source
                 )
-        elif name == "wsgiprocessgroup":
-            plan.spare(setting, "applications run in nginx's workers")
-        elif name not in ("wsgidaemonprocess", "wsgicallableobject"):
+        elif name not in _LATER:
             option.rule(plan, setting)
 
     def section(self, node: Node, server: Server, only: str = "") -> None:
@@ -177,10 +179,10 @@ class _Converter:
             name = inner.name.lower()
             if inner.is_section:
                 self.section(inner, server, only)
+            elif name in _LATER:
+                continue
             elif only and _becomes_a_line(name):
                 self.plan.leave(_setting(inner), f"is for {only}")
-            elif name == "wsgicallableobject":
-                continue
             elif name == "require" and [word.lower() for word in inner.arguments] != [
                 "all",
                 "granted",
@@ -211,8 +213,10 @@ class _Converter:
             location.set("*_pass_authorization", "off", source=setting.source)
         for name, value in options.items():
             one = Setting(name, value, node.origin, f"{name}={value}")
-            if name in ("process-group", "application-group"):
-                self.plan.spare(one, "applications run in nginx's workers, in one interpreter")
+            if name == "application-group":
+                self.plan.spare(one, "a process has one interpreter")
+            elif name == "process-group":
+                self.plan.seen.append(one)
             else:
                 self.plan.unknown.append(one)
         locations.append((node, location))
@@ -232,70 +236,9 @@ class _Converter:
         location.set("wsgi_app", self.plan.path(file), source=setting.source)
         locations.append((node, location))
 
-    def daemon(
-        self, nodes: list[Node], server: Server, locations: list[tuple[Node, Location]]
-    ) -> None:
-        """The options of WSGIDaemonProcess, which are for all of nginx."""
-        plan = self.plan
-        for node in [node for node in _deep(nodes) if _names(node, "WSGIDaemonProcess")]:
-            options = dict(word.partition("=")[::2] for word in node.arguments[1:])
-            if not options:
-                plan.spare(_setting(node), "the processes are nginx's")
-            for name, value in options.items():
-                setting = Setting(name, value, node.origin, f"WSGIDaemonProcess {name}={value}")
-                self.daemon_option(name, setting)
-            if "threads" not in options and plan.http.find("python_thread_pool", "default") is None:
-                rules.pool(plan, "threads=15", "WSGIDaemonProcess: unless told otherwise")
-            if "user" in plan.facts and plan.main.find("user") is None:
-                rules.user(plan)
-
-    def daemon_option(self, name: str, setting: Setting) -> None:
-        plan = self.plan
-        plan.seen.append(setting)
-        option = DAEMON.by_name.get(name)
-        shared = {
-            "python-home": (plan.http, "python_home"),
-            "home": (plan.http, "python_working_directory"),
-            "user": (plan.main, "user"),
-        }
-        if name in shared:
-            block, directive = shared[name]
-            line = block.find(directive)
-            value = plan.path(setting.value) if name != "user" else str(setting.value)
-            if line is not None and line.arguments[0] != value:
-                plan.leave(
-                    setting,
-                    f"one is for all, and it is {line.arguments[0]}: run an nginx of its own",
-                )
-                return
-        if option is None:
-            plan.unknown.append(setting)
-        elif name == "processes":
-            line = plan.main.find("worker_processes")
-            if line is None or int(line.arguments[0]) < rules.number(setting, 1):
-                plan.main.set(
-                    "worker_processes", str(rules.number(setting, 1)), source=setting.source
-                )
-            else:
-                plan.spare(setting, "all applications share the processes")
-        elif name == "threads":
-            # The most that one of them has: they share the pool.
-            if rules.number(setting, 15) > self.threads:
-                self.threads = rules.number(setting, 15)
-                rules.threads(plan, setting)
-            else:
-                plan.spare(setting, "all applications share the pool, which has as many")
-        elif name == "home":
-            folder = plan.path(setting.value)
-            plan.http.set("python_working_directory", folder, source=setting.source)
-        else:
-            option.rule(plan, setting)
-
-    def objects(
-        self, nodes: list[Node], server: Server, locations: list[tuple[Node, Location]]
-    ) -> None:
+    def objects(self, nodes: list[Node], locations: list[tuple[Node, Location]]) -> None:
         """WSGICallableObject, for a file or for all of them."""
-        for section, node in _with_sections(nodes):
+        for section, node in with_sections(nodes):
             if not _names(node, "WSGICallableObject"):
                 continue
             setting = _setting(node)
@@ -345,13 +288,5 @@ def _deep(nodes: list[Node]) -> list[Node]:
     return [node for each in nodes for node in (each, *_deep(each.children))]
 
 
-def _with_sections(
-    nodes: list[Node], inside: tuple[Node, ...] = ()
-) -> list[tuple[tuple[Node, ...], Node]]:
-    found = []
-    for node in nodes:
-        if node.is_section:
-            found += _with_sections(node.children, (*inside, node))
-        else:
-            found.append((inside, node))
-    return found
+# What needs to know the applications.
+_LATER = ("wsgidaemonprocess", "wsgiprocessgroup", "wsgicallableobject")

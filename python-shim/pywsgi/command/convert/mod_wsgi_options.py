@@ -7,11 +7,15 @@ from . import rules
 from .option import Table, becomes, kept, needless, nothing
 from .plan import Plan, Setting
 
-_SUB = "there are no sub-interpreters"
+_SUB = "there are no sub-interpreters: write a `python_process` for each application"
 _EMBEDDED = "there is one way to run an application"
 _AUTH = "write `auth_request` to a location with a `wsgi_app`, or `auth_basic`"
 _SERVES = "nginx serves no file that no `alias` and no `root` names"
 _UNIT = "is for all of nginx: systemd's unit"
+_CPU = (
+    "`python_max_lifetime` replaces processes and loses no request; `rlimit_cpu=` of "
+    "`python_process` ends one in the middle"
+)
 _OPTION = "is an option of Apache's own"
 _STATUS = "a page, JSON and Prometheus: write `location = /status { python_status; }`"
 
@@ -19,6 +23,17 @@ _STATUS = "a page, JSON and Prometheus: write `location = /status { python_statu
 def _interval(plan: Plan, setting: Setting) -> None:
     value = f"{round(float(str(setting.value)) * 1000)}ms"
     plan.http.set("python_switch_interval", value, source=setting.source)
+
+
+def _home(plan: Plan, setting: Setting) -> None:
+    """The current directory, and the first folder that modules are found in."""
+    folder, source = plan.path(setting.value), setting.source
+    plan.http.set("python_working_directory", folder, source=source)
+    line = plan.http.find("python_path")
+    if line is None:
+        plan.http.add("python_path", folder, source=source)
+    else:
+        line.arguments, line.sources = (folder, *line.arguments), [source, *line.sources]
 
 
 def authorization(plan: Plan, setting: Setting) -> None:
@@ -36,9 +51,9 @@ TABLE = Table(
     nothing("write `wsgi_app` in the location", "WSGIHandlerScript"),
     nothing("write a `map`, and `rewrite` to other locations", "WSGIDispatchScript"),
     kept("wsgi_app wsgi_callable", "WSGICallableObject"),
-    kept("", "WSGIDaemonProcess"),
-    kept("", "WSGIProcessGroup"),
-    needless("everything runs in the main interpreter", "WSGIApplicationGroup"),
+    kept("python_process", "WSGIDaemonProcess"),
+    kept("wsgi_process", "WSGIProcessGroup"),
+    needless("everything runs in the main interpreter of its process", "WSGIApplicationGroup"),
     nothing(_SUB, "WSGIInterpreterOptions"),
     nothing(_SUB, "WSGIPerInterpreterGIL"),
     nothing(_SUB, "WSGIDestroyInterpreter"),
@@ -103,34 +118,28 @@ TABLE = Table(
 
 DAEMON = Table(
     "WSGIDaemonProcess",
-    kept("worker_processes", "processes"),
-    kept("python_thread_pool", "threads"),
-    nothing("the processes are nginx's", "display-name"),
-    kept("python_working_directory", "home"),
+    becomes(
+        "python_process worker_processes",
+        lambda plan, setting: plan.main.set(
+            "worker_processes", str(max(rules.number(setting, 1), 1)), source=setting.source
+        ),
+        "processes",
+    ),
+    becomes("python_process python_thread_pool", rules.threads, "threads"),
+    nothing("the title of a process names its `python_process`", "display-name"),
+    becomes("python_process python_working_directory python_path", _home, "home"),
     kept("user", "user"),
     kept("user", "group"),
     nothing("the user's own groups are taken", "supplementary-groups"),
-    nothing("nginx has that of its start: systemd's UMask=", "umask"),
-    becomes(
-        "python_env",
-        rules.variable("LANG"),
-        "lang",
-    ),
-    becomes(
-        "python_env",
-        rules.variable("LC_ALL"),
-        "locale",
-    ),
+    becomes("python_process", rules.limit("umask", rules.octal), "umask"),
+    becomes("python_process python_env", rules.variable("LANG"), "lang"),
+    becomes("python_process python_env", rules.variable("LC_ALL"), "locale"),
     nothing(_UNIT, "chroot"),
     nothing("`nginx -t` refuses what the workers' user cannot read", "script-user"),
     nothing("`nginx -t` refuses what the workers' user cannot read", "script-group"),
-    becomes("python_home", rules.http("python_home", rules.path), "python-home"),
-    becomes("python_path", rules.python_path(":"), "python-path"),
-    becomes(
-        "python_env",
-        rules.variable("PYTHON_EGG_CACHE"),
-        "python-eggs",
-    ),
+    becomes("python_process python_home", rules.http("python_home", rules.path), "python-home"),
+    becomes("python_process python_path", rules.python_path(":"), "python-path"),
+    becomes("python_process python_env", rules.variable("PYTHON_EGG_CACHE"), "python-eggs"),
     becomes("python_switch_interval", _interval, "switch-interval"),
     becomes(
         "python_max_lifetime", rules.http("python_max_lifetime", rules.seconds), "restart-interval"
@@ -138,7 +147,7 @@ DAEMON = Table(
     becomes(
         "python_max_requests", rules.http("python_max_requests", rules.whole), "maximum-requests"
     ),
-    nothing("workers stay", "inactivity-timeout"),
+    nothing("processes stay", "inactivity-timeout"),
     becomes("wsgi_timeout", rules.application("*_timeout", rules.seconds), "request-timeout"),
     becomes(
         "wsgi_interrupt_timeout",
@@ -178,14 +187,14 @@ DAEMON = Table(
         "wsgi_queue_timeout", rules.application("*_queue_timeout", rules.seconds), "queue-timeout"
     ),
     becomes(
-        "python_thread_pool",
+        "python_process python_thread_pool",
         lambda plan, setting: rules.pool(
             plan, f"max_queue={rules.number(setting, 100)}", setting.source
         ),
         "listen-backlog",
     ),
     becomes(
-        "python_memory_limit",
+        "python_process python_memory_limit",
         lambda plan, setting: plan.http.set(
             "python_memory_limit",
             f"soft={rules.bytes_of(rules.natural(setting))}",
@@ -193,9 +202,9 @@ DAEMON = Table(
         ),
         "memory-limit",
     ),
-    nothing(_UNIT, "cpu-time-limit"),
-    nothing(_UNIT, "virtual-memory-limit"),
-    becomes("worker_priority", rules.main("worker_priority"), "cpu-priority"),
+    nothing(_CPU, "cpu-time-limit"),
+    becomes("python_process", rules.address_space, "virtual-memory-limit"),
+    becomes("python_process", rules.nice, "cpu-priority"),
     becomes(
         "python_thread_pool",
         lambda plan, setting: rules.pool(

@@ -160,6 +160,10 @@ class Plan:
         # The setting that says so, if one does.
         self.folder_source = ""
         self.main, self.events, self.http = Block(), Block(), Block()
+        # The parameters of `python_process` that workers have no directive for.
+        self.process = Block()
+        # Who says each parameter of the pool `default`.
+        self.of_pool: dict[str, str] = {}
         self.servers: list[Server] = []
         # Settings that only make sense together, by the name that the table gives them.
         self.facts: dict[str, Setting] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
+from pathlib import Path
 from typing import Callable
 
 from ..nginx_conf import literal
@@ -56,6 +57,14 @@ def milliseconds(plan: Plan, setting: Setting) -> str | None:
 
 def size(plan: Plan, setting: Setting) -> str | None:
     return None if setting.value is None else bytes_of(natural(setting))
+
+
+def octal(plan: Plan, setting: Setting) -> str | None:
+    """A umask."""
+    found = re.fullmatch(r"(?:0o)?([0-7]{1,4})", str(setting.value).strip())
+    if found is None or int(found[1], 8) > 0o777:
+        raise ConversionError(f"{setting.value!r} is not a umask, such as 027")
+    return found[1]
 
 
 def switch(plan: Plan, setting: Setting) -> str | None:
@@ -173,6 +182,28 @@ def fixed(block: str, name: str, *arguments: str) -> Rule:
     return rule
 
 
+def limit(name: str, value: Value = text) -> Rule:
+    """A limit that only a `python_process` has."""
+    return _set(lambda plan: plan.process, name, value)
+
+
+def nice(plan: Plan, setting: Setting) -> None:
+    """How much the processes leave to others; the workers' user can give itself no priority."""
+    value = number(setting, 0)
+    if value < 0:
+        plan.leave(setting, "only root can raise a priority: systemd's Nice= is for all of nginx")
+    else:
+        limit("nice", lambda *_: str(min(value, 19)))(plan, setting)
+
+
+def address_space(plan: Plan, setting: Setting) -> None:
+    """A limit of virtual memory, in bytes."""
+    if natural(setting) < 256 << 20:
+        plan.leave(setting, "Python needs 256 MB of address space to start")
+    else:
+        limit("rlimit_as", size)(plan, setting)
+
+
 def leave(why: str) -> Rule:
     return lambda plan, setting: plan.leave(setting, why)
 
@@ -186,6 +217,7 @@ def threads(plan: Plan, setting: Setting) -> None:
 def pool(plan: Plan, parameter: str, source: str) -> None:
     """A parameter of the pool `default`; `threads` comes first."""
     line = plan.http.find("python_thread_pool", "default")
+    plan.of_pool[parameter.partition("=")[0]] = source
     if line is None:
         first = ["threads=8"] if not parameter.startswith("threads=") else []
         plan.http.add("python_thread_pool", "default", *first, parameter, source=source)
@@ -363,6 +395,18 @@ def folders(plan: Plan, setting: Setting | None, system: str) -> None:
     folder = plan.path(".")
     plan.http.extend("python_path", folder, source=source)
     plan.http.set("python_working_directory", folder, source=source)
+
+
+def find_home(plan: Plan) -> None:
+    """The virtual environment in the folder of the application, if nothing has named one."""
+    if plan.http.find("python_home") is not None:
+        return
+    for name in (".venv", "venv", "env"):
+        home = Path(plan.path(name))
+        if (home / "pyvenv.cfg").is_file():
+            source = f"the virtual environment in the folder that {plan.system} starts in"
+            plan.http.add("python_home", str(home), source=source)
+            return
 
 
 def loop(plan: Plan, setting: Setting) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Callable
 
 from . import cheroot, daphne, flask, granian, gunicorn, hypercorn, rules, uvicorn, uwsgi, waitress
@@ -42,7 +41,7 @@ def convert(
             for line in plan.http.lines
             if not (line.name == "python_env" and line.arguments[0].startswith(f"{name}="))
         ]
-    find_home(plan)
+    rules.find_home(plan)
 
 
 def variable(plan: Plan, setting: Setting) -> None:
@@ -59,15 +58,3 @@ def variable(plan: Plan, setting: Setting) -> None:
         plan.spare(setting, why)
     else:
         plan.http.add("python_env", f"{name}={value}", source=setting.source)
-
-
-def find_home(plan: Plan) -> None:
-    """The virtual environment in the folder of the application, if nothing has named one."""
-    if plan.http.find("python_home") is not None:
-        return
-    for name in (".venv", "venv", "env"):
-        home = Path(plan.path(name))
-        if (home / "pyvenv.cfg").is_file():
-            source = f"the virtual environment in the folder that {plan.system} starts in"
-            plan.http.add("python_home", str(home), source=source)
-            return

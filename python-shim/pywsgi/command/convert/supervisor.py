@@ -7,7 +7,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import command_line, listening, rules, servers, text_file
+from . import command_line, groups, listening, rules, servers, text_file
+from .groups import Part
 from .option import Table, becomes, kept, needless, nothing
 from .plan import ConversionError, Plan, Setting
 
@@ -16,14 +17,14 @@ _LOG = "nginx writes to standard output and error, and supervisord keeps its fil
 
 TABLE = Table(
     "supervisord",
-    kept("wsgi_app asgi_app", "command"),
+    kept("wsgi_app asgi_app python_process", "command"),
     kept("python_working_directory python_path", "directory"),
     kept("python_env", "environment"),
     kept("user", "user"),
-    nothing("nginx has that of its start: put `umask` before its command", "umask"),
+    becomes("python_process", rules.limit("umask", rules.octal), "umask"),
     needless(_KEEP, "process_name"),
     nothing(
-        "is one nginx with `worker_processes`: it shares its sockets among them",
+        "is one nginx with `worker_processes`, or `processes=` of `python_process`",
         "numprocs",
     ),
     nothing("see numprocs", "numprocs_start"),
@@ -102,7 +103,8 @@ def sections(text: str, shown: str) -> list[Section]:
 
 
 def convert(file: Path, folder: Path | None, program: str | None, *, run: bool = False) -> Plan:
-    """The one program that is a server, or the one that `program` names."""
+    """The programs that are servers, each with a `python_process` if there are several; or the one
+    that `program` names."""
     every = sections(text_file.read(file), file.name)
     programs = {
         section.name.partition(":")[2]: section
@@ -116,17 +118,35 @@ def convert(file: Path, folder: Path | None, program: str | None, *, run: bool =
             f"{file.name} has no server in [program:{program}]: "
             f"it has {', '.join(servers_of) or 'none'}"
         )
-    if program is None:
-        if len(servers_of) != 1:
-            names = ", ".join(servers_of) or "none"
-            raise ConversionError(
-                f"{file.name} has {len(servers_of)} servers: give --program ({names})"
+    if not servers_of:
+        raise ConversionError(f"{file.name} has no program that pywsgi convert knows as a server")
+    chosen = [program] if program is not None else list(servers_of)
+    parts: list[Part] = []
+    for name in chosen:
+        section = programs[name]
+        plan = _program(section, servers_of[name], run=run)
+        own = groups.name_of(name, [part.name for part in parts])
+        source = f"{file.name}:{section.line}: [{section.name}] has processes of its own"
+        parts.append(Part(own, plan, source))
+    if len(parts) == 1:
+        whole = parts[0].plan
+    else:
+        whole = Plan("supervisord", folder or file.absolute().parent)
+        groups.join(whole, parts)
+    for section in every:
+        if section not in [programs[name] for name in chosen]:
+            setting = Setting(
+                section.name, None, f"{file.name}:{section.line}", f"[{section.name}]"
             )
-        program = next(iter(servers_of))
-    command = servers_of[program]
+            whole.leave(setting, "is another section: keep it")
+    return whole
+
+
+def _program(section: Section, command: command_line.Command, *, run: bool) -> Plan:
+    """One program, as if it were alone."""
     plan = Plan(command.server, command.folder)
     plan.supervised = True
-    for setting in programs[program].settings:
+    for setting in section.settings:
         # These are settings of the command.
         if setting.name == "directory":
             plan.folder_source = setting.source
@@ -136,13 +156,7 @@ def convert(file: Path, folder: Path | None, program: str | None, *, run: bool =
             plan.spare(setting, "is what is converted here")
         else:
             TABLE.apply(plan, setting)
-    _own(plan, programs[program], command, run=run)
-    for section in every:
-        if section is not programs[program]:
-            setting = Setting(
-                section.name, None, f"{file.name}:{section.line}", f"[{section.name}]"
-            )
-            plan.leave(setting, "is another section: keep it")
+    _own(plan, section, command, run=run)
     return plan
 
 

@@ -41,6 +41,7 @@ class _Converter:
             )
         self.settings(values.get("settings", {}), ["settings"])
         self.large()
+        applications.listen_threads(plan.facts.get("listen_threads"))
         routes = Routes(plan, self.reader, values.get("routes", []), applications)
         listeners = Listeners(plan, self.reader, routes)
         for address, listener in values.get("listeners", {}).items():

@@ -1,10 +1,11 @@
-"""NGINX Unit's applications: what all of nginx has of them, and the locations that they serve."""
+"""NGINX Unit's applications: the processes that each has, and the locations that they serve."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from . import rules
+from . import groups, rules
+from .groups import Part
 from .plan import ConversionError, Location, Plan, Setting
 from .target import protocol_of, target
 from .unit_json import Reader
@@ -14,13 +15,37 @@ from .unit_options import TABLE
 class Applications:
     def __init__(self, plan: Plan, reader: Reader, applications: dict[str, Any]) -> None:
         self.plan, self.reader, self.applications = plan, reader, applications
-        self.threads = 0
+        self.parts: dict[str, Part] = {}
+        # Whether each has a `python_process`; an only one that needs none is in nginx's workers.
+        self.walled = False
 
     def convert(self) -> None:
-        """Makes of them what nginx has once."""
         for name, application in self.applications.items():
             self.application(name, application)
-        self.processes()
+        parts = self.parts.values()
+        self.walled = len(parts) > 1 or any(part.plan.process.lines for part in parts)
+        for part in parts:
+            if self.walled:
+                groups.wall(part)
+            else:
+                self.plan.notes.append(
+                    f"{part.source}: is the only application, which so runs in nginx's workers; "
+                    f"`python_process {part.name} …;` and `wsgi_process {part.name};` give it "
+                    "processes of its own"
+                )
+            groups.merge(self.plan, part.plan)
+
+    def listen_threads(self, setting: Setting | None) -> None:
+        """`listen_threads`: how many take the clients' connections."""
+        plan = self.plan
+        if not self.walled:
+            if setting is not None:
+                plan.leave(setting, "a worker has one event loop: see `worker_processes`")
+        elif setting is not None:
+            count = str(max(rules.natural(setting), 1))
+            plan.main.set("worker_processes", count, source=setting.source)
+        else:
+            plan.main.default("worker_processes", "auto", source=groups.WORKERS)
 
     def serve(self, location: Location, name: str, setting: Setting) -> None:
         name, _, part = name.partition("/")
@@ -47,6 +72,8 @@ class Applications:
         source = "; ".join(each.source for each in (setting, module, *sources))
         text = target(place, called or "application", call=bool(chosen.get("factory")))
         location.set(f"{protocol}_app", text, source=source)
+        if self.walled:
+            location.set(f"{protocol}_process", self.parts[name].name, source=setting.source)
         prefix = chosen.get("prefix")
         if prefix:
             one = self.reader.setting([*what, "prefix"], prefix)
@@ -64,120 +91,80 @@ class Applications:
                 "is no Python: keep it in Unit, and write `proxy_pass` to it",
             )
             return
+        part = Plan(self.plan.system, self.plan.folder)
+        taken = [known.name for known in self.parts.values()]
+        source = self.reader.setting(path, "").source
+        self.parts[name] = Part(groups.name_of(name, taken), part, source)
         for key, value in values.items():
             setting = self.reader.setting([*path, key], value)
-            if key in ("processes", "limits") and isinstance(value, dict):
+            if key in ("processes", "limits", "isolation") and isinstance(value, dict):
                 for inner, number in value.items():
-                    self.part(f"applications.{key}.{inner}", [*path, key, inner], number)
+                    self.part(part, f"applications.{key}.{inner}", [*path, key, inner], number)
             else:
-                self.part(f"applications.{key}", [*path, key], value)
-                self.common(key, setting)
+                self.part(part, f"applications.{key}", [*path, key], value)
+                self.common(part, key, setting, values)
+        self.processes(part, name, values)
 
-    def part(self, option: str, path: list[str], value: object) -> None:
+    def part(self, part: Plan, option: str, path: list[str], value: object) -> None:
         """A setting that has a rule of its own, or is looked up where it is needed."""
         setting = self.reader.setting(path, value)
         # Each variable of the environment is a setting of its own, and each of a target.
         if option == "applications.targets" and isinstance(value, dict):
             for name, each in value.items():
                 for key in each:
-                    self.plan.seen.append(self.reader.setting([*path, name, key], each[key]))
+                    part.seen.append(self.reader.setting([*path, name, key], each[key]))
         elif option != "applications.environment":
-            self.plan.seen.append(setting)
+            part.seen.append(setting)
         known = TABLE.by_name.get(option)
         if known is None:
-            self.plan.unknown.append(setting)
-        elif known.here:
-            self.plan.keep(setting, "/".join(path))
-        elif option not in ("applications.type",):
-            known.rule(self.plan, setting)
-        if option == "applications.type":
-            self.plan.spare(setting, "the Python is that of the module")
+            part.unknown.append(setting)
+        elif option == "applications.type":
+            part.spare(setting, "the Python is that of the module")
+        else:
+            known.rule(part, setting)
 
-    def common(self, key: str, setting: Setting) -> None:
-        """What is one for all of nginx: two applications may not differ in it."""
-        plan, value = self.plan, setting.value
+    def common(self, part: Plan, key: str, setting: Setting, values: dict[str, Any]) -> None:
+        """What all processes of an application have."""
+        value = setting.value
         if key == "path":
             paths = value if isinstance(value, list) else [value]
-            folders = [plan.path(each) for each in paths]
-            plan.http.extend("python_path", *folders, source=setting.source)
+            folders = [part.path(each) for each in paths]
+            part.http.extend("python_path", *folders, source=setting.source)
         elif key == "home":
-            self.once("python_home", plan.path(value), setting)
+            part.http.set("python_home", part.path(value), source=setting.source)
         elif key == "working_directory":
-            self.once("python_working_directory", plan.path(value), setting)
+            part.http.set("python_working_directory", part.path(value), source=setting.source)
         elif key == "environment" and isinstance(value, dict):
             for name, each in value.items():
                 one = self.reader.setting([*setting.name.split("/"), name], each)
-                self.variable(f"{name}={each}", one)
+                part.http.add("python_env", f"{name}={each}", source=one.source)
         elif key == "threads":
-            # The most that an application asks for.
-            if rules.number(setting, 1) > self.threads:
-                self.threads = rules.number(setting, 1)
-                rules.threads(plan, setting)
-            else:
-                plan.spare(setting, "another application has as many: they share the pool")
-        elif key == "group" and "user" not in self.applications[setting.name.split("/")[1]]:
-            plan.leave(setting, "a group without a user: write `user NAME GROUP;`")
+            rules.threads(part, setting)
+        elif key == "group" and "user" not in values:
+            part.leave(setting, "a group without a user: write `user NAME GROUP;`")
         elif key == "thread_stack_size":
-            rules.pool(plan, f"stack={rules.bytes_of(rules.natural(setting))}", setting.source)
+            rules.pool(part, f"stack={rules.bytes_of(rules.natural(setting))}", setting.source)
         elif key == "user":
-            line = plan.main.find("user")
-            if line is not None and line.arguments[0] != str(value):
-                plan.leave(setting, f"one user is for all: it is {line.arguments[0]}")
-            elif line is None:
-                group = self.applications[setting.name.split("/")[1]].get("group")
-                arguments = [str(value), *([str(group)] if group else [])]
-                source = setting.source
-                if group:
-                    path = [*setting.name.split("/")[:2], "group"]
-                    source += f"; {self.reader.setting(path, group).source}"
-                plan.main.set("user", *arguments, source=source)
+            arguments, source = [str(value)], setting.source
+            if values.get("group"):
+                arguments.append(str(values["group"]))
+                path = [*setting.name.split("/")[:2], "group"]
+                source += f"; {self.reader.setting(path, values['group']).source}"
+            part.main.set("user", *arguments, source=source)
 
-    def once(self, name: str, value: str, setting: Setting) -> None:
-        line = self.plan.http.find(name)
-        if line is None:
-            self.plan.http.add(name, value, source=setting.source)
-        elif line.arguments == (value,):
-            line.sources.append(setting.source)
-        else:
-            why = f"one is for all: {name} is {line.arguments[0]}; run an nginx of its own"
-            self.plan.leave(setting, why)
-
-    def variable(self, pair: str, setting: Setting) -> None:
-        name = pair.partition("=")[0]
-        for line in self.plan.http.lines:
-            if line.name == "python_env" and line.arguments[0].startswith(f"{name}="):
-                if line.arguments[0] != pair:
-                    why = "the environment is one for all, and another application sets it as well"
-                    self.plan.leave(setting, why)
-                return
-        self.plan.http.add("python_env", pair, source=setting.source)
-
-    def processes(self) -> None:
-        """The most that any application has."""
-        most, source, requests = 0, "", None
-        threads = False
-        for name, values in self.applications.items():
-            processes = values.get("processes", 1)
-            path = ["applications", name, "processes"]
-            if isinstance(processes, dict):
-                processes, path = processes.get("max", 1), [*path, "max"]
-            if processes > most:
-                told = "processes" in values
-                most = processes
-                source = (
-                    self.reader.setting(path, processes).source
-                    if told
-                    else "one, unless told otherwise"
-                )
-            limits = values.get("limits", {})
-            if "requests" in limits:
-                requests = self.reader.setting(
-                    ["applications", name, "limits", "requests"], limits["requests"]
-                )
-            threads = threads or "threads" in values
-        if most:
-            self.plan.main.set("worker_processes", str(most), source=source)
+    def processes(self, part: Plan, name: str, values: dict[str, Any]) -> None:
+        """How many processes it has, how many threads, and how long they live."""
+        processes = values.get("processes", 1)
+        path = ["applications", name, "processes"]
+        if isinstance(processes, dict):
+            processes, path = processes.get("max", 1), [*path, "max"]
+        setting = self.reader.setting(path, processes)
+        told = "processes" in values
+        source = setting.source if told else "NGINX Unit: one process, unless told otherwise"
+        part.main.set("worker_processes", str(rules.number(setting, 1)), source=source)
+        requests = values.get("limits", {}).get("requests")
         if requests is not None:
-            self.plan.http.set("python_max_requests", str(requests.value), source=requests.source)
-        if self.applications and not threads:
-            rules.pool(self.plan, "threads=1", "NGINX Unit: one, unless told otherwise")
+            one = self.reader.setting(["applications", name, "limits", "requests"], requests)
+            part.http.set("python_max_requests", str(requests), source=one.source)
+        if "threads" not in values:
+            rules.pool(part, "threads=1", "NGINX Unit: one, unless told otherwise")

@@ -6,10 +6,18 @@ from . import rules
 from .option import Table, becomes, kept, needless, nothing
 from .plan import Plan, Setting
 
-_ISOLATION = "is for all of nginx: systemd's RootDirectory=, PrivateUsers=, MemoryMax="
-_OTHERS = "the number of processes is fixed; threads start when needed"
+_ISOLATION = "is for all of nginx: systemd's RootDirectory=, PrivateUsers="
+_CGROUP = "make it, give it to the workers' user, and write `cgroup=FOLDER` behind `python_process`"
+_OTHERS = "all processes start with nginx and stay; threads start when needed"
 _MATCH = "write a `map` of $args, $http_… or $cookie_…, and `if`"
 _STATIC = "nginx's default, or `disable_symlinks`"
+
+
+def _privileges(plan: Plan, setting: Setting) -> None:
+    if rules.truth(setting.value):
+        plan.spare(setting, "is so unless `no_new_privs=on` is there")
+    else:
+        plan.process.set("no_new_privs", "on", source=setting.source)
 
 
 def _unsafe(plan: Plan, setting: Setting) -> None:
@@ -27,27 +35,33 @@ TABLE = Table(
     kept("wsgi_app asgi_app", "applications.module"),
     kept("wsgi_app asgi_app", "applications.callable"),
     kept("wsgi_app asgi_app", "applications.factory"),
-    kept("python_path", "applications.path"),
-    kept("python_home", "applications.home"),
+    kept("python_process python_path", "applications.path"),
+    kept("python_process python_home", "applications.home"),
     kept("wsgi_script_name asgi_script_name", "applications.prefix"),
     kept("wsgi_app asgi_app", "applications.targets"),
     kept("wsgi_app asgi_app", "applications.protocol"),
-    kept("python_thread_pool", "applications.threads"),
+    kept("python_process python_thread_pool", "applications.threads"),
     kept("python_thread_pool", "applications.thread_stack_size"),
-    kept("python_env", "applications.environment"),
-    kept("python_working_directory", "applications.working_directory"),
+    kept("python_process python_env", "applications.environment"),
+    kept("python_process python_working_directory", "applications.working_directory"),
     kept("user", "applications.user"),
     kept("user", "applications.group"),
     nothing("write `python_log FILE;` and `python_stdout_log_level`", "applications.stdout"),
     nothing("write `python_log FILE;`", "applications.stderr"),
-    kept("worker_processes", "applications.processes"),
+    kept("python_process worker_processes", "applications.processes"),
     nothing(_OTHERS, "applications.processes.spare"),
-    kept("worker_processes", "applications.processes.max"),
+    kept("python_process worker_processes", "applications.processes.max"),
     nothing(_OTHERS, "applications.processes.idle_timeout"),
     kept("wsgi_timeout asgi_timeout", "applications.limits.timeout"),
     kept("python_max_requests", "applications.limits.requests"),
     nothing("`wsgi_buffer_size` limits memory", "applications.limits.shm"),
-    nothing(_ISOLATION, "applications.isolation"),
+    becomes("python_process", _privileges, "applications.isolation.new_privs"),
+    nothing(_CGROUP, "applications.isolation.cgroup"),
+    nothing(_ISOLATION, "applications.isolation.rootfs"),
+    nothing(_ISOLATION, "applications.isolation.automount"),
+    nothing(_ISOLATION, "applications.isolation.namespaces"),
+    nothing(_ISOLATION, "applications.isolation.uidmap"),
+    nothing(_ISOLATION, "applications.isolation.gidmap"),
     # listeners
     kept("", "listeners.pass"),
     kept("", "listeners.application"),
@@ -151,14 +165,13 @@ TABLE = Table(
     ),
     becomes("rewrite_log", rules.http("rewrite_log", rules.switch), "settings.http.log_route"),
     nothing("write `types { … }`", "settings.http.static.mime_types"),
-    nothing("a worker has one event loop: see `worker_processes`", "settings.listen_threads"),
+    kept("worker_processes", "listen_threads settings.listen_threads"),
     nothing("nginx has a module for OpenTelemetry", "settings.telemetry"),
     nothing("njs is a module of nginx: `js_import`", "settings.js_module"),
     kept("access_log", "access_log"),
 )
 # Whole objects that have one rule.
 WHOLE = (
-    "applications.isolation",
     "settings.telemetry",
     "settings.http.compression",
     "settings.http.static.mime_types",

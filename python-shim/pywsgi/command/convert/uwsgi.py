@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from ..nginx_conf import literal
-from . import listening, rules
+from . import groups, listening, rules
 from .command_line import Command
+from .groups import Part
 from .plan import ConversionError, Listen, Plan, Server, Setting
 from .target import split, target
-from .uwsgi_files import read
+from .uwsgi_files import read, vassals
 from .uwsgi_options import TABLE
 from .uwsgi_reasons import SHORT
 
@@ -47,6 +50,47 @@ def apply(plan: Plan, settings: list[Setting], origin: str) -> None:
     for setting in settings:
         TABLE.apply(plan, setting)
     facts = plan.facts
+    if "emperor" in facts and not facts.keys() & {"module", "wsgi-file", "mount"}:
+        _emperor(plan)
+    else:
+        _application(plan, origin)
+
+
+def emperor(plan: Plan, files: Sequence[Path], folder: Path | None = None) -> None:
+    """The files of vassals: each has a `python_process`, and its addresses."""
+    parts: list[Part] = []
+    for file in files:
+        part = Plan(plan.system, folder or file.parent)
+        part.supervised = plan.supervised
+        settings = read(part, file)
+        if any(setting.name == "emperor" for setting in settings):
+            raise ConversionError(f"{file.name}: is an emperor itself: convert it alone")
+        apply(part, settings, file.name)
+        rules.find_home(part)
+        name = groups.name_of(file.stem, [each.name for each in parts])
+        parts.append(Part(name, part, f"{file.name}: has processes of its own"))
+    groups.join(plan, parts)
+
+
+def _emperor(plan: Plan) -> None:
+    """An emperor's own file."""
+    rules.user(plan)
+    # These would be an application's.
+    plan.main.lines = [line for line in plan.main.lines if line.name != "worker_processes"]
+    files: list[Path] = []
+    for setting in plan.all_facts["emperor"]:
+        found = vassals(plan.folder, str(setting.value))
+        if not found:
+            raise ConversionError(f"{setting.source}: no file of a vassal is there")
+        files += [file for file in found if file not in files]
+        plan.spare(setting, "each of its vassals has a `python_process`")
+    emperor(plan, files)
+
+
+def _application(plan: Plan, origin: str) -> None:
+    facts = plan.facts
+    if "emperor" in facts:
+        plan.leave(facts["emperor"], "convert the files of its vassals as well")
     rules.folders(plan, facts.get("chdir"), "uWSGI")
     if "chdir2" in facts:
         later = facts["chdir2"]
@@ -72,10 +116,6 @@ def _applications(plan: Plan, origin: str) -> None:
     called = facts.get("callable")
     mounts = plan.all_facts.get("mount", [])
     main = facts.get("wsgi-file") or facts.get("module")
-    if main is None and not mounts and "emperor" in {each.name for each in plan.seen}:
-        raise ConversionError(
-            f"{origin}: an emperor has no application of its own: convert the files of its vassals"
-        )
     if main is None and not mounts:
         raise ConversionError(f"{origin}: no application: uWSGI wants module, wsgi-file or mount")
     if main is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 from . import text_file
 from .plan import ConversionError, Plan, Setting
 from .uwsgi_options import TABLE
+
+SUFFIXES = (".ini", ".xml", ".yml", ".yaml", ".json", ".js")
 
 
 def read(plan: Plan, file: Path, outer: tuple[Path, ...] = ()) -> list[Setting]:
@@ -63,6 +66,13 @@ def read(plan: Plan, file: Path, outer: tuple[Path, ...] = ()) -> list[Setting]:
             continue
         settings.append(setting)
     return settings
+
+
+def vassals(folder: Path, place: str) -> list[Path]:
+    """The files of an emperor's folder, or those that a pattern names."""
+    pattern = folder / re.sub("^(?:dir|glob)://", "", os.path.expanduser(place))
+    found = pattern.iterdir() if pattern.is_dir() else map(Path, glob.glob(str(pattern)))
+    return sorted(file for file in found if file.suffix in SUFFIXES and file.is_file())
 
 
 def _expanded(text: str, variables: dict[str, str]) -> str:

@@ -136,6 +136,12 @@ def _priority(plan: Plan, setting: Setting) -> None:
     plan.main.set("worker_priority", str(setting.value), source=setting.source)
 
 
+def _limit_as(plan: Plan, setting: Setting) -> None:
+    of_bytes = rules.natural(setting) << 20
+    changed = Setting(setting.name, of_bytes, setting.origin, setting.text)
+    rules.address_space(plan, changed)
+
+
 _REASONS = (*NOTHING.items(), *NEEDLESS.items())
 _OPTIONS = (
     # The application
@@ -143,6 +149,7 @@ _OPTIONS = (
     kept("wsgi_app", "wsgi-file --wsgi-file file --file"),
     kept("wsgi_app", "callable --callable"),
     kept("location wsgi_app wsgi_script_name", "mount --mount"),
+    kept("python_process", "emperor --emperor"),
     kept("python_working_directory python_path", "chdir --chdir"),
     kept("python_working_directory", "chdir2 --chdir2"),
     becomes(
@@ -243,6 +250,9 @@ _OPTIONS = (
     kept("user", "user uid --uid"),
     kept("user", "group gid --gid"),
     becomes("worker_priority", _priority, "prio --prio"),
+    becomes("python_process", rules.limit("umask", rules.octal), "umask --umask"),
+    becomes("python_process", _limit_as, "limit-as --limit-as"),
+    becomes("python_process", rules.limit("rlimit_nproc"), "limit-nproc --limit-nproc"),
     becomes(
         "worker_rlimit_nofile", rules.main("worker_rlimit_nofile", rules.whole), "max-fd --max-fd"
     ),

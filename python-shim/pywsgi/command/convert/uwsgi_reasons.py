@@ -8,9 +8,11 @@ from __future__ import annotations
 SOCKET = "there is no socket between nginx and the application"
 SIGNALS = "nginx's signals are its own"
 FIXED = "the number of processes is fixed; threads start when needed"
-EMPEROR = "use `include conf.d/*.conf;`, or one nginx for each application (docs/scaling.md)"
+EMPEROR = "use a `python_process` for each application, and `include conf.d/*.conf;`"
+VASSALS = "write it into the file of each vassal"
 TASKS = "use a task queue, a cache server or systemd's timers"
 UNIT = "is for all of nginx: systemd's unit (deploy/systemd/nginx.service)"
+CGROUP = "make it, give it to the workers' user, and write `cgroup=FOLDER` behind `python_process`"
 HOOK = "systemd's ExecStartPre=; in each worker `pywsgi.on_worker_start` (docs/hooks.md)"
 LOGIC = "is logic of the file: its lines are taken as they are"
 LOG = "is done by what reads the log; `log_format` says what is in it"
@@ -28,9 +30,9 @@ BUILD = "is for building or inspecting uWSGI"
 CACHE = "use a cache server, or `proxy_cache` of nginx in front"
 STATIC = "write `expires`, `gzip_static` or `types` in the location of the files"
 DISCONNECT = "a disconnect is one line at `info`, and no exception"
-MEMORY = "`python_memory_limit` goes by resident memory; systemd's MemoryMax= is for all of nginx"
+MEMORY = "`python_memory_limit` goes by resident memory, `rlimit_as=` is a limit"
 PYTHON = "Python starts after the fork, once in each worker"
-INTERPRETER = "there is one interpreter"
+INTERPRETER = "a process has one interpreter"
 
 NOTHING: dict[str, str] = {
     SOCKET: (
@@ -54,8 +56,9 @@ NOTHING: dict[str, str] = {
         "cheap cheaper cheaper-* idle die-on-idle die-on-no-workers min-worker-lifetime "
         "harakiri-queue-threshold harakiri-no-arh no-harakiri-arh no-harakiri-after-req-hook"
     ),
+    VASSALS: "vassal-set vassals-set vassals-include vassals-include-before",
     EMPEROR: (
-        "emperor emperor-* early-emperor vassal-* vassals-* imperial-monitor-list "
+        "emperor-* early-emperor vassal-* vassals-* imperial-monitor-list "
         "imperial-monitors-list zeus heartbeat legion legion-* subscribe subscribe2 subscribe-* "
         "st subscription-* subscriptions-* unsubscribe-on-graceful-reload start-unsubscribed "
         "vhost vhost-host dynamic-apps max-apps no-default-app declare-option declare-option2"
@@ -73,8 +76,8 @@ NOTHING: dict[str, str] = {
     ),
     UNIT: (
         "chroot pivot-root pivot_root pivot jail jailed jail* jid-file jidfile libjail refork* "
-        "re-fork* ns ns-* namespace namespace-* unshare unshare2 setns setns-* cgroup cgroup-* "
-        "cap limit-nproc ksm never-swap flock flock-wait flock2 flock-wait2 umask cpu-affinity "
+        "re-fork* ns ns-* namespace namespace-* unshare unshare2 setns setns-* "
+        "cap ksm never-swap flock flock-wait flock2 flock-wait2 cpu-affinity "
         "mount-asap mount-pre-jail mount-post-jail mount-in-jail mount-as-* umount-* "
         "fork-socket fork-server check-mountpoint mountpoint-check check-mount mount-check "
         "propagate-touch master-as-root drop-after-init drop-after-apps immediate-uid "
@@ -83,6 +86,7 @@ NOTHING: dict[str, str] = {
         "honour-stdin use-abort privileged-binary-patch* unprivileged-binary-patch* binary-path "
         "force-cwd master-as-user worker-exec worker-exec2 ubsan"
     ),
+    CGROUP: "cgroup cgroup-*",
     HOOK: ("hook-* exec-* call-* after-request-hook after-request-call touch-exec"),
     LOGIC: (
         "if-* ifenv ifexists ifplugin ifdir endif end-if else for for-* endfor end-for "
@@ -144,7 +148,7 @@ NOTHING: dict[str, str] = {
         "write-errors-exception-only body-read-warning"
     ),
     MEMORY: (
-        "reload-on-as evil-reload-on-as reload-on-uss reload-on-pss limit-as mem-collector-freq "
+        "reload-on-as evil-reload-on-as reload-on-uss reload-on-pss mem-collector-freq "
         "reload-on-fd brutal-reload-on-fd"
     ),
     "an exception affects only its request": (
