@@ -44,12 +44,6 @@ CONTEXTS = {
     "ANY": "http, server, location",
 }
 
-# Whether a worker passes requests to the processes of a `python_process`.
-REQUESTS_CROSS = (
-    "Nothing leads to a process of another kind yet"
-    not in (PROJECT / "src" / "bridge" / "worker.rs").read_text()
-)
-
 PATTERNS = ["*.md", "docs/**/*.md", "nginx-conf/*.md", "deploy/**/*.md", "docker/**/*.md"]
 PATTERNS += ["bench/*.md", "examples/**/*.md", "tests/*.md"]
 PAGES = sorted(path for pattern in PATTERNS for path in PROJECT.glob(pattern))
@@ -366,9 +360,6 @@ def test_a_complete_configuration_serves(nginx, text):
     nginx.start()
     client = nginx.client(headers={"Host": re.search(r"server_name (\S+);", text).group(1)})
     for location in re.findall(r"location (/\S*)\s+\{[^}]*\b[wa]sgi_app ", text):
-        block = text[text.index(f"location {location} ") :].partition("}")[0]
-        if not REQUESTS_CROSS and re.search(r"[wa]sgi_process ", block):
-            continue
         assert client.get(location).status_code == 200, location
         script_name = re.search(
             rf"location {re.escape(location)}\s+\{{[^}}]*[wa]sgi_script_name (\S+);", text

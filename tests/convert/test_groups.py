@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from pywsgi.command.convert.plan import ConversionError, directives, text
-from test_published import REQUESTS_CROSS, Site, every, line, plan_of
+from test_published import Site, every, line, plan_of
 
 # Both import `common`, of which each virtual environment has another version, and `settings`.
 APPLICATION = """
@@ -118,8 +118,6 @@ def test_each_daemon_has_its_own_environment(nginx):
 
 def serve(site: Site) -> None:
     """Each application is its own, in a process of its own."""
-    if not REQUESTS_CROSS:
-        return
     told = {}
     for name in ("one", "two"):
         # The vassals share a port, and have names.

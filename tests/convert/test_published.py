@@ -15,7 +15,7 @@ import httpx
 import published
 import published_files
 import pytest
-from harness import PROJECT, VENV, free_port
+from harness import VENV, free_port
 from published import Case
 from pywsgi.command import convert
 from pywsgi.command.convert import command_line
@@ -29,12 +29,6 @@ CASES = [
     if isinstance(cases, list)
     for each in cases
 ]
-
-# Whether a worker passes requests to the processes of a `python_process`.
-REQUESTS_CROSS = (
-    "Nothing leads to a process of another kind yet"
-    not in (PROJECT / "src" / "bridge" / "worker.rs").read_text()
-)
 
 # What is said of a path: the prefix, and what is below it.
 APPLICATIONS = {
@@ -234,8 +228,6 @@ class Site:
         path = location.args[-1]
         if path.startswith("@") or location.args[0].startswith("~"):
             return 0
-        if not REQUESTS_CROSS and any(each.name == "python_process" for each in every(self.made)):
-            return 1
         if "wsgi_app" in block or "asgi_app" in block:
             prefix = next(
                 (block[name].args[0] for name in block if name.endswith("_script_name")), ""
