@@ -94,6 +94,9 @@ HALVES = {
         targets=TARGETS,
         apart={
             "memory": lambda run, _, rounds, __: memory.measure(run, min(rounds, 3)),
+            "memory of four workers": lambda run, _, rounds, __: memory.measure_whole(
+                run, min(rounds, 3)
+            ),
             "start": lambda run, asked, rounds, _: starts.measure(
                 run, asked, min(rounds, 3), "Flask"
             ),

@@ -1,4 +1,4 @@
-"""The memory of a worker with the Django application."""
+"""The memory of servers with the Django application."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from accounting import memory, processes
 from figures import Cell, Section
 from place import Place, Run, StartError, stopped_after
-from servers import GUNICORN, OURS
+from servers import GUNICORN, OURS, TWO_WALLED
 
 TITLE = "memory of a worker with Django"
+WHOLE = "memory of an nginx of four workers with Django"
+WORKERS = 4
 CLIENTS = 16
 REQUESTS = 4000
 
@@ -37,11 +39,38 @@ def measure(run: Run, rounds: int) -> Section:
     return section
 
 
-def _after_requests(place: Place, cell: Cell) -> None:
+def measure_whole(run: Run, rounds: int) -> Section:
+    """Four workers that have the application each, and four that send to two processes."""
+    section = Section(WHOLE, ["pss"])
+    section.note = (
+        f"All processes of an nginx with {WORKERS} workers, after the same requests: the application "
+        "in each worker, or in two processes of its own."
+    )
+    for server in (OURS, TWO_WALLED):
+        section.rows[server.name] = Cell()
+    for _ in range(rounds):
+        for server in (OURS, TWO_WALLED):
+            cell = section.rows[server.name]
+            if not cell.failed:
+                try:
+                    started = server.start(run, app="shop", path="/django", count=WORKERS)
+                    with stopped_after(started) as place:
+                        _ask_all(place)
+                        cell.add(pss=sum(memory(pid).pss for pid in processes(place.sessions[0])))
+                except (StartError, OSError) as error:
+                    cell.failed = str(error)
+    return section
+
+
+def _ask_all(place: Place) -> None:
     with ThreadPoolExecutor(CLIENTS) as clients:
         asked = [clients.submit(_ask, place.port) for _ in range(CLIENTS)]
     for one in asked:
         one.result()
+
+
+def _after_requests(place: Place, cell: Cell) -> None:
+    _ask_all(place)
     workers = place.workers()
     if len(workers) != 1:
         raise OSError(f"{len(workers)} workers instead of one")

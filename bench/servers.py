@@ -26,14 +26,20 @@ class Server:
     paths: dict[str, str] = field(default_factory=dict, compare=False)
 
     def start(
-        self, run: Run, *, app: str = "", path: str = "/hello", connections: int = 1024
+        self,
+        run: Run,
+        *,
+        app: str = "",
+        path: str = "/hello",
+        connections: int = 1024,
+        count: int = 1,
     ) -> Place:
         """Starts it and waits for its first response; StartError if there is none."""
         app = app or self.app
         folder = run.folder / f"{self.name}-{app}".replace(" ", "-").replace(",", "")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        place = Place(run, folder, free_port(), app, connections)
+        place = Place(run, folder, free_port(), app, connections, count)
         try:
             self.launch(place)
             place.wait(path)
@@ -51,6 +57,17 @@ def _pywsgi(
         with_module(
             place, location, http=f"python_thread_pool default threads={threads};", main=main
         )
+
+    return launch
+
+
+def _behind_a_wall(processes: int) -> Callable[[Place], None]:
+    """The application runs in processes of its own, with 8 threads each."""
+
+    def launch(place: Place) -> None:
+        location = f"wsgi_app {place.app}:application; wsgi_process own;"
+        http = f"python_process own processes={processes} threads=8;"
+        with_module(place, location, http=http)
 
     return launch
 
@@ -140,6 +157,8 @@ FIRST = Server(
     is_root,
 )
 INLINE = Server("pywsgi, inline", _pywsgi(8, pool="inline"))
+WALLED = Server("pywsgi, a process of 8 threads", _behind_a_wall(1))
+TWO_WALLED = Server("pywsgi, two processes of 8 threads", _behind_a_wall(2))
 # For more clients than the other servers have threads; nothing fills the disk.
 _BOUNDED = "wsgi_max_temp_file_size 64m;"
 # As OURS, with the status at /status.
@@ -155,6 +174,8 @@ GUNICORN = Server(
     lambda place: place.spawn(*_gunicorn(f"127.0.0.1:{place.port}", place.app)),
 )
 NGINX_GUNICORN = Server("nginx + gunicorn", _nginx_gunicorn)
+NGINX_UWSGI = Server("nginx + uWSGI", _nginx_uwsgi, lambda: shutil.which("uwsgi") is not None)
+DAEMON = Server("mod_wsgi daemon", apache.daemon, apache.installed)
 
 SERVERS = [
     FLOOR,
@@ -162,10 +183,11 @@ SERVERS = [
     ONE_THREAD,
     INLINE,
     STREAMED,
-    Server("nginx + uWSGI", _nginx_uwsgi, lambda: shutil.which("uwsgi") is not None),
+    WALLED,
+    NGINX_UWSGI,
     NGINX_GUNICORN,
     Server("mod_wsgi embedded", apache.embedded, apache.installed),
-    Server("mod_wsgi daemon", apache.daemon, apache.installed),
+    DAEMON,
     GUNICORN,
     Server("granian", _granian),
     Server(

@@ -12,16 +12,21 @@ from isolation import COMPUTING
 from isolation import IDLE as NOT_COMPUTING
 from isolation import TITLE as ISOLATION
 from memory import TITLE as MEMORY
+from memory import WHOLE as WHOLE_MEMORY
 from servers import (
+    DAEMON,
     FIRST,
     FLOOR,
     GUNICORN,
     INLINE,
     NGINX_GUNICORN,
+    NGINX_UWSGI,
     ONE_THREAD,
     OURS,
     STREAMED,
+    TWO_WALLED,
     UNREAD,
+    WALLED,
 )
 from unread import CLIENTS, NONE_UNREAD, SENT
 from unread import TITLE as UNREAD_ROWS
@@ -72,7 +77,7 @@ TARGETS = [
     Target("inline against nginx's `return 200`", INLINE.name, FLOOR.name, "hello", 1.25),
     Target("a pool of 8 against a pool of 1", OURS.name, ONE_THREAD.name, "hello", 1.1),
     Target("threads against granian", OURS.name, "granian", "hello", 0.5),
-    Target("threads against nginx + uWSGI", OURS.name, "nginx + uWSGI", "hello", 0.35),
+    Target("threads against nginx + uWSGI", OURS.name, NGINX_UWSGI.name, "hello", 0.35),
     Target("threads against nginx + gunicorn", OURS.name, NGINX_GUNICORN.name, "hello", 0.1),
     Target("threads against mod_wsgi embedded", OURS.name, "mod_wsgi embedded", "hello", 0.2),
     Target("inline against fastwsgi", INLINE.name, "fastwsgi", "hello", 1.0),
@@ -133,6 +138,30 @@ TARGETS = [
         UNWATCHED.format(OURS.name),
         WATCHED_STATUS,
         1.01,
+    ),
+    *(
+        Target(f"a process against {peer.name}", WALLED.name, peer.name, "hello", at_most)
+        for peer, at_most in ((OURS, 1.6), (NGINX_UWSGI, 0.5), (DAEMON, 0.15))
+    ),
+    *(
+        Target(f"{work}, a process against threads", WALLED.name, OURS.name, work, 1.2)
+        for work in ("a response of 10 MB", "a POST of 10 MB")
+    ),
+    Target(
+        "p50 at 1 connection, a process against nginx + gunicorn",
+        WALLED.name,
+        NGINX_GUNICORN.name,
+        "hello, 1 connection",
+        0.5,
+        "p50",
+    ),
+    Target(
+        "PSS of four workers and two processes, against four workers with Django",
+        TWO_WALLED.name,
+        OURS.name,
+        WHOLE_MEMORY,
+        0.6,
+        "pss",
     ),
     Target("Django worker's PSS", OURS.name, GUNICORN.name, MEMORY, 1.0, "pss"),
     Target(
