@@ -401,6 +401,11 @@ impl ExecutorId {
     pub(crate) fn is_inline(self) -> bool {
         self == Self::Inline
     }
+
+    /// Whether another process runs the application.
+    pub(crate) fn is_elsewhere(self) -> bool {
+        matches!(self, Self::Process(_))
+    }
 }
 
 /// `…_client_abort`: what happens to an application whose client has left.

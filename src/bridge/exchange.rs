@@ -275,6 +275,14 @@ impl Exchange {
         }
     }
 
+    /// Event loop: has dropped blocks of the response that Python's objects may own ([`Worker::collect`](worker::Worker::collect)).
+    /// What has come from another process belongs to none.
+    pub(crate) fn collect(&self) {
+        if !self.location.executor.is_elsewhere() {
+            self.worker.collect();
+        }
+    }
+
     /// What is counted of its application.
     pub(crate) fn meter(&self) -> AppMeter {
         self.worker.meters.app(self.location.app)

@@ -265,22 +265,24 @@ unsafe extern "C" fn on_pool_cleanup(data: *mut c_void) {
             || (),
             |token| {
                 detach(&Request::new(token, context), Ending::Dropped);
-                free(token, Box::from_raw(context.as_ptr()));
+                free(Box::from_raw(context.as_ptr()));
             },
         );
     }
 }
 
 /// Frees a context. nginx is freeing the request, and no longer reads what the context holds.
-fn free(token: EventThread, context: Box<Context>) {
-    if let Some(exchange) = context.exchange_or_ended() {
+fn free(context: Box<Context>) {
+    let exchange = context.exchange_or_ended();
+    if let Some(exchange) = exchange {
         account::over(exchange);
         exchange.over();
     }
-    let shared = context.held.borrow().iter().any(Block::is_shared);
+    let is_shared = context.held.borrow().iter().any(Block::is_shared);
+    let exchange = exchange.filter(|_| is_shared).cloned();
     drop(context);
-    if let Some(event_loop) = event_loop::current(token).filter(|_| shared) {
-        event_loop.worker().collect();
+    if let Some(exchange) = exchange {
+        exchange.collect();
     }
 }
 

@@ -53,7 +53,7 @@ pub(in crate::nginx) fn pump(request: Request<'_>) -> Option<Request<'_>> {
     let end = batch.end;
     // The batch still has blocks if nginx has refused them.
     if batch.clear() {
-        exchange.worker.collect();
+        exchange.collect();
     }
     event_loop::give_output_back(token, batch);
     let request = request?;
@@ -338,7 +338,7 @@ fn release(request: &Request<'_>, busy: usize) {
         }
     }
     if shared {
-        exchange.worker.collect();
+        exchange.collect();
     }
 }
 
