@@ -85,7 +85,7 @@ def test_what_it_names_is_there():
     ("page", "fault"),
     [
         ("`nginx/handlers.rs`", "no file nginx/handlers.rs"),
-        ("`Exchange::begin`", "no Exchange::begin"),
+        ("`Exchange::nothing`", "no Exchange::nothing"),
         ("`Exchanges`", "no type Exchanges"),
         ("`src/lib.rs` (`nothing`)", "no nothing in src/lib.rs"),
     ],
