@@ -43,8 +43,8 @@ def measure_whole(run: Run, rounds: int) -> Section:
     """Four workers that have the application each, and four that send to two processes."""
     section = Section(WHOLE, ["pss"])
     section.note = (
-        f"All processes of an nginx with {WORKERS} workers, after the same requests: the application "
-        "in each worker, or in two processes of its own."
+        f"All processes of an nginx with {WORKERS} workers, after the same requests: the"
+        " application in each worker, or in two processes of its own."
     )
     for server in (OURS, TWO_WALLED):
         section.rows[server.name] = Cell()
