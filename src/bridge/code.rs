@@ -141,6 +141,7 @@ codes! {
     ProcessBroken = 333 Error,
     WebWorkerLost = 334 Info,
     WebWorkerBroken = 335 Error,
+    NotCarried = 336 Error,
     ProcessIdle = 341 Info,
 
     // Threads, queues and deadlines.

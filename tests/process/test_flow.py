@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import websockets.sync.client
 from harness import Nginx
 from rawhttp import wait_for
 
@@ -64,6 +65,40 @@ def test_long_bodies_through_the_smallest_ring(nginx, serve, buffering, request_
         assert client.post("/upload", content=WHOLE).text == expected
         assert client.get("/download").content == WHOLE
         assert client.get("/once").content == WHOLE
+
+
+LARGE = """
+    async def application(scope, receive, send):
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "bytes": bytes(65 << 20)})
+            await send({"type": "websocket.close"})
+        else:
+            await send({"type": "http.response.start", "status": 204})
+            await send({"type": "http.response.body"})
+"""
+
+
+def test_what_is_too_large_for_a_process_fails_alone(nginx):
+    app = nginx.app("large", LARGE)
+    nginx.start(
+        http="python_process large; large_client_header_buffers 4 5m;",
+        server=f"location / {{ asgi_app {app}; asgi_process large; }}",
+    )
+    client = nginx.client()
+    assert client.get("/", headers={"Field": "x" * 4_500_000}).status_code == 500
+    nginx.wait_log("its head is too large for its process")
+    with (
+        websockets.sync.client.connect(
+            nginx.url(scheme="ws"), max_size=None, compression=None
+        ) as connection,
+        pytest.raises(websockets.ConnectionClosed) as closed,
+    ):
+        connection.recv(timeout=60)
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1011
+    nginx.wait_log("a part of its response is too large for nginx's worker")
+    assert client.get("/").status_code == 204
+    assert len(nginx.log_lines("pywsgi[202]")) == 1
 
 
 @pytest.mark.parametrize("path", ["/download", "/once"])

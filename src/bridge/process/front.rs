@@ -21,6 +21,7 @@ use crate::bridge::callbacks::Gone;
 use crate::bridge::code::Code;
 use crate::bridge::config::LocationConfig;
 use crate::bridge::exchange::{Exchange, Progress, Worker};
+use crate::bridge::executor::Refusal;
 use crate::bridge::id::{RequestId, Table};
 use crate::bridge::log::{About, LogLine};
 use crate::bridge::pipe::input::{Input, InputError};
@@ -61,8 +62,8 @@ struct Connection {
     streams: HashMap<u32, Stream>,
     /// The places of those that have something to send.
     ready: VecDeque<u32>,
-    /// What has to be said to the web worker itself.
-    says: VecDeque<ToWorker>,
+    /// What has to be said to the web worker itself, or about a request that there is not here.
+    says: VecDeque<(Number, ToWorker)>,
     /// It sends no more requests.
     bye: bool,
     /// When it says so it has to hear that the process stays.
@@ -97,17 +98,21 @@ impl Front {
 
     /// A web worker has sent one end of a link. Gives its number.
     pub(crate) fn connect(&mut self, link: ProcessLink) -> usize {
-        let mut says = VecDeque::from([ToWorker::Hello]);
-        says.extend(self.dormant.then_some(ToWorker::Dormant(true)));
-        says.extend(self.leaving.then_some(ToWorker::Leaving));
-        let connection = Connection {
+        let mut connection = Connection {
             link,
             streams: HashMap::new(),
             ready: VecDeque::new(),
-            says,
+            says: VecDeque::new(),
             bye: false,
             owes_hello: false,
         };
+        connection.say(ToWorker::Hello);
+        if self.dormant {
+            connection.say(ToWorker::Dormant(true));
+        }
+        if self.leaving {
+            connection.say(ToWorker::Leaving);
+        }
         let free = self.links.iter().position(Option::is_none);
         let at = free.unwrap_or_else(|| {
             self.links.push(None);
@@ -129,7 +134,7 @@ impl Front {
         self.asking = false;
         if !std::mem::replace(&mut self.leaving, true) {
             for connection in self.links.iter_mut().flatten() {
-                connection.says.push_back(ToWorker::Leaving);
+                connection.say(ToWorker::Leaving);
             }
         }
     }
@@ -158,7 +163,7 @@ impl Front {
     pub(crate) fn set_dormant(&mut self, dormant: bool) {
         self.dormant = dormant;
         for connection in self.links.iter_mut().flatten() {
-            connection.says.push_back(ToWorker::Dormant(dormant));
+            connection.say(ToWorker::Dormant(dormant));
         }
     }
 
@@ -187,7 +192,7 @@ impl Front {
         (self.leaving, self.asking) = (false, false);
         for connection in self.links.iter_mut().flatten() {
             if std::mem::take(&mut connection.bye) {
-                connection.says.push_back(ToWorker::Hello);
+                connection.say(ToWorker::Hello);
             } else {
                 connection.owes_hello = true;
             }
@@ -320,7 +325,7 @@ impl Front {
             let next = match message {
                 ToProcess::Bye => {
                     if std::mem::take(owes_hello) && !leaving {
-                        says.push_back(ToWorker::Hello);
+                        says.push_back((Number::NONE, ToWorker::Hello));
                     } else {
                         *bye = true;
                     }
@@ -342,8 +347,9 @@ impl Front {
                 Next::Waits => {}
                 Next::Ready => make_ready(ready, number.slot, stream),
                 Next::Complete(begin, input) => {
-                    if !self.begin(at, link, stream, *begin, input)? {
+                    if let Err(refusal) = self.begin(at, link, stream, *begin, input)? {
                         streams.remove(&number.slot);
+                        says.push_back((number, ToWorker::Refused(refusal)));
                     }
                 }
                 Next::Over => {
@@ -358,15 +364,15 @@ impl Front {
         Ok(())
     }
 
-    /// Makes the exchange of a request, and submits it. False if it is refused.
+    /// Makes the exchange of a request, and submits it.
     fn begin(
         &mut self,
         at: usize,
-        link: &mut ProcessLink,
+        link: &ProcessLink,
         stream: &mut Stream,
         begin: Begin,
         input: Input,
-    ) -> Result<bool, Broken> {
+    ) -> Result<Result<(), Refusal>, Broken> {
         let Begin { location, worker, waited, credit, body, head, handshake } = begin;
         let known = self.locations.binary_search_by_key(&location, |known| known.id);
         let location = known.ok().and_then(|at| self.locations.get(at)).cloned();
@@ -384,18 +390,11 @@ impl Front {
         exchange.meter().take();
         self.begun += 1;
         stream.set_exchange(Arc::clone(&exchange), Download::new(credit, waited), body);
-        match self.worker.submit(Arc::clone(&exchange)) {
-            Ok(_queued) => Ok(true),
-            Err(refusal) => {
-                leave(&mut self.table, &exchange);
-                match link.send(number, &ToWorker::Refused(refusal)) {
-                    Ok(()) => Ok(false),
-                    // It waits there until its time is over.
-                    Err(Unsent::Full | Unsent::TooLarge) => Ok(false),
-                    Err(Unsent::Broken(broken)) => Err(broken),
-                }
-            }
+        let submitted = self.worker.submit(Arc::clone(&exchange));
+        if submitted.is_err() {
+            leave(&mut self.table, &exchange);
         }
+        Ok(submitted.map(drop))
     }
 
     /// A link is closed: the clients of its requests are gone.
@@ -418,14 +417,15 @@ impl Front {
 impl Connection {
     fn send(&mut self, batch: &mut Batch, table: &mut Table<Place>) -> Result<(), Broken> {
         match self.try_send(batch, table) {
+            // Of the latter there is none for what is said here.
             Ok(()) | Err(Unsent::Full | Unsent::TooLarge) => Ok(()),
             Err(Unsent::Broken(broken)) => Err(broken),
         }
     }
 
     fn try_send(&mut self, batch: &mut Batch, table: &mut Table<Place>) -> Result<(), Unsent> {
-        while let Some(message) = self.says.front() {
-            self.link.send(Number::NONE, message)?;
+        while let Some((number, message)) = self.says.front() {
+            self.link.send(*number, message)?;
             self.says.pop_front();
         }
         while let Some(slot) = self.ready.front().copied() {
@@ -435,8 +435,10 @@ impl Connection {
             };
             let is_over = match stream.drive(&mut self.link, batch) {
                 Ok(is_over) => is_over,
-                // What cannot be sent ends its request: the web worker's is answered when its time is over.
-                Err(Unsent::TooLarge) => false,
+                Err(Unsent::TooLarge) => {
+                    stream.fail();
+                    continue;
+                }
                 Err(unsent) => return Err(unsent),
             };
             self.ready.pop_front();
@@ -449,6 +451,11 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Says that to the web worker, when there is room.
+    fn say(&mut self, message: ToWorker) {
+        self.says.push_back((Number::NONE, message));
     }
 
     /// Is there something that has no room?

@@ -379,7 +379,7 @@ impl Connection {
                     return Ok(());
                 }
                 Err(Unsent::TooLarge) => {
-                    let _ends = stream.end_early(End::Failed);
+                    stream.fail();
                     self.streams.remove(slot);
                 }
                 Err(Unsent::Broken(broken)) => return Err(broken),

@@ -75,6 +75,13 @@ impl Download {
         shared
     }
 
+    /// Of all that there is, only the end is sent: the response has failed. True as with [`stop`](Self::stop).
+    pub(super) fn fail(&mut self) -> bool {
+        let shared = self.stop();
+        self.next.push_back(Piece::End(End::Failed, Vec::new()));
+        shared
+    }
+
     /// The client has taken so much.
     pub(super) fn taken(&mut self, exchange: &Arc<Exchange>, taken: Taken) {
         self.window = self.window.saturating_add(taken.memory);

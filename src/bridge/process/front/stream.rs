@@ -10,7 +10,9 @@ use super::super::relay::upload::WINDOW;
 use super::super::to_process::{Begin, Body, Over, ToProcess};
 use super::super::to_worker::ToWorker;
 use super::download::{Download, Sent};
+use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
+use crate::bridge::log::{About, LogLine};
 use crate::bridge::pipe::input::{Input, Segment};
 use crate::bridge::pipe::messages::{Part, Socket, cost};
 use crate::bridge::pipe::output::parts::Batch;
@@ -24,6 +26,9 @@ pub(super) struct Stream {
     stage: Stage,
     file: Option<Arc<File>>,
 }
+
+const NOT_CARRIED: &str = "a part of its response is too large for nginx's worker: the longest message of a WebSocket that \
+    this takes from a process has 64 MiB";
 
 #[derive(Debug)]
 enum Stage {
@@ -149,6 +154,18 @@ impl Stream {
             if socket.is_some_and(|socket| !socket.is_paused()) {
                 in_flight.paused = false;
             }
+        }
+    }
+
+    /// A part of its response is too large for the web worker. Its end, as one that has failed, is what is sent next.
+    pub(super) fn fail(&mut self) {
+        let Stage::InFlight(in_flight) = &mut self.stage else { return };
+        let InFlight { exchange, download, .. } = &mut **in_flight;
+        let about = About::Request(Arc::clone(exchange));
+        let line = LogLine::new(Code::NotCarried, about, NOT_CARRIED);
+        let _full = exchange.worker.events.try_log(line);
+        if download.fail() {
+            exchange.worker.collect();
         }
     }
 

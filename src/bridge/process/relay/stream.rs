@@ -375,10 +375,19 @@ impl Stream {
     /// The process does not take it.
     fn refuse(&mut self, why: Refusal) {
         self.exchange.meter().count(Count::Refused);
-        let about = About::Request(Arc::clone(&self.exchange));
-        let line = LogLine::new(Code::Refused, about, &why.to_string());
-        let _full = self.exchange.worker.events.try_log(line);
+        self.log(Code::Refused, &why.to_string());
         let _ends = self.end_early(End::Refused);
+    }
+
+    /// It is too large for the process, which has not heard of it.
+    pub(super) fn fail(&mut self) {
+        self.log(Code::NotCarried, "its head is too large for its process, which takes 4 MiB");
+        let _ends = self.end_early(End::Failed);
+    }
+
+    fn log(&self, code: Code, text: &str) {
+        let about = About::Request(Arc::clone(&self.exchange));
+        let _full = self.exchange.worker.events.try_log(LogLine::new(code, about, text));
     }
 
     /// Whether it can be tried with another process: its own has ended, and its application has not begun it.
