@@ -102,28 +102,41 @@ impl Both {
     /// Carries until nothing moves any more.
     fn turn(&mut self) {
         for _ in 0..20 {
-            self.relay.turn();
-            let mut more = self.relay.flush();
-            for (worker, front) in &mut self.processes {
-                let mut events = Vec::new();
-                worker.events.take(&mut events);
-                for event in events {
-                    match event {
-                        Event::Output(id) => front.output(id),
-                        Event::ReadBody(id) => front.wanted(id),
-                        Event::Socket(id) => front.socket(id),
-                        _ => {}
-                    }
+            self.turn_web();
+            self.turn_processes();
+        }
+    }
+
+    fn turn_web(&mut self) {
+        self.relay.turn();
+        let _more = self.relay.flush();
+    }
+
+    fn turn_processes(&mut self) {
+        for (worker, front) in &mut self.processes {
+            let mut events = Vec::new();
+            worker.events.take(&mut events);
+            for event in events {
+                match event {
+                    Event::Output(id) => front.output(id),
+                    Event::ReadBody(id) => front.wanted(id),
+                    Event::Socket(id) => front.socket(id),
+                    _ => {}
                 }
-                front.receive();
-                front.send();
-                more |= front.flush();
             }
-            let _more = more;
+            front.receive();
+            front.send();
+            let _more = front.flush();
         }
     }
 
     fn submit(&mut self, method: &[u8], input: Input) -> Arc<Exchange> {
+        let exchange = self.add(method, input);
+        self.turn();
+        exchange
+    }
+
+    fn add(&mut self, method: &[u8], input: Input) -> Arc<Exchange> {
         let id = self.table.insert(());
         let location = Arc::new(site(ExecutorId::Process(0)));
         let mut exchange = Exchange::new(id, location, Arc::clone(&self.web), input);
@@ -132,7 +145,6 @@ impl Both {
         head.path = head.put(b"/path");
         let submitted = self.web.submit(Arc::clone(&exchange)).unwrap();
         assert!(matches!(submitted, Submitted::Queued));
-        self.turn();
         exchange
     }
 
@@ -178,6 +190,30 @@ fn bytes(batch: &Batch) -> Vec<u8> {
         Block::Spilled(_) | Block::File(_) => panic!("{block:?}"),
     });
     blocks.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn a_refusal_waits_for_room_in_a_ring_that_is_full() {
+    let mut both = Both::of(&ProcessGroup { processes: 1, ..group() });
+    let _first = both.get();
+    let (_, carried) = both.only();
+    assert!(carried.start(7));
+    let waits = |_: &mut (dyn FnMut() + Send)| panic!("there is room");
+    carried.push(Some(head()), Bytes::from(vec![b'x'; RING]), None, waits).unwrap();
+    both.turn_processes();
+    let others: Vec<_> = (0..40)
+        .map(|_| {
+            let exchange = both.add(b"GET", Input::buffered(VecDeque::new()));
+            both.turn_web();
+            exchange
+        })
+        .collect();
+    both.turn_processes();
+    let refused = others.len() + 1 - both.carried(0).len();
+    assert!(refused > 0);
+    both.turn();
+    let is_refused = |exchange: &&Arc<Exchange>| taken(exchange).end == Some(End::Refused);
+    assert_eq!(others.iter().filter(is_refused).count(), refused);
 }
 
 #[test]
