@@ -12,6 +12,9 @@ import signal
 
 import pytest
 from harness import EXECUTOR, SANITIZED, Nginx, release_ports, temporary_root
+from upgradable import upgradable
+
+__all__ = ["upgradable"]
 
 # A run in the background of a shell ignores it, and so would each program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

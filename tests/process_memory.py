@@ -1,4 +1,4 @@
-"""What a process has of memory, threads and descriptors, from /proc."""
+"""What a process has of memory, threads, descriptors and children, from /proc."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ def thread_names(pid: int) -> list[str]:
         with contextlib.suppress(OSError):
             names.append((task / "comm").read_text().strip())
     return names
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it has started, and not yet waited for."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def _status(pid: int, name: str) -> int:

@@ -7,12 +7,11 @@ import platform
 import pwd
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from harness import NGINX
+from process_memory import children, descriptors, is_alive, threads
 from rawhttp import wait_for
 
 SOURCE = """
@@ -34,14 +33,6 @@ def app(nginx):
 
 def imported(nginx) -> set[int]:
     return {int(path.name.removeprefix("imported-")) for path in nginx.data.glob("imported-*")}
-
-
-def threads(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def title(pid: int) -> str:
@@ -118,64 +109,16 @@ def test_the_master_is_as_it_was_after_a_reload(nginx, app):
     assert nginx.master not in imported(nginx)
 
 
-def descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-@pytest.fixture
-def daemon(nginx):
-    """`daemon(location, …)` starts nginx as a daemon, which USR2 requires; returns its pid.
-
-    At the end all masters are told to quit, and must exit.
-    """
-    masters: set[int] = set()
-
-    def start(location: str, **contexts: str) -> int:
-        config = nginx.write_config(location, **contexts)
-        config.write_text(config.read_text().replace("daemon off;", "daemon on;"))
-        command = [NGINX, "-p", f"{nginx.root}/", "-c", config, "-e", nginx.log_path]
-        subprocess.run(command, check=True, timeout=60)
-        nginx.master = wait_for(lambda: master(nginx), what="a pid file")
-        masters.add(nginx.master)
-        wait_for(nginx.workers, what="a worker")
-        return nginx.master
-
-    start.masters = masters
-    yield start
-    for pid in masters:
-        if is_alive(pid):
-            os.kill(pid, signal.SIGQUIT)
-    for pid in masters:
-        wait_for(lambda pid=pid: not is_alive(pid), 60, "the end of a master")
-
-
-def master(nginx) -> int:
-    """The pid in the pid file; 0 if there is none."""
-    path = nginx.root / "logs" / "nginx.pid"
-    text = path.read_text().strip() if path.exists() else ""
-    return int(text) if text else 0
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
 @pytest.mark.threads("inline the event loop hears of a signal after the call that it is in")
 @pytest.mark.unsanitized("a new binary has lost its options")
-def test_the_binary_is_upgraded_while_requests_run(nginx, daemon, gate, background):
+def test_the_binary_is_upgraded_while_requests_run(nginx, upgradable, gate, background):
     """USR2 starts a second master with the same configuration; QUIT ends the first one."""
     held = gate()
-    first = daemon(f"wsgi_app {held.app};")
+    first = upgradable(f"wsgi_app {held.app};")
     old_worker = nginx.workers()[0]
     answer = background("/?hold")
     held.wait_entered(1)
-    os.kill(first, signal.SIGUSR2)
-    second = wait_for(lambda: master(nginx) not in (0, first) and master(nginx), what="USR2")
-    daemon.masters.add(second)
+    second = upgradable.upgrade()
     wait_for(lambda: children(second), what="a worker of the second master")
     os.kill(first, signal.SIGQUIT)
     wait_for(lambda: nginx.workers() == [], what="the old worker that shuts down")
@@ -189,7 +132,7 @@ def test_the_binary_is_upgraded_while_requests_run(nginx, daemon, gate, backgrou
 
 @pytest.mark.parametrize("end", ["old", "new"])
 @pytest.mark.unsanitized("a new binary has lost its options")
-def test_an_upgrade_while_the_new_applications_are_imported(nginx, daemon, end):
+def test_an_upgrade_while_the_new_applications_are_imported(nginx, upgradable, end):
     """The old workers answer until the new ones can; and on the way back, go on."""
     source = """
         import os
@@ -204,12 +147,10 @@ def test_an_upgrade_while_the_new_applications_are_imported(nginx, daemon, end):
         """
     nginx.open_gate("old")
     source = source.replace("{first!r}", repr(str(nginx.data / "first")))
-    first = daemon(f"wsgi_app {nginx.app('slow', source)};")
+    first = upgradable(f"wsgi_app {nginx.app('slow', source)};")
     assert nginx.client().get("/").text == str(first)
     (nginx.data / "first").touch()
-    os.kill(first, signal.SIGUSR2)
-    second = wait_for(lambda: master(nginx) not in (0, first) and master(nginx), what="USR2")
-    daemon.masters.add(second)
+    second = upgradable.upgrade()
     nginx.wait_recorded("imports", 2)
     assert {nginx.client().get("/").text for _ in range(20)} == {str(first)}
     if end == "new":
@@ -237,7 +178,7 @@ def test_a_worker_says_what_it_runs(nginx):
 
 
 @pytest.mark.unsanitized("a new binary has lost its options")
-def test_the_environment_is_kept_by_an_upgrade(nginx, daemon, monkeypatch):
+def test_the_environment_is_kept_by_an_upgrade(nginx, upgradable, monkeypatch):
     monkeypatch.setenv("PYWSGI_GIVEN", "given at the start")
     path = nginx.app(
         "environment",
@@ -251,14 +192,12 @@ def test_the_environment_is_kept_by_an_upgrade(nginx, daemon, monkeypatch):
             return [text.encode()]
         """,
     )
-    first = daemon(f"wsgi_app {path};", http="python_env PYWSGI_GIVEN;")
+    first = upgradable(f"wsgi_app {path};", http="python_env PYWSGI_GIVEN;")
     before = nginx.client().get("/").text
     switched = nginx.user not in ("", "root")
     home = pwd.getpwnam(nginx.user).pw_dir if switched else os.environ["HOME"]
     assert before == f"{os.environ['PATH']}|{home}|given at the start"
-    os.kill(first, signal.SIGUSR2)
-    second = wait_for(lambda: master(nginx) not in (0, first) and master(nginx), what="USR2")
-    daemon.masters.add(second)
+    second = upgradable.upgrade()
     wait_for(lambda: children(second), what="a worker of the second master")
     os.kill(first, signal.SIGQUIT)
     wait_for(lambda: not is_alive(first), what="the end of the first master")

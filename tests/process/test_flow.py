@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from pathlib import Path
 
 import pytest
 import websockets.sync.client
 from harness import Nginx
-from rawhttp import wait_for
+from process_memory import forget_peak, peak
 
 APP = """
     import hashlib
@@ -29,6 +28,9 @@ APP = """
         if path == "/download":
             start_response("200 OK", [("Content-Length", str(256 * len(BLOCK)))])
             return (BLOCK for _ in range(256))
+        if path == "/gibibyte":
+            start_response("200 OK", [("Content-Length", str(1 << 30))])
+            return (BLOCK for _ in range((1 << 30) // len(BLOCK)))
         if path == "/once":
             start_response("200 OK", [("Content-Length", str(256 * len(BLOCK)))])
             return [BLOCK * 256]
@@ -37,6 +39,8 @@ APP = """
 """
 BLOCK = bytes(range(256)) * 256
 WHOLE = BLOCK * 256
+SLOW = 64
+GIBIBYTE = 1 << 30
 
 
 @pytest.fixture
@@ -104,15 +108,32 @@ def test_what_is_too_large_for_a_process_fails_alone(nginx):
 @pytest.mark.parametrize("path", ["/download", "/once"])
 def test_slow_clients_hold_no_thread(nginx, serve, path):
     serve("threads=2 ring=64k")
-    slow = [nginx.connect(receive=4096) for _ in range(8)]
+    slow = [nginx.connect(receive=4096) for _ in range(SLOW)]
     for connection in slow:
         connection.get(path)
         assert connection.head().status == 200
     client = nginx.client()
     for _ in range(20):
         assert client.get("/").text == "hello"
-    for connection in slow:
+    # The others leave.
+    for connection in slow[::16]:
         assert len(connection.take(len(WHOLE))) == len(WHOLE)
+
+
+def test_slow_uploads_hold_no_thread(nginx, serve):
+    serve("threads=2 ring=64k")
+    size = 1_000_000
+    slow = [nginx.connect() for _ in range(SLOW)]
+    for connection in slow:
+        connection.send(f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n")
+        connection.send(b"x" * (size // 2))
+    client = nginx.client()
+    for _ in range(20):
+        assert client.get("/").text == "hello"
+    for connection in slow:
+        connection.send(b"x" * (size // 2))
+    for connection in slow:
+        assert connection.response().body.startswith(b"1000000 ")
 
 
 def test_slow_uploads_hold_the_ring_of_nobody(nginx, serve):
@@ -151,28 +172,32 @@ def test_many_requests_at_once(nginx, serve):
     assert not failures
 
 
-def test_memory_does_not_depend_on_the_size_of_a_body(nginx, serve):
+def test_a_gibibyte_each_way_takes_little_memory(nginx, serve):
     serve("ring=64k", "wsgi_request_buffering off; wsgi_max_temp_file_size 0;")
     (worker,) = nginx.workers()
     (process,) = nginx.wait_processes("flow", 1)
-
-    def resident() -> int:
-        text = "".join(Path(f"/proc/{pid}/status").read_text() for pid in (worker, process))
-        lines = [line.split() for line in text.splitlines() if line.startswith("RssAnon")]
-        return sum(int(line[1]) for line in lines) * 1024
-
     client = nginx.client()
     assert client.post("/upload", content=WHOLE).status_code == 200
     assert client.get("/download").content == WHOLE
-    before = resident()
-
-    def blocks():
-        for _ in range(16):
-            yield WHOLE
-
-    assert client.post("/upload", content=blocks()).text.startswith(f"{16 * len(WHOLE)} ")
-    with nginx.connect(receive=4096) as slow:
+    before = {pid: forget_peak(pid) for pid in (worker, process)}
+    with nginx.connect(receive=4096) as slow, nginx.connect() as connection:
+        # A client that takes nothing meanwhile.
         slow.get("/download")
         assert slow.head().status == 200
-        wait_for(lambda: client.get("/").text == "hello")
-        assert resident() - before < 32_000_000
+        connection.send(f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {GIBIBYTE}\r\n\r\n")
+        digest = hashlib.sha256()
+        for _ in range(GIBIBYTE // len(WHOLE)):
+            connection.send(WHOLE)
+            digest.update(WHOLE)
+        assert connection.response().body == f"{GIBIBYTE} {digest.hexdigest()}".encode()
+        connection.get("/gibibyte", close=True)
+        assert connection.head().status == 200
+        left, received = connection.pending, 0
+        while left or (left := connection.sock.recv(1 << 20)):
+            at = received % 256
+            assert left == (BLOCK * 17)[at : at + len(left)]
+            received += len(left)
+            left = b""
+        assert received == GIBIBYTE
+    for pid, size in before.items():
+        assert peak(pid) - size < 8 << 20

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from harness import Nginx
+from process.load import Load
 from rawhttp import wait_for
 
 SOURCE = """
@@ -47,35 +46,6 @@ def groups(nginx):
     return start
 
 
-class Load:
-    """Clients that ask for both all the time, and what they are answered."""
-
-    def __init__(self, nginx: Nginx) -> None:
-        self.nginx = nginx
-        self.stop = False
-        self.executor = concurrent.futures.ThreadPoolExecutor(2)
-
-    def __enter__(self) -> Load:
-        paths = ("/shop", "/reports")
-        self.clients = [self.executor.submit(self.ask, path) for path in paths]
-        return self
-
-    def ask(self, path: str) -> Counter:
-        found: Counter = Counter()
-        with self.nginx.client() as client:
-            while not self.stop:
-                answer = client.get(path)
-                found[answer.status_code, answer.text] += 1
-        return found
-
-    def __exit__(self, *_) -> None:
-        self.stop = True
-        self.executor.shutdown()
-
-    def answers(self) -> list[set]:
-        return [set(client.result()) for client in self.clients]
-
-
 def told(nginx: Nginx) -> list[str]:
     return nginx.log_lines("nginx is told to reload")
 
@@ -89,7 +59,7 @@ def test_a_save_of_one_groups_application(nginx, groups):
     """Its process tells the master: it is the one that has imported the file."""
     groups("watch")
     before = nginx.processes("shop")
-    with Load(nginx) as load:
+    with Load(nginx, ("/shop", "/reports")) as load:
         # A save before the processes watch is seen as well: the time of the file says so.
         path = save(nginx, "shop", "new")
         wait_for(lambda: answers(nginx, "/shop", "new"), 60, "the new code")
@@ -105,7 +75,7 @@ def test_a_broken_save_keeps_all_of_the_old_code(nginx, groups):
     nginx.allow_log(r"\[emerg\].*(pywsgi\[12[12]\]|Traceback|File|RuntimeError|raise )")
     groups("watch")
     pids = nginx.workers(), nginx.processes("shop"), nginx.processes("reports")
-    with Load(nginx) as load:
+    with Load(nginx, ("/shop", "/reports")) as load:
         save(nginx, "shop", "broken", more="\n    raise RuntimeError('no database')\n")
         nginx.wait_log("RuntimeError: no database")
         assert (nginx.workers(), nginx.processes("shop"), nginx.processes("reports")) == pids
@@ -118,7 +88,7 @@ def test_a_touch_reloads_all_groups_once(nginx, groups):
     """Each worker and each process looks at the file; one of them tells."""
     file = nginx.data / "reload.txt"
     groups(f"touch {file}")
-    with Load(nginx) as load:
+    with Load(nginx, ("/shop", "/reports")) as load:
         for word in ("new", "newer"):
             for name in ("shop", "reports"):
                 save(nginx, name, word)
