@@ -7,8 +7,10 @@ import signal
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 from harness import Nginx
+from process.load import Load
 from rawhttp import wait_for
 
 # `die=` says in which phase of the request, `how=` by what.
@@ -22,7 +24,14 @@ APP = """
             os.kill(os.getpid(), signal.SIGKILL)
         elif how == "segv":
             ctypes.string_at(0)
+        elif how == "abort":
+            os.abort()
+        elif how == "memory":
+            while True:
+                eaten.append(bytearray(os.urandom(1 << 16)) * 16)
         os._exit(2)
+
+    eaten = []
 
     class Body:
         def __init__(self, args, parts):
@@ -58,7 +67,10 @@ APP = """
         return Body(args, [b"x" * 100_000, None] if at == "block" else [b"hello"])
 """
 
-HOWS = ["kill", "segv", "exit"]
+HOWS = ["kill", "segv", "exit", "abort"]
+PHASES = ["call", "read", "head", "block", "close"]
+PATHS = ["/", "/other", "/worker"]
+DEATHS = 2000 if "PYWSGI_LONG" in os.environ else 60
 
 
 def descriptors(pid: int) -> list[str]:
@@ -79,12 +91,14 @@ def serve(nginx):
     def start(settings: str = "", *, location: str = "", workers: int = 1) -> Nginx:
         app = nginx.app("mortal", APP)
         other = nginx.app("other", APP)
-        nginx.allow_log(r"\[alert\].* exited (on signal (9|11)|with fatal code 2)")
+        within = nginx.app("within", APP)
+        nginx.allow_log(r"\[alert\].* exited (on signal (6|9|11)|with fatal code 2)")
         return nginx.start(
             http=f"python_process mortal {settings}; python_process other;",
             server=f"""
                 location / {{ wsgi_app {app}; wsgi_process mortal; {location} }}
                 location /other {{ wsgi_app {other}; wsgi_process other; }}
+                location /worker {{ wsgi_app {within}; }}
             """,
             workers=workers,
         )
@@ -110,14 +124,15 @@ def settled(nginx):
         nonlocal client
         client = client or nginx.client()
         for _ in range(3):
-            assert client.get("/").text == client.get("/other").text == "hello"
+            for path in PATHS:
+                assert client.get(path).text == "hello"
         return descriptors(pid)
 
     return count
 
 
 @pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("phase", ["call", "read", "head", "block", "close"])
+@pytest.mark.parametrize("phase", PHASES)
 def test_a_process_that_dies_takes_its_own_requests_along(nginx, serve, settled, phase, how):
     serve(location="wsgi_request_buffering off;")
     (worker,) = nginx.workers()
@@ -209,31 +224,77 @@ def test_a_worker_that_dies_leaves_nothing_behind(nginx, serve):
     wait_for(lambda: asks() and descriptors(process) == before, what="what was open before")
 
 
-def test_deaths_under_load(nginx, serve):
-    serve("processes=2 threads=4", workers=2)
+@pytest.fixture
+def short_of_memory():
+    """A function that lets a process have little memory: the kernel kills it when it takes more."""
+    for place, limit in (
+        ("memory", "memory.limit_in_bytes"),
+        ("unified", "memory.max"),
+        ("", "memory.max"),
+    ):
+        folder = Path("/sys/fs/cgroup", place, f"pywsgi-memory-{os.getpid()}")
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        if (folder / limit).exists():
+            break
+        folder.rmdir()
+    else:
+        pytest.skip("needs root, and a cgroup with a limit of memory")
+    (folder / limit).write_text(str(64 << 20))
+    yield lambda pid: (folder / "cgroup.procs").write_text(str(pid))
+    wait_for(lambda: not (folder / "cgroup.procs").read_text(), 60, "an empty cgroup")
+    folder.rmdir()
+
+
+def test_a_process_that_takes_too_much_memory(nginx, serve, short_of_memory):
+    serve()
+    (worker,) = nginx.workers()
     client = nginx.client()
-    stop, failed = threading.Event(), []
+    for _ in range(3):
+        assert client.get("/").text == "hello"
+        (pid,) = nginx.wait_processes("mortal", 1)
+        short_of_memory(pid)
+        assert client.get("/?die=call&how=memory").status_code == 502
+        assert client.get("/other").text == "hello"
+    assert client.get("/").text == "hello"
+    assert nginx.workers() == [worker]
 
-    def load():
-        with nginx.client() as own:
-            while not stop.is_set():
-                status = own.get("/other").status_code
-                if status != 200:
-                    failed.append(status)
 
-    threads = [threading.Thread(target=load) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        for number in range(20):
-            phase = ["call", "head", "block", "close"][number % 4]
+@pytest.mark.timeout(1800)
+def test_deaths_under_load(nginx, serve):
+    """Nobody else notices, and nothing is left of them. `make test-long`: 2,000 of them."""
+    serve("processes=2 threads=4 queue=64", workers=2)
+    client = nginx.client()
+    paths = ["/other", "/worker"] * 2
+    workers = nginx.workers()
+    for path in ("/", *paths):
+        assert client.get(path).text == "hello"
+    before = [left_over(nginx, pid) for pid in workers]
+    with Load(nginx, paths) as load:
+        for number in range(DEATHS):
+            phase, how = PHASES[number % len(PHASES)], HOWS[number % len(HOWS)]
             try:
-                client.get(f"/?die={phase}&how=kill")
-            except Exception as error:
-                assert "peer closed" in str(error) or "disconnected" in str(error), error
+                status = client.get(f"/?die={phase}&how={how}").status_code
+                assert status == 502 or phase in ("head", "block", "close")
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                assert phase in ("head", "block", "close")
             assert client.get("/").text == "hello"
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert not failed
+        assert client.get("/").text == "hello"
+    assert load.answers() == [{(200, "hello")}] * len(paths)
+    assert nginx.workers() == workers
+    assert len(nginx.recorded("died")) == DEATHS
+    nginx.wait_processes("mortal", 2)
+    for pid, old in zip(workers, before, strict=True):
+        wait_for(lambda pid=pid, old=old: left_over(nginx, pid) <= old, 60, "what was there before")
+    assert not [path for path in (nginx.root / "tmp").rglob("*") if path.is_file()]
+
+
+def left_over(nginx: Nginx, pid: int) -> tuple[int, int]:
+    """How many descriptors a worker has, and rings."""
+    with nginx.client() as client:
+        for path in PATHS:
+            assert client.get(path).text == "hello"
+    rings = Path(f"/proc/{pid}/maps").read_text().count("/memfd:pywsgi")
+    return len(descriptors(pid)), rings

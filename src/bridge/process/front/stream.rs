@@ -27,8 +27,8 @@ pub(super) struct Stream {
     file: Option<Arc<File>>,
 }
 
-const NOT_CARRIED: &str = "a part of its response is too large for nginx's worker: the longest message of a WebSocket that \
-    this takes from a process has 64 MiB";
+const NOT_CARRIED: &str =
+    "not carried to nginx's worker: a message of a WebSocket may have 64 MiB on its way from a process";
 
 #[derive(Debug)]
 enum Stage {

@@ -381,7 +381,7 @@ impl Stream {
 
     /// It is too large for the process, which has not heard of it.
     pub(super) fn fail(&mut self) {
-        self.log(Code::NotCarried, "its head is too large for its process, which takes 4 MiB");
+        self.log(Code::NotCarried, "not carried to its process: its head may have 4 MiB");
         let _ends = self.end_early(End::Failed);
     }
 
