@@ -193,7 +193,7 @@ def test_client_and_server_over_tcp(show, nginx):
 def test_client_and_server_over_ipv6(show, nginx):
     port = free_port()
     show(server=f"listen [::1]:{port};")
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=60) as client:
         scope = show.of(client.get(f"http://[::1]:{port}/"))
     host, number = scope["client"]
     assert host == "::1"
@@ -216,7 +216,7 @@ def test_client_and_server_over_a_unix_socket(show, nginx):
 def test_server_is_where_it_listens_though_it_listens_everywhere(show, nginx):
     port = free_port()
     show(server=f"listen {port};")
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=60) as client:
         scope = show.of(client.get(f"http://127.0.0.1:{port}/"))
     assert tuple(scope["server"]) == ("127.0.0.1", port)
 

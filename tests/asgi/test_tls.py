@@ -251,7 +251,9 @@ def test_a_certificate_that_nginx_does_not_ask_for(authority, serve, ask):
 def test_http_2(nginx, authority, serve, client_certificate):
     serve(VERIFIED, listen="ssl http2")
     context = authority.client(*["ann", "middle"] if client_certificate else [])
-    with httpx.Client(verify=context, http1=False, http2=True, trust_env=False) as client:
+    with httpx.Client(
+        verify=context, http1=False, http2=True, trust_env=False, timeout=60
+    ) as client:
         for _ in range(3):
             response = client.get(nginx.url(scheme="https"))
             assert response.http_version == "HTTP/2"

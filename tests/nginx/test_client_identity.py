@@ -127,7 +127,7 @@ def test_client_certificates(nginx, protocol, app, certificates, http2):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(certificates / "ann.pem", certificates / "ann.key")
-    client = httpx.Client(verify=context, http2=http2, trust_env=False)
+    client = httpx.Client(verify=context, http2=http2, trust_env=False, timeout=60)
     with client:
         answers = [said(client.get(nginx.url(scheme="https"))) for _ in range(2)]
     for ann in answers:

@@ -397,7 +397,9 @@ def scraped(name: str) -> bool:
     query = {"query": name}
 
     def found() -> bool:
-        answer = httpx.get("http://localhost:9090/api/v1/query", params=query, trust_env=False)
+        answer = httpx.get(
+            "http://localhost:9090/api/v1/query", params=query, trust_env=False, timeout=60
+        )
         return bool(answer.json()["data"]["result"])
 
     wait_for(found, 60, f"{name} in Prometheus")
