@@ -4,11 +4,14 @@
 //! The master makes them before it forks, for each configuration, and keeps both ends as long as that configuration:
 //! a process that is started again inherits what the one before it had. So nobody learns by them that a process has
 //! ended, and what has been sent to one that has died is received by its successor.
+//!
+//! A process that is forked has those of all configurations that the master still has. It closes all that are not its own:
+//! with an end of a process's, whoever has taken it over could answer the requests of another group.
 
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -16,7 +19,13 @@ use crate::bridge::config::{ProcessGroup, Role};
 
 /// The pairs of a configuration, as the master has them. A process takes its own once, and closes the others.
 #[derive(Debug, Default)]
-pub(super) struct Meetings(Mutex<Vec<Vec<Pair>>>);
+pub(super) struct Meetings(Pairs);
+
+/// By group, and by slot.
+type Pairs = Arc<Mutex<Vec<Vec<Pair>>>>;
+
+/// Those of all configurations.
+static ALL: Mutex<Vec<Weak<Mutex<Vec<Vec<Pair>>>>>> = Mutex::new(Vec::new());
 
 /// A socket keeps the borders of messages, and neither end waits.
 #[derive(Debug)]
@@ -45,12 +54,16 @@ impl Meetings {
         let of_group = |group: &ProcessGroup| (0..group.processes).map(|_| pair()).collect();
         let pairs = groups.map(of_group).collect::<io::Result<_>>()?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.strong_count() > 0);
+        all.push(Arc::downgrade(&self.0));
         Ok(())
     }
 
     /// A process that has been forked: what it needs. It closes the rest.
     pub(super) fn take(&self, role: Role) -> Ends {
-        let pairs = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let pairs = take(&self.0);
+        close_all();
         let web = |of_group: Vec<Pair>| of_group.into_iter().map(|pair| pair.web).collect();
         match role {
             Role::Web => Ends::Web(pairs.into_iter().map(web).collect()),
@@ -61,11 +74,18 @@ impl Meetings {
             }
         }
     }
+}
 
-    /// A process that has been forked, and takes part in nothing.
-    pub(super) fn close(&self) {
-        drop(mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)));
+/// A process that has been forked closes what is not its own.
+pub(super) fn close_all() {
+    let all = mem::take(&mut *ALL.lock().unwrap_or_else(PoisonError::into_inner));
+    for pairs in all.iter().filter_map(Weak::upgrade) {
+        drop(take(&pairs));
     }
+}
+
+fn take(pairs: &Pairs) -> Vec<Vec<Pair>> {
+    mem::take(&mut *pairs.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn pair() -> io::Result<Pair> {
@@ -125,11 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn a_process_keeps_nothing_of_another_configuration() {
+        let (before, meetings) = (made(), made());
+        let (ours, theirs) = {
+            let [before, own] = [&before, &meetings].map(|it| it.0.lock().unwrap());
+            (own[0][0].web.try_clone().unwrap(), before[0][0].web.try_clone().unwrap())
+        };
+        let _own = meetings.take(Role::Application { group: 0, slot: 0 });
+        assert!(write(ours.as_fd(), b"x").is_ok());
+        assert!(write(theirs.as_fd(), b"x").is_err());
+    }
+
+    #[test]
     fn what_was_not_made_is_missing() {
         let meetings = Meetings::default();
         assert!(matches!(meetings.take(Role::Application { group: 0, slot: 0 }), Ends::Missing));
         let meetings = made();
-        meetings.close();
+        close_all();
         assert!(matches!(meetings.take(Role::Application { group: 0, slot: 0 }), Ends::Missing));
     }
 }

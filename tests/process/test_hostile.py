@@ -74,6 +74,34 @@ GOOD = """
 """
 SECONDS = 4
 
+# What a process has of nginx's: listening sockets, and sockets by their kinds.
+SOCKETS = """
+    import os, socket, stat
+    from testkit import record
+
+    def sockets():
+        found = {"listening": 0, "channels": 0, "packets": 0}
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                if not stat.S_ISSOCK(os.fstat(int(fd)).st_mode):
+                    continue
+            except OSError:
+                continue
+            with socket.socket(fileno=os.dup(int(fd))) as own:
+                if own.family != socket.AF_UNIX or own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    found["listening"] += 1
+                elif own.type == socket.SOCK_STREAM:
+                    found["channels"] += 1
+                else:
+                    found["packets"] += 1
+        return found
+
+    def application(environ, start_response):
+        body = repr(sorted(sockets().items())).encode()
+        start_response("200 OK", [])
+        return [body]
+"""
+
 
 @pytest.mark.parametrize("what", ["noise", "indices", "lengths", "marks"])
 def test_others_never_notice(nginx: Nginx, what):
@@ -117,3 +145,27 @@ def test_others_never_notice(nginx: Nginx, what):
             return connection.rest().endswith(b"x" * 10_000)
 
     wait_for(served, what="the next process")
+
+
+def test_it_has_no_socket_of_nginx_or_of_others(nginx: Nginx):
+    path, good = nginx.app("sockets", SOCKETS), nginx.app("good", GOOD)
+    nginx.start(
+        http="python_process hostile; python_process good processes=2;",
+        server=f"""
+            location / {{ wsgi_app {path}; wsgi_process hostile; }}
+            location /good {{ wsgi_app {good}; wsgi_process good; }}
+        """,
+        workers=2,
+    )
+    client = nginx.client()
+    # Its own channel, its meeting, and a link with each worker; the last two are watched by duplicates.
+    expected = repr([("channels", 1), ("listening", 0), ("packets", 2 + 2 * 2)])
+    assert client.get("/").text == expected
+    # Processes that come later send their channels.
+    for pid in nginx.wait_processes("good", 2):
+        os.kill(pid, signal.SIGKILL)
+    nginx.allow_log(r"\[alert\].* exited on signal")
+    nginx.wait_processes("good", 2)
+    wait_for(lambda: client.get("/").text == expected, what="a process without channels")
+    nginx.reload()
+    wait_for(lambda: nginx.client().get("/").text == expected, what="the next process")

@@ -8,12 +8,13 @@ use std::ffi::CString;
 
 use nginx_sys::{NGX_PROCESS_MASTER, ngx_cycle_t, ngx_parent, ngx_process, ngx_setproctitle};
 
-use super::listening;
+use super::{listening, others};
 use crate::bridge::code::Code;
 use crate::bridge::config::{Role, WorkerConfig};
 use crate::nginx::conf::groups::NO_MASTER;
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::log;
+use crate::nginx::trampoline::EventThread;
 
 /// The master has taken over a configuration, and starts its workers next: has it start the processes of the groups as
 /// well. False if there is no master that would, which is logged.
@@ -79,14 +80,15 @@ pub(super) fn set_title(config: &WorkerConfig, stage: &str) {
     unsafe { ngx_setproctitle(title.as_ptr().cast_mut()) };
 }
 
-/// A process of a group starts: it leaves all connections to the workers.
+/// A process of a group starts: it leaves all connections to the workers, and has nothing of them.
 ///
 /// # Safety
 ///
 /// Called in `init_process`, with the worker's cycle; nginx's event module comes before this one.
-pub(super) unsafe fn begin(cycle: *mut ngx_cycle_t) {
+pub(super) unsafe fn begin(token: EventThread, cycle: *mut ngx_cycle_t) {
     // SAFETY: as the caller says.
-    unsafe { listening::stop(cycle, |_| true) };
+    unsafe { listening::close(cycle) };
+    others::give_up_channels(token);
     spread();
 }
 

@@ -5,8 +5,8 @@
 use nginx_sys::{ngx_channel, ngx_cycle, ngx_event_t, ngx_quit};
 
 use super::application;
-use super::departure;
 use super::state::{self, Handler, Process};
+use super::{departure, others};
 use crate::nginx::own_event::EventHandler;
 use crate::nginx::status::stacks;
 use crate::nginx::trampoline::{EventThread, OfEventThread, guard};
@@ -24,6 +24,7 @@ impl Handler for FirstTurn {
     fn call(token: EventThread, process: &'static Process) {
         let stage = if process.dormancy.is_dormant() { DORMANT } else { "" };
         application::set_title(&process.event_loop.worker().config, stage);
+        give_up_others(token, process);
         // What the start has for others is shown to them.
         process.event_loop.end_turn_later(token);
         // SAFETY: nginx's thread; the cycle's connections are there as long as the worker. The descriptor of one that is
@@ -40,6 +41,13 @@ impl Handler for FirstTurn {
     }
 }
 
+/// nginx may have been sent the channel of a new process.
+fn give_up_others(token: EventThread, process: &Process) {
+    if !process.is_web() {
+        others::give_up_channels(token);
+    }
+}
+
 /// The master or another worker has sent something.
 unsafe extern "C" fn on_channel(event: *mut ngx_event_t) {
     let handle = |token: EventThread| {
@@ -48,6 +56,7 @@ unsafe extern "C" fn on_channel(event: *mut ngx_event_t) {
             unsafe { handler(event) };
         }
         let Some(process) = state::current(token) else { return };
+        give_up_others(token, process);
         // It may have been told to reopen its logs.
         process.outputs.look_later(token, process);
         // SAFETY: nginx's thread.

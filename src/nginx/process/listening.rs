@@ -36,6 +36,28 @@ pub(super) unsafe fn stop(cycle: *mut ngx_cycle_t, which: impl Fn(&ngx_listening
     }
 }
 
+/// Closes all sockets: the process never accepts connections, and whoever has taken it over must not either, or close the
+/// sockets for all others (shutdown(2)).
+///
+/// # Safety
+///
+/// As for [`stop`].
+pub(super) unsafe fn close(cycle: *mut ngx_cycle_t) {
+    // SAFETY: as the caller says. As nginx does when a worker exits (`ngx_close_listening_sockets`), but with those of QUIC:
+    // the array is empty then, and nobody uses the descriptors again. A connection without a descriptor is not looked at.
+    unsafe {
+        stop(cycle, |_| true);
+        ngx_use_accept_mutex = 0;
+        for socket in (*cycle).listening.as_slice::<ngx_listening_t>() {
+            if let Some(connection) = socket.connection.as_mut() {
+                connection.fd = -1;
+            }
+            libc::close(socket.fd);
+        }
+        (*cycle).listening.nelts = 0;
+    }
+}
+
 /// Adds all sockets to epoll again.
 ///
 /// # Safety

@@ -17,6 +17,7 @@ mod lazy;
 pub(super) mod limits;
 mod listening;
 mod main_thread;
+mod others;
 mod outputs;
 pub(super) mod reload;
 mod stage;

@@ -36,6 +36,7 @@ use crate::bridge::panics;
 use crate::nginx::children;
 use crate::nginx::conf::{self, DEFAULT_CHECK, MainConf};
 use crate::nginx::log::{self, say};
+use crate::nginx::meetings;
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::{EventLoop, Handlers};
 use crate::nginx::status::board;
@@ -56,17 +57,17 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
     let (kind, main) = unsafe { (ngx_process, MainConf::of_cycle(cycle)) };
     // The cache manager, the cache loader and the master do not run Python.
     if kind != NGX_PROCESS_WORKER as usize && kind != NGX_PROCESS_SINGLE as usize {
-        if let Some(main) = main.filter(|_| kind != NGX_PROCESS_MASTER as usize) {
-            main.groups.meetings.close();
+        if kind != NGX_PROCESS_MASTER as usize {
+            meetings::close_all();
         }
         return;
     }
-    let Some(main) = main.filter(|main| main.has_apps()) else { return };
+    let Some(main) = main.filter(|main| main.has_apps()) else { return meetings::close_all() };
     // SAFETY: nginx has set the number of each worker.
     let role = main.groups.role(unsafe { ngx_worker });
     if !role.is_web() {
         // SAFETY: as the caller says.
-        unsafe { application::begin(cycle) };
+        unsafe { application::begin(token, cycle) };
     }
     panics::watch();
     // SAFETY: the cycle is the worker's, and Python has no thread yet.
