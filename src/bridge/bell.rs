@@ -1,4 +1,6 @@
-//! A bell that wakes an event loop, nginx's or an asyncio one: an eventfd that it watches like any other descriptor.
+//! A bell that wakes an event loop, nginx's or an asyncio one: an eventfd that it watches like any other descriptor. Between
+//! two processes it is a pipe, one end for each: both ends of an eventfd are one open file, and whoever makes that wait
+//! (O_NONBLOCK) makes the other process wait as well.
 //!
 //! Python's threads share nginx's table of descriptors, and an application may close what is not its own (a bare
 //! `os.closerange`). So the bell has a number that is used for nothing else: ringing a lost bell is an error, and
@@ -28,6 +30,9 @@ mod eventfd {
         fd: OwnedFd,
     }
 
+    /// Rings that are silenced at once.
+    const RINGS: usize = 64;
+
     impl Bell {
         /// A bell whose descriptor is the first free one from `least` on.
         pub(crate) fn new(least: RawFd) -> io::Result<Self> {
@@ -35,7 +40,7 @@ mod eventfd {
             Ok(Self { fd: rustix::io::fcntl_dupfd_cloexec(fd, least)? })
         }
 
-        /// A bell that another process has made, or that is shared with one.
+        /// One end of a pipe to another process, or from it.
         pub(crate) fn of(fd: OwnedFd) -> Self {
             Self { fd }
         }
@@ -44,7 +49,8 @@ mod eventfd {
             self.fd.as_raw_fd()
         }
 
-        /// Wakes who watches it. An eventfd refuses only a counter near 2^64, which is awake already.
+        /// Wakes who watches it. An eventfd refuses only a counter near 2^64, and a pipe only if it is full: who watches it
+        /// is awake already, or the other process does not look.
         pub(crate) fn ring(&self) -> Result<(), Lost> {
             loop {
                 match rustix::io::write(&self.fd, &1_u64.to_ne_bytes()) {
@@ -65,9 +71,11 @@ mod eventfd {
 
         /// Silences the bell: the next ring is an event again.
         pub(crate) fn hush(&self) -> Result<(), Lost> {
-            let mut count = [0; 8];
+            // An eventfd has one number, a pipe one for each ring. Two of the same process never wait there, unless it rings
+            // more than it has to, and that it does for itself.
+            let mut rings = [0; RINGS * size_of::<u64>()];
             loop {
-                match rustix::io::read(&self.fd, &mut count) {
+                match rustix::io::read(&self.fd, &mut rings) {
                     Err(Errno::INTR) => {}
                     Err(Errno::BADF) => return Err(Lost),
                     // EAGAIN: it has not been rung.
@@ -95,6 +103,7 @@ mod eventfd {
         use std::time::Duration;
 
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use rustix::pipe::{PipeFlags, pipe_with};
 
         use super::*;
 
@@ -117,6 +126,29 @@ mod eventfd {
             bell.ring().unwrap();
             assert!(is_readable(&bell));
             assert_eq!(bell.rings(), 1);
+        }
+
+        #[test]
+        fn a_pipe_is_a_bell_whose_other_end_makes_nobody_wait() {
+            let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+            let (own, other) = (Bell::of(read), Bell::of(write));
+            rustix::io::ioctl_fionbio(&own.fd, false).unwrap();
+            // The other process does not look.
+            for _ in 0..10_000 {
+                other.ring().unwrap();
+            }
+            rustix::io::ioctl_fionbio(&own.fd, true).unwrap();
+            for _ in 0..10_000 {
+                own.hush().unwrap();
+            }
+            assert!(!is_readable(&own));
+            other.ring().unwrap();
+            other.ring().unwrap();
+            assert!(is_readable(&own));
+            own.hush().unwrap();
+            assert!(!is_readable(&own));
+            drop(own);
+            other.ring().unwrap();
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Ends {
     pub(crate) memory: Arc<dyn Longs>,
     /// Bytes of each ring.
     pub(crate) ring: usize,
-    /// The bell that wakes this process, and the one that wakes the other.
+    /// The end of a pipe that wakes this process, and that of another one by which the other is woken.
     pub(crate) own_bell: OwnedFd,
     pub(crate) other_bell: OwnedFd,
     pub(crate) socket: OwnedFd,

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::broken::Broken;
 use super::frames::{Number, Report};
@@ -52,22 +52,21 @@ fn site(executor: ExecutorId) -> LocationConfig {
 fn link() -> (WebLink, ProcessLink) {
     let memory: Arc<dyn Longs> =
         Arc::new((0..words(RING)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
-    let bell = || eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-    let (first, second) = (bell(), bell());
+    let pipe = || pipe_with(PipeFlags::NONBLOCK).unwrap();
+    let ((first, rings_first), (second, rings_second)) = (pipe(), pipe());
     let flags = SocketFlags::NONBLOCK;
     let (web, process) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-    let again = |fd: &OwnedFd| fd.try_clone().unwrap();
-    let ends = |own: &OwnedFd, other: &OwnedFd, socket| Ends {
+    let ends = |own_bell: OwnedFd, other_bell: OwnedFd, socket| Ends {
         memory: Arc::clone(&memory),
         ring: RING,
-        own_bell: again(own),
-        other_bell: again(other),
+        own_bell,
+        other_bell,
         socket,
     };
     (
-        WebLink::of_worker(ends(&first, &second, web)),
-        ProcessLink::of_process(ends(&second, &first, process)),
+        WebLink::of_worker(ends(first, rings_second, web)),
+        ProcessLink::of_process(ends(second, rings_first, process)),
     )
 }
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::memory;
 use crate::bridge::process::descriptors::{self, Received};
@@ -17,13 +17,13 @@ const LARGEST_RING: u64 = 1 << 30;
 /// sent before.
 pub(super) fn offer(socket: impl AsFd, ring: usize, least: RawFd) -> io::Result<Option<Ends>> {
     let (memory, file) = memory::create(link::words(ring))?;
-    let bell = || eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-    let (own_bell, other_bell) = (bell()?, bell()?);
+    let pipe = || pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC);
+    let ((own_bell, rings_own), (others_bell, rings_other)) = (pipe()?, pipe()?);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (own, others) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let size = (ring as u64).to_ne_bytes();
     // In the order in which the other side has them.
-    let sent = [file.as_fd(), other_bell.as_fd(), own_bell.as_fd(), others.as_fd()];
+    let sent = [file.as_fd(), others_bell.as_fd(), rings_own.as_fd(), others.as_fd()];
     if !descriptors::send(socket, &size, &sent)? {
         return Ok(None);
     }
@@ -31,7 +31,7 @@ pub(super) fn offer(socket: impl AsFd, ring: usize, least: RawFd) -> io::Result<
         memory,
         ring,
         own_bell: above(own_bell, least)?,
-        other_bell: above(other_bell, least)?,
+        other_bell: above(rings_other, least)?,
         socket: above(own, least)?,
     }))
 }
