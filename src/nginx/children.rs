@@ -45,14 +45,19 @@ pub(super) unsafe fn keep_sockets_from(cycle: *mut ngx_cycle_t) {
 /// The number `wanted`, if the process may have that many descriptors and `own` more; else the largest that leaves room
 /// for these.
 pub(super) fn descriptor_below_limit(wanted: usize, own: usize) -> RawFd {
+    let room = descriptors();
+    RawFd::try_from(wanted.min(room.saturating_sub(1 + own))).unwrap_or_default()
+}
+
+/// How many descriptors this process may have.
+pub(super) fn descriptors() -> usize {
     // SAFETY: a system call on a structure that is local to this function.
     let limit = unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         limit.rlim_cur
     };
-    let room = usize::try_from(limit).unwrap_or(usize::MAX);
-    RawFd::try_from(wanted.min(room.saturating_sub(1 + own))).unwrap_or_default()
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// Sends the output of children to the error log. The standard error of nginx as a daemon is the error log already

@@ -19,13 +19,13 @@ use crate::bridge::config::{ProcessGroup, Role};
 
 /// The pairs of a configuration, as the master has them. A process takes its own once, and closes the others.
 #[derive(Debug, Default)]
-pub(super) struct Meetings(Pairs);
+pub(super) struct Meetings(Arc<Pairs>);
 
 /// By group, and by slot.
-type Pairs = Arc<Mutex<Vec<Vec<Pair>>>>;
+type Pairs = Mutex<Vec<Vec<Pair>>>;
 
 /// Those of all configurations.
-static ALL: Mutex<Vec<Weak<Mutex<Vec<Vec<Pair>>>>>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<Weak<Pairs>>> = Mutex::new(Vec::new());
 
 /// A socket keeps the borders of messages, and neither end waits.
 #[derive(Debug)]

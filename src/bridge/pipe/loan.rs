@@ -50,6 +50,11 @@ impl Loans {
         Arc::new(Self { lent: Mutex::new(lent) })
     }
 
+    /// Bytes of all blocks.
+    pub(crate) fn bytes(&self) -> u64 {
+        lock(&self.lent).bytes
+    }
+
     /// Takes a block; `None` if the bytes of all of them would be more than `limit`.
     pub(crate) fn take(self: &Arc<Self>, block: &Bytes, limit: u64) -> Option<Loan> {
         let place = (block.as_ptr().addr(), block.len());

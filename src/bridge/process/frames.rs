@@ -16,6 +16,10 @@ use crate::http::websocket::close::Close;
 /// The most bytes of a message that must be whole before it can be read: a head, fields, a report.
 pub(crate) const LARGEST_MESSAGE: usize = 4 << 20;
 
+/// Descriptors of one response that the web worker has, at most. It may have eight temporary files open, and some of the
+/// application's.
+pub(crate) const DESCRIPTORS: usize = 32;
+
 /// Names a request of one pair of processes. The web worker makes it: a slot of its table, and how often the slot had
 /// been used by then, so that a frame for an earlier request finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -282,6 +282,11 @@ impl Front {
         more
     }
 
+    /// Whether a link has to be looked at again after a while.
+    pub(crate) fn has_to_look_again(&self) -> bool {
+        self.links.iter().flatten().any(|connection| connection.link.has_to_look_again())
+    }
+
     /// How many requests have begun since this was last asked.
     pub(crate) fn take_begun(&mut self) -> u64 {
         std::mem::take(&mut self.begun)

@@ -186,7 +186,11 @@ pub(super) fn handshake(reader: &mut Reader<'_>) -> Result<Handshake, Malformed>
     Ok(Handshake { accept, deflate })
 }
 
-pub(super) fn put_response_head(bytes: &mut Vec<u8>, head: &ResponseHead) {
+pub(super) fn put_response_head(bytes: &mut Vec<u8>, head: &ResponseHead) -> Result<(), TooLarge> {
+    let size: usize = head.fields().map(|(_, name, value)| field_size(name, value)).sum();
+    if size > LARGEST_FIELDS || head.reason().len() > LARGEST_FIELDS {
+        return Err(TooLarge(LARGEST_FIELDS));
+    }
     put_u16(bytes, head.code());
     put_flag(bytes, head.is_file());
     put_flag(bytes, head.expects_trailers());
@@ -197,6 +201,7 @@ pub(super) fn put_response_head(bytes: &mut Vec<u8>, head: &ResponseHead) {
         put_bytes(bytes, name);
         put_bytes(bytes, value);
     }
+    Ok(())
 }
 
 pub(super) fn response_head(reader: &mut Reader<'_>) -> Result<ResponseHead, Malformed> {
@@ -207,14 +212,20 @@ pub(super) fn response_head(reader: &mut Reader<'_>) -> Result<ResponseHead, Mal
     let is_length = |length: u64| i64::try_from(length).is_ok();
     if !matches!(code, SWITCHING_PROTOCOLS | 200..=999)
         || reason.iter().any(u8::is_ascii_control)
+        || reason.len() > LARGEST_FIELDS
         || !content_length.is_none_or(is_length)
     {
         return Err(reader.malformed());
     }
     let count = reader.count(LEAST_FIELD)?;
     let mut head = ResponseHead::with_capacity(code, reason, count);
+    let mut size = 0;
     for _ in 0..count {
         let (kind, name, value) = response_field(reader)?;
+        size += field_size(name, value);
+        if size > LARGEST_FIELDS {
+            return Err(reader.malformed());
+        }
         head.push(kind, name, value);
     }
     head.set_content_length(content_length);

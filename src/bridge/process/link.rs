@@ -20,7 +20,7 @@ use crate::bridge::sync::Arc;
 pub(crate) const SLOTS: usize = 1 << 16;
 
 /// Messages that are received before others have their turn.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 
 /// Words of memory for a link with rings for so many bytes.
 pub(crate) const fn words(ring: usize) -> usize {
@@ -50,6 +50,10 @@ pub(crate) struct Link<S, R> {
     memory: Arc<dyn Longs>,
     /// The first word of the marks.
     marks: usize,
+    /// The socket has had no room for a descriptor. Nobody is told when it has.
+    stuck: bool,
+    /// Nothing is received for now, whatever there is.
+    paused: bool,
 }
 
 pub(crate) type WebLink = Link<ToProcess, ToWorker>;
@@ -106,6 +110,8 @@ impl<S: Message, R: Message> Link<S, R> {
             socket,
             memory,
             marks: first(2),
+            stuck: false,
+            paused: false,
         }
     }
 
@@ -145,9 +151,11 @@ impl<S: Message, R: Message> Link<S, R> {
             return Err(Unsent::Full);
         }
         if !range.again {
-            match descriptors::send(&self.socket, b"f", &[file.as_fd()]) {
+            let sent = descriptors::send(&self.socket, b"f", &[file.as_fd()]);
+            // The other takes them as it receives the messages that they belong to.
+            self.stuck = sent == Ok(false);
+            match sent {
                 Ok(true) => {}
-                // The other takes them as it receives the messages that they belong to.
                 Ok(false) => return Err(Unsent::Full),
                 Err(_) => return Err(Broken::Ended.into()),
             }
@@ -161,10 +169,26 @@ impl<S: Message, R: Message> Link<S, R> {
         mut act: impl FnMut(&mut Self, Number, R) -> Result<(), Broken>,
     ) -> Result<bool, Broken> {
         for _ in 0..BATCH {
-            let Some((number, message)) = self.receiver.receive()? else { return Ok(false) };
+            let Some((number, message)) = self.next()? else { return Ok(false) };
             act(self, number, message)?;
         }
         Ok(true)
+    }
+
+    /// Receives a message.
+    pub(crate) fn next(&mut self) -> Result<Option<(Number, R)>, Broken> {
+        Ok(self.receiver.receive()?)
+    }
+
+    /// Whether there is nothing to receive for now, whatever the other process has sent.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Whether something has to be looked at again after a while, because nobody rings when it has changed: the socket has had no
+    /// room for a descriptor, or nothing is received.
+    pub(crate) fn has_to_look_again(&self) -> bool {
+        self.stuck || self.paused
     }
 
     /// The file that belongs to a message that has been received.
@@ -182,14 +206,14 @@ impl<S: Message, R: Message> Link<S, R> {
     /// or waits for that. `waits`: there is something that has no room. True if there is something to do by now;
     /// otherwise this process may sleep.
     pub(crate) fn flush(&mut self, waits: bool) -> Result<bool, Broken> {
-        let waits = !self.sender.resume()? || waits;
+        let waits = !self.sender.resume()? || (waits && !self.stuck);
         let sleeps = self.sender.publish()?;
         let waited = self.receiver.release()?;
         if sleeps || waited {
             self.other_bell.ring().map_err(|_| Broken::Lost)?;
         }
         let has_room = waits && self.sender.wait()?;
-        Ok(self.receiver.rest()? || has_room)
+        Ok((!self.paused && self.receiver.rest()?) || has_room)
     }
 
     /// The bell has rung.

@@ -8,15 +8,20 @@
 //! fewest of this worker's requests; among several to the one that was used last, whose caches are warm. A dormant process
 //! (`start=lazy`) gets one if those that run have [`wakes_at`](crate::bridge::config::ProcessGroup::wakes_at) requests each.
 
+mod download;
+mod held;
 mod stream;
+mod streams;
 pub(super) mod upload;
 
 use std::collections::VecDeque;
 
+use self::held::Held;
 use self::stream::{State, Stream};
+use self::streams::Streams;
 use super::broken::Broken;
 use super::frames::Number;
-use super::link::{SLOTS, Unsent, WebLink};
+use super::link::{BATCH, SLOTS, Unsent, WebLink};
 use super::to_process::ToProcess;
 use super::to_worker::ToWorker;
 use crate::bridge::carriage::Place;
@@ -34,6 +39,8 @@ pub(crate) struct Relay {
     processes: Vec<Process>,
     batch: Vec<Message<Arc<Exchange>>>,
     lost: Vec<Lost>,
+    /// Descriptors that the processes may have open here, each group some.
+    descriptors: usize,
 }
 
 /// The processes of a `python_process`.
@@ -74,15 +81,9 @@ struct Connection {
     /// It has been answered that it leaves.
     bye: bool,
     streams: Streams,
+    held: Held,
     /// The places of those that have something to send.
     ready: VecDeque<u32>,
-}
-
-/// The requests of a connection, by their places.
-#[derive(Debug, Default)]
-struct Streams {
-    places: Vec<(u32, Option<Box<Stream>>)>,
-    free: Vec<u32>,
 }
 
 /// A process whose link is closed. It needs another one.
@@ -97,8 +98,13 @@ pub(crate) struct Lost {
     pub(crate) tried: usize,
 }
 
+/// Descriptors that one process may have open in a web worker, at least and at most. Beyond that nothing is read from it.
+const LEAST_DESCRIPTORS: usize = 64;
+const MOST_DESCRIPTORS: usize = 4096;
+
 impl Relay {
-    pub(crate) fn new(worker: &Worker) -> Self {
+    /// `descriptors`: so many files of one group may be open here, about.
+    pub(crate) fn new(worker: &Worker, descriptors: usize) -> Self {
         let (mut groups, mut processes) = (Vec::new(), Vec::new());
         for (group, executor) in worker.processes.iter().enumerate() {
             let first = processes.len();
@@ -111,12 +117,15 @@ impl Relay {
             let slots = 0..executor.config.processes;
             processes.extend(slots.map(|slot| Process { group, slot, connection: None }));
         }
-        Self { groups, processes, batch: Vec::new(), lost: Vec::new() }
+        Self { groups, processes, batch: Vec::new(), lost: Vec::new(), descriptors }
     }
 
     /// A process has, or will get, the other end of that link.
     pub(crate) fn connect(&mut self, process: usize, link: WebLink) {
         let Some(process) = self.processes.get_mut(process) else { return };
+        let group = self.groups.get(process.group);
+        let share = self.descriptors / group.map_or(1, |it| it.executor.config.processes.max(1));
+        let share = share.clamp(LEAST_DESCRIPTORS, MOST_DESCRIPTORS);
         process.connection = Some(Connection {
             link,
             met: false,
@@ -124,6 +133,7 @@ impl Relay {
             dormant: false,
             bye: false,
             streams: Streams::default(),
+            held: Held::new(share),
             ready: VecDeque::new(),
         });
     }
@@ -173,6 +183,12 @@ impl Relay {
             }
         }
         more
+    }
+
+    /// Whether a link has to be looked at again after a while.
+    pub(crate) fn has_to_look_again(&self) -> bool {
+        let mut connections = self.processes.iter().filter_map(|it| it.connection.as_ref());
+        connections.any(|connection| connection.link.has_to_look_again())
     }
 
     /// The processes that need another link.
@@ -326,36 +342,45 @@ impl Connection {
     }
 
     fn receive(&mut self) -> Result<(), Broken> {
-        let Self { link, met, leaving, dormant, bye, streams, ready } = self;
         // If there is more than one turn should take, `flush` says so.
-        let _more = link.receive(|link, number, message| {
-            let file = match message {
-                ToWorker::Hello => {
-                    *met = true;
-                    (*leaving, *bye) = (false, false);
-                    return Ok(());
-                }
-                ToWorker::Dormant(is_dormant) => {
-                    *dormant = is_dormant;
-                    return Ok(());
-                }
-                ToWorker::Leaving => {
-                    *leaving = true;
-                    return Ok(());
-                }
-                ToWorker::File(range) | ToWorker::Spilled(range) if !range.again => {
-                    Some(link.take_file(range.end)?)
-                }
-                _ => None,
-            };
-            // What is about a request that is over here is dropped.
-            let Some(stream) = streams.of(number) else { return Ok(()) };
-            match stream.receive(message, file)? {
-                State::Lives => make_ready(ready, number.slot, stream),
-                State::Over => streams.remove(number.slot),
+        for _ in 0..BATCH {
+            let is_full = self.held.is_full();
+            self.link.pause(is_full);
+            if is_full {
+                break;
             }
-            Ok(())
-        })?;
+            let Some((number, message)) = self.link.next()? else { break };
+            self.act(number, message)?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, number: Number, message: ToWorker) -> Result<(), Broken> {
+        let file = match message {
+            ToWorker::Hello => {
+                self.met = true;
+                (self.leaving, self.bye) = (false, false);
+                return Ok(());
+            }
+            ToWorker::Dormant(is_dormant) => {
+                self.dormant = is_dormant;
+                return Ok(());
+            }
+            ToWorker::Leaving => {
+                self.leaving = true;
+                return Ok(());
+            }
+            ToWorker::File(range) | ToWorker::Spilled(range) if !range.again => {
+                Some(self.link.take_file(range.end)?)
+            }
+            _ => None,
+        };
+        // What is about a request that is over here is dropped.
+        let Some(stream) = self.streams.of(number) else { return Ok(()) };
+        match stream.receive(message, file, &mut self.held)? {
+            State::Lives => make_ready(&mut self.ready, number.slot, stream),
+            State::Over => self.streams.remove(number.slot),
+        }
         Ok(())
     }
 
@@ -392,49 +417,5 @@ impl Connection {
 fn make_ready(ready: &mut VecDeque<u32>, slot: u32, stream: &mut Stream) {
     if !std::mem::replace(&mut stream.is_ready, true) {
         ready.push_back(slot);
-    }
-}
-
-impl Streams {
-    fn len(&self) -> usize {
-        self.places.len() - self.free.len()
-    }
-
-    fn at(&mut self, slot: u32) -> Option<&mut Stream> {
-        self.places.get_mut(slot as usize)?.1.as_deref_mut()
-    }
-
-    fn of(&mut self, number: Number) -> Option<&mut Stream> {
-        self.at(number.slot).filter(|stream| stream.number == number)
-    }
-
-    /// The number of the next request.
-    fn free_place(&mut self) -> Number {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.places.push((0, None));
-            (self.places.len() - 1) as u32
-        });
-        let place = self.places.get_mut(slot as usize);
-        let generation = place.map_or(0, |(generation, _)| {
-            *generation = generation.wrapping_add(1);
-            *generation
-        });
-        Number { slot, generation }
-    }
-
-    fn insert(&mut self, number: Number, stream: Stream) -> Option<&mut Stream> {
-        let place = self.places.get_mut(number.slot as usize)?;
-        Some(place.1.insert(Box::new(stream)))
-    }
-
-    fn remove(&mut self, slot: u32) {
-        let place = self.places.get_mut(slot as usize);
-        if place.and_then(|place| place.1.take()).is_some() {
-            self.free.push(slot);
-        }
-    }
-
-    fn into_all(self) -> impl Iterator<Item = Stream> {
-        self.places.into_iter().filter_map(|(_, stream)| stream.map(|stream| *stream))
     }
 }

@@ -125,6 +125,16 @@ impl Producer {
         Self { place, written: 0, published: 0, read: 0 }
     }
 
+    /// Goes on where another one has stopped, which has published all.
+    #[cfg(test)]
+    pub(super) fn taking_over(memory: Arc<dyn Longs>, first: usize, bytes: usize) -> Self {
+        let mut producer = Self::new(memory, first, bytes);
+        let written = producer.place.shared().map(|it| it.control[WRITTEN].load(Ordering::Acquire));
+        producer.written = written.unwrap_or(0);
+        producer.published = producer.written;
+        producer
+    }
+
     /// Bytes of a body that one frame of this ring can have. [`write`](Self::write) refuses more for ever.
     pub(crate) fn largest(&self) -> usize {
         self.place.largest()

@@ -42,6 +42,7 @@ pub(super) fn to_process(random: &mut Random) -> ToProcess {
             memory: random.next(),
             file: random.next(),
             files: random.next() as u32,
+            descriptors: random.next() as u32,
             stalled: random.chance(2),
         }),
         7 => ToProcess::Gone(of(random, &[Gone::Client, Gone::Answered, Gone::TimedOut])),

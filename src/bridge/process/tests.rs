@@ -1,5 +1,6 @@
 //! Both sides in one process: a web worker's relay, and the fronts of two processes.
 
+mod hostile;
 mod lazy;
 
 use std::collections::VecDeque;
@@ -50,6 +51,12 @@ fn site(executor: ExecutorId) -> LocationConfig {
 }
 
 fn link() -> (WebLink, ProcessLink) {
+    let (_memory, web, process) = ends();
+    (WebLink::of_worker(web), ProcessLink::of_process(process))
+}
+
+/// The memory of a link, and its ends.
+fn ends() -> (Arc<dyn Longs>, Ends, Ends) {
     let memory: Arc<dyn Longs> =
         Arc::new((0..words(RING)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
     let pipe = || pipe_with(PipeFlags::NONBLOCK).unwrap();
@@ -64,10 +71,8 @@ fn link() -> (WebLink, ProcessLink) {
         other_bell,
         socket,
     };
-    (
-        WebLink::of_worker(ends(first, rings_second, web)),
-        ProcessLink::of_process(ends(second, rings_first, process)),
-    )
+    let (web, process) = (ends(first, rings_second, web), ends(second, rings_first, process));
+    (memory, web, process)
 }
 
 impl Both {
@@ -77,7 +82,7 @@ impl Both {
 
     fn of(group: &ProcessGroup) -> Self {
         let web = worker_as(Role::Web, vec![], vec![group.clone()]);
-        let relay = Relay::new(&web);
+        let relay = Relay::new(&web, 64);
         let mut both = Self { web, relay, processes: Vec::new(), table: Table::new() };
         for slot in 0..2 {
             let role = Role::Application { group: 0, slot };
@@ -460,116 +465,4 @@ fn a_deadline_is_confirmed_by_the_process() {
     assert!(!lifted.confirm_deadline());
     both.turn();
     assert_eq!(lifted.progress(), Progress::Running(0));
-}
-
-/// A process that says what it likes.
-struct Hostile {
-    web: Arc<Worker>,
-    relay: Relay,
-    link: ProcessLink,
-    exchange: Arc<Exchange>,
-    number: Number,
-}
-
-impl Hostile {
-    fn new() -> Self {
-        let web = worker_as(Role::Web, vec![], vec![group()]);
-        let mut relay = Relay::new(&web);
-        let (own, mut link) = link();
-        relay.connect(0, own);
-        link.send(Number::NONE, &ToWorker::Hello).unwrap();
-        let _more = link.flush(false).unwrap();
-        let mut table = Table::new();
-        let location = Arc::new(site(ExecutorId::Process(0)));
-        let input = Input::buffered(VecDeque::new());
-        let exchange = Exchange::new(table.insert(()), location, Arc::clone(&web), input);
-        let _queued = web.submit(Arc::clone(&exchange)).unwrap();
-        relay.turn();
-        let _more = relay.flush();
-        let mut number = None;
-        let _more = link.receive(|_, of, _| {
-            number.get_or_insert(of);
-            Ok(())
-        });
-        Self { web, relay, link, exchange, number: number.unwrap() }
-    }
-
-    /// What the web worker thinks of these.
-    fn says(&mut self, messages: &[ToWorker]) -> Option<Broken> {
-        for message in messages {
-            let mut is_sent = false;
-            // A large one goes piece by piece.
-            for _ in 0..100 {
-                is_sent = is_sent || self.link.send(self.number, message).is_ok();
-                let _more = self.link.flush(false).unwrap();
-                self.relay.turn();
-                let _more = self.relay.flush();
-            }
-            assert!(is_sent);
-        }
-        assert_eq!(self.web.running(), 0);
-        self.relay.take_lost().pop().map(|lost| lost.why)
-    }
-}
-
-fn response(length: u64) -> ToWorker {
-    let mut head = head();
-    head.set_content_length(Some(length));
-    ToWorker::Head(Box::new(head))
-}
-
-fn block(length: usize) -> ToWorker {
-    ToWorker::Block(Bytes::from(vec![b'x'; length]))
-}
-
-fn end() -> ToWorker {
-    let report = Report::default();
-    let ended = Ended { end: End::Complete, trailers: Vec::new(), report, follows: false };
-    ToWorker::End(Box::new(ended))
-}
-
-#[test]
-fn what_a_process_must_not_say_ends_its_link() {
-    let switching = ToWorker::Head(Box::new(ResponseHead::new(101, b"Switching Protocols")));
-    for (messages, expected) in [
-        (vec![response(10), response(10)], Broken::Order),
-        (vec![block(1)], Broken::Order),
-        (vec![switching], Broken::Order),
-        (vec![ToWorker::Frame(Bytes::from_static(b"x"))], Broken::Order),
-        // It would be taken for another response.
-        (vec![response(10), block(10), block(1)], Broken::Order),
-        (
-            vec![response(1 << 20); 1].into_iter().chain((0..8).map(|_| block(10_000))).collect(),
-            Broken::Credit,
-        ),
-        (vec![ToWorker::Hints(vec![(vec![b'x'; 10], vec![b'x'; 500_000])]); 3], Broken::Credit),
-    ] {
-        let mut hostile = Hostile::new();
-        assert_eq!(hostile.says(&messages), Some(expected), "{messages:?}");
-        assert!(taken(&hostile.exchange).end.is_some(), "the client is told");
-    }
-}
-
-#[test]
-fn a_response_that_is_shorter_than_it_says_has_failed() {
-    let mut hostile = Hostile::new();
-    assert_eq!(hostile.says(&[response(10), block(9), end()]), None);
-    assert_eq!(taken(&hostile.exchange).end, Some(End::Failed));
-    let mut hostile = Hostile::new();
-    assert_eq!(hostile.says(&[end()]), None);
-    assert_eq!(taken(&hostile.exchange).end, Some(End::Failed));
-}
-
-#[test]
-fn what_is_about_another_request_is_dropped() {
-    let mut hostile = Hostile::new();
-    for number in [
-        Number { slot: hostile.number.slot, generation: hostile.number.generation + 1 },
-        Number { slot: 4_000_000_000, generation: 0 },
-        Number::NONE,
-    ] {
-        hostile.link.send(number, &block(1)).unwrap();
-    }
-    assert_eq!(hostile.says(&[response(1), block(1), end()]), None);
-    assert_eq!(taken(&hostile.exchange).end, Some(End::Complete));
 }

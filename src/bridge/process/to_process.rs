@@ -60,6 +60,8 @@ pub(crate) struct Taken {
     pub(crate) file: u64,
     /// Temporary files that are closed.
     pub(crate) files: u32,
+    /// Descriptors that are closed, of these files and of the application's.
+    pub(crate) descriptors: u32,
     /// It takes no more now.
     pub(crate) stalled: bool,
 }
@@ -145,6 +147,7 @@ impl Message for ToProcess {
             Self::Taken(taken) => {
                 put_u64(text, taken.file);
                 put_u32(text, taken.files);
+                put_u32(text, taken.descriptors);
                 let flags = if taken.stalled { STALLED } else { 0 };
                 Encoded { flags, ..Encoded::bare(TAKEN, taken.memory) }
             }
@@ -171,9 +174,10 @@ impl Message for ToProcess {
             CLOSED => Self::Closed(decode_close(value, &body)?),
             TAKEN => {
                 let mut reader = Reader::new(&body, "what a client has taken");
-                let (file, files) = (reader.u64()?, reader.u32()?);
+                let (file, files, descriptors) = (reader.u64()?, reader.u32()?, reader.u32()?);
                 reader.end()?;
-                Self::Taken(Taken { memory: value, file, files, stalled: flags & STALLED != 0 })
+                let stalled = flags & STALLED != 0;
+                Self::Taken(Taken { memory: value, file, files, descriptors, stalled })
             }
             OVER => {
                 let mut reader = Reader::new(&body, "the end of a request");

@@ -114,7 +114,7 @@ impl Message for ToWorker {
                 Encoded::bare(HINTS, 0)
             }
             Self::Head(head) => {
-                put_response_head(text, head);
+                put_response_head(text, head)?;
                 Encoded::bare(HEAD, 0)
             }
             Self::Block(bytes) => shared(BLOCK, bytes),

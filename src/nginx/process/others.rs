@@ -21,7 +21,10 @@ pub(super) fn give_up_channels(_token: EventThread) {
     let Some(null) = null.as_ref().map(File::as_raw_fd) else { return };
     // SAFETY: nginx's thread, which alone writes to its table. An entry that was never used is zeros; one whose process the
     // master had seen end before the fork has no number, and its descriptors are closed.
-    let (processes, own) = unsafe { (&*(&raw const ngx_processes), ngx_process_slot) };
+    let (processes, own) = unsafe {
+        let processes = &raw const ngx_processes;
+        (&*processes, ngx_process_slot)
+    };
     let own = usize::try_from(own).unwrap_or(usize::MAX);
     let others = processes.iter().enumerate().filter(|(at, other)| *at != own && other.pid > 0);
     for (_, other) in others {

@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 use std::sync::Arc;
 
@@ -166,7 +167,10 @@ unsafe fn direct(r: *mut ngx_http_request_t, file: &File) -> Option<File> {
     if size < from as u64 {
         return None;
     }
-    let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let mut options = File::options();
+    // Whoever has a lease on the file (F_SETLEASE), such as the application, is not waited for.
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let again = options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
     // SAFETY: the descriptor is open, and this function owns it.
     let set = unsafe { ngx_directio_on(again.as_raw_fd()) };
     (set == 0).then_some(again)

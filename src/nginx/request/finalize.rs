@@ -42,7 +42,7 @@ use crate::nginx::trampoline::{EventThread, guard};
 /// | `Dropped` | nginx has ended the request by itself, or has it elsewhere (`post_action`) | the client is gone |
 /// | `Exiting` | the process ends, and nginx closes what it has | nothing |
 ///
-/// `Failed`, `Lost`, `TimedOut` and `Draining` cut the response if its head has been sent ([`reset_with_connection`]).
+/// `Failed`, `Unavailable`, `Lost`, `TimedOut` and `Draining` cut the response if its head has been sent ([`reset_with_connection`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::nginx) enum Ending {
     /// With nginx's code, which is a status or the result of its filters.
@@ -91,7 +91,14 @@ impl Ending {
 
     /// Whether the client sees that the response is incomplete, if its head has been sent.
     fn cuts(self) -> bool {
-        matches!(self, Ending::Failed | Ending::Lost | Ending::TimedOut | Ending::Draining)
+        matches!(
+            self,
+            Ending::Failed
+                | Ending::Unavailable
+                | Ending::Lost
+                | Ending::TimedOut
+                | Ending::Draining
+        )
     }
 }
 
@@ -110,7 +117,7 @@ pub(in crate::nginx) fn end(request: Request<'_>, ending: Ending) {
     if ending.cuts() && request.head_sent.get() {
         reset_with_connection(&request);
     }
-    if ending == Ending::Unavailable {
+    if ending == Ending::Unavailable && !request.head_sent.get() {
         add_retry_after(&request);
     }
     detach(&request, ending);

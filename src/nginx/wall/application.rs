@@ -9,7 +9,7 @@ use nginx_sys::{ngx_event_t, ngx_msec_t};
 use super::cycle_log::CycleLog;
 use super::meeting;
 use super::watched::{Kind, Listener, Target, Watched};
-use super::web::is_closed;
+use super::web::{LOOK, is_closed, look_again};
 use crate::bridge::callbacks::Gone;
 use crate::bridge::code::Code;
 use crate::bridge::config::LocationConfig;
@@ -33,6 +33,8 @@ pub(in crate::nginx) struct Application {
     links: RefCell<Vec<Option<Link>>>,
     /// Fires when an application may be slow by then.
     slow: OwnEvent,
+    /// Fires when a link has to be looked at again.
+    look: OwnEvent,
     /// A web worker has sent a request.
     used: Cell<bool>,
     least: RawFd,
@@ -69,6 +71,7 @@ impl Application {
             watches_meeting: RefCell::new(None),
             links: RefCell::default(),
             slow: OwnEvent::new(look_for_slow).cancelable(),
+            look: OwnEvent::new(look_again),
             used: Cell::new(false),
             least,
         }
@@ -111,7 +114,13 @@ impl Application {
         self.front.borrow_mut().send();
         // Who sees a response's end finds the lines in the log.
         lines::write_waiting(token);
-        let more = self.front.borrow_mut().flush();
+        let (more, looks_again) = {
+            let mut front = self.front.borrow_mut();
+            (front.flush(), front.has_to_look_again())
+        };
+        if looks_again && !self.look.is_started() {
+            self.look.start(token, &CycleLog, LOOK);
+        }
         self.drop_lost(event_loop);
         more
     }

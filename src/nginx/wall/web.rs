@@ -17,8 +17,10 @@ use crate::bridge::exchange::Worker;
 use crate::bridge::process::broken::Broken;
 use crate::bridge::process::link::WebLink;
 use crate::bridge::process::relay::{Lost, Relay};
+use crate::nginx::children;
 use crate::nginx::log::say;
 use crate::nginx::own_event::OwnEvent;
+use crate::nginx::request::event_loop;
 use crate::nginx::trampoline::{EventThread, OfEventThread, guard};
 
 pub(in crate::nginx) struct Web {
@@ -27,6 +29,8 @@ pub(in crate::nginx) struct Web {
     places: RefCell<Vec<Place>>,
     /// Fires when links have to be made that could not be made before, or not yet.
     again: OwnEvent,
+    /// Fires when a link has to be looked at again.
+    look: OwnEvent,
     least: RawFd,
 }
 
@@ -45,6 +49,12 @@ static CURRENT: OfEventThread<Option<&'static Web>> = OfEventThread::new(None);
 /// Milliseconds before a link is made again with a process that has broken one, or that could not be made.
 const PAUSE: ngx_msec_t = 1000;
 
+/// Milliseconds before a link is looked at again for which nobody rings.
+pub(super) const LOOK: ngx_msec_t = 20;
+
+/// One in so many of this process's descriptors may be files of one group. nginx may open each a second time (`directio`).
+const SHARE: usize = 4;
+
 impl Web {
     pub(super) fn new(worker: &Arc<Worker>, ends: Vec<Vec<OwnedFd>>, least: RawFd) -> Self {
         let groups = worker.config.groups.iter().zip(ends);
@@ -58,9 +68,10 @@ impl Web {
             })
         });
         Self {
-            relay: RefCell::new(Relay::new(worker)),
+            relay: RefCell::new(Relay::new(worker, children::descriptors() / SHARE)),
             places: RefCell::new(places.collect()),
             again: OwnEvent::new(connect_again).cancelable(),
+            look: OwnEvent::new(look_again),
             least,
         }
     }
@@ -79,7 +90,11 @@ impl Web {
         let more = {
             let mut relay = self.relay.borrow_mut();
             relay.turn();
-            relay.flush() || relay.has_news()
+            let more = relay.flush() || relay.has_news();
+            if relay.has_to_look_again() && !self.look.is_started() {
+                self.look.start(token, &CycleLog, LOOK);
+            }
+            more
         };
         self.replace_lost(token);
         more
@@ -226,6 +241,27 @@ unsafe extern "C" fn connect_again(event: *mut ngx_event_t) {
             |token| {
                 if let Some(web) = CURRENT.get(token) {
                     web.connect(token);
+                }
+            },
+        );
+    }
+}
+
+/// The turn of the event loop that ends now looks at all links.
+///
+/// # Safety
+///
+/// nginx calls it with an event that has a log.
+pub(super) unsafe extern "C" fn look_again(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls this on its thread, with one of the module's own events.
+    unsafe {
+        let log = if event.is_null() { ptr::null_mut() } else { (*event).log };
+        guard(
+            log,
+            || (),
+            |token| {
+                if let Some(event_loop) = event_loop::current(token) {
+                    event_loop.end_turn_later(token);
                 }
             },
         );

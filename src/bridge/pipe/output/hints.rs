@@ -36,7 +36,10 @@ impl Hints {
     }
 }
 
-/// Bytes of `fields`, as they count.
+/// Bytes of `fields`, as they count: without any they are a head all the same.
 pub(super) fn size(fields: &[Field]) -> usize {
-    fields.iter().map(|(name, value)| field_size(name, value)).sum()
+    fields.iter().map(|(name, value)| field_size(name, value)).sum::<usize>().max(EMPTY)
 }
+
+/// What a 103 (Early Hints) without fields takes, about.
+const EMPTY: usize = 64;

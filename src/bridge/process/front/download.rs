@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::frames::{FileRange, Number, Report};
+use super::super::frames::{DESCRIPTORS, FileRange, Number, Report};
 use super::super::link::{ProcessLink, Unsent};
 use super::super::to_process::Taken;
 use super::super::to_worker::{Ended, ToWorker};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::input::InputError;
-use crate::bridge::pipe::output::parts::{Batch, Block, End};
+use crate::bridge::pipe::output::parts::{Batch, Block, End, FilePart};
 use crate::bridge::sync::Arc;
 use crate::http::field::Field;
 
@@ -25,6 +25,8 @@ pub(super) struct Download {
     window: u64,
     /// The file that was sent last.
     file: Option<Arc<File>>,
+    /// Files that have been sent, and that the web worker has not closed.
+    descriptors: usize,
     /// The lengths of the frames that have been sent, and that the client has not taken; and of the first of them what it
     /// has taken.
     frames: VecDeque<u64>,
@@ -59,6 +61,7 @@ impl Download {
             next: VecDeque::new(),
             window,
             file: None,
+            descriptors: 0,
             frames: VecDeque::new(),
             taken: 0,
             closes: false,
@@ -85,6 +88,7 @@ impl Download {
     /// The client has taken so much.
     pub(super) fn taken(&mut self, exchange: &Arc<Exchange>, taken: Taken) {
         self.window = self.window.saturating_add(taken.memory);
+        self.descriptors = self.descriptors.saturating_sub(taken.descriptors as usize);
         if let Some(socket) = exchange.socket.as_deref().filter(|_| !self.frames.is_empty()) {
             self.taken = self.taken.saturating_add(taken.memory);
             let mut wakes = false;
@@ -192,28 +196,38 @@ impl Download {
             },
             Piece::Block(Block::Memory(bytes)) => self.send_bytes(bytes, exchange, number, link),
             Piece::Block(Block::File(part)) => {
-                let range = self.range(&part.file, part.start, part.end);
-                match link.send_file(number, &part.file, range, ToWorker::File) {
-                    Ok(()) => self.file = Some(part.file),
-                    Err(unsent) => return Err((Piece::Block(Block::File(part)), unsent)),
-                }
-                Ok(Done::Sent)
+                let block = Block::File(part.clone());
+                self.send_part(part, block, number, link, ToWorker::File)
             }
             Piece::Block(Block::Spilled(part)) => {
-                let range = self.range(&part.file, part.start, part.end);
-                match link.send_file(number, &part.file, range, ToWorker::Spilled) {
-                    Ok(()) => self.file = Some(part.file),
-                    Err(unsent) => return Err((Piece::Block(Block::Spilled(part)), unsent)),
-                }
-                Ok(Done::Sent)
+                let block = Block::Spilled(part.clone());
+                self.send_part(part, block, number, link, ToWorker::Spilled)
             }
             Piece::End(end, trailers) => self.send_end(end, trailers, exchange, number, link),
         }
     }
 
-    fn range(&self, file: &Arc<File>, start: u64, end: u64) -> FileRange {
-        let again = self.file.as_ref().is_some_and(|last| Arc::ptr_eq(last, file));
-        FileRange { start, end, again }
+    /// Sends a part of a file, if the web worker takes another file.
+    fn send_part(
+        &mut self,
+        part: FilePart,
+        block: Block,
+        number: Number,
+        link: &mut ProcessLink,
+        message: fn(FileRange) -> ToWorker,
+    ) -> Result<Done, (Piece, Unsent)> {
+        let FilePart { file, start, end } = part;
+        let again = self.file.as_ref().is_some_and(|last| Arc::ptr_eq(last, &file));
+        if !again && self.descriptors >= DESCRIPTORS {
+            return Ok(Done::Waits(Piece::Block(block)));
+        }
+        if let Err(unsent) = link.send_file(number, &file, FileRange { start, end, again }, message)
+        {
+            return Err((Piece::Block(block), unsent));
+        }
+        self.descriptors += usize::from(!again);
+        self.file = Some(file);
+        Ok(Done::Sent)
     }
 
     /// Sends a block as far as the client's side has room.

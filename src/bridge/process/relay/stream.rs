@@ -1,25 +1,22 @@
 //! One request of a web worker, on its way to the process that runs its application, and back.
 
-use std::collections::VecDeque;
 use std::fs::File;
 
-use bytes::Bytes;
-
 use super::super::broken::Broken;
-use super::super::frames::{FileRange, Number};
+use super::super::frames::Number;
 use super::super::link::{Unsent, WebLink};
 use super::super::to_process::{Begin, Over, Taken, ToProcess};
-use super::super::to_worker::{Ended, LARGEST_FRAME, ToWorker};
+use super::super::to_worker::ToWorker;
+use super::download::Download;
+use super::held::Held;
 use super::upload::Upload;
 use crate::bridge::code::Code;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::executor::{Change, Refusal};
 use crate::bridge::log::{About, LogLine};
 use crate::bridge::pipe::input::InputError;
-use crate::bridge::pipe::output::parts::{Block, End, FilePart};
+use crate::bridge::pipe::output::parts::{Block, End};
 use crate::bridge::sync::Arc;
-use crate::http::response_head::ResponseHead;
-use crate::http::websocket::close::Close;
 use crate::metrics::meters::Count;
 
 #[derive(Debug)]
@@ -53,24 +50,6 @@ struct Control {
     told_closed: bool,
 }
 
-/// What has come of the response.
-#[derive(Debug, Default)]
-struct Download {
-    /// The process may send so many bytes that the client has not taken.
-    window: u64,
-    /// It has sent so many.
-    outstanding: u64,
-    has_head: bool,
-    /// Bytes of the body that its length leaves.
-    left: Option<u64>,
-    file: Option<Arc<File>>,
-    has_ended: bool,
-    /// Frames of a WebSocket for which its pipe has no room, and their bytes.
-    frames: VecDeque<Bytes>,
-    waiting: usize,
-    closing: Option<Close>,
-}
-
 /// What becomes of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -83,8 +62,6 @@ pub(super) enum State {
 /// these.
 const LEAST_WINDOW: u64 = 64 * 1024;
 const LARGEST_WINDOW: u64 = 1024 * 1024;
-
-const SWITCHING_PROTOCOLS: u16 = 101;
 
 impl Stream {
     pub(super) fn new(exchange: Arc<Exchange>, number: Number, tried: bool) -> Self {
@@ -99,7 +76,7 @@ impl Stream {
             begun: false,
             upload,
             control: Control::default(),
-            download: Download { window, ..Download::default() },
+            download: Download::new(window),
         }
     }
 
@@ -114,6 +91,8 @@ impl Stream {
                 taken.file += file;
                 taken.files = taken.files.saturating_add(u32::try_from(files).unwrap_or(u32::MAX));
                 taken.stalled = stalled;
+                let closed = u32::try_from(self.download.closed_files()).unwrap_or(u32::MAX);
+                taken.descriptors = taken.descriptors.saturating_add(closed);
                 return self.owes_taken();
             }
             Change::Gone => control.is_gone = true,
@@ -127,7 +106,7 @@ impl Stream {
 
     /// Has the process to hear of what the client has taken? Not of each piece.
     fn owes_taken(&self) -> bool {
-        let Taken { memory, file, files, stalled } = self.control.taken;
+        let Taken { memory, file, files, descriptors, stalled } = self.control.taken;
         let much = match self.exchange.socket {
             // Its pipe may be smaller than any of these.
             Some(_) => 1,
@@ -136,6 +115,7 @@ impl Stream {
         !self.download.has_ended
             && (stalled != self.control.stalled
                 || files > 0
+                || descriptors > 0
                 || memory.max(file) >= much.clamp(1, LEAST_WINDOW / 4))
     }
 
@@ -196,7 +176,7 @@ impl Stream {
         if self.owes_taken() {
             let taken = self.control.taken;
             link.send(number, &ToProcess::Taken(taken))?;
-            self.download.outstanding = self.download.outstanding.saturating_sub(taken.memory);
+            self.download.told_taken(taken.memory);
             self.control.stalled = taken.stalled;
             self.control.taken = Taken { stalled: taken.stalled, ..Taken::default() };
         }
@@ -232,21 +212,7 @@ impl Stream {
 
     /// Passes the frames on for which the WebSocket's pipe has room.
     fn pass_frames(&mut self) {
-        let Some(socket) = self.exchange.socket.as_deref() else { return };
-        let download = &mut self.download;
-        while let Some(frame) = download.frames.front() {
-            match socket.poll_send(frame.clone(), || self.exchange.announce_socket()) {
-                Ok(Some(_waits)) => return,
-                Ok(None) => self.control.taken.memory += frame.len() as u64,
-                // It takes none any more.
-                Err(_closed) => {}
-            }
-            download.waiting -= frame.len();
-            download.frames.pop_front();
-        }
-        if let Some(close) = download.closing.take() {
-            let _closed = socket.close(close, || self.exchange.announce_socket());
-        }
+        self.control.taken.memory += self.download.pass_frames(&self.exchange);
     }
 
     /// The process has sent this.
@@ -254,6 +220,7 @@ impl Stream {
         &mut self,
         message: ToWorker,
         file: Option<File>,
+        held: &mut Held,
     ) -> Result<State, Broken> {
         if self.download.has_ended {
             // What was asked before.
@@ -262,114 +229,52 @@ impl Stream {
                 _ => Err(Broken::Order),
             };
         }
+        let Self { exchange, download, upload, .. } = self;
         match message {
             ToWorker::Hello | ToWorker::Leaving | ToWorker::Dormant(_) => {
                 return Err(Broken::Order);
             }
-            ToWorker::Refused(why) => {
+            ToWorker::Refused(why) if download.may_be_refused() => {
                 self.refuse(why);
                 return Ok(State::Over);
             }
-            ToWorker::Credit(bytes) => self.upload.add_credit(bytes),
+            ToWorker::Refused(_) => return Err(Broken::Order),
+            ToWorker::Credit(bytes) => upload.add_credit(bytes),
             ToWorker::Idle(parts) => {
-                let socket = self.exchange.socket.as_deref().ok_or(Broken::Order)?;
-                if parts == self.upload.parts() {
-                    socket.set_elsewhere(false, || self.exchange.announce_socket());
+                let socket = exchange.socket.as_deref().ok_or(Broken::Order)?;
+                if parts == upload.parts() {
+                    socket.set_elsewhere(false, || exchange.announce_socket());
                 }
             }
-            ToWorker::Elapsed(time) => self.exchange.set_elapsed(time),
+            ToWorker::Elapsed(time) => exchange.set_elapsed(time),
             ToWorker::Hints(fields) => {
                 let mut result = Ok(());
-                self.exchange.put(|put| result = put.hints(fields));
+                exchange.put(|put| result = put.hints(fields));
                 result.map_err(|_too_many| Broken::Credit)?;
             }
-            ToWorker::Head(head) => self.receive_head(*head)?,
-            ToWorker::Block(bytes) => {
-                let length = bytes.len() as u64;
-                self.download.outstanding += length;
-                if self.download.outstanding > self.download.window {
-                    return Err(Broken::Credit);
-                }
-                self.receive_block(length, Block::Memory(bytes))?;
-            }
+            ToWorker::Head(head) => download.receive_head(exchange, *head)?,
+            ToWorker::Block(bytes) => download.receive_bytes(exchange, bytes)?,
             ToWorker::File(range) => {
-                let part = self.part(range, file)?;
-                self.receive_block(part.len(), Block::File(part))?;
+                download.receive_part(exchange, range, file, held, Block::File)?;
             }
             ToWorker::Spilled(range) => {
-                let part = self.part(range, file)?;
-                self.receive_block(part.len(), Block::Spilled(part))?;
+                download.receive_part(exchange, range, file, held, Block::Spilled)?;
             }
-            ToWorker::Frame(bytes) => self.receive_frame(bytes)?,
-            ToWorker::Closing(close) => {
-                self.download.closing = Some(close);
+            ToWorker::Frame(bytes) => {
+                download.receive_frame(exchange, bytes, held)?;
                 self.pass_frames();
             }
-            ToWorker::End(ended) => return Ok(self.receive_end(*ended)),
+            ToWorker::Closing(close) => {
+                download.receive_closing(exchange, close)?;
+                self.pass_frames();
+            }
+            ToWorker::End(ended) => {
+                let follows = ended.follows;
+                download.receive_end(exchange, *ended);
+                return Ok(if follows { State::Lives } else { State::Over });
+            }
         }
         Ok(State::Lives)
-    }
-
-    fn receive_head(&mut self, head: ResponseHead) -> Result<(), Broken> {
-        let upgrades = head.code() == SWITCHING_PROTOCOLS;
-        if self.download.has_head || (upgrades && self.exchange.socket.is_none()) {
-            return Err(Broken::Order);
-        }
-        self.download.has_head = true;
-        self.download.left = head.content_length().filter(|_| !self.exchange.head.head_only);
-        let trailers = head.expects_trailers();
-        self.exchange.put(|put| put.head(head, trailers));
-        Ok(())
-    }
-
-    /// A part of the body: what is longer than its length has said would be taken for another response.
-    fn receive_block(&mut self, length: u64, block: Block) -> Result<(), Broken> {
-        let download = &mut self.download;
-        if !download.has_head {
-            return Err(Broken::Order);
-        }
-        if let Some(left) = &mut download.left {
-            *left = left.checked_sub(length).ok_or(Broken::Order)?;
-        }
-        self.exchange.put(|put| put.block(block));
-        Ok(())
-    }
-
-    fn part(&mut self, range: FileRange, file: Option<File>) -> Result<FilePart, Broken> {
-        if let Some(file) = file {
-            self.download.file = Some(Arc::new(file));
-        }
-        let file = self.download.file.clone().ok_or(Broken::NoFile)?;
-        Ok(FilePart { file, start: range.start, end: range.end })
-    }
-
-    fn receive_frame(&mut self, bytes: Bytes) -> Result<(), Broken> {
-        let config = self.exchange.location.websocket.as_ref();
-        let (Some(config), Some(_)) = (config, self.exchange.socket.as_ref()) else {
-            return Err(Broken::Order);
-        };
-        let download = &mut self.download;
-        if download.waiting > config.queue.saturating_add(LARGEST_FRAME) {
-            return Err(Broken::Credit);
-        }
-        download.waiting += bytes.len();
-        download.frames.push_back(bytes);
-        self.pass_frames();
-        Ok(())
-    }
-
-    fn receive_end(&mut self, ended: Ended) -> State {
-        let Ended { end, trailers, report, follows } = ended;
-        let download = &mut self.download;
-        download.has_ended = true;
-        let is_short = end == End::Complete && download.left.is_some_and(|left| left > 0);
-        let is_headless =
-            end == End::Complete && !download.has_head && self.exchange.socket.is_none();
-        let end = if is_short || is_headless { End::Failed } else { end };
-        self.exchange.adopt(report.measured, report.thread, report.exception);
-        let _due = self.exchange.done();
-        self.exchange.put(|put| put.end(end, trailers));
-        if follows { State::Lives } else { State::Over }
     }
 
     /// The process does not take it.
