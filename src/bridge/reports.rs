@@ -15,6 +15,8 @@ use crate::http::request_head::RequestHead;
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) head: RequestHead,
+    /// The process that has its connection; `None`: this one.
+    pub(crate) origin: Option<u32>,
     /// The number of its application.
     pub(crate) app: usize,
     /// `None`: the client was gone before there was a response.
@@ -179,6 +181,7 @@ const MOST: usize = 4096;
 #[cfg(test)]
 fn finished(app: usize) -> Finished {
     Finished {
+        origin: None,
         head: RequestHead::default(),
         app,
         status: None,

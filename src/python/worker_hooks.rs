@@ -12,7 +12,7 @@ use crate::bridge::events::Event;
 use crate::bridge::exchange::Worker;
 use crate::bridge::replacement::Reason;
 use crate::bridge::reports::Finished;
-use crate::http::request_head::{RequestHead, Span};
+use crate::http::request_head::Span;
 
 /// From now on a thread takes the requests that are over ([`next_finished`]).
 pub(super) fn want_finished() {
@@ -60,7 +60,7 @@ fn describe<'py>(
     let fields: Vec<_> = fields.collect();
     let begun = finished.begun.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let request = PyDict::new(py);
-    request.set_item("id", id(head))?;
+    request.set_item("id", head.id(finished.origin.unwrap_or_else(logging::worker_process)))?;
     request.set_item("application", worker.target(finished.app))?;
     request.set_item("method", bytes(head.method))?;
     request.set_item("uri", bytes(head.target))?;
@@ -79,8 +79,4 @@ fn describe<'py>(
     request.set_item("aborted", finished.gone == Some(Gone::Client))?;
     request.set_item("timed_out", finished.gone == Some(Gone::TimedOut))?;
     Ok(request)
-}
-
-fn id(head: &RequestHead) -> String {
-    head.id(logging::worker_process())
 }

@@ -138,6 +138,7 @@ impl Exchange {
         let elapsed = self.timings.elapsed();
         self.worker.reports.push(Finished {
             head: self.head.clone(),
+            origin: self.origin(),
             app: self.location.app,
             status: self.report.status(),
             sent: self.report.sent(),
