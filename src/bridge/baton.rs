@@ -1,4 +1,5 @@
-//! Whose turn it is to leave: of the workers of one nginx one at a time is replaced by a rule of its own.
+//! Whose turn it is to leave: of the workers of one nginx that serve clients one at a time is replaced by a rule of its own, and so of
+//! the processes of each `python_process`. No group waits for another, which might be in the hands of an attacker.
 //!
 //! A worker that wants to leave takes the baton first, and takes it along. nginx's master starts another worker of the
 //! same number in its place, which gives the baton back when its applications have started. So a worker that dies while
@@ -42,12 +43,16 @@ impl Baton {
         Self { word, worker, inherited }
     }
 
-    /// Takes it for at most `limit`; false if another worker has it. `now` is the system's monotonic clock.
+    /// Takes it for at most `limit`; false if another worker has it. `now` is the system's monotonic clock. Nobody has
+    /// it for much longer than this one would: what says so is not true.
     pub(crate) fn take(&self, now: Duration, limit: Duration) -> bool {
         let Some(word) = &self.word else { return true };
         let found = word.load();
         let (holder, until) = unpack(found);
-        let is_free = found == 0 || holder == self.worker || u64::from(until) < now.as_secs();
+        let until = u64::from(until);
+        let longest = (now + limit.saturating_mul(2)).as_secs() + SLACK;
+        let is_free =
+            found == 0 || holder == self.worker || until < now.as_secs() || until > longest;
         is_free && word.replace(found, pack(self.worker, now + limit))
     }
 
@@ -79,6 +84,9 @@ impl Baton {
         }
     }
 }
+
+/// Seconds.
+const SLACK: u64 = 60;
 
 fn pack(worker: u32, until: Duration) -> u64 {
     let until = u32::try_from(until.as_secs()).unwrap_or(u32::MAX);
@@ -185,6 +193,17 @@ mod tests {
         assert!(second.take(seconds(12), LIMIT));
         successor.give_back();
         assert!(!third.take(seconds(13), LIMIT));
+    }
+
+    #[test]
+    fn what_says_that_it_is_taken_for_ever_is_not_true() {
+        let word = Arc::new(AtomicU64::new(pack(7, seconds(u64::from(u32::MAX)))));
+        let baton = Baton::new(Some(Box::new(Arc::clone(&word))), 1);
+        assert!(baton.take(seconds(10), LIMIT));
+        word.store(u64::MAX, Ordering::SeqCst);
+        assert!(baton.take(seconds(10), LIMIT));
+        word.store(pack(7, seconds(10) + 3 * LIMIT), Ordering::SeqCst);
+        assert!(!baton.take(seconds(10), LIMIT));
     }
 
     #[test]

@@ -224,12 +224,13 @@ impl MainConf {
     pub(in crate::nginx) fn share(&mut self) -> Result<(), ConfError> {
         let modules = self.groups.roles().map(|role| self.imports(role).len()).max();
         let imports = self.apps.len() + modules.unwrap_or_default();
-        let shared = Shared::new(imports, 1 + self.groups.all().len()).map_err(|error| {
-            ConfError::new(
-                Code::MemoryForConfiguration,
-                format!("memory to share with the workers cannot be mapped (mmap): {error}"),
-            )
-        })?;
+        let shared = Shared::new(imports, 1 + self.groups.all().len(), self.groups.all().len())
+            .map_err(|error| {
+                ConfError::new(
+                    Code::MemoryForConfiguration,
+                    format!("memory to share with the workers cannot be mapped (mmap): {error}"),
+                )
+            })?;
         self.shared = Some(shared);
         Ok(())
     }
@@ -299,9 +300,10 @@ impl MainConf {
         self.apps.iter().any(|app| app.group == role.group())
     }
 
-    /// The baton of the workers of this configuration, for the worker of that number.
+    /// The baton for the worker of that number: the web workers of this configuration have one, and the processes of each group.
     pub(in crate::nginx) fn baton(&self, worker: usize) -> Baton {
-        let word = self.shared.as_ref().map(Shared::baton);
+        let group = self.groups.role(worker).group();
+        let word = self.shared.as_ref().map(|shared| shared.baton(group));
         Baton::new(word, u32::try_from(worker).unwrap_or_default())
     }
 

@@ -16,14 +16,13 @@ use crate::nginx::shared_words::SharedWords;
 /// The most workers that nginx can have (`ngx_worker` is below).
 const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
 
-/// Words before those of the workers: a cache line. The first two are the baton.
-const HEAD: usize = 16;
-
-/// Words for all; then for each worker, and behind them for each process that checks applications (`nginx/check`),
+/// Words for each worker, and behind them for each process that checks applications (`nginx/check`),
 /// words for each application, and behind those for each module of `python_import`.
 #[derive(Debug)]
 pub(in crate::nginx) struct Shared {
     all: SharedWords,
+    /// One for the web workers, and one for the processes of each group.
+    batons: SharedWords,
     /// Words for a process.
     stride: usize,
 }
@@ -35,15 +34,23 @@ struct Part {
     process: usize,
 }
 
-/// The word of all workers.
+/// The word of the web workers, or of the processes of a group.
 #[derive(Debug)]
-struct Head(Arc<Shared>);
+struct Shaft {
+    shared: Arc<Shared>,
+    at: usize,
+}
 
 impl Shared {
-    pub(in crate::nginx) fn new(imports: usize, checks: usize) -> io::Result<Arc<Self>> {
+    pub(in crate::nginx) fn new(
+        imports: usize,
+        checks: usize,
+        groups: usize,
+    ) -> io::Result<Arc<Self>> {
         let stride = imports * WORDS;
-        let all = SharedWords::new(HEAD + (WORKERS + checks) * stride)?;
-        Ok(Arc::new(Self { all, stride }))
+        let all = SharedWords::new((WORKERS + checks) * stride)?;
+        let batons = SharedWords::new((1 + groups) * LINE)?;
+        Ok(Arc::new(Self { all, batons, stride }))
     }
 
     /// The words of the worker of that number (`ngx_worker`).
@@ -60,27 +67,33 @@ impl Shared {
         Box::new(Part { shared: Arc::clone(self), process })
     }
 
-    /// The baton's word.
-    pub(in crate::nginx) fn baton(self: &Arc<Self>) -> Box<dyn Word> {
-        Box::new(Head(Arc::clone(self)))
+    /// The word of the baton of the web workers, or of the processes of a group.
+    pub(in crate::nginx) fn baton(self: &Arc<Self>, group: Option<usize>) -> Box<dyn Word> {
+        let at = group.map_or(0, |group| 1 + group) * LINE / 2;
+        Box::new(Shaft { shared: Arc::clone(self), at })
     }
 }
 
 impl Memory for Part {
     fn words(&self) -> &[AtomicU32] {
-        let Shared { all, stride } = &*self.shared;
-        let at = HEAD + self.process * stride;
+        let Shared { all, batons: _, stride } = &*self.shared;
+        let at = self.process * stride;
         all.words().get(at..at + stride).unwrap_or_default()
     }
 }
 
-impl Word for Head {
+impl Word for Shaft {
     fn load(&self) -> u64 {
-        self.0.all.first_long().load(Ordering::SeqCst)
+        self.shared.batons.longs().get(self.at).map_or(0, |word| word.load(Ordering::SeqCst))
     }
 
     fn replace(&self, old: u64, new: u64) -> bool {
-        let word = self.0.all.first_long();
-        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        let word = self.shared.batons.longs().get(self.at);
+        word.is_some_and(|word| {
+            word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        })
     }
 }
+
+/// Words of a cache line. Each baton has one.
+const LINE: usize = 16;
