@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::meters::Count;
 use super::numbers::{App, CLASSES, EVENTS, Loop, Numbers, Pool, TIME_NAMES};
 use super::snapshot::{Group, Snapshot, Worker};
+use super::words::sum;
 
 /// The two formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Exposition {
         );
         self.sample("_total", &[], all.reloads);
         self.family("pywsgi_workers_crashed", Kind::Counter, "Workers that have died.");
-        let of_groups: u64 = all.groups.iter().map(|group| group.crashes).sum();
+        let of_groups = sum(all.groups.iter().map(|group| group.crashes));
         self.sample("_total", &[], all.crashes.saturating_sub(of_groups));
         for group in &all.groups {
             self.sample("_total", &[(PROCESS, &group.name)], group.crashes);
@@ -96,7 +97,7 @@ impl Exposition {
         );
         for (at, (reason, count)) in all.replaced.iter().enumerate() {
             let of_groups = all.groups.iter().filter_map(|group| group.replaced.get(at));
-            let of_groups: u64 = of_groups.map(|(_, count)| count).sum();
+            let of_groups = sum(of_groups.map(|(_, count)| *count));
             self.sample("_total", &[("reason", reason)], count.saturating_sub(of_groups));
         }
         for group in &all.groups {
@@ -108,7 +109,7 @@ impl Exposition {
 
     fn workers(&mut self, all: &Snapshot) {
         self.family("pywsgi_workers", Kind::Gauge, "Workers by state.");
-        for state in ["starting", "serving", "draining"] {
+        for state in ["starting", "dormant", "serving", "draining"] {
             let states = || all.workers.iter().filter(|worker| worker.state.name() == state);
             let count = states().filter(|worker| worker.member.is_none()).count();
             self.sample("", &[("state", state)], count);

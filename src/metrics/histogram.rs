@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::words::Words;
+use super::words::{Words, sum};
 
 /// The upper bounds of the buckets, in microseconds; one more bucket has all that took longer.
 pub(crate) const BOUNDS: [u64; 18] = [
@@ -34,7 +34,7 @@ impl Histogram {
     /// Adds what has been counted in those words.
     pub(crate) fn add(&mut self, words: Words) {
         for (at, bucket) in self.buckets.iter_mut().enumerate() {
-            *bucket += words.get(at);
+            *bucket = bucket.saturating_add(words.get(at));
         }
         self.sum = self.sum.wrapping_add(words.get(BUCKETS));
     }
@@ -42,20 +42,20 @@ impl Histogram {
     /// Adds what another one has counted.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (own, other) in self.buckets.iter_mut().zip(&other.buckets) {
-            *own += other;
+            *own = own.saturating_add(*other);
         }
         self.sum = self.sum.wrapping_add(other.sum);
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        sum(self.buckets)
     }
 
     /// The bounds, and how many took no longer than each. The last bound is `None`: all.
     pub(crate) fn cumulative(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let bounds = BOUNDS.iter().map(|bound| Some(Duration::from_micros(*bound))).chain([None]);
-        bounds.zip(self.buckets.iter().scan(0, |sum, bucket| {
-            *sum += bucket;
+        bounds.zip(self.buckets.iter().scan(0_u64, |sum, bucket| {
+            *sum = sum.saturating_add(*bucket);
             Some(*sum)
         }))
     }

@@ -54,6 +54,7 @@ fn group(group: &Group) -> Value {
         "name": group.name,
         "processes": group.processes,
         "serving": group.serving,
+        "dormant": group.dormant,
         "requests": group.requests,
         "in_flight": group.in_flight,
         "queue": group.queue,

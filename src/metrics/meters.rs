@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::histogram;
-use super::words::Words;
+use super::words::{Words, sum};
 
 /// What is counted of an application's requests. Those before `Lost` are written by the event loop alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,22 +143,22 @@ impl AppMeter {
     /// How many requests are in flight, if the process lives.
     pub(super) fn in_flight(self) -> u64 {
         // In this order: one that begins and ends meanwhile is not counted as ended alone.
-        let ended: u64 = ENDED.iter().map(|count| self.get(*count)).sum();
-        let lost = self.get(Count::Lost);
-        self.get(Count::Begun).saturating_sub(ended + lost)
+        let over =
+            sum(ENDED.map(|count| self.get(count)).into_iter().chain([self.get(Count::Lost)]));
+        self.get(Count::Begun).saturating_sub(over)
     }
 
     /// How many requests of web workers the process has, if it lives.
     pub(super) fn carried(self) -> u64 {
-        let over = self.get(Count::Left) + self.get(Count::Dropped);
+        let over = sum([Count::Left, Count::Dropped].map(|count| self.get(count)));
         self.get(Count::Taken).saturating_sub(over)
     }
 
     /// The process has died: what was in flight is lost. Its successor calls this before it begins a request.
     pub(super) fn lose_all(self) {
-        let dropped = self.get(Count::Dropped) + self.carried();
+        let dropped = self.get(Count::Dropped).saturating_add(self.carried());
         self.0.set(Count::Dropped as usize, dropped);
-        let lost = self.get(Count::Lost) + self.in_flight();
+        let lost = self.get(Count::Lost).saturating_add(self.in_flight());
         self.0.set(Count::Lost as usize, lost);
         self.0.set(Count::SocketsClosed as usize, self.get(Count::SocketsOpened));
     }

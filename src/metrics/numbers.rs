@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::histogram::Histogram;
 use super::meters::{AppMeter, Count, ENDED, LoopMeter, PoolMeter, TIMES, Time};
 use super::names::AppName;
+use super::words::sum;
 use super::zone::Area;
 
 /// What there is, by its numbers in the memory.
@@ -145,21 +146,22 @@ impl App {
             app.in_flight = 0;
             app.sockets = 0;
             for (count, number) in &mut app.counts {
-                *number += match count {
+                let died = match count {
                     Count::Lost => in_flight,
                     Count::Dropped => carried,
                     _ => 0,
                 };
+                *number = number.saturating_add(died);
             }
         }
         app
     }
 
     fn add(&mut self, other: &Self) {
-        self.in_flight += other.in_flight;
-        self.sockets += other.sockets;
+        self.in_flight = self.in_flight.saturating_add(other.in_flight);
+        self.sockets = self.sockets.saturating_add(other.sockets);
         for ((_, own), (_, other)) in self.counts.iter_mut().zip(&other.counts) {
-            *own += other;
+            *own = own.saturating_add(*other);
         }
         for (own, other) in self.times.iter_mut().zip(&other.times) {
             own.merge(other);
@@ -172,7 +174,7 @@ impl App {
 
     /// How many requests have ended.
     pub(crate) fn ended(&self) -> u64 {
-        ENDED.iter().map(|count| self.count(*count)).sum()
+        sum(ENDED.map(|count| self.count(count)))
     }
 
     pub(crate) fn time(&self, time: Time) -> &Histogram {
@@ -203,12 +205,12 @@ impl Pool {
     }
 
     fn add(&mut self, other: &Self) {
-        self.limit += other.limit;
-        self.max_queue += other.max_queue;
-        self.threads += other.threads;
-        self.busy += other.busy;
-        self.written_off += other.written_off;
-        self.queue += other.queue;
+        self.limit = self.limit.saturating_add(other.limit);
+        self.max_queue = self.max_queue.saturating_add(other.max_queue);
+        self.threads = self.threads.saturating_add(other.threads);
+        self.busy = self.busy.saturating_add(other.busy);
+        self.written_off = self.written_off.saturating_add(other.written_off);
+        self.queue = self.queue.saturating_add(other.queue);
         self.queue_age = self.queue_age.max(other.queue_age);
     }
 
@@ -231,8 +233,8 @@ impl Loop {
     }
 
     fn add(&mut self, other: &Self) {
-        self.tasks += other.tasks;
-        self.queue += other.queue;
+        self.tasks = self.tasks.saturating_add(other.tasks);
+        self.queue = self.queue.saturating_add(other.queue);
         self.queue_age = self.queue_age.max(other.queue_age);
         self.lag = self.lag.max(other.lag);
     }

@@ -72,8 +72,9 @@ pub(crate) struct Group {
     pub(crate) name: String,
     /// As the configuration says.
     pub(crate) processes: u64,
-    /// Those that serve.
+    /// Those that serve, and those that start when they have a request.
     pub(crate) serving: u64,
+    pub(crate) dormant: u64,
     /// What the processes that live have had, and have.
     pub(crate) requests: u64,
     pub(crate) in_flight: u64,
@@ -97,16 +98,16 @@ impl Snapshot {
         let mut groups: Vec<_> =
             groups.map(|(name, at)| Group::of(name, zone.group(at), around)).collect();
         let mut workers = Vec::new();
-        let mut crashes = 0;
-        let mut replaced = [0; REASONS];
+        let mut crashes = 0_u64;
+        let mut replaced = [0_u64; REASONS];
         for area in zone.areas() {
             let owner = area.owner();
             if owner == 0 {
                 continue;
             }
-            crashes += area.crashes();
+            crashes = crashes.saturating_add(area.crashes());
             for (reason, count) in replaced.iter_mut().enumerate() {
-                *count += area.replacements(reason);
+                *count = count.saturating_add(area.replacements(reason));
             }
             let state =
                 area.state().filter(|state| *state != State::Ended && (around.lives)(owner));
@@ -141,7 +142,7 @@ impl Snapshot {
                 workers.push(worker);
             } else if area.state() != Some(State::Ended) {
                 // It has died, and nobody has taken its area yet.
-                crashes += 1;
+                crashes = crashes.saturating_add(1);
                 let group = member.and_then(|member| groups.get_mut(member.group));
                 group.into_iter().for_each(|group| group.crashes += 1);
             }
@@ -177,6 +178,7 @@ impl Group {
             name: name.to_owned(),
             processes: words.processes(),
             serving: 0,
+            dormant: 0,
             requests: 0,
             in_flight: 0,
             memory: 0,
@@ -192,16 +194,17 @@ impl Group {
     /// One of its processes.
     fn add(&mut self, process: &Worker) {
         self.serving += u64::from(process.state == State::Serving);
-        self.requests += process.requests;
-        self.in_flight += process.in_flight;
-        self.memory += process.memory.unwrap_or(0);
+        self.dormant += u64::from(process.state == State::Dormant);
+        self.requests = self.requests.saturating_add(process.requests);
+        self.in_flight = self.in_flight.saturating_add(process.in_flight);
+        self.memory = self.memory.saturating_add(process.memory.unwrap_or(0));
         self.numbers.add_executors(&process.numbers);
     }
 
     /// What waits for it in one of the web workers.
     fn wait(&mut self, meter: GroupMeter, clock: u64) {
-        self.queue += meter.queue();
-        self.max_queue += meter.max_queue();
+        self.queue = self.queue.saturating_add(meter.queue());
+        self.max_queue = self.max_queue.saturating_add(meter.max_queue());
         self.queue_age = self.queue_age.max(age(meter.head_since(), clock));
     }
 }
@@ -213,6 +216,7 @@ impl State {
             Self::Serving => "serving",
             Self::Draining => "draining",
             Self::Ended => "ended",
+            Self::Dormant => "dormant",
         }
     }
 }
@@ -334,6 +338,75 @@ mod tests {
         );
         assert_eq!((reports.numbers.pools[0].busy, reports.numbers.loops[0].tasks), (1, 7));
         assert_eq!((all.total.pools[0].limit, all.total.loops[0].tasks), (8, 5), "the workers'");
+    }
+
+    #[test]
+    fn whatever_a_process_writes_can_be_shown() {
+        use super::super::exposition::{Format, exposition};
+        use super::super::words::{AtomicU64, Ordering, Words, leaked};
+        use super::super::zone::{Happened, Layout, Owner};
+        use super::super::{json, page, text};
+
+        let layout = Layout { apps: 2, pools: 1, loops: 1, groups: 1, areas: 4 };
+        let (words, answers) = (leaked(layout.words()), leaked(layout.answer_words()));
+        let zone = Zone::new(layout, Words::new(words), Words::new(answers));
+        let versions = Versions { module: "0", nginx: "1".to_owned(), python: "3" };
+        let names = [(); 2].map(|()| super::super::names::AppName {
+            protocol: "wsgi".to_owned(),
+            target: "x".to_owned(),
+            process: Some("shop".to_owned()),
+        });
+        let strange = [0, 1, 2, 5, u64::from(u32::MAX), u64::MAX, u64::MAX - 1];
+        let write = |seed: u64, words: &[AtomicU64]| {
+            let mut state = seed;
+            for word in words {
+                // Knuth's MMIX.
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040);
+                let known = strange.get((state >> 40) as usize % 12).copied();
+                let value = if seed == 0 { u64::MAX } else { known.unwrap_or(state) };
+                word.store(value, Ordering::Relaxed);
+            }
+        };
+        for seed in 0..200 {
+            write(seed, words);
+            write(seed, &answers[..100]);
+            let owner = Owner { process: 7, number: 1, member: None };
+            let area = zone.take(&owner, 5, |process| process % 2 == 0);
+            zone.reload(6);
+            let event = Event { at: 1, process: 2, member: None, what: Happened::Crashed };
+            zone.remember(event);
+            let ticket = zone.ask();
+            for area in zone.areas().chain(area) {
+                let _answer = (area.answered(ticket), zone.asked(&area));
+                zone.replaced(&area, 1, 7);
+            }
+            let all = Snapshot::take(
+                &zone,
+                &Surroundings {
+                    known: Known {
+                        apps: &names,
+                        pools: &["default".to_owned()],
+                        loops: &["main".to_owned()],
+                        clock: 4_500,
+                    },
+                    groups: &["shop".to_owned()],
+                    versions: versions.clone(),
+                    reasons: &["stuck_threads", "max_requests"],
+                    now: 1_060_000,
+                    lives: &|_| true,
+                    memory: &|_| Some(u64::MAX),
+                },
+            );
+            let shown = [
+                exposition(&all, Format::Prometheus),
+                exposition(&all, Format::OpenMetrics),
+                text::text(&all),
+                page::page(&all),
+                json::json(&all).to_string(),
+                json::brief(&all).to_string(),
+            ];
+            assert!(shown.iter().all(|text| !text.is_empty() && text.len() < 1 << 20));
+        }
     }
 
     #[test]

@@ -108,10 +108,14 @@ impl Lines {
 
     fn group(&mut self, group: &Group) {
         self.add(format_args!(
-            "\nprocesses of {}: {} of {} serve, {} requests, {} in flight, {}; queue {} of {}{}; {} died{}",
+            "\nprocesses of {}: {} of {} serve{}, {} requests, {} in flight, {}; queue {} of {}{}; {} died{}",
             group.name,
             group.serving,
             group.processes,
+            match group.dormant {
+                0 => String::new(),
+                count => format!(" ({count} dormant)"),
+            },
             group.requests,
             group.in_flight,
             size(group.memory),

@@ -68,6 +68,11 @@ impl Words {
     }
 }
 
+/// The sum of what other processes may have written, at most the largest number.
+pub(crate) fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::saturating_add)
+}
+
 /// So many words, for a test.
 #[cfg(test)]
 pub(crate) fn leaked(count: usize) -> &'static [AtomicU64] {

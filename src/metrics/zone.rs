@@ -11,7 +11,7 @@ use std::sync::atomic::fence;
 #[cfg(feature = "loom")]
 use loom::sync::atomic::fence;
 
-use super::words::{Ordering, Words};
+use super::words::{Ordering, Words, sum};
 
 /// How much room there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,8 @@ pub(crate) enum State {
     Draining = 3,
     /// It has ended in order.
     Ended = 4,
+    /// It starts Python when it has a request.
+    Dormant = 5,
 }
 
 /// What has happened.
@@ -247,7 +249,7 @@ impl Zone {
         entry.set(1, event.at);
         entry.set(2, u64::from(event.process) | Member::to_word(event.member) << PROCESS_BITS);
         entry.set(3, event.what.code());
-        entry.publish(0, number + 1);
+        entry.publish(0, number.wrapping_add(1));
     }
 
     /// The last events, the newest first.
@@ -278,7 +280,7 @@ impl Zone {
 
     /// Asks all processes for their stacks. Gives the ticket that their answers have, or a later one.
     pub(crate) fn ask(&self) -> u64 {
-        self.words.add(TICKET, 1) + 1
+        self.words.add(TICKET, 1).wrapping_add(1)
     }
 
     /// The ticket that `area` has not answered, if there is one.
@@ -318,7 +320,9 @@ impl Area {
     }
 
     pub(crate) fn state(&self) -> Option<State> {
-        let all = [State::Starting, State::Serving, State::Draining, State::Ended];
+        use State::{Dormant, Draining, Ended, Serving, Starting};
+
+        let all = [Starting, Serving, Draining, Ended, Dormant];
         all.into_iter().find(|state| *state as u64 == self.words.get(STATE))
     }
 
@@ -350,12 +354,12 @@ impl Area {
     /// How many requests are in flight, if its process lives. They come from clients, or from web workers.
     pub(crate) fn in_flight(&self) -> u64 {
         let apps = (0..self.layout.apps).map(|app| self.app(app));
-        apps.map(|app| app.in_flight() + app.carried()).sum()
+        sum(apps.flat_map(|app| [app.in_flight(), app.carried()]))
     }
 
     fn begun(&self) -> u64 {
         let apps = (0..self.layout.apps).map(|app| self.app(app));
-        apps.map(|app| app.get(Count::Begun) + app.get(Count::Taken)).sum()
+        sum(apps.flat_map(|app| [app.get(Count::Begun), app.get(Count::Taken)]))
     }
 
     pub(crate) fn app(&self, number: usize) -> AppMeter {

@@ -217,6 +217,18 @@ pub(super) fn lives(process: u32) -> bool {
     found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
+/// Whether a process of that number runs. One that has died lives on until its parent has noticed it.
+pub(super) fn runs(process: u32) -> bool {
+    let has_died = || {
+        let text = std::fs::read(format!("/proc/{process}/stat")).unwrap_or_default();
+        // The state follows the name, which may have any characters.
+        let name_end = text.iter().rposition(|byte| *byte == b')');
+        let state = name_end.and_then(|at| text.get(at + 2));
+        matches!(state, Some(b'Z' | b'X'))
+    };
+    lives(process) && !has_died()
+}
+
 /// The bytes of a process's memory that are in RAM (proc(5), statm).
 pub(super) fn resident_memory(process: u32) -> std::io::Result<u64> {
     let path = format!("/proc/{process}/statm");

@@ -213,6 +213,7 @@ def _groups(groups: list[Status]) -> list[str]:
         [
             each["name"],
             f"{each['serving']}/{each['processes']}",
+            str(each["dormant"]),
             str(each["in_flight"]),
             f"{each['queue']}/{each['max_queue']}",
             _time(each["queue_age"]),
@@ -222,7 +223,7 @@ def _groups(groups: list[Status]) -> list[str]:
         ]
         for each in groups
     ]
-    head = ["PROCESS", "SERVE", "NOW", "QUEUE", "WAITS", "DIED", "REPLACED", "MEMORY"]
+    head = ["PROCESS", "SERVE", "DORMANT", "NOW", "QUEUE", "WAITS", "DIED", "REPLACED", "MEMORY"]
     return _table(head, rows)
 
 

@@ -63,6 +63,7 @@ pub(super) fn started(token: EventThread, process: &Process) {
 pub(super) fn dormant(token: EventThread, process: &Process) {
     process.event_loop.worker().baton.give_back();
     ready(token, process);
+    process.event_loop.worker().meters.set_state(State::Dormant);
 }
 
 /// Something may be due for a worker that starts, or that leaves.

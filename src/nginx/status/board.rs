@@ -119,7 +119,7 @@ fn make(main: &MainConf, names: &Configured) -> std::io::Result<Board> {
     let system = System {
         versions,
         reasons: &REASONS,
-        lives: sys::lives,
+        lives: sys::runs,
         memory,
         clock: clock::milliseconds,
     };

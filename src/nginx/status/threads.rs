@@ -51,7 +51,7 @@ pub(super) unsafe fn ask(
 ) -> isize {
     let is_asked = |area: &Area| {
         let owner = area.owner();
-        owner != 0 && area.state() != Some(State::Ended) && sys::lives(owner)
+        owner != 0 && area.state() != Some(State::Ended) && sys::runs(owner)
     };
     let mut asking = Box::new(Asking {
         request: r,
