@@ -186,6 +186,9 @@ impl Confinement {
                 return Err(format!("rlimit_{}={value}: {error}", resource.name));
             }
         }
+        if self.no_new_privs || !self.restrictions.is_empty() {
+            alone().map_err(|what| format!("no_new_privs=, restrict=: {what}"))?;
+        }
         // SAFETY: a plain system call.
         if self.no_new_privs && unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
             return Err(format!("no_new_privs=on: {}", io::Error::last_os_error()));
@@ -220,6 +223,18 @@ impl Confinement {
         rules.restrict_self().map(drop).map_err(|error| error.to_string())
     }
 }
+
+/// Neither holds for a thread that is there already, by which whoever writes to the memory of the process can act. nginx's own start
+/// before any module is called.
+fn alone() -> Result<(), String> {
+    match fs::read_dir(THREADS).map(Iterator::count) {
+        Ok(1) => Ok(()),
+        Ok(_) => Err("nginx has threads in this process for which it would not hold (aio threads, thread_pool)".into()),
+        Err(error) => Err(format!("{THREADS}: {error}")),
+    }
+}
+
+const THREADS: &str = "/proc/self/task";
 
 /// Allows that below a folder, or to a file.
 fn allow(
