@@ -304,7 +304,7 @@ impl Exchange {
     }
 
     /// Will no thread ever run it?
-    fn has_expired(&self) -> bool {
+    pub(crate) fn has_expired(&self) -> bool {
         self.phase.load(Ordering::Acquire) == EXPIRED
     }
 

@@ -148,15 +148,26 @@ impl Front {
     /// process may have the rest.
     pub(crate) fn is_left_with(&self, but: &[Arc<Exchange>]) -> bool {
         self.links.iter().flatten().all(|connection| {
-            let mut exchanges = connection.streams.values().map(Stream::exchange);
+            // One that is still on its way has not begun.
+            let mut exchanges = connection.streams.values().filter_map(Stream::exchange);
             connection.bye
-                && exchanges.all(|exchange| {
-                    exchange.is_some_and(|it| {
-                        it.progress() == Progress::Waiting
-                            || but.iter().any(|other| Arc::ptr_eq(it, other))
-                    })
-                })
+                && exchanges
+                    .all(|it| !has_begun(it) || but.iter().any(|other| Arc::ptr_eq(it, other)))
         })
+    }
+
+    /// The process ends: no application begins a request any more that has not begun, and another process may have it. False
+    /// if one has begun by now that is none of `but`.
+    pub(crate) fn take_back(&self, but: &[Arc<Exchange>]) -> bool {
+        let is_other = |it: &&Arc<Exchange>| !but.iter().any(|other| Arc::ptr_eq(it, other));
+        for exchange in self.exchanges().filter(is_other) {
+            if exchange.expire() {
+                self.worker.forget(exchange);
+            } else if has_begun(exchange) {
+                return false;
+            }
+        }
+        true
     }
 
     /// The process begins to be dormant, or has started Python.
@@ -471,6 +482,11 @@ impl Connection {
     fn is_idle(&self) -> bool {
         self.streams.is_empty() && !self.waits()
     }
+}
+
+/// Has an application begun it?
+fn has_begun(exchange: &Exchange) -> bool {
+    exchange.progress() != Progress::Waiting && !exchange.has_expired()
 }
 
 /// A request is over here.

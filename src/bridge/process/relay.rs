@@ -15,6 +15,7 @@ mod streams;
 pub(super) mod upload;
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use self::held::Held;
 use self::stream::{State, Stream};
@@ -41,6 +42,8 @@ pub(crate) struct Relay {
     lost: Vec<Lost>,
     /// Descriptors that the processes may have open here, each group some.
     descriptors: usize,
+    /// Since when no process is started again that has ended.
+    ending: Option<Instant>,
 }
 
 /// The processes of a `python_process`.
@@ -98,6 +101,9 @@ pub(crate) struct Lost {
     pub(crate) tried: usize,
 }
 
+/// A process that has been started says within this time that it is there.
+const COMES_WITHIN: Duration = Duration::from_secs(2);
+
 /// Descriptors that one process may have open in a web worker, at least and at most. Beyond that nothing is read from it.
 const LEAST_DESCRIPTORS: usize = 64;
 const MOST_DESCRIPTORS: usize = 4096;
@@ -117,7 +123,7 @@ impl Relay {
             let slots = 0..executor.config.processes;
             processes.extend(slots.map(|slot| Process { group, slot, connection: None }));
         }
-        Self { groups, processes, batch: Vec::new(), lost: Vec::new(), descriptors }
+        Self { groups, processes, batch: Vec::new(), lost: Vec::new(), descriptors, ending: None }
     }
 
     /// A process has, or will get, the other end of that link.
@@ -136,6 +142,12 @@ impl Relay {
             held: Held::new(share),
             ready: VecDeque::new(),
         });
+    }
+
+    /// This worker was told to end: the master starts no process of its configuration again. One that has just been started
+    /// will come.
+    pub(crate) fn set_ending(&mut self) {
+        self.ending.get_or_insert_with(Instant::now);
     }
 
     /// The bell of a process has rung.
@@ -189,6 +201,7 @@ impl Relay {
     pub(crate) fn has_to_look_again(&self) -> bool {
         let mut connections = self.processes.iter().filter_map(|it| it.connection.as_ref());
         connections.any(|connection| connection.link.has_to_look_again())
+            || (self.ending.is_some() && self.groups.iter().any(|group| !group.waiting.is_empty()))
     }
 
     /// The processes that need another link.
@@ -216,13 +229,28 @@ impl Relay {
     }
 
     fn change(&mut self, exchange: &Arc<Exchange>, change: Change) {
-        let Some(Place { process, slot }) = exchange.place() else { return };
+        let Some(Place { process, slot }) = exchange.place() else {
+            if change == Change::Closed {
+                self.forget(exchange);
+            }
+            return;
+        };
         let connection = self.processes.get_mut(process).and_then(|it| it.connection.as_mut());
         let Some(Connection { streams, ready, .. }) = connection else { return };
         let stream = streams.at(slot).filter(|stream| Arc::ptr_eq(&stream.exchange, exchange));
         if let Some(stream) = stream {
             if stream.change(change) {
                 make_ready(ready, slot, stream);
+            }
+        }
+    }
+
+    /// Nobody waits any more for a request that no process has: it does not count, wherever it is among the others.
+    fn forget(&mut self, exchange: &Arc<Exchange>) {
+        for group in &mut self.groups {
+            let at = group.waiting.iter().position(|it| Arc::ptr_eq(&it.exchange, exchange));
+            if at.and_then(|at| group.waiting.remove(at)).is_some() {
+                group.executor.carried();
             }
         }
     }
@@ -244,7 +272,7 @@ impl Relay {
             });
             let Some((_, _, _, at)) = able.min() else {
                 own.waiting.push_front(waiting);
-                return;
+                return self.refuse_lost(group);
             };
             own.last = at;
             own.executor.carried();
@@ -253,6 +281,21 @@ impl Relay {
                 self.lose(at, broken);
                 return;
             }
+        }
+    }
+
+    /// Refuses what waits for processes of a group of which none is there, and none will come.
+    fn refuse_lost(&mut self, group: usize) {
+        let is_late = self.ending.is_some_and(|since| since.elapsed() >= COMES_WITHIN);
+        let Some(own) = self.groups.get_mut(group).filter(|_| is_late) else { return };
+        let mut others = self.processes.iter().filter(|process| process.group == group);
+        if others.any(|other| other.connection.as_ref().is_some_and(|it| it.met && !it.leaving)) {
+            return;
+        }
+        for Waiting { exchange, .. } in own.waiting.drain(..) {
+            own.executor.carried();
+            let _due = exchange.done();
+            exchange.put(|put| put.end(End::Refused, Vec::new()));
         }
     }
 

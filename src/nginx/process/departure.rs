@@ -123,6 +123,7 @@ pub(super) fn told_to_end(token: EventThread, process: &Process) {
         }
         return;
     }
+    process.wall.set_ending();
     match member.successor() {
         Successor::Nobody => {}
         Successor::Starting => {

@@ -62,6 +62,8 @@ fn look(token: EventThread, process: &Process) {
     if is_ending
         && !process.event_loop.is_held_but_for(found.due.len())
         && process.wall.is_left_with(&found.due)
+        // One might begin until the process has exited.
+        && process.wall.take_back(&found.due)
     {
         process.event_loop.hold_no_more(token);
     }

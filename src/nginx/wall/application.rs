@@ -164,6 +164,10 @@ impl Application {
         self.front.borrow().is_left_with(but)
     }
 
+    pub(super) fn take_back(&self, but: &[Arc<Exchange>]) -> bool {
+        self.front.borrow().take_back(but)
+    }
+
     pub(super) fn stay(&self) {
         self.front.borrow_mut().stay();
     }

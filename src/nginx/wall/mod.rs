@@ -123,10 +123,25 @@ impl Wall {
         }
     }
 
+    /// No request begins any more that has not begun. False if one has by now that is none of these.
+    pub(in crate::nginx) fn take_back(&self, but: &[Arc<Exchange>]) -> bool {
+        match self {
+            Self::Application(application) => application.take_back(but),
+            Self::None | Self::Web(_) => true,
+        }
+    }
+
     /// Tells them that the process stays, which has asked.
     pub(in crate::nginx) fn stay(&self) {
         if let Self::Application(application) = self {
             application.stay();
+        }
+    }
+
+    /// This web worker was told to end: a process of its configuration that has ended by then is not started again.
+    pub(in crate::nginx) fn set_ending(&self) {
+        if let Self::Web(web) = self {
+            web.set_ending();
         }
     }
 

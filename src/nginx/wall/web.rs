@@ -100,6 +100,10 @@ impl Web {
         more
     }
 
+    pub(super) fn set_ending(&self) {
+        self.relay.borrow_mut().set_ending();
+    }
+
     fn readable(&self, target: Target) {
         let number = target.number;
         match target.kind {

@@ -302,7 +302,7 @@ impl Stream {
             && !self.has_begun()
             && !self.control.is_closed
             && reads_only
-            && !self.upload.is_consumed(&self.exchange)
+            && !self.upload.is_consumed()
     }
 
     /// Has its application begun it?

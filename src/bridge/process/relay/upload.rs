@@ -28,6 +28,8 @@ pub(super) struct Upload {
     closed: bool,
     /// The file that was sent last.
     file: Option<Arc<File>>,
+    /// Some of a streamed body has been read, and is not here any more.
+    consumed: bool,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Upload {
             (Body::Streamed, WINDOW)
         };
         let ended = body == Body::Buffered;
-        (Self { next, credit, parts: 0, ended, closed: false, file: None }, body)
+        (Self { next, credit, parts: 0, ended, closed: false, file: None, consumed: false }, body)
     }
 
     /// The messages of a WebSocket follow its handshake, which has no body.
@@ -82,8 +84,8 @@ impl Upload {
     }
 
     /// Has a part of the client's body been sent that cannot be had again?
-    pub(super) fn is_consumed(&self, exchange: &Exchange) -> bool {
-        exchange.input.length().is_none()
+    pub(super) fn is_consumed(&self) -> bool {
+        self.consumed
     }
 
     /// Sends what there is.
@@ -154,6 +156,7 @@ impl Upload {
                 ToProcess::BodyFailed(error)
             }
         };
+        self.consumed = true;
         self.next.push_back(Piece::Message(message));
         true
     }

@@ -126,5 +126,84 @@ fn a_process_that_is_killed_waits_for_what_has_begun() {
     let _due = other.done();
     both.turn();
     assert!(both.processes[0].1.is_left_with(&but), "the third has not begun");
+    let third = both.carried(0).pop().unwrap();
+    assert!(both.processes[0].1.take_back(&but));
+    assert!(!third.start(9), "nor does it any more");
+    // It ends, and the third goes elsewhere.
+    let before = both.carried(1).len();
+    both.relay.ended(0);
+    both.turn();
+    let lost = both.relay.take_lost().pop().unwrap();
+    assert_eq!((lost.failed, lost.refused, lost.tried), (1, 0, 1));
+    assert_eq!(both.carried(1).len(), before + 1);
     drop(requests);
+}
+
+#[test]
+fn what_begins_in_the_last_moment_is_waited_for() {
+    let mut both = Both::new();
+    let _requests: Vec<_> = (0..4).map(|_| both.get()).collect();
+    let [first, second] = <[_; 2]>::try_from(both.carried(0)).unwrap();
+    both.processes[0].1.leave();
+    both.turn();
+    assert!(both.processes[0].1.is_left_with(&[]));
+    assert!(second.start(7));
+    assert!(!both.processes[0].1.take_back(&[]));
+    assert!(!both.processes[0].1.is_left_with(&[]));
+    assert!(!first.start(8));
+}
+
+#[test]
+fn a_process_that_leaves_without_having_begun_a_post_leaves_it_to_another() {
+    let mut both = Both::new();
+    let post = both.submit(b"POST", Input::streamed(false));
+    let (process, _) = both.only();
+    both.processes[process].1.leave();
+    both.turn();
+    both.relay.ended(process);
+    both.turn();
+    assert_eq!(both.relay.take_lost().pop().map(|lost| lost.tried), Some(1));
+    assert_eq!((taken(&post).end, both.carried(1 - process).len()), (None, 1));
+    // Of the next one a part of the body has gone.
+    both.connect(process);
+    both.turn();
+    let _reads_on = post.push_input(Bytes::from_static(b"x"));
+    post.notify_input();
+    both.turn();
+    both.processes[1 - process].1.leave();
+    both.turn();
+    both.relay.ended(1 - process);
+    both.turn();
+    assert_eq!(taken(&post).end, Some(End::Refused));
+}
+
+#[test]
+fn a_request_that_has_expired_is_counted_no_longer() {
+    let mut both = Both::new();
+    both.relay.ended(0);
+    both.relay.ended(1);
+    let requests: Vec<_> = (0..9).map(|_| both.get()).collect();
+    let refused = both.web.submit(Arc::clone(&requests[0]));
+    assert!(refused.is_err(), "the queue is full");
+    // Not the first.
+    requests[5].close(InputError::TimedOut);
+    both.turn();
+    let next = both.get();
+    assert!(next.expire());
+}
+
+#[test]
+fn nothing_waits_for_processes_that_are_not_started_again() {
+    let mut both = Both::new();
+    both.relay.ended(0);
+    let _first = both.get();
+    both.relay.set_ending();
+    both.relay.ended(1);
+    let request = both.get();
+    assert_eq!(taken(&request).end, None, "one may have been started");
+    assert!(both.relay.has_to_look_again());
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    both.turn();
+    assert_eq!(taken(&request).end, Some(End::Refused));
+    assert!(!both.relay.has_to_look_again());
 }
