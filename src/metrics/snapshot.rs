@@ -143,8 +143,9 @@ impl Snapshot {
             } else if area.state() != Some(State::Ended) {
                 // It has died, and nobody has taken its area yet.
                 crashes = crashes.saturating_add(1);
-                let group = member.and_then(|member| groups.get_mut(member.group));
-                group.into_iter().for_each(|group| group.crashes += 1);
+                if let Some(group) = member.and_then(|member| groups.get_mut(member.group)) {
+                    group.crashes = group.crashes.saturating_add(1);
+                }
             }
         }
         workers.sort_by_key(|worker| (worker.number, worker.since));
@@ -393,7 +394,7 @@ mod tests {
                     versions: versions.clone(),
                     reasons: &["stuck_threads", "max_requests"],
                     now: 1_060_000,
-                    lives: &|_| true,
+                    lives: &|process| process % 3 != 0,
                     memory: &|_| Some(u64::MAX),
                 },
             );

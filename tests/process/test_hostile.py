@@ -12,7 +12,7 @@ from rawhttp import wait_for
 
 # `what` says what a thread of it writes, in a row, until the process ends.
 APP = """
-    import random, struct, sys, threading, time
+    import fcntl, os, random, socket, stat, struct, sys, threading, time
     from testkit import record
 
     def regions():
@@ -50,7 +50,70 @@ APP = """
                 at = 2 * (CONTROL + RING) + 8 * random.randrange(64)
                 write(start + at, random.randbytes(8))
 
+    def sockets():
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            try:
+                if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    yield fd, socket.socket(fileno=os.dup(fd))
+            except OSError:
+                pass
+
+    def send_files():
+        # Files of all kinds, which no message names, or another one than it means.
+        os.mkfifo(f"/tmp/pywsgi-hostile-{os.getpid()}")
+        paths = ["/dev/zero", "/tmp", "/etc/passwd", f"/tmp/pywsgi-hostile-{os.getpid()}"]
+        flags = os.O_RDONLY | os.O_NONBLOCK
+        files = [os.open(path, flags) for path in paths] + [os.open("/etc/passwd", os.O_PATH)]
+        os.unlink(paths[-1])
+        while True:
+            for _, own in sockets():
+                with own:
+                    if own.type != socket.SOCK_SEQPACKET:
+                        continue
+                    chosen = random.choices(files, k=random.choice([1, 1, 2, 200]))
+                    try:
+                        socket.send_fds(own, [b"f"], chosen, socket.MSG_DONTWAIT)
+                    except OSError:
+                        pass
+            time.sleep(0.001)
+
+    def fill_bells():
+        while True:
+            for fd in map(int, os.listdir("/proc/self/fd")):
+                try:
+                    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+                        continue
+                    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+                    if flags & os.O_ACCMODE != os.O_RDONLY:
+                        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+                        os.write(fd, bytes(4096))
+                    # Who is at the other end must not wait, whatever this end is.
+                    fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+                except OSError:
+                    pass
+            time.sleep(0.001)
+
+    def write_shared():
+        found = []
+        with open("/proc/self/maps") as maps:
+            for line in maps:
+                if "rw-s" in line and "/dev/zero" in line:
+                    start, end = (int(part, 16) for part in line.split()[0].split("-"))
+                    found.append((start, end - start))
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            while True:
+                for start, size in found:
+                    for _ in range(50):
+                        memory.seek(start + random.randrange(min(size, 65536) // 8) * 8)
+                        value = random.choice([0, 1, 2**32 - 1, 2**64 - 1, random.getrandbits(64)])
+                        memory.write(struct.pack("=Q", value))
+                time.sleep(0.001)
+
+    OTHERS = {"files": send_files, "bells": fill_bells, "shared": write_shared}
+
     def run(what):
+        if what in OTHERS:
+            OTHERS[what]()
         while True:
             for start, size in regions():
                 try:
@@ -72,7 +135,7 @@ GOOD = """
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"good"]
 """
-SECONDS = 4
+SECONDS = 60 if os.environ.get("PYWSGI_LONG") else 4
 
 # What a process has of nginx's: listening sockets, and sockets by their kinds.
 SOCKETS = """
@@ -103,7 +166,10 @@ SOCKETS = """
 """
 
 
-@pytest.mark.parametrize("what", ["noise", "indices", "lengths", "marks"])
+KINDS = ["noise", "indices", "lengths", "marks", "files", "bells", "shared"]
+
+
+@pytest.mark.parametrize("what", KINDS)
 def test_others_never_notice(nginx: Nginx, what):
     hostile, good = nginx.app("hostile", APP), nginx.app("good", GOOD)
     nginx.page("static.html", "static")
@@ -115,6 +181,7 @@ def test_others_never_notice(nginx: Nginx, what):
             location / {{ wsgi_app {hostile}; wsgi_process hostile; }}
             location /good {{ wsgi_app {good}; wsgi_process good; }}
             location /static.html {{ root html; }}
+            location /status {{ python_status json; }}
         """,
     )
     (worker,) = nginx.workers()
@@ -131,10 +198,14 @@ def test_others_never_notice(nginx: Nginx, what):
         with nginx.connect(timeout=10) as connection:
             connection.get("/")
             asked += 1
+            assert client.get("/status").status_code == 200
             for _ in range(20):
                 assert client.get("/good").text == "good"
                 assert client.get("/static.html").text == "static"
     assert asked and nginx.workers() == [worker]
+    if what == "shared":
+        # What it has written may put the next import off.
+        return
     # Without it all is well again.
     for pid in nginx.wait_processes("hostile", 1):
         os.kill(pid, signal.SIGKILL)

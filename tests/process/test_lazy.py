@@ -257,8 +257,10 @@ def test_one_that_dies_while_dormant(nginx, serve):
 def test_stacks_of_a_dormant_process(nginx, serve):
     serve("start=lazy")
     (pid,) = wait_dormant(nginx, "lazy")
-    workers = nginx.client().get("/status").json()["workers"]
-    assert "serving" in {worker["state"] for worker in workers if worker["pid"] == pid}
+    status = nginx.client().get("/status").json()
+    assert ["dormant"] == [each["state"] for each in status["workers"] if each["pid"] == pid]
+    (group,) = status["processes"]
+    assert (group["serving"], group["dormant"]) == (0, 1)
 
 
 def test_load_that_starts_while_it_leaves(nginx, serve):

@@ -308,6 +308,18 @@ def test_a_limit_that_cannot_be_put_on(nginx):
     nginx.quit()
 
 
+@pytest.mark.parametrize("parameter", ["restrict=signal", "no_new_privs=on"])
+def test_threads_of_nginx_that_they_would_not_hold(nginx, parameter):
+    path = nginx.app("app", TRY.format(body=""))
+    nginx.allow_log("cannot be confined")
+    nginx.start(
+        f"wsgi_app {path}; wsgi_process app; aio threads;",
+        http=f"python_process app {parameter};",
+    )
+    nginx.wait_log("nginx has threads in this process for which it would not hold")
+    assert nginx.client().get("/").status_code == 500
+
+
 def test_the_check_puts_them_on(nginx):
     path = nginx.app("app", "import mmap; mmap.mmap(-1, 600 << 20)")
     result = nginx.check(

@@ -416,7 +416,7 @@ def test_top_shows_groups(nginx, groups):
     )
     lines = done.stdout.splitlines()
     [shop] = [line for line in lines if line.startswith("shop ")]
-    assert re.match(r"shop +2/2 +0 +0/7 +0 +0 +0 +\d+M$", shop), shop
+    assert re.match(r"shop +2/2 +0 +0 +0/7 +0 +0 +0 +\d+M$", shop), shop
     assert any(re.match(r"\S+/shop.py +wsgi in shop ", line) for line in lines), done.stdout
     assert any(re.match(r"shop: default +0/2 +0/14 ", line) for line in lines), done.stdout
     assert any(re.match(r"reports: main +0 +0 ", line) for line in lines), done.stdout

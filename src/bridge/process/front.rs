@@ -4,23 +4,25 @@
 //! All of it runs on the event loop, at the end of a turn. A link is there as long as its web worker; when that ends, its
 //! requests have lost their clients.
 
+mod connection;
 mod download;
 mod stream;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use self::connection::{Connection, Place, has_begun, leave, make_ready};
 use self::download::Download;
 use self::stream::{Next, Stream};
 use super::broken::Broken;
 use super::frames::Number;
-use super::link::{ProcessLink, Unsent};
+use super::link::ProcessLink;
 use super::to_process::{Begin, ToProcess};
 use super::to_worker::ToWorker;
 use crate::bridge::callbacks::Gone;
 use crate::bridge::code::Code;
 use crate::bridge::config::LocationConfig;
-use crate::bridge::exchange::{Exchange, Progress, Worker};
+use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::executor::Refusal;
 use crate::bridge::id::{RequestId, Table};
 use crate::bridge::log::{About, LogLine};
@@ -47,27 +49,6 @@ pub(crate) struct Front {
     /// Requests that have begun since this was last asked for.
     begun: u64,
     lost: Vec<Lost>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    link: usize,
-    slot: u32,
-}
-
-/// What there is with a web worker.
-#[derive(Debug)]
-struct Connection {
-    link: ProcessLink,
-    streams: HashMap<u32, Stream>,
-    /// The places of those that have something to send.
-    ready: VecDeque<u32>,
-    /// What has to be said to the web worker itself, or about a request that there is not here.
-    says: VecDeque<(Number, ToWorker)>,
-    /// It sends no more requests.
-    bye: bool,
-    /// When it says so it has to hear that the process stays.
-    owes_hello: bool,
 }
 
 /// A link that is closed.
@@ -427,76 +408,5 @@ impl Front {
             }
         }
         self.lost.push(Lost { link: at, why, requests });
-    }
-}
-
-impl Connection {
-    fn send(&mut self, batch: &mut Batch, table: &mut Table<Place>) -> Result<(), Broken> {
-        match self.try_send(batch, table) {
-            // Of the latter there is none for what is said here.
-            Ok(()) | Err(Unsent::Full | Unsent::TooLarge) => Ok(()),
-            Err(Unsent::Broken(broken)) => Err(broken),
-        }
-    }
-
-    fn try_send(&mut self, batch: &mut Batch, table: &mut Table<Place>) -> Result<(), Unsent> {
-        while let Some((number, message)) = self.says.front() {
-            self.link.send(*number, message)?;
-            self.says.pop_front();
-        }
-        while let Some(slot) = self.ready.front().copied() {
-            let Some(stream) = self.streams.get_mut(&slot) else {
-                self.ready.pop_front();
-                continue;
-            };
-            let is_over = match stream.drive(&mut self.link, batch) {
-                Ok(is_over) => is_over,
-                Err(Unsent::TooLarge) => {
-                    stream.fail();
-                    continue;
-                }
-                Err(unsent) => return Err(unsent),
-            };
-            self.ready.pop_front();
-            stream.is_ready = false;
-            if is_over {
-                if let Some(exchange) = stream.exchange() {
-                    leave(table, exchange);
-                }
-                self.streams.remove(&slot);
-            }
-        }
-        Ok(())
-    }
-
-    /// Says that to the web worker, when there is room.
-    fn say(&mut self, message: ToWorker) {
-        self.says.push_back((Number::NONE, message));
-    }
-
-    /// Is there something that has no room?
-    fn waits(&self) -> bool {
-        !self.ready.is_empty() || !self.says.is_empty()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.streams.is_empty() && !self.waits()
-    }
-}
-
-/// Has an application begun it?
-fn has_begun(exchange: &Exchange) -> bool {
-    exchange.progress() != Progress::Waiting && !exchange.has_expired()
-}
-
-/// A request is over here.
-fn leave(table: &mut Table<Place>, exchange: &Exchange) {
-    table.remove(exchange.id);
-    exchange.meter().leave();
-}
-
-fn make_ready(ready: &mut VecDeque<u32>, slot: u32, stream: &mut Stream) {
-    if !std::mem::replace(&mut stream.is_ready, true) {
-        ready.push_back(slot);
     }
 }

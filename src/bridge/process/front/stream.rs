@@ -27,8 +27,7 @@ pub(super) struct Stream {
     file: Option<Arc<File>>,
 }
 
-const NOT_CARRIED: &str =
-    "not carried to nginx's worker: a message of a WebSocket may have 64 MiB on its way from a process";
+const NOT_CARRIED: &str = "not carried to nginx's worker: a message of a WebSocket may have 64 MiB on its way from a process";
 
 #[derive(Debug)]
 enum Stage {

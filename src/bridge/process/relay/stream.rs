@@ -281,7 +281,9 @@ impl Stream {
     fn refuse(&mut self, why: Refusal) {
         self.exchange.meter().count(Count::Refused);
         self.log(Code::Refused, &why.to_string());
-        let _ends = self.end_early(End::Refused);
+        // As in a worker of its own.
+        let failed = matches!(why, Refusal::Broken | Refusal::LoopEnded);
+        let _ends = self.end_early(if failed { End::Failed } else { End::Refused });
     }
 
     /// It is too large for the process, which has not heard of it.
