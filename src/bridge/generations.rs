@@ -16,7 +16,12 @@ use super::memory::Memory;
 
 /// How many words workers with numbers below `workers`, in as many places of nginx's table of processes, need.
 pub(crate) const fn words(workers: usize) -> usize {
-    HEAD + 4 * workers
+    HEAD + 3 * workers
+}
+
+/// How many they need to say that they are ready.
+pub(crate) const fn ready_words(workers: usize) -> usize {
+    workers
 }
 
 /// The last generation whose configuration nginx has taken over, and how many workers it has.
@@ -26,14 +31,18 @@ const WORKERS: usize = 1;
 const LEFT: usize = 2;
 /// The master whose sockets this one has taken over (a binary upgrade); 0 if there is none.
 const OLD_MASTER: usize = 3;
-/// Then come, for each worker's number, the last generation in which it was ready; and for each place in nginx's table
-/// of processes the web worker there (one that serves clients), its generation, and whether it accepts connections.
+/// Then come, for each place in nginx's table of processes, the web worker there (one that serves clients), its generation, and
+/// whether it accepts connections.
 const HEAD: usize = 4;
 
 /// The memory, as the master and all workers see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Generations<M> {
+    /// The master and the web workers write to it. A process that runs applications only reads it: others would believe
+    /// what an attacker has written there.
     memory: M,
+    /// For each worker's number, the last generation in which it was ready.
+    ready: M,
 }
 
 /// One worker of a generation.
@@ -70,8 +79,8 @@ pub(crate) enum Successor {
 }
 
 impl<M: Memory> Generations<M> {
-    pub(crate) fn new(memory: M) -> Self {
-        Self { memory }
+    pub(crate) fn new(memory: M, ready: M) -> Self {
+        Self { memory, ready }
     }
 
     /// The master, before it starts the workers of a configuration that it has taken over.
@@ -83,7 +92,7 @@ impl<M: Memory> Generations<M> {
 
     /// How many workers there may be.
     fn size(&self) -> usize {
-        (self.memory.words().len() - HEAD) / 4
+        self.memory.words().len().saturating_sub(HEAD) / 3
     }
 
     fn load(&self, at: usize) -> u32 {
@@ -94,6 +103,12 @@ impl<M: Memory> Generations<M> {
         if let Some(word) = self.memory.words().get(at) {
             word.store(value, Ordering::Release);
         }
+    }
+
+    /// Whether the worker of that number has been ready in this generation, or a later one.
+    fn is_ready(&self, number: usize, generation: u32) -> bool {
+        let word = self.ready.words().get(number);
+        word.is_some_and(|word| word.load(Ordering::Acquire) >= generation)
     }
 
     /// Keeps the greater of both.
@@ -144,7 +159,7 @@ impl<M: Memory> Member<M> {
     /// Whether the processes that run applications for this worker are ready.
     pub(crate) fn applications_are_ready(&self) -> bool {
         let mut numbers = self.applications.clone();
-        numbers.all(|number| self.all.load(HEAD + number) >= self.generation)
+        numbers.all(|number| self.all.is_ready(number, self.generation))
     }
 
     /// Whether a web worker of this generation lives: it may have requests for the applications of this process.
@@ -164,7 +179,9 @@ impl<M: Memory> Member<M> {
 
     /// The starts of the worker's applications have ended.
     pub(crate) fn set_ready(&self) {
-        self.all.raise(HEAD + self.number, self.generation);
+        if let Some(word) = self.all.ready.words().get(self.number) {
+            word.fetch_max(self.generation, Ordering::AcqRel);
+        }
     }
 
     /// The worker was told to end before it was ready: nobody waits for its generation any more.
@@ -180,22 +197,22 @@ impl<M: Memory> Member<M> {
             return Successor::Nobody;
         }
         let workers = (all.load(WORKERS) as usize).min(all.size());
-        if (0..workers).all(|number| all.load(HEAD + number) >= latest) {
+        if (0..workers).all(|number| all.is_ready(number, latest)) {
             return Successor::Ready;
         }
         Successor::Starting
     }
 
     fn process_at(&self, place: usize) -> usize {
-        HEAD + self.all.size() + place
+        HEAD + place
     }
 
     fn generation_at(&self, place: usize) -> usize {
-        HEAD + 2 * self.all.size() + place
+        HEAD + self.all.size() + place
     }
 
     fn accepts_at(&self, place: usize) -> usize {
-        HEAD + 3 * self.all.size() + place
+        HEAD + 2 * self.all.size() + place
     }
 }
 
@@ -210,7 +227,8 @@ mod tests {
     type All = Generations<Arc<Vec<AtomicU32>>>;
 
     fn all() -> All {
-        Generations::new(Arc::new((0..words(8)).map(|_| AtomicU32::new(0)).collect()))
+        let zeros = |count| Arc::new((0..count).map(|_| AtomicU32::new(0)).collect());
+        Generations::new(zeros(words(8)), zeros(ready_words(8)))
     }
 
     fn member(

@@ -108,7 +108,8 @@ pub(super) fn told_to_end(token: EventThread, process: &Process) {
     let Some(member) = &standing.member else { return };
     match standing.stage() {
         Stage::Holding { .. } => return member.leave(),
-        Stage::Starting { .. } => member.leave(),
+        Stage::Starting { .. } if process.is_web() => member.leave(),
+        Stage::Starting { .. } => {}
         Stage::Serving | Stage::WaitingForBaton | Stage::Parting { accepts: true, .. } => {}
         Stage::WaitingForSuccessors { .. }
         | Stage::WaitingForWebWorkers
@@ -248,7 +249,7 @@ pub(super) fn leave() {
 /// nginx has begun the graceful exit, and closed its listening sockets.
 pub(super) fn ends(token: EventThread, process: &Process) {
     let standing = &process.standing;
-    if let Some(member) = &standing.member {
+    if let Some(member) = standing.member.as_ref().filter(|_| process.is_web()) {
         member.set_accepting(false);
     }
     standing.enter_for(token, process, Stage::Ending, RENEWAL);

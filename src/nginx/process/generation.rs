@@ -1,7 +1,7 @@
 //! The workers of one configuration, and what they know of those before and after them (`bridge/generations.rs`), in
 //! memory that the master has mapped once.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nginx_sys::{
     NGX_PROCESS_WORKER, ngx_cycle_t, ngx_parent, ngx_process, ngx_process_slot, ngx_worker,
@@ -13,10 +13,17 @@ use crate::bridge::config::Role;
 use crate::bridge::generations::{self, Generations, Member};
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::log;
-use crate::nginx::shared_words::SharedWords;
+use crate::nginx::shared_words::{Reading, SharedWords};
 
 /// Shared by the master and its workers, of all configurations.
-static GENERATIONS: OnceLock<Generations<&'static SharedWords>> = OnceLock::new();
+static GENERATIONS: OnceLock<Shared> = OnceLock::new();
+
+struct Shared {
+    all: Generations<&'static SharedWords>,
+    words: &'static SharedWords,
+    /// The file of the words, as long as this process has it.
+    file: Mutex<Option<Reading>>,
+}
 
 /// The master has taken over a configuration, and starts its workers next.
 ///
@@ -34,7 +41,7 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
     // Without applications there is nothing to wait for.
     let workers = if main.has_apps() { usize::try_from(processes).unwrap_or(0) } else { 0 };
     let old_master = u32::try_from(parent).ok().filter(|_| upgraded);
-    generations.publish(number(main), workers, old_master);
+    generations.all.publish(number(main), workers, old_master);
 }
 
 fn number(main: &MainConf) -> u32 {
@@ -42,14 +49,20 @@ fn number(main: &MainConf) -> u32 {
 }
 
 /// The memory, which is mapped once. `None` if it cannot be, which is logged.
-fn mapped(cycle: *mut ngx_cycle_t) -> Option<&'static Generations<&'static SharedWords>> {
+fn mapped(cycle: *mut ngx_cycle_t) -> Option<&'static Shared> {
     if let Some(known) = GENERATIONS.get() {
         return Some(known);
     }
     let workers = nginx_sys::NGX_MAX_PROCESSES as usize;
-    match SharedWords::new(generations::words(workers)) {
-        // It is kept until the process ends.
-        Ok(words) => Some(GENERATIONS.get_or_init(|| Generations::new(Box::leak(Box::new(words))))),
+    let made = SharedWords::with_file(generations::words(workers))
+        .and_then(|made| Ok((made, SharedWords::new(generations::ready_words(workers))?)));
+    match made {
+        // They are kept until the process ends.
+        Ok(((words, file), ready)) => Some(GENERATIONS.get_or_init(|| {
+            let words: &SharedWords = Box::leak(Box::new(words));
+            let all = Generations::new(words, Box::leak(Box::new(ready)));
+            Shared { all, words, file: Mutex::new(Some(file)) }
+        })),
         Err(error) => {
             let text = format!(
                 "memory to share with the workers cannot be mapped (mmap): {error}; reloads have a gap"
@@ -65,7 +78,7 @@ fn mapped(cycle: *mut ngx_cycle_t) -> Option<&'static Generations<&'static Share
 pub(super) fn member(main: &MainConf) -> Option<Member<&'static SharedWords>> {
     // SAFETY: nginx has set them for this process.
     let (kind, worker, place) = unsafe { (ngx_process, ngx_worker, ngx_process_slot) };
-    let all = *GENERATIONS.get().filter(|_| kind == NGX_PROCESS_WORKER as usize)?;
+    let all = GENERATIONS.get().filter(|_| kind == NGX_PROCESS_WORKER as usize)?.all;
     Some(Member {
         all,
         generation: number(main),
@@ -74,6 +87,23 @@ pub(super) fn member(main: &MainConf) -> Option<Member<&'static SharedWords>> {
         process: std::process::id(),
         applications: main.groups.numbers(),
     })
+}
+
+/// A process of that role starts: one that runs applications for others can only read what all believe. An error is the end of a
+/// sentence.
+///
+/// # Safety
+///
+/// Called in `init_process`; such a process calls nothing of its [`member`] that is for those who serve clients.
+pub(super) unsafe fn confine(role: Role) -> Result<(), String> {
+    let Some(Shared { words, file, .. }) = GENERATIONS.get() else { return Ok(()) };
+    let file = file.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match file.filter(|_| !role.is_web()) {
+        // SAFETY: as the caller says; it is the file of these words.
+        Some(file) => unsafe { words.only_read(&file) }
+            .map_err(|error| format!("memory cannot be made read-only (mmap): {error}")),
+        None => Ok(()),
+    }
 }
 
 /// This worker cannot run Python, and answers 500: nobody waits for it.

@@ -126,10 +126,13 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
 ///
 /// `cycle` is the worker's.
 unsafe fn confine(cycle: *mut ngx_cycle_t, main: &MainConf, role: Role) -> Result<(), String> {
-    let Some(group) = main.groups.of(role) else { return Ok(()) };
     // SAFETY: as the caller says.
     let logs = unsafe { conf::log_folders(cycle) };
-    group.confinement.apply(&main.groups.writable(role, logs)).map_err(|what| {
+    // SAFETY: called in `init_process`.
+    let shared = unsafe { generation::confine(role) };
+    let Some(group) = main.groups.of(role) else { return Ok(()) };
+    let applied = || group.confinement.apply(&main.groups.writable(role, logs));
+    shared.and_then(|()| applied()).map_err(|what| {
         format!("python_process \"{}\": this process cannot be confined: {what}", group.name)
     })
 }
