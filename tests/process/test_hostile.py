@@ -176,9 +176,12 @@ def test_others_never_notice(nginx: Nginx, what):
     nginx.start(
         http="python_process hostile ring=64k; python_process good;",
         server=f"""
-            wsgi_queue_timeout 2s;
-            wsgi_timeout 2s;
-            location / {{ wsgi_app {hostile}; wsgi_process hostile; }}
+            location / {{
+                wsgi_app {hostile};
+                wsgi_process hostile;
+                wsgi_queue_timeout 2s;
+                wsgi_timeout 2s;
+            }}
             location /good {{ wsgi_app {good}; wsgi_process good; }}
             location /static.html {{ root html; }}
             location /status {{ python_status json; }}
