@@ -151,7 +151,8 @@ SOCKETS = """
             except OSError:
                 continue
             with socket.socket(fileno=os.dup(int(fd))) as own:
-                if own.family != socket.AF_UNIX or own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                accepts = own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if own.family != socket.AF_UNIX or accepts:
                     found["listening"] += 1
                 elif own.type == socket.SOCK_STREAM:
                     found["channels"] += 1
@@ -232,7 +233,8 @@ def test_it_has_no_socket_of_nginx_or_of_others(nginx: Nginx):
         workers=2,
     )
     client = nginx.client()
-    # Its own channel, its meeting, and a link with each worker; the last two are watched by duplicates.
+    # Its own channel, its meeting, and a link with each worker; the last two are watched by
+    # duplicates.
     expected = repr([("channels", 1), ("listening", 0), ("packets", 2 + 2 * 2)])
     assert client.get("/").text == expected
     # Processes that come later send their channels.

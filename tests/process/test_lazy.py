@@ -258,7 +258,8 @@ def test_stacks_of_a_dormant_process(nginx, serve):
     serve("start=lazy")
     (pid,) = wait_dormant(nginx, "lazy")
     status = nginx.client().get("/status").json()
-    assert ["dormant"] == [each["state"] for each in status["workers"] if each["pid"] == pid]
+    states = [each["state"] for each in status["workers"] if each["pid"] == pid]
+    assert states == ["dormant"]
     (group,) = status["processes"]
     assert (group["serving"], group["dormant"]) == (0, 1)
 
