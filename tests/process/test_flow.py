@@ -51,6 +51,8 @@ def serve(nginx):
             http=f"python_process flow {settings};",
             server=f"""
                 client_max_body_size 0;
+                send_timeout 600s;
+                client_body_timeout 600s;
                 location / {{ wsgi_app {app}; wsgi_process flow; {location} }}
             """,
             workers=workers,
