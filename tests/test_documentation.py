@@ -51,13 +51,15 @@ PAGES = sorted(path for pattern in PATTERNS for path in PROJECT.glob(pattern))
 
 def directives() -> dict[str, str]:
     """Each directive of the table, with its context."""
-    parts = ("common", "wsgi", "asgi", "main", "groups", "output", "status", "mod")
+    parts = ("common", "wsgi", "asgi", "main", "settings", "groups", "output", "status", "mod")
     common, *own, table = ((TABLE / f"{part}.rs").read_text() for part in parts)
     found = {}
     for call, name, context in re.findall(
-        r'(main|location|flag|size)\(\s*"(\w+)\\0",\s*(\w+)', "".join(own)
+        r'(main|setting|location|flag|size)\(\s*"(\w+)\\0",\s*(\w+)', "".join(own)
     ):
-        found[name] = CONTEXTS[{"main": "main", "location": context}.get(call, "ANY")]
+        found[name] = CONTEXTS[
+            {"main": "main", "setting": "main", "location": context}.get(call, "ANY")
+        ]
     prefixes = re.findall(r'named!\("(\w+)"\)', table)
     for prefix in prefixes:
         for call, name, context in re.findall(

@@ -108,6 +108,8 @@ def test_a_hard_limit_below_the_import_is_not_applied(nginx, protocol):
     ("arguments", "words"),
     [
         ("hard=1g", ["no soft="]),
+        ("much", ["soft=much", "size"]),
+        ("off hard=1g", ["soft=off", "size"]),
         ("soft=much", ["soft=much", "size"]),
         ("soft=0", ["soft=0", "size"]),
         ("soft=1g hard=500m", ["not above"]),

@@ -10,6 +10,7 @@ use super::checks::access::{Need, User};
 use super::checks::needed::Needed;
 use super::environment::{self, Variable};
 use super::error::{ConfError, Place};
+use super::settings::Settings;
 use crate::bridge::code::Code;
 use crate::bridge::config::{LocationConfig, PoolConfig, ProcessGroup, Role};
 use crate::nginx::confinement::{Confinement, Resource, Writable};
@@ -35,6 +36,7 @@ pub(in crate::nginx) struct Group {
     named: Vec<Variable>,
     /// Those of `env_file=`, which `env=` overrides.
     of_files: Vec<Variable>,
+    pub(in crate::nginx) settings: Settings,
     pub(in crate::nginx) confinement: Confinement,
     /// `start=lazy`
     pub(in crate::nginx) lazy: Option<Lazy>,
@@ -58,6 +60,7 @@ impl Group {
             directory: None,
             named: Vec::new(),
             of_files: Vec::new(),
+            settings: Settings::default(),
             confinement: Confinement::default(),
             lazy: None,
             is_used: false,

@@ -15,11 +15,12 @@ use super::groups::Groups;
 use super::handlers::Handlers;
 use super::output::{Output, Outputs};
 use super::reading::{self, Reading};
+use super::settings::Settings;
 use super::shared::Shared;
 use crate::bridge::baton::Baton;
 use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
-use crate::bridge::config::{AppConfig, InterpreterConfig, LoopConfig, LoopKind, PoolConfig, Role};
+use crate::bridge::config::{AppConfig, LoopConfig, LoopKind, PoolConfig, Role};
 use crate::bridge::log::Level;
 use crate::bridge::marks::Marks;
 use crate::bridge::memory::Memory;
@@ -34,7 +35,8 @@ pub(in crate::nginx) struct MainConf {
     /// `python_working_directory`
     pub(in crate::nginx) directory: Option<PathBuf>,
     pub(in crate::nginx) resolve_symlinks: Option<bool>,
-    pub(in crate::nginx) interpreter: InterpreterConfig,
+    /// Those of the workers, and of a group that does not set them.
+    pub(in crate::nginx) settings: Settings,
     pub(in crate::nginx) environment: Environment,
     pub(in crate::nginx) pools: Vec<PoolConfig>,
     pub(in crate::nginx) loops: Vec<LoopConfig>,
@@ -44,16 +46,7 @@ pub(in crate::nginx) struct MainConf {
     pub(in crate::nginx) stall_warning: Option<ngx_msec_t>,
     pub(in crate::nginx) stdout_level: Option<Level>,
     pub(in crate::nginx) stderr_level: Option<Level>,
-    pub(in crate::nginx) finalize: Option<(bool, Duration)>,
-    pub(in crate::nginx) drain_timeout: Option<ngx_msec_t>,
     pub(in crate::nginx) check: Option<Check>,
-    /// 0: off.
-    pub(in crate::nginx) deadlock_timeout: Option<ngx_msec_t>,
-    pub(in crate::nginx) max_stuck_threads: Option<usize>,
-    pub(in crate::nginx) max_requests: Option<Jittered>,
-    /// In milliseconds.
-    pub(in crate::nginx) max_lifetime: Option<Jittered>,
-    pub(in crate::nginx) memory_limit: Option<MemoryLimit>,
     /// `python_status_zone`, in bytes.
     pub(in crate::nginx) status_zone: Option<usize>,
     /// The configuration has `$python_cpu_time`.
@@ -113,29 +106,6 @@ pub(super) struct Module {
     pub(super) place: Place,
 }
 
-/// A limit that each worker has for itself, so that not all reach it at once: `least`, and up to `jitter` more.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::nginx) struct Jittered {
-    pub(in crate::nginx) least: u64,
-    pub(in crate::nginx) jitter: u64,
-}
-
-impl Jittered {
-    /// The limit of a worker that has drawn this random number.
-    pub(in crate::nginx) fn limit(self, random: u64) -> u64 {
-        let more = self.jitter.checked_add(1).map_or(random, |choices| random % choices);
-        self.least.saturating_add(more)
-    }
-}
-
-/// `python_memory_limit`, in bytes and milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::nginx) struct MemoryLimit {
-    pub(in crate::nginx) soft: u64,
-    pub(in crate::nginx) hard: Option<u64>,
-    pub(in crate::nginx) check: ngx_msec_t,
-}
-
 impl MainConf {
     /// That of the `http` block that nginx is reading.
     ///
@@ -164,7 +134,7 @@ impl MainConf {
             executable: None,
             directory: None,
             resolve_symlinks: None,
-            interpreter: InterpreterConfig::default(),
+            settings: Settings::default(),
             environment: Environment::new(),
             pools: Vec::new(),
             loops: Vec::new(),
@@ -172,14 +142,7 @@ impl MainConf {
             stall_warning: None,
             stdout_level: None,
             stderr_level: None,
-            finalize: None,
-            drain_timeout: None,
             check: None,
-            deadlock_timeout: None,
-            max_stuck_threads: None,
-            max_requests: None,
-            max_lifetime: None,
-            memory_limit: None,
             status_zone: None,
             measures_cpu: false,
             has_status: false,
@@ -293,6 +256,12 @@ impl MainConf {
     pub(super) fn imports(&self, role: Role) -> &[(String, Place)] {
         let own = self.groups.of(role).and_then(|group| group.imports.as_ref());
         own.unwrap_or(&self.imports)
+    }
+
+    /// How Python starts, lives and ends in a process of that role.
+    pub(in crate::nginx) fn settings(&self, role: Role) -> Settings {
+        let group = self.groups.of(role);
+        group.map_or_else(|| self.settings.clone(), |group| group.settings.or(&self.settings))
     }
 
     /// Whether a process of that role has an interpreter.
@@ -429,15 +398,3 @@ const DEFAULT_UMASK: u32 = 0o022;
 pub(super) const DEFAULT_POOL: &str = "default";
 pub(super) const DEFAULT_LOOP: &str = "main";
 pub(in crate::nginx) const DEFAULT_MAX_QUEUE: usize = 1024;
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_jittered_limit_lies_between_both_ends() {
-        let limit = Jittered { least: 10, jitter: 2 };
-        assert_eq!([0, 1, 2, 3, u64::MAX].map(|random| limit.limit(random)), [10, 11, 12, 10, 10]);
-        assert_eq!(Jittered { least: 10, jitter: 0 }.limit(u64::MAX), 10);
-        assert_eq!(Jittered { least: 10, jitter: u64::MAX }.limit(u64::MAX), u64::MAX);
-    }
-}

@@ -15,6 +15,7 @@ mod location;
 mod main;
 mod output;
 mod reading;
+mod settings;
 mod shared;
 mod stages;
 mod status;
@@ -28,11 +29,10 @@ pub(super) use self::groups::Group;
 pub(super) use self::handlers::Handlers;
 pub(super) use self::levels::{LocConf, location_of, status_of};
 pub(super) use self::location::{Location, NO_LIMIT, limit};
-pub(super) use self::main::{
-    Check, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, Jittered, MainConf, MemoryLimit,
-};
+pub(super) use self::main::{Check, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, MainConf};
 pub(super) use self::output::Output;
 pub(super) use self::reading::{Reading, add_workers, log_folders, nginx_core_conf};
+pub(super) use self::settings::{Jittered, MemoryLimit, Settings};
 pub(super) use self::stages::{
     create_loc_conf, create_main_conf, init_main_conf, merge_loc_conf, postconfiguration,
 };

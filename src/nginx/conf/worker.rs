@@ -17,7 +17,8 @@ impl MainConf {
     /// That of a worker that starts now: links lead where they do at this moment (`python_resolve_symlinks`).
     pub(in crate::nginx) fn worker_config(&self, role: Role) -> WorkerConfig {
         let group = self.groups.of(role);
-        let (finalize, finalize_timeout) = self.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
+        let settings = self.settings(role);
+        let (finalize, finalize_timeout) = settings.finalize.unwrap_or((true, FINALIZE_TIMEOUT));
         let links = match self.resolve_symlinks {
             Some(false) => Links::Kept,
             Some(true) | None => Links::Resolved,
@@ -31,7 +32,7 @@ impl MainConf {
             let of_home = home.as_ref().map(|home| home.join("bin/python3"));
             of_home.or_else(|| option_env!("PYWSGI_PYTHON_EXECUTABLE").map(PathBuf::from))
         });
-        let deadlock_timeout = self.deadlock_timeout.unwrap_or(DEADLOCK_TIMEOUT);
+        let deadlock_timeout = settings.deadlock_timeout.unwrap_or(DEADLOCK_TIMEOUT);
         let resolved =
             |app: &AppConfig| AppConfig { resolved: links.target(&app.target), ..app.clone() };
         let stall_warning = self.stall_warning.unwrap_or(STALL_WARNING);
@@ -54,7 +55,7 @@ impl MainConf {
                 executable,
                 directory: directory.or(self.directory.as_ref()).cloned(),
                 imports: self.imports(role).iter().map(|(name, _)| name.clone()).collect(),
-                interpreter: self.interpreter.clone(),
+                interpreter: settings.interpreter,
                 umask: umask.unwrap_or(self.umask),
                 signals: signals::of_applications(),
                 stdout_level: self.stdout_level(),
@@ -69,7 +70,7 @@ impl MainConf {
             stall_warning: (stall_warning > 0).then(|| Duration::from_millis(stall_warning as u64)),
             deadlock_timeout: (deadlock_timeout > 0)
                 .then(|| Duration::from_millis(deadlock_timeout as u64)),
-            max_stuck_threads: self.max_stuck_threads.unwrap_or(MAX_STUCK_THREADS),
+            max_stuck_threads: settings.max_stuck_threads.unwrap_or(MAX_STUCK_THREADS),
             output: self.outputs.config(),
             measures_cpu: self.measures_cpu,
             reload: self.reload.clone().unwrap_or(Reload::Off),

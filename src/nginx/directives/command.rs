@@ -22,12 +22,22 @@ pub(super) const ANY: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LO
 
 /// A directive of http. Its setter reads into [`MainConf`](crate::nginx::conf::MainConf).
 pub(super) const fn main(name: &'static str, arguments: u32, set: Setter) -> ngx_command_t {
+    main_at(name, arguments, set, 0)
+}
+
+/// The same for one whose setter reads into what is at `offset` of it.
+pub(super) const fn main_at(
+    name: &'static str,
+    arguments: u32,
+    set: Setter,
+    offset: usize,
+) -> ngx_command_t {
     ngx_command_t {
         name: terminated(name),
         type_: (NGX_HTTP_MAIN_CONF | arguments) as ngx_uint_t,
         set: Some(set),
         conf: NGX_HTTP_MAIN_CONF_OFFSET,
-        offset: 0,
+        offset,
         post: ptr::null_mut(),
     }
 }

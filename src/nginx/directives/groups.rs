@@ -10,7 +10,7 @@ use super::command;
 use super::confinement;
 use super::main::{is_executable, variable};
 use super::reader::{Directive, setter};
-use super::startup;
+use super::{settings, startup};
 use crate::bridge::code::Code;
 use crate::bridge::process::ring;
 use crate::nginx::conf::checks::access::Need;
@@ -32,7 +32,7 @@ const LARGEST_RING: usize = 64 * 1024 * 1024;
 /// Milliseconds: Python starts anew after each.
 const LEAST_IDLE: usize = 1000;
 
-/// The parameters that may be given more than once.
+/// The parameters that may be given more than once, those of [`settings`] aside.
 const REPEATED: [&str; 5] = ["path", "env", "env_file", "import", "writable"];
 
 setter!(process, MainConf, |mut directive| {
@@ -48,7 +48,8 @@ setter!(process, MainConf, |mut directive| {
     for at in 2..directive.words.len() {
         let word = directive.text(at)?.to_owned();
         let (key, value) = word.split_once('=').ok_or_else(|| unknown(&directive, &word))?;
-        if !REPEATED.contains(&key) && seen.iter().any(|known| known == key) {
+        let is_repeated = REPEATED.contains(&key) || settings::is_repeated(key);
+        if !is_repeated && seen.iter().any(|known| known == key) {
             return Err(directive.error(format!("has {key}= twice; remove one of both")));
         }
         seen.push(key.to_owned());
@@ -85,7 +86,8 @@ fn unknown(directive: &Directive<'_, MainConf>, word: &str) -> ConfError {
     directive.error(format!(
         "has the unknown parameter \"{word}\"; it takes processes=N, threads=N, queue=N, home=DIRECTORY, \
          path=DIRECTORY, executable=FILE, working_directory=DIRECTORY, env=NAME=VALUE, env_file=FILE, import=MODULE, \
-         ring=SIZE, start=lazy, idle=TIME, {}",
+         ring=SIZE, start=lazy, idle=TIME, {}, {}",
+        settings::keys(),
         confinement::PARAMETERS
     ))
 }
@@ -172,7 +174,10 @@ fn read(
                 )
             })?;
         }
-        _ => return confinement::read(directive, group, key, value),
+        _ => {
+            return Ok(settings::read(directive, group, key, value)?
+                || confinement::read(directive, group, key, value)?);
+        }
     }
     Ok(true)
 }

@@ -1,13 +1,13 @@
-//! The `python_*` directives that configure CPython itself.
+//! The settings of CPython itself ([`settings`](super::settings)).
 
 use std::time::Duration;
 
-use super::reader::{Directive, setter};
+use super::reader::Directive;
 use crate::bridge::config::HashSeed;
 use crate::nginx::conf::checks::{warning_filter, xoption};
-use crate::nginx::conf::{ConfError, MainConf};
+use crate::nginx::conf::{ConfError, Settings};
 
-setter!(optimize, MainConf, |directive| {
+pub(super) fn optimize(directive: Directive<'_, Settings>) -> Result<(), ConfError> {
     directive.once(&directive.conf.interpreter.optimize)?;
     directive.conf.interpreter.optimize = Some(match directive.bytes(1) {
         b"0" => 0,
@@ -21,15 +21,15 @@ setter!(optimize, MainConf, |directive| {
         }
     });
     Ok(())
-});
+}
 
-setter!(dont_write_bytecode, MainConf, |directive| {
+pub(super) fn dont_write_bytecode(directive: Directive<'_, Settings>) -> Result<(), ConfError> {
     directive.once(&directive.conf.interpreter.dont_write_bytecode)?;
     directive.conf.interpreter.dont_write_bytecode = Some(directive.on_or_off(directive.bytes(1))?);
     Ok(())
-});
+}
 
-setter!(hash_seed, MainConf, |directive| {
+pub(super) fn hash_seed(directive: Directive<'_, Settings>) -> Result<(), ConfError> {
     directive.once(&directive.conf.interpreter.hash_seed)?;
     let seed = match directive.bytes(1) {
         b"random" => Some(HashSeed::Random),
@@ -48,18 +48,18 @@ setter!(hash_seed, MainConf, |directive| {
     };
     directive.conf.interpreter.hash_seed = Some(seed);
     Ok(())
-});
+}
 
-setter!(warnings, MainConf, |directive| {
+pub(super) fn warnings(directive: Directive<'_, Settings>) -> Result<(), ConfError> {
     for at in 1..directive.words.len() {
         let filter = directive.text(at)?.to_owned();
         warning_filter::check(&filter).map_err(|what| about(&directive, &filter, &what))?;
         directive.conf.interpreter.warnings.push(filter);
     }
     Ok(())
-});
+}
 
-setter!(xoption, MainConf, |directive| {
+pub(super) fn xoption(directive: Directive<'_, Settings>) -> Result<(), ConfError> {
     for at in 1..directive.words.len() {
         let option = directive.text(at)?.to_owned();
         xoption::check(&option).map_err(|what| about(&directive, &option, &what))?;
@@ -76,9 +76,9 @@ setter!(xoption, MainConf, |directive| {
         }
     }
     Ok(())
-});
+}
 
-setter!(switch_interval, MainConf, |directive| {
+pub(super) fn switch_interval(directive: Directive<'_, Settings>) -> Result<(), ConfError> {
     directive.once(&directive.conf.interpreter.switch_interval)?;
     let value = directive.bytes(1).to_vec();
     let time = directive.time(&value)?;
@@ -87,13 +87,13 @@ setter!(switch_interval, MainConf, |directive| {
     }
     directive.conf.interpreter.switch_interval = Some(Duration::from_millis(time as u64));
     Ok(())
-});
+}
 
-setter!(gc_freeze, MainConf, |directive| {
+pub(super) fn gc_freeze(directive: Directive<'_, Settings>) -> Result<(), ConfError> {
     directive.once(&directive.conf.interpreter.gc_freeze)?;
     directive.conf.interpreter.gc_freeze = Some(directive.on_or_off(directive.bytes(1))?);
     Ok(())
-});
+}
 
 fn about<C>(directive: &Directive<'_, C>, word: &str, what: &str) -> ConfError {
     directive.error(format!("\"{word}\" {what}"))

@@ -8,22 +8,21 @@ use std::time::Duration;
 
 use nginx_sys::{
     NGX_CONF_1MORE, NGX_CONF_2MORE, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_CONF_TAKE123,
-    ngx_command_t, ngx_parse_offset, ngx_parse_size, ngx_str_t,
+    ngx_command_t, ngx_parse_size, ngx_str_t,
 };
 
-use super::reader::{Directive, decimal, setter};
-use super::{command, interpreter, startup};
+use super::reader::{Directive, setter};
+use super::{command, startup};
 use crate::bridge::code::Code;
 use crate::bridge::config::{LoopConfig, LoopKind, PoolConfig};
 use crate::nginx::conf::checks::access::Need;
 use crate::nginx::conf::checks::python_home;
 use crate::nginx::conf::{
-    Check, ConfError, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, Jittered, MainConf, MemoryLimit, Place,
-    Variable,
+    Check, ConfError, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, MainConf, Place, Variable,
 };
 
 /// How many there are.
-pub(super) const MAIN: usize = 28;
+pub(super) const MAIN: usize = 14;
 
 pub(super) const fn main() -> [ngx_command_t; MAIN] {
     [
@@ -35,27 +34,9 @@ pub(super) const fn main() -> [ngx_command_t; MAIN] {
         command::main("python_working_directory\0", NGX_CONF_TAKE1, startup::working_directory),
         command::main("python_resolve_symlinks\0", NGX_CONF_TAKE1, startup::resolve_symlinks),
         command::main("python_import\0", NGX_CONF_1MORE, startup::import),
-        command::main("python_optimize\0", NGX_CONF_TAKE1, interpreter::optimize),
-        command::main(
-            "python_dont_write_bytecode\0",
-            NGX_CONF_TAKE1,
-            interpreter::dont_write_bytecode,
-        ),
-        command::main("python_hash_seed\0", NGX_CONF_TAKE1, interpreter::hash_seed),
-        command::main("python_warnings\0", NGX_CONF_1MORE, interpreter::warnings),
-        command::main("python_xoption\0", NGX_CONF_1MORE, interpreter::xoption),
-        command::main("python_switch_interval\0", NGX_CONF_TAKE1, interpreter::switch_interval),
-        command::main("python_gc_freeze\0", NGX_CONF_TAKE1, interpreter::gc_freeze),
         command::main("python_check\0", NGX_CONF_TAKE123, check),
         command::main("python_thread_pool\0", NGX_CONF_2MORE, thread_pool),
         command::main("python_event_loop\0", NGX_CONF_TAKE12, event_loop),
-        command::main("python_finalize\0", NGX_CONF_TAKE12, finalize),
-        command::main("python_drain_timeout\0", NGX_CONF_TAKE1, drain_timeout),
-        command::main("python_max_stuck_threads\0", NGX_CONF_TAKE1, max_stuck_threads),
-        command::main("python_deadlock_timeout\0", NGX_CONF_TAKE1, deadlock_timeout),
-        command::main("python_max_requests\0", NGX_CONF_TAKE12, max_requests),
-        command::main("python_max_lifetime\0", NGX_CONF_TAKE12, max_lifetime),
-        command::main("python_memory_limit\0", NGX_CONF_TAKE123, memory_limit),
         command::main("python_reload\0", NGX_CONF_1MORE, startup::reload),
         command::main("python_stdout_log_level\0", NGX_CONF_TAKE1, stdout_log_level),
         command::main("python_stderr_log_level\0", NGX_CONF_TAKE1, stderr_log_level),
@@ -241,130 +222,6 @@ setter!(event_loop, MainConf, |directive| {
     directive.conf.loops.push(LoopConfig { name, kind });
     Ok(())
 });
-
-setter!(finalize, MainConf, |directive| {
-    directive.once(&directive.conf.finalize)?;
-    let on = directive.on_or_off(directive.bytes(1))?;
-    let mut timeout = 2000;
-    if directive.words.len() > 2 {
-        let word = directive.bytes(2).to_vec();
-        let Some(value) = Directive::<MainConf>::option(&word, "timeout") else {
-            let word = directive.lossy(2);
-            return Err(directive.error(format!("has \"{word}\"; only timeout=TIME may follow")));
-        };
-        timeout = directive.time(value)?;
-    }
-    directive.conf.finalize = Some((on, Duration::from_millis(timeout as u64)));
-    Ok(())
-});
-
-setter!(drain_timeout, MainConf, |directive| {
-    directive.once(&directive.conf.drain_timeout)?;
-    let value = directive.bytes(1).to_vec();
-    directive.conf.drain_timeout = Some(directive.time(&value)?);
-    Ok(())
-});
-
-setter!(max_stuck_threads, MainConf, |directive| {
-    directive.once(&directive.conf.max_stuck_threads)?;
-    directive.conf.max_stuck_threads = Some(count(&directive, 0)?);
-    Ok(())
-});
-
-setter!(deadlock_timeout, MainConf, |directive| {
-    directive.once(&directive.conf.deadlock_timeout)?;
-    directive.conf.deadlock_timeout = Some(directive.time_or_off()?);
-    Ok(())
-});
-
-setter!(max_requests, MainConf, |directive| {
-    directive.once(&directive.conf.max_requests)?;
-    let least = count(&directive, 1)? as u64;
-    let jitter = match jitter(&directive)? {
-        Some(value) => directive.number("jitter", value, 0)? as u64,
-        None => 0,
-    };
-    directive.conf.max_requests = Some(Jittered { least, jitter });
-    Ok(())
-});
-
-setter!(max_lifetime, MainConf, |directive| {
-    directive.once(&directive.conf.max_lifetime)?;
-    let least = directive.time(directive.bytes(1))? as u64;
-    if least == 0 {
-        return Err(directive.error("has a time of 0; write a time such as 12h"));
-    }
-    let jitter = match jitter(&directive)? {
-        Some(value) => directive.time(value)? as u64,
-        None => 0,
-    };
-    directive.conf.max_lifetime = Some(Jittered { least, jitter });
-    Ok(())
-});
-
-/// The value of `jitter=`, which may follow the first argument.
-fn jitter<'a>(directive: &'a Directive<'_, MainConf>) -> Result<Option<&'a [u8]>, ConfError> {
-    if directive.words.len() == 2 {
-        return Ok(None);
-    }
-    let value = Directive::<MainConf>::option(directive.bytes(2), "jitter");
-    value.map(Some).ok_or_else(|| {
-        let word = directive.lossy(2);
-        directive.error(format!("has the unknown parameter \"{word}\"; it takes jitter="))
-    })
-}
-
-setter!(memory_limit, MainConf, |directive| {
-    directive.once(&directive.conf.memory_limit)?;
-    let (mut soft, mut hard, mut check) = (None, None, MEMORY_CHECK);
-    for at in 1..directive.words.len() {
-        let word = directive.bytes(at);
-        if let Some(value) = Directive::<MainConf>::option(word, "soft") {
-            soft = Some(bytes(&directive, "soft", value)?);
-        } else if let Some(value) = Directive::<MainConf>::option(word, "hard") {
-            hard = Some(bytes(&directive, "hard", value)?);
-        } else if let Some(value) = Directive::<MainConf>::option(word, "check") {
-            check = directive.time(value)?;
-        } else {
-            let word = directive.lossy(at);
-            return Err(directive.error(format!(
-                "has the unknown parameter \"{word}\"; it takes soft=SIZE, hard=SIZE and check=TIME"
-            )));
-        }
-    }
-    let Some(soft) = soft else {
-        return Err(directive.error("has no soft=SIZE; write soft=500m, for example"));
-    };
-    if hard.is_some_and(|hard| hard <= soft) {
-        return Err(directive.error("has a hard limit that is not above the soft one"));
-    }
-    if check == 0 {
-        return Err(directive.error("has check=0; write a time such as 5s"));
-    }
-    directive.conf.memory_limit = Some(MemoryLimit { soft, hard, check });
-    Ok(())
-});
-
-/// How often the memory is looked at by default, in milliseconds.
-const MEMORY_CHECK: usize = 5000;
-
-fn bytes<C>(directive: &Directive<'_, C>, key: &str, value: &[u8]) -> Result<u64, ConfError> {
-    let mut text = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
-    // SAFETY: the value is readable for its length.
-    let size = unsafe { ngx_parse_offset(&raw mut text) };
-    u64::try_from(size).ok().filter(|size| *size > 0).ok_or_else(|| {
-        let value = String::from_utf8_lossy(value);
-        directive.error(format!("has {key}={value}; it must be a size such as 500m"))
-    })
-}
-
-/// The first argument, a number of at least `least`.
-fn count(directive: &Directive<'_, MainConf>, least: usize) -> Result<usize, ConfError> {
-    decimal(directive.bytes(1)).filter(|number| *number >= least).ok_or_else(|| {
-        let word = directive.lossy(1);
-        directive.error(format!("has \"{word}\"; it must be a number of at least {least}"))
-    })
-}
 
 setter!(stdout_log_level, MainConf, |directive| {
     directive.once(&directive.conf.stdout_level)?;

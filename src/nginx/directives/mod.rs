@@ -6,9 +6,11 @@ mod common;
 mod confinement;
 mod groups;
 mod interpreter;
+mod lifetime;
 mod main;
 mod output;
 mod reader;
+mod settings;
 mod startup;
 mod status;
 mod wsgi;
@@ -22,6 +24,7 @@ use self::common::{COMMON, common, named};
 use self::groups::{GROUPS, groups};
 use self::main::{MAIN, main};
 use self::output::{OUTPUT, output};
+use self::settings::{SETTINGS, settings};
 use self::status::{STATUS, status};
 use self::wsgi::{WSGI, wsgi};
 use super::conf::LocConf;
@@ -34,6 +37,7 @@ pub(super) struct Table {
     asgi_common: [ngx_command_t; COMMON],
     asgi: [ngx_command_t; ASGI],
     main: [ngx_command_t; MAIN],
+    settings: [ngx_command_t; SETTINGS],
     groups: [ngx_command_t; GROUPS],
     output: [ngx_command_t; OUTPUT],
     status: [ngx_command_t; STATUS],
@@ -47,6 +51,7 @@ pub(super) static mut COMMANDS: Table = Table {
     asgi_common: common(&named!("asgi"), offset_of!(LocConf, asgi.common)),
     asgi: asgi(),
     main: main(),
+    settings: settings(),
     groups: groups(),
     output: output(),
     status: status(),

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use nginx_sys::ngx_msec_t;
 
-use crate::nginx::conf::{MainConf, MemoryLimit};
+use crate::nginx::conf::{MemoryLimit, Settings};
 use crate::nginx::own_event::{EventHandler, OwnEvent};
 use crate::nginx::sys;
 
@@ -57,13 +57,18 @@ const UNTIL_READY: ngx_msec_t = 100;
 
 impl Limits {
     /// `None`: it has none.
-    pub(super) fn new(main: Option<&MainConf>, lifetime: EventHandler, look: EventHandler) -> Self {
-        let max_lifetime = main.and_then(|main| main.max_lifetime);
+    pub(super) fn new(
+        settings: Option<&Settings>,
+        lifetime: EventHandler,
+        look: EventHandler,
+    ) -> Self {
+        let max_lifetime = settings.and_then(|settings| settings.max_lifetime.flatten());
+        let memory = settings.and_then(|settings| settings.memory_limit.flatten());
         Self {
             lifetime: OwnEvent::new(lifetime).cancelable(),
             max_lifetime: max_lifetime.map(|limit| limit.limit(sys::random()) as ngx_msec_t),
             look: OwnEvent::new(look).cancelable(),
-            memory: main.and_then(|main| main.memory_limit).map(Memory::new),
+            memory: memory.map(Memory::new),
         }
     }
 }

@@ -182,7 +182,8 @@ unsafe fn make(
         hold: on_process::<Hold>,
     };
     let runs_python = worker.config.runs_python();
-    let max_requests = main.max_requests.filter(|_| runs_python);
+    let settings = main.settings(role);
+    let max_requests = settings.max_requests.flatten().filter(|_| runs_python);
     let max_requests = max_requests.map(|limit| limit.limit(sys::random()));
     let wall =
         Wall::new(&worker, main.groups.meetings.take(role), main.groups.locations(role), least);
@@ -193,14 +194,14 @@ unsafe fn make(
         look: OwnEvent::new(on_process::<Look>),
         // A worker without requests exits without waiting for this timer.
         drain: OwnEvent::new(on_process::<Over>).cancelable(),
-        drain_timeout: main.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
+        drain_timeout: settings.drain_timeout.or(nginxs).unwrap_or(DRAIN_TIMEOUT),
         start: OwnEvent::new(on_process::<Again>).cancelable(),
         start_delay: Cell::new(START_AGAIN),
         // SAFETY: the cycle is the worker's, and `main` its configuration.
         outputs: unsafe { Outputs::open(main, cycle, least, on_process::<Reopened>) },
         // Without Python it does not age.
         limits: Limits::new(
-            Some(main).filter(|_| runs_python),
+            Some(&settings).filter(|_| runs_python),
             on_process::<LifetimeOver>,
             on_process::<LookAtMemory>,
         ),
