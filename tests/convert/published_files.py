@@ -285,17 +285,17 @@ UWSGI = [
             "worker_processes auto;",
             "user www-data www-data;",
             "python_process blog.example.com processes=3 threads=1 home={srv}/blog/venv "
-            "path={srv}/blog working_directory={srv}/blog env=MODE=blog umask=027;",
+            "path={srv}/blog working_directory={srv}/blog env=MODE=blog import=web.tasks "
+            "umask=027;",
             "python_process store threads=4 home={srv}/store/venv path={srv}/store "
-            "working_directory={srv}/store rlimit_as=1g;",
+            "working_directory={srv}/store max_requests=100 rlimit_as=1g;",
             "server_name blog.example.com;",
             "error_log /var/log/uwsgi/blog.example.com.log info;",
             "wsgi_app web.wsgi:application;",
             "wsgi_app {srv}/store/web/wsgi.py:app;",
             "send_timeout 20s;",
-            "python_max_requests 100;",
         ),
-        left=("emperor-tyrant", "import = web.tasks: is imported by all processes", "socket = "),
+        left=("emperor-tyrant", "socket = "),
     ),
 ]
 
@@ -425,9 +425,9 @@ UNIT = [
         },
         lines=(
             "worker_processes auto;",
-            "python_process app processes=10 threads=4 path={srv}/app no_new_privs=on;",
+            "python_process app processes=10 threads=4 path={srv}/app max_requests=100 "
+            "no_new_privs=on;",
             "wsgi_process app;",
-            "python_max_requests 100;",
             "wsgi_timeout 10s;",
             "wsgi_app back.wsgi:make();",
             "return 301 https://www.example.com/;",
@@ -501,12 +501,11 @@ UNIT = [
             "python_process my-blog processes=3 threads=1 home={srv}/blog/venv path={srv}/blog "
             "working_directory={srv}/blog env=MODE=blog env=TITLE=a blog;",
             "python_process store processes=1 threads=8 home={srv}/store/venv path={srv}/store "
-            "path={srv}/shared env=MODE=store;",
+            "path={srv}/shared env=MODE=store max_requests=1000;",
             "asgi_app web.asgi:application;",
             "asgi_process my-blog;",
             "wsgi_process store;",
             "wsgi_timeout 30s;",
-            "python_max_requests 1000;",
         ),
         left=("processes/spare",),
     ),
@@ -713,16 +712,17 @@ MOD_WSGI = [
             "worker_processes auto;",
             "python_home {srv}/venv;",
             "python_process blog threads=15 home={srv}/blog/venv path={srv}/blog "
-            "working_directory={srv}/blog env=LANG=en_US.UTF-8 umask=0027 nice=5;",
+            "working_directory={srv}/blog env=LANG=en_US.UTF-8 max_requests=1000 umask=0027 "
+            "nice=5;",
             "python_process store processes=3 threads=1 queue=50 home={srv}/store/venv "
-            "path={srv}/store path={srv}/shared rlimit_as=2g rlimit_data=1g;",
+            "path={srv}/store path={srv}/shared max_requests=500 rlimit_as=2g "
+            "rlimit_data=1g;",
             "wsgi_process blog;",
             "wsgi_process store;",
             "wsgi_timeout 30s;",
             "python_thread_pool default threads=15;",
-            "python_max_requests 1000;",
         ),
-        left=("maximum-requests=500", "cpu-time-limit", "WSGIProcessGroup store: is for /admin"),
+        left=("cpu-time-limit", "WSGIProcessGroup store: is for /admin"),
     ),
 ]
 

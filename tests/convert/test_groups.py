@@ -170,6 +170,7 @@ def test_the_only_daemon_runs_in_the_workers(tmp_path):
         ("umask=027", "umask=027"),
         ("cpu-priority=7", "nice=7"),
         ("virtual-memory-limit=1073741824", "rlimit_as=1g"),
+        ("inactivity-timeout=60", "start=lazy idle=60s"),
     ],
 )
 def test_a_limit_needs_processes_of_their_own(tmp_path, option, parameter):
@@ -322,7 +323,7 @@ def test_several_files_of_uwsgi_are_several_groups(tmp_path):
         assert f"server_name {name}: write the site's name" in made
         assert f"{name}.ini:5: max-requests = 5" in made
     assert made.count("backlog=100;") == 1
-    assert made.count("python_max_requests 5;") == 1
+    assert made.count(" max_requests=5;") == 2
     assert "no virtual environment is named for a, b: if the application" in made
     alone = text(plan_of([one]))
     assert "python_process" not in alone
@@ -441,6 +442,48 @@ def test_modules_are_found_in_the_home_of_a_daemon(tmp_path):
         assert "python_path /srv/a /x /y;" in made
         assert "python_working_directory /srv/a;" in made
         assert "python_memory_limit soft=1m;" in made
+
+
+def test_daemons_have_settings_of_their_own(tmp_path):
+    """Those of Apache are for all; what is the same as a directive has its name and its words."""
+    made = joined(
+        converted(
+            tmp_path,
+            "httpd.conf",
+            """
+            WSGIPythonOptimize 1
+            WSGIDaemonProcess a switch-interval=0.01 restart-interval=60 maximum-requests=5 \\
+                deadlock-timeout=30 shutdown-timeout=7 graceful-timeout=20
+            WSGIDaemonProcess b maximum-requests=6 inactivity-timeout=0
+            WSGIScriptAlias /a /a.wsgi process-group=a
+            WSGIScriptAlias /b /b.wsgi process-group=b
+            """,
+        )
+    )
+    assert (
+        "python_process a threads=15 switch_interval=10ms max_requests=5 max_lifetime=60s "
+        "deadlock_timeout=30s finalize=on,timeout=7s;"
+    ) in made
+    assert "python_process b threads=15 max_requests=6;" in made
+    for each in ("python_optimize 1;", "python_drain_timeout 20s;"):
+        assert each in made
+    assert "inactivity-timeout=0: is off" in made
+
+
+def test_vassals_have_settings_of_their_own(tmp_path):
+    (tmp_path / "a.ini").write_text(
+        "[uwsgi]\nmodule = a\nmax-requests = 5\nmax-requests-delta = 2\nreload-on-rss = 100\n"
+        "evil-reload-on-rss = 200\nimport = one\nimport = two\npy-executable = /x/python\n"
+    )
+    (tmp_path / "b.ini").write_text("[uwsgi]\nmodule = b\nmax-worker-lifetime = 60\n")
+    made = joined(text(plan_of([str(tmp_path)])))
+    assert (
+        "executable=/x/python import=one import=two max_requests=5,jitter=2 "
+        "memory_limit=100m,hard=200m;"
+    ) in made
+    assert "max_lifetime=60s;" in made
+    for each in ("python_max_", "python_memory_limit", "python_import", "python_executable"):
+        assert f"{each}" not in made.partition("# To be looked at")[0]
 
 
 def test_a_daemon_is_defined_once(tmp_path):

@@ -71,16 +71,16 @@ def wall(part: Part) -> None:
     for block, directive, parameter in _PARAMETERS:
         for line in _taken(getattr(plan, block), directive):
             _give(plan, made, parameter, line)
-    for line in plan.process.lines:
-        _give(plan, made, line.name, line)
-    plan.process = Block()
-    for line in _taken(plan.http, "python_import"):
-        why = "is imported by all processes: import it in the application's module"
-        _leave(plan, line, why, plan.seen)
     if any(each.startswith("home=") for each in made.arguments):
         for line in _taken(plan.http, "python_executable"):
             for setting in _settings(line, plan.seen):
                 plan.spare(setting, "is that of the virtual environment")
+    for directive in _OF_EACH:
+        for line in _taken(plan.http, directive):
+            _give(plan, made, directive.removeprefix("python_"), line)
+    for line in plan.process.lines:
+        _give(plan, made, line.name, line)
+    plan.process = Block()
     plan.http.lines.append(made)
     for server in plan.servers:
         for location in server.locations:
@@ -180,6 +180,8 @@ def _give(plan: Plan, made: Line, parameter: str, line: Line) -> None:
     elif parameter in _NUMBERS and not line.arguments[0].isdigit():
         _leave(plan, line, _NUMBERS[parameter], plan.seen)
         return
+    elif line.name in _SEVERAL_WORDS:
+        given = [f"{parameter}={','.join(line.arguments).removeprefix('soft=')}"]
     else:
         given = [f"{parameter}={each}" for each in line.arguments]
     made.arguments += tuple(given)
@@ -241,6 +243,33 @@ _PARAMETERS = (
     ("http", "python_env", "env"),
     ("main", "worker_priority", "nice"),
 )
+# Those that a parameter has the name of, without `python_`. A worker that exits ends the requests
+# of all groups after `python_drain_timeout`, which so stays one for all.
+_OF_EACH = (
+    "python_executable",
+    "python_env_file",
+    "python_import",
+    "python_optimize",
+    "python_dont_write_bytecode",
+    "python_hash_seed",
+    "python_warnings",
+    "python_xoption",
+    "python_switch_interval",
+    "python_gc_freeze",
+    "python_max_requests",
+    "python_max_lifetime",
+    "python_memory_limit",
+    "python_max_stuck_threads",
+    "python_deadlock_timeout",
+    "python_finalize",
+)
+# Commas are between them in the parameter.
+_SEVERAL_WORDS = {
+    "python_max_requests",
+    "python_max_lifetime",
+    "python_memory_limit",
+    "python_finalize",
+}
 _NUMBERS = {
     "processes": "write a number: `python_process NAME processes=N`",
     "nice": "only root can raise a priority: systemd's Nice= is for all of nginx",

@@ -36,6 +36,15 @@ def _home(plan: Plan, setting: Setting) -> None:
         line.arguments, line.sources = (folder, *line.arguments), [source, *line.sources]
 
 
+def _idle(plan: Plan, setting: Setting) -> None:
+    """A process that has had no request for so long starts anew, and imports with the next one."""
+    if rules.natural(setting):
+        plan.process.set("start", "lazy", source=setting.source)
+        plan.process.set("idle", f"{rules.natural(setting)}s", source=setting.source)
+    else:
+        plan.spare(setting, "is off")
+
+
 def authorization(plan: Plan, setting: Setting) -> None:
     if rules.truth(setting.value):
         plan.spare(setting, "is on by default")
@@ -140,14 +149,18 @@ DAEMON = Table(
     becomes("python_process python_home", rules.http("python_home", rules.path), "python-home"),
     becomes("python_process python_path", rules.python_path(":"), "python-path"),
     becomes("python_process python_env", rules.variable("PYTHON_EGG_CACHE"), "python-eggs"),
-    becomes("python_switch_interval", _interval, "switch-interval"),
+    becomes("python_process python_switch_interval", _interval, "switch-interval"),
     becomes(
-        "python_max_lifetime", rules.http("python_max_lifetime", rules.seconds), "restart-interval"
+        "python_process python_max_lifetime",
+        rules.http("python_max_lifetime", rules.seconds),
+        "restart-interval",
     ),
     becomes(
-        "python_max_requests", rules.http("python_max_requests", rules.whole), "maximum-requests"
+        "python_process python_max_requests",
+        rules.http("python_max_requests", rules.whole),
+        "maximum-requests",
     ),
-    nothing("processes stay", "inactivity-timeout"),
+    becomes("python_process", _idle, "inactivity-timeout"),
     becomes("wsgi_timeout", rules.application("*_timeout", rules.seconds), "request-timeout"),
     becomes(
         "wsgi_interrupt_timeout",
@@ -155,7 +168,7 @@ DAEMON = Table(
         "interrupt-timeout",
     ),
     becomes(
-        "python_deadlock_timeout",
+        "python_process python_deadlock_timeout",
         rules.http("python_deadlock_timeout", rules.seconds),
         "deadlock-timeout",
     ),
@@ -171,7 +184,7 @@ DAEMON = Table(
         "eviction-timeout",
     ),
     becomes(
-        "python_finalize",
+        "python_process python_finalize",
         lambda plan, setting: plan.http.set(
             "python_finalize",
             "on",

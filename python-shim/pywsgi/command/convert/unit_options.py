@@ -8,7 +8,7 @@ from .plan import Plan, Setting
 
 _ISOLATION = "is for all of nginx: systemd's RootDirectory=, PrivateUsers="
 _CGROUP = "make it, give it to the workers' user, and write `cgroup=FOLDER` behind `python_process`"
-_OTHERS = "all processes start with nginx and stay; threads start when needed"
+_OTHERS = "all processes start with nginx and stay: `start=lazy idle=TIME` of `python_process`"
 _MATCH = "write a `map` of $args, $http_… or $cookie_…, and `if`"
 _STATIC = "nginx's default, or `disable_symlinks`"
 
@@ -53,7 +53,7 @@ TABLE = Table(
     kept("python_process worker_processes", "applications.processes.max"),
     nothing(_OTHERS, "applications.processes.idle_timeout"),
     kept("wsgi_timeout asgi_timeout", "applications.limits.timeout"),
-    kept("python_max_requests", "applications.limits.requests"),
+    kept("python_process python_max_requests", "applications.limits.requests"),
     nothing("`wsgi_buffer_size` limits memory", "applications.limits.shm"),
     becomes("python_process", _privileges, "applications.isolation.new_privs"),
     nothing(_CGROUP, "applications.isolation.cgroup"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 SOCKET = "there is no socket between nginx and the application"
 SIGNALS = "nginx's signals are its own"
 FIXED = "the number of processes is fixed; threads start when needed"
+LAZY = "write `start=lazy idle=TIME` behind `python_process`: it starts with a request"
 EMPEROR = "use a `python_process` for each application, and `include conf.d/*.conf;`"
 VASSALS = "write it into the file of each vassal"
 TASKS = "use a task queue, a cache server or systemd's timers"
@@ -52,8 +53,9 @@ NOTHING: dict[str, str] = {
         "harakiri-graceful-signal signal signal-bufsize signals-bufsize touch-signal fs-signal "
         "py-master-check-signals reaper"
     ),
+    LAZY: "cheap idle",
     FIXED: (
-        "cheap cheaper cheaper-* idle die-on-idle die-on-no-workers min-worker-lifetime "
+        "cheaper cheaper-* die-on-idle die-on-no-workers min-worker-lifetime "
         "harakiri-queue-threshold harakiri-no-arh no-harakiri-arh no-harakiri-after-req-hook"
     ),
     VASSALS: "vassal-set vassals-set vassals-include vassals-include-before",
