@@ -10,11 +10,12 @@ from harness import Nginx
 
 
 class Load:
-    """A client for each path, on a connection that it keeps."""
+    """A client for each path, on a connection that it keeps unless its fields say otherwise."""
 
-    def __init__(self, nginx: Nginx, paths: Sequence[str]) -> None:
+    def __init__(self, nginx: Nginx, paths: Sequence[str], **headers: str) -> None:
         self.nginx = nginx
         self.paths = paths
+        self.headers = headers
         self.stop = False
         self.executor = concurrent.futures.ThreadPoolExecutor(len(paths))
 
@@ -24,7 +25,7 @@ class Load:
 
     def _ask(self, path: str) -> Counter:
         found: Counter = Counter()
-        with self.nginx.client() as client:
+        with self.nginx.client(headers=self.headers) as client:
             while not self.stop:
                 answer = client.get(path)
                 found[answer.status_code, answer.text] += 1

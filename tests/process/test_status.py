@@ -307,6 +307,7 @@ def test_prometheus_has_a_label_for_groups(nginx, groups, accept, parse):
     for path in ("/shop", "/shop?raise", "/inside"):
         nginx.client().get(path)
     wait_for(lambda: application(nginx, "inside")["requests"] == 1, 60, "its end")
+    wait_for(lambda: {each["state"] for each in numbers(nginx)["workers"]} == {"serving"})
     answer = nginx.client().get("/status?format=prometheus", headers={"Accept": accept})
     families = {family.name: family for family in parse(answer.text)}
 

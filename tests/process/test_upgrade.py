@@ -54,8 +54,9 @@ def test_recycling_under_load(nginx, contexts):
 @pytest.mark.unsanitized("a new binary has lost its options")
 @pytest.mark.parametrize("end", ["old", "new"])
 def test_an_upgrade_of_the_binary_under_load(nginx, upgradable, contexts, end):
+    """Each request has its own connection: WINCH has nginx close those that are kept alive."""
     first = upgradable(http=GROUPS, **contexts)
-    with Load(nginx, ["/shop", "/live"] * 2) as load:
+    with Load(nginx, ["/shop", "/live"] * 2, Connection="close") as load:
         second = upgradable.upgrade()
         wait_for(lambda: len(children(second)) == 5, what="the workers of the second master")
         fresh = nginx.client(headers={"Connection": "close"})
