@@ -277,7 +277,7 @@ test-inline: module $(TEST_VENV)/.installed ## Run the tests of WSGI again with 
 	$(IN_TESTS) PYWSGI_EXECUTOR=inline $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(INLINE_TESTS))
 
 .PHONY: test-process
-test-process: module $(TEST_VENV)/.installed ## Run the tests of WSGI and ASGI again with their applications in a process of its own, and those of python_process
+test-process: module $(TEST_VENV)/.installed ## Run the tests of WSGI and ASGI again with their applications in a process of its own
 	$(IN_TESTS) PYWSGI_EXECUTOR=process $(PYTEST) $(or $(patsubst tests/%,%,$(PYTEST_ARGS)),$(PROCESS_TESTS))
 
 .PHONY: test-uvloop
@@ -302,7 +302,7 @@ stress-quick: ## The same for a minute
 
 # The WSGI tests; those of frameworks, peers and nginx also pass (PYTEST_ARGS=…).
 INLINE_TESTS := wsgi
-PROCESS_TESTS := wsgi asgi process
+PROCESS_TESTS := wsgi asgi
 
 $(TEST_VENV)/.installed: $(wildcard tests/requirements.txt tests/*/requirements*.txt)
 	$(PYTHON) -m venv $(TEST_VENV)

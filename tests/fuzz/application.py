@@ -9,11 +9,10 @@ import gc
 import io
 import json
 import os
-import re
 import tempfile
 import time
 
-from planned import OF_A_BODY, Planned, fail, plan_of
+from planned import Planned, fail, of_others, plan_of
 
 # Objects of requests that are over, which must not work any more.
 kept = collections.deque(maxlen=30)
@@ -227,9 +226,7 @@ class Call(Planned):
                 data = stream.read(1000)
             except (OSError, ValueError, RuntimeError):
                 continue
-            # A body that the client has corrupted may include the start of its next request.
-            own = re.match(r"c?(\d*)", token)[1].encode()
-            if any(other != own for other in OF_A_BODY.findall(data)):
+            if of_others(token, data):
                 faults.append(f"a kept input of {token} gives {data[:60]!r}")
 
 

@@ -5,10 +5,24 @@ The fuzzer copies this file beside both.
 
 import base64
 import json
+import operator
 import re
 
 PLAIN = {"token": "none", "blocks": [10]}
 OF_A_BODY = re.compile(rb"\(bc(\d+)r\d+\)")
+
+
+def of_others(token: str, data: bytes) -> list[bytes]:
+    """The numbers of other cases in a body. A body that its client has corrupted may include the
+    start of its next request, and its own number without some digits or with another one."""
+    own = re.match(r"c?(\d*)", token)[1].encode()
+
+    def is_own(number: bytes) -> bool:
+        digits = iter(own)
+        other = sum(map(operator.ne, number, own)) + abs(len(number) - len(own))
+        return all(digit in digits for digit in number) or other <= 1
+
+    return [number for number in OF_A_BODY.findall(data) if not is_own(number)]
 
 
 def pattern(token, size, offset=0):
