@@ -268,9 +268,9 @@ def test_deaths_under_load(nginx, serve):
     serve("processes=2 threads=4 queue=64", workers=2)
     client = nginx.client()
     paths = ["/other", "/worker"] * 2
+    # One in each worker, and three in the processes.
+    nginx.wait_imports(5)
     workers = nginx.workers()
-    for path in ("/", *paths):
-        assert client.get(path).text == "hello"
     before = [left_over(nginx, pid) for pid in workers]
     with Load(nginx, paths) as load:
         for number in range(DEATHS):
@@ -286,6 +286,7 @@ def test_deaths_under_load(nginx, serve):
     assert nginx.workers() == workers
     assert len(nginx.recorded("died")) == DEATHS
     nginx.wait_processes("mortal", 2)
+    client.close()
     for pid, old in zip(workers, before, strict=True):
         wait_for(lambda pid=pid, old=old: left_over(nginx, pid) <= old, 60, "what was there before")
     assert not [path for path in (nginx.root / "tmp").rglob("*") if path.is_file()]

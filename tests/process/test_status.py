@@ -252,8 +252,8 @@ def test_what_no_process_has_is_seen_with_its_age(nginx, groups, background):
         assert len(re.findall(r'"GET /reports" of .* that no process of reports has', said)) == 3
         assert 'pywsgi_process_queue_length{process="reports"} 3' in text(nginx, "prometheus")
         assert nginx.client().get("/late").status_code == 503
-        access = (nginx.root / "logs" / "python.log").read_text()
-        assert "/late?- 503 process=reports\n" in access
+        log = nginx.root / "logs" / "python.log"
+        wait_for(lambda: "/late?- 503 process=reports\n" in log.read_text(), what="its line")
     finally:
         os.kill(nginx.master, signal.SIGCONT)
     assert [answer.result().text for answer in answers] == ["reports"] * 3
