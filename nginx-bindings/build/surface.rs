@@ -129,7 +129,7 @@ const RECORDS: &[Record] = &[
          limit_rate cleanup host_start host_end header_in header_size start_sec start_msec",
         "count aio blocked buffered expect_tested request_body_no_buffering header_only expect_trailers keepalive \
          lingering_close reading_body discard_body disable_not_modified chunked allow_ranges single_range limit_rate_set \
-         post_action request_output",
+         post_action request_output filter_need_in_memory main_filter_need_in_memory",
     ),
 ];
 

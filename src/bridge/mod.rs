@@ -80,4 +80,5 @@ pub(crate) mod streak;
 mod sync;
 pub(crate) mod tasks;
 mod timings;
+pub(crate) mod trays;
 pub(crate) mod worker;

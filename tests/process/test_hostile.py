@@ -32,6 +32,8 @@ APP = """
     LINE = 64
     CONTROL = 4 * LINE
     RING = 64 * 1024
+    SLOTS, TRAYS, TRAY = 1 << 16, 16, 64 * 1024
+    WORDS = 2 * (CONTROL + RING) + 8 * SLOTS
 
     def attack(what, start, size):
         for first in (start, start + CONTROL + RING):
@@ -49,6 +51,14 @@ APP = """
             elif what == "marks":
                 at = 2 * (CONTROL + RING) + 8 * random.randrange(64)
                 write(start + at, random.randbytes(8))
+            elif what == "trays" and size > WORDS:
+                # Their words, their bytes, and what the messages in the ring may say of them.
+                free = struct.pack("=Q", random.choice([0, 1, 2**64 - 1]))
+                write(start + WORDS + 8 * random.randrange(TRAYS), free)
+                write(start + size - TRAY * random.randrange(1, TRAYS + 1), random.randbytes(500))
+                at = random.randrange(RING // 8) * 8
+                tray, length = random.randrange(TRAYS + 1), random.choice([0, 1, TRAY, TRAY + 1])
+                write(first + CONTROL + at, struct.pack("=Q", tray << 32 | length))
 
     def sockets():
         for fd in map(int, os.listdir("/proc/self/fd")):
@@ -128,7 +138,7 @@ APP = """
         if what:
             threading.Thread(target=run, args=(what,), daemon=True).start()
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"x" * 1000] * 10
+        return [b"x" * 100_000] + [b"x" * 1000] * 10
 """
 GOOD = """
     def application(environ, start_response):
@@ -167,7 +177,7 @@ SOCKETS = """
 """
 
 
-KINDS = ["noise", "indices", "lengths", "marks", "files", "bells", "shared"]
+KINDS = ["noise", "indices", "lengths", "marks", "trays", "files", "bells", "shared"]
 
 
 @pytest.mark.parametrize("what", KINDS)

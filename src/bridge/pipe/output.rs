@@ -89,6 +89,10 @@ impl Put<'_> {
     pub(crate) fn block(&mut self, block: Block) {
         match block {
             Block::Memory(bytes) => self.0.add_memory(bytes),
+            Block::Tray(tray) => {
+                self.0.memory += tray.len();
+                self.0.queue.push_tray(tray);
+            }
             Block::File(part) => self.0.queue.push_file(part),
             Block::Spilled(part) => self.0.queue.push_spilled(part),
         }
@@ -433,6 +437,7 @@ impl Output {
         }
         state.held_back = Some(least);
         state.stalled = true;
+        state.queue.empty_trays();
         self.wake(state, wake);
         true
     }

@@ -17,6 +17,8 @@ pub(crate) enum Broken {
     File,
     #[error("it has sent no descriptor for a file")]
     NoFile,
+    #[error("it has named a tray that it cannot have filled")]
+    Tray,
     #[error("it has sent more than it was asked for")]
     Credit,
     #[error("it has sent a message that does not come at this point")]

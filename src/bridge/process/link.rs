@@ -1,5 +1,5 @@
-//! One end of what a web worker and a process share: two rings, a bell for each, a socket for descriptors, and the words
-//! by which the process marks what has begun.
+//! One end of what a web worker and a process share: two rings, a bell for each, a socket for descriptors, the words
+//! by which the process marks what has begun, and trays.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -13,8 +13,9 @@ use super::to_process::ToProcess;
 use super::to_worker::ToWorker;
 use crate::bridge::begun::Mark;
 use crate::bridge::bell::Bell;
-use crate::bridge::memory::Longs;
+use crate::bridge::memory::{Area, Longs};
 use crate::bridge::sync::Arc;
+use crate::bridge::trays::{self, Filled, Tray, Trays};
 
 /// Requests of one link, at most. Memory that no request has used takes no room.
 pub(crate) const SLOTS: usize = 1 << 16;
@@ -24,13 +25,19 @@ pub(super) const BATCH: usize = 512;
 
 /// Words of memory for a link with rings for so many bytes.
 pub(crate) const fn words(ring: usize) -> usize {
-    2 * ring::words(ring) + SLOTS
+    2 * ring::words(ring) + SLOTS + trays::count(ring)
+}
+
+/// Bytes of its trays.
+pub(crate) const fn area(ring: usize) -> usize {
+    trays::count(ring) * trays::SIZE
 }
 
 /// What a link is made of.
 #[derive(Debug)]
 pub(crate) struct Ends {
     pub(crate) memory: Arc<dyn Longs>,
+    pub(crate) area: Arc<dyn Area>,
     /// Bytes of each ring.
     pub(crate) ring: usize,
     /// The end of a pipe that wakes this process, and that of another one by which the other is woken.
@@ -54,6 +61,7 @@ pub(crate) struct Link<S, R> {
     stuck: bool,
     /// Nothing is received for now, whatever there is.
     paused: bool,
+    trays: Trays,
 }
 
 pub(crate) type WebLink = Link<ToProcess, ToWorker>;
@@ -98,7 +106,7 @@ impl ProcessLink {
 
 impl<S: Message, R: Message> Link<S, R> {
     fn new(ends: Ends, sends: usize, receives: usize) -> Self {
-        let Ends { memory, ring, own_bell, other_bell, socket } = ends;
+        let Ends { memory, area, ring, own_bell, other_bell, socket } = ends;
         let first = |number| number * ring::words(ring);
         let producer = Producer::new(Arc::clone(&memory), first(sends), ring);
         let consumer = Consumer::new(Arc::clone(&memory), first(receives), ring);
@@ -108,10 +116,11 @@ impl<S: Message, R: Message> Link<S, R> {
             own_bell: Bell::of(own_bell),
             other_bell: Bell::of(other_bell),
             socket,
-            memory,
             marks: first(2),
             stuck: false,
             paused: false,
+            trays: Trays::new(Arc::clone(&memory), first(2) + SLOTS, area),
+            memory,
         }
     }
 
@@ -163,6 +172,26 @@ impl<S: Message, R: Message> Link<S, R> {
         self.send(number, &message(range))
     }
 
+    /// Copies a block into a tray, and sends a message about it. False if no tray is free. `stalled`: the client takes
+    /// nothing now.
+    pub(crate) fn send_tray(
+        &mut self,
+        number: Number,
+        block: &[u8],
+        stalled: bool,
+        message: impl FnOnce(Filled) -> S,
+    ) -> Result<bool, Unsent> {
+        if !self.sender.has_room().map_err(Broken::from)? {
+            return Err(Unsent::Full);
+        }
+        let Some(filled) = self.trays.fill(block, stalled) else { return Ok(false) };
+        let sent = self.send(number, &message(filled));
+        if sent.is_err() {
+            self.trays.forget(filled);
+        }
+        sent.map(|()| true)
+    }
+
     /// Receives the messages that there are, some at most, each by `act`. True if there may be more.
     pub(crate) fn receive(
         &mut self,
@@ -200,6 +229,11 @@ impl<S: Message, R: Message> Link<S, R> {
             }
             Ok(Received::Nothing | Received::Ended) | Err(_) => Err(Broken::NoFile),
         }
+    }
+
+    /// The tray that a message is about that has been received.
+    pub(crate) fn take_tray(&self, filled: Filled) -> Result<Tray, Broken> {
+        self.trays.take(filled).ok_or(Broken::Tray)
     }
 
     /// Shows the other process what has been sent, gives it room for what has been received, and wakes it if it sleeps

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::held::Held;
-use self::stream::{State, Stream};
+use self::stream::{Attached, State, Stream};
 use self::streams::Streams;
 use super::broken::Broken;
 use super::frames::Number;
@@ -399,7 +399,7 @@ impl Connection {
     }
 
     fn act(&mut self, number: Number, message: ToWorker) -> Result<(), Broken> {
-        let file = match message {
+        let attached = match message {
             ToWorker::Hello => {
                 self.met = true;
                 (self.leaving, self.bye) = (false, false);
@@ -414,13 +414,14 @@ impl Connection {
                 return Ok(());
             }
             ToWorker::File(range) | ToWorker::Spilled(range) if !range.again => {
-                Some(self.link.take_file(range.end)?)
+                Attached::File(self.link.take_file(range.end)?)
             }
-            _ => None,
+            ToWorker::Tray(filled) => Attached::Tray(self.link.take_tray(filled)?),
+            _ => Attached::None,
         };
         // What is about a request that is over here is dropped.
         let Some(stream) = self.streams.of(number) else { return Ok(()) };
-        match stream.receive(message, file, &mut self.held)? {
+        match stream.receive(message, attached, &mut self.held)? {
             State::Lives => make_ready(&mut self.ready, number.slot, stream),
             State::Over => self.streams.remove(number.slot),
         }

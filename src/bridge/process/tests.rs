@@ -2,10 +2,12 @@
 
 mod hostile;
 mod lazy;
+mod trays;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 use bytes::Bytes;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -14,7 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::broken::Broken;
 use super::frames::{Number, Report};
 use super::front::Front;
-use super::link::{Ends, ProcessLink, WebLink, words};
+use super::link::{Ends, ProcessLink, WebLink, area, words};
 use super::relay::Relay;
 use super::to_worker::{Ended, ToWorker};
 use crate::bridge::callbacks::Gone;
@@ -24,7 +26,7 @@ use crate::bridge::exchange::{Exchange, Progress, Worker};
 use crate::bridge::executor::Submitted;
 use crate::bridge::fixture::{buffered, location, pool_config, worker_as};
 use crate::bridge::id::Table;
-use crate::bridge::memory::Longs;
+use crate::bridge::memory::{Area, Longs};
 use crate::bridge::pipe::input::{Input, InputError, Read, Segment};
 use crate::bridge::pipe::output::parts::{Batch, Block, End};
 use crate::bridge::sync::AtomicU64;
@@ -59,6 +61,8 @@ fn link() -> (WebLink, ProcessLink) {
 fn ends() -> (Arc<dyn Longs>, Ends, Ends) {
     let memory: Arc<dyn Longs> =
         Arc::new((0..words(RING)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
+    let bytes = (0..area(RING)).map(|_| AtomicU8::new(0));
+    let area: Arc<dyn Area> = Arc::new(bytes.collect::<Vec<_>>());
     let pipe = || pipe_with(PipeFlags::NONBLOCK).unwrap();
     let ((first, rings_first), (second, rings_second)) = (pipe(), pipe());
     let flags = SocketFlags::NONBLOCK;
@@ -66,6 +70,7 @@ fn ends() -> (Arc<dyn Longs>, Ends, Ends) {
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     let ends = |own_bell: OwnedFd, other_bell: OwnedFd, socket| Ends {
         memory: Arc::clone(&memory),
+        area: Arc::clone(&area),
         ring: RING,
         own_bell,
         other_bell,
@@ -191,6 +196,7 @@ fn taken(exchange: &Exchange) -> Batch {
 fn bytes(batch: &Batch) -> Vec<u8> {
     let blocks = batch.blocks.iter().map(|block| match block {
         Block::Memory(bytes) => bytes.to_vec(),
+        Block::Tray(tray) => tray.copy(),
         Block::Spilled(_) | Block::File(_) => panic!("{block:?}"),
     });
     blocks.collect::<Vec<_>>().concat()

@@ -10,6 +10,7 @@ use super::heads::{hints, put_fields, put_response_head, response_head, trailers
 use super::wire::{Reader, put_flag};
 use crate::bridge::executor::Refusal;
 use crate::bridge::pipe::output::parts::End;
+use crate::bridge::trays::Filled;
 use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
 use crate::http::websocket::close::Close;
@@ -34,6 +35,8 @@ pub(crate) enum ToWorker {
     Head(Box<ResponseHead>),
     /// A part of the response's body.
     Block(Bytes),
+    /// A part of the response's body, in a tray.
+    Tray(Filled),
     /// A part of the response's body, in a file of the application's.
     File(FileRange),
     /// A part of the response's body, in the response's temporary file.
@@ -80,6 +83,7 @@ const LEAVING: u8 = 12;
 const ELAPSED: u8 = 13;
 const DORMANT: u8 = 20;
 const IDLE: u8 = 14;
+const TRAY: u8 = 15;
 
 /// The time of [`ToWorker::Elapsed`] that is none.
 const NO_TIME: u64 = u64::MAX;
@@ -118,6 +122,9 @@ impl Message for ToWorker {
                 Encoded::bare(HEAD, 0)
             }
             Self::Block(bytes) => shared(BLOCK, bytes),
+            Self::Tray(Filled { tray, length }) => {
+                Encoded::bare(TRAY, u64::from(*tray) << 32 | u64::from(*length))
+            }
             Self::File(range) => range.encode(FILE, text),
             Self::Spilled(range) => range.encode(SPILLED, text),
             Self::End(ended) => {
@@ -170,6 +177,7 @@ impl Message for ToWorker {
                     ELAPSED => Self::Elapsed(Some(value).filter(|&time| time != NO_TIME)),
                     REFUSED => Self::Refused(of_index(&REFUSALS, value)?),
                     CREDIT => Self::Credit(value),
+                    TRAY => Self::Tray(Filled { tray: (value >> 32) as u32, length: value as u32 }),
                     _ => return Err(Foreign::Kind(kind)),
                 }
             }

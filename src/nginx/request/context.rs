@@ -229,6 +229,15 @@ impl Context {
             || (self.is_main() && unsafe { sys::is_buffered(self.connection()) })
     }
 
+    /// Whether a filter of nginx's reads the response's body. All others, and what sends it, only pass it on.
+    pub(super) fn filters_look(&self) -> bool {
+        let request = self.raw();
+        // SAFETY: as for `is_main`.
+        unsafe {
+            (*request).filter_need_in_memory() != 0 || (*request).main_filter_need_in_memory() != 0
+        }
+    }
+
     /// How many bytes nginx has sent on the client's connection.
     pub(super) fn bytes_sent(&self) -> i64 {
         // SAFETY: as for `is_main`.

@@ -106,7 +106,7 @@ impl Files {
         self.open.retain(|sent| {
             let is_held = held.clone().any(|block| match block {
                 Block::Spilled(part) | Block::File(part) => Arc::ptr_eq(&part.file, &sent.of),
-                Block::Memory(_) => false,
+                Block::Memory(_) | Block::Tray(_) => false,
             });
             // SAFETY: `r` is a live request, and its chain is from its pool.
             if is_held || last == Some(sent.nginxs) || unsafe { is_named((*r).out, sent.nginxs) } {

@@ -1,6 +1,7 @@
 //! The response's path from the pipe through nginx's filters to the client, and the report back of what the client
 //! has received.
 
+use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
 
@@ -205,7 +206,10 @@ fn send_body(request: &Request<'_>, batch: &mut Batch, news: bool) -> Sent {
 fn chain(request: &Request<'_>, batch: &mut Batch, last: bool) -> Option<*mut ngx_chain_t> {
     let mut chain = Chain::default();
     let mut held = request.held.borrow_mut();
+    let own = request.filters_look();
     for block in batch.blocks.drain(..) {
+        // What a filter reads must not change meanwhile.
+        let block = if own { block.own() } else { block };
         let buffer = chain.add(request)?;
         fill(request, buffer, &block)?;
         held.push_back(block);
@@ -233,14 +237,8 @@ fn chain(request: &Request<'_>, batch: &mut Batch, last: bool) -> Option<*mut ng
 /// freed.
 fn fill(request: &Request<'_>, buffer: &mut ngx_buf_t, block: &Block) -> Option<()> {
     match block {
-        Block::Memory(bytes) => {
-            let range = bytes.as_ptr_range();
-            buffer.pos = range.start.cast_mut();
-            buffer.last = range.end.cast_mut();
-            buffer.start = buffer.pos;
-            buffer.end = buffer.last;
-            buffer.set_memory(1);
-        }
+        Block::Memory(bytes) => fill_memory(buffer, bytes.as_ptr_range()),
+        Block::Tray(tray) => fill_memory(buffer, tray.addresses()?),
         Block::Spilled(part) | Block::File(part) => {
             let spilled = matches!(block, Block::Spilled(_));
             // SAFETY: these are the files of this request, which lives as long as `request`.
@@ -251,6 +249,14 @@ fn fill(request: &Request<'_>, buffer: &mut ngx_buf_t, block: &Block) -> Option<
         }
     }
     Some(())
+}
+
+fn fill_memory(buffer: &mut ngx_buf_t, addresses: Range<*const u8>) {
+    buffer.pos = addresses.start.cast_mut();
+    buffer.last = addresses.end.cast_mut();
+    buffer.start = buffer.pos;
+    buffer.end = buffer.last;
+    buffer.set_memory(1);
 }
 
 /// A chain of nginx's buffers.
@@ -324,6 +330,7 @@ fn release(request: &Request<'_>, busy: usize) {
         shared |= block.is_shared();
         match block {
             Block::Memory(bytes) => memory += bytes.len(),
+            Block::Tray(tray) => memory += tray.len(),
             Block::Spilled(part) => spilled += part.len(),
             Block::File(_) => {}
         }

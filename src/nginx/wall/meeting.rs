@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -16,7 +17,7 @@ const LARGEST_RING: u64 = 1 << 30;
 /// Makes a link with rings for `ring` bytes, and sends its other end. `None`: the process has not taken those that were
 /// sent before.
 pub(super) fn offer(socket: impl AsFd, ring: usize, least: RawFd) -> io::Result<Option<Ends>> {
-    let (memory, file) = memory::create(link::words(ring))?;
+    let (memory, file) = memory::create(link::words(ring), link::area(ring))?;
     let pipe = || pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC);
     let ((own_bell, rings_own), (others_bell, rings_other)) = (pipe()?, pipe()?);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -28,6 +29,7 @@ pub(super) fn offer(socket: impl AsFd, ring: usize, least: RawFd) -> io::Result<
         return Ok(None);
     }
     Ok(Some(Ends {
+        area: Arc::clone(&memory) as _,
         memory,
         ring,
         own_bell: above(own_bell, least)?,
@@ -52,8 +54,10 @@ pub(super) fn accept(socket: impl AsFd, least: RawFd) -> io::Result<Option<Ends>
     };
     let ring = usize::try_from(size).ok().filter(|_| size <= LARGEST_RING);
     let ring = ring.ok_or_else(|| io::Error::other("a web worker has sent another size"))?;
+    let memory = memory::open(&file, link::words(ring), link::area(ring))?;
     Ok(Some(Ends {
-        memory: memory::open(&file, link::words(ring))?,
+        area: Arc::clone(&memory) as _,
+        memory,
         ring,
         own_bell: above(own_bell, least)?,
         other_bell: above(other_bell, least)?,

@@ -71,7 +71,7 @@ fn receive(output: &Output, ear: &Ear, limit: usize, stalls: bool, wake: impl Fn
                     memory += bytes.len();
                     text.extend_from_slice(&bytes);
                 }
-                Block::File(_) => panic!("the application has no file"),
+                Block::Tray(_) | Block::File(_) => panic!("the application has neither"),
                 Block::Spilled(part) => {
                     file += part.len();
                     let at = text.len();
@@ -147,6 +147,7 @@ fn holds_back(buffering: Buffering, takes: bool) {
         assert_eq!(thread.join().unwrap(), Ok(()));
         let lens = batch.blocks.iter().map(|block| match block {
             Block::Memory(bytes) => bytes.len() as u64,
+            Block::Tray(tray) => tray.len() as u64,
             Block::Spilled(part) | Block::File(part) => part.len(),
         });
         assert_eq!(lens.sum::<u64>(), 6);

@@ -5,6 +5,7 @@ use std::fs::File;
 use bytes::Bytes;
 
 use crate::bridge::sync::Arc;
+use crate::bridge::trays::Tray;
 use crate::http::field::Field;
 use crate::http::response_head::ResponseHead;
 
@@ -13,9 +14,11 @@ use crate::http::response_head::ResponseHead;
 pub(crate) const SHARED_FROM: usize = 16 * 1024;
 
 /// A part of a response's body.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Block {
     Memory(Bytes),
+    /// In memory that the process which runs the application shares with this one.
+    Tray(Tray),
     /// In the response's temporary file.
     Spilled(FilePart),
     /// In a file that the application has given.
@@ -37,6 +40,14 @@ impl FilePart {
 }
 
 impl Block {
+    /// The same, but not in memory that another process can change.
+    pub(crate) fn own(self) -> Self {
+        match self {
+            Self::Tray(tray) => Self::Memory(tray.copy().into()),
+            other => other,
+        }
+    }
+
     /// Is it shared with its owner?
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Block::Memory(bytes) if bytes.len() >= SHARED_FROM)

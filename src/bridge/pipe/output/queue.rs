@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::parts::{Block, FilePart, SHARED_FROM};
 use crate::bridge::sync::Arc;
+use crate::bridge::trays::Tray;
 
 /// A block shorter than this is joined with its neighbours: copying it costs less than a buffer of its own.
 const SMALL: usize = 4096;
@@ -75,6 +76,24 @@ impl Queue {
         self.bytes += block.len() as u64;
         self.close_joined();
         self.blocks.push(Block::Memory(block));
+    }
+
+    /// Adds a block that lies in a tray.
+    pub(super) fn push_tray(&mut self, tray: Tray) {
+        self.bytes += tray.len() as u64;
+        self.close_joined();
+        self.blocks.push(Block::Tray(tray));
+    }
+
+    /// The client takes nothing now: copies what lies in trays that others need.
+    pub(super) fn empty_trays(&mut self) {
+        for block in &mut self.blocks {
+            if let Block::Tray(tray) = block {
+                if !tray.may_wait() {
+                    *block = Block::Memory(tray.copy().into());
+                }
+            }
+        }
     }
 
     /// Adds a part of the temporary file.
@@ -144,7 +163,7 @@ mod tests {
     fn bytes_of(blocks: &[Block]) -> Vec<u8> {
         let memory = blocks.iter().map(|block| match block {
             Block::Memory(bytes) => &bytes[..],
-            Block::Spilled(_) | Block::File(_) => panic!("{block:?}"),
+            Block::Tray(_) | Block::Spilled(_) | Block::File(_) => panic!("{block:?}"),
         });
         memory.collect::<Vec<_>>().concat()
     }
@@ -219,6 +238,7 @@ mod tests {
             .iter()
             .map(|block| match block {
                 Block::Memory(bytes) => (0, bytes.len() as u64),
+                Block::Tray(tray) => (0, tray.len() as u64),
                 Block::Spilled(part) | Block::File(part) => (part.start, part.end),
             })
             .collect();

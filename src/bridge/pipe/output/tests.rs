@@ -72,6 +72,7 @@ fn assert_waits<T>(output: &Output, thread: &JoinHandle<T>) {
 fn text_of(block: &Block) -> String {
     let bytes = match block {
         Block::Memory(bytes) => bytes.to_vec(),
+        Block::Tray(tray) => tray.copy(),
         Block::Spilled(part) | Block::File(part) => {
             let mut bytes = vec![0; part.len() as usize];
             part.file.read_exact_at(&mut bytes, part.start).unwrap();
@@ -89,7 +90,7 @@ fn take(output: &Output) -> Vec<String> {
         .blocks
         .iter()
         .map(|block| match block {
-            Block::Memory(_) => format!("m:{}", text_of(block)),
+            Block::Memory(_) | Block::Tray(_) => format!("m:{}", text_of(block)),
             Block::Spilled(_) => format!("f:{}", text_of(block)),
             Block::File(_) => format!("a:{}", text_of(block)),
         })

@@ -12,8 +12,9 @@ use super::super::to_process::Taken;
 use super::super::to_worker::{Ended, ToWorker};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::input::InputError;
-use crate::bridge::pipe::output::parts::{Batch, Block, End, FilePart};
+use crate::bridge::pipe::output::parts::{Batch, Block, End, FilePart, SHARED_FROM};
 use crate::bridge::sync::Arc;
+use crate::bridge::trays;
 use crate::http::field::Field;
 
 /// What has been taken from the response's pipe, and the frames of a WebSocket, and has not been sent.
@@ -23,6 +24,8 @@ pub(super) struct Download {
     next: VecDeque<Piece>,
     /// So many bytes may be sent before the client has taken any more.
     window: u64,
+    /// The client takes nothing now.
+    stalled: bool,
     /// The file that was sent last.
     file: Option<Arc<File>>,
     /// Files that have been sent, and that the web worker has not closed.
@@ -60,6 +63,7 @@ impl Download {
         Self {
             next: VecDeque::new(),
             window,
+            stalled: false,
             file: None,
             descriptors: 0,
             frames: VecDeque::new(),
@@ -89,6 +93,7 @@ impl Download {
     pub(super) fn taken(&mut self, exchange: &Arc<Exchange>, taken: Taken) {
         self.window = self.window.saturating_add(taken.memory);
         self.descriptors = self.descriptors.saturating_sub(taken.descriptors as usize);
+        self.stalled = taken.stalled;
         if let Some(socket) = exchange.socket.as_deref().filter(|_| !self.frames.is_empty()) {
             self.taken = self.taken.saturating_add(taken.memory);
             let mut wakes = false;
@@ -195,6 +200,11 @@ impl Download {
                 Err(unsent) => Err((Piece::Message(message), unsent)),
             },
             Piece::Block(Block::Memory(bytes)) => self.send_bytes(bytes, exchange, number, link),
+            // Those are the web worker's alone.
+            Piece::Block(Block::Tray(tray)) => {
+                let bytes = tray.copy().into();
+                self.send_bytes(bytes, exchange, number, link)
+            }
             Piece::Block(Block::File(part)) => {
                 let block = Block::File(part.clone());
                 self.send_part(part, block, number, link, ToWorker::File)
@@ -240,22 +250,44 @@ impl Download {
     ) -> Result<Done, (Piece, Unsent)> {
         let is_shared = Block::Memory(bytes.clone()).is_shared();
         while !bytes.is_empty() {
-            let room = usize::try_from(self.window).unwrap_or(usize::MAX).min(link.largest());
-            if room == 0 {
+            let window = usize::try_from(self.window).unwrap_or(usize::MAX);
+            if window == 0 {
                 return Ok(Done::Waits(Piece::Block(Block::Memory(bytes))));
             }
-            let first = bytes.slice(..room.min(bytes.len()));
-            let size = first.len();
-            if let Err(unsent) = link.send(number, &ToWorker::Block(first)) {
-                return Err((Piece::Block(Block::Memory(bytes)), unsent));
+            match self.send_first(&bytes, window, number, link) {
+                Ok(size) => {
+                    self.window -= size as u64;
+                    drop(bytes.split_to(size));
+                }
+                Err(unsent) => return Err((Piece::Block(Block::Memory(bytes)), unsent)),
             }
-            self.window -= size as u64;
-            drop(bytes.split_to(size));
         }
         if is_shared {
             exchange.worker.collect();
         }
         Ok(Done::Sent)
+    }
+
+    /// Sends the first of these bytes, at most so many. Gives how many.
+    fn send_first(
+        &self,
+        bytes: &Bytes,
+        most: usize,
+        number: Number,
+        link: &mut ProcessLink,
+    ) -> Result<usize, Unsent> {
+        let most = most.min(bytes.len());
+        if most >= SHARED_FROM {
+            let size = most.min(trays::SIZE);
+            let block = bytes.get(..size).unwrap_or_default();
+            if link.send_tray(number, block, self.stalled, ToWorker::Tray)? {
+                return Ok(size);
+            }
+        }
+        let first = bytes.slice(..most.min(link.largest()));
+        let size = first.len();
+        link.send(number, &ToWorker::Block(first))?;
+        Ok(size)
     }
 
     fn send_end(

@@ -13,6 +13,7 @@ use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::messages::{Socket, cost};
 use crate::bridge::pipe::output::parts::{Block, End, FilePart};
 use crate::bridge::sync::Arc;
+use crate::bridge::trays::Tray;
 use crate::http::response_head::ResponseHead;
 use crate::http::websocket::close::Close;
 
@@ -92,12 +93,26 @@ impl Download {
         exchange: &Exchange,
         bytes: Bytes,
     ) -> Result<(), Broken> {
-        let length = bytes.len() as u64;
+        self.receive_memory(exchange, bytes.len(), Block::Memory(bytes))
+    }
+
+    pub(super) fn receive_tray(&mut self, exchange: &Exchange, tray: Tray) -> Result<(), Broken> {
+        self.receive_memory(exchange, tray.len(), Block::Tray(tray))
+    }
+
+    /// A part of the body that waits in memory for the client.
+    fn receive_memory(
+        &mut self,
+        exchange: &Exchange,
+        length: usize,
+        block: Block,
+    ) -> Result<(), Broken> {
+        let length = length as u64;
         self.outstanding += length;
         if self.outstanding > self.window {
             return Err(Broken::Credit);
         }
-        self.receive_block(exchange, length, Block::Memory(bytes))
+        self.receive_block(exchange, length, block)
     }
 
     /// A part of a file: of the application's, or of the response's temporary one.

@@ -17,6 +17,7 @@ use crate::bridge::log::{About, LogLine};
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::output::parts::{Block, End};
 use crate::bridge::sync::Arc;
+use crate::bridge::trays::Tray;
 use crate::metrics::meters::Count;
 
 #[derive(Debug)]
@@ -48,6 +49,14 @@ struct Control {
     /// It has heard that.
     told_gone: bool,
     told_closed: bool,
+}
+
+/// What has come with a message, besides it.
+#[derive(Debug)]
+pub(super) enum Attached {
+    None,
+    File(File),
+    Tray(Tray),
 }
 
 /// What becomes of a stream.
@@ -116,7 +125,7 @@ impl Stream {
             && (stalled != self.control.stalled
                 || files > 0
                 || descriptors > 0
-                || memory.max(file) >= much.clamp(1, LEAST_WINDOW / 4))
+                || memory.max(file) >= much.clamp(1, LEAST_WINDOW))
     }
 
     /// Sends what there is to send.
@@ -219,7 +228,7 @@ impl Stream {
     pub(super) fn receive(
         &mut self,
         message: ToWorker,
-        file: Option<File>,
+        attached: Attached,
         held: &mut Held,
     ) -> Result<State, Broken> {
         if self.download.has_ended {
@@ -254,10 +263,16 @@ impl Stream {
             }
             ToWorker::Head(head) => download.receive_head(exchange, *head)?,
             ToWorker::Block(bytes) => download.receive_bytes(exchange, bytes)?,
+            ToWorker::Tray(_) => {
+                let Attached::Tray(tray) = attached else { return Err(Broken::Order) };
+                download.receive_tray(exchange, tray)?;
+            }
             ToWorker::File(range) => {
+                let file = attached.into_file();
                 download.receive_part(exchange, range, file, held, Block::File)?;
             }
             ToWorker::Spilled(range) => {
+                let file = attached.into_file();
                 download.receive_part(exchange, range, file, held, Block::Spilled)?;
             }
             ToWorker::Frame(bytes) => {
@@ -323,5 +338,14 @@ impl Stream {
         let _due = self.exchange.done();
         self.exchange.put(|put| put.end(end, Vec::new()));
         true
+    }
+}
+
+impl Attached {
+    fn into_file(self) -> Option<File> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::None | Self::Tray(_) => None,
+        }
     }
 }

@@ -17,17 +17,17 @@ use crate::http::random::Random;
 use crate::http::websocket::close::Close;
 use crate::http::websocket::handshake::Handshake;
 
-struct Hostile {
+pub(super) struct Hostile {
     web: Arc<Worker>,
-    relay: Relay,
-    link: ProcessLink,
-    exchange: Arc<Exchange>,
-    number: Number,
+    pub(super) relay: Relay,
+    pub(super) link: ProcessLink,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) number: Number,
     memory: Arc<dyn Longs>,
 }
 
 impl Hostile {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(None)
     }
 
@@ -110,7 +110,7 @@ impl Hostile {
     }
 
     /// What the web worker thinks of these.
-    fn says(&mut self, messages: &[ToWorker]) -> Option<Broken> {
+    pub(super) fn says(&mut self, messages: &[ToWorker]) -> Option<Broken> {
         for message in messages {
             let mut is_sent = false;
             // A large one goes piece by piece.
@@ -136,7 +136,7 @@ fn file(length: u64) -> File {
 
 const ALL: FileRange = FileRange { start: 0, end: 10, again: false };
 
-fn response(length: u64) -> ToWorker {
+pub(super) fn response(length: u64) -> ToWorker {
     let mut head = head();
     head.set_content_length(Some(length));
     ToWorker::Head(Box::new(head))
@@ -146,7 +146,7 @@ fn block(length: usize) -> ToWorker {
     ToWorker::Block(Bytes::from(vec![b'x'; length]))
 }
 
-fn end() -> ToWorker {
+pub(super) fn end() -> ToWorker {
     let report = Report::default();
     let ended = Ended { end: End::Complete, trailers: Vec::new(), report, follows: false };
     ToWorker::End(Box::new(ended))

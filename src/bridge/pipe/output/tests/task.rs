@@ -43,6 +43,7 @@ fn take(output: &Output) -> Vec<(bool, usize)> {
     output.take(&mut batch);
     let blocks = batch.blocks.iter().map(|block| match block {
         Block::Memory(bytes) => (false, bytes.len()),
+        Block::Tray(tray) => (false, tray.len()),
         Block::Spilled(part) | Block::File(part) => (true, part.len() as usize),
     });
     blocks.collect()
