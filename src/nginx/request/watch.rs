@@ -10,6 +10,7 @@ use super::Request;
 use super::call::{Handler, on_request};
 #[cfg(nginx_1_29)]
 use super::early_hints;
+use super::event_loop;
 use super::finalize::{self, Ending};
 use super::inline;
 use super::output;
@@ -97,6 +98,11 @@ fn wait_longer(request: Request<'_>) {
 }
 
 fn send_on(request: Request<'_>) {
+    let is_relayed = request.exchange().is_some_and(|exchange| exchange.is_relayed());
+    if let Some(event_loop) = event_loop::current(request.token()).filter(|_| is_relayed) {
+        // Its process hears of what the client takes at the end of this turn: no bell is needed for that.
+        event_loop.end_turn_later(request.token());
+    }
     if output::output(&request, ptr::null_mut()) == sys::ERROR {
         finalize::end(request, Ending::ClientGone(sys::ERROR));
         return;
