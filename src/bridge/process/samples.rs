@@ -14,6 +14,7 @@ use crate::bridge::pipe::input::InputError;
 use crate::bridge::pipe::messages::Part;
 use crate::bridge::pipe::output::parts::End;
 use crate::bridge::timings::Measured;
+use crate::bridge::trays::Filled;
 use crate::http::field::Field;
 use crate::http::header::classify;
 use crate::http::random::Random;
@@ -64,7 +65,7 @@ pub(super) fn to_process(random: &mut Random) -> ToProcess {
 }
 
 pub(super) fn to_worker(random: &mut Random) -> ToWorker {
-    match random.below(15) {
+    match random.below(16) {
         0 => ToWorker::Hello,
         1 => ToWorker::Refused(of(random, &REFUSALS)),
         2 => ToWorker::Credit(random.next()),
@@ -83,6 +84,7 @@ pub(super) fn to_worker(random: &mut Random) -> ToWorker {
         10 => ToWorker::Closing(close(random)),
         11 => ToWorker::Leaving,
         12 => ToWorker::Idle(random.next()),
+        13 => ToWorker::Tray(Filled { tray: random.next() as u32, length: random.next() as u32 }),
         _ => ToWorker::Elapsed(random.chance(2).then(|| random.next() >> 1)),
     }
 }
