@@ -52,7 +52,7 @@ const RECORDS: &[Record] = &[
     record("ngx_file_t", "fd name log", "directio"),
     record("ngx_path_t", "name level", ""),
     record("ngx_path_init_t", "name level", ""),
-    record("ngx_log_t", "log_level data connection file next handler", ""),
+    record("ngx_log_t", "log_level data connection file next handler writer", ""),
     record(
         "ngx_connection_t",
         "data read write fd recv send_chain sent log ssl sockaddr addr_text local_sockaddr number requests",
@@ -65,16 +65,17 @@ const RECORDS: &[Record] = &[
     ),
     record(
         "ngx_cycle_t",
-        "conf_ctx log open_files listening connections connection_n reusable_connections_n modules",
+        "conf_ctx log new_log open_files listening connections connection_n reusable_connections_n modules",
         "",
     ),
-    record("ngx_process_t", "pid channel", ""),
+    record("ngx_process_t", "pid channel data", "respawn just_spawn detached exiting"),
     record("ngx_channel_t", "command pid slot fd", ""),
     record("ngx_listening_t", "fd type previous connection", "inherited reuseport"),
     record("ngx_event_actions_t", "add del", ""),
     record(
         "ngx_core_conf_t",
-        "user group env shutdown_timeout rlimit_nofile rlimit_core working_directory worker_processes master",
+        "user group env shutdown_timeout rlimit_nofile rlimit_core working_directory worker_processes master \
+         priority",
         "",
     ),
     record(
@@ -140,7 +141,7 @@ const FUNCTIONS: &[Names] = &[
     Names {
         since: 0,
         names: "ngx_array_create ngx_array_push ngx_chain_get_free_buf ngx_chain_update_chains \
-                ngx_close_connection ngx_conf_log_error ngx_conf_merge_path_value ngx_conf_open_file ngx_conf_set_flag_slot \
+                ngx_close_connection ngx_close_listening_sockets ngx_conf_log_error ngx_conf_merge_path_value ngx_conf_open_file ngx_conf_set_flag_slot \
                 ngx_conf_set_msec_slot ngx_conf_set_path_slot ngx_conf_set_size_slot \
                 ngx_connection_local_sockaddr ngx_directio_on ngx_get_connection ngx_handle_read_event \
                 ngx_handle_write_event ngx_http_add_variable ngx_http_block_reading ngx_http_cleanup_add \

@@ -1,4 +1,4 @@
-"""Which folders have modules that have been imported, for `python_reload watch`."""
+"""Where the modules are that have been imported, for `python_reload watch`, and for `keep=on`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,20 @@ def new_folders() -> list[tuple[bytes, bool]]:
     Python or to an installed package."""
     names = set(sys.modules) - _seen
     _seen.update(names)
-    files = dict.fromkeys(file for name in names for file in _places(sys.modules.get(name)))
+    return _folders(_files(names))
+
+
+def all_modules() -> tuple[list[bytes], list[tuple[bytes, bool]]]:
+    """The files of all modules, and their folders as `new_folders` gives them."""
+    files = _files(set(sys.modules))
+    return [_fsencode(file) for file in files if not file.endswith("/")], _folders(files)
+
+
+def _files(names: set[str]) -> list[str]:
+    return list(dict.fromkeys(file for name in names for file in _places(sys.modules.get(name))))
+
+
+def _folders(files: list[str]) -> list[tuple[bytes, bool]]:
     folders = {_dirname(file): is_installed(file) for file in files}
     return [(_fsencode(folder), installed) for folder, installed in folders.items()]
 

@@ -143,6 +143,8 @@ codes! {
     WebWorkerBroken = 335 Error,
     NotCarried = 336 Error,
     ProcessIdle = 341 Info,
+    ProcessesKept = 342 Notice,
+    ProcessesReplaced = 343 Notice,
 
     // Threads, queues and deadlines.
     Refused = 401 Error,

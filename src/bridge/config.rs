@@ -47,6 +47,12 @@ impl WorkerConfig {
         self.groups.get(group).map(|group| process_name(&group.name, slot))
     }
 
+    /// Whether this process may go on when nginx is reloaded.
+    pub(crate) fn may_be_kept(&self) -> bool {
+        let group = self.role.group().and_then(|at| self.groups.get(at));
+        group.is_some_and(|group| group.keep)
+    }
+
     /// Whether this process runs any application, and so has an interpreter.
     pub(crate) fn runs_python(&self) -> bool {
         self.apps.iter().any(|app| app.group == self.role.group())
@@ -93,6 +99,8 @@ pub(crate) struct ProcessGroup {
     /// `start=lazy`: a process that runs has so many requests of a web worker before this one wakes a dormant one.
     /// `None`: none is dormant.
     pub(crate) wakes_at: Option<usize>,
+    /// `keep=on`: its processes may go on when nginx is reloaded.
+    pub(crate) keep: bool,
 }
 
 /// A process of a group, as logs name it.
@@ -327,6 +335,8 @@ pub(crate) enum LoopKind {
 pub(crate) struct LocationConfig {
     /// Unique among the locations of a configuration.
     pub(crate) id: usize,
+    /// Its number among the locations of its group, by which other processes name it.
+    pub(crate) in_group: usize,
     /// An index into [`WorkerConfig::apps`].
     pub(crate) app: usize,
     pub(crate) protocol: Protocol,

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use super::changes::beginning::Compared;
 use super::changes::change::Change;
 use super::doorbell::Doorbell;
 use super::executor::inline::Suspended;
@@ -29,6 +30,8 @@ pub(crate) enum Event<X> {
     Started,
     /// An application has changed (`python_reload`).
     Changed(Box<Change>),
+    /// It has been looked whether the process is as it began (`keep=on`).
+    Compared(Box<Compared>),
     /// A request whose application another process runs has changed.
     Relay,
     /// The worker has to be replaced.

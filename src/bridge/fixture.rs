@@ -140,6 +140,7 @@ pub(super) fn exchange_at(
 pub(super) fn location(executor: ExecutorId) -> LocationConfig {
     LocationConfig {
         id: 0,
+        in_group: 0,
         app: 0,
         output: Arc::default(),
         protocol: Protocol::Wsgi,

@@ -6,7 +6,8 @@
 //!
 //! Behind the web workers, which accept connections, a generation may have processes that run applications for them
 //! (`python_process`). A web worker is ready when these are, and such a process goes on until the web workers of its
-//! generation have ended.
+//! generation have ended. It may be kept for the next generation, and the ones after that: then it goes on until the web
+//! workers of all of these have ended.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -32,7 +33,8 @@ const LEFT: usize = 2;
 /// The master whose sockets this one has taken over (a binary upgrade); 0 if there is none.
 const OLD_MASTER: usize = 3;
 /// Then come, for each place in nginx's table of processes, the web worker there (one that serves clients), its generation, and
-/// whether it accepts connections.
+/// whether it accepts connections. Of a process that serves no clients it has the generation alone, the last one that it is
+/// kept for.
 const HEAD: usize = 4;
 
 /// The memory, as the master and all workers see it.
@@ -90,9 +92,29 @@ impl<M: Memory> Generations<M> {
         self.store(LATEST, generation);
     }
 
+    /// The master, after that: the process at that place of its table is kept for that generation, in which it has that
+    /// number.
+    pub(crate) fn keep(&self, generation: u32, number: usize, place: usize) {
+        self.store(self.process_at(place), 0);
+        self.store(self.generation_at(place), generation);
+        self.set_ready(number, generation);
+    }
+
     /// How many workers there may be.
     fn size(&self) -> usize {
         self.memory.words().len().saturating_sub(HEAD) / 3
+    }
+
+    fn process_at(&self, place: usize) -> usize {
+        HEAD + place
+    }
+
+    fn generation_at(&self, place: usize) -> usize {
+        HEAD + self.size() + place
+    }
+
+    fn accepts_at(&self, place: usize) -> usize {
+        HEAD + 2 * self.size() + place
     }
 
     fn load(&self, at: usize) -> u32 {
@@ -111,6 +133,12 @@ impl<M: Memory> Generations<M> {
         word.is_some_and(|word| word.load(Ordering::Acquire) >= generation)
     }
 
+    fn set_ready(&self, number: usize, generation: u32) {
+        if let Some(word) = self.ready.words().get(number) {
+            word.fetch_max(generation, Ordering::AcqRel);
+        }
+    }
+
     /// Keeps the greater of both.
     fn raise(&self, at: usize, value: u32) {
         if let Some(word) = self.memory.words().get(at) {
@@ -123,9 +151,9 @@ impl<M: Memory> Member<M> {
     /// Who else accepts connections. A worker may have died without a word: `lives` says whether a process lives.
     pub(crate) fn others(&self, lives: impl Fn(u32) -> bool) -> Others {
         let all = &self.all;
-        let is_accepting = |place: &usize| all.load(self.accepts_at(*place)) != 0;
+        let is_accepting = |place: &usize| all.load(all.accepts_at(*place)) != 0;
         let accepting = self.web_workers(&lives).filter(is_accepting);
-        let accepting = accepting.map(|place| all.load(self.generation_at(place)));
+        let accepting = accepting.map(|place| all.load(self.all.generation_at(place)));
         let old_master = all.load(OLD_MASTER);
         let upgraded = old_master != 0 && lives(old_master);
         accepting.fold(if upgraded { Others::Older } else { Others::Nobody }, |others, other| {
@@ -142,18 +170,18 @@ impl<M: Memory> Member<M> {
     /// A web worker starts. It does not accept connections yet.
     pub(crate) fn enter(&self) {
         self.set_accepting(false);
-        self.all.store(self.generation_at(self.place), self.generation);
-        self.all.store(self.process_at(self.place), self.process);
+        self.all.store(self.all.generation_at(self.place), self.generation);
+        self.all.store(self.all.process_at(self.place), self.process);
     }
 
     /// A web worker has ended its requests.
     pub(crate) fn end(&self) {
-        self.all.store(self.process_at(self.place), 0);
+        self.all.store(self.all.process_at(self.place), 0);
     }
 
     /// The worker accepts connections from now on, or does not any more.
     pub(crate) fn set_accepting(&self, accepting: bool) {
-        self.all.store(self.accepts_at(self.place), accepting.into());
+        self.all.store(self.all.accepts_at(self.place), accepting.into());
     }
 
     /// Whether the processes that run applications for this worker are ready.
@@ -162,26 +190,28 @@ impl<M: Memory> Member<M> {
         numbers.all(|number| self.all.is_ready(number, self.generation))
     }
 
-    /// Whether a web worker of this generation lives: it may have requests for the applications of this process.
+    /// Whether a web worker lives that may have requests for the applications of this process: one of its generation, or
+    /// of those that it has been kept for.
     pub(crate) fn is_needed(&self, lives: impl Fn(u32) -> bool) -> bool {
+        // An older one is that of whoever had the place before.
+        let last = self.all.load(self.all.generation_at(self.place)).max(self.generation);
+        let own = self.generation..=last;
         let mut others = self.web_workers(&lives);
-        others.any(|place| self.all.load(self.generation_at(place)) == self.generation)
+        others.any(|place| own.contains(&self.all.load(self.all.generation_at(place))))
     }
 
     /// The places of the other web workers that live.
     fn web_workers(&self, lives: &impl Fn(u32) -> bool) -> impl Iterator<Item = usize> {
         let others = (0..self.all.size()).filter(|place| *place != self.place);
         others.filter(|place| {
-            let process = self.all.load(self.process_at(*place));
+            let process = self.all.load(self.all.process_at(*place));
             process != 0 && lives(process)
         })
     }
 
     /// The starts of the worker's applications have ended.
     pub(crate) fn set_ready(&self) {
-        if let Some(word) = self.all.ready.words().get(self.number) {
-            word.fetch_max(self.generation, Ordering::AcqRel);
-        }
+        self.all.set_ready(self.number, self.generation);
     }
 
     /// The worker was told to end before it was ready: nobody waits for its generation any more.
@@ -201,18 +231,6 @@ impl<M: Memory> Member<M> {
             return Successor::Ready;
         }
         Successor::Starting
-    }
-
-    fn process_at(&self, place: usize) -> usize {
-        HEAD + place
-    }
-
-    fn generation_at(&self, place: usize) -> usize {
-        HEAD + self.all.size() + place
-    }
-
-    fn accepts_at(&self, place: usize) -> usize {
-        HEAD + 2 * self.all.size() + place
     }
 }
 
@@ -350,6 +368,31 @@ mod tests {
         all.publish(2, 3, None);
         member(&all, 2, 0, 0).enter();
         assert!(!process.is_needed(|_| true), "it is of another generation");
+    }
+
+    #[test]
+    fn a_process_is_kept_for_the_next_generation() {
+        let all = all();
+        all.publish(1, 2, None);
+        let old = member(&all, 1, 0, 0);
+        let process = Member { number: 1, place: 1, applications: 1..2, ..old.clone() };
+        process.set_ready();
+        all.publish(2, 3, None);
+        all.keep(2, 2, 1);
+        let new = [0, 1]
+            .map(|number| Member { applications: 2..3, ..member(&all, 2, number, 2 + number) });
+        assert!(new[0].applications_are_ready(), "it is the same one");
+        new.iter().for_each(Member::set_ready);
+        assert_eq!(old.successor(), Successor::Ready);
+        old.end();
+        assert!(process.is_needed(|_| true));
+        new[0].end();
+        new[1].end();
+        assert!(!process.is_needed(|_| true));
+        // Another one is started in its place.
+        let next = Member { generation: 2, number: 2, ..process.clone() };
+        member(&all, 1, 0, 0).enter();
+        assert!(!next.is_needed(|_| true), "that is of an older generation");
     }
 
     #[test]

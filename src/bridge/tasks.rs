@@ -35,6 +35,8 @@ pub(crate) enum Task<X> {
     LookAtLoops,
     /// Say which folders have been imported from since this was last asked ([`Imported`](super::changes::imported::Imported)).
     ListImported,
+    /// Look whether the process is as it began: the question's number.
+    Compare(u64),
     /// Write this, and where Python's threads are, to the log; and then say that it has been done.
     LogThreads(String, Arc<AtomicBool>),
     /// Say where the applications of these requests are, and the other threads (`python_status threads`).
@@ -80,6 +82,7 @@ impl<X> Task<X> {
             | Task::Grow(_)
             | Task::LookAtLoops
             | Task::ListImported
+            | Task::Compare(_)
             | Task::LogThreads(..)
             | Task::Stop => Kind::Other,
         }
@@ -275,6 +278,7 @@ mod tests {
             Task::Grow(_) => Some('P'),
             Task::LookAtLoops => Some('T'),
             Task::ListImported => Some('F'),
+            Task::Compare(_) => Some('C'),
             Task::LogThreads(..) => Some('D'),
             Task::Answer(_) => Some('A'),
             Task::Stop => None,

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::{Condvar as StdCondvar, Mutex as StdMutex, PoisonError};
+use std::sync::{Condvar as StdCondvar, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::baton::Baton;
 use super::callers::Callers;
 use super::carried::Carried;
+use super::changes::beginning::Beginning;
 use super::changes::imported::Imported;
 use super::clock;
 use super::config::{AppConfig, ExecutorId, WorkerConfig};
@@ -51,6 +52,8 @@ pub(crate) struct Worker<X> {
     /// What it counts, for all to see.
     pub(crate) meters: Meters,
     pub(crate) imported: Imported,
+    /// As Python started, if it may have to know that it is still the same.
+    pub(crate) beginning: OnceLock<Beginning>,
     pub(crate) tasks: Tasks<X>,
     pub(crate) callers: Callers<X>,
     /// Requests that are over, if anybody wants to know of them.
@@ -127,6 +130,7 @@ impl<X: Carried> Worker<X> {
             lingering: Lingering::new(),
             meters,
             imported: Imported::new(),
+            beginning: OnceLock::new(),
             tasks: Tasks::new(),
             callers: Callers::new(),
             reports: Reports::new(),

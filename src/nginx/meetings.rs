@@ -3,7 +3,9 @@
 //!
 //! The master makes them before it forks, for each configuration, and keeps both ends as long as that configuration:
 //! a process that is started again inherits what the one before it had. So nobody learns by them that a process has
-//! ended, and what has been sent to one that has died is received by its successor.
+//! ended, and what has been sent to one that has died is received by its successor. A process that is kept over a reload
+//! (`keep=on`) meets the web workers of the next configuration at the same pair. The master itself asks processes there,
+//! before a reload, whether they may be kept (`nginx/keep`).
 //!
 //! A process that is forked has those of all configurations that the master still has. It closes all that are not its own:
 //! with an end of a process's, whoever has taken it over could answer the requests of another group.
@@ -22,15 +24,15 @@ use crate::bridge::config::{ProcessGroup, Role};
 pub(super) struct Meetings(Arc<Pairs>);
 
 /// By group, and by slot.
-type Pairs = Mutex<Vec<Vec<Pair>>>;
+type Pairs = Mutex<Vec<Vec<Arc<Pair>>>>;
 
 /// Those of all configurations.
 static ALL: Mutex<Vec<Weak<Pairs>>> = Mutex::new(Vec::new());
 
 /// A socket keeps the borders of messages, and neither end waits.
 #[derive(Debug)]
-struct Pair {
-    web: OwnedFd,
+pub(super) struct Pair {
+    pub(super) web: OwnedFd,
     application: OwnedFd,
 }
 
@@ -46,13 +48,17 @@ pub(super) enum Ends {
 }
 
 impl Meetings {
-    /// The master, before it forks: makes the pairs of all processes. If it fails there are none.
+    /// The master, before it forks: makes the pairs of all processes; `kept` gives those of a group that there are already.
+    /// If it fails there are none.
     pub(super) fn make<'a>(
         &self,
         groups: impl Iterator<Item = &'a ProcessGroup>,
+        mut kept: impl FnMut(usize) -> Option<Vec<Arc<Pair>>>,
     ) -> io::Result<()> {
-        let of_group = |group: &ProcessGroup| (0..group.processes).map(|_| pair()).collect();
-        let pairs = groups.map(of_group).collect::<io::Result<_>>()?;
+        let made =
+            |group: &ProcessGroup| (0..group.processes).map(|_| pair().map(Arc::new)).collect();
+        let pairs = groups.zip(0..).map(|(group, at)| kept(at).map_or_else(|| made(group), Ok));
+        let pairs = pairs.collect::<io::Result<_>>()?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|known| known.strong_count() > 0);
@@ -60,16 +66,27 @@ impl Meetings {
         Ok(())
     }
 
+    /// The master: those of a group.
+    pub(super) fn of_group(&self, group: usize) -> Vec<Arc<Pair>> {
+        let pairs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pairs.get(group).cloned().unwrap_or_default()
+    }
+
     /// A process that has been forked: what it needs. It closes the rest.
     pub(super) fn take(&self, role: Role) -> Ends {
         let pairs = take(&self.0);
         close_all();
-        let web = |of_group: Vec<Pair>| of_group.into_iter().map(|pair| pair.web).collect();
+        // Nobody else in this process has them.
+        let web = |of_group: Vec<Arc<Pair>>| {
+            let own = of_group.into_iter().filter_map(Arc::into_inner);
+            own.map(|pair| pair.web).collect()
+        };
         match role {
             Role::Web => Ends::Web(pairs.into_iter().map(web).collect()),
             Role::Application { group, slot } => {
                 let own = pairs.into_iter().nth(group);
                 let own = own.and_then(|of_group| of_group.into_iter().nth(slot));
+                let own = own.and_then(Arc::into_inner);
                 own.map_or(Ends::Missing, |pair| Ends::Application(pair.application))
             }
         }
@@ -84,7 +101,7 @@ pub(super) fn close_all() {
     }
 }
 
-fn take(pairs: &Pairs) -> Vec<Vec<Pair>> {
+fn take(pairs: &Pairs) -> Vec<Vec<Arc<Pair>>> {
     mem::take(&mut *pairs.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -109,12 +126,13 @@ mod tests {
             max_queue: 0,
             ring: 0,
             wakes_at: None,
+            keep: false,
         })
     }
 
     fn made() -> Meetings {
         let meetings = Meetings::default();
-        meetings.make(groups().iter()).unwrap();
+        meetings.make(groups().iter(), |_| None).unwrap();
         meetings
     }
 
@@ -154,6 +172,21 @@ mod tests {
         let _own = meetings.take(Role::Application { group: 0, slot: 0 });
         assert!(write(ours.as_fd(), b"x").is_ok());
         assert!(write(theirs.as_fd(), b"x").is_err());
+    }
+
+    #[test]
+    fn a_group_that_is_kept_has_the_same_pairs() {
+        let before = made();
+        let meetings = Meetings::default();
+        let kept = |at| (at == 0).then(|| before.of_group(at));
+        meetings.make(groups().iter(), kept).unwrap();
+        let same = |group| {
+            let pairs = [&before, &meetings].map(|it| it.of_group(group));
+            pairs[0].iter().zip(&pairs[1]).all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        assert!(same(0) && !same(1));
+        let own = meetings.take(Role::Application { group: 0, slot: 0 });
+        assert!(matches!(own, Ends::Application(_)), "it is closed in the one before");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod children;
 mod conf;
 mod confinement;
 mod directives;
+mod keep;
 mod log;
 mod meetings;
 mod module;

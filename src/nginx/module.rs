@@ -12,6 +12,7 @@ use super::check::check_applications;
 use super::children;
 use super::conf::{self, Handlers};
 use super::directives::COMMANDS;
+use super::keep;
 use super::process::{application, exit, generation, reload, start};
 use super::request::handler::on_content;
 use super::status::board;
@@ -55,7 +56,12 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx calls this function with a valid `cf` while it reads its configuration.
-    unsafe { conf::postconfiguration(cf, check_applications) }
+    unsafe {
+        conf::postconfiguration(cf, |reading| {
+            keep::ask(reading);
+            check_applications(reading)
+        })
+    }
 }
 
 // A test binary has no nginx to link with. Without this root the linker keeps nothing that calls nginx.
@@ -78,12 +84,10 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         guard(
             (*cycle).log,
             || sys::OK,
-            |_token| {
-                if !application::add(cycle) {
-                    return sys::ERROR;
-                }
+            |token| {
+                let Some(kept) = application::add(token, cycle) else { return sys::ERROR };
                 reload::share(cycle);
-                generation::publish(cycle);
+                generation::publish(cycle, &kept);
                 board::publish(cycle);
                 sys::OK
             },

@@ -86,6 +86,7 @@ fn attend(runtime: &Arc<Runtime>, task: Task<Exchange>) {
         Task::Gone(exchange) => gone(runtime, &exchange),
         Task::LookAtLoops => look_at_loops(runtime),
         Task::ListImported => reload::list_imported(runtime),
+        Task::Compare(question) => reload::compare(runtime, question),
         Task::LogThreads(what, done) => {
             logging::write_threads(&runtime.shim, Code::ApplicationsRunAtExit, &what);
             done.store(true, Ordering::Release);

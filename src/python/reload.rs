@@ -1,5 +1,5 @@
 //! `python_reload`: a thread that waits for changes of the applications, and tells the event loop. It never takes the GIL:
-//! the attendant says what is imported.
+//! the attendant says what is imported. It also looks whether anything has changed when nginx is reloaded (`keep=on`).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -12,6 +12,7 @@ use super::logging;
 use super::runtime::Runtime;
 use super::shim;
 use super::spawn::{STACK, spawn};
+use crate::bridge::changes::beginning::{Compared, Modules};
 use crate::bridge::changes::names::Kind;
 use crate::bridge::changes::watch::Changes;
 use crate::bridge::code::Code;
@@ -72,13 +73,42 @@ pub(super) fn list_imported(runtime: &Runtime) {
             Vec::new()
         }
     });
-    let kind = |installed| if installed { Kind::Installed } else { Kind::Code };
     let found = found.into_iter().map(|(folder, installed)| (path(folder), kind(installed)));
     runtime.worker.imported.answer(found);
 }
 
-fn new_folders(py: Python<'_>) -> PyResult<Vec<(Vec<u8>, bool)>> {
+/// The names of folders, and whether what is in them is installed.
+type Folders = Vec<(Vec<u8>, bool)>;
+
+fn new_folders(py: Python<'_>) -> PyResult<Folders> {
     shim::function(py, "pywsgi._imported", "new_folders")?.call0()?.extract()
+}
+
+/// The attendant: looks whether what has been imported is still the same, and tells the event loop.
+pub(super) fn compare(runtime: &Runtime, question: u64) {
+    let worker = &runtime.worker;
+    let modules = Python::attach(|py| {
+        all_modules(py).map_err(|error| format!("there is no list of what is imported: {error}"))
+    });
+    let result = modules.and_then(|modules| match worker.beginning.get() {
+        None => Err("it is not known when this process began".to_owned()),
+        Some(beginning) => match beginning.first_change(&modules, &worker.config.reload) {
+            Some(path) => Err(format!("\"{}\" has changed", path.display())),
+            None => Ok(()),
+        },
+    });
+    worker.events.push(Event::Compared(Box::new(Compared { question, result })));
+}
+
+fn all_modules(py: Python<'_>) -> PyResult<Modules> {
+    let found = shim::function(py, "pywsgi._imported", "all_modules")?.call0()?;
+    let (files, folders): (Vec<Vec<u8>>, Folders) = found.extract()?;
+    let folders = folders.into_iter().map(|(folder, installed)| (path(folder), kind(installed)));
+    Ok(Modules { files: files.into_iter().map(path).collect(), folders: folders.collect() })
+}
+
+fn kind(installed: bool) -> Kind {
+    if installed { Kind::Installed } else { Kind::Code }
 }
 
 fn path(bytes: Vec<u8>) -> PathBuf {

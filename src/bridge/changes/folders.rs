@@ -243,7 +243,7 @@ pub(super) fn changed_at(file: &Metadata) -> SystemTime {
     SystemTime::UNIX_EPOCH + since_epoch
 }
 
-fn has_code(folder: &Path) -> bool {
+pub(super) fn has_code(folder: &Path) -> bool {
     let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.any(|entry| names::is_code(entry.file_name().as_bytes()))
 }

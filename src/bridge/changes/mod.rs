@@ -4,6 +4,7 @@
 //! tells it which folders have modules that are imported ([`Imported`](imported::Imported)), and it tells the event loop
 //! of a [`Change`](change::Change).
 
+pub(crate) mod beginning;
 mod bytecode;
 pub(crate) mod change;
 mod folders;

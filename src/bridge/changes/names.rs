@@ -1,7 +1,7 @@
 //! Which files and folders count, by their names.
 
 /// What a folder is watched for. A folder that has several is watched for the last of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     /// It has modules that are imported, and are installed (`site-packages`): its own code.
     Installed,

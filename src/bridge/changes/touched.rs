@@ -38,6 +38,10 @@ impl Touched {
         Self { path, seen, looked }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Says whether it has changed since it was last looked at, or appeared. One that disappears has not.
     pub(super) fn look(&mut self) -> Option<Change> {
         let before = std::mem::replace(&mut self.looked, SystemTime::now());

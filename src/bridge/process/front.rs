@@ -371,9 +371,7 @@ impl Front {
         input: Input,
     ) -> Result<Result<(), Refusal>, Broken> {
         let Begin { location, worker, waited, credit, body, head, handshake } = begin;
-        let known = self.locations.binary_search_by_key(&location, |known| known.id);
-        let location = known.ok().and_then(|at| self.locations.get(at)).cloned();
-        let location = location.ok_or(Broken::Order)?;
+        let location = self.locations.get(location).cloned().ok_or(Broken::Order)?;
         let number = stream.number;
         let id = self.table.insert(Place { link: at, slot: number.slot });
         let queue = location.websocket.as_ref().map(|config| config.queue);

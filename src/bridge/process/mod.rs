@@ -7,6 +7,7 @@ pub(crate) mod frames;
 pub(crate) mod front;
 mod heads;
 pub(crate) mod link;
+pub(crate) mod question;
 pub(crate) mod relay;
 pub(crate) mod ring;
 #[cfg(test)]

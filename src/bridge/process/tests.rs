@@ -45,7 +45,8 @@ struct Both {
 }
 
 fn group() -> ProcessGroup {
-    ProcessGroup { name: "shop".into(), processes: 2, max_queue: 8, ring: RING, wakes_at: None }
+    let name = "shop".into();
+    ProcessGroup { name, processes: 2, max_queue: 8, ring: RING, wakes_at: None, keep: false }
 }
 
 fn site(executor: ExecutorId) -> LocationConfig {

@@ -77,7 +77,7 @@ pub(crate) struct Over {
 /// A request.
 #[derive(Clone, Debug)]
 pub(crate) struct Begin {
-    /// [`LocationConfig::id`](crate::bridge::config::LocationConfig::id)
+    /// [`LocationConfig::in_group`](crate::bridge::config::LocationConfig::in_group)
     pub(crate) location: usize,
     /// The web worker's process id, for the [request's id](RequestHead::id).
     pub(crate) worker: u32,

@@ -18,8 +18,8 @@ use crate::nginx::conf::{Check, ConfError, DEFAULT_CHECK, MainConf, Reading};
 /// How often nginx looks whether it has been told to end, or the supervisor has.
 const LOOK: libc::c_int = 100;
 
-/// Starts all applications in children, as workers and the processes of each `python_process` would. An error if one
-/// cannot be started.
+/// Starts all applications in children, as workers and the processes of each `python_process` would, apart from those
+/// whose processes go on. An error if one cannot be started.
 pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), ConfError> {
     // SAFETY: the configuration's cycle, and no setter of it runs any more.
     let Some(main) = (unsafe { MainConf::of_cycle(reading.cycle()) }) else { return Ok(()) };
@@ -31,7 +31,9 @@ pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), Conf
         return Ok(());
     }
     let (cycle, user) = (reading.cycle(), reading.workers_user());
-    let roles: Vec<_> = main.groups.roles().filter(|role| main.runs_python(*role)).collect();
+    let is_kept = |role: Role| role.group().is_some_and(|group| main.groups.is_keepable(group));
+    let roles = main.groups.roles().filter(|role| main.runs_python(*role) && !is_kept(*role));
+    let roles: Vec<_> = roles.collect();
     let mut failures = Vec::new();
     for some in roles.chunks(at_once()) {
         let work = |role| Work { main, role, cycle, user, limit: timeout, lifespan };

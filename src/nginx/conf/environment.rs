@@ -54,6 +54,11 @@ impl Environment {
         self.home_of_user = other.map(User::home);
     }
 
+    /// The same as text.
+    pub(super) fn describe<'a>(&'a self, own: impl Iterator<Item = &'a Variable>) -> String {
+        format!("{:?}", self.variables(own))
+    }
+
     /// All variables and their values; `own` are those of a `python_process`, which override the others.
     fn variables<'a>(
         &'a self,

@@ -40,6 +40,10 @@ pub(in crate::nginx) struct Group {
     pub(in crate::nginx) confinement: Confinement,
     /// `start=lazy`
     pub(in crate::nginx) lazy: Option<Lazy>,
+    /// `keep=on`
+    pub(in crate::nginx) keep: bool,
+    /// Its locations so far.
+    locations: usize,
     /// A location's application runs in its processes. There are none otherwise.
     is_used: bool,
 }
@@ -63,12 +67,14 @@ impl Group {
             settings: Settings::default(),
             confinement: Confinement::default(),
             lazy: None,
+            keep: false,
+            locations: 0,
             is_used: false,
         }
     }
 
     /// How many processes it has.
-    fn count(&self) -> usize {
+    pub(in crate::nginx) fn count(&self) -> usize {
         if self.is_used { self.processes } else { 0 }
     }
 
@@ -126,6 +132,13 @@ pub(in crate::nginx) struct Groups {
     locations: Vec<Arc<LocationConfig>>,
     /// How many workers accept connections: `worker_processes`, which nginx has not settled while it reads.
     web_workers: OnceLock<usize>,
+    /// The groups whose processes may go on that there are, and those whose processes do, by their indices.
+    keepable: OnceLock<Vec<bool>>,
+    kept: OnceLock<Vec<bool>>,
+    /// What this configuration has said of each group with `keep=on` as it was read.
+    said: OnceLock<Vec<Option<String>>>,
+    /// What the processes behind the web workers are for, by their numbers.
+    order: OnceLock<Vec<Role>>,
     pub(in crate::nginx) meetings: Meetings,
 }
 
@@ -143,11 +156,17 @@ impl Groups {
     pub(super) fn add_location(&mut self, location: LocationConfig) {
         if let Some(group) = location.group.and_then(|at| self.all.get_mut(at)) {
             group.is_used = true;
+            group.locations += 1;
         }
         self.locations.push(Arc::new(location));
     }
 
-    /// Those of the applications that a process of that role runs, in the order of their numbers ([`LocationConfig::id`]).
+    /// The number of the next location of that group.
+    pub(super) fn next_location(&self, group: Option<usize>) -> usize {
+        group.and_then(|at| self.all.get(at)).map_or(0, |group| group.locations)
+    }
+
+    /// Those of the applications that a process of that role runs, by their numbers ([`LocationConfig::in_group`]).
     pub(in crate::nginx) fn locations(&self, role: Role) -> Vec<Arc<LocationConfig>> {
         let own = self.locations.iter().filter(|location| location.group == role.group());
         own.cloned().collect()
@@ -251,6 +270,55 @@ impl Groups {
         self.web_workers.get().copied()
     }
 
+    /// Notes of which groups the processes may go on that there are.
+    pub(in crate::nginx) fn set_keepable(&self, keepable: Vec<bool>) {
+        // It is known once for a configuration.
+        let _again = self.keepable.set(keepable);
+    }
+
+    /// Notes what the configuration says of each group with `keep=on`.
+    pub(in crate::nginx) fn set_said(&self, said: Vec<Option<String>>) {
+        // It is read once.
+        let _again = self.said.set(said);
+    }
+
+    pub(in crate::nginx) fn said(&self, group: usize) -> Option<String> {
+        self.said.get()?.get(group)?.clone()
+    }
+
+    pub(in crate::nginx) fn is_keepable(&self, group: usize) -> bool {
+        self.keepable.get().is_some_and(|keepable| keepable.get(group) == Some(&true))
+    }
+
+    /// Notes of which groups the processes go on that there are. They are numbered behind all others, which the master starts.
+    pub(in crate::nginx) fn set_kept(&self, kept: Vec<bool>) {
+        // It is known once for a configuration.
+        let _again = self.kept.set(kept);
+    }
+
+    /// Whether the processes of that group go on that there are.
+    pub(in crate::nginx) fn is_kept(&self, group: usize) -> bool {
+        self.kept.get().is_some_and(|kept| kept.get(group) == Some(&true))
+    }
+
+    /// What all of their processes are for, by their numbers.
+    fn order(&self) -> &[Role] {
+        self.order.get_or_init(|| {
+            let all = self.all.iter().enumerate().flat_map(|(group, each)| {
+                (0..each.count()).map(move |slot| Role::Application { group, slot })
+            });
+            let is_kept = |role: &Role| role.group().is_some_and(|group| self.is_kept(group));
+            let (kept, started): (Vec<_>, Vec<_>) = all.partition(is_kept);
+            [started, kept].concat()
+        })
+    }
+
+    /// The number of that process (`ngx_worker`).
+    pub(in crate::nginx) fn number(&self, role: Role) -> Option<usize> {
+        let at = self.order().iter().position(|known| *known == role)?;
+        Some(self.web_workers()? + at)
+    }
+
     /// The numbers of all of their processes.
     pub(in crate::nginx) fn numbers(&self) -> Range<usize> {
         let first = self.web_workers().unwrap_or(0);
@@ -259,16 +327,10 @@ impl Groups {
 
     /// What the worker of that number (`ngx_worker`) is for.
     pub(in crate::nginx) fn role(&self, worker: usize) -> Role {
-        let Some(mut slot) = self.web_workers().and_then(|web| worker.checked_sub(web)) else {
+        let Some(at) = self.web_workers().and_then(|web| worker.checked_sub(web)) else {
             return Role::Web;
         };
-        for (group, each) in self.all.iter().enumerate() {
-            if slot < each.count() {
-                return Role::Application { group, slot };
-            }
-            slot -= each.count();
-        }
-        Role::Web
+        self.order().get(at).copied().unwrap_or(Role::Web)
     }
 
     /// That of the web workers first, and that of the first process of each group.
@@ -302,6 +364,7 @@ impl Groups {
             wakes_at: group
                 .lazy
                 .map(|_| group.threads.unwrap_or(threads).div_ceil(web_workers).max(1)),
+            keep: group.keep,
         };
         self.all.iter().map(config).collect()
     }
@@ -344,6 +407,20 @@ mod tests {
             groups.roles().collect::<Vec<_>>(),
             [Role::Web, application(0, 0), application(1, 0)]
         );
+    }
+
+    #[test]
+    fn those_that_are_kept_are_numbered_last() {
+        let groups = groups(&[2, 1]);
+        groups.set_kept(vec![true, false]);
+        groups.set_web_workers(3);
+        let application = |group, slot| Role::Application { group, slot };
+        assert_eq!(
+            [3, 4, 5].map(|worker| groups.role(worker)),
+            [application(1, 0), application(0, 0), application(0, 1)]
+        );
+        assert_eq!(groups.number(application(0, 1)), Some(5));
+        assert_eq!(groups.numbers(), 3..6);
     }
 
     #[test]

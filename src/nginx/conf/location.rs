@@ -78,6 +78,7 @@ impl Location {
         let kill = conf.kill_timeout.as_ref().map_or(0, |(time, _)| *time);
         let config = LocationConfig {
             id: main.add_location(app, logs),
+            in_group: main.groups.next_location(group),
             app,
             protocol: conf.prefix.protocol,
             group,

@@ -16,8 +16,8 @@ use super::handlers::Handlers;
 use super::output::{Output, Outputs};
 use super::reading::{self, Reading};
 use super::settings::Settings;
-use super::shared::Shared;
-use crate::bridge::baton::Baton;
+use super::shared::{BatonMemory, Shared};
+use crate::bridge::baton::{Baton, Word};
 use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
 use crate::bridge::config::{AppConfig, LoopConfig, LoopKind, PoolConfig, Role};
@@ -271,9 +271,27 @@ impl MainConf {
 
     /// The baton for the worker of that number: the web workers of this configuration have one, and the processes of each group.
     pub(in crate::nginx) fn baton(&self, worker: usize) -> Baton {
-        let group = self.groups.role(worker).group();
-        let word = self.shared.as_ref().map(|shared| shared.baton(group));
-        Baton::new(word, u32::try_from(worker).unwrap_or_default())
+        let role = self.groups.role(worker);
+        // A process that goes on is its group's as before, whatever its number is among the workers.
+        let number = match role {
+            Role::Application { slot, .. } => slot,
+            Role::Web => worker,
+        };
+        let word = self.baton_memory(role.group()).map(|memory| Box::new(memory) as Box<dyn Word>);
+        Baton::new(word, u32::try_from(number).unwrap_or_default())
+    }
+
+    /// The memory of the baton of the web workers, or of the processes of a group.
+    pub(in crate::nginx) fn baton_memory(&self, group: Option<usize>) -> Option<BatonMemory> {
+        self.shared.as_ref().map(|shared| shared.baton(group))
+    }
+
+    /// The batons of these groups are those of the configuration before, whose processes go on. Before anybody has asked for
+    /// one.
+    pub(in crate::nginx) fn take_over_batons(&self, batons: Vec<Option<BatonMemory>>) {
+        if let Some(shared) = &self.shared {
+            shared.take_over(batons);
+        }
     }
 
     /// Notes that the workers' user must be able to use that file or folder.

@@ -7,6 +7,7 @@ pub(super) mod env_file;
 mod environment;
 mod error;
 mod files;
+mod fingerprint;
 pub(super) mod groups;
 mod handlers;
 mod levels;
@@ -31,8 +32,9 @@ pub(super) use self::levels::{LocConf, location_of, status_of};
 pub(super) use self::location::{Location, NO_LIMIT, limit};
 pub(super) use self::main::{Check, DEFAULT_CHECK, DEFAULT_MAX_QUEUE, MainConf};
 pub(super) use self::output::Output;
-pub(super) use self::reading::{Reading, add_workers, log_folders, nginx_core_conf};
+pub(super) use self::reading::{Reading, add_workers, log_folders, nginx_core_conf, open_files};
 pub(super) use self::settings::{Jittered, MemoryLimit, Settings};
+pub(super) use self::shared::BatonMemory;
 pub(super) use self::stages::{
     create_loc_conf, create_main_conf, init_main_conf, merge_loc_conf, postconfiguration,
 };

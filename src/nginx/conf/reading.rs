@@ -1,6 +1,7 @@
 //! nginx's configuration while nginx reads it.
 
 use std::ffi::{OsStr, c_char, c_void};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -300,23 +301,37 @@ unsafe fn core_conf(cycle: *mut ngx_cycle_t) -> *mut ngx_core_conf_t {
 ///
 /// `cycle` is valid.
 pub(in crate::nginx) unsafe fn log_folders(cycle: *mut ngx_cycle_t) -> Vec<PathBuf> {
-    let mut folders = Vec::new();
+    // SAFETY: as the caller says.
+    let files = unsafe { open_files(cycle) };
+    let folders = files.iter().filter_map(|(name, _)| name.parent());
+    let mut folders: Vec<_> =
+        folders.filter(|folder| folder.is_absolute()).map(Path::to_owned).collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
+/// The files that nginx opens again as it reopens its logs, with their descriptors.
+///
+/// # Safety
+///
+/// `cycle` is valid.
+pub(in crate::nginx) unsafe fn open_files(cycle: *mut ngx_cycle_t) -> Vec<(PathBuf, RawFd)> {
+    let mut all = Vec::new();
     // SAFETY: each part of the cycle's list has nelts files, whose names live as long as the cycle.
     unsafe {
         let mut part = &raw const (*cycle).open_files.part;
         while let Some(found) = part.as_ref() {
             let files = found.elts.cast::<ngx_open_file_t>();
             for at in 0..found.nelts {
-                let name = sys::bytes((*files.add(at)).name);
-                let folder = Path::new(OsStr::from_bytes(name)).parent();
-                folders.extend(folder.filter(|folder| folder.is_absolute()).map(Path::to_owned));
+                let file = &*files.add(at);
+                let name = Path::new(OsStr::from_bytes(sys::bytes(file.name)));
+                all.push((name.to_owned(), file.fd));
             }
             part = found.next;
         }
     }
-    folders.sort();
-    folders.dedup();
-    folders
+    all
 }
 
 /// Has the master start so many workers more. Only in `init_module`, before it starts them.

@@ -2,11 +2,12 @@
 //! `bridge/baton.rs`).
 //!
 //! The master maps it while it reads the configuration, before it forks workers. It belongs to that configuration: a
-//! reload begins with empty memory.
+//! reload begins with empty memory. If the processes of a group are kept over a reload (`keep=on`) their baton is that of the
+//! configuration before, which they know.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::bridge::baton::Word;
 use crate::bridge::marks::WORDS;
@@ -22,7 +23,9 @@ const WORKERS: usize = nginx_sys::NGX_MAX_PROCESSES as usize;
 pub(in crate::nginx) struct Shared {
     all: SharedWords,
     /// One for the web workers, and one for the processes of each group.
-    batons: SharedWords,
+    batons: Arc<SharedWords>,
+    /// By the group, those of another configuration that count instead.
+    taken_over: OnceLock<Vec<Option<BatonMemory>>>,
     /// Words for a process.
     stride: usize,
 }
@@ -34,10 +37,10 @@ struct Part {
     process: usize,
 }
 
-/// The word of the web workers, or of the processes of a group.
-#[derive(Debug)]
-struct Shaft {
-    shared: Arc<Shared>,
+/// The word of the web workers, or of the processes of a group. It lives as long as anybody knows it.
+#[derive(Clone, Debug)]
+pub(in crate::nginx) struct BatonMemory {
+    words: Arc<SharedWords>,
     at: usize,
 }
 
@@ -49,8 +52,8 @@ impl Shared {
     ) -> io::Result<Arc<Self>> {
         let stride = imports * WORDS;
         let all = SharedWords::new((WORKERS + checks) * stride)?;
-        let batons = SharedWords::new((1 + groups) * LINE)?;
-        Ok(Arc::new(Self { all, batons, stride }))
+        let batons = Arc::new(SharedWords::new((1 + groups) * LINE)?);
+        Ok(Arc::new(Self { all, batons, taken_over: OnceLock::new(), stride }))
     }
 
     /// The words of the worker of that number (`ngx_worker`).
@@ -68,27 +71,36 @@ impl Shared {
     }
 
     /// The word of the baton of the web workers, or of the processes of a group.
-    pub(in crate::nginx) fn baton(self: &Arc<Self>, group: Option<usize>) -> Box<dyn Word> {
-        let at = group.map_or(0, |group| 1 + group) * LINE / 2;
-        Box::new(Shaft { shared: Arc::clone(self), at })
+    pub(in crate::nginx) fn baton(&self, group: Option<usize>) -> BatonMemory {
+        let others = self.taken_over.get().zip(group).and_then(|(all, group)| all.get(group));
+        others.cloned().flatten().unwrap_or_else(|| {
+            let at = group.map_or(0, |group| 1 + group) * LINE / 2;
+            BatonMemory { words: Arc::clone(&self.batons), at }
+        })
+    }
+
+    /// The batons of these groups are those, before anybody has asked for one.
+    pub(in crate::nginx) fn take_over(&self, batons: Vec<Option<BatonMemory>>) {
+        // A configuration is taken over once.
+        let _again = self.taken_over.set(batons);
     }
 }
 
 impl Memory for Part {
     fn words(&self) -> &[AtomicU32] {
-        let Shared { all, batons: _, stride } = &*self.shared;
+        let Shared { all, stride, .. } = &*self.shared;
         let at = self.process * stride;
         all.words().get(at..at + stride).unwrap_or_default()
     }
 }
 
-impl Word for Shaft {
+impl Word for BatonMemory {
     fn load(&self) -> u64 {
-        self.shared.batons.longs().get(self.at).map_or(0, |word| word.load(Ordering::SeqCst))
+        self.words.longs().get(self.at).map_or(0, |word| word.load(Ordering::SeqCst))
     }
 
     fn replace(&self, old: u64, new: u64) -> bool {
-        let word = self.shared.batons.longs().get(self.at);
+        let word = self.words.longs().get(self.at);
         word.is_some_and(|word| {
             word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         })
@@ -97,3 +109,17 @@ impl Word for Shaft {
 
 /// Words of a cache line. Each baton has one.
 const LINE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_kept_has_the_baton_that_its_processes_know() {
+        let [before, shared] = [(); 2].map(|()| Shared::new(1, 1, 2).unwrap());
+        shared.take_over(vec![None, Some(before.baton(Some(0)))]);
+        assert!(before.baton(Some(0)).replace(0, 7));
+        let has = |group| shared.baton(group).load();
+        assert_eq!([has(None), has(Some(0)), has(Some(1))], [0, 0, 7]);
+    }
+}

@@ -86,7 +86,7 @@ fn unknown(directive: &Directive<'_, MainConf>, word: &str) -> ConfError {
     directive.error(format!(
         "has the unknown parameter \"{word}\"; it takes processes=N, threads=N, queue=N, home=DIRECTORY, \
          path=DIRECTORY, executable=FILE, working_directory=DIRECTORY, env=NAME=VALUE, env_file=FILE, import=MODULE, \
-         ring=SIZE, start=lazy, idle=TIME, {}, {}",
+         ring=SIZE, start=lazy, idle=TIME, keep=on|off, {}, {}",
         settings::keys(),
         confinement::PARAMETERS
     ))
@@ -112,6 +112,17 @@ fn read(
         "threads" => group.threads = Some(directive.number(key, value.as_bytes(), 1)?),
         "queue" => group.max_queue = Some(directive.number(key, value.as_bytes(), 0)?),
         "ring" => group.ring = ring(directive, value)?,
+        "keep" => {
+            group.keep = match value {
+                "on" => true,
+                "off" => false,
+                _ => {
+                    return Err(
+                        directive.error(format!("has keep={value}; write keep=on or keep=off"))
+                    );
+                }
+            }
+        }
         // Both are read together.
         "start" | "idle" => {}
         "home" => {

@@ -11,7 +11,8 @@ use super::listening;
 use crate::bridge::code::Code;
 use crate::bridge::config::Role;
 use crate::bridge::generations::{self, Generations, Member};
-use crate::nginx::conf::{self, MainConf};
+use crate::nginx::conf::MainConf;
+use crate::nginx::keep::Kept;
 use crate::nginx::log;
 use crate::nginx::shared_words::{Reading, SharedWords};
 
@@ -25,23 +26,24 @@ struct Shared {
     file: Mutex<Option<Reading>>,
 }
 
-/// The master has taken over a configuration, and starts its workers next.
+/// The master has taken over a configuration, and starts its workers next, beside the processes that go on.
 ///
 /// # Safety
 ///
 /// Called in nginx's `init_module`, with the new cycle.
-pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
+pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t, kept: &[Kept]) {
     // SAFETY: the cycle is the new one.
     let Some(main) = (unsafe { MainConf::of_cycle(cycle) }) else { return };
     let Some(generations) = mapped(cycle) else { return };
     // SAFETY: the cycle is the new one; nginx sets its parent's number as it starts.
-    let (processes, upgraded, parent) = unsafe {
-        (conf::nginx_core_conf(cycle).worker_processes, listening::note_old(cycle), ngx_parent)
-    };
+    let (upgraded, parent) = unsafe { (listening::note_old(cycle), ngx_parent) };
     // Without applications there is nothing to wait for.
-    let workers = if main.has_apps() { usize::try_from(processes).unwrap_or(0) } else { 0 };
+    let workers = if main.has_apps() { main.groups.numbers().end } else { 0 };
     let old_master = u32::try_from(parent).ok().filter(|_| upgraded);
     generations.all.publish(number(main), workers, old_master);
+    for Kept { number: worker, place } in kept {
+        generations.all.keep(number(main), *worker, *place);
+    }
 }
 
 fn number(main: &MainConf) -> u32 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nginx_sys::ngx_msec_t;
 
 use super::state::{Handler, Process};
+use crate::bridge::changes::beginning::Beginning;
 use crate::bridge::code::Code;
 use crate::nginx::log::say;
 use crate::nginx::signals;
@@ -31,6 +32,10 @@ impl Handler for Again {
 /// answered 500 immediately, and the start is tried again later.
 pub(super) fn start(token: EventThread, process: &Process) {
     let worker = process.event_loop.worker();
+    if worker.config.may_be_kept() {
+        let home = worker.config.python.home.as_deref();
+        worker.beginning.get_or_init(|| Beginning::now(home));
+    }
     let begin = || crate::start_python(Arc::clone(worker));
     let Err(error) = signals::with_those_of_threads_blocked(begin) else {
         if worker.set_missing(false) {

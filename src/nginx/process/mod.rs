@@ -12,6 +12,7 @@ mod dormancy;
 pub(super) mod drain;
 pub(super) mod exit;
 pub(super) mod generation;
+mod keeping;
 mod killing;
 mod lazy;
 pub(super) mod limits;

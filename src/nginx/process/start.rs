@@ -35,6 +35,7 @@ use crate::bridge::exchange::Worker;
 use crate::bridge::panics;
 use crate::nginx::children;
 use crate::nginx::conf::{self, DEFAULT_CHECK, MainConf};
+use crate::nginx::keep;
 use crate::nginx::log::{self, say};
 use crate::nginx::meetings;
 use crate::nginx::own_event::OwnEvent;
@@ -56,6 +57,7 @@ pub(in crate::nginx) unsafe fn start(token: EventThread, cycle: *mut ngx_cycle_t
     // SAFETY: the cycle is the worker's.
     let (kind, main) = unsafe { (ngx_process, MainConf::of_cycle(cycle)) };
     // The cache manager, the cache loader and the master do not run Python.
+    keep::forget();
     if kind != NGX_PROCESS_WORKER as usize && kind != NGX_PROCESS_SINGLE as usize {
         if kind != NGX_PROCESS_MASTER as usize {
             meetings::close_all();

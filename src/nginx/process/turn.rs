@@ -5,7 +5,7 @@ use std::cell::Cell;
 use nginx_sys::ngx_msec_t;
 
 use super::state::{Handler, Process};
-use super::{arrival, departure, killing, lazy, reload};
+use super::{arrival, departure, keeping, killing, lazy, reload};
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
@@ -52,6 +52,7 @@ impl Handler for Reopened {
 /// Ends a turn.
 pub(super) fn end(token: EventThread, process: &Process) {
     process.wall.turn(token, process.event_loop);
+    keeping::look(token, process);
     lazy::look(token, process);
     killing::look_for_new(token, process);
     wake(token, process);
@@ -140,6 +141,7 @@ fn deal_with(
         }
         // The turn's end carries it.
         Event::Relay => {}
+        Event::Compared(compared) => keeping::answer(token, process, *compared),
         Event::Changed(change) => reload::changed(token, process, &change),
         Event::Replace(reason) => departure::replace(token, process, &reason),
         // It may end before they have.

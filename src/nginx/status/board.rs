@@ -14,7 +14,7 @@ use crate::metrics::names::AppName;
 use crate::metrics::snapshot::Versions;
 use crate::metrics::words::Words;
 use crate::metrics::zone::{Layout, Zone};
-use crate::nginx::conf::{MainConf, nginx_core_conf};
+use crate::nginx::conf::MainConf;
 use crate::nginx::log;
 use crate::nginx::shared_words::SharedWords;
 use crate::nginx::sys;
@@ -45,8 +45,8 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
     let names = main.groups.roles().map(|role| configured(&main.worker_config(role)));
     // A process of a group may have other pools and loops than the workers.
     let names = names.reduce(Configured::and).unwrap_or_default();
-    // SAFETY: the cycle is the new one.
-    let workers = unsafe { nginx_core_conf(cycle).worker_processes };
+    // Also those that the master does not have to start, because they go on.
+    let workers = main.groups.numbers().end;
     let mut current = BOARD.write().unwrap_or_else(PoisonError::into_inner);
     if current.is_none() {
         if !main.has_apps() && !main.has_status {
@@ -80,7 +80,7 @@ pub(in crate::nginx) unsafe fn publish(cycle: *mut ngx_cycle_t) {
         );
     }
     // While nginx is reloaded, those of both configurations live.
-    let wanted = 2 * usize::try_from(workers).unwrap_or(1).max(1);
+    let wanted = 2 * workers.max(1);
     if layout.areas < wanted {
         let size = layout.bytes(wanted).div_ceil(1024);
         say(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nginx_sys::{ngx_event_t, ngx_msec_t};
 
 use super::cycle_log::CycleLog;
-use super::meeting;
+use super::meeting::{self, Arrival};
 use super::watched::{Kind, Listener, Target, Watched};
 use super::web::{LOOK, is_closed, look_again};
 use crate::bridge::callbacks::Gone;
@@ -17,8 +17,10 @@ use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::id::RequestId;
 use crate::bridge::pipe::input::InputError;
 use crate::bridge::process::broken::Broken;
+use crate::bridge::process::descriptors;
 use crate::bridge::process::front::{Front, Lost};
 use crate::bridge::process::link::ProcessLink;
+use crate::bridge::process::question::{Answer, Question};
 use crate::nginx::log::say;
 use crate::nginx::own_event::OwnEvent;
 use crate::nginx::request::event_loop::EventLoop;
@@ -37,6 +39,8 @@ pub(in crate::nginx) struct Application {
     look: OwnEvent,
     /// A web worker has sent a request.
     used: Cell<bool>,
+    /// The master has asked.
+    question: Cell<Option<Question>>,
     least: RawFd,
 }
 
@@ -73,6 +77,7 @@ impl Application {
             slow: OwnEvent::new(look_for_slow).cancelable(),
             look: OwnEvent::new(look_again),
             used: Cell::new(false),
+            question: Cell::new(None),
             least,
         }
     }
@@ -148,6 +153,15 @@ impl Application {
         self.used.get()
     }
 
+    pub(super) fn take_question(&self) -> Option<Question> {
+        self.question.take()
+    }
+
+    pub(super) fn answer(&self, answer: &Answer) {
+        // A master that cannot be answered does without.
+        let _unsaid = descriptors::send(&self.meeting, &answer.to_bytes(), &[]);
+    }
+
     pub(super) fn has_requests(&self) -> bool {
         self.front.borrow().has_requests()
     }
@@ -203,7 +217,8 @@ impl Application {
     fn accept(&self, token: EventThread) {
         loop {
             match meeting::accept(&self.meeting, self.least) {
-                Ok(Some(ends)) => self.connect(token, ProcessLink::of_process(ends)),
+                Ok(Some(Arrival::Link(ends))) => self.connect(token, ProcessLink::of_process(ends)),
+                Ok(Some(Arrival::Question(question))) => self.question.set(Some(question)),
                 Ok(None) => return,
                 Err(error) => say!(
                     &CycleLog,

@@ -10,6 +10,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::memory;
 use crate::bridge::process::descriptors::{self, Received};
 use crate::bridge::process::link::{self, Ends};
+use crate::bridge::process::question::{QUESTION, Question};
+
+/// A link's message is the size of its rings.
+const SIZE: usize = 8;
 
 /// Bytes of each ring that an application process takes, at most.
 const LARGEST_RING: u64 = 1 << 30;
@@ -38,31 +42,44 @@ pub(super) fn offer(socket: impl AsFd, ring: usize, least: RawFd) -> io::Result<
     }))
 }
 
-/// Takes an end that a web worker has sent. `None`: there is none.
-pub(super) fn accept(socket: impl AsFd, least: RawFd) -> io::Result<Option<Ends>> {
-    let mut size = [0; 8];
-    let descriptors = match descriptors::receive(socket, &mut size)? {
-        Received::Message(8, descriptors) => descriptors,
+/// What has come over the socket.
+pub(super) enum Arrival {
+    Link(Ends),
+    /// The master asks.
+    Question(Question),
+}
+
+/// Takes an end that a web worker has sent, or a question. `None`: there is none.
+pub(super) fn accept(socket: impl AsFd, least: RawFd) -> io::Result<Option<Arrival>> {
+    let mut bytes = [0; QUESTION];
+    let (size, descriptors) = match descriptors::receive(socket, &mut bytes)? {
+        Received::Message(SIZE, descriptors) => (bytes.first_chunk::<SIZE>(), descriptors),
+        Received::Message(QUESTION, _) => (None, Vec::new()),
         Received::Message(..) => {
             return Err(io::Error::other("a web worker has sent another message"));
         }
         Received::Nothing | Received::Ended => return Ok(None),
     };
-    let size = u64::from_ne_bytes(size);
+    let Some(size) = size else {
+        let question = Question::of_bytes(&bytes);
+        let question = question.ok_or_else(|| io::Error::other("there is no such question"))?;
+        return Ok(Some(Arrival::Question(question)));
+    };
+    let size = u64::from_ne_bytes(*size);
     let Ok([file, own_bell, other_bell, socket]) = <[OwnedFd; 4]>::try_from(descriptors) else {
         return Err(io::Error::other("a web worker has sent other descriptors"));
     };
     let ring = usize::try_from(size).ok().filter(|_| size <= LARGEST_RING);
     let ring = ring.ok_or_else(|| io::Error::other("a web worker has sent another size"))?;
     let memory = memory::open(&file, link::words(ring), link::area(ring))?;
-    Ok(Some(Ends {
+    Ok(Some(Arrival::Link(Ends {
         area: Arc::clone(&memory) as _,
         memory,
         ring,
         own_bell: above(own_bell, least)?,
         other_bell: above(other_bell, least)?,
         socket: above(socket, least)?,
-    }))
+    })))
 }
 
 /// The same descriptor with a number that nginx does not reach, so that one that an application has closed is nobody
@@ -92,7 +109,9 @@ mod tests {
                 .unwrap();
         assert!(accept(&application, 100).unwrap().is_none());
         let own = offer(&web, 65_536, 100).unwrap().unwrap();
-        let other = accept(&application, 100).unwrap().unwrap();
+        let Some(Arrival::Link(other)) = accept(&application, 100).unwrap() else {
+            panic!("no link")
+        };
         assert!(accept(&application, 100).unwrap().is_none());
         let (mut web, mut process) = (WebLink::of_worker(own), ProcessLink::of_process(other));
         assert!(web.watched().iter().chain(&process.watched()).all(|fd| *fd >= 100));
@@ -116,6 +135,21 @@ mod tests {
         process.mark(number).unwrap().clear();
         process.mark(number).unwrap().begin();
         assert!(web.mark(number).unwrap().has_begun());
+    }
+
+    #[test]
+    fn the_master_asks_at_the_same_socket() {
+        let (web, application) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None)
+                .unwrap();
+        let question = Question(3);
+        assert!(descriptors::send(&web, &question.to_bytes(), &[]).unwrap());
+        let Some(Arrival::Question(asked)) = accept(&application, 100).unwrap() else {
+            panic!("no question")
+        };
+        assert_eq!(asked, question);
+        assert!(descriptors::send(&web, &[1; QUESTION], &[]).unwrap());
+        assert!(accept(&application, 100).is_err());
     }
 
     #[test]

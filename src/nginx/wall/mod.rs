@@ -17,6 +17,7 @@ use self::web::Web;
 use crate::bridge::config::{LocationConfig, Role};
 use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::id::RequestId;
+use crate::bridge::process::question::{Answer, Question};
 use crate::nginx::meetings::Ends;
 use crate::nginx::request::event_loop::EventLoop;
 use crate::nginx::trampoline::EventThread;
@@ -93,6 +94,21 @@ impl Wall {
     /// Whether a web worker has sent a request.
     pub(in crate::nginx) fn is_used(&self) -> bool {
         matches!(self, Self::Application(application) if application.is_used())
+    }
+
+    /// What the master has asked since this was last called.
+    pub(in crate::nginx) fn take_question(&self) -> Option<Question> {
+        match self {
+            Self::Application(application) => application.take_question(),
+            Self::None | Self::Web(_) => None,
+        }
+    }
+
+    /// Answers the master.
+    pub(in crate::nginx) fn answer(&self, answer: &Answer) {
+        if let Self::Application(application) = self {
+            application.answer(answer);
+        }
     }
 
     /// Whether a web worker has a request here.

@@ -162,7 +162,7 @@ impl Stream {
         let exchange = &self.exchange;
         let (upload, body) = Upload::of(exchange);
         let begin = Begin {
-            location: exchange.location.id,
+            location: exchange.location.in_group,
             worker: std::process::id(),
             waited: exchange.timings.elapsed(),
             credit: self.download.window,
