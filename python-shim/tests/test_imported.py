@@ -72,3 +72,21 @@ def test_what_is_no_usual_module(
     for at, module in enumerate(others):
         monkeypatch.setitem(sys.modules, f"unusual{at}", module)
     assert new() == {}
+
+
+def test_all_modules_are_told_each_time(
+    new: Callable[[], dict[str, bool]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("told_here.py", "told_spaced/inner/one.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("told_here")
+    importlib.import_module("told_spaced.inner.one")
+    assert new()
+    for _ in range(2):
+        files, folders = _imported.all_modules()
+        ours = {os.fsdecode(file) for file in files if file.startswith(os.fsencode(tmp_path))}
+        assert ours == {str(tmp_path / "told_here.py"), str(tmp_path / "told_spaced/inner/one.py")}
+        # A namespace package has a folder and no file.
+        assert {os.fsencode(tmp_path), os.fsencode(tmp_path / "told_spaced")} <= {*dict(folders)}

@@ -145,6 +145,9 @@ codes! {
     ProcessIdle = 341 Info,
     ProcessesKept = 342 Notice,
     ProcessesReplaced = 343 Notice,
+    GroupChanged = 344 Notice,
+    GroupRenewed = 345 Notice,
+    GroupStays = 346 Emerg,
 
     // Threads, queues and deadlines.
     Refused = 401 Error,

@@ -53,6 +53,12 @@ impl WorkerConfig {
         group.is_some_and(|group| group.keep)
     }
 
+    /// Whether changed code replaces the processes of its group alone. A web worker tries it, in a process that it forks;
+    /// one with Python cannot, and all of nginx is reloaded.
+    pub(crate) fn renews_groups(&self) -> bool {
+        matches!(self.reload, Reload::Watch(_)) && self.apps.iter().all(|app| app.group.is_some())
+    }
+
     /// Whether this process runs any application, and so has an interpreter.
     pub(crate) fn runs_python(&self) -> bool {
         self.apps.iter().any(|app| app.group == self.role.group())

@@ -20,10 +20,12 @@ pub(crate) enum Reason {
     Asked,
     /// `…_kill_timeout`
     Kill,
+    /// `python_reload`
+    Changed,
 }
 
 /// What the reasons are called, by their numbers.
-pub(crate) const REASONS: [&str; 8] = [
+pub(crate) const REASONS: [&str; 9] = [
     "max_stuck_threads",
     "max_requests",
     "max_lifetime",
@@ -32,6 +34,7 @@ pub(crate) const REASONS: [&str; 8] = [
     "memory_limit_hard",
     "restart_worker",
     "kill_timeout",
+    "reload",
 ];
 
 /// The number of `python_memory_limit hard=`, by which a worker leaves without a successor's being waited for.
@@ -48,6 +51,7 @@ impl Reason {
             Self::Memory { .. } => 4,
             Self::Asked => 6,
             Self::Kill => 7,
+            Self::Changed => 8,
         }
     }
 
@@ -83,6 +87,7 @@ impl fmt::Display for Reason {
                 megabytes(limit)
             ),
             Self::Asked => f.write_str("an application has asked for that (pywsgi.restart_worker)"),
+            Self::Changed => f.write_str("its code has changed (python_reload)"),
             Self::Kill => f.write_str(
                 "an application runs on long after its deadline (…_kill_timeout), see above",
             ),
@@ -110,10 +115,11 @@ mod tests {
             Reason::Memory { used: (1 << 20) + 1, limit: 1 << 20 },
             Reason::Asked,
             Reason::Kill,
+            Reason::Changed,
         ];
         assert_eq!(
             said.map(|reason| reason.is_urgent()),
-            [false, false, false, true, false, false, false]
+            [false, false, false, true, false, false, false, false]
         );
         let said = said.map(|reason| reason.to_string());
         assert_eq!(
@@ -126,6 +132,7 @@ mod tests {
                 "it takes 2 MB (python_memory_limit soft=1m)",
                 "an application has asked for that (pywsgi.restart_worker)",
                 "an application runs on long after its deadline (…_kill_timeout), see above",
+                "its code has changed (python_reload)",
             ]
         );
     }

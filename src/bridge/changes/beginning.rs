@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::change::milliseconds;
 use super::folders::{changed_at, has_code};
 use super::names::{self, Kind};
 use super::watch::Reload;
@@ -51,6 +52,11 @@ impl Beginning {
         let packages = home.map(packages).unwrap_or_default();
         let when = now.checked_sub(TICK).unwrap_or(now);
         Self { when, home: home.map(Path::to_path_buf), packages }
+    }
+
+    /// Whether the process has begun before that moment, in milliseconds of the system's time.
+    pub(crate) fn is_before(&self, when: u64) -> bool {
+        milliseconds(self.when) < when
     }
 
     /// What has changed since.

@@ -46,6 +46,10 @@ pub(crate) struct Front {
     asking: bool,
     /// It starts Python when it has a request.
     dormant: bool,
+    /// The code has changed then, which no web worker has answered yet.
+    changed: Option<u64>,
+    /// A web worker wants it to be replaced for code that has changed then.
+    renew: Option<u64>,
     /// Requests that have begun since this was last asked for.
     begun: u64,
     lost: Vec<Lost>,
@@ -72,6 +76,8 @@ impl Front {
             leaving: false,
             asking: false,
             dormant: false,
+            changed: None,
+            renew: None,
             begun: 0,
             lost: Vec::new(),
         }
@@ -93,6 +99,9 @@ impl Front {
         }
         if self.leaving {
             connection.say(ToWorker::Leaving);
+        }
+        if let Some(when) = self.changed {
+            connection.say(ToWorker::Changed(when));
         }
         let free = self.links.iter().position(Option::is_none);
         let at = free.unwrap_or_else(|| {
@@ -118,6 +127,19 @@ impl Front {
                 connection.say(ToWorker::Leaving);
             }
         }
+    }
+
+    /// The code has changed at that moment: one of the web workers looks whether it can be imported.
+    pub(crate) fn say_changed(&mut self, when: u64) {
+        self.changed = Some(when);
+        for connection in self.links.iter_mut().flatten() {
+            connection.say(ToWorker::Changed(when));
+        }
+    }
+
+    /// A web worker has this process replaced for code that has changed at that moment.
+    pub(crate) fn take_renewal(&mut self) -> Option<u64> {
+        self.renew.take()
     }
 
     /// Whether any web worker has a request here.
@@ -313,6 +335,7 @@ impl Front {
 
     fn receive_of(&mut self, at: usize, connection: &mut Connection) -> Result<(), Broken> {
         let leaving = self.leaving;
+        let mut renewal = None;
         let Connection { link, streams, ready, says, bye, owes_hello } = connection;
         let _more = link.receive(|link, number, message| {
             let file = match &message {
@@ -326,6 +349,10 @@ impl Front {
                     } else {
                         *bye = true;
                     }
+                    return Ok(());
+                }
+                ToProcess::Renew(when) => {
+                    renewal = renewal.max(Some(when));
                     return Ok(());
                 }
                 ToProcess::Begin(begin) => {
@@ -358,6 +385,10 @@ impl Front {
             }
             Ok(())
         })?;
+        if renewal.is_some() {
+            self.changed = self.changed.filter(|changed| renewal < Some(*changed));
+            self.renew = self.renew.max(renewal);
+        }
         Ok(())
     }
 

@@ -46,6 +46,14 @@ pub(crate) struct Relay {
     ending: Option<Instant>,
 }
 
+/// The code of a group has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Changed {
+    pub(crate) group: usize,
+    /// When, in milliseconds of the system's time.
+    pub(crate) when: u64,
+}
+
 /// The processes of a `python_process`.
 #[derive(Debug)]
 struct Group {
@@ -83,6 +91,10 @@ struct Connection {
     dormant: bool,
     /// It has been answered that it leaves.
     bye: bool,
+    /// It has said that the code has changed then.
+    changed: Option<u64>,
+    /// It has to be told that it is replaced for that.
+    renew: Option<u64>,
     streams: Streams,
     held: Held,
     /// The places of those that have something to send.
@@ -138,6 +150,8 @@ impl Relay {
             leaving: false,
             dormant: false,
             bye: false,
+            changed: None,
+            renew: None,
             streams: Streams::default(),
             held: Held::new(share),
             ready: VecDeque::new(),
@@ -161,6 +175,23 @@ impl Relay {
     /// A process has ended.
     pub(crate) fn ended(&mut self, process: usize) {
         self.lose(process, Broken::Ended);
+    }
+
+    /// What processes have said of changed code since this was last called.
+    pub(crate) fn take_changed(&mut self) -> Vec<Changed> {
+        let said = self.processes.iter_mut().filter_map(|process| {
+            let when = process.connection.as_mut()?.changed.take()?;
+            Some(Changed { group: process.group, when })
+        });
+        said.collect()
+    }
+
+    /// The processes of a group are replaced that had begun before its code changed.
+    pub(crate) fn renew(&mut self, changed: Changed) {
+        let own = self.processes.iter_mut().filter(|process| process.group == changed.group);
+        for connection in own.filter_map(|process| process.connection.as_mut()) {
+            connection.renew = connection.renew.max(Some(changed.when));
+        }
     }
 
     /// Is there something to carry that the turn has added?
@@ -409,6 +440,10 @@ impl Connection {
                 self.dormant = is_dormant;
                 return Ok(());
             }
+            ToWorker::Changed(when) => {
+                self.changed = self.changed.max(Some(when));
+                return Ok(());
+            }
             ToWorker::Leaving => {
                 self.leaving = true;
                 return Ok(());
@@ -432,6 +467,13 @@ impl Connection {
         if self.leaving && !self.bye {
             match self.link.send(Number::NONE, &ToProcess::Bye) {
                 Ok(()) => self.bye = true,
+                Err(Unsent::Broken(broken)) => return Err(broken),
+                Err(Unsent::Full | Unsent::TooLarge) => {}
+            }
+        }
+        if let Some(when) = self.renew {
+            match self.link.send(Number::NONE, &ToProcess::Renew(when)) {
+                Ok(()) => self.renew = None,
                 Err(Unsent::Broken(broken)) => return Err(broken),
                 Err(Unsent::Full | Unsent::TooLarge) => {}
             }

@@ -32,7 +32,7 @@ pub(super) fn number(random: &mut Random) -> Number {
 }
 
 pub(super) fn to_process(random: &mut Random) -> ToProcess {
-    match random.below(15) {
+    match random.below(16) {
         0 => ToProcess::Begin(Box::new(begin(random))),
         1 => ToProcess::Body(bytes(random)),
         2 => ToProcess::BodyFile(range(random)),
@@ -60,12 +60,13 @@ pub(super) fn to_process(random: &mut Random) -> ToProcess {
         10 => ToProcess::Ask,
         11 => ToProcess::Drain,
         12 => ToProcess::Bye,
+        13 => ToProcess::Renew(random.next()),
         _ => ToProcess::Closed(close(random)),
     }
 }
 
 pub(super) fn to_worker(random: &mut Random) -> ToWorker {
-    match random.below(16) {
+    match random.below(17) {
         0 => ToWorker::Hello,
         1 => ToWorker::Refused(of(random, &REFUSALS)),
         2 => ToWorker::Credit(random.next()),
@@ -85,6 +86,7 @@ pub(super) fn to_worker(random: &mut Random) -> ToWorker {
         11 => ToWorker::Leaving,
         12 => ToWorker::Idle(random.next()),
         13 => ToWorker::Tray(Filled { tray: random.next() as u32, length: random.next() as u32 }),
+        14 => ToWorker::Changed(random.next()),
         _ => ToWorker::Elapsed(random.chance(2).then(|| random.next() >> 1)),
     }
 }

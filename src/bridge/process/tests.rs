@@ -2,6 +2,7 @@
 
 mod hostile;
 mod lazy;
+mod renewal;
 mod trays;
 
 use std::collections::VecDeque;

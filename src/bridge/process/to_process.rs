@@ -49,6 +49,9 @@ pub(crate) enum ToProcess {
     Drain,
     /// About no request: none comes after this. It answers [`ToWorker::Leaving`](super::to_worker::ToWorker::Leaving).
     Bye,
+    /// About no request: the code of its group has changed at that moment, and can be imported. A process that had begun
+    /// before is replaced.
+    Renew(u64),
 }
 
 /// What the client has taken of a response, or of the frames of a WebSocket.
@@ -116,6 +119,7 @@ const CLOSED: u8 = 11;
 const BYE: u8 = 12;
 const CLOSE: u8 = 13;
 const DRAIN: u8 = 14;
+const RENEW: u8 = 15;
 
 /// The flag of [`TAKEN`].
 const STALLED: u8 = 1;
@@ -160,6 +164,7 @@ impl Message for ToProcess {
             Self::Ask => Encoded::bare(ASK, 0),
             Self::Drain => Encoded::bare(DRAIN, 0),
             Self::Bye => Encoded::bare(BYE, 0),
+            Self::Renew(when) => Encoded::bare(RENEW, *when),
             Self::Part(part) => encode_part(part),
             Self::Closed(close) => encode_close(CLOSED, close, text),
         })
@@ -195,6 +200,7 @@ impl Message for ToProcess {
                     ASK => Self::Ask,
                     DRAIN => Self::Drain,
                     BYE => Self::Bye,
+                    RENEW => Self::Renew(value),
                     _ => return Err(Foreign::Kind(kind)),
                 }
             }

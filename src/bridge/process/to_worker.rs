@@ -25,6 +25,9 @@ pub(crate) enum ToWorker {
     Leaving,
     /// About no request: whether the process is dormant, and would start Python for a request.
     Dormant(bool),
+    /// About no request: the code of its group has changed at that moment, in milliseconds of the system's time. It answers
+    /// [`ToProcess::Renew`](super::to_process::ToProcess::Renew), or nothing if the new code is of no use.
+    Changed(u64),
     /// It has not been taken, and will not be.
     Refused(Refusal),
     /// So many more bytes may come, of its body or of the parts of its WebSocket's messages.
@@ -84,6 +87,7 @@ const ELAPSED: u8 = 13;
 const DORMANT: u8 = 20;
 const IDLE: u8 = 14;
 const TRAY: u8 = 15;
+const CHANGED: u8 = 21;
 
 /// The time of [`ToWorker::Elapsed`] that is none.
 const NO_TIME: u64 = u64::MAX;
@@ -109,6 +113,7 @@ impl Message for ToWorker {
             Self::Hello => Encoded::bare(HELLO, 0),
             Self::Leaving => Encoded::bare(LEAVING, 0),
             Self::Idle(parts) => Encoded::bare(IDLE, *parts),
+            Self::Changed(when) => Encoded::bare(CHANGED, *when),
             Self::Dormant(dormant) => Encoded::bare(DORMANT, (*dormant).into()),
             Self::Elapsed(time) => Encoded::bare(ELAPSED, time.unwrap_or(NO_TIME)),
             Self::Refused(why) => Encoded::bare(REFUSED, index_of(&REFUSALS, why)),
@@ -174,6 +179,7 @@ impl Message for ToWorker {
                     LEAVING => Self::Leaving,
                     DORMANT => Self::Dormant(value != 0),
                     IDLE => Self::Idle(value),
+                    CHANGED => Self::Changed(value),
                     ELAPSED => Self::Elapsed(Some(value).filter(|&time| time != NO_TIME)),
                     REFUSED => Self::Refused(of_index(&REFUSALS, value)?),
                     CREDIT => Self::Credit(value),

@@ -6,7 +6,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use nginx_sys::{NGX_PROCESS_MASTER, NGX_PROCESS_SIGNALLER, ngx_process};
+use nginx_sys::{NGX_PROCESS_MASTER, NGX_PROCESS_SIGNALLER, ngx_cycle_t, ngx_process};
 
 use super::checker::{self, Work};
 use super::record::{Record, Records};
@@ -14,6 +14,7 @@ use super::supervisor;
 use crate::bridge::code::Code;
 use crate::bridge::config::Role;
 use crate::nginx::conf::{Check, ConfError, DEFAULT_CHECK, MainConf, Reading};
+use crate::nginx::log::{self, HasLog};
 
 /// How often nginx looks whether it has been told to end, or the supervisor has.
 const LOOK: libc::c_int = 100;
@@ -85,6 +86,56 @@ pub(in crate::nginx) fn check_applications(reading: &Reading) -> Result<(), Conf
     ))
 }
 
+/// A check of the applications of one role, beside other things.
+pub(in crate::nginx) struct Running {
+    child: Child,
+    records: Records,
+    outcome: Outcome,
+}
+
+impl Running {
+    /// Begins it for a process of the configuration that runs, in a process in which no Python runs. `None` if
+    /// `python_check` is off.
+    ///
+    /// # Safety
+    ///
+    /// The cycle is that of this process, whose configuration is `main`.
+    pub(in crate::nginx) unsafe fn begin(
+        cycle: *mut ngx_cycle_t,
+        main: &MainConf,
+        role: Role,
+    ) -> io::Result<Option<Self>> {
+        let Check { enabled, timeout, lifespan } = main.check.unwrap_or(DEFAULT_CHECK);
+        if !enabled {
+            return Ok(None);
+        }
+        // This is the workers' user already.
+        let work = Work { main, role, cycle, user: None, limit: timeout, lifespan };
+        let child = Child::fork(&work)?;
+        Ok(Some(Self { child, records: Records::default(), outcome: Outcome::new(role) }))
+    }
+
+    /// Writes what has been reported to a log. When it has ended it says what is wrong.
+    pub(in crate::nginx) fn look(
+        &mut self,
+        main: &MainConf,
+        of: &impl HasLog,
+    ) -> io::Result<Option<Vec<String>>> {
+        let Self { child, records, outcome } = self;
+        let role = outcome.role;
+        let is_over = child.take(records, 0, |record| match record {
+            Record::Line(level, text) => {
+                let text = passed_on(main, role, &text);
+                // SAFETY: `HasLog` gives a valid log, on nginx's thread.
+                unsafe { log::write(of.log(), log::number(level), &text) }
+            }
+            record => outcome.note(record),
+        })?;
+        let Check { timeout, .. } = main.check.unwrap_or(DEFAULT_CHECK);
+        Ok(is_over.then(|| self.outcome.failures(main, timeout)))
+    }
+}
+
 /// How many children run at a time.
 fn at_once() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -141,25 +192,34 @@ impl Child {
     /// Gives each record to `take`. The last one is `Ended`, unless the supervisor was killed.
     fn read(mut self, mut take: impl FnMut(Record)) -> io::Result<Asked> {
         let mut records = Records::default();
-        let mut ended = false;
         let mut asked = Asked::Answered;
-        loop {
-            // Asked before the pipe is read for the last time.
-            let gone = wait_readable(&self.reader)? == 0 && has_ended(self.supervisor);
-            let closed = read_all(&mut self.reader, &mut records)?;
-            while let Some(record) = records.next()? {
-                ended |= matches!(record, Record::Ended(_));
-                take(record);
-            }
-            if ended || gone || closed {
-                self.done = true;
-                return Ok(asked);
-            }
+        while !self.take(&mut records, LOOK, &mut take)? {
             if is_told_to_end() {
                 asked = Asked::Abandoned;
                 end(self.supervisor);
             }
         }
+        Ok(asked)
+    }
+
+    /// Gives the records that there are to `take`, for the first of which it waits so many milliseconds. Says whether the
+    /// last one was among them.
+    fn take(
+        &mut self,
+        records: &mut Records,
+        wait: libc::c_int,
+        mut take: impl FnMut(Record),
+    ) -> io::Result<bool> {
+        // Asked before the pipe is read for the last time.
+        let gone = wait_readable(&self.reader, wait)? == 0 && has_ended(self.supervisor);
+        let closed = read_all(&mut self.reader, records)?;
+        let mut ended = false;
+        while let Some(record) = records.next()? {
+            ended |= matches!(record, Record::Ended(_));
+            take(record);
+        }
+        self.done |= ended || gone || closed;
+        Ok(self.done)
     }
 }
 
@@ -197,10 +257,10 @@ fn pipe() -> io::Result<(File, File)> {
 }
 
 /// Waits for a while until there is something to read; 0 if there is nothing.
-fn wait_readable(reader: &File) -> io::Result<libc::c_int> {
+fn wait_readable(reader: &File, milliseconds: libc::c_int) -> io::Result<libc::c_int> {
     let mut poll = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one structure, which is this function's own.
-    let ready = unsafe { libc::poll(&raw mut poll, 1, LOOK) };
+    let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
     let error = io::Error::last_os_error();
     if ready < 0 && error.kind() != ErrorKind::Interrupted {
         return Err(error);

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -194,9 +194,7 @@ unsafe fn keep_only(pipe: File) -> io::Result<File> {
         let moved = libc::fcntl(pipe.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least);
         // There may be a lower limit of descriptors.
         let own = if moved < 0 { pipe.as_raw_fd() } else { moved };
-        let first = libc::STDERR_FILENO + 1;
-        close(first, own - 1);
-        close(own + 1, RawFd::MAX);
+        children::close_but(own);
         let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         if nothing < 0
             || libc::dup2(nothing, libc::STDIN_FILENO) < 0
@@ -212,14 +210,6 @@ unsafe fn keep_only(pipe: File) -> io::Result<File> {
         }
     }
     Ok(pipe)
-}
-
-/// # Safety
-///
-/// Nothing in this process uses these descriptors any more.
-unsafe fn close(first: RawFd, last: RawFd) {
-    // SAFETY: as the caller says. Where the call is missing (Linux before 5.9), imports find nginx's descriptors.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
 /// What nginx does for a worker as it starts (`ngx_worker_process_init`), as far as an import meets it.

@@ -14,4 +14,4 @@ mod checker;
 mod record;
 mod supervisor;
 
-pub(super) use ask::check_applications;
+pub(super) use ask::{Running, check_applications};

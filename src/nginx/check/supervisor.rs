@@ -6,10 +6,12 @@
 use std::fs::File;
 use std::io;
 use std::mem;
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::time::{Duration, Instant};
 
 use super::record::Record;
+use crate::nginx::children;
 
 /// Beyond its own limit the checker has so long to say where its threads are, and to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -30,6 +32,9 @@ pub(super) unsafe fn run(
     check: impl FnOnce(File),
 ) -> ! {
     let signals = block_signals();
+    // Also clients' connections, if it is a worker that has forked this process.
+    // SAFETY: this process uses none of nginx's descriptors.
+    unsafe { children::close_but(pipe.as_raw_fd()) };
     // SAFETY: plain system calls. What the terminal sends (Ctrl-C) ends nginx, which is then missed here.
     unsafe {
         libc::setsid();

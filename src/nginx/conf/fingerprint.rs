@@ -15,6 +15,7 @@ use crate::bridge::config::{
     AppConfig, ExecutorId, LocationConfig, OutputConfig, PoolConfig, Role, WorkerConfig,
 };
 use crate::bridge::output_log::{Destination, OutputLog};
+use crate::nginx::confinement::Restriction;
 use crate::nginx::sys;
 
 impl MainConf {
@@ -45,7 +46,9 @@ impl MainConf {
             }
             add(&mut text, log(&raw const (*cycle).new_log)?);
             add(&mut text, nginxs(cycle));
-            add(&mut text, format!("{:?}", self.groups.writable(role, log_folders(cycle))));
+            if group.confinement.restrictions.contains(&Restriction::Write) {
+                add(&mut text, format!("{:?}", self.groups.writable(role, log_folders(cycle))));
+            }
         }
         add(&mut text, self.of_group(group, &self.settings(role)));
         add(&mut text, self.environment.describe(Group::environment(group)));
@@ -79,7 +82,7 @@ fn add(text: &mut String, part: impl AsRef<str>) {
 fn of_process(config: WorkerConfig) -> String {
     let reload = match &config.reload {
         Reload::Touch(touched) => touched.path().display().to_string(),
-        other => format!("{other:?}"),
+        other => format!("{other:?} {}", config.renews_groups()),
     };
     let own = own_apps(&config).map(|app| {
         let on = app.event_loop().and_then(|at| config.loops.get(at));

@@ -32,8 +32,9 @@ impl Handler for Again {
 /// answered 500 immediately, and the start is tried again later.
 pub(super) fn start(token: EventThread, process: &Process) {
     let worker = process.event_loop.worker();
-    if worker.config.may_be_kept() {
-        let home = worker.config.python.home.as_deref();
+    let config = &worker.config;
+    if config.may_be_kept() || config.renews_groups() {
+        let home = config.python.home.as_deref();
         worker.beginning.get_or_init(|| Beginning::now(home));
     }
     let begin = || crate::start_python(Arc::clone(worker));

@@ -21,6 +21,8 @@ mod main_thread;
 mod others;
 mod outputs;
 pub(super) mod reload;
+mod renewal;
+mod renewals;
 mod stage;
 pub(super) mod start;
 pub(super) mod state;

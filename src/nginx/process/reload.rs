@@ -1,5 +1,6 @@
 //! `python_reload`: an application has changed, and nginx's master is told to reload, as by `nginx -s reload`. Everything
-//! else is what each reload does: the check, and new workers before the old ones end.
+//! else is what each reload does: the check, and new workers before the old ones end. If the workers run no Python, a process
+//! of a group tells them instead, and those of its group alone are replaced (`renewal.rs`).
 //!
 //! A worker may not signal a master that runs as another user. But nginx's master has asked the kernel for a signal when
 //! a worker writes to its end of the channel between them (`ngx_spawn_process`: FIOASYNC and F_SETOWN on the master's end,
@@ -10,13 +11,13 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use nginx_sys::{ngx_channel, ngx_cycle_t, ngx_parent, ngx_process_slot, ngx_processes};
 
 use super::stage::Stage;
 use super::state::Process;
-use crate::bridge::changes::change::Change;
+use crate::bridge::changes::change::{Change, milliseconds};
 use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
 use crate::nginx::conf::MainConf;
@@ -60,15 +61,28 @@ pub(super) unsafe fn masters_end() -> io::Result<OwnedFd> {
 }
 
 /// An application has changed. A worker that has successors does not count: they see what is theirs.
-pub(super) fn changed(_token: EventThread, process: &Process, change: &Change) {
+pub(super) fn changed(token: EventThread, process: &Process, change: &Change) {
     let standing = &process.standing;
-    let Some(end) = &process.masters_end else { return };
     let has_successors = match standing.stage() {
         Stage::Parting { accepts, .. } => !accepts,
         Stage::Ending | Stage::WaitingForWebWorkers => true,
         _ => false,
     };
-    if has_successors || !is_news(change.when) {
+    if has_successors {
+        return;
+    }
+    let config = &process.event_loop.worker().config;
+    if !process.is_web() && config.renews_groups() {
+        say!(
+            process,
+            Code::GroupChanged,
+            "{change} (python_reload): the processes of this group are replaced, if that can be imported"
+        );
+        process.wall.say_changed(milliseconds(change.when));
+        return process.event_loop.end_turn_later(token);
+    }
+    let Some(end) = &process.masters_end else { return };
+    if !is_news(change.when) {
         return;
     }
     say!(process, Code::FilesChanged, "{change} (python_reload): nginx is told to reload");
@@ -91,11 +105,6 @@ fn is_newer(told: &AtomicU64, when: u64, now: u64) -> bool {
     // The clock may have been set back since.
     let tell = |before| (before < when || before > now).then_some(now);
     told.fetch_update(Ordering::SeqCst, Ordering::SeqCst, tell).is_ok()
-}
-
-fn milliseconds(time: SystemTime) -> u64 {
-    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn tell_master(end: &OwnedFd) -> io::Result<()> {

@@ -24,10 +24,11 @@ use super::limits::Limits;
 use super::main_thread::{self, Again, START_AGAIN};
 use super::outputs::Outputs;
 use super::reload;
+use super::renewals::Renewals;
 use super::stage::Standing;
 use super::state::{self, Process, on_process};
 use super::turn::{End, Look, Reopened};
-use super::{killing, lazy};
+use super::{killing, lazy, renewal};
 use crate::bridge::changes::watch::Reload;
 use crate::bridge::code::Code;
 use crate::bridge::config::{Role, WorkerConfig};
@@ -212,6 +213,7 @@ unsafe fn make(
             main.groups.of(role).and_then(|group| group.lazy),
             on_process::<lazy::Due>,
         ),
+        renewals: Renewals::new(on_process::<renewal::Due>),
         condemned: Condemned::new(on_process::<killing::Due>),
         masters_end,
         standing: Standing::new(

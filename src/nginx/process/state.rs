@@ -10,6 +10,7 @@ use super::condemned::Condemned;
 use super::dormancy::Dormancy;
 use super::limits::Limits;
 use super::outputs::Outputs;
+use super::renewals::Renewals;
 use super::stage::Standing;
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
@@ -40,6 +41,7 @@ pub(in crate::nginx) struct Process {
     pub(super) standing: Standing,
     pub(super) wall: Wall,
     pub(super) dormancy: Dormancy,
+    pub(super) renewals: Renewals,
     pub(super) condemned: Condemned,
     /// The master's end of the channel, if the worker may have to tell the master to reload.
     pub(super) masters_end: Option<OwnedFd>,

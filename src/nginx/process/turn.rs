@@ -5,7 +5,7 @@ use std::cell::Cell;
 use nginx_sys::ngx_msec_t;
 
 use super::state::{Handler, Process};
-use super::{arrival, departure, keeping, killing, lazy, reload};
+use super::{arrival, departure, keeping, killing, lazy, reload, renewal};
 use crate::bridge::events::Event;
 use crate::bridge::exchange::Exchange;
 use crate::bridge::id::RequestId;
@@ -53,6 +53,7 @@ impl Handler for Reopened {
 pub(super) fn end(token: EventThread, process: &Process) {
     process.wall.turn(token, process.event_loop);
     keeping::look(token, process);
+    renewal::look(token, process);
     lazy::look(token, process);
     killing::look_for_new(token, process);
     wake(token, process);

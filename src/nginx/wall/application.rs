@@ -153,6 +153,14 @@ impl Application {
         self.used.get()
     }
 
+    pub(super) fn say_changed(&self, when: u64) {
+        self.front.borrow_mut().say_changed(when);
+    }
+
+    pub(super) fn take_renewal(&self) -> Option<u64> {
+        self.front.borrow_mut().take_renewal()
+    }
+
     pub(super) fn take_question(&self) -> Option<Question> {
         self.question.take()
     }

@@ -18,6 +18,7 @@ use crate::bridge::config::{LocationConfig, Role};
 use crate::bridge::exchange::{Exchange, Worker};
 use crate::bridge::id::RequestId;
 use crate::bridge::process::question::{Answer, Question};
+use crate::bridge::process::relay::Changed;
 use crate::nginx::meetings::Ends;
 use crate::nginx::request::event_loop::EventLoop;
 use crate::nginx::trampoline::EventThread;
@@ -94,6 +95,36 @@ impl Wall {
     /// Whether a web worker has sent a request.
     pub(in crate::nginx) fn is_used(&self) -> bool {
         matches!(self, Self::Application(application) if application.is_used())
+    }
+
+    /// Tells the web workers that the code of this process's group has changed at that moment.
+    pub(in crate::nginx) fn say_changed(&self, when: u64) {
+        if let Self::Application(application) = self {
+            application.say_changed(when);
+        }
+    }
+
+    /// What processes have said of changed code since this was last called.
+    pub(in crate::nginx) fn take_changed(&self) -> Vec<Changed> {
+        match self {
+            Self::Web(web) => web.take_changed(),
+            Self::None | Self::Application(_) => Vec::new(),
+        }
+    }
+
+    /// Has the processes of a group replaced that had begun before its code changed.
+    pub(in crate::nginx) fn renew(&self, changed: Changed) {
+        if let Self::Web(web) = self {
+            web.renew(changed);
+        }
+    }
+
+    /// A web worker has this process replaced for code that has changed at that moment.
+    pub(in crate::nginx) fn take_renewal(&self) -> Option<u64> {
+        match self {
+            Self::Application(application) => application.take_renewal(),
+            Self::None | Self::Web(_) => None,
+        }
     }
 
     /// What the master has asked since this was last called.

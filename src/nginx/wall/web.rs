@@ -16,7 +16,7 @@ use crate::bridge::config::ProcessGroup;
 use crate::bridge::exchange::Worker;
 use crate::bridge::process::broken::Broken;
 use crate::bridge::process::link::WebLink;
-use crate::bridge::process::relay::{Lost, Relay};
+use crate::bridge::process::relay::{Changed, Lost, Relay};
 use crate::nginx::children;
 use crate::nginx::log::say;
 use crate::nginx::own_event::OwnEvent;
@@ -102,6 +102,14 @@ impl Web {
 
     pub(super) fn set_ending(&self) {
         self.relay.borrow_mut().set_ending();
+    }
+
+    pub(super) fn take_changed(&self) -> Vec<Changed> {
+        self.relay.borrow_mut().take_changed()
+    }
+
+    pub(super) fn renew(&self, changed: Changed) {
+        self.relay.borrow_mut().renew(changed);
     }
 
     fn readable(&self, target: Target) {

@@ -222,7 +222,11 @@ impl InFlight {
             }
             ToProcess::Part(part) => self.receive_part(part)?,
             ToProcess::Closed(close) => exchange.end_socket(close),
-            ToProcess::Begin(_) | ToProcess::Body(_) | ToProcess::BodyFile(_) | ToProcess::Bye => {
+            ToProcess::Begin(_)
+            | ToProcess::Body(_)
+            | ToProcess::BodyFile(_)
+            | ToProcess::Bye
+            | ToProcess::Renew(_) => {
                 return Err(Broken::Order);
             }
         }

@@ -240,7 +240,7 @@ impl Stream {
         }
         let Self { exchange, download, upload, .. } = self;
         match message {
-            ToWorker::Hello | ToWorker::Leaving | ToWorker::Dormant(_) => {
+            ToWorker::Hello | ToWorker::Leaving | ToWorker::Dormant(_) | ToWorker::Changed(_) => {
                 return Err(Broken::Order);
             }
             ToWorker::Refused(why) if download.may_be_refused() => {
