@@ -26,6 +26,7 @@ from directives.venv import fake_venv
         ("shop ring=65m", "has ring=65m; it must be a size from 64k to 64m"),
         ("shop ring=much", "has ring=much; it must be a size"),
         ("shop start=now", "has start=now; write start=lazy, or remove it"),
+        ("shop keep=yes", "has keep=yes; write keep=on or keep=off"),
         ("shop idle=5m", "has idle=5m without start=lazy"),
         ("shop start=lazy idle=soon", 'has the invalid time "soon"'),
         ("shop start=lazy idle=999ms", "has idle=999ms; it must be a time of at least 1s"),

@@ -1,4 +1,4 @@
-"""python_process … keep=on: processes that go on when nginx is reloaded, if nothing of theirs has changed."""
+"""python_process … keep=on: processes go on over a reload, if nothing of theirs has changed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from directives.venv import fake_venv, packages_of
-from harness import NGINX, Nginx
+from harness import Nginx
+from process.load import Load
+from process_memory import is_alive
 from rawhttp import wait_for
 
 # Says each import, and answers which process it is.
@@ -57,19 +57,21 @@ class Site:
         # What is written now was there before the processes.
         time.sleep(0.1)
 
-    def write(self, *, shop="", reports="", http="", server="", location="", **options) -> None:
+    def contexts(
+        self, *, shop="", reports="", http="", server="", location="", **options
+    ) -> dict[str, object]:
         parts = self.parts.parent
-        self.nginx.write_config(
-            http=HTTP.format(parts=parts, shop=shop, reports=reports, http=http),
-            server=SERVER.format(
-                shop_app=self.apps["shop"],
-                reports_app=self.apps["reports"],
-                location=location,
-                server=server,
-            ),
-            workers=options.pop("workers", 2),
-            **options,
+        server = SERVER.format(
+            shop_app=self.apps["shop"],
+            reports_app=self.apps["reports"],
+            location=location,
+            server=server,
         )
+        http = HTTP.format(parts=parts, shop=shop, reports=reports, http=http)
+        return {"workers": 2, **options, "http": http, "server": server}
+
+    def write(self, **settings) -> None:
+        self.nginx.write_config(**self.contexts(**settings))
 
     def start(self, **settings) -> tuple[list[int], list[int]]:
         self.write(**settings)
@@ -106,22 +108,9 @@ class Site:
     @contextlib.contextmanager
     def load(self) -> Iterator[None]:
         """Clients ask all the time, and are always answered."""
-        stop = False
-
-        def ask(path: str) -> Counter:
-            found: Counter = Counter()
-            with self.nginx.client() as client:
-                while not stop:
-                    found[client.get(path).status_code] += 1
-            return found
-
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            clients = [pool.submit(ask, path) for path in ("/shop", "/reports") * 2]
-            try:
-                yield
-            finally:
-                stop = True
-        assert [set(client.result()) for client in clients] == [{200}] * 4
+        with Load(self.nginx, ["/shop", "/reports"] * 2) as load:
+            yield
+        assert [{status for status, _ in client} for client in load.answers()] == [{200}] * 4
 
 
 @pytest.fixture
@@ -352,7 +341,7 @@ def test_restart_worker_one_after_another(nginx, site):
     time.sleep(0.1)
     shop, _ = site.start()
     with site.load():
-        for _ in range(2):
+        for at in range(1, 3):
             site.reload()
             assert site.pids("shop", 2) == shop
             nginx.client().get("/shop?restart")
@@ -360,14 +349,18 @@ def test_restart_worker_one_after_another(nginx, site):
             wait_for(changed, 60, "the end of a process")
             wait_for(lambda: len(nginx.processes("shop")) == 2, 60, "the next one")
             shop = site.pids("shop", 2)
-            wait_for(lambda: set(nginx.recorded("shop")) >= {*map(str, shop)}, 60, "its import")  # noqa: B023
+            nginx.wait_imports(3 + 2 * at)
 
 
 def test_many_reloads_under_load(nginx, site):
     shop, _ = site.start()
     with site.load():
         for at in range(8):
+            # nginx may be reading the one before.
+            config = nginx.config
+            nginx.config = config.with_suffix(".next")
             site.write(reports=f"threads={1 + at % 3}")
+            nginx.config = nginx.config.rename(config)
             os.kill(nginx.master, signal.SIGHUP)
             time.sleep(0.05 * at)
         wait_for(lambda: site.kept() >= 2, 60, "reloads")
@@ -439,48 +432,11 @@ def test_dormant_ones(nginx, site):
     assert site.pids("shop", 2) == shop
 
 
-def is_alive(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-@pytest.fixture
-def daemon(nginx, site):
-    """Starts nginx as a daemon, which USR2 and WINCH need, and ends its masters."""
-    file = nginx.root / "logs" / "nginx.pid"
-    masters: set[int] = set()
-
-    def master() -> int:
-        text = file.read_text().strip() if file.exists() else ""
-        pid = int(text) if text else 0
-        return 0 if pid in masters else pid
-
-    def written() -> None:
-        text = nginx.config.read_text().replace("daemon off;", "daemon on;")
-        nginx.config.write_text(text)
-
-    def next_master() -> int:
-        masters.add(wait_for(master, 60, "a master"))
-        return max(masters, key=lambda pid: (pid != nginx.master, pid))
-
-    site.write()
-    written()
-    command = [NGINX, "-p", f"{nginx.root}/", "-c", nginx.config, "-e", nginx.log_path]
-    subprocess.run(command, check=True, timeout=60)
-    nginx.master = wait_for(master, 60, "a master")
-    masters.add(nginx.master)
-    yield next_master
-    for pid in filter(is_alive, masters):
-        os.kill(pid, signal.SIGQUIT)
-    for pid in masters:
-        wait_for(lambda pid=pid: not is_alive(pid), 60, "the end of a master")
-
-
 @pytest.mark.unsanitized("a new binary has lost its options")
-def test_a_binary_upgrade_that_is_given_up(nginx, site, daemon):
-    """The new master has processes of its own. WINCH ends those of the old one, and HUP starts all of them again: it knows
-    of those that it has kept before."""
+def test_a_binary_upgrade_that_is_given_up(nginx, site, upgradable):
+    """The new master has processes of its own. WINCH ends those of the old one, and HUP starts all
+    of them again: it knows of those that it has kept before."""
+    upgradable(**site.contexts())
     nginx.wait_imports(3)
     shop = site.pids("shop", 2)
     os.kill(nginx.master, signal.SIGHUP)
@@ -488,8 +444,7 @@ def test_a_binary_upgrade_that_is_given_up(nginx, site, daemon):
     reports = site.pids("reports", 1)
     wait_for(lambda: len(nginx.recorded("reports")) == 2, 60, "the end of the reload")
     assert site.pids("shop", 2) == shop
-    os.kill(nginx.master, signal.SIGUSR2)
-    second = daemon()
+    second = upgradable.upgrade()
     wait_for(lambda: len(nginx.recorded("shop")) == 4, 60, "the processes of the second master")
     os.kill(nginx.master, signal.SIGWINCH)
     wait_for(lambda: not nginx.processes("shop", leaving=True), 60, "the end of the processes")
