@@ -8,6 +8,7 @@
 //! fewest of this worker's requests; among several to the one that was used last, whose caches are warm. A dormant process
 //! (`start=lazy`) gets one if those that run have [`wakes_at`](crate::bridge::config::ProcessGroup::wakes_at) requests each.
 
+mod connection;
 mod download;
 mod held;
 mod stream;
@@ -17,14 +18,9 @@ pub(super) mod upload;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use self::held::Held;
-use self::stream::{Attached, State, Stream};
-use self::streams::Streams;
+use self::connection::Connection;
 use super::broken::Broken;
-use super::frames::Number;
-use super::link::{BATCH, SLOTS, Unsent, WebLink};
-use super::to_process::ToProcess;
-use super::to_worker::ToWorker;
+use super::link::WebLink;
 use crate::bridge::carriage::Place;
 use crate::bridge::clock;
 use crate::bridge::exchange::{Exchange, Processes, Progress, Worker};
@@ -79,28 +75,6 @@ struct Process {
     connection: Option<Connection>,
 }
 
-/// What there is with a process that lives, or will be started.
-#[derive(Debug)]
-struct Connection {
-    link: WebLink,
-    /// The process has said that it is there.
-    met: bool,
-    /// It ends, and takes no more.
-    leaving: bool,
-    /// It runs no Python before it has a request.
-    dormant: bool,
-    /// It has been answered that it leaves.
-    bye: bool,
-    /// It has said that the code has changed then.
-    changed: Option<u64>,
-    /// It has to be told that it is replaced for that.
-    renew: Option<u64>,
-    streams: Streams,
-    held: Held,
-    /// The places of those that have something to send.
-    ready: VecDeque<u32>,
-}
-
 /// A process whose link is closed. It needs another one.
 #[derive(Debug)]
 pub(crate) struct Lost {
@@ -144,18 +118,7 @@ impl Relay {
         let group = self.groups.get(process.group);
         let share = self.descriptors / group.map_or(1, |it| it.executor.config.processes.max(1));
         let share = share.clamp(LEAST_DESCRIPTORS, MOST_DESCRIPTORS);
-        process.connection = Some(Connection {
-            link,
-            met: false,
-            leaving: false,
-            dormant: false,
-            bye: false,
-            changed: None,
-            renew: None,
-            streams: Streams::default(),
-            held: Held::new(share),
-            ready: VecDeque::new(),
-        });
+        process.connection = Some(Connection::new(link, share));
     }
 
     /// This worker was told to end: the master starts no process of its configuration again. One that has just been started
@@ -219,8 +182,8 @@ impl Relay {
         let mut more = false;
         for at in 0..self.processes.len() {
             let connection = self.processes.get_mut(at).and_then(|it| it.connection.as_mut());
-            let Some(Connection { link, ready, .. }) = connection else { continue };
-            match link.flush(!ready.is_empty()) {
+            let Some(connection) = connection else { continue };
+            match connection.flush() {
                 Ok(again) => more |= again,
                 Err(broken) => self.lose(at, broken),
             }
@@ -267,12 +230,8 @@ impl Relay {
             return;
         };
         let connection = self.processes.get_mut(process).and_then(|it| it.connection.as_mut());
-        let Some(Connection { streams, ready, .. }) = connection else { return };
-        let stream = streams.at(slot).filter(|stream| Arc::ptr_eq(&stream.exchange, exchange));
-        if let Some(stream) = stream {
-            if stream.change(change) {
-                make_ready(ready, slot, stream);
-            }
+        if let Some(connection) = connection {
+            connection.change(slot, exchange, change);
         }
     }
 
@@ -308,7 +267,9 @@ impl Relay {
             own.last = at;
             own.executor.carried();
             let connection = self.processes.get_mut(at).and_then(|it| it.connection.as_mut());
-            if let Some(Err(broken)) = connection.map(|connection| connection.begin(at, waiting)) {
+            if let Some(Err(broken)) =
+                connection.map(|it| it.begin(at, waiting.exchange, waiting.tried))
+            {
                 self.lose(at, broken);
                 return;
             }
@@ -382,126 +343,5 @@ impl Relay {
             }
         }
         self.lost.push(lost);
-    }
-}
-
-impl Connection {
-    /// Does it take further requests?
-    fn is_able(&self) -> bool {
-        self.met && !self.leaving && self.streams.len() < SLOTS
-    }
-
-    /// Those of a lower rank have requests first.
-    fn rank(&self, wakes_at: Option<usize>) -> u8 {
-        match wakes_at {
-            None => 0,
-            Some(_) if self.dormant => 1,
-            Some(busy) if self.streams.len() >= busy => 2,
-            Some(_) => 0,
-        }
-    }
-
-    /// Takes a request.
-    fn begin(&mut self, process: usize, waiting: Waiting) -> Result<(), Broken> {
-        let Waiting { exchange, tried } = waiting;
-        let number = self.streams.free_place();
-        let mark = self.link.mark(number)?;
-        self.dormant = false;
-        exchange.set_sent(Place { process, slot: number.slot }, mark);
-        let stream = self.streams.insert(number, Stream::new(exchange, number, tried));
-        if let Some(stream) = stream {
-            make_ready(&mut self.ready, number.slot, stream);
-        }
-        Ok(())
-    }
-
-    fn receive(&mut self) -> Result<(), Broken> {
-        // If there is more than one turn should take, `flush` says so.
-        for _ in 0..BATCH {
-            let is_full = self.held.is_full();
-            self.link.pause(is_full);
-            if is_full {
-                break;
-            }
-            let Some((number, message)) = self.link.next()? else { break };
-            self.act(number, message)?;
-        }
-        Ok(())
-    }
-
-    fn act(&mut self, number: Number, message: ToWorker) -> Result<(), Broken> {
-        let attached = match message {
-            ToWorker::Hello => {
-                self.met = true;
-                (self.leaving, self.bye) = (false, false);
-                return Ok(());
-            }
-            ToWorker::Dormant(is_dormant) => {
-                self.dormant = is_dormant;
-                return Ok(());
-            }
-            ToWorker::Changed(when) => {
-                self.changed = self.changed.max(Some(when));
-                return Ok(());
-            }
-            ToWorker::Leaving => {
-                self.leaving = true;
-                return Ok(());
-            }
-            ToWorker::File(range) | ToWorker::Spilled(range) if !range.again => {
-                Attached::File(self.link.take_file(range.end)?)
-            }
-            ToWorker::Tray(filled) => Attached::Tray(self.link.take_tray(filled)?),
-            _ => Attached::None,
-        };
-        // What is about a request that is over here is dropped.
-        let Some(stream) = self.streams.of(number) else { return Ok(()) };
-        match stream.receive(message, attached, &mut self.held)? {
-            State::Lives => make_ready(&mut self.ready, number.slot, stream),
-            State::Over => self.streams.remove(number.slot),
-        }
-        Ok(())
-    }
-
-    fn send(&mut self) -> Result<(), Broken> {
-        if self.leaving && !self.bye {
-            match self.link.send(Number::NONE, &ToProcess::Bye) {
-                Ok(()) => self.bye = true,
-                Err(Unsent::Broken(broken)) => return Err(broken),
-                Err(Unsent::Full | Unsent::TooLarge) => {}
-            }
-        }
-        if let Some(when) = self.renew {
-            match self.link.send(Number::NONE, &ToProcess::Renew(when)) {
-                Ok(()) => self.renew = None,
-                Err(Unsent::Broken(broken)) => return Err(broken),
-                Err(Unsent::Full | Unsent::TooLarge) => {}
-            }
-        }
-        while let Some(slot) = self.ready.pop_front() {
-            let Some(stream) = self.streams.at(slot) else { continue };
-            stream.is_ready = false;
-            match stream.drive(&mut self.link) {
-                Ok(State::Lives) => {}
-                Ok(State::Over) => self.streams.remove(slot),
-                Err(Unsent::Full) => {
-                    stream.is_ready = true;
-                    self.ready.push_front(slot);
-                    return Ok(());
-                }
-                Err(Unsent::TooLarge) => {
-                    stream.fail();
-                    self.streams.remove(slot);
-                }
-                Err(Unsent::Broken(broken)) => return Err(broken),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn make_ready(ready: &mut VecDeque<u32>, slot: u32, stream: &mut Stream) {
-    if !std::mem::replace(&mut stream.is_ready, true) {
-        ready.push_back(slot);
     }
 }
