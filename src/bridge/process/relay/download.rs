@@ -11,7 +11,7 @@ use super::super::to_worker::Ended;
 use super::held::{Files, Held};
 use crate::bridge::exchange::Exchange;
 use crate::bridge::pipe::messages::{Socket, cost};
-use crate::bridge::pipe::output::parts::{Block, End, FilePart};
+use crate::bridge::pipe::output::parts::{Block, End, FilePart, SHARED_FROM};
 use crate::bridge::sync::Arc;
 use crate::bridge::trays::Tray;
 use crate::http::response_head::ResponseHead;
@@ -96,7 +96,12 @@ impl Download {
         self.receive_memory(exchange, bytes.len(), Block::Memory(bytes))
     }
 
+    /// A process sends nothing in a tray that is too short to be a block of its own: it would cost more than the bytes that
+    /// are counted.
     pub(super) fn receive_tray(&mut self, exchange: &Exchange, tray: Tray) -> Result<(), Broken> {
+        if tray.len() < SHARED_FROM {
+            return Err(Broken::Tray);
+        }
         self.receive_memory(exchange, tray.len(), Block::Tray(tray))
     }
 

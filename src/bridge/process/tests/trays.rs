@@ -2,6 +2,7 @@
 
 use super::hostile::{Hostile, end, response};
 use super::*;
+use crate::bridge::pipe::output::parts::SHARED_FROM;
 use crate::bridge::trays::{Filled, SIZE};
 
 /// How many trays there are for the ring of these tests.
@@ -127,11 +128,12 @@ fn what_a_process_must_not_say_of_trays_ends_its_link() {
         (vec![response(10), tray(u32::MAX, 10)], Broken::Tray),
         (vec![response(10), tray(0, 0)], Broken::Tray),
         (vec![response(1 << 20), tray(0, SIZE + 1)], Broken::Tray),
+        (vec![response(1 << 20), tray(0, SHARED_FROM - 1)], Broken::Tray),
         // nginx still has it.
-        (vec![response(20), tray(3, 10), tray(3, 10)], Broken::Tray),
-        (vec![tray(0, 10)], Broken::Order),
-        (vec![response(10), tray(0, 10), tray(1, 1)], Broken::Order),
-        (vec![response(1 << 20), tray(0, SIZE), tray(1, 1)], Broken::Credit),
+        (vec![response(1 << 20), tray(3, SHARED_FROM), tray(3, SHARED_FROM)], Broken::Tray),
+        (vec![tray(0, SHARED_FROM)], Broken::Order),
+        (vec![response(20_000), tray(0, 20_000), tray(1, SHARED_FROM)], Broken::Order),
+        (vec![response(1 << 20), tray(0, SIZE), tray(1, SHARED_FROM)], Broken::Credit),
     ] {
         let mut hostile = Hostile::new();
         assert_eq!(hostile.says(&messages), Some(expected), "{messages:?}");
@@ -143,13 +145,15 @@ fn what_a_process_must_not_say_of_trays_ends_its_link() {
 fn a_tray_for_another_request_is_given_back() {
     let mut hostile = Hostile::new();
     let other = Number { generation: hostile.number.generation + 1, ..hostile.number };
+    let block = vec![b'x'; SHARED_FROM];
     for _ in 0..2 * COUNT {
-        assert!(hostile.link.send_tray(other, b"block", false, ToWorker::Tray).unwrap());
+        assert!(hostile.link.send_tray(other, &block, false, ToWorker::Tray).unwrap());
         let _more = hostile.link.flush(false).unwrap();
         hostile.relay.turn();
         let _more = hostile.relay.flush();
     }
-    assert_eq!(hostile.says(&[response(5), tray(0, 5), end()]), None);
+    let length = SHARED_FROM;
+    assert_eq!(hostile.says(&[response(length as u64), tray(0, length), end()]), None);
     let batch = taken(&hostile.exchange);
-    assert_eq!((bytes(&batch), batch.end), (b"block".to_vec(), Some(End::Complete)));
+    assert_eq!((bytes(&batch), batch.end), (block, Some(End::Complete)));
 }
