@@ -60,13 +60,15 @@ def test_a_worker_cannot_change_what_root_reads(pywsgi):
     assert {each.st_uid for each in status_of_all(folder).values()} == {0}
     assert stat.S_IMODE((folder / "tmp").stat().st_mode) == 0o711
     # Its temporary files are its own, before and after a reload.
-    posted = lambda: server.get(method="POST", content=body).text  # noqa: E731
-    for version in ("version", "other"):
-        expected = f"{user.pw_uid} {len(body)} {version}"
-        # The old workers answer as well until they know that the new ones are ready.
-        wait_for(lambda expected=expected: posted() == expected, 60, version)
-        app.write_text(WSGI.replace("version", "other"))
-        server.send(signal.SIGHUP)
+
+    def posted() -> str:
+        return server.get(method="POST", content=body).text
+
+    assert posted() == f"{user.pw_uid} {len(body)} version"
+    app.write_text(WSGI.replace("version", "other"))
+    server.send(signal.SIGHUP)
+    # The old workers answer as well until they know that the new ones are ready.
+    wait_for(lambda: posted() == f"{user.pw_uid} {len(body)} other", 60, "the new code")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")

@@ -4,6 +4,7 @@ The fuzzer copies this file beside both.
 """
 
 import base64
+import collections
 import json
 import operator
 import re
@@ -13,16 +14,18 @@ OF_A_BODY = re.compile(rb"\(bc(\d+)r\d+\)")
 
 
 def of_others(token: str, data: bytes) -> list[bytes]:
-    """The numbers of other cases in a body. A body that its client has corrupted may include the
-    start of its next request, and its own number without some digits or with another one."""
+    """The numbers of other cases in a body. A client that corrupts its body may damage its own
+    number: that is excused once, beside the whole one, if one digit is another or some are gone."""
     own = re.match(r"c?(\d*)", token)[1].encode()
+    found = collections.Counter(OF_A_BODY.findall(data))
 
-    def is_own(number: bytes) -> bool:
+    def is_damaged(number: bytes) -> bool:
         digits = iter(own)
-        other = sum(map(operator.ne, number, own)) + abs(len(number) - len(own))
-        return all(digit in digits for digit in number) or other <= 1
+        is_cut = all(digit in digits for digit in number)
+        is_flipped = len(number) == len(own) and sum(map(operator.ne, number, own)) == 1
+        return found[own] > 0 and found[number] == 1 and (is_cut or is_flipped)
 
-    return [number for number in OF_A_BODY.findall(data) if not is_own(number)]
+    return [number for number in found if number != own and not is_damaged(number)]
 
 
 def pattern(token, size, offset=0):

@@ -120,6 +120,7 @@ fn a_writer_waits_while_the_log_is_full() {
     events.hush();
     assert_eq!(lines(&events).len(), full);
     writer.join().unwrap();
+    assert!(events.rest(), "there is something to take");
     assert_eq!(lines(&events), ["waited"]);
 }
 
